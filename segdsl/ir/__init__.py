@@ -1,0 +1,1 @@
+"""The intermediate representation: frozen records that hold a checked program, without torch."""

@@ -1,0 +1,196 @@
+"""A whole checked program as data: one frozen record for each section, the graph, and where everything was said."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from segdsl.diagnostics import Diagnostic, Span
+from segdsl.ir.graph import Graph
+from segdsl.ir.values import Duration, GraphPath, Size
+from segdsl.ir.word import Record, Word
+
+PositiveInt = Annotated[int, Gt(0)]
+NaturalInt = Annotated[int, Ge(0)]
+PositiveFloat = Annotated[float, Gt(0)]
+NaturalFloat = Annotated[float, Ge(0)]
+Probability = Annotated[float, Ge(0), Le(1)]
+
+Monitor = Literal["val.dice", "val.miou", "val.accuracy", "val.loss"]
+"""What a run watches; `val.loss` is better when smaller, the others when larger."""
+
+
+class Augmentation(Word, abstract=True):
+    """One step of the training pipeline, on image and mask together."""
+
+    kind: ClassVar[str] = "augmentation"
+
+
+class Loss(Word, abstract=True):
+    """What training minimises."""
+
+    kind: ClassVar[str] = "loss"
+
+
+class Optimizer(Word, abstract=True):
+    """An update rule; ``target`` is the class that realises it, as `module:name`."""
+
+    kind: ClassVar[str] = "optimizer"
+    target: ClassVar[str] = ""
+
+
+class Schedule(Word, abstract=True):
+    """A learning-rate law; several are chained with `->`, each beginning where the one before ends."""
+
+    kind: ClassVar[str] = "schedule"
+
+
+class Stopper(Word, abstract=True):
+    """A rule that ends a run early."""
+
+    kind: ClassVar[str] = "stopper"
+
+
+class Keeper(Word, abstract=True):
+    """A rule that says which checkpoints stay."""
+
+    kind: ClassVar[str] = "keeper"
+
+
+class Exporter(Word, abstract=True):
+    """A form in which the model is shipped."""
+
+    kind: ClassVar[str] = "exporter"
+
+
+class Section(Record):
+    """The base of every section. ``free`` sections take names of the author's choice."""
+
+
+class TrainSubset(Section):
+    """`data.train`: the images that are learnt from."""
+
+    subset: str = "train"
+    """Name of the subset in the data set."""
+    batch: PositiveInt = 8
+    """Images in one step."""
+    workers: NaturalInt = 2
+    """Processes that load and augment; 0 loads in the main process."""
+    augment: dict[str, Augmentation] = {}
+    """Named steps, applied in the order in which they first appear."""
+
+
+class EvalSubset(Section):
+    """`data.val`: the images that are only scored."""
+
+    subset: str = "val"
+    """Name of the subset in the data set."""
+    batch: PositiveInt = 8
+    """Images scored at once."""
+    workers: NaturalInt = 2
+    """Processes that load; 0 loads in the main process."""
+
+
+class Data(Section):
+    """`data`: where images and masks come from, and what the mask values mean."""
+
+    root: str | None = None
+    """Folder of the data set, relative to the program; `--data` overrides it."""
+    format: Literal["common_semantic_segmentation"] = "common_semantic_segmentation"
+    """Layout of the folder."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes, in the order of their ids; left out, they are read from the data set."""
+    ignore: Annotated[int, Ge(0), Le(255)] = 255
+    """Mask value that is neither learnt nor scored."""
+    input_size: Size = Size(512, 512)
+    """Height x width of what the network sees."""
+    normalize: Literal["imagenet", "none"] = "imagenet"
+    """Mean and deviation that are taken out of the pixels: ImageNet's, or a plain division by 255."""
+    train: TrainSubset = TrainSubset()
+    """The training subset."""
+    val: EvalSubset = EvalSubset()
+    """The validation subset."""
+
+
+class Train(Section):
+    """`train`: how the weights are found."""
+
+    loss: Loss | None = None
+    """What is minimised."""
+    optimizer: Optimizer | None = None
+    """The update rule."""
+    schedule: tuple[Schedule, ...] = ()
+    """The learning rate over time, as a chain."""
+    monitor: Monitor = "val.dice"
+    """What the best checkpoint, the plateau and the stopper watch."""
+    stop: Stopper | None = None
+    """When to end before `epochs`."""
+    keep: Keeper | None = None
+    """Which checkpoints stay."""
+    epochs: PositiveInt = 100
+    """The upper limit of passes over the training subset."""
+    seed: NaturalInt = 0
+    """Start of every random number of the run."""
+    freeze: tuple[GraphPath, ...] = ()
+    """Parts of the graph that are not trained, by path."""
+
+
+class Eval(Section):
+    """`eval`: how a finished model is scored by `segdsl eval`."""
+
+    scale: Literal["image", "input"] = "image"
+    """Compare at the size of the image, or at the size that the network sees."""
+
+
+class Export(Section):
+    """`export`: what is shipped."""
+
+    openvino: Exporter | None = None
+    """The OpenVINO model."""
+
+
+class Source(Record):
+    """A text that the program was made from; ``digest`` is its SHA-256."""
+
+    text: str
+    digest: str
+
+
+class Program(Record):
+    """A checked program.
+
+    ``name`` is the file's stem; ``resolved`` the whole program as one formatted `.seg` text without imports; ``spans``
+    maps every path that was set (`train.optimizer.lr`) to where; ``warnings`` are the lints; ``assumed_classes`` says that `data.classes` was left
+    out and two were assumed.
+    """
+
+    name: str
+    graph: Graph
+    data: Data
+    train: Train
+    eval: Eval
+    export: Export
+    weights: dict[str, str] = {}
+    sources: dict[str, Source] = {}
+    spans: dict[str, Span] = {}
+    resolved: str = ""
+    assumed_classes: bool = False
+    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names; placeholders where `data.classes` was left out."""
+        return self.data.classes or ("class_0", "class_1")
+
+
+SECTIONS: dict[str, type[Section]] = {"data": Data, "train": Train, "eval": Eval, "export": Export}
+"""The sections with declared keys; `weights` takes paths of the graph, `model` is a component."""
+RESERVED_SECTIONS = ("sweep",)
+"""Sections whose meaning comes with a later version."""
+
+__all__ = [
+    "RESERVED_SECTIONS", "SECTIONS", "Augmentation", "Data", "Duration", "Eval", "EvalSubset", "Export", "Exporter",
+    "Keeper", "Loss", "Monitor", "NaturalFloat", "NaturalInt", "Optimizer", "PositiveFloat", "PositiveInt",
+    "Probability", "Program", "Schedule", "Section", "Source", "Stopper", "Train", "TrainSubset",
+]  # fmt: skip

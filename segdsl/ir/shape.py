@@ -1,0 +1,225 @@
+"""Symbolic extents: exact arithmetic over the model's `B`, `H`, `W`, where `H/4` means the ceiling (LANGUAGE.md §4)."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Union
+
+from pydantic_core import core_schema
+
+Atom = Union[str, "Ceil"]
+Monomial = tuple[Atom, ...]
+
+
+class Ceil:
+    """ceil(``of`` / ``by``), the extent that a strided convolution leaves. Immutable; compared by its text."""
+
+    __slots__ = ("by", "of", "text")
+
+    def __init__(self, of: Dim, by: int) -> None:
+        self.of, self.by = of, by
+        self.text = f"{of}/{by}" if of.is_atom else f"({of})/{by}"
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ceil) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+class Dim:
+    """A sum of products of atoms with integer factors; immutable, hashable, equal when the normal forms are.
+
+    Constants are plain integers everywhere: arithmetic returns an ``int`` as soon as no symbol is left.
+    """
+
+    __slots__ = ("_text", "terms")
+
+    def __init__(self, terms: Mapping[Monomial, int]) -> None:
+        kept = ((m, c) for m, c in terms.items() if c)
+        self.terms = tuple(sorted(kept, key=lambda t: (len(t[0]), [str(a) for a in t[0]])))
+        self._text = " + ".join(_term(m, c) for m, c in self.terms).replace("+ -", "- ") or "0"
+
+    @property
+    def is_atom(self) -> bool:
+        return len(self.terms) == 1 and self.terms[0][1] == 1 and len(self.terms[0][0]) == 1
+
+    def __str__(self) -> str:
+        return self._text
+
+    __repr__ = __str__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dim) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __add__(self, other: Extent) -> Extent:
+        terms = dict(self.terms)
+        for monomial, factor in _terms(other):
+            terms[monomial] = terms.get(monomial, 0) + factor
+        return _simplest(terms)
+
+    __radd__ = __add__
+
+    def __neg__(self) -> Extent:
+        return _simplest({m: -c for m, c in self.terms})
+
+    def __sub__(self, other: Extent) -> Extent:
+        return self + (-other)
+
+    def __rsub__(self, other: int) -> Extent:
+        return (-self) + other
+
+    def __mul__(self, other: Extent) -> Extent:
+        terms: dict[Monomial, int] = {}
+        for left, a in self.terms:
+            for right, b in _terms(other):
+                monomial = tuple(sorted(left + right, key=str))
+                terms[monomial] = terms.get(monomial, 0) + a * b
+        return _simplest(terms)
+
+    __rmul__ = __mul__
+
+    def at(self, env: Mapping[str, int]) -> int:
+        """The value where the symbols have the values of ``env``."""
+        return sum(c * math.prod(_atom_at(a, env) for a in m) for m, c in self.terms)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            _validated, serialization=core_schema.to_string_ser_schema()
+        )
+
+
+Extent = Union[int, Dim]
+Shape = tuple[Extent, ...]
+
+
+def symbol(name: str) -> Dim:
+    """The extent called ``name``."""
+    return Dim({(name,): 1})
+
+
+@lru_cache(maxsize=4096)
+def ceil_div(extent: Extent, by: int) -> Extent:
+    """ceil(extent / by), with ceil(ceil(a/m)/n) = ceil(a/mn) applied and whole parts divided out."""
+    if isinstance(extent, int):
+        return -(-extent // by)
+    if by == 1:
+        return extent
+    if all(c % by == 0 for _, c in extent.terms):
+        return _simplest({m: c // by for m, c in extent.terms})
+    if extent.is_atom and isinstance(inner := extent.terms[0][0][0], Ceil):
+        return ceil_div(inner.of, inner.by * by)
+    whole = {m: c // by for m, c in extent.terms if c % by == 0}
+    rest = {m: c for m, c in extent.terms if c % by != 0}
+    constant = rest.get((), 0)
+    if constant:
+        whole[()], rest[()] = constant // by, constant % by
+    left = Dim(rest)
+    if not any(m for m, _ in left.terms):
+        return _simplest(whole) + (1 if left.terms else 0)
+    ceiling = Dim({(Ceil(left, by),): 1})
+    return ceiling + _simplest(whole) if any(whole.values()) else ceiling
+
+
+def floor_div(extent: Extent, by: int) -> Extent:
+    """floor(extent / by)."""
+    return extent // by if isinstance(extent, int) else ceil_div(extent - (by - 1), by)
+
+
+def at(extent: Extent, env: Mapping[str, int]) -> int:
+    """The value of an extent, symbolic or not."""
+    return extent if isinstance(extent, int) else extent.at(env)
+
+
+def shape_at(shape: Shape, env: Mapping[str, int]) -> tuple[int, ...]:
+    """The values of all extents of a shape."""
+    return tuple(at(extent, env) for extent in shape)
+
+
+def show(shape: Shape) -> str:
+    """`[B, 48, H/4, W/4]`."""
+    return "[" + ", ".join(str(extent) for extent in shape) + "]"
+
+
+def parse(text: str) -> Extent:
+    """The extent that ``str`` printed. Raises ValueError on other text."""
+    tokens = re.findall(r"[A-Za-z]\w*|\d+|[-+*/()]", text)
+    value, rest = _parse_sum(tokens)
+    if rest:
+        raise ValueError(f"not an extent: {text}")
+    return value
+
+
+def _parse_sum(tokens: list[str]) -> tuple[Extent, list[str]]:
+    sign = -1 if tokens and tokens[0] == "-" else 1
+    value, tokens = _parse_product(tokens[1:] if sign < 0 else tokens)
+    value = sign * value
+    while tokens and tokens[0] in "+-":
+        more, rest = _parse_product(tokens[1:])
+        value = value + more if tokens[0] == "+" else value - more
+        tokens = rest
+    return value, tokens
+
+
+def _parse_product(tokens: list[str]) -> tuple[Extent, list[str]]:
+    value, tokens = _parse_quotient(tokens)
+    while tokens and tokens[0] == "*":
+        more, tokens = _parse_quotient(tokens[1:])
+        value = value * more
+    return value, tokens
+
+
+def _parse_quotient(tokens: list[str]) -> tuple[Extent, list[str]]:
+    if not tokens:
+        raise ValueError("an extent ends too soon")
+    head, rest = tokens[0], tokens[1:]
+    if head == "(":
+        value, rest = _parse_sum(rest)
+        if not rest or rest[0] != ")":
+            raise ValueError("an extent has a `(` without `)`")
+        rest = rest[1:]
+    else:
+        value = int(head) if head.isdigit() else symbol(head)
+    if rest and rest[0] == "/":
+        return ceil_div(value, int(rest[1])), rest[2:]
+    return value, rest
+
+
+def _terms(extent: Extent) -> tuple[tuple[Monomial, int], ...]:
+    return (((), extent),) if isinstance(extent, int) else extent.terms
+
+
+def _simplest(terms: Mapping[Monomial, int]) -> Extent:
+    dim = Dim(terms)
+    if not dim.terms:
+        return 0
+    return dim.terms[0][1] if len(dim.terms) == 1 and not dim.terms[0][0] else dim
+
+
+def _term(monomial: Monomial, factor: int) -> str:
+    body = "*".join(str(a) for a in monomial)
+    if not body:
+        return str(factor)
+    return body if factor == 1 else f"-{body}" if factor == -1 else f"{factor}*{body}"
+
+
+def _atom_at(atom: Atom, env: Mapping[str, int]) -> int:
+    return env[atom] if isinstance(atom, str) else -(-atom.of.at(env) // atom.by)
+
+
+def _validated(value: Any) -> Any:
+    if isinstance(value, str):
+        return parse(value)
+    if isinstance(value, (Dim, int)):
+        return value
+    raise ValueError("an extent is an integer or a text such as `H/4`")

@@ -1,0 +1,94 @@
+"""The values that a `.seg` literal can have beyond numbers, strings and lists, and the types that fields may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+from segdsl.ir.shape import Extent
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """`480x640`: height x width, in pixels."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """`100 iters`: a number with a unit."""
+
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{number(self.value)} {self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """`0.2..1.0`, both ends included; ``unit`` is None or that of both ends."""
+
+    low: float
+    high: float
+    unit: str | None = None
+
+    def __str__(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{number(self.low, floating=True)}{unit}..{number(self.high, floating=True)}{unit}"
+
+
+class Units(NamedTuple):
+    """Marks a Quantity or Range field: the units it accepts. A bare number there is an error that offers them."""
+
+    names: tuple[str, ...]
+
+
+class PathText:
+    """Marks a string field that is written as a bare dotted path (`train.freeze = [backbone.stage0]`)."""
+
+
+Duration = Annotated[Quantity, Units(("iters", "epochs"))]
+"""A length of training: `100 iters` or `4 epochs`."""
+Angle = Annotated[Quantity, Units(("deg",))]
+"""An angle: `18 deg`."""
+AngleRange = Annotated[Range, Units(("deg",))]
+"""A range of angles: `-10 deg..10 deg`."""
+Memory = Annotated[Quantity, Units(("KiB", "MiB", "GiB"))]
+"""An amount of memory: `4 GiB`."""
+GraphPath = Annotated[str, PathText()]
+"""A place in the model's graph, by the path of its bindings."""
+
+UNITS = ("iters", "epochs", "deg", "px", "KiB", "MiB", "GiB")
+"""Every unit of the language."""
+
+
+def number(value: float | int, *, floating: bool = False) -> str:
+    """A number as `.seg` spells it: the shortest text that reads back to the same value."""
+    if isinstance(value, int) and not floating:
+        return str(value)
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{value:.1f}" if floating else str(int(value))
+    return repr(float(value))
+
+
+__all__ = [
+    "UNITS",
+    "Angle",
+    "AngleRange",
+    "Duration",
+    "Extent",
+    "GraphPath",
+    "Memory",
+    "PathText",
+    "Quantity",
+    "Range",
+    "Size",
+    "Units",
+    "number",
+]

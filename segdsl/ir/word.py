@@ -1,0 +1,92 @@
+"""The base of every word that a program may name: one pydantic class each, found by its name.
+
+A word's class name is the word, its fields are the arguments in order, the string under a field is its documentation,
+its annotation and bounds are the validation. Registry, reference, hover, completion and highlighting derive from this.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+
+
+class Record(BaseModel):
+    """A frozen record that refuses what it does not know. Its validators are built when first used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+REGISTRY: dict[str, type[Word]] = {}
+"""Every concrete word by name."""
+
+
+class Word(Record):
+    """Something a program names: an op, an optimizer, an augmentation …
+
+    ``kind`` says in the singular what it is, for diagnostics (`optimizer`). A subclass that sets ``abstract=True`` is a
+    family and no word itself. Two words of one name are refused when they are defined.
+    """
+
+    kind: ClassVar[str] = "word"
+
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if abstract:
+            return
+        if cls.__name__ in REGISTRY:
+            raise TypeError(f"two words are called {cls.__name__}: {REGISTRY[cls.__name__]} and {cls}")
+        if not cls.__doc__:
+            raise TypeError(f"the word {cls.__name__} has no documentation")
+        REGISTRY[cls.__name__] = cls
+
+    @model_serializer(mode="plain")
+    def _tagged(self) -> dict[str, Any]:
+        return {"word": type(self).__name__, **{name: getattr(self, name) for name in type(self).model_fields}}
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _by_name(cls, value: Any, handler: Any) -> Any:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, dict) and "word" in value:
+            fields = {k: v for k, v in value.items() if k != "word"}
+            found = REGISTRY.get(value["word"])
+            if found is None or not issubclass(found, cls):
+                raise ValueError(f"{value['word']} is no {cls.kind}")
+            return handler(fields) if found is cls else found.model_validate(fields)
+        return handler(value)
+
+
+def members(family: type[Word]) -> dict[str, type[Word]]:
+    """The words of a family, by name."""
+    return {name: word for name, word in sorted(REGISTRY.items()) if issubclass(word, family)}
+
+
+def field_docs(record: type[BaseModel]) -> dict[str, str]:
+    """The documentation of every field: the string that stands under it in the source, inherited ones included."""
+    docs: dict[str, str] = {}
+    for cls in reversed(record.__mro__):
+        if cls is not BaseModel and issubclass(cls, BaseModel):
+            docs.update(_docs_of_file(inspect.getsourcefile(cls) or "").get(cls.__name__, {}))
+    return {name: docs[name] for name in record.model_fields if name in docs}
+
+
+@lru_cache(maxsize=64)
+def _docs_of_file(path: str) -> dict[str, dict[str, str]]:
+    with open(path, encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    return {node.name: _docs_of_class(node) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _docs_of_class(node: ast.ClassDef) -> dict[str, str]:
+    docs: dict[str, str] = {}
+    for field, below in zip(node.body, node.body[1:], strict=False):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
+            docs[field.target.id] = inspect.cleandoc(below.value.value)
+    return docs
