@@ -1,1 +1,9 @@
-"""…"""
+"""The primitives of the graph, one family a file. Importing this package registers all of them."""
+
+from __future__ import annotations
+
+from segdsl.ops import act, attention, conv, drop, init, join, norm, parameter, pool, resize, scalar, tokens
+
+__all__ = [
+    "act", "attention", "conv", "drop", "init", "join", "norm", "parameter", "pool", "resize", "scalar", "tokens",
+]  # fmt: skip

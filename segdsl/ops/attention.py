@@ -1,0 +1,30 @@
+"""Attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from segdsl.ir.graph import Op
+from segdsl.ir.program import PositiveInt
+from segdsl.ir.shape import Extent, Shape, at, floor_div
+from segdsl.ops import fit
+
+
+class Attention(Op):
+    """softmax(Q K^T / sqrt(d)) V over tokens (Vaswani et al. 2017, 3.2): [B, N, 3C] -> [B, N, C].
+
+    The channels hold all queries, then all keys, then all values; each third is cut into heads of d = C / heads.
+    """
+
+    heads: PositiveInt
+    """Heads that attend on their own; divides C."""
+
+    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.need_tokens("Attention", shapes[0])
+        channels = at(shapes[0][2], env)
+        fit.need_groups("Attention", channels, 3, "channels (queries, keys, values)")
+        fit.need_groups("Attention", channels // 3, self.heads, "query channels")
+        return (*shapes[0][:2], floor_div(shapes[0][2], 3))
+
+    def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
+        return 2 * out[1] * out[1] * out[2]

@@ -1,0 +1,33 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from segdsl.ir.graph import Op, Operand, ShapeError
+from segdsl.ir.shape import Shape
+from segdsl.ir.values import Size
+from segdsl.ops import fit
+
+
+class AdaptiveAvgPool(Op):
+    """The mean over a grid of windows that cover a map: [B, C, H, W] -> [B, C, h, w]."""
+
+    takes: ClassVar[tuple[Operand, ...]] = (Operand("like", "A map whose height and width the result gets.", True),)
+
+    size: Size | None = None
+    """Height x width of the result, unless `like` gives it; `1x1` is the mean over all of space."""
+
+    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.need_map("AdaptiveAvgPool", shapes[0])
+        if (self.size is None) == (len(shapes) == 1):
+            got = "neither" if self.size is None else "both"
+            message = f"`AdaptiveAvgPool` needs either `size` or `like`, got {got}"
+            raise ShapeError("target-size-unclear", message, "write `AdaptiveAvgPool(1x1)` for the mean over space")
+        if self.size is None:
+            fit.need_map("AdaptiveAvgPool", shapes[1], operand=1)
+            return (*shapes[0][:2], *shapes[1][2:])
+        if min(self.size.height, self.size.width) < 1:
+            raise ShapeError("target-size-unclear", f"a map cannot have the size {self.size}", "write `1x1`")
+        return (*shapes[0][:2], self.size.height, self.size.width)

@@ -1,0 +1,29 @@
+"""Resizing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from segdsl.ir.graph import Op, Operand, ShapeError
+from segdsl.ir.shape import Shape
+from segdsl.ops import fit
+
+
+class ResizeTo(Op):
+    """Resizes a map to the height and width of another: [B, C, H, W] -> [B, C, h, w]. Equal sizes cost nothing."""
+
+    takes: ClassVar[tuple[Operand, ...]] = (Operand("like", "A map whose height and width the result gets."),)
+
+    mode: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    """How values between the pixels are found."""
+    align_corners: bool = False
+    """Puts the centres of the corner pixels on each other instead of their outer edges; not for `nearest`."""
+
+    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.need_map("ResizeTo", shapes[0])
+        fit.need_map("ResizeTo", shapes[1], operand=1)
+        if self.mode == "nearest" and self.align_corners:
+            message = "`align_corners = true` means nothing with `mode = nearest`"
+            raise ShapeError("nearest-has-no-corners", message, "leave `align_corners` out")
+        return (*shapes[0][:2], *shapes[1][2:])

@@ -1,0 +1,106 @@
+"""Arithmetic on tensors: what `+ - * /` become, of two tensors or of a tensor and a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from segdsl.ir.graph import Op, Operand, ShapeError
+from segdsl.ir.shape import Extent, Shape, at, show
+from segdsl.ops import fit
+
+
+class Arithmetic(Op, abstract=True):
+    """Two operands, one of which may be a number (``left`` or ``right``).
+
+    Shapes are equal, or one side is: a scalar, a vector [C] over the channels, a gate [B, C, 1, 1] or [1, C, 1, 1] over
+    a map, or [1, N, C], [1, 1, C], [B, 1, C] over tokens.
+    """
+
+    symbol: ClassVar[str] = ""
+    takes: ClassVar[tuple[Operand, ...]] = (Operand("other", "The right side, unless a number stands there.", True),)
+
+    left: float | None = None
+    """A number on the left side; the tensor is then on the right."""
+    right: float | None = None
+    """A number on the right side."""
+
+    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        sides = len(shapes) + (self.left is not None) + (self.right is not None)
+        if sides != 2:
+            message = f"`{type(self).__name__}` needs exactly two sides, got {sides}"
+            raise ShapeError("operand-count", message, "give one of `other`, `left` and `right`")
+        return shapes[0] if len(shapes) == 1 else broadcast(self.symbol, shapes[0], shapes[1], env)
+
+
+class Add(Arithmetic):
+    """The sum of two tensors, or of a tensor and a number: `a + b`."""
+
+    symbol = "+"
+
+
+class Subtract(Arithmetic):
+    """The difference of two tensors, or of a tensor and a number: `a - b`."""
+
+    symbol = "-"
+
+
+class Multiply(Arithmetic):
+    """The product, element by element, of two tensors, or of a tensor and a number: `a * b`."""
+
+    symbol = "*"
+
+
+class Divide(Arithmetic):
+    """The quotient, element by element, of two tensors, or of a tensor and a number: `a / b`."""
+
+    symbol = "/"
+
+
+def broadcast(symbol: str, left: Shape, right: Shape, env: Mapping[str, int]) -> Shape:
+    """The shape of `left symbol right`. Raises ShapeError (`channel-mismatch`, `size-mismatch`, `wrong-rank`)."""
+    wide, narrow = (right, left) if len(left) < len(right) else (left, right)
+    if len(narrow) != len(wide):
+        return _spread(symbol, wide, narrow, env, operand=int(narrow is right))
+    axis = fit.channel_axis(left) if left else 0
+    if left and not fit.agree(left[axis], right[axis], env, axis):
+        raise _channels(symbol, left, right, left[axis], right[axis])
+    free = _free_axes(left, right)
+    rest = [a for a in range(len(left)) if a not in (axis, *free)]
+    fit.need_equal_sizes(symbol, left, right, env, rest, operand=1)
+    return tuple(b if a == 1 else a for a, b in zip(left, right, strict=True))
+
+
+def _free_axes(left: Shape, right: Shape) -> list[int]:
+    """The axes on which a literal 1 may meet anything."""
+    if len(left) == 3:
+        return [a for a in (0, 1) if 1 in (left[a], right[a])]
+    if len(left) != 4:
+        return []
+    gates = [side for side in (left, right) if side[2] == 1 and side[3] == 1]
+    return [*([0] if 1 in (left[0], right[0]) else []), *([2, 3] if gates else [])]
+
+
+def _spread(symbol: str, wide: Shape, narrow: Shape, env: Mapping[str, int], operand: int) -> Shape:
+    if len(narrow) == 0:
+        return wide
+    if len(narrow) == 1 and len(wide) > 1:
+        width = wide[fit.channel_axis(wide)]
+        if narrow[0] == 1 or at(narrow[0], env) == at(width, env):
+            return wide
+        raise _channels(symbol, *((wide, narrow) if operand else (narrow, wide)), *_ordered(width, narrow[0], operand))
+    message = f"`{symbol}` cannot combine {show(wide)} and {show(narrow)}"
+    raise ShapeError("wrong-rank", message, "turn one into the other: `Tokens`, `ToMap`", operand=operand)
+
+
+def _ordered(wide: Extent, narrow: Extent, operand: int) -> tuple[Extent, Extent]:
+    return (wide, narrow) if operand else (narrow, wide)
+
+
+def _channels(symbol: str, left: Shape, right: Shape, a: Extent, b: Extent) -> ShapeError:
+    message = f"`{symbol}` needs equal channels, got {a} and {b}: {show(left)} and {show(right)}"
+    project = f"`-> Conv({a}, 1x1)`" if len(right) == 4 else f"`-> Linear({a})`"
+    remedy = "declare the parameter with the tensor's channels" if 1 in (len(left), len(right)) else (
+        f"project the right side first: {project}"
+    )
+    return ShapeError("channel-mismatch", message, remedy, operand=1)
