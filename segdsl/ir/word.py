@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
+from segdsl.ir.shape import Dim
+
 
 class Record(BaseModel):
     """A frozen record that refuses what it does not know. Its validators are built when first used."""
@@ -45,7 +47,7 @@ class Word(Record):
 
     @model_serializer(mode="plain")
     def _tagged(self) -> dict[str, Any]:
-        return {"word": type(self).__name__, **{name: getattr(self, name) for name in type(self).model_fields}}
+        return {"word": type(self).__name__, **{name: _plain(getattr(self, name)) for name in type(self).model_fields}}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -59,6 +61,13 @@ class Word(Record):
                 raise ValueError(f"{value['word']} is no {cls.kind}")
             return handler(fields) if found is cls else found.model_validate(fields)
         return handler(value)
+
+
+def _plain(value: Any) -> Any:
+    """What pydantic can write down by itself: symbolic extents as text."""
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_plain(item) for item in value)
+    return str(value) if isinstance(value, Dim) else value
 
 
 def members(family: type[Word]) -> dict[str, type[Word]]:
