@@ -6,7 +6,7 @@ from segdsl.ir.graph import Initializer
 from segdsl.ir.program import PositiveFloat
 
 
-class Constant(Initializer):
+class Full(Initializer):
     """The same number everywhere; a plain number means this."""
 
     value: float
