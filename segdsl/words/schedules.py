@@ -69,7 +69,7 @@ class Law(Schedule, abstract=True):
         raise NotImplementedError
 
 
-class ConstantRate(Law):
+class Constant(Law):
     """The optimizer's own rate."""
 
     over: PositiveDuration | None = None
