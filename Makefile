@@ -1,0 +1,70 @@
+# Everything a developer does. Needs Python 3.11 to 3.13 and make; `setup` brings the rest into .venv.
+#
+#   make demo     trains, scores and exports a small model on generated images, and shows what it sees
+#   make test     lint, types, layers and the quick tests
+#
+# PYTHON names the interpreter to build .venv with, PIP_EXTRA holds further options for pip (see README.md).
+
+SHELL := /bin/sh
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTHON ?=
+PIP_EXTRA ?=
+DEMO := demo
+
+.PHONY: setup setup-tools demo test test-slow lint fmt bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(BIN)/python -c 'import pip' 2>/dev/null || { \
+	  for python in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+	    if "$$python" -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	      >/dev/null 2>&1; then break; fi; python=; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    echo "segdsl needs Python 3.11, 3.12 or 3.13 with venv; name one: make setup PYTHON=/path/to/python3.11" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "making .venv with $$python"; "$$python" -m venv --clear .venv; }
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_EXTRA) -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+# What only developers of segdsl need beside the tests: the checks before each commit.
+setup-tools: setup
+	$(BIN)/pre-commit install
+
+demo: setup
+	rm -rf $(DEMO)/data $(DEMO)/run $(DEMO)/pictures
+	$(BIN)/segdsl demo-data $(DEMO)/data
+	$(BIN)/segdsl train specs/quickstart.seg --data $(DEMO)/data --out $(DEMO)/run
+	$(BIN)/segdsl eval $(DEMO)/run --data $(DEMO)/data
+	$(BIN)/segdsl export $(DEMO)/run
+	$(BIN)/segdsl predict $$(ls $(DEMO)/run/export/*.xml) $(DEMO)/data/val/images --out $(DEMO)/pictures
+	@echo
+	@echo "The exported model: $$(ls $(DEMO)/run/export/*.xml)"
+	@echo "What it sees:       $(CURDIR)/$(DEMO)/pictures"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --warnings
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/pytest -m slow
+
+fmt: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/segdsl fmt specs/*.seg segdsl/std/*.seg
+
+bench: setup
+	$(BIN)/python bench/startup.py
+
+clean:
+	rm -rf .venv demo dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
