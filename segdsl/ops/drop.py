@@ -9,20 +9,26 @@ from annotated_types import Ge, Lt
 
 from segdsl.ir.graph import Op
 from segdsl.ir.shape import Shape
-from segdsl.ops.act import Elementwise
 from segdsl.ops.fit import need_map
 
 Rate = Annotated[float, Ge(0), Lt(1)]
 
 
-class Dropout(Elementwise):
+class Noise(Op, abstract=True):
+    """An op that draws random numbers: two applications to one tensor differ, so they are never merged."""
+
+    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        return shapes[0]
+
+
+class Dropout(Noise):
     """Sets numbers to 0 at random while training and divides the others by the share that is kept."""
 
     p: Rate = 0.5
     """Share that is dropped."""
 
 
-class ChannelDropout(Op):
+class ChannelDropout(Noise):
     """Sets whole channels of a map to 0 at random while training and divides the others by the share that is kept."""
 
     p: Rate = 0.5
@@ -33,7 +39,7 @@ class ChannelDropout(Op):
         return shapes[0]
 
 
-class DropPath(Elementwise):
+class DropPath(Noise):
     """Stochastic depth: sets whole images of a batch to 0 while training (Huang et al. 2016), for residual branches."""
 
     p: Rate = 0.1

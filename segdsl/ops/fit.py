@@ -57,7 +57,7 @@ def divisor_that_fits(fits: Callable[[Env], bool], extents: Iterable[Extent], en
 
     ``extents`` are those that ``fits`` computes with, ``factor`` a further number that the sizes may have to divide by.
     """
-    period = math.lcm(factor, *(by for extent in extents for by in _divisors_in(extent)))
+    period = factor * math.lcm(1, *(by for extent in extents for by in _divisors_in(extent)))
     sizes = [(i, j) for i in (1, 2, 3, 5) for j in (1, 2, 4)]
     for number in (d for d in range(1, period + 1) if period % d == 0):
         if all(fits({**env, "H": number * i, "W": number * j}) for i, j in sizes):
@@ -80,13 +80,13 @@ def size_help(divisor: int, env: Env, otherwise: str) -> str:
 
 
 def values(shape: Shape, env: Env) -> str:
-    """`[B, 48, H/4, W/4] (128x128 at 512x512)`: a shape and, where it is symbolic, its size at the program's size."""
+    """`[B, 48, H/4, W/4] (128x128 at 512x512)`: a shape and, where it is symbolic, what that is in the program."""
     if len(shape) < 3 or all(isinstance(extent, int) for extent in shape[1:]):
         return show(shape)
     spatial = shape[2:] if len(shape) == 4 else shape[1:2]
-    got = "x".join(str(at(extent, env)) for extent in spatial)
-    unit = "" if len(shape) == 4 else " tokens"
-    return f"{show(shape)} ({got}{unit} at {env['H']}x{env['W']})"
+    got = "x".join(str(at(extent, env)) for extent in spatial) + ("" if len(shape) == 4 else " tokens")
+    size = f"{env['H']}x{env['W']}"
+    return f"{show(shape)} ({got})" if got == size else f"{show(shape)} ({got} at {size})"
 
 
 def need_equal_sizes(word: str, first: Shape, other: Shape, env: Env, axes: Sequence[int], operand: int) -> None:

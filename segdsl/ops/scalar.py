@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from segdsl.ir.graph import Op, Operand, ShapeError
-from segdsl.ir.shape import Extent, Shape, at, show
+from segdsl.ir.shape import Shape, at, show
 from segdsl.ops import fit
 
 
@@ -59,12 +59,11 @@ class Divide(Arithmetic):
 
 def broadcast(symbol: str, left: Shape, right: Shape, env: Mapping[str, int]) -> Shape:
     """The shape of `left symbol right`. Raises ShapeError (`channel-mismatch`, `size-mismatch`, `wrong-rank`)."""
-    wide, narrow = (right, left) if len(left) < len(right) else (left, right)
-    if len(narrow) != len(wide):
-        return _spread(symbol, wide, narrow, env, operand=int(narrow is right))
-    axis = fit.channel_axis(left) if left else 0
+    if len(left) != len(right):
+        return _spread(symbol, left, right, env)
+    axis = fit.channel_axis(left)
     if left and not fit.agree(left[axis], right[axis], env, axis):
-        raise _channels(symbol, left, right, left[axis], right[axis])
+        raise _channels(symbol, left, right, axis, axis)
     free = _free_axes(left, right)
     rest = [a for a in range(len(left)) if a not in (axis, *free)]
     fit.need_equal_sizes(symbol, left, right, env, rest, operand=1)
@@ -77,30 +76,29 @@ def _free_axes(left: Shape, right: Shape) -> list[int]:
         return [a for a in (0, 1) if 1 in (left[a], right[a])]
     if len(left) != 4:
         return []
-    gates = [side for side in (left, right) if side[2] == 1 and side[3] == 1]
-    return [*([0] if 1 in (left[0], right[0]) else []), *([2, 3] if gates else [])]
+    gated = any(side[2] == 1 and side[3] == 1 for side in (left, right))
+    return [*([0] if 1 in (left[0], right[0]) else []), *([2, 3] if gated else [])]
 
 
-def _spread(symbol: str, wide: Shape, narrow: Shape, env: Mapping[str, int], operand: int) -> Shape:
+def _spread(symbol: str, left: Shape, right: Shape, env: Mapping[str, int]) -> Shape:
+    """A scalar over anything, or a vector over the channels of a map or of tokens."""
+    wide, narrow = (right, left) if len(left) < len(right) else (left, right)
     if len(narrow) == 0:
         return wide
-    if len(narrow) == 1 and len(wide) > 1:
-        width = wide[fit.channel_axis(wide)]
-        if narrow[0] == 1 or at(narrow[0], env) == at(width, env):
+    if len(narrow) == 1:
+        axis = fit.channel_axis(wide)
+        if narrow[0] == 1 or at(narrow[0], env) == at(wide[axis], env):
             return wide
-        raise _channels(symbol, *((wide, narrow) if operand else (narrow, wide)), *_ordered(width, narrow[0], operand))
-    message = f"`{symbol}` cannot combine {show(wide)} and {show(narrow)}"
-    raise ShapeError("wrong-rank", message, "turn one into the other: `Tokens`, `ToMap`", operand=operand)
+        raise _channels(symbol, left, right, *((axis, 0) if wide is left else (0, axis)))
+    message = f"`{symbol}` cannot combine {show(left)} and {show(right)}"
+    raise ShapeError("wrong-rank", message, "turn one into the other: `Tokens`, `ToMap`", operand=1)
 
 
-def _ordered(wide: Extent, narrow: Extent, operand: int) -> tuple[Extent, Extent]:
-    return (wide, narrow) if operand else (narrow, wide)
-
-
-def _channels(symbol: str, left: Shape, right: Shape, a: Extent, b: Extent) -> ShapeError:
-    message = f"`{symbol}` needs equal channels, got {a} and {b}: {show(left)} and {show(right)}"
-    project = f"`-> Conv({a}, 1x1)`" if len(right) == 4 else f"`-> Linear({a})`"
-    remedy = "declare the parameter with the tensor's channels" if 1 in (len(left), len(right)) else (
-        f"project the right side first: {project}"
-    )
+def _channels(symbol: str, left: Shape, right: Shape, left_axis: int, right_axis: int) -> ShapeError:
+    ours, theirs = left[left_axis], right[right_axis]
+    message = f"`{symbol}` needs equal channels, got {ours} and {theirs}: {show(left)} and {show(right)}"
+    remedy = "declare the parameter with the tensor's channels"
+    if len(left) > 1 and len(right) > 1:
+        project = f"`-> Conv({ours}, 1x1)`" if len(right) == 4 else f"`-> Linear({ours})`"
+        remedy = f"project the right side first: {project}"
     return ShapeError("channel-mismatch", message, remedy, operand=1)

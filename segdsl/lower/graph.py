@@ -1,0 +1,137 @@
+"""The graph as a `torch.fx.GraphModule`: module hierarchy by path, and the `.seg` line on every node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import fx, nn
+
+from segdsl.diagnostics import Span, fail, suggest
+from segdsl.ir.graph import Graph, Node
+from segdsl.ir.shape import shape_at
+from segdsl.lower.modules import Call, Realisation, realise
+from segdsl.lower.traces import nearest_spans, stack_trace
+from segdsl.ops.names import TAKEN_NAMES
+
+
+class SegModule(fx.GraphModule):
+    """A built model. A failure inside keeps its traceback, for :func:`segdsl.lower.failure.explain_failure`."""
+
+    def recompile(self) -> Any:
+        code = super().recompile()
+
+        def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return nn.Module.__call__(self, *args, **kwargs)
+
+        # fx wraps the call to print generated code to stderr and to drop the traceback; neither is wanted here.
+        type(self).__call__ = call
+        return code
+
+
+def build(graph: Graph, sources: Mapping[str, str], outputs: Sequence[str] = ()) -> fx.GraphModule:
+    """The model that ``graph`` describes, freshly initialised from torch's current generator, in training mode.
+
+    Takes the graph's inputs in order ((N, 3, H, W), normalised) and returns its output ((N, classes, H, W) logits; a
+    dict by name if it has several), or with ``outputs`` a dict from each of these paths to its tensor. ``sources`` are
+    the texts that the spans point into. Raises SegError (`unknown-output`, `name-taken`).
+    """
+    return _Builder(graph, sources).build(outputs)
+
+
+class _Builder:
+    def __init__(self, graph: Graph, sources: Mapping[str, str]) -> None:
+        self.graph, self.sources = graph, sources
+        self.spans = nearest_spans(graph)
+        self.sizes = {path: shape_at(shape, graph.env) for path, shape in graph.shapes().items()}
+        self.fx = fx.Graph()
+        self.values: dict[str, fx.Node] = {}
+
+    def build(self, outputs: Sequence[str]) -> fx.GraphModule:
+        wanted = {path: self._computes(path) for path in outputs}
+        first = next(iter(self.spans.values()), None)
+        for path in self.graph.inputs:
+            self.values[path] = self._mark(self.fx.placeholder(_identifier(path)), path, first)
+        realised = self._realise()
+        for node in self.graph.nodes:
+            self.values[node.path] = self._emit(node, realised[node.module or node.path])
+        self._emit_output(wanted)
+        self.fx.lint()
+        modules = {key: value for key, value in realised.items() if not isinstance(value, Call)}
+        return SegModule(_hierarchy(modules), self.fx, class_name=_identifier(self.graph.name))
+
+    def _realise(self) -> dict[str, Realisation]:
+        """The torch side of every node, by module where it has one, else by path; built in the graph's order."""
+        found: dict[str, Realisation] = {}
+        for node in self.graph.nodes:
+            key = node.module or node.path
+            if key in found:
+                continue
+            # A parameter has no operand; its own shape says how large it is.
+            found[key] = realise(node.op, [self.sizes[path] for path in node.operands or (node.path,)])
+            if not isinstance(found[key], Call):
+                _check_name(key, node.span)
+        return found
+
+    def _emit(self, node: Node, realised: Realisation) -> fx.Node:
+        span, name = self.spans[node.path], _identifier(node.path)
+        operands = [self.values[path] for path in node.operands]
+        if isinstance(realised, nn.Module):
+            made = self.fx.create_node("call_module", node.module or node.path, tuple(operands), {}, name)
+        elif isinstance(realised, nn.Parameter):
+            made = self.fx.create_node("get_attr", node.module or node.path, (), {}, name)
+        else:
+            for index, shape in realised.views.items():
+                view = self.fx.create_node("call_method", "view", (operands[index], *shape), {}, f"{name}_view")
+                operands[index] = self._mark(view, node.path, span)
+            middle = (operands,) if realised.listed else operands
+            arguments = (*realised.before, *middle, *realised.after)
+            made = self.fx.create_node("call_function", realised.function, arguments, dict(realised.options), name)
+        return self._mark(made, node.path, span)
+
+    def _emit_output(self, wanted: Mapping[str, str]) -> None:
+        named = dict(wanted or self.graph.outputs)
+        tensors = {name: self.values[path] for name, path in named.items()}
+        result: Any = tensors if wanted or len(tensors) != 1 else next(iter(tensors.values()))
+        last = next(reversed(named.values()), "")
+        self._mark(self.fx.output(result), last, self.spans.get(last))
+
+    def _computes(self, path: str) -> str:
+        """The node (or input) behind a path that the user asked for."""
+        paths = [*self.graph.inputs, *(node.path for node in self.graph.nodes)]
+        known = {**{p: p for p in paths}, **self.graph.outputs, **self.graph.names}
+        if path not in known:
+            remedy = suggest(path, known, "outputs")
+            raise fail("unknown-output", f"the model has no tensor called `{path}`", remedy)
+        return known[path]
+
+    def _mark(self, made: fx.Node, path: str, span: Span | None) -> fx.Node:
+        made.stack_trace = stack_trace(path, span, self.sources)
+        made.meta["path"], made.meta["span"] = path, span
+        return made
+
+
+def _hierarchy(modules: Mapping[str, nn.Module | nn.Parameter]) -> nn.Module:
+    """One module that holds all others at their paths. Parents go in first, so that none replaces its children."""
+    root = nn.Module()
+    for path in sorted(modules, key=lambda path: path.count(".")):
+        parent, _, leaf = path.rpartition(".")
+        holder = root
+        for part in filter(None, parent.split(".")):
+            if part not in holder._modules:
+                holder.add_module(part, nn.Module())
+            holder = holder.get_submodule(part)
+        setattr(holder, leaf, modules[path])
+    return root
+
+
+def _check_name(path: str, span: Span | None) -> None:
+    taken = [part for part in path.split(".") if part in TAKEN_NAMES]
+    if taken:
+        message = f"`{taken[0]}` in the path `{path}` already means something in a built module"
+        raise fail("name-taken", message, f"give it another name, for example `{taken[0]}_`", span=span)
+
+
+def _identifier(path: str) -> str:
+    return re.sub(r"\W", "_", path) or "model"

@@ -1,0 +1,182 @@
+"""What each op becomes in torch: one entry an op. A test holds that the ops and this table have the same keys."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segdsl.ir.graph import Initializer, Op
+from segdsl.lower import functional
+from segdsl.ops import act, attention, conv, drop, init, join, norm, parameter, pool, resize, scalar, tokens
+
+Sizes = Sequence[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function of the operands: ``function(*before, *operands, *after, **options)``.
+
+    ``listed`` hands the operands over as one list; ``views`` gives operands (by position) another shape first.
+    """
+
+    function: Callable[..., Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Any, ...] = ()
+    after: tuple[Any, ...] = ()
+    listed: bool = False
+    views: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+Realisation = Union[nn.Module, nn.Parameter, Call]
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of maps (N, C, H, W) and of tokens (N, T, C)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.dim() == 4:
+            return super().forward(input.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(input)
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: zeroes whole samples with chance ``p`` while training, divides the others by 1 - p."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0.0:
+            return x
+        keep = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(1.0 - self.p)
+        return x * keep.div_(1.0 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def realise(op: Op, sizes: Sizes) -> Realisation:
+    """The torch side of ``op``; ``sizes`` are the operands' shapes at the program's size.
+
+    Modules are initialised from torch's current generator.
+    """
+    return REALISATIONS[type(op)](op, sizes)
+
+
+def _conv(op: conv.Conv, sizes: Sizes) -> nn.Module:
+    kernel = (op.kernel.height, op.kernel.width)
+    options = {"dilation": op.dilation, "groups": op.groups, "bias": op.bias}
+    module = nn.Conv2d(sizes[0][1], op.channels, kernel, op.stride, op.paddings(), **options)
+    if op.init == "kaiming":
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return module
+
+
+def _concat(op: join.Concat, sizes: Sizes) -> Call:
+    return Call(torch.cat, {"dim": _channel_axis(sizes)}, listed=True)
+
+
+def _split(op: join.Split, sizes: Sizes) -> Call:
+    return Call(torch.split, {"dim": _channel_axis(sizes)}, after=(list(op.sizes),))
+
+
+def _softmax(op: act.Softmax, sizes: Sizes) -> Call:
+    if op.over == "space":
+        return Call(functional.softmax_over_space)
+    return Call(torch.softmax, {"dim": _channel_axis(sizes)})
+
+
+def _l2_normalize(op: norm.L2Normalize, sizes: Sizes) -> Call:
+    return Call(functional.l2_normalize, {"over": (2, 3) if op.over == "space" else (1,)})
+
+
+def _pool(op: pool.AdaptiveAvgPool, sizes: Sizes) -> Call:
+    if op.size is None:
+        return Call(functional.pool_like)
+    return Call(F.adaptive_avg_pool2d, {"output_size": (op.size.height, op.size.width)})
+
+
+def _resize(op: resize.ResizeTo, sizes: Sizes) -> Call:
+    return Call(functional.resize_to, {"mode": op.mode, "align_corners": op.align_corners})
+
+
+def _parameter(op: parameter.Parameter, shape: tuple[int, ...]) -> nn.Parameter:
+    values = torch.empty(shape)
+    _fill(op.init, values)
+    return nn.Parameter(values)
+
+
+def _fill(how: Initializer, values: Tensor) -> None:
+    match how:
+        case init.Full(value=value):
+            values.fill_(value)
+        case init.Normal(std=std):
+            nn.init.normal_(values, std=std)
+        case init.TruncNormal(std=std):
+            nn.init.trunc_normal_(values, std=std)
+        case init.Uniform(low=low, high=high):
+            nn.init.uniform_(values, low, high)
+        case _:
+            raise NotImplementedError(f"no realisation of the initializer {type(how).__name__}")
+
+
+def _arithmetic(function: Callable[..., Any]) -> Callable[[Any, Sizes], Call]:
+    def call(op: scalar.Arithmetic, sizes: Sizes) -> Call:
+        before = () if op.left is None else (op.left,)
+        after = () if op.right is None else (op.right,)
+        over_map = any(len(size) == 4 for size in sizes)
+        views = {i: (-1, 1, 1) for i, size in enumerate(sizes) if over_map and len(size) == 1}
+        return Call(function, before=before, after=after, views=views)
+
+    return call
+
+
+def _channel_axis(sizes: Sizes) -> int:
+    return 1 if len(sizes[0]) == 4 else -1
+
+
+def _plain(function: Callable[..., Any]) -> Callable[[Any, Sizes], Call]:
+    return lambda op, sizes: Call(function)
+
+
+REALISATIONS: dict[type[Op], Callable[[Any, Sizes], Realisation]] = {
+    conv.Conv: _conv,
+    conv.Linear: lambda op, sizes: nn.Linear(sizes[0][-1], op.channels, bias=op.bias),
+    norm.BatchNorm: lambda op, sizes: nn.BatchNorm2d(sizes[0][1], eps=op.eps, momentum=op.momentum),
+    norm.LayerNorm: lambda op, sizes: LayerNorm(sizes[0][_channel_axis(sizes)], op.eps),
+    norm.GroupNorm: lambda op, sizes: nn.GroupNorm(op.groups, sizes[0][1], eps=op.eps),
+    norm.L2Normalize: _l2_normalize,
+    act.ReLU: _plain(torch.relu),
+    act.GELU: _plain(F.gelu),
+    act.Sigmoid: _plain(torch.sigmoid),
+    act.SiLU: _plain(F.silu),
+    act.Identity: lambda op, sizes: nn.Identity(),
+    act.Softmax: _softmax,
+    drop.Dropout: lambda op, sizes: nn.Dropout(op.p),
+    drop.ChannelDropout: lambda op, sizes: nn.Dropout2d(op.p),
+    drop.DropPath: lambda op, sizes: DropPath(op.p),
+    pool.AdaptiveAvgPool: _pool,
+    resize.ResizeTo: _resize,
+    join.Concat: _concat,
+    join.Split: _split,
+    join.Item: lambda op, sizes: Call(operator.getitem, after=(op.index,)),
+    join.ChannelShuffle: lambda op, sizes: Call(functional.channel_shuffle, {"groups": op.groups}),
+    scalar.Add: _arithmetic(operator.add),
+    scalar.Subtract: _arithmetic(operator.sub),
+    scalar.Multiply: _arithmetic(operator.mul),
+    scalar.Divide: _arithmetic(operator.truediv),
+    tokens.Tokens: _plain(functional.map_to_tokens),
+    tokens.ToMap: lambda op, sizes: Call(functional.tokens_to_map, {"skip": op.skip}),
+    attention.Attention: lambda op, sizes: Call(functional.attention, {"heads": op.heads}),
+    parameter.Parameter: lambda op, sizes: _parameter(op, sizes[-1]),
+}
+"""How every op is built. A `Parameter` gets its own shape as the only size."""
