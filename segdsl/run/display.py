@@ -1,0 +1,140 @@
+"""What a run shows: a live line on a terminal, one line an epoch in a pipe, and a report at the end. Fits 80 columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from segdsl.diagnostics import Diagnostic
+from segdsl.run.log import EpochRow
+
+NAME_WIDTH = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What is said before the first step."""
+
+    name: str
+    parameters: int
+    trained: int
+    size: str
+    train_images: int
+    val_images: int
+    classes: int
+    device: str
+    run: Path
+    epochs: int
+    steps_per_epoch: int
+
+
+class Display:
+    """Shows the progress of a run on ``console``; with ``quiet`` nothing but warnings, on standard error."""
+
+    def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(quiet=quiet, highlight=False)
+        self.head: Head | None = None
+        self._live: Live | None = None
+
+    def warn(self, warnings: list[Diagnostic]) -> None:
+        """Prints warnings in one line each."""
+        for warning in warnings:
+            where = f"{warning.path}: " if warning.path else ""
+            self._line(Text.assemble((f"warning[{warning.slug}]: ", "yellow"), f"{where}{warning.message}"))
+
+    def start(self, head: Head) -> None:
+        """What is about to be trained, and where it will lie."""
+        self.head = head
+        frozen = f" ({head.trained:,} trained)" if head.trained != head.parameters else ""
+        self._line(Text(f"{shorten(head.name)}: {head.parameters:,} parameters{frozen}, {head.classes} classes, {head.size}"))
+        self._line(Text(f"{head.train_images} images to train on, {head.val_images} to validate, on {head.device}"))
+        self._line(Text(f"run folder: {head.run}"))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While training: on a terminal, the live line."""
+        if not self.console.is_terminal or self.console.quiet:
+            yield
+            return
+        with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+            self._live = live
+            yield
+        self._live = None
+
+    def step(self, epoch: int, step: int, loss: float, lr: float, images_per_second: float, seconds_left: float) -> None:
+        """A step has ended; ``epoch`` and ``step`` (in the epoch) count from 1."""
+        if self._live is None or self.head is None:
+            return
+        line = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=self.head.steps_per_epoch, completed=step, width=12)
+        text = (
+            f"loss {loss:.3f}  lr {lr:.1e}  {images_per_second:.1f} img/s  {duration(seconds_left)} left"
+        )
+        line.add_row(f"epoch {epoch}/{self.head.epochs}", bar, text)
+        self._live.update(line)
+
+    def epoch(self, row: EpochRow, seconds_left: float, best: bool) -> None:
+        """An epoch has ended."""
+        width = len(str(self.head.epochs)) if self.head else 1
+        total = f"/{self.head.epochs}" if self.head else ""
+        text = (
+            f"epoch {row.epoch:>{width}}{total}  loss {row.train_loss:.3f}  lr {row.lr:.1e}  "
+            f"dice {row.confusion.dice:.3f}{'*' if best else ' '} miou {row.confusion.miou:.3f}  "
+            f"{row.images_per_second:.1f} img/s  {duration(seconds_left)} left"
+        )
+        self._line(Text(text))
+
+    def end(self, best: EpochRow, last: EpochRow, monitor: str, weights: Path, why: str) -> None:
+        """The report: the best epoch, its classes, where everything lies, what to do next."""
+        run = self.head.run if self.head else weights.parent
+        self._line(Text(f"\n{why} after {last.epoch} epochs and {duration(last.seconds)}"))
+        self._line(Text(f"best epoch {best.epoch}: {monitor} {best.monitored(monitor):.4f}", style="bold"))
+        self.console.print(class_table(best))
+        for what, where in (("weights", weights), ("log", run / "metrics.csv"), ("curves", run / "tensorboard")):
+            self._line(Text(f"{what + ':':<9}{where}"))
+        self._line(Text(f"next:    segdsl eval {run}\n         segdsl export {run}"))
+
+    def interrupted(self, kept: Path | None) -> None:
+        """The run was stopped by hand."""
+        self._line(Text(f"interrupted; {f'the weights so far are in {kept}' if kept else 'nothing was learnt yet'}"))
+
+    def _line(self, text: Text) -> None:
+        self.console.print(text, soft_wrap=True)
+
+
+def class_table(row: EpochRow) -> Table:
+    """Dice and IoU of every class and their means, as a table."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("class", max_width=NAME_WIDTH, overflow="ellipsis", no_wrap=True)
+    table.add_column("dice", justify="right")
+    table.add_column("iou", justify="right")
+    for name, scores in row.confusion.per_class().items():
+        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in scores.values()))
+    table.add_row("mean", f"{row.confusion.dice:.4f}", f"{row.confusion.miou:.4f}", style="bold")
+    return table
+
+
+def duration(seconds: float) -> str:
+    """`42s`, `3m12s`, `2h05m`; `?` for what is not known yet."""
+    if not math.isfinite(seconds):
+        return "?"
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def shorten(name: str, width: int = NAME_WIDTH) -> str:
+    """A name cut to ``width`` columns."""
+    return name if len(name) <= width else name[: width - 1] + "…"

@@ -1,0 +1,134 @@
+"""The folder of a run: `program.seg`, `lock.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from segdsl.diagnostics import fail
+from segdsl.ir.program import Program
+
+RUNS = Path("runs")
+"""Where run folders go, relative to the working directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The places in a run folder."""
+
+    root: Path
+
+    @property
+    def program(self) -> Path:
+        return self.root / "program.seg"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoints / "last.safetensors"
+
+    @property
+    def state(self) -> Path:
+        return self.checkpoints / "state.safetensors"
+
+
+def check_out(out: Path | None) -> None:
+    """Refuses an output folder that cannot become a run's, before any work is done.
+
+    Raises SegError (`out-taken`, `out-not-a-folder`, `out-not-writable`).
+    """
+    if out is None:
+        return
+    if out.exists() and not out.is_dir():
+        raise fail(
+            "out-not-a-folder", f"the output `{out}` is a file", "name a folder that does not exist yet", path=str(out)
+        )
+    if out.is_dir() and any(out.iterdir()):
+        what = "holds another run" if RunFolder(out).program.exists() else "is not empty"
+        raise fail(
+            "out-taken",
+            f"the output folder `{out}` {what}",
+            "name another folder with `--out`, or delete this one first",
+            path=str(out),
+        )
+    above = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise _not_writable(out)
+
+
+def create_run(program: Program, out: Path | None, lock: dict[str, Any]) -> RunFolder:
+    """Makes the folder, with the program and its lock in it; without ``out``, the next free `runs/<name>-<number>`.
+
+    Raises SegError as :func:`check_out` does.
+    """
+    check_out(out)
+    try:
+        folder = RunFolder(_next_free(program.name) if out is None else out)
+        folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        folder.tensorboard.mkdir(exist_ok=True)
+        folder.program.write_text(program.resolved, encoding="utf-8")
+        folder.lock.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _not_writable(out or RUNS) from error
+    return folder
+
+
+def lock_of(program: Program, weights: dict[str, Path], data_digest: str) -> dict[str, Any]:
+    """What a run was made of, by SHA-256: the program, its sources, its weights, the data. Nothing of the machine."""
+    return {
+        "program": hashlib.sha256(program.resolved.encode()).hexdigest(),
+        "sources": {PurePath(name).name if os.path.isabs(name) else name: s.digest for name, s in program.sources.items()},
+        "weights": {part: _digest(path) for part, path in weights.items()},
+        "data": data_digest,
+        "classes": list(program.classes),
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _next_free(name: str) -> Path:
+    RUNS.mkdir(exist_ok=True)
+    taken = [p.name.rpartition("-")[2] for p in RUNS.glob(f"{name}-*") if p.name.rpartition("-")[0] == name]
+    number = max((int(n) for n in taken if n.isdecimal()), default=0) + 1
+    while True:
+        root = RUNS / f"{name}-{number}"
+        try:
+            root.mkdir()
+            return root
+        except FileExistsError:
+            number += 1
+
+
+def _not_writable(path: Path) -> Exception:
+    return fail(
+        "out-not-writable",
+        f"the output folder `{path}` cannot be written",
+        "name a folder that you may write with `--out`, and see that the disk has room",
+        path=str(path),
+    )
