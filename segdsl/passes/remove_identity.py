@@ -12,17 +12,16 @@ from segdsl.passes.rewrite import redirected, replaced
 def remove_identity(graph: Graph) -> Graph:
     """The graph without nodes that pass their first operand on."""
     instead: dict[str, str] = {}
-    kept: dict[str, Node] = {}
-    whole: set[str] = set()  # splits into one part, which their only item stands for
-    for node in (redirected(node, instead) for node in graph.nodes):
-        if isinstance(node.op, Split) and len(node.op.sizes) == 1:
-            whole.add(node.operands[0])
-            instead[node.path] = node.operands[0]
-        elif _passes_on(node) or (isinstance(node.op, Item) and node.operands[0] in whole):
-            instead[node.path] = node.operands[0]
+    kept: list[Node] = []
+    undivided = {node.path for node in graph.nodes if isinstance(node.op, Split) and len(node.op.sizes) == 1}
+    for node in graph.nodes:
+        moved = redirected(node, instead)
+        of_undivided = isinstance(node.op, Item) and node.operands[0] in undivided
+        if node.path in undivided or of_undivided or _passes_on(node):
+            instead[node.path] = moved.operands[0]
         else:
-            kept[node.path] = node
-    return replaced(graph, kept.values(), instead)
+            kept.append(moved)
+    return replaced(graph, kept, instead)
 
 
 def _passes_on(node: Node) -> bool:

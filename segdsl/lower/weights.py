@@ -1,0 +1,136 @@
+"""Putting the tensors of a file into a model: finding the right wrapper and prefix, and saying what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segdsl.diagnostics import Diagnostic, SegError, fail, nearest, suggest
+from segdsl.lower.files import open_weights, read_weights, save_weights
+
+WRAPPERS = ("module.", "model.", "model.model.")
+"""What other tools put in front of every key (distributed training, Lightning, OTX)."""
+SHOWN = 5
+"""Findings of one kind that an error spells out."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What happened to the keys: those of the model (``loaded``, ``missing``), of the file (``unexpected``), and those of
+    both with different shapes (key, shape in the file, shape in the model). ``removed`` was cut off the file's keys."""
+
+    source: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+    removed: str = ""
+
+
+def load_weights(model: nn.Module, source: str | Path, *, strict: bool = True, prefix: str = "") -> LoadReport:
+    """Copies the tensors of a file into ``model``, or with ``prefix`` into the part of it at that path.
+
+    The file may be wrapped (`state_dict`, `model`, …) and its keys may carry a prefix; the reading under which most
+    keys fit is taken. With ``strict`` a key that is missing, left over, or of another shape is an error; else such keys
+    are left out and reported, as the head of a model with other classes. What a file holds beside the part at
+    ``prefix`` is no error. Raises SegError (`weights-missing`, `weights-unreadable`, `weights-do-not-fit`); then nothing was copied.
+    """
+    start = f"{prefix}." if prefix else ""
+    ours = {key: value for key, value in model.state_dict().items() if key.startswith(start)}
+    if not ours:
+        parts = {name for name, _ in model.named_modules() if name}
+        raise fail("weights-do-not-fit", f"the model has no weights at `{prefix}`", suggest(prefix, parts, "parts"))
+    content, _ = open_weights(Path(source))
+    theirs, removed = _best_reading(content, ours, start)
+    report = _compare(str(source), theirs, ours, removed)
+    spare = report.unexpected if not prefix else ()  # a part's file may hold more, such as the head it was trained with
+    if not report.loaded or (strict and (report.missing or report.mismatched or spare)):
+        raise SegError(_misfits(report, theirs, ours))
+    with torch.no_grad():
+        for key in report.loaded:
+            ours[key].copy_(theirs[key])
+    return report
+
+
+def _best_reading(content: Mapping[str, Any], ours: Mapping[str, Tensor], start: str) -> tuple[dict[str, Tensor], str]:
+    """The file's tensors under keys of the model, in the reading that fits most of them."""
+    best: tuple[tuple[int, int, int], dict[str, Tensor], str] = ((-1, 0, 0), {}, "")
+    for order, (theirs, removed) in enumerate(_readings(content, start)):
+        same = [key for key in theirs if key in ours]
+        score = (sum(theirs[key].shape == ours[key].shape for key in same), len(same), -order)
+        if score > best[0]:
+            best = (score, theirs, removed)
+    return best[1], best[2]
+
+
+def _readings(content: Mapping[str, Any], start: str) -> Iterator[tuple[dict[str, Tensor], str]]:
+    """Every way to read the file: each dictionary of tensors in it, with and without a wrapper's prefix."""
+    for tensors in _dictionaries(content):
+        for wrapper in ("", *WRAPPERS):
+            if wrapper and not any(key.startswith(wrapper) for key in tensors):
+                continue
+            bare = {key.removeprefix(wrapper): value for key, value in tensors.items()}
+            yield {key: value for key, value in bare.items() if key.startswith(start)}, wrapper
+            if start and not any(key.startswith(start) for key in bare):
+                yield {start + key: value for key, value in bare.items()}, wrapper
+
+
+def _dictionaries(content: Mapping[str, Any], depth: int = 0) -> Iterator[dict[str, Tensor]]:
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield tensors
+    for value in content.values():
+        if isinstance(value, Mapping) and depth < 3:
+            yield from _dictionaries(value, depth + 1)
+
+
+def _compare(source: str, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], removed: str) -> LoadReport:
+    both = [key for key in ours if key in theirs]
+    differ = [key for key in both if theirs[key].shape != ours[key].shape]
+    # Files from before PyTorch 0.4.1 have no counter, and only batch norm without momentum reads it.
+    missing = [key for key in ours if key not in theirs and not key.endswith(".num_batches_tracked")]
+    return LoadReport(
+        source,
+        tuple(key for key in both if key not in set(differ)),
+        tuple(missing),
+        tuple(key for key in theirs if key not in ours),
+        tuple((key, tuple(theirs[key].shape), tuple(ours[key].shape)) for key in differ),
+        removed,
+    )
+
+
+def _misfits(report: LoadReport, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[Diagnostic]:
+    """One finding for each key that does not fit, at most SHOWN of a kind, after a first one that counts them."""
+    counts = {"missing": report.missing, "left over": report.unexpected, "of another shape": report.mismatched}
+    told = ", ".join(f"{len(keys)} {what}" for what, keys in counts.items() if keys) or "no tensor in it"
+    message = f"the file does not fit the model: {len(report.loaded)} of {len(ours)} keys fit, {told}"
+    remedy = "use weights of this model, or start without them: `--weights none`"
+    if report.loaded and not report.missing and not report.unexpected:
+        remedy = "give the number of classes that the file was trained with, or start without weights: `--weights none`"
+    found = [_misfit(report, message, remedy)]
+    for key, got, expected in report.mismatched[:SHOWN]:
+        message = f"`{key}` is {list(got)} in the file and {list(expected)} in the model"
+        found.append(_misfit(report, message, "both must have one shape: check the classes and the widths"))
+    for key in report.missing[:SHOWN]:
+        found.append(_misfit(report, f"the file has no `{key}`", _nearest_key(key, theirs, "the file")))
+    for key in report.unexpected[:SHOWN]:
+        found.append(_misfit(report, f"the model has no `{key}`", _nearest_key(key, ours, "the model")))
+    return found
+
+
+def _nearest_key(key: str, others: Mapping[str, Tensor], where: str) -> str:
+    leaf = key.rpartition(".")[2]
+    near = nearest(key, [other for other in others if other.rpartition(".")[2] == leaf])
+    return f"the nearest in {where} is `{near}`, {list(others[near].shape)}" if near else f"nothing in {where} is like it"
+
+
+def _misfit(report: LoadReport, message: str, help: str) -> Diagnostic:
+    return Diagnostic("weights-do-not-fit", message, help, path=report.source)
+
+
+__all__ = ["LoadReport", "load_weights", "read_weights", "save_weights"]
