@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
+from pydantic import Field
+
 from segdsl.diagnostics import Span
 from segdsl.ir.shape import Extent, Shape, at, shape_at
 from segdsl.ir.word import Record, Word
@@ -101,7 +103,7 @@ class Graph(Record):
     nodes: tuple[Node, ...]
     outputs: dict[str, str]
     size: tuple[int, int]
-    names: dict[str, str] = {}
+    names: dict[str, str] = Field(default_factory=dict)
 
     @property
     def env(self) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
+from pydantic import Field
 
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.ir.graph import Graph
@@ -77,7 +78,7 @@ class TrainSubset(Section):
     """Images in one step."""
     workers: NaturalInt = 2
     """Processes that load and augment; 0 loads in the main process."""
-    augment: dict[str, Augmentation] = {}
+    augment: dict[str, Augmentation] = Field(default_factory=dict)
     """Named steps, applied in the order in which they first appear."""
 
 
@@ -161,8 +162,8 @@ class Program(Record):
     """A checked program.
 
     ``name`` is the file's stem; ``resolved`` the whole program as one formatted `.seg` text without imports; ``spans``
-    maps every path that was set (`train.optimizer.lr`) to where; ``warnings`` are the lints; ``assumed_classes`` says that `data.classes` was left
-    out and two were assumed.
+    maps every path that was set (`train.optimizer.lr`) to where; ``warnings`` are the lints; ``assumed_classes`` says
+    that `data.classes` was left out and two were assumed.
     """
 
     name: str
@@ -171,9 +172,9 @@ class Program(Record):
     train: Train
     eval: Eval
     export: Export
-    weights: dict[str, str] = {}
-    sources: dict[str, Source] = {}
-    spans: dict[str, Span] = {}
+    weights: dict[str, str] = Field(default_factory=dict)
+    sources: dict[str, Source] = Field(default_factory=dict)
+    spans: dict[str, Span] = Field(default_factory=dict)
     resolved: str = ""
     assumed_classes: bool = False
     warnings: tuple[Diagnostic, ...] = ()

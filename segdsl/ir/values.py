@@ -1,4 +1,4 @@
-"""The values that a `.seg` literal can have beyond numbers, strings and lists, and the types that fields may ask for."""
+"""The values that a `.seg` literal can have beyond numbers, strings and lists, and the types of fields."""
 
 from __future__ import annotations
 

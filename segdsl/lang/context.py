@@ -1,0 +1,198 @@
+"""What an evaluation carries along: the graph being built, the names in sight, and the budgets that make it end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from segdsl.diagnostics import Diagnostic, Label, Sink, Span
+from segdsl.ir.graph import Node, Op
+from segdsl.ir.shape import Shape, at, shape_at
+from segdsl.lang.scope import FileScope
+from segdsl.lang.values import POISON, BlockDef, Stop, Tensor, join, stop
+from segdsl.syntax import tree
+
+NODE_BUDGET = 100_000
+NESTING_BUDGET = 60
+LIST_BUDGET = 100_000
+INTEGER_BOUND = 2**53
+UNNAMED = "?"
+"""Stands in a path for a step that no binding names."""
+
+
+@dataclass(eq=False)
+class Context:
+    """One elaboration: diagnostics, the nodes so far, and how a program path (`data.classes`) is resolved.
+
+    ``env`` holds the values of `B`, `H`, `W` at the program's input size. ``state`` maps the path of everything with
+    parameters to the op and operand shapes that built it; ``names`` maps bindings to nodes; ``size_span`` is where
+    `data.input_size` is said.
+    """
+
+    sink: Sink
+    env: dict[str, int]
+    resolve: Callable[[tuple[str, ...], Span], Any]
+    is_path: Callable[[str], bool]
+    nodes: list[Node] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    state: dict[str, tuple[Op, list[tuple[int, ...]], Span]] = field(default_factory=dict)
+    uses: list[tuple[BlockDef, Span]] = field(default_factory=list)
+    size_span: Span | None = None
+    applications: int = 0
+
+    def spend(self, span: Span) -> None:
+        """Counts one application against the node budget."""
+        self.applications += 1
+        if self.applications > NODE_BUDGET:
+            raise stop(
+                "node-budget",
+                span,
+                f"the graph grows beyond {NODE_BUDGET:,} applications",
+                "a repeat or a range is too large here; use a smaller number",
+            )
+
+    def emit(
+        self, op: Op, operands: list[Tensor], shape: Shape, at_path: str | None, frame: Frame, span: Span
+    ) -> Tensor:
+        """Appends a node and gives its tensor. An op with state needs a path of its own (LANGUAGE.md §4)."""
+        module = None
+        shapes = [o.shape for o in operands]
+        if op.state(shapes):
+            module = self._own(op, shapes, at_path, frame, span)
+        path = self._free(module if module is not None else (frame.path if at_path is None else at_path), op)
+        self.nodes.append(
+            Node.model_construct(
+                path=path, op=op, operands=tuple(o.path for o in operands), shape=shape, module=module, span=span
+            )
+        )
+        return Tensor(path, shape, span)
+
+    def _own(self, op: Op, shapes: list[Shape], path: str | None, frame: Frame, span: Span) -> str:
+        if not path or UNNAMED in path:
+            raise stop(
+                "unnamed-parameters",
+                span,
+                f"`{type(op).__name__}` has parameters here, and no name to file them under",
+                "name the step (`as name`), or bind the flow: `name = …`",
+            )
+        concrete = [shape_at(s, self.env) for s in shapes]
+        known = self.state.get(path)
+        if known is None:
+            self.state[path] = (op, concrete, span)
+            return path
+        if not frame.reuse:
+            raise stop(
+                "duplicate-path",
+                span,
+                f"two things with parameters would both be called `{path}`",
+                "name one of them: bind it (`name = …`) or add `as name`",
+                labels=[Label(known[2], "the other one")],
+            )
+        mine, theirs = op.state(shapes), known[0].state(known[1])
+        if {k: shape_at(s.shape, self.env) for k, s in mine.items()} != {k: s.shape for k, s in theirs.items()}:
+            raise stop(
+                "shared-module-mismatch",
+                span,
+                f"the shared `{path}` was built for {list(known[1][0][1:])}, and gets {list(concrete[0][1:])} here",
+                "build a second module, or write the component behind the arrow: each `-> A(…)` is a fresh copy",
+                labels=[Label(known[2], "its weights are shaped here")],
+            )
+        return path
+
+    def _free(self, wish: str, op: Op) -> str:
+        path = re.sub(r"\?\w*\.?", "", wish).strip(".") or type(op).__name__.lower()
+        if path in self.taken:
+            stem, count = f"{path}:{type(op).__name__.lower()}", 2
+            path = stem
+            while path in self.taken:
+                path, count = f"{stem}{count}", count + 1
+        self.taken.add(path)
+        return path
+
+    def value(self, extent: Any) -> int:
+        """An extent at the program's input size."""
+        return at(extent, self.env)
+
+    def report(self, diagnostic: Diagnostic) -> None:
+        """Adds an error, with the outermost place that led to it when that is in another block."""
+        if diagnostic.span and self.uses:
+            block, used = self.uses[0]
+            if used.file != diagnostic.span.file or not (
+                block.tree.span.start <= diagnostic.span.start < block.tree.span.end
+                and block.tree.span.file == diagnostic.span.file
+            ):
+                labels = (*diagnostic.labels, Label(used, f"while `{block.name}` is built here"))
+                diagnostic = Diagnostic(
+                    diagnostic.slug, diagnostic.message, diagnostic.help, span=diagnostic.span, path=diagnostic.path,
+                    label=diagnostic.label, labels=labels, severity=diagnostic.severity, fix=diagnostic.fix,
+                )  # fmt: skip
+        same = (diagnostic.slug, diagnostic.span)
+        if all((d.slug, d.span) != same for d in self.sink.items):
+            self.sink.add(diagnostic)
+
+
+@dataclass(eq=False, slots=True)
+class Frame:
+    """The names in sight at one place: of a comprehension, inside a block, inside a file.
+
+    ``path`` is that of the block's instance; ``reuse`` says that the instance is applied again, with its old weights.
+    """
+
+    context: Context
+    file: FileScope
+    path: str = ""
+    vars: dict[str, Any] = field(default_factory=dict)
+    parent: Frame | None = None
+    reuse: bool = False
+    block: BlockDef | None = None
+
+    def child(self) -> Frame:
+        """A frame for the names of a comprehension."""
+        return Frame(self.context, self.file, self.path, {}, self, self.reuse, self.block)
+
+    def find(self, name: str) -> Any:
+        """The value of a local name; raises KeyError when there is none."""
+        frame: Frame | None = self
+        while frame is not None:
+            if name in frame.vars:
+                value = frame.vars[name]
+                if value is POISON:
+                    raise Stop
+                return value
+            frame = frame.parent
+        raise KeyError(name)
+
+    def local_names(self) -> list[str]:
+        """All local names, for suggestions."""
+        return [*self.vars, *(self.parent.local_names() if self.parent else ())]
+
+    def under(self, name: str) -> str:
+        """The path of a binding of this block."""
+        return join(self.path, name)
+
+
+Handler = Callable[[Any, Frame, "str | None"], Any]
+HANDLERS: dict[type, Handler] = {}
+H = TypeVar("H", bound=Handler)
+
+
+def handles(*kinds: type) -> Callable[[H], H]:
+    """Registers the evaluation of kinds of expressions."""
+
+    def register(handler: H) -> H:
+        for kind in kinds:
+            HANDLERS[kind] = handler
+        return handler
+
+    return register
+
+
+def evaluate(expr: tree.Expr, frame: Frame, path: str | None) -> Any:
+    """The value of an expression. ``path`` is where modules and nodes made by it are built; None for nowhere.
+
+    Raises :class:`Stop` when it has none.
+    """
+    return HANDLERS[type(expr)](expr, frame, path)

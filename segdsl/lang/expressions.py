@@ -1,0 +1,330 @@
+"""Literals, names, lists and conditions. Everything here is decided while the graph is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segdsl.diagnostics import Fix, Label, nearest, suggest
+from segdsl.ir.shape import Dim
+from segdsl.ir.values import UNITS, Quantity, Range, Size
+from segdsl.ir.word import REGISTRY
+from segdsl.lang.context import LIST_BUDGET, Frame, evaluate, handles
+from segdsl.lang.values import POISON, BlockDef, Module, Poison, Stop, Tensor, describe, join, stop
+from segdsl.syntax import tree
+
+
+@handles(tree.Constant)
+def constant(expr: tree.Constant, frame: Frame, path: str | None) -> Any:
+    return expr.value
+
+
+@handles(tree.SizeLiteral)
+def size(expr: tree.SizeLiteral, frame: Frame, path: str | None) -> Size:
+    return Size(expr.height, expr.width)
+
+
+@handles(tree.QuantityLiteral)
+def quantity(expr: tree.QuantityLiteral, frame: Frame, path: str | None) -> Quantity:
+    unit = expr.unit
+    if unit.name not in UNITS:
+        near = nearest(unit.name, UNITS)
+        raise stop(
+            "unknown-unit",
+            unit.span,
+            f"`{unit.name}` is no unit",
+            f"did you mean `{near}`?" if near else "units are " + ", ".join(f"`{u}`" for u in UNITS),
+        )
+    return Quantity(expr.value, unit.name)
+
+
+@handles(tree.RangeExpr)
+def range_(expr: tree.RangeExpr, frame: Frame, path: str | None) -> Range:
+    low: Any = evaluate(expr.low, frame, path)
+    high: Any = evaluate(expr.high, frame, path)
+    unit = None
+    if isinstance(low, Quantity) and isinstance(high, Quantity):
+        if low.unit != high.unit:
+            raise stop("range-mixed", expr.span, f"the ends have the units {low.unit} and {high.unit}", "use one unit")
+        unit = low.unit
+        low, high = low.value, high.value
+    for end, part in ((low, expr.low), (high, expr.high)):
+        if isinstance(end, bool) or not isinstance(end, (int, float)):
+            raise stop(
+                "range-mixed",
+                part.span,
+                f"a range has two numbers, both with a unit or both without; this end is {describe(end)}",
+                "write `0.2..1.0` or `-10 deg..10 deg`",
+            )
+    if low > high:
+        raise stop(
+            "range-reversed", expr.span, f"the range runs from {low} down to {high}", "write the smaller end first"
+        )
+    return Range(float(low), float(high), unit)
+
+
+@handles(tree.Name)
+def name(expr: tree.Name, frame: Frame, path: str | None) -> Any:
+    try:
+        return frame.find(expr.name)
+    except KeyError:
+        pass
+    if expr.name in frame.file.lets:
+        return file_let(expr.name, frame)
+    if frame.block is None and frame.context.is_path(expr.name):
+        return frame.context.resolve((expr.name,), expr.span)
+    if frame.file.component(expr.name) or expr.name in REGISTRY:
+        raise stop(
+            "component-not-built",
+            expr.span,
+            f"`{expr.name}` is a component; a value is one that is built",
+            f"write `{expr.name}(…)`",
+        )
+    known = [*frame.local_names(), *frame.file.lets]
+    later = bound_later(expr.name, frame)
+    if later is not None:
+        raise stop(
+            "unknown-name",
+            expr.span,
+            f"`{expr.name}` is used before it is bound",
+            "move the binding up: names are bound from top to bottom",
+            labels=[Label(later.span, "bound here")],
+        )
+    raise stop("unknown-name", expr.span, f"there is no value called `{expr.name}`", suggest(expr.name, known, "names"))
+
+
+def bound_later(name: str, frame: Frame) -> tree.Ident | None:
+    """The binding of ``name`` in the block of ``frame``, wherever it stands."""
+    for statement in frame.block.tree.body if frame.block else ():
+        for ident in bound_names(statement):
+            if ident.name == name:
+                return ident
+    return None
+
+
+def bound_names(statement: tree.Statement) -> list[tree.Ident]:
+    """The names that a statement of a block binds: its own, and those of its named steps."""
+    own: list[tree.Ident] = []
+    value = getattr(statement, "value", None)
+    if isinstance(value, tree.Flow):
+        own += [s.name for s in value.steps if s.name is not None]
+    if isinstance(statement, (tree.In, tree.Let, tree.Param, tree.Out)):
+        own.append(statement.name)
+    elif isinstance(statement, tree.Assign):
+        own.append(statement.path[0])
+    return own
+
+
+def file_let(name: str, frame: Frame) -> Any:
+    """The value of a `let` of the file, computed once; a circle is an error."""
+    file = frame.file
+    if name not in file.values:
+        let = file.lets[name]
+        file.values[name] = Ellipsis
+        try:
+            file.values[name] = evaluate(let.value, Frame(frame.context, file), "")
+        except Stop as signal:
+            file.values[name] = POISON
+            if signal.diagnostic:
+                frame.context.report(signal.diagnostic)
+    value = file.values[name]
+    if value is Ellipsis:
+        file.values[name] = POISON
+        ident = file.lets[name].name
+        raise stop("value-cycle", ident.span, f"`{name}` is defined by itself", "break the circle with a plain value")
+    if isinstance(value, Poison):
+        raise Stop
+    return value
+
+
+def dotted(expr: tree.Expr) -> tuple[str, ...] | None:
+    """The parts of `a.b.c`, or None for any other expression."""
+    if isinstance(expr, tree.Name):
+        return (expr.name,)
+    if isinstance(expr, tree.Attribute):
+        head = dotted(expr.value)
+        return None if head is None else (*head, expr.name.name)
+    return None
+
+
+@handles(tree.Attribute)
+def attribute(expr: tree.Attribute, frame: Frame, path: str | None) -> Any:
+    parts = dotted(expr)
+    local = parts is None or parts[0] in frame.local_names() or parts[0] in frame.file.lets
+    if parts is not None and not local and frame.context.is_path(parts[0]):
+        if frame.block is not None:
+            raise stop(
+                "path-in-block",
+                expr.span,
+                f"a block cannot read `{'.'.join(parts)}`: it would differ between programs",
+                "give the block a parameter, and pass the value where it is used",
+            )
+        return frame.context.resolve(parts, expr.span)
+    value = evaluate(expr.value, frame, path)
+    return _property(value, expr)
+
+
+def _property(value: Any, expr: tree.Attribute) -> Any:
+    wish, span = expr.name.name, expr.name.span
+    if isinstance(value, Size) and wish in ("height", "width"):
+        return getattr(value, wish)
+    if not isinstance(value, Tensor):
+        raise stop(
+            "no-such-property", span, f"{describe(value)} has no `.{wish}`", "only tensors and sizes have properties"
+        )
+    properties: dict[str, Any] = {"shape": value.shape, "channels": value.channels}
+    if len(value.shape) == 4:
+        properties |= {"height": value.shape[2], "width": value.shape[3]}
+    elif len(value.shape) == 3:
+        properties["length"] = value.shape[1]
+    if wish not in properties:
+        raise stop(
+            "no-such-property", span, f"{describe(value)} has no `.{wish}`", suggest(wish, properties, "properties")
+        )
+    return properties[wish]
+
+
+@handles(tree.Index)
+def index(expr: tree.Index, frame: Frame, path: str | None) -> Any:
+    values, position = evaluate(expr.value, frame, path), evaluate(expr.index, frame, path)
+    if not isinstance(values, tuple):
+        raise stop(
+            "not-a-list",
+            expr.value.span,
+            f"`[…]` picks from a list, and this is {describe(values)}",
+            "remove the index",
+        )
+    if isinstance(position, bool) or not isinstance(position, int):
+        raise stop("wrong-type", expr.index.span, f"an index is an integer, got {describe(position)}", "use 0, 1, 2 …")
+    if not 0 <= position < len(values):
+        many = len(values)
+        raise stop(
+            "index-out-of-range",
+            expr.index.span,
+            f"the list has {many} element{'s' * (many != 1)}, and this asks for number {position}",
+            f"positions run from 0 to {many - 1}" if many else "the list is empty",
+        )
+    if values[position] is POISON:
+        raise Stop
+    return values[position]
+
+
+@handles(tree.If)
+def if_(expr: tree.If, frame: Frame, path: str | None) -> Any:
+    return evaluate(expr.then if truth(expr.test, frame) else expr.other, frame, path)
+
+
+def truth(expr: tree.Expr, frame: Frame) -> bool:
+    """A condition; only `true` and `false` are accepted."""
+    value = evaluate(expr, frame, None)
+    if not isinstance(value, bool):
+        help = (
+            "compare it with something: `x > 0`"
+            if not isinstance(value, Tensor)
+            else "use its shape: `x.channels == 48`"
+        )
+        raise stop("wrong-type", expr.span, f"a condition is `true` or `false`, got {describe(value)}", help)
+    return value
+
+
+@handles(tree.ListExpr)
+def list_(expr: tree.ListExpr, frame: Frame, path: str | None) -> tuple[Any, ...]:
+    return tuple(evaluate(item, frame, element_path(path, i)) for i, item in enumerate(expr.items))
+
+
+def element_path(path: str | None, position: int) -> str | None:
+    """The path of a list element: that of the list, and its position."""
+    return None if path is None else join(path, str(position))
+
+
+@handles(tree.Comprehension)
+def comprehension(expr: tree.Comprehension, frame: Frame, path: str | None) -> tuple[Any, ...]:
+    source = evaluate(expr.source, frame, path)
+    if not isinstance(source, tuple):
+        raise stop(
+            "not-a-list", expr.source.span, f"`for` runs over a list, and this is {describe(source)}", "give it a list"
+        )
+    carried = evaluate(expr.start, frame, path) if expr.start is not None else None
+    results: list[Any] = []
+    for position, item in enumerate(source):
+        inner = frame.child()
+        _bind_targets(expr, item, inner)
+        if expr.carry is not None:
+            inner.vars[expr.carry.name] = carried
+        if len(results) >= LIST_BUDGET:
+            raise stop(
+                "list-budget", expr.span, f"the list grows beyond {LIST_BUDGET:,} elements", "use a smaller range"
+            )
+        frame.context.spend(expr.span)
+        carried = evaluate(expr.element, inner, element_path(path, position))
+        results.append(carried)
+    return tuple(results)
+
+
+def _bind_targets(expr: tree.Comprehension, item: Any, frame: Frame) -> None:
+    targets = expr.targets
+    items = (item,) if len(targets) == 1 else item
+    if not isinstance(items, tuple) or len(items) != len(targets):
+        got = f"{len(items)} values" if isinstance(items, tuple) else describe(item)
+        raise stop(
+            "unpacking",
+            targets[0].span.to(targets[-1].span),
+            f"each element gives {got} for {len(targets)} names",
+            "use `zip(…)` or `enumerate(…)` for pairs, and as many names as values",
+        )
+    for target, value in zip(targets, items, strict=True):
+        if target.name in frame.local_names():
+            known = bound_later(target.name, frame)
+            raise stop(
+                "rebinding",
+                target.span,
+                f"`{target.name}` is bound already",
+                "a name is bound once; choose another",
+                labels=[Label(known.span, "first bound here")] if known else [],
+            )
+        frame.vars[target.name] = value
+
+
+def unknown_component(func: tree.Expr, frame: Frame) -> Stop:
+    """The error for a component that nothing in sight defines."""
+    parts = dotted(func) or ("?",)
+    if len(parts) == 2:
+        known = list(frame.file.spaces[parts[0]].blocks) if parts[0] in frame.file.spaces else list(frame.file.spaces)
+    else:
+        known = frame.file.component_names()
+    wrong, near = parts[-1], nearest(parts[-1], known)
+    diagnostic = stop(
+        "unknown-component",
+        func.span,
+        f"there is no component called `{'.'.join(parts)}`",
+        f"did you mean `{near}`?" if near else "define it with `block`, or import the file that does",
+    )
+    if near and diagnostic.diagnostic and len(parts) == 1 and wrong[:1] == near[:1]:
+        from dataclasses import replace
+
+        diagnostic.diagnostic = replace(diagnostic.diagnostic, fix=Fix(func.span, near))
+    return diagnostic
+
+
+def lookup_component(func: tree.Expr, frame: Frame) -> BlockDef | type | None:
+    """The block or word that a call names, or None."""
+    parts = dotted(func)
+    if parts is None:
+        return None
+    if len(parts) == 1:
+        return frame.file.component(parts[0]) or REGISTRY.get(parts[0])
+    if len(parts) == 2 and parts[0] in frame.file.spaces:
+        return frame.file.spaces[parts[0]].component(parts[1])
+    return None
+
+
+__all__ = [
+    "Dim",
+    "Module",
+    "bound_later",
+    "bound_names",
+    "dotted",
+    "element_path",
+    "lookup_component",
+    "truth",
+    "unknown_component",
+]

@@ -1,0 +1,125 @@
+"""What a whole program is held against: errors between sections, and warnings about what is legal and doubtful."""
+
+from __future__ import annotations
+
+from segdsl.diagnostics import Diagnostic, Sink, Span, suggest
+from segdsl.ir.program import Program
+from segdsl.lang.context import Context
+from segdsl.words.schedules import Cosine, Poly, ReduceOnPlateau, Warmup, endless
+
+
+def lint(program: Program, sink: Sink, context: Context) -> None:
+    """Adds the findings to ``sink``."""
+    _label_space(program, sink)
+    _paths(program, sink, context)
+    _schedule(program, sink)
+
+
+def _at(program: Program, path: str) -> Span | None:
+    """Where a path, or the nearest thing above it, was set."""
+    while path and path not in program.spans:
+        path = path.rpartition(".")[0]
+    return program.spans.get(path)
+
+
+def _warn(sink: Sink, slug: str, message: str, help: str, span: Span | None) -> None:
+    sink.add(Diagnostic(slug, message, help, span=span, severity="warning"))
+
+
+def _label_space(program: Program, sink: Sink) -> None:
+    classes, ignore = len(program.classes), program.data.ignore
+    if ignore < classes:
+        message = (
+            f"the ignored value {ignore} is also the class {program.classes[ignore]!r}, which is then never learnt"
+        )
+        _warn(
+            sink,
+            "ignore-is-class",
+            message.replace("'", '"'),
+            "use a value that is no class, such as 255",
+            _at(program, "data.ignore"),
+        )
+    shapes = program.graph.shapes()
+    for name, path in program.graph.outputs.items():
+        shape = shapes[path]
+        if len(shape) != 4 or shape[1] != classes:
+            sink.add(
+                Diagnostic(
+                    "class-count-mismatch",
+                    f"`{name}` has {shape[1] if len(shape) == 4 else '?'} channels, the data has {classes} classes",
+                    "pass the number on: `classes = len(data.classes)`",
+                    span=_at(program, "model"),
+                )
+            )
+
+
+def _paths(program: Program, sink: Sink, context: Context) -> None:
+    known = {node.module for node in program.graph.nodes if node.module}
+    prefixes = {".".join(m.split(".")[:i]) for m in known for i in range(1, m.count(".") + 2)}
+    for path in program.train.freeze:
+        if path not in prefixes:
+            _no_such_part(path, prefixes, sink, _at(program, "train.freeze"))
+        elif not any(w == "model" or path == w or path.startswith(w + ".") for w in program.weights):
+            message = f"`{path}` is frozen, and nothing fills its weights: it stays random"
+            _warn(
+                sink,
+                "frozen-random",
+                message,
+                f'load it: `weights {{ {path} = "…" }}`, or do not freeze it',
+                _at(program, "train.freeze"),
+            )
+    for path in program.weights:
+        if path != "model" and path not in prefixes:
+            _no_such_part(path, prefixes, sink, _at(program, f"weights.{path}"))
+
+
+def _no_such_part(path: str, known: set[str], sink: Sink, span: Span | None) -> None:
+    tops = {p for p in known if p.count(".") <= path.count(".")}
+    sink.add(
+        Diagnostic(
+            "unknown-graph-path",
+            f"the graph has no part `{path}` with parameters",
+            suggest(path, tops, "parts"),
+            span=span,
+        )
+    )
+
+
+def _schedule(program: Program, sink: Sink) -> None:
+    train, span = program.train, _at(program, "train.schedule")
+    early = endless(train.schedule)
+    if early is not None:
+        name = type(early).__name__
+        sink.add(
+            Diagnostic(
+                "schedule-never-reached",
+                f"`{name}` has no end, so what follows it never runs",
+                f"end it: `{name}(over = …)`, or remove what follows",
+                span=span,
+            )
+        )
+    for law in train.schedule:
+        over = getattr(law, "over", None)
+        if over is None or over.unit != "epochs":
+            continue
+        if isinstance(law, Warmup) and over.value >= train.epochs:
+            message = f"the warm-up takes {over}, the run has {train.epochs}"
+            _warn(sink, "warmup-too-long", message, "shorten the warm-up", span)
+        elif isinstance(law, (Poly, Cosine)) and over.value > train.epochs:
+            message = f"the rate is to fall over {over}, and the run ends after {train.epochs}"
+            _warn(sink, "schedule-horizon", message, f"leave `over` out, or write `over = {train.epochs} epochs`", span)
+        elif isinstance(law, Poly) and over.value < train.epochs:
+            message = f"the rate reaches 0 after {over}: the last {train.epochs - over.value:g} epochs learn nothing"
+            _warn(sink, "zero-rate-tail", message, f"leave `over` out, or write `epochs = {over.value:g}`", span)
+    if any(isinstance(law, ReduceOnPlateau) for law in train.schedule) and train.stop is not None:
+        patience = getattr(train.stop, "patience", None)
+        reduce = next(law for law in train.schedule if isinstance(law, ReduceOnPlateau)).patience
+        if patience is not None and patience.unit == reduce.unit and patience.value <= reduce.value:
+            message = f"the run stops after {patience} without improvement, before the rate falls after {reduce}"
+            _warn(
+                sink,
+                "plateau-never-reached",
+                message,
+                "give `stop` more patience than the schedule",
+                _at(program, "train.stop"),
+            )

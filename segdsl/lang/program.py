@@ -1,0 +1,260 @@
+"""From a file to a checked program: read, merge, elaborate, and hold the sections against each other."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import segdsl.ops
+import segdsl.words  # noqa: F401 - importing registers every word
+from segdsl.diagnostics import Diagnostic, SegError, Sink, Span, suggest
+from segdsl.ir.graph import Graph
+from segdsl.ir.program import SECTIONS, Program, Source
+from segdsl.ir.shape import symbol
+from segdsl.ir.values import Size
+from segdsl.lang import arithmetic, expressions, flows  # noqa: F401 - importing registers the evaluations
+from segdsl.lang.blocks import bind_input, block_recipe, run_body
+from segdsl.lang.context import Context, Frame
+from segdsl.lang.lints import lint
+from segdsl.lang.resolve import resolved_text
+from segdsl.lang.scope import STD, FileScope, Loader, project_root
+from segdsl.lang.sections import Sections
+from segdsl.lang.settings import Settings
+from segdsl.lang.static import check_blocks
+from segdsl.lang.values import POISON, BlockDef, Module, Stop, Tensor, stop
+from segdsl.syntax import tree
+from segdsl.syntax.parser import parse_override
+
+RECURSION = 20_000
+
+
+def load(path: str | Path, overrides: Iterable[str] = (), classes: int | Sequence[str] | None = None) -> Program:
+    """The checked program of a `.seg` file.
+
+    ``overrides`` are texts of `--set`; ``classes`` stands in for `data.classes` (a number makes placeholder names).
+    Raises :class:`SegError` with every independent error; lints are in ``program.warnings``.
+    """
+    sink = Sink()
+    try:
+        with _deep_recursion():
+            return _load(Path(path), str(path), list(overrides), classes, sink)
+    except SegError as error:
+        raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
+
+
+def check_file(
+    path: str | Path, overrides: Iterable[str] = ()
+) -> tuple[Program | None, tuple[Diagnostic, ...], dict[str, str]]:
+    """A program, or a library without one: the program (None for a library), the warnings, and the sources.
+
+    Raises :class:`SegError` like :func:`load`.
+    """
+    sink = Sink()
+    try:
+        with _deep_recursion():
+            scope = _read(Path(path), str(path), sink)
+            if not is_program(scope) and not overrides:
+                check_blocks(scope, sink)
+                sink.check()
+                return None, tuple(sink.items), dict(sink.sources)
+        program = load(path, overrides)
+        return program, program.warnings, {n: s.text for n, s in program.sources.items()}
+    except SegError as error:
+        raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
+
+
+def is_program(scope: FileScope) -> bool:
+    """Whether a file sets anything, itself or through its parent; a library only defines."""
+    kinds = (tree.Section, tree.Assign, tree.Drop)
+    return any(isinstance(s, kinds) for file in scope.lineage() for s in file.tree.body)
+
+
+def _merged(first: Iterable[Diagnostic], second: Iterable[Diagnostic]) -> list[Diagnostic]:
+    seen: dict[tuple[Any, ...], Diagnostic] = {}
+    for diagnostic in (*first, *second):
+        seen.setdefault((diagnostic.slug, diagnostic.span, diagnostic.path, diagnostic.message), diagnostic)
+    return list(seen.values())
+
+
+@contextmanager
+def _deep_recursion() -> Any:
+    old = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(old, RECURSION))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(old)
+
+
+def _read(path: Path, name: str, sink: Sink) -> FileScope:
+    if not path.is_file() and name.startswith("std/") and (STD / name[4:]).is_file():
+        path = STD / name[4:]
+    root = STD if path.resolve().is_relative_to(STD) else project_root(path)
+    try:
+        return Loader(sink).load(path, name, root)
+    except Stop as signal:
+        raise SegError([signal.diagnostic] if signal.diagnostic else [], sink.sources) from None
+
+
+def _load(path: Path, name: str, overrides: list[str], classes: int | Sequence[str] | None, sink: Sink) -> Program:
+    scope = _read(path, name, sink)
+    settings = Settings(sink)
+    for file in scope.lineage():
+        settings.apply(file, file.tree.body)
+    _apply_overrides(settings, scope, overrides, sink)
+    check_blocks(scope, sink)
+    sections = Sections(settings, sink, classes)
+    context = sections.context
+    records = {section: sections.record(section) for section in SECTIONS}
+    weights = sections.weights()
+    graph = _model(settings, scope, sections, path.stem)
+    sink.check()
+    assert graph is not None
+    program = Program.model_construct(
+        name=path.stem,
+        graph=graph,
+        weights=weights,
+        sources={n: Source(text=t, digest=hashlib.sha256(t.encode()).hexdigest()) for n, t in sink.sources.items()},
+        spans={".".join(p): s.span for p, s in settings.values.items()},
+        assumed_classes=sections.assumed,
+        **records,
+    )
+    lint(program, sink, context)
+    sink.check()
+    text = resolved_text(program, settings, sections, scope)
+    return program.model_copy(update={"warnings": tuple(sink.items), "resolved": text})
+
+
+def _apply_overrides(settings: Settings, scope: FileScope, overrides: list[str], sink: Sink) -> None:
+    for number, text in enumerate(overrides, 1):
+        name = "--set" if len(overrides) == 1 else f"--set[{number}]"
+        sink.sources[name] = text
+        statement, diagnostics = parse_override(text, name)
+        for diagnostic in diagnostics:
+            sink.add(diagnostic)
+        if statement is not None and not diagnostics:
+            settings.apply(scope, [statement])
+
+
+def _model(settings: Settings, scope: FileScope, sections: Sections, name: str) -> Graph | None:
+    context = sections.context
+    setting = settings.values.get(("model",))
+    try:
+        if setting is None:
+            known = ", ".join(f"`{n}(…)`" for n in _models(scope)[:4])
+            end = Span(
+                scope.name,
+                max(len(sections.sink.sources.get(scope.name, "")) - 1, 0),
+                len(sections.sink.sources.get(scope.name, "")),
+            )
+            help = (
+                f"add `model = …`; this file can use {known}"
+                if known
+                else "import a library and add `model = …(classes = len(data.classes))`"
+            )
+            raise stop("model-missing", end, "the program has no model", help)
+        module = _root(setting, context)
+        return _elaborate(module, setting.expr, context, name, sections.size())
+    except Stop as signal:
+        if signal.diagnostic:
+            context.report(signal.diagnostic)
+        return None
+
+
+def _models(scope: FileScope) -> list[str]:
+    return [n for f in scope.lineage() for n, b in {**f.blocks, **f.imported}.items() if b.tree.kind == "model"]
+
+
+def _root(setting: Any, context: Context) -> Module:
+    frame = Frame(context, setting.file)
+    expr = setting.expr
+    component = expressions.lookup_component(expr.func, frame) if isinstance(expr, tree.Call) else None
+    if not isinstance(expr, tree.Call) or component is None:
+        if isinstance(expr, tree.Call):
+            raise expressions.unknown_component(expr.func, frame)
+        if isinstance(expr, tree.Name) and frame.file.component(expr.name):
+            raise stop(
+                "component-not-built",
+                expr.span,
+                f"`{expr.name}` is not built",
+                f"write `{expr.name}(classes = len(data.classes))`",
+            )
+        raise stop(
+            "wrong-component",
+            expr.span,
+            "`model` is a model, built with its arguments",
+            "write `model = Name(classes = len(data.classes))`",
+        )
+    if not isinstance(component, BlockDef) or component.tree.kind != "model":
+        what = "a block" if isinstance(component, BlockDef) else "a word of the language"
+        names = _models(setting.file)
+        raise stop(
+            "wrong-component",
+            expr.func.span,
+            f"`{'.'.join(expressions.dotted(expr.func) or ())}` is {what}, not a model",
+            suggest("", names, "models"),
+        )
+    return Module(block_recipe(component, _changed(expr, setting, component), frame), "", expr.span)
+
+
+def _changed(call: tree.Call, setting: Any, component: BlockDef) -> tree.Call:
+    """The call with the arguments that paths below `model` changed."""
+    names = [p.name.name for p in component.tree.parameters]
+    kept = []
+    for position, argument in enumerate(call.args):
+        name = argument.name.name if argument.name else names[position] if position < len(names) else ""
+        if name not in setting.changes:
+            ident = tree.Ident(name, argument.span) if name else None
+            kept.append(tree.Argument(argument.name or ident, argument.value, argument.span))
+    for name, change in setting.changes.items():
+        kept.append(tree.Argument(tree.Ident(name, change.span), change.expr, change.span))
+    return tree.Call(call.func, tuple(kept), call.span)
+
+
+def _elaborate(module: Module, expr: tree.Expr, context: Context, name: str, size: Size) -> Graph:
+    recipe: Any = module.recipe
+    block: BlockDef = recipe.block
+    inputs = block.inputs()
+    if len(inputs) != 1:
+        raise stop(
+            "model-inputs",
+            block.tree.name.span,
+            f"a model has one `in`, this has {len(inputs)}",
+            "write `in image: [B, 3, H, W]`",
+        )
+    ident = inputs[0].name
+    image = Tensor(ident.name, (symbol("B"), 3, symbol("H"), symbol("W")), ident.span)
+    context.taken.add(ident.name)
+    frame = Frame(context, block.file, "", dict(recipe.arguments), None, False, block)
+    for key, value in recipe.arguments.items():
+        frame.vars[key] = value.copy(key) if isinstance(value, Module) else value
+    context.uses.append((block, expr.span))
+    bind_input(inputs[0], image, expr, frame)
+    run_body(block, frame)
+    context.uses.pop()
+    outs = {s.name.name: frame.vars.get(s.name.name) for s in block.tree.body if isinstance(s, tree.Out)}
+    for key, value in outs.items():
+        if value is POISON:
+            raise Stop
+        if not isinstance(value, Tensor):
+            raise stop(
+                "not-a-tensor",
+                block.tree.name.span,
+                f"`out {key}` of a model is one tensor",
+                "join the list, or keep it in a block",
+            )
+    return Graph.model_construct(
+        name=block.name,
+        inputs={image.path: image.shape},
+        nodes=tuple(context.nodes),
+        outputs={key: value.path for key, value in outs.items() if isinstance(value, Tensor)},
+        size=(size.height, size.width),
+        names=dict(context.names),
+    )
+
+
+__all__ = ["check_file", "is_program", "load"]

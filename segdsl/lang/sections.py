@@ -1,0 +1,210 @@
+"""The sections of a program as records: every setting is read by the type of its key, once, when it is asked for."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from segdsl.diagnostics import Sink, Span, suggest
+from segdsl.ir.program import SECTIONS, Section
+from segdsl.ir.values import Size
+from segdsl.ir.word import Word
+from segdsl.lang.context import Context, Frame, evaluate
+from segdsl.lang.convert import Bound, build_word, call_arguments, convert, validated
+from segdsl.lang.expressions import lookup_component
+from segdsl.lang.settings import Path, Setting, Settings
+from segdsl.lang.values import POISON, Poison, Stop, describe, stop
+from segdsl.syntax import tree
+
+OPEN = object()
+"""Marks a path whose value is being worked out, to find circles."""
+
+
+class Sections:
+    """Reads settings lazily, so that one may name another (`len(data.classes)`), and reports each error once."""
+
+    def __init__(self, settings: Settings, sink: Sink, classes: int | Sequence[str] | None) -> None:
+        self.settings, self.sink = settings, sink
+        self.classes = tuple(f"class_{i}" for i in range(classes)) if isinstance(classes, int) else classes
+        self.assumed = False
+        self.values: dict[Path, Any] = {}
+        self.context = Context(sink, {"B": 1, "H": 512, "W": 512}, self.resolve, lambda name: name in SECTIONS)
+        size = self.size()
+        self.context.env = {"B": 1, "H": size.height, "W": size.width}
+        setting = settings.values.get(("data", "input_size"))
+        self.context.size_span = setting.span if setting else None
+
+    def size(self) -> Size:
+        """`data.input_size`; the default where it failed."""
+        value = self.value(("data", "input_size"))
+        return value if isinstance(value, Size) and min(value.height, value.width) > 0 else Size(512, 512)
+
+    def resolve(self, path: Path, span: Span) -> Any:
+        """The value of a path that an expression names."""
+        kind: Any = SECTIONS[path[0]]
+        for position, name in enumerate(path[1:], 1):
+            if not (isinstance(kind, type) and issubclass(kind, Section)):
+                raise stop(
+                    "unknown-path", span, f"nothing lies below `{'.'.join(path[:position])}`", "shorten the path"
+                )
+            if name not in kind.model_fields:
+                raise stop(
+                    "unknown-path",
+                    span,
+                    f"`{'.'.join(path[:position])}` has no `{name}`",
+                    suggest(name, kind.model_fields, "keys"),
+                )
+            kind = kind.model_fields[name].annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            raise stop(
+                "unknown-path",
+                span,
+                f"`{'.'.join(path)}` is a section, not a value",
+                suggest("", kind.model_fields, "keys"),
+            )
+        value = self.value(path, span)
+        if isinstance(value, Poison):
+            raise Stop
+        return value
+
+    def value(self, path: Path, asked: Span | None = None) -> Any:
+        """The value at a key, its default if it is not set, POISON if it failed."""
+        if self.values.get(path) is OPEN:
+            assert asked is not None
+            raise stop(
+                "value-cycle", asked, f"`{'.'.join(path)}` is defined by itself", "break the circle with a plain value"
+            )
+        if path not in self.values:
+            self.values[path] = OPEN
+            try:
+                self.values[path] = self._compute(path)
+            except Stop as signal:
+                self.values[path] = POISON
+                if signal.diagnostic:
+                    self.context.report(signal.diagnostic)
+        return self.values[path]
+
+    def _compute(self, path: Path) -> Any:
+        if path == ("data", "classes"):
+            return self._class_names()
+        record, info = _field(path)
+        setting = self.settings.values.get(path)
+        if setting is None:
+            return info.get_default(call_default_factory=True)
+        value = self._read(setting, info)
+        checked = validated(record, {path[-1]: value}, {path[-1]: setting.expr.span}, setting.span)
+        return getattr(checked, path[-1])
+
+    def _class_names(self) -> Any:
+        setting = self.settings.values.get(("data", "classes"))
+        if setting is None:
+            self.assumed = self.classes is None
+            return tuple(self.classes or ("class_0", "class_1"))
+        names = self._read(setting, SECTIONS["data"].model_fields["classes"])
+        twice = sorted({n for n in names or () if names.count(n) > 1})
+        if twice:
+            raise stop(
+                "class-twice",
+                setting.expr.span,
+                f'two classes are called "{twice[0]}"',
+                "give every class its own name",
+            )
+        if names is not None and len(names) < 2:
+            raise stop(
+                "too-few-classes",
+                setting.expr.span,
+                f"a segmentation needs two classes, got {len(names)}",
+                "name the background too",
+            )
+        if names and any(not n.strip() for n in names):
+            raise stop("class-twice", setting.expr.span, "a class has an empty name", "give every class a name")
+        return names if names is not None else ("class_0", "class_1")
+
+    def _read(self, setting: Setting, info: Any) -> Any:
+        frame = Frame(self.context, setting.file)
+        if not setting.changes:
+            return convert(setting.expr, info, frame)
+        expr = setting.expr
+        word = lookup_component(expr.func, frame) if isinstance(expr, tree.Call) else None
+        if not isinstance(expr, tree.Call) or not (isinstance(word, type) and issubclass(word, Word)):
+            convert(setting.expr, info, frame)
+            raise stop(
+                "nothing-to-change",
+                setting.span,
+                "only the arguments of a component can be changed",
+                "set the whole value",
+            )
+        names = list(word.model_fields)
+        bound: dict[str, Bound] = call_arguments(expr, names, word.__name__, frame)
+        for name, change in setting.changes.items():
+            if name not in names:
+                raise stop(
+                    "unknown-argument",
+                    change.span,
+                    f"`{word.__name__}` has no argument `{name}`",
+                    suggest(name, names, "arguments"),
+                )
+            bound[name] = (change.expr, Frame(self.context, change.file))
+        value = build_word(word, bound, expr.span)
+        return (value,) if typing.get_origin(info.annotation) is tuple else value
+
+    def record(self, section: str) -> Any:
+        """The record of a whole section, POISON where a key of it failed."""
+        return self._record(SECTIONS[section], (section,))
+
+    def _record(self, kind: type[Section], prefix: Path) -> Any:
+        values: dict[str, Any] = {}
+        for name, info in kind.model_fields.items():
+            path = (*prefix, name)
+            if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+                values[name] = self._record(info.annotation, path)
+            elif typing.get_origin(info.annotation) is dict:
+                values[name] = self._named(path, info)
+            elif path != ("data", "classes") or path in self.settings.values or self.classes is not None:
+                values[name] = self.value(path)
+        if any(isinstance(v, Poison) for v in values.values()):
+            return POISON
+        return kind.model_construct(**values)
+
+    def _named(self, prefix: Path, info: Any) -> Any:
+        family = typing.get_args(info.annotation)[1]
+        found: dict[str, Any] = {}
+        for path, setting in self.settings.values.items():
+            if path[:-1] != prefix:
+                continue
+            try:
+                found[path[-1]] = self._read(setting, type(info)(annotation=family))
+            except Stop as signal:
+                if signal.diagnostic:
+                    self.context.report(signal.diagnostic)
+                found[path[-1]] = POISON
+        return POISON if any(isinstance(v, Poison) for v in found.values()) else found
+
+    def weights(self) -> dict[str, str]:
+        """The sources of weights, by the path of the graph that they fill."""
+        found: dict[str, str] = {}
+        for path, setting in self.settings.values.items():
+            if path[0] != "weights":
+                continue
+            try:
+                value = evaluate(setting.expr, Frame(self.context, setting.file), None)
+                if not isinstance(value, str):
+                    raise stop(
+                        "wrong-type",
+                        setting.expr.span,
+                        f"a source of weights is a string, got {describe(value)}",
+                        'write "otx:lite_hrnet_s", or the path of a file',
+                    )
+                found[".".join(path[1:])] = value
+            except Stop as signal:
+                if signal.diagnostic:
+                    self.context.report(signal.diagnostic)
+        return found
+
+
+def _field(path: Path) -> tuple[type[Section], Any]:
+    kind: Any = SECTIONS[path[0]]
+    for name in path[1:-1]:
+        kind = kind.model_fields[name].annotation
+    return kind, kind.model_fields[path[-1]]

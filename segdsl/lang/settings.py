@@ -1,0 +1,213 @@
+"""What the files and options of a program say, merged: one setting for each path (LANGUAGE.md §2, rule 7)."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Union
+
+from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, nearest, suggest
+from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
+from segdsl.ir.word import Word
+from segdsl.lang.scope import FileScope, rebinding
+from segdsl.syntax import tree
+
+Path = tuple[str, ...]
+Idents = tuple[tree.Ident, ...]
+TOP = ("model", "weights", *SECTIONS)
+"""What a program can set."""
+
+
+@dataclass(slots=True)
+class Setting:
+    """The value of one path: its expression, the file whose names it uses, and changes to its component's arguments."""
+
+    expr: tree.Expr
+    file: FileScope
+    span: Span
+    changes: dict[str, Setting] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a path leads to: the length of the part that is a key, and the type that the key holds."""
+
+    length: int
+    kind: Any
+    section: type[Section] | None = None
+
+
+def statements(
+    body: Sequence[tree.Statement], prefix: Idents = ()
+) -> Iterator[tuple[Idents, tree.Statement]]:
+    """The assignments and drops of a file with whole paths, in order; sections are opened up."""
+    for statement in body:
+        if isinstance(statement, tree.Section):
+            yield (*prefix, *statement.path), statement
+            yield from statements(statement.body, (*prefix, *statement.path))
+        elif isinstance(statement, (tree.Assign, tree.Drop)):
+            yield (*prefix, *statement.path), statement
+        elif prefix and not isinstance(statement, tree.Broken):
+            yield prefix, statement
+
+
+class Settings:
+    """The merged settings of a program."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.values: dict[Path, Setting] = {}
+
+    def apply(self, file: FileScope, body: Sequence[tree.Statement]) -> None:
+        """Merges the statements of one file, or of one option, over what is there."""
+        seen: dict[Path, Span] = {}
+        for idents, statement in statements(body):
+            path = tuple(i.name for i in idents)
+            place = self._place(idents)
+            if place is None:
+                continue
+            if isinstance(statement, tree.Section):
+                self._open(idents, place)
+            elif isinstance(statement, tree.Drop):
+                self._drop(path, idents, seen)
+            elif isinstance(statement, tree.Assign):
+                if path in seen:
+                    self.sink.add(rebinding(replace_name(idents[-1], ".".join(path)), seen[path]))
+                    continue
+                seen[path] = idents[0].span.to(idents[-1].span)
+                self._assign(path, idents, place, statement, file)
+            else:
+                self.sink.add(
+                    Diagnostic(
+                        "statement-in-section",
+                        "a section holds keys and sections only",
+                        "move this to the top of the file",
+                        span=statement.span,
+                    )
+                )
+
+    def _place(self, idents: tuple[tree.Ident, ...]) -> Place | None:
+        head = idents[0]
+        if head.name == "model":
+            return Place(1, Word)
+        if head.name == "weights":
+            return Place(len(idents), str)
+        if head.name in RESERVED_SECTIONS:
+            self._unknown(
+                head, "reserved-feature", f"`{head.name}` is reserved for a later version", "remove the section"
+            )
+            return None
+        if head.name not in SECTIONS:
+            near = nearest(head.name, TOP)
+            self._unknown(
+                head, "unknown-section", f"there is no section `{head.name}`", suggest(head.name, TOP, "sections"), near
+            )
+            return None
+        kind: Any = SECTIONS[head.name]
+        for position, ident in enumerate(idents[1:], 1):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                fields = kind.model_fields
+                if ident.name not in fields:
+                    where = ".".join(i.name for i in idents[:position])
+                    near = nearest(ident.name, fields)
+                    help = suggest(ident.name, fields, "keys")
+                    self._unknown(ident, "unknown-key", f"`{where}` has no key `{ident.name}`", help, near)
+                    return None
+                kind = fields[ident.name].annotation
+            elif typing.get_origin(kind) is dict:
+                kind = typing.get_args(kind)[1]
+            else:
+                return Place(position, kind)
+        return Place(len(idents), kind, kind if isinstance(kind, type) and issubclass(kind, Section) else None)
+
+    def _unknown(self, ident: tree.Ident, slug: str, message: str, help: str, near: str | None = None) -> None:
+        fix = Fix(ident.span, near) if near else None
+        self.sink.add(Diagnostic(slug, message, help, span=ident.span, fix=fix))
+
+    def _open(self, idents: tuple[tree.Ident, ...], place: Place) -> None:
+        if place.section is None and typing.get_origin(place.kind) is not dict and idents[0].name != "weights":
+            path = ".".join(i.name for i in idents)
+            self.sink.add(
+                Diagnostic(
+                    "not-a-section", f"`{path}` is a value, not a section", f"write `{path} = …`", span=idents[-1].span
+                )
+            )
+
+    def _assign(
+        self, path: Path, idents: tuple[tree.Ident, ...], place: Place, statement: tree.Assign, file: FileScope
+    ) -> None:
+        span = idents[0].span.to(idents[-1].span)
+        is_group = place.section is not None or typing.get_origin(place.kind) is dict or path == ("weights",)
+        if is_group and place.length == len(path):
+            keys = ", ".join(place.section.model_fields) if place.section else "names of your choice"
+            message = f"`{'.'.join(path)}` is a section: it holds {keys}"
+            self.sink.add(Diagnostic("section-as-value", message, f"write `{path[-1]} {{ … }}`", span=span))
+            return
+        setting = Setting(statement.value, file, span)
+        if place.length == len(path):
+            self.values[path] = setting
+            return
+        self._change(path, idents, place, setting)
+
+    def _change(self, path: Path, idents: tuple[tree.Ident, ...], place: Place, setting: Setting) -> None:
+        key = path[: place.length]
+        shown, argument = ".".join(key), path[place.length]
+        component = _word_type(place.kind)
+        if component is None or len(path) > place.length + 1:
+            near = ".".join(path[: place.length + (component is not None)])
+            message = f"nothing lies below `{near}`"
+            self.sink.add(
+                Diagnostic("unknown-key", message, f"set `{near} = …` itself", span=idents[place.length].span)
+            )
+            return
+        base = self.values.get(key)
+        if base is None:
+            message = f"`{shown}` is not set, so its `{argument}` cannot be changed"
+            self.sink.add(Diagnostic("nothing-to-change", message, f"set `{shown} = …(…)` first", span=setting.span))
+            return
+        if isinstance(base.expr, tree.Flow):
+            message = f"`{shown}` is a chain, so it is not clear whose `{argument}` is meant"
+            help = f"replace the whole chain: `{shown} = A(…) -> B(…)`"
+            self.sink.add(
+                Diagnostic(
+                    "nothing-to-change", message, help, span=setting.span, labels=(Label(base.expr.span, "the chain"),)
+                )
+            )
+            return
+        self.values[key] = replace(base, changes={**base.changes, argument: setting})
+
+    def _drop(self, path: Path, idents: tuple[tree.Ident, ...], seen: dict[Path, Span]) -> None:
+        gone = [p for p in self.values if p[: len(path)] == path]
+        for found in gone:
+            del self.values[found]
+            seen.pop(found, None)
+        if not gone and path[:-1] in self.values and path[-1] in self.values[path[:-1]].changes:
+            base = self.values[path[:-1]]
+            self.values[path[:-1]] = replace(base, changes={k: v for k, v in base.changes.items() if k != path[-1]})
+        elif not gone:
+            known = {".".join(p[: len(path)]) for p in self.values}
+            shown = ".".join(path)
+            self.sink.add(
+                Diagnostic(
+                    "drop-nothing",
+                    f"there is nothing at `{shown}` to drop",
+                    suggest(shown, known, "paths"),
+                    span=idents[0].span.to(idents[-1].span),
+                )
+            )
+
+
+def _word_type(kind: Any) -> type[Word] | None:
+    """The family of words that a key of this type holds, or None."""
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        return next((w for k in typing.get_args(kind) if (w := _word_type(k))), None)
+    if typing.get_origin(kind) is tuple:
+        return _word_type(typing.get_args(kind)[0])
+    return kind if isinstance(kind, type) and issubclass(kind, Word) else None
+
+
+def replace_name(ident: tree.Ident, name: str) -> tree.Ident:
+    """The same place under another name."""
+    return tree.Ident(name, ident.span)

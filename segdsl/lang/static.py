@@ -1,0 +1,207 @@
+"""What can be said of a block without building it: names, arguments, and that it does not contain itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, nearest, suggest
+from segdsl.ir.graph import Op
+from segdsl.ir.word import REGISTRY
+from segdsl.lang.expressions import bound_names, dotted
+from segdsl.lang.scope import STD, FileScope, rebinding
+from segdsl.lang.values import BlockDef
+from segdsl.syntax import tree
+
+
+def check_blocks(scope: FileScope, sink: Sink) -> None:
+    """Checks every block of a file and of its parents; the library that ships with segdsl has its own tests."""
+    for file in scope.lineage():
+        if file is not scope and file.path.is_relative_to(STD):
+            continue
+        for block in file.blocks.values():
+            _BlockCheck(block, sink).run()
+            _check_recursion(block, sink)
+
+
+def calls(node: Any) -> Iterator[tree.Call]:
+    """Every call below a node of the tree, outermost first."""
+    if isinstance(node, tree.Call):
+        yield node
+    if isinstance(node, tuple):
+        for item in node:
+            yield from calls(item)
+    elif is_dataclass(node):
+        for field in fields(node):
+            yield from calls(getattr(node, field.name))
+
+
+def target(call: tree.Call, file: FileScope) -> BlockDef | type | None:
+    """The block or word that a call of a file names."""
+    parts = dotted(call.func)
+    if parts is None:
+        return None
+    if len(parts) == 1:
+        return file.component(parts[0]) or REGISTRY.get(parts[0])
+    return file.spaces[parts[0]].component(parts[1]) if parts[0] in file.spaces and len(parts) == 2 else None
+
+
+def _check_recursion(block: BlockDef, sink: Sink) -> None:
+    stack: list[tuple[BlockDef, tree.Call | None]] = [(block, None)]
+    seen: set[int] = set()
+    while stack:
+        current, first = stack.pop()
+        for call in calls(current.tree.body):
+            used = target(call, current.file)
+            if used is block:
+                entry = first or call
+                sink.add(
+                    Diagnostic(
+                        "recursion",
+                        f"`{block.name}` uses itself" + ("" if first is None else f", through `{current.name}`"),
+                        "a block may not contain itself; use `* n` or a comprehension for repetition",
+                        span=entry.span,
+                        labels=(Label(block.tree.name.span, "the block"),),
+                    )
+                )
+                return
+            if isinstance(used, BlockDef) and id(used) not in seen:
+                seen.add(id(used))
+                stack.append((used, first or call))
+
+
+class _BlockCheck:
+    def __init__(self, block: BlockDef, sink: Sink) -> None:
+        self.block, self.file, self.sink = block, block.file, sink
+        self.names: dict[str, tree.Ident] = {}
+
+    def run(self) -> None:
+        for parameter in self.block.tree.parameters:
+            self._visit(parameter.default)
+            self._bind(parameter.name)
+        for statement in self.block.tree.body:
+            if isinstance(statement, tree.In):
+                self._note_names(statement)
+            for field in ("value", "init"):
+                self._visit(getattr(statement, field, None))
+            for ident in bound_names(statement):
+                self._bind(ident)
+
+    def _note_names(self, statement: tree.In) -> None:
+        dims = statement.note.dims if statement.note else None
+        for dim in dims or ():
+            if isinstance(dim, tree.Name):
+                self.names.setdefault(dim.name, tree.Ident(dim.name, dim.span))
+
+    def _bind(self, ident: tree.Ident) -> None:
+        known = self.names.get(ident.name)
+        if known is not None and known.span != ident.span:
+            self.sink.add(rebinding(ident, known.span))
+        self.names[ident.name] = ident
+
+    def _visit(self, node: Any) -> None:
+        if isinstance(node, tuple):
+            for item in node:
+                self._visit(item)
+        elif isinstance(node, tree.Call):
+            self._call(node)
+        elif isinstance(node, tree.Name):
+            self._name(node)
+        elif isinstance(node, tree.Flow):
+            self._flow(node)
+        elif isinstance(node, tree.Comprehension):
+            self._comprehension(node)
+        elif isinstance(node, tree.Attribute):
+            parts = dotted(node)
+            if parts is None or parts[0] in self.names or parts[0] in self.file.lets:
+                self._visit(node.value)
+        elif is_dataclass(node) and not isinstance(node, (tree.Ident, tree.ShapeNote)):
+            for field in fields(node):
+                self._visit(getattr(node, field.name))
+
+    def _flow(self, flow: tree.Flow) -> None:
+        self._visit(flow.source)
+        for step in flow.steps:
+            self._visit(step.component)
+            self._visit(step.repeat)
+            if step.name is not None and step.name.name not in self.names:
+                self.names[step.name.name] = step.name
+
+    def _comprehension(self, node: tree.Comprehension) -> None:
+        self._visit(node.source)
+        self._visit(node.start)
+        inner = [*node.targets, *([node.carry] if node.carry else [])]
+        outer = dict(self.names)
+        for ident in inner:
+            self._bind(ident)
+        self._visit(node.element)
+        self.names = outer
+
+    def _name(self, name: tree.Name) -> None:
+        if name.name in self.names or name.name in self.file.lets or self._is_component(name.name):
+            return
+        if any(i.name == name.name for s in self.block.tree.body for i in bound_names(s)):
+            return
+        self.sink.add(
+            Diagnostic(
+                "unknown-name",
+                f"there is no value called `{name.name}`",
+                suggest(name.name, [*self.names, *self.file.lets], "names"),
+                span=name.span,
+            )
+        )
+
+    def _is_component(self, name: str) -> bool:
+        return self.file.component(name) is not None or name in REGISTRY
+
+    def _call(self, call: tree.Call) -> None:
+        function = isinstance(call.func, tree.Name) and call.func.name[:1].islower()
+        if function:
+            self._visit(call.args)
+            return
+        used = target(call, self.file)
+        for argument in call.args:
+            bare = isinstance(argument.value, tree.Name)
+            if not (bare and isinstance(used, type)):
+                self._visit(argument.value)
+        parts = dotted(call.func) or ("?",)
+        if used is None:
+            known = self.file.component_names()
+            near = nearest(parts[-1], known)
+            self.sink.add(
+                Diagnostic(
+                    "unknown-component",
+                    f"there is no component called `{'.'.join(parts)}`",
+                    f"did you mean `{near}`?" if near else "define it with `block`, or import the file that does",
+                    span=call.func.span,
+                    fix=Fix(call.func.span, near) if near and len(parts) == 1 else None,
+                )
+            )
+            return
+        names = argument_names(used)
+        for argument in call.args:
+            if argument.name is not None and argument.name.name not in names:
+                wrong = argument.name.name
+                near = nearest(wrong, names)
+                what = used.name if isinstance(used, BlockDef) else used.__name__
+                self.sink.add(
+                    Diagnostic(
+                        "unknown-argument",
+                        f"`{what}` has no argument `{wrong}`",
+                        suggest(wrong, names, "arguments"),
+                        span=argument.name.span,
+                        fix=Fix(argument.name.span, near) if near else None,
+                    )
+                )
+
+
+def argument_names(component: Any) -> list[str]:
+    """The names of the arguments of a block or a word."""
+    if isinstance(component, BlockDef):
+        return [p.name.name for p in component.tree.parameters] + [i.name.name for i in component.inputs()[1:]]
+    takes = [o.name for o in component.takes] if issubclass(component, Op) else []
+    return [*takes, *component.model_fields]
+
+
+__all__ = ["argument_names", "calls", "check_blocks", "target"]
