@@ -1,7 +1,8 @@
 """What segdsl says to its users: spans, diagnostics, and the error that carries them.
 
 Every layer reports through this module, so it imports nothing of segdsl and nothing heavy. The long text behind each
-slug lives in ``segdsl/explain/*.md``; a test holds that every slug used in the code is explained there, and the reverse.
+slug lives in ``segdsl/explain/*.md``; a test holds that every slug used in the
+code is explained there, and the reverse.
 """
 
 from __future__ import annotations

@@ -1,0 +1,130 @@
+"""From arguments to an exit status: runs a command, prints its answer, and turns whatever goes wrong into one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from segdsl.cli import streams
+from segdsl.cli.answer import AT_FAULT, DONE, INTERRUPTED, OUR_BUG, WRONG_USAGE, Answer
+from segdsl.cli.group import commands
+from segdsl.diagnostics import Diagnostic, SegError
+
+SYSTEM_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
+"""What an operating system refuses for reasons that lie with the user's machine and not with us."""
+PIPE_CLOSED = 141
+"""What a shell reports for a program that ended because nobody read on."""
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits."""
+    sys.exit(run(sys.argv[1:] if args is None else list(args)))
+
+
+def run(args: list[str]) -> int:
+    """Runs one command and gives the exit status: 0 done, 1 input at fault, 2 wrong usage, 70 a bug, 130 interrupted."""
+    if "_SEGDSL_COMPLETE" in os.environ:
+        commands.main(args, prog_name="segdsl")
+    debug = "--debug" in args or os.environ.get("SEGDSL_DEBUG", "") not in ("", "0")
+    streams.prepare(debug)
+    as_json = wants_json(args)
+    try:
+        with streams.reserved_stdout(as_json) as stdout:
+            answer = _guarded(args, debug)
+            if answer is None:
+                return DONE
+            streams.print_findings(answer.findings, answer.sources)
+            print(_printed(answer, as_json), end="", file=stdout, flush=True)
+        return answer.status
+    except BrokenPipeError:
+        streams.abandon_stdout()
+        return PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def wants_json(args: Sequence[str]) -> bool:
+    """Whether the arguments ask for JSON, in whatever state the rest of them is."""
+    before = args[: args.index("--")] if "--" in args else args
+    pairs = {*zip(before, before[1:], strict=False), *(tuple(a.split("=", 1)) for a in before if "=" in a)}
+    return "--json" in before or bool(pairs & {("--format", "json"), ("--format", "sarif")})
+
+
+def _printed(answer: Answer, as_json: bool) -> str:
+    if as_json or answer.as_json:
+        return json.dumps(answer.data, default=str) + "\n"
+    return answer.text if not answer.text or answer.text.endswith("\n") else answer.text + "\n"
+
+
+def _guarded(args: list[str], debug: bool) -> Answer | None:
+    """The answer of a command, or the one that says what went wrong; None when click has said all (`--help`)."""
+    try:
+        with commands.make_context("segdsl", args) as context:
+            return commands.invoke(context)
+    except click.exceptions.Exit:
+        return None
+    except click.UsageError as error:
+        return wrong_usage(error)
+    except SegError as error:
+        return at_fault(error)
+    except (KeyboardInterrupt, click.Abort):
+        print("\ninterrupted", file=sys.stderr)
+        return Answer(_failure([Diagnostic("interrupted", "stopped by hand", "start it again")], {}), "", INTERRUPTED)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in SYSTEM_REFUSALS:
+            return at_fault(SegError([_refusal(error)]))
+        return our_bug(error, args, debug)
+
+
+def at_fault(error: SegError) -> Answer:
+    """The answer for faulty input."""
+    return Answer(_failure(error.diagnostics, error.sources), "", AT_FAULT, error.diagnostics, error.sources)
+
+
+def wrong_usage(error: click.UsageError) -> Answer:
+    """The answer for wrong options or arguments."""
+    name = error.ctx.command_path if error.ctx else "segdsl"
+    help = f"`{name} --help` lists what it takes"
+    print(f"error[wrong-usage]: {error.format_message()}\n  = help: {help}", file=sys.stderr)
+    return Answer(_failure([Diagnostic("wrong-usage", error.format_message(), help)], {}), "", WRONG_USAGE)
+
+
+def our_bug(error: Exception, args: list[str], debug: bool) -> Answer:
+    """The answer for a crash of ours: says that it is one, and where its traceback is."""
+    import traceback
+
+    text = "".join(traceback.format_exception(error))
+    if debug:
+        print(text, file=sys.stderr)
+    report = None if debug else streams.write_report(args, text)
+    where = f"; the details are in {report}" if report else ""
+    finding = Diagnostic(
+        "internal-error",
+        "this is a bug in segdsl, not in your input",
+        f"please report it to the project that you have segdsl from, with the program that you ran{where}"
+        + ("" if debug else "\n`segdsl --debug …` shows the traceback"),
+    )
+    return Answer(_failure([finding], {}), "", OUR_BUG, (finding,))
+
+
+def _refusal(error: OSError) -> Diagnostic:
+    reason = (error.strerror or "not allowed").lower()
+    place = f" for `{error.filename}`" if error.filename else ""
+    return Diagnostic("system-refused", f"the system said no{place}: {reason}", "make room or change the permissions")
+
+
+def _failure(diagnostics: Sequence[Diagnostic], sources: dict[str, str]) -> dict[str, object]:
+    from segdsl.diagnostics.machine import as_json
+
+    found: dict[str, list[object]] = {"errors": [], "warnings": []}
+    for d in diagnostics:
+        found["errors" if d.severity == "error" else "warnings"].append(as_json(d, sources))
+    return found

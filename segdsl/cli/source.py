@@ -1,0 +1,209 @@
+"""Commands on source texts: check, fmt, show, explain. None of them imports torch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from segdsl.cli import streams
+from segdsl.cli.answer import AT_FAULT, DONE, Answer, json_option, set_option
+from segdsl.diagnostics import Diagnostic, SegError, fail, suggest
+from segdsl.diagnostics.machine import as_json, sarif
+from segdsl.diagnostics.text import summary
+
+STDIN = "-"
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", help="Form of the findings."
+)
+@set_option
+@json_option
+def check(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> Answer:
+    """Check programs and libraries; a folder stands for all .seg files below it.
+
+    Says everything that is wrong, and trains nothing. Opens no data and imports no torch.
+    """
+    paths = programs(files)
+    findings: list[Diagnostic] = []
+    sources: dict[str, str] = {}
+    notes = [_check_one(path, overrides, findings, sources) for path in paths]
+    findings = _distinct(findings)
+    errors = [d for d in findings if d.severity == "error"]
+    status = AT_FAULT if errors else DONE
+    if form == "sarif":
+        return Answer(_sarif(findings, sources), status=status, as_json=True)
+    data = {
+        "files": len(paths),
+        "errors": [as_json(d, sources) for d in errors],
+        "warnings": [as_json(d, sources) for d in findings if d.severity != "error"],
+    }
+    count = f"{len(paths)} file{'s' if len(paths) != 1 else ''} checked"
+    text = "\n".join(
+        [*filter(None, notes), f"{count}: {summary(len(errors), len(findings) - len(errors)) or 'all good'}"]
+    )
+    return Answer(data, "" if errors else text, status, tuple(findings), sources, as_json=form == "json")
+
+
+def _check_one(path: str, overrides: Sequence[str], findings: list[Diagnostic], sources: dict[str, str]) -> str:
+    """Checks one file into ``findings`` and ``sources``; gives what there is to say of a good one."""
+    from segdsl.lang.program import check_file
+
+    try:
+        program, warnings, texts = check_file(path, overrides)
+    except SegError as error:
+        findings.extend(error.diagnostics)
+        sources.update(error.sources)
+        return ""
+    findings.extend(warnings)
+    sources.update(texts)
+    if program is not None and program.assumed_classes:
+        return f"{path}: `data.classes` is left out, so it is checked with {len(program.classes)} classes"
+    return ""
+
+
+def _distinct(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Findings without those that a shared import brought up before."""
+    return list({(d.slug, d.span, d.path, d.message): d for d in findings}.values())
+
+
+def _sarif(findings: list[Diagnostic], sources: dict[str, str]) -> dict[str, Any]:
+    from segdsl.explain import explanations
+    from segdsl.version import __version__
+
+    return sarif(findings, sources, __version__, explanations())
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--check", "only_check", is_flag=True, help="Change nothing; exit with 1 if a file would change.")
+@json_option
+def fmt(files: tuple[str, ...], only_check: bool) -> Answer:
+    """Lay out .seg files in the one format; a folder stands for all below it, - for stdin to stdout."""
+    from segdsl.syntax.format import format_text
+
+    if files == (STDIN,):
+        text = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+        tidy = format_text(text, "<stdin>")
+        return Answer({"changed": ["<stdin>"] if tidy != text else [], "text": tidy}, tidy)
+    changed: list[str] = []
+    findings: list[Diagnostic] = []
+    sources: dict[str, str] = {}
+    for path in programs(files):
+        try:
+            if _format_one(Path(path), only_check):
+                changed.append(path)
+        except SegError as error:
+            findings.extend(error.diagnostics)
+            sources.update(error.sources)
+    failure = {"errors": [as_json(d, sources) for d in findings]} if findings else {}
+    status = AT_FAULT if findings or (only_check and changed) else DONE
+    verb = "would change" if only_check else "changed"
+    text = "\n".join(f"{verb} {path}" for path in changed)
+    return Answer({"changed": changed, **failure}, text, status, tuple(findings), sources)
+
+
+def _format_one(path: Path, only_check: bool) -> bool:
+    """Whether the file is laid out otherwise than it should be; writes it, unless ``only_check``."""
+    from segdsl.lang.scope import read_text
+    from segdsl.syntax.format import format_text
+
+    text = read_text(path, str(path))
+    tidy = format_text(text, str(path))
+    same = path.read_bytes() == tidy.encode()
+    if not same and not only_check:
+        _replace(path, tidy)
+    return not same
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file at once or not at all, through a link into what it points to, and keeps its permissions."""
+    import os
+    import shutil
+
+    path = path.resolve()
+    draft = path.with_name(f".{path.name}.part")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        shutil.copymode(path, draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def programs(names: Sequence[str]) -> list[str]:
+    """The files that the arguments name: folders give the `.seg` files below them, hidden folders left out.
+
+    Raises SegError (`no-programs`) for a folder without any.
+    """
+    found: list[str] = []
+    for name in names:
+        folder = Path(name)
+        if not folder.is_dir():
+            found.append(name)
+            continue
+        below = sorted(p for p in folder.rglob("*.seg") if not _hidden(p.relative_to(folder)))
+        if not below:
+            raise fail(
+                "no-programs",
+                f"there is no `.seg` file in the folder {name}",
+                "name a file, or another folder",
+                path=name,
+            )
+        found += map(str, below)
+    return list(dict.fromkeys(found))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+@click.command()
+@click.argument("file")
+@json_option
+def show(file: str) -> Answer:
+    """Print a .seg file in colour; std/NAME.seg is a file of the library."""
+    from segdsl.lang.scope import STD, read_text
+
+    path = Path(file)
+    if file.startswith("std/") and not path.is_file():
+        path = STD / file.removeprefix("std/")
+        if not path.is_file() or not path.resolve().is_relative_to(STD):
+            known = sorted(f"std/{p.name}" for p in STD.glob("*.seg"))
+            raise fail("file-missing", f"there is no {file} in the library", suggest(file, known, "files"), path=file)
+    text = read_text(path, file)
+    return Answer({"file": file, "text": text}, _colored(text) if streams.wants_color(sys.stdout) else text)
+
+
+def _colored(text: str) -> str:
+    from pygments import highlight
+    from pygments.formatters.terminal import TerminalFormatter
+
+    from segdsl.editor.pygments_lexer import SegLexer
+
+    return highlight(text, SegLexer(), TerminalFormatter(bg="dark"))
+
+
+@click.command()
+@click.argument("slug", required=False)
+@json_option
+def explain(slug: str | None) -> Answer:
+    """Print the long text behind the SLUG of a diagnostic; without one, list all."""
+    from segdsl.explain import explanations
+
+    texts = explanations()
+    if slug is None:
+        return Answer({"slugs": list(texts)}, "\n".join(texts))
+    wanted = slug.strip("[]`").lower()
+    if wanted not in texts:
+        raise fail("unknown-slug", f"no diagnostic is called `{slug}`", suggest(wanted, texts, "diagnostics"))
+    return Answer({"slug": wanted, "text": texts[wanted]}, f"{wanted}\n\n{texts[wanted]}")
+
+
+COMMANDS = {"check": check, "fmt": fmt, "show": show, "explain": explain}

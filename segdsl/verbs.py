@@ -1,0 +1,96 @@
+"""The verbs of the Python API and of the command line, which says the same in words. Each imports what it needs.
+
+An override is the text of a `--set`: ``"data.input_size=256x256"``. All verbs raise :class:`segdsl.SegError` when the
+input is at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segdsl.export.openvino import ExportResult
+    from segdsl.ir.program import Program
+    from segdsl.lower.compiled import Compiled
+    from segdsl.run.train import RunResult
+
+PathLike = str | Path
+
+
+def check(path: PathLike, overrides: Iterable[str] = ()) -> Program:
+    """The checked program of a file; its lints are in ``.warnings``. Imports no torch and opens no data."""
+    from segdsl.lang.program import load
+
+    return load(path, overrides)
+
+
+def compile(
+    path: PathLike,
+    overrides: Iterable[str] = (),
+    classes: int | Sequence[str] | None = None,
+    weights: str | None = None,
+    outputs: Sequence[str] = (),
+) -> Compiled:
+    """The program and its model, a ``torch.fx.GraphModule``: images (N, 3, H, W), normalised, to logits (N, classes, H, W).
+
+    ``classes`` stands in for `data.classes`; ``weights`` is a file, "none", or None for what the program says. With
+    ``outputs`` the model returns a dictionary of these nodes by path.
+    """
+    from segdsl.lang.program import load
+    from segdsl.lower.compiled import compile_program
+
+    return compile_program(load(path, overrides, classes), weights, outputs)
+
+
+def train(
+    path: PathLike,
+    overrides: Iterable[str] = (),
+    *,
+    data: PathLike | None = None,
+    weights: str | None = None,
+    out: PathLike | None = None,
+    quiet: bool = False,
+) -> RunResult:
+    """Trains a program and fills a run folder. ``data`` replaces `data.root`, relative to the working directory.
+
+    ``weights="none"`` starts from random ones; ``out`` is the run folder, by default the next free one in `runs`.
+    """
+    from segdsl.lang.program import load
+    from segdsl.run.train import train as train_program
+
+    root = None if data is None else str(data)
+    return train_program(load(path, overrides), data=root, weights=weights, out=_path(out), quiet=quiet)
+
+
+def evaluate(path: PathLike, data: PathLike | None = None, subset: str = "val") -> dict[str, Any]:
+    """Scores a run or an exported model (`.xml`): dice, miou, accuracy, per_class, images. Counts at image size."""
+    from segdsl.export.evaluate import evaluate as evaluate_model
+
+    return evaluate_model(str(path), None if data is None else str(data), subset)
+
+
+def export(run: PathLike, precision: str | None = None) -> ExportResult:
+    """Writes the OpenVINO model of a run into its folder `export`. ``precision`` is "fp32" or "fp16"."""
+    from segdsl.export.openvino import export_run
+
+    return export_run(Path(run), precision)
+
+
+def predict(path: PathLike, inputs: Iterable[PathLike], out: PathLike) -> dict[str, Any]:
+    """Segments images and folders of images with a run or an exported model; index masks and overlays go to ``out``."""
+    from segdsl.export.predict import predict as predict_images
+
+    return predict_images(str(path), [str(i) for i in inputs], Path(out))
+
+
+def format(text: str) -> str:
+    """A `.seg` text laid out by the formatter's rules."""
+    from segdsl.syntax.format import format_text
+
+    return format_text(text)
+
+
+def _path(path: PathLike | None) -> Path | None:
+    return None if path is None else Path(path)
