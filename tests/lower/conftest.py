@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 import segdsl.ops  # noqa: F401 - registers the ops
@@ -38,6 +36,6 @@ class Sketch:
         )  # fmt: skip
 
 
-@pytest.fixture
-def sketch() -> Callable[..., Sketch]:
+@pytest.fixture(scope="session")
+def sketch() -> type[Sketch]:
     return Sketch

@@ -1,0 +1,295 @@
+"""Every op against torch: shape at any size, state, cost, and that each argument reaches what is built."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+import segdsl.ops  # noqa: F401 - registers the ops
+from segdsl.ir.graph import Initializer, Op
+from segdsl.ir.shape import Shape, at, ceil_div, shape_at, symbol
+from segdsl.ir.values import Size
+from segdsl.ir.word import members
+from segdsl.lower.functional import channel_shuffle
+from segdsl.lower.graph import build
+from segdsl.lower.modules import REALISATIONS
+from segdsl.ops.act import GELU, Identity, ReLU, Sigmoid, SiLU, Softmax
+from segdsl.ops.attention import Attention
+from segdsl.ops.conv import Conv, Linear
+from segdsl.ops.drop import ChannelDropout, Dropout, DropPath
+from segdsl.ops.init import Full, Normal, TruncNormal, Uniform
+from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
+from segdsl.ops.norm import BatchNorm, GroupNorm, L2Normalize, LayerNorm
+from segdsl.ops.parameter import Parameter
+from segdsl.ops.pool import AdaptiveAvgPool
+from segdsl.ops.resize import ResizeTo
+from segdsl.ops.scalar import Add, Divide, Multiply, Subtract
+from segdsl.ops.tokens import ToMap, Tokens
+
+B, H, W = symbol("B"), symbol("H"), symbol("W")
+SIZE = (24, 40)
+
+
+def feature_map(channels: int, stride: int = 1) -> Shape:
+    return (B, channels, ceil_div(H, stride), ceil_div(W, stride))
+
+
+def patches(channels: int) -> Shape:
+    return (B, ceil_div(H, 4) * ceil_div(W, 4), channels)
+
+
+SAMPLES: list[tuple[Op, list[Shape]]] = [
+    (Conv(channels=6, kernel=Size(3, 3), stride=2, groups=2), [feature_map(4)]),
+    (Conv(channels=5, kernel=Size(1, 7), dilation=2, bias=False, init="kaiming"), [feature_map(4, 2)]),
+    (Conv(channels=6, kernel=Size(2, 2), stride=2, padding=1), [feature_map(4)]),
+    (Conv(channels=7, init="kaiming"), [feature_map(4)]),
+    (Linear(channels=6), [patches(4)]),
+    (Linear(channels=6, bias=False), [patches(4)]),
+    (BatchNorm(eps=1e-3, momentum=0.2), [feature_map(4)]),
+    (LayerNorm(eps=1e-3), [feature_map(4)]),
+    (LayerNorm(), [patches(4)]),
+    (GroupNorm(groups=2, eps=1e-3), [feature_map(4)]),
+    (L2Normalize(over="space"), [feature_map(4)]),
+    (L2Normalize(), [feature_map(4)]),
+    *[(op, [feature_map(4)]) for op in (ReLU(), GELU(), Sigmoid(), SiLU(), Identity(), Softmax())],
+    (Softmax(over="space"), [feature_map(4)]),
+    (Softmax(over="space"), [patches(4)]),
+    (Softmax(), [patches(4)]),
+    *[(op, [feature_map(4)]) for op in (Dropout(p=0.25), ChannelDropout(p=0.25), DropPath(p=0.25))],
+    (AdaptiveAvgPool(size=Size(1, 1)), [feature_map(4)]),
+    (AdaptiveAvgPool(size=Size(3, 2)), [feature_map(4)]),
+    (AdaptiveAvgPool(), [feature_map(4), feature_map(2, 4)]),
+    (AdaptiveAvgPool(), [feature_map(4), feature_map(2)]),
+    (ResizeTo(), [feature_map(4, 4), feature_map(2)]),
+    (ResizeTo(mode="nearest"), [feature_map(4, 4), feature_map(2)]),
+    (ResizeTo(mode="bicubic", align_corners=True), [feature_map(4, 4), feature_map(2)]),
+    (Concat(), [feature_map(4), feature_map(2), feature_map(3)]),
+    (Concat(), [patches(4), patches(3)]),
+    (ChannelShuffle(groups=2), [feature_map(6)]),
+    (Add(), [feature_map(4), (B, 4, 1, 1)]),
+    (Add(), [(4,), feature_map(4)]),
+    (Subtract(), [patches(4), (1, 1, 4)]),
+    (Subtract(left=1.0), [feature_map(4)]),
+    (Multiply(), [patches(4), (4,)]),
+    (Multiply(), [feature_map(4), ()]),
+    (Divide(right=2.0), [feature_map(4)]),
+    (Tokens(), [feature_map(4)]),
+    (Tokens(), [feature_map(4), (1, 2, 4)]),
+    (ToMap(), [patches(5), feature_map(3, 4)]),
+    (Attention(heads=2), [patches(12)]),
+    (Parameter(shape=(1, 1 + ceil_div(H, 4), 6), init=TruncNormal()), []),
+]
+IDS = [f"{index}-{op!r}"[:48] for index, (op, _) in enumerate(SAMPLES)]
+
+
+def single(sketch, op: Op, shapes: list[Shape]):
+    """The graph of one op, and its node."""
+    inputs = {f"x{index}": shape for index, shape in enumerate(shapes)} or {"image": feature_map(3)}
+    drawn = sketch(SIZE, **inputs)
+    drawn.add("node", op, *(inputs if shapes else ()))
+    graph = drawn.graph()
+    return graph, graph.nodes[0]
+
+
+def inputs_of(graph, env: dict[str, int]) -> list[torch.Tensor]:
+    return [torch.randn(shape_at(shape, env)) for shape in graph.inputs.values()]
+
+
+def test_ops_and_realisations_have_the_same_keys() -> None:
+    assert set(REALISATIONS) == set(members(Op).values())
+
+
+def test_every_op_has_a_sample() -> None:
+    assert {type(op) for op, _ in SAMPLES} | {Split, Item} == set(members(Op).values())
+
+
+@pytest.mark.parametrize(("op", "shapes"), SAMPLES, ids=IDS)
+def test_state_has_the_keys_shapes_and_kinds_that_torch_has(sketch, op: Op, shapes: list[Shape]) -> None:
+    graph, _ = single(sketch, op, shapes)
+    model = build(graph, {})
+    assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == {
+        key: state.shape for key, state in graph.state().items()
+    }
+    trained = {key for key, state in graph.state().items() if state.kind == "trained"}
+    assert trained == {key for key, value in model.named_parameters() if value.requires_grad}
+    assert graph.parameters() == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("op", "shapes"), SAMPLES, ids=IDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_inferred_shape_holds_at_any_size(sketch, op: Op, shapes: list[Shape], training: bool) -> None:
+    graph, node = single(sketch, op, shapes)
+    model = build(graph, {}).train(training)
+    for height, width in [SIZE, (9, 21), (31, 4)]:
+        if isinstance(op, Parameter) and (height, width) != SIZE:
+            continue
+        env = {"B": 2, "H": height, "W": width}
+        assert tuple(model(*inputs_of(graph, env)).shape) == shape_at(node.shape, env)
+
+
+@pytest.mark.parametrize(("op", "shapes"), SAMPLES, ids=IDS)
+def test_the_cost_is_what_torch_counts(sketch, op: Op, shapes: list[Shape]) -> None:
+    graph, _ = single(sketch, op, shapes)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        build(graph, {}).eval()(*inputs_of(graph, graph.env))
+    # The counter does not see the fused attention kernel of the CPU.
+    attended = graph.macs() if isinstance(op, Attention) else 0
+    assert counter.get_total_flops() + 2 * attended == 2 * graph.macs()
+
+
+def test_attention_costs_two_products_for_every_head() -> None:
+    tokens, width = 60, 4
+    with FlopCounterMode(display=False) as counter:
+        q = torch.randn(2, tokens, width // 2)
+        (q @ q.transpose(1, 2)).softmax(-1) @ q
+    shape = (B, tokens, 3 * width)
+    assert counter.get_total_flops() == 2 * at(Attention(heads=2).macs([shape], (B, tokens, width)), {})
+
+
+VARIATIONS: dict[type[Op], tuple[Op, list[Shape], dict[str, object]]] = {
+    Conv: (
+        Conv(channels=4, kernel=Size(3, 3)), [feature_map(4)],
+        {"channels": 8, "kernel": Size(1, 1), "stride": 2, "padding": 0, "dilation": 2, "groups": 2, "bias": False,
+         "init": "kaiming"},
+    ),
+    Linear: (Linear(channels=4), [patches(4)], {"channels": 5, "bias": False}),
+    BatchNorm: (BatchNorm(), [feature_map(4)], {"eps": 1e-3, "momentum": 0.5}),
+    LayerNorm: (LayerNorm(), [feature_map(4)], {"eps": 1e-3}),
+    GroupNorm: (GroupNorm(groups=2), [feature_map(4)], {"groups": 4, "eps": 1e-3}),
+    L2Normalize: (L2Normalize(), [feature_map(4)], {"over": "space"}),
+    Softmax: (Softmax(), [feature_map(4)], {"over": "space"}),
+    Dropout: (Dropout(), [feature_map(4)], {"p": 0.1}),
+    ChannelDropout: (ChannelDropout(), [feature_map(4)], {"p": 0.1}),
+    DropPath: (DropPath(), [feature_map(4)], {"p": 0.2}),
+    AdaptiveAvgPool: (AdaptiveAvgPool(size=Size(1, 1)), [feature_map(4)], {"size": Size(2, 2)}),
+    ResizeTo: (ResizeTo(), [feature_map(4, 4), feature_map(2)], {"mode": "nearest", "align_corners": True}),
+    Split: (Split(sizes=(1, 3)), [feature_map(4)], {"sizes": (2, 2)}),
+    Item: (Item(index=0, channels=2), [feature_map(4)], {"index": 1, "channels": 3}),
+    ChannelShuffle: (ChannelShuffle(groups=2), [feature_map(4)], {"groups": 4}),
+    ToMap: (ToMap(skip=0), [(B, 60, 4), feature_map(3, 4)], {}),
+    Attention: (Attention(heads=2), [patches(12)], {"heads": 4}),
+    Parameter: (Parameter(shape=(4,), init=Full(value=0.0)), [], {"shape": (5,), "init": Full(value=1.0)}),
+    **{
+        kind: (kind(right=2.0), [feature_map(4)], {"left": None, "right": 3.0})
+        for kind in (Add, Subtract, Multiply, Divide)
+    },
+}  # fmt: skip
+
+
+def fingerprint(sketch, op: Op, shapes: list[Shape]) -> str:
+    torch.manual_seed(0)
+    graph, node = single(sketch, op, shapes)
+    model = build(graph, {})
+    state = {key: value.tolist() for key, value in model.state_dict().items()}
+    return f"{node.shape} {[repr(m) for m in model.modules()]} {model.graph} {state}"
+
+
+@pytest.mark.parametrize("kind", VARIATIONS, ids=lambda kind: kind.__name__)
+def test_every_argument_reaches_the_built_model(sketch, kind: type[Op]) -> None:
+    op, shapes, variations = VARIATIONS[kind]
+    usual = fingerprint(sketch, op, shapes)
+    for name, value in variations.items():
+        if name == "left":
+            continue
+        assert fingerprint(sketch, op.model_copy(update={name: value}), shapes) != usual, name
+
+
+def test_every_argument_of_every_op_is_varied() -> None:
+    for op in members(Op).values():
+        varied = VARIATIONS[op][2] if op in VARIATIONS else {}
+        assert set(op.model_fields) - set(varied) <= ({"skip"} if op is ToMap else set()), op
+
+
+def test_a_number_may_stand_on_either_side(sketch) -> None:
+    x = torch.rand(2, 4, *SIZE) + 1
+    for kind, expected in ((Subtract, 3 - x), (Divide, 3 / x), (Add, 3 + x), (Multiply, 3 * x)):
+        torch.testing.assert_close(build(single(sketch, kind(left=3.0), [feature_map(4)])[0], {})(x), expected)
+    torch.testing.assert_close(build(single(sketch, Divide(right=4.0), [feature_map(4)])[0], {})(x), x / 4)
+
+
+def test_tokens_lie_row_by_row_and_skip_leaves_out_the_first(sketch) -> None:
+    drawn = sketch((2, 3), image=feature_map(3))
+    drawn.add("first", Parameter(shape=(1, 1, 3), init=Full(value=7.0)))
+    drawn.add("tokens", Tokens(), "image", "first")
+    drawn.add("map", ToMap(skip=1), "tokens", "image")
+    model = build(drawn.graph("tokens", "map"), {})
+    image = torch.randn(2, 3, 2, 3)
+    got = model(image)
+    assert got["out0"][:, 0].eq(7).all()
+    torch.testing.assert_close(got["out0"][0, 1 + 4], image[0, :, 1, 1])
+    torch.testing.assert_close(got["out1"], image)
+
+
+def test_attention_is_the_textbook_formula(sketch) -> None:
+    model = build(single(sketch, Attention(heads=2), [(B, 5, 12)])[0], {})
+    x = torch.randn(3, 5, 12)
+    q, k, v = (part.view(3, 5, 2, 2).transpose(1, 2) for part in x.split(4, dim=-1))
+    weights = (q @ k.transpose(-1, -2) / math.sqrt(2)).softmax(-1)
+    torch.testing.assert_close(model(x), (weights @ v).transpose(1, 2).reshape(3, 5, 4))
+
+
+def test_normalisations_follow_their_formulas(sketch) -> None:
+    x = torch.randn(2, 4, 5, 7)
+    over_space = build(single(sketch, L2Normalize(over="space"), [feature_map(4)])[0], {})
+    torch.testing.assert_close(over_space(x), F.normalize(x.flatten(2), dim=-1).view_as(x))
+    over_channels = build(single(sketch, L2Normalize(), [feature_map(4)])[0], {})
+    torch.testing.assert_close(over_channels(x), F.normalize(x, dim=1))
+    layer = build(single(sketch, LayerNorm(), [feature_map(4)])[0], {})
+    torch.testing.assert_close(layer(x), (x - x.mean(1, True)) / (x.var(1, False, keepdim=True) + 1e-5).sqrt())
+    spatial = build(single(sketch, Softmax(over="space"), [feature_map(4)])[0], {})
+    torch.testing.assert_close(spatial(x).sum((2, 3)), torch.ones(2, 4))
+
+
+@given(groups=st.integers(1, 4), each=st.integers(1, 4), last=st.booleans())
+@settings(max_examples=20)
+def test_channel_shuffle_deals_and_keeps_the_memory_format(groups: int, each: int, last: bool) -> None:
+    layout = torch.channels_last if last else torch.contiguous_format
+    x = torch.randn(2, groups * each, 3, 2).contiguous(memory_format=layout)
+    got = channel_shuffle(x, groups)
+    for i in range(each):
+        for j in range(groups):
+            assert torch.equal(got[:, i * groups + j], x[:, j * each + i])
+    assert got.is_contiguous(memory_format=layout)
+
+
+def test_equal_sizes_are_not_copied(sketch) -> None:
+    x = torch.randn(1, 4, 6, 8)
+    for op in (ResizeTo(), ResizeTo(mode="bicubic", align_corners=True), AdaptiveAvgPool()):
+        model = build(single(sketch, op, [feature_map(4), feature_map(4)])[0], {})
+        assert model(x, torch.randn(1, 1, 6, 8)) is x
+
+
+def test_drop_path_drops_whole_images_and_keeps_the_mean(sketch) -> None:
+    torch.manual_seed(0)
+    model = build(single(sketch, DropPath(p=0.25), [feature_map(4)])[0], {})
+    got = model(torch.ones(4000, 4, 2, 2)).flatten(1)
+    assert got.unique().tolist() == pytest.approx([0.0, 4 / 3])
+    assert got.eq(got[:, :1]).all()
+    assert got.mean().item() == pytest.approx(1.0, abs=0.05)
+    assert torch.equal(model.eval()(torch.ones(2, 4, 2, 2)), torch.ones(2, 4, 2, 2))
+
+
+@pytest.mark.parametrize("how", members(Initializer).values(), ids=members(Initializer))
+def test_parameters_start_as_said(sketch, how: type[Initializer]) -> None:
+    torch.manual_seed(0)
+    starts = (Full(value=0.5), Normal(std=2.0), TruncNormal(std=0.5), Uniform(low=2.0, high=6.0))
+    words = {type(start): start for start in starts}
+    values = build(single(sketch, Parameter(shape=(4000,), init=words[how]), [])[0], {}).state_dict()["node"]
+    expected = {Full: (0.5, 0.0), Normal: (0.0, 2.0), TruncNormal: (0.0, 0.5), Uniform: (4.0, 4 / math.sqrt(12))}[how]
+    assert (values.mean().item(), values.std().item()) == pytest.approx(expected, abs=0.1)
+
+
+def test_kaiming_start_is_over_the_fan_out_with_zero_bias(sketch) -> None:
+    torch.manual_seed(0)
+    op = Conv(channels=64, kernel=Size(3, 3), groups=2, init="kaiming")
+    conv = build(single(sketch, op, [feature_map(128)])[0], {}).node
+    assert isinstance(conv, nn.Conv2d) and conv.bias is not None
+    assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / (64 * 9)), rel=0.03)
+    assert conv.bias.eq(0).all()
