@@ -125,4 +125,4 @@ def _unreadable(path: Path, message: str, help: str) -> SegError:
 
 
 def _damaged(path: Path, kind: str) -> SegError:
-    return _unreadable(path, f"the {kind} file is damaged or cut off", "fetch or write it again")
+    return _unreadable(path, f"the {kind} file is damaged, cut off, or none at all", "fetch or write it again")

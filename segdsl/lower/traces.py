@@ -1,4 +1,4 @@
-"""Where in the `.seg` sources a node was written, in the form of a Python stack trace, which torch prints and fx keeps."""
+"""Where in the `.seg` sources a node was written, in the form of a Python stack trace: fx keeps and prints it."""
 
 from __future__ import annotations
 

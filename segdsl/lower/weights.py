@@ -21,8 +21,11 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What happened to the keys: those of the model (``loaded``, ``missing``), of the file (``unexpected``), and those of
-    both with different shapes (key, shape in the file, shape in the model). ``removed`` was cut off the file's keys."""
+    """What happened to the keys: those of the model (``loaded``, ``missing``), those of the file (``unexpected``), and
+    those of both with different shapes (key, shape in the file, shape in the model).
+
+    ``removed`` is the wrapper's prefix that was cut off the file's keys.
+    """
 
     source: str
     loaded: tuple[str, ...]
@@ -38,7 +41,8 @@ def load_weights(model: nn.Module, source: str | Path, *, strict: bool = True, p
     The file may be wrapped (`state_dict`, `model`, …) and its keys may carry a prefix; the reading under which most
     keys fit is taken. With ``strict`` a key that is missing, left over, or of another shape is an error; else such keys
     are left out and reported, as the head of a model with other classes. What a file holds beside the part at
-    ``prefix`` is no error. Raises SegError (`weights-missing`, `weights-unreadable`, `weights-do-not-fit`); then nothing was copied.
+    ``prefix`` is no error. Raises SegError (`weights-missing`, `weights-unreadable`, `weights-do-not-fit`); then
+    nothing was copied.
     """
     start = f"{prefix}." if prefix else ""
     ours = {key: value for key, value in model.state_dict().items() if key.startswith(start)}
@@ -126,7 +130,9 @@ def _misfits(report: LoadReport, theirs: Mapping[str, Tensor], ours: Mapping[str
 def _nearest_key(key: str, others: Mapping[str, Tensor], where: str) -> str:
     leaf = key.rpartition(".")[2]
     near = nearest(key, [other for other in others if other.rpartition(".")[2] == leaf])
-    return f"the nearest in {where} is `{near}`, {list(others[near].shape)}" if near else f"nothing in {where} is like it"
+    if near is None:
+        return f"nothing in {where} is like it"
+    return f"the nearest in {where} is `{near}`, {list(others[near].shape)}"
 
 
 def _misfit(report: LoadReport, message: str, help: str) -> Diagnostic:

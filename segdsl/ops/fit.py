@@ -100,9 +100,7 @@ def need_equal_sizes(word: str, first: Shape, other: Shape, env: Env, axes: Sequ
     divisor = divisor_that_fits(fits, [s[axis] for s in (first, other) for axis in axes], env)
     message = f"`{word}` needs equal sizes, got {values(first, env)} and {values(other, env)}"
     remedy = "resize one to the other with `ResizeTo`" if len(first) == 4 else "give both the same number of tokens"
-    raise ShapeError(
-        "size-mismatch", message, size_help(divisor, env, remedy), operand=operand, divisor=divisor
-    )
+    raise ShapeError("size-mismatch", message, size_help(divisor, env, remedy), operand=operand, divisor=divisor)
 
 
 def _divisors_in(extent: Extent) -> Iterable[int]:

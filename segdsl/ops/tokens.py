@@ -45,10 +45,12 @@ class ToMap(Op):
         height, width = shapes[1][2:]
         expected = self.skip + height * width
         if at(tokens, env) != at(expected, env):
-            message = f"`ToMap` needs {self.skip} + {at(height, env)}*{at(width, env)} = {at(expected, env)} tokens for a map "
-            message += f"like {show(shapes[1])}, got {at(tokens, env)}"
-            remedy = f"`skip` is the number of tokens in front; {at(tokens, env) - at(expected, env) + self.skip} would fit"
-            if at(tokens, env) < at(height * width, env):
-                remedy = "choose as `like` the map that the tokens were made from"
-            raise ShapeError("tokens-do-not-fit", message, remedy)
+            raise self._misfit(at(tokens, env), at(height * width, env), show(shapes[1]))
         return (batch, channels, height, width)
+
+    def _misfit(self, tokens: int, pixels: int, like: str) -> ShapeError:
+        message = f"`ToMap` needs {self.skip} + {pixels} tokens for a map like {like}, got {tokens}"
+        remedy = "choose as `like` the map that the tokens were made from"
+        if tokens >= pixels:
+            remedy = f"`skip` is the number of tokens in front: {tokens - pixels} would fit, if `like` is the right map"
+        return ShapeError("tokens-do-not-fit", message, remedy)

@@ -16,7 +16,7 @@ import segdsl.ops  # noqa: F401 - registers the ops
 from segdsl.ir.graph import Initializer, Op
 from segdsl.ir.shape import Shape, at, ceil_div, shape_at, symbol
 from segdsl.ir.values import Size
-from segdsl.ir.word import members
+from segdsl.ir.word import Word, members
 from segdsl.lower.functional import channel_shuffle
 from segdsl.lower.graph import build
 from segdsl.lower.modules import REALISATIONS
@@ -31,7 +31,7 @@ from segdsl.ops.parameter import Parameter
 from segdsl.ops.pool import AdaptiveAvgPool
 from segdsl.ops.resize import ResizeTo
 from segdsl.ops.scalar import Add, Divide, Multiply, Subtract
-from segdsl.ops.tokens import ToMap, Tokens
+from segdsl.ops.tokens import Tokens, ToMap
 
 B, H, W = symbol("B"), symbol("H"), symbol("W")
 SIZE = (24, 40)
@@ -148,7 +148,7 @@ def test_attention_costs_two_products_for_every_head() -> None:
     tokens, width = 60, 4
     with FlopCounterMode(display=False) as counter:
         q = torch.randn(2, tokens, width // 2)
-        (q @ q.transpose(1, 2)).softmax(-1) @ q
+        torch.bmm(torch.bmm(q, q.transpose(1, 2)).softmax(-1), q)
     shape = (B, tokens, 3 * width)
     assert counter.get_total_flops() == 2 * at(Attention(heads=2).macs([shape], (B, tokens, width)), {})
 
@@ -203,7 +203,7 @@ def test_every_argument_reaches_the_built_model(sketch, kind: type[Op]) -> None:
 
 def test_every_argument_of_every_op_is_varied() -> None:
     for op in members(Op).values():
-        varied = VARIATIONS[op][2] if op in VARIATIONS else {}
+        varied = next((fields for kind, (_, _, fields) in VARIATIONS.items() if kind is op), {})
         assert set(op.model_fields) - set(varied) <= ({"skip"} if op is ToMap else set()), op
 
 
@@ -277,13 +277,18 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean(sketch) -> None:
 
 
 @pytest.mark.parametrize("how", members(Initializer).values(), ids=members(Initializer))
-def test_parameters_start_as_said(sketch, how: type[Initializer]) -> None:
+def test_parameters_start_as_said(sketch, how: type[Word]) -> None:
     torch.manual_seed(0)
     starts = (Full(value=0.5), Normal(std=2.0), TruncNormal(std=0.5), Uniform(low=2.0, high=6.0))
-    words = {type(start): start for start in starts}
+    words: dict[type[Word], Initializer] = {type(start): start for start in starts}
     values = build(single(sketch, Parameter(shape=(4000,), init=words[how]), [])[0], {}).state_dict()["node"]
-    expected = {Full: (0.5, 0.0), Normal: (0.0, 2.0), TruncNormal: (0.0, 0.5), Uniform: (4.0, 4 / math.sqrt(12))}[how]
-    assert (values.mean().item(), values.std().item()) == pytest.approx(expected, abs=0.1)
+    expected: dict[type[Word], tuple[float, float]] = {
+        Full: (0.5, 0.0),
+        Normal: (0.0, 2.0),
+        TruncNormal: (0.0, 0.5),
+        Uniform: (4.0, 4 / math.sqrt(12)),
+    }
+    assert (values.mean().item(), values.std().item()) == pytest.approx(expected[how], abs=0.1)
 
 
 def test_kaiming_start_is_over_the_fan_out_with_zero_bias(sketch) -> None:

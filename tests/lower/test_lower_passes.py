@@ -21,6 +21,7 @@ from segdsl.ops.scalar import Add, Multiply
 from segdsl.passes import PASSES, dead_nodes, remove_identity, run_passes, share_equal
 
 CHANNELS = 4
+KINDS = ["identity", "relu", "add", "twice", "shuffle", "conv", "split", "one", "param"]
 
 
 def draw_graph(data: st.DataObject, sketch: Any) -> Graph:
@@ -30,7 +31,7 @@ def draw_graph(data: st.DataObject, sketch: Any) -> Graph:
     for index in range(data.draw(st.integers(1, 12))):
         path = f"n{index}"
         one, two = (data.draw(st.sampled_from(values)) for _ in range(2))
-        match data.draw(st.sampled_from(["identity", "relu", "add", "twice", "shuffle", "conv", "split", "one", "param"])):
+        match data.draw(st.sampled_from(KINDS)):
             case "identity":
                 drawn.add(path, data.draw(st.sampled_from([Identity(), Dropout(p=0.0), Dropout(p=0.5)])), one)
             case "relu":

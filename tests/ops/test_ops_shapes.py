@@ -21,7 +21,7 @@ from segdsl.ops.parameter import Parameter
 from segdsl.ops.pool import AdaptiveAvgPool
 from segdsl.ops.resize import ResizeTo
 from segdsl.ops.scalar import Add, Multiply
-from segdsl.ops.tokens import ToMap, Tokens
+from segdsl.ops.tokens import Tokens, ToMap
 
 B, H, W = symbol("B"), symbol("H"), symbol("W")
 ENV = {"B": 1, "H": 520, "W": 518}
@@ -80,7 +80,7 @@ def test_an_odd_kernel_keeps_the_size_and_a_stride_takes_the_ceiling(kernel: Siz
 def test_the_named_sizes_are_the_nearest_that_patches_divide(height: int, width: int, stride: int, patch: int) -> None:
     op = Conv(channels=8, kernel=Size(patch, patch), stride=patch, padding=0)
     env = {"B": 1, "H": height, "W": width}
-    fits = [ceil_div(extent, stride) % patch == 0 for extent in (height, width)]
+    fits = [-(-extent // stride) % patch == 0 for extent in (height, width)]
     if all(fits):
         assert show(op.infer([feature_map(3, stride)], env)) == show(feature_map(8, stride * patch))
         return
