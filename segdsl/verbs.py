@@ -33,7 +33,7 @@ def compile(
     weights: str | None = None,
     outputs: Sequence[str] = (),
 ) -> Compiled:
-    """The program and its model, a ``torch.fx.GraphModule``: images (N, 3, H, W), normalised, to logits (N, classes, H, W).
+    """The program and its model, a ``torch.fx.GraphModule``: normalised (N, 3, H, W) to logits (N, classes, H, W).
 
     ``classes`` stands in for `data.classes`; ``weights`` is a file, "none", or None for what the program says. With
     ``outputs`` the model returns a dictionary of these nodes by path.
@@ -53,15 +53,14 @@ def train(
     out: PathLike | None = None,
     quiet: bool = False,
 ) -> RunResult:
-    """Trains a program and fills a run folder. ``data`` replaces `data.root`, relative to the working directory.
+    """Trains a program and fills a run folder. Classes that the program does not name are read from the data set.
 
-    ``weights="none"`` starts from random ones; ``out`` is the run folder, by default the next free one in `runs`.
+    ``data`` replaces `data.root`, relative to the working directory; ``weights="none"`` starts from random ones;
+    ``out`` is the run folder, by default the next free one in `runs`.
     """
-    from segdsl.lang.program import load
-    from segdsl.run.train import train as train_program
+    from segdsl.run.train import train_file
 
-    root = None if data is None else str(data)
-    return train_program(load(path, overrides), data=root, weights=weights, out=_path(out), quiet=quiet)
+    return train_file(path, overrides, data, weights, out, quiet)
 
 
 def evaluate(path: PathLike, data: PathLike | None = None, subset: str = "val") -> dict[str, Any]:
@@ -90,7 +89,3 @@ def format(text: str) -> str:
     from segdsl.syntax.format import format_text
 
     return format_text(text)
-
-
-def _path(path: PathLike | None) -> Path | None:
-    return None if path is None else Path(path)

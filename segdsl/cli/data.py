@@ -9,6 +9,8 @@ import click
 from segdsl.cli.answer import AT_FAULT, DONE, Answer, json_option
 from segdsl.diagnostics import Diagnostic
 
+FORMAT = "common_semantic_segmentation"
+
 
 @click.group()
 def data() -> None:
@@ -17,14 +19,12 @@ def data() -> None:
 
 @data.command("check")
 @click.argument("root")
-@click.option(
-    "--format", "form", default="common_semantic_segmentation", show_default=True, metavar="F", help="Its layout."
-)
+@click.option("--format", "form", default=FORMAT, show_default=True, metavar="F", help="Its layout.")
 @click.option("--ignore", type=click.IntRange(0, 255), default=255, show_default=True, help="Mask value that is void.")
 @click.option("--subset", "subsets", multiple=True, metavar="S", help="Subset to look at; by default train and val.")
 @json_option
 def data_check(root: str, form: str, ignore: int, subsets: tuple[str, ...]) -> Answer:
-    """Read every image and mask of a data set, and name each file that is at fault."""
+    """Read all of a data set and name each file at fault."""
     from segdsl.data.check import check_data
 
     report = check_data(Path(root), form, ignore, subsets or ("train", "val"))
@@ -51,14 +51,16 @@ def _entry(diagnostic: Diagnostic) -> dict[str, str | None]:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other images.")
 @json_option
 def demo_data(out: Path, seed: int) -> Answer:
-    """Generate a small data set: textured surfaces with three kinds of defects, and void."""
-    from dataclasses import asdict, is_dataclass
+    """Generate a small data set to try things on.
+
+    Textured surfaces with three kinds of defects, and void, in the Common Semantic Segmentation layout.
+    """
+    from dataclasses import asdict
 
     from segdsl.cli.tables import facts_table
     from segdsl.data.demo import write_demo
 
-    info = write_demo(out, seed=seed)
-    facts = asdict(info) if is_dataclass(info) else dict(info._asdict())
+    facts = asdict(write_demo(out, seed=seed))
     return Answer(facts, facts_table(facts))
 
 

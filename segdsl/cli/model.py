@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def compile(
     file: str, classes: int | None, weights: str | None, out: Path | None, dump: str | None, overrides: tuple[str, ...]
 ) -> Answer:
-    """Build the model of a program and count its parameters and operations."""
+    """Build the model of a program and count what it costs."""
     begin = time.perf_counter()
     if dump is not None:
         return _dump(file, overrides, classes, dump)
@@ -126,13 +126,14 @@ def _write(program: Program, model: Any, out: Path, data: dict[str, Any]) -> Non
 @click.argument("file")
 @click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of data.root.")
 @click.option("--weights", metavar="FILE|none", help="Weights to start from; none starts from random ones.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; by default a new one in runs/."
-)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; else a new one in runs/.")
 @set_option
 @json_option
 def train(file: str, root: str | None, weights: str | None, out: Path | None, overrides: tuple[str, ...]) -> Answer:
-    """Train a program; the run folder holds its weights, log and curves."""
+    """Train a program.
+
+    The run folder holds its weights, log and curves.
+    """
     result = verbs.train(file, overrides, data=root, weights=weights, out=out)
     data = {
         "run": str(result.run),
@@ -149,7 +150,10 @@ def train(file: str, root: str | None, weights: str | None, out: Path | None, ov
 @click.option("--subset", default="val", show_default=True, metavar="S", help="The subset to score on.")
 @json_option
 def evaluate(model: str, root: str | None, subset: str) -> Answer:
-    """Score a run or an exported model at the size of the images."""
+    """Score a run or an exported model.
+
+    Counts are summed over the subset, at the size of the images.
+    """
     data = verbs.evaluate(model, root, subset)
     return Answer(data, score_table(data))
 
@@ -159,11 +163,13 @@ def evaluate(model: str, root: str | None, subset: str) -> Answer:
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="In place of what the program says.")
 @json_option
 def export(run: str, precision: str | None) -> Answer:
-    """Write a run's best weights as an OpenVINO model that carries its program and class names."""
-    from dataclasses import asdict, is_dataclass
+    """Write a run's best weights as an OpenVINO model.
 
-    result = verbs.export(run, precision)
-    data = asdict(result) if is_dataclass(result) else vars(result)
+    The model carries its program and its class names, so that eval and predict need nothing else.
+    """
+    from dataclasses import asdict
+
+    data = asdict(verbs.export(run, precision))
     return Answer(data, facts_table(data))
 
 
@@ -173,7 +179,10 @@ def export(run: str, precision: str | None) -> Answer:
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where the pictures go.")
 @json_option
 def predict(model: str, inputs: tuple[str, ...], out: Path) -> Answer:
-    """Segment images, or folders of them: index masks and overlays."""
+    """Segment images, or folders of them.
+
+    Writes an index mask and an overlay for each.
+    """
     data = verbs.predict(model, inputs, out)
     return Answer(data, facts_table(data))
 
@@ -182,7 +191,7 @@ def predict(model: str, inputs: tuple[str, ...], out: Path) -> Answer:
 @click.argument("model", metavar="FILE|RUN|MODEL.xml")
 @json_option
 def bench(model: str) -> Answer:
-    """Measure how fast a program, a run or an exported model is on this machine."""
+    """Measure how fast a program, run or exported model is."""
     from segdsl.export.bench import bench as measure
 
     data = measure(model)

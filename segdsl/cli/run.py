@@ -6,7 +6,8 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NoReturn
 
 import click
@@ -28,7 +29,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(args: list[str]) -> int:
-    """Runs one command and gives the exit status: 0 done, 1 input at fault, 2 wrong usage, 70 a bug, 130 interrupted."""
+    """Runs one command and gives the exit status (see :mod:`segdsl.cli.answer`)."""
     if "_SEGDSL_COMPLETE" in os.environ:
         commands.main(args, prog_name="segdsl")
     debug = "--debug" in args or os.environ.get("SEGDSL_DEBUG", "") not in ("", "0")
@@ -51,9 +52,9 @@ def run(args: list[str]) -> int:
 
 def wants_json(args: Sequence[str]) -> bool:
     """Whether the arguments ask for JSON, in whatever state the rest of them is."""
-    before = args[: args.index("--")] if "--" in args else args
-    pairs = {*zip(before, before[1:], strict=False), *(tuple(a.split("=", 1)) for a in before if "=" in a)}
-    return "--json" in before or bool(pairs & {("--format", "json"), ("--format", "sarif")})
+    before = list(args[: args.index("--")] if "--" in args else args)
+    joined = {f"{a}={b}" for a, b in pairwise(before)}
+    return "--json" in before or bool({*before, *joined} & {"--format=json", "--format=sarif"})
 
 
 def _printed(answer: Answer, as_json: bool) -> str:
@@ -92,6 +93,9 @@ def at_fault(error: SegError) -> Answer:
 def wrong_usage(error: click.UsageError) -> Answer:
     """The answer for wrong options or arguments."""
     name = error.ctx.command_path if error.ctx else "segdsl"
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        print(error.format_message(), file=sys.stderr)
+        return Answer(_failure([], {}), "", WRONG_USAGE)
     help = f"`{name} --help` lists what it takes"
     print(f"error[wrong-usage]: {error.format_message()}\n  = help: {help}", file=sys.stderr)
     return Answer(_failure([Diagnostic("wrong-usage", error.format_message(), help)], {}), "", WRONG_USAGE)
@@ -121,7 +125,7 @@ def _refusal(error: OSError) -> Diagnostic:
     return Diagnostic("system-refused", f"the system said no{place}: {reason}", "make room or change the permissions")
 
 
-def _failure(diagnostics: Sequence[Diagnostic], sources: dict[str, str]) -> dict[str, object]:
+def _failure(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]) -> Mapping[str, object]:
     from segdsl.diagnostics.machine import as_json
 
     found: dict[str, list[object]] = {"errors": [], "warnings": []}

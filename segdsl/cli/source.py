@@ -16,19 +16,18 @@ from segdsl.diagnostics.machine import as_json, sarif
 from segdsl.diagnostics.text import summary
 
 STDIN = "-"
+FORMS = ["text", "json", "sarif"]
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option(
-    "--format", "form", type=click.Choice(["text", "json", "sarif"]), default="text", help="Form of the findings."
-)
+@click.option("--format", "form", type=click.Choice(FORMS), default="text", help="Form of the findings.")
 @set_option
 @json_option
 def check(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> Answer:
-    """Check programs and libraries; a folder stands for all .seg files below it.
+    """Say everything that is wrong with programs and libraries.
 
-    Says everything that is wrong, and trains nothing. Opens no data and imports no torch.
+    A folder stands for all .seg files below it. Opens no data and trains nothing.
     """
     paths = programs(files)
     findings: list[Diagnostic] = []
@@ -45,10 +44,9 @@ def check(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> Answ
         "warnings": [as_json(d, sources) for d in findings if d.severity != "error"],
     }
     count = f"{len(paths)} file{'s' if len(paths) != 1 else ''} checked"
-    text = "\n".join(
-        [*filter(None, notes), f"{count}: {summary(len(errors), len(findings) - len(errors)) or 'all good'}"]
-    )
-    return Answer(data, "" if errors else text, status, tuple(findings), sources, as_json=form == "json")
+    result = summary(0, len(findings)) or "all good"
+    text = "" if errors else "\n".join([*filter(None, notes), f"{count}: {result}"])
+    return Answer(data, text, status, tuple(findings), sources, as_json=form == "json")
 
 
 def _check_one(path: str, overrides: Sequence[str], findings: list[Diagnostic], sources: dict[str, str]) -> str:
@@ -85,7 +83,10 @@ def _sarif(findings: list[Diagnostic], sources: dict[str, str]) -> dict[str, Any
 @click.option("--check", "only_check", is_flag=True, help="Change nothing; exit with 1 if a file would change.")
 @json_option
 def fmt(files: tuple[str, ...], only_check: bool) -> Answer:
-    """Lay out .seg files in the one format; a folder stands for all below it, - for stdin to stdout."""
+    """Lay out .seg files in the one format.
+
+    A folder stands for all .seg files below it, - for stdin to stdout.
+    """
     from segdsl.syntax.format import format_text
 
     if files == (STDIN,):
@@ -124,7 +125,6 @@ def _format_one(path: Path, only_check: bool) -> bool:
 
 def _replace(path: Path, text: str) -> None:
     """Writes a file at once or not at all, through a link into what it points to, and keeps its permissions."""
-    import os
     import shutil
 
     path = path.resolve()
@@ -132,7 +132,7 @@ def _replace(path: Path, text: str) -> None:
     try:
         draft.write_text(text, encoding="utf-8", newline="\n")
         shutil.copymode(path, draft)
-        os.replace(draft, path)
+        draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -150,12 +150,8 @@ def programs(names: Sequence[str]) -> list[str]:
             continue
         below = sorted(p for p in folder.rglob("*.seg") if not _hidden(p.relative_to(folder)))
         if not below:
-            raise fail(
-                "no-programs",
-                f"there is no `.seg` file in the folder {name}",
-                "name a file, or another folder",
-                path=name,
-            )
+            message = f"there is no `.seg` file in the folder {name}"
+            raise fail("no-programs", message, "name a file, or another folder", path=name)
         found += map(str, below)
     return list(dict.fromkeys(found))
 
@@ -168,7 +164,10 @@ def _hidden(path: Path) -> bool:
 @click.argument("file")
 @json_option
 def show(file: str) -> Answer:
-    """Print a .seg file in colour; std/NAME.seg is a file of the library."""
+    """Print a .seg file in colour.
+
+    std/NAME.seg is a file of the library that ships with segdsl.
+    """
     from segdsl.lang.scope import STD, read_text
 
     path = Path(file)
@@ -194,7 +193,10 @@ def _colored(text: str) -> str:
 @click.argument("slug", required=False)
 @json_option
 def explain(slug: str | None) -> Answer:
-    """Print the long text behind the SLUG of a diagnostic; without one, list all."""
+    """Explain a diagnostic at length.
+
+    SLUG is what stands in the brackets behind error or warning; without one, all are listed.
+    """
     from segdsl.explain import explanations
 
     texts = explanations()

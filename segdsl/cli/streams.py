@@ -63,7 +63,7 @@ def abandon_stdout() -> None:
 
 
 def wants_color(stream: TextIO) -> bool:
-    """Whether to colour what goes to ``stream``: NO_COLOR and FORCE_COLOR decide, else a terminal that knows colours."""
+    """Whether to colour ``stream``: NO_COLOR and FORCE_COLOR decide, else whether it is a terminal with colours."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -97,7 +97,7 @@ def print_findings(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]
 
 
 def write_report(args: Sequence[str], traceback: str) -> str | None:
-    """Writes what a report of a bug needs into a temporary file and gives its name; None where nothing can be written."""
+    """Writes what a report of a bug needs into a temporary file and gives its name; None where that fails."""
     import platform
     import tempfile
 

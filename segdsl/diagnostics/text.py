@@ -152,7 +152,7 @@ def clean(text: str, keep: str = "") -> str:
 
 
 def expand(line: str) -> tuple[str, list[int]]:
-    """A source line as it is shown, tabs as blanks, and the column at which each of its characters (and its end) stands."""
+    """A source line as it is shown, tabs as blanks, and the column of each of its characters and of its end."""
     shown: list[str] = []
     columns = [0]
     for char in line:

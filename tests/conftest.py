@@ -1,0 +1,59 @@
+"""What all tests share: where things are, golden files, and the refusal of skipped tests in CI."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ALLOWED_SKIPS = re.compile(r"shared|accelerator|CUDA|GPU|root user|file system", re.IGNORECASE)
+"""Reasons to skip that CI accepts: what a machine is, never a tool that could have been installed."""
+
+
+def in_ci() -> bool:
+    """Whether the environment says that this is CI."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--refresh-goldens", action="store_true", help="write golden files anew instead of comparing")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--refresh-goldens") and in_ci():
+        raise pytest.UsageError("golden files are not refreshed in CI")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not in_ci():
+        return
+    refused = [r for r in reporter.stats.get("skipped", []) if not ALLOWED_SKIPS.search(str(r.longrepr))]
+    if refused:
+        for report in refused:
+            print(f"\nskipped in CI, which counts as a failure: {report.nodeid}: {report.longrepr}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The root of the repository."""
+    return ROOT
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compares a text with a golden file, or writes the file with `--refresh-goldens`."""
+
+    def compare(path: Path, actual: str) -> None:
+        if request.config.getoption("--refresh-goldens"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(actual, encoding="utf-8")
+        assert path.is_file(), f"{path.name} is missing: run pytest --refresh-goldens and read what it writes"
+        assert actual == path.read_text(encoding="utf-8")
+
+    return compare

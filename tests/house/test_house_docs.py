@@ -1,0 +1,163 @@
+"""What is written down is true: slugs and their explanations, the documentation of words, README."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from pydantic import BaseModel
+
+import segdsl.ops
+import segdsl.words  # noqa: F401 - importing registers every word
+from segdsl.cli.group import commands
+from segdsl.explain import explanations
+from segdsl.ir.program import SECTIONS, EvalSubset, TrainSubset
+from segdsl.ir.word import REGISTRY, field_docs
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "segdsl").rglob("*.py"))
+SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+$")
+DOCUMENTED: list[type[BaseModel]] = [*REGISTRY.values(), *SECTIONS.values(), TrainSubset, EvalSubset]
+
+
+def trees() -> Iterator[tuple[Path, ast.Module]]:
+    for path in SOURCES:
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def slug_takers() -> dict[str, int]:
+    """Names of the functions and classes that take a `slug`, with its position among the arguments of a call."""
+    takers = {"Diagnostic": 0}
+    for _, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                for method in node.body:
+                    if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                        takers.update(_position(node.name, method, skip=1))
+            elif isinstance(node, ast.FunctionDef) and node.name != "__init__":
+                takers.update(_position(node.name, node, skip=0))
+    return takers
+
+
+def _position(name: str, function: ast.FunctionDef, skip: int) -> dict[str, int]:
+    names = [a.arg for a in function.args.args]
+    if names[:1] == ["self"] and not skip:
+        skip = 1
+    return {name: names.index("slug") - skip} if "slug" in names else {}
+
+
+def constants(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from constants(node.body)
+        yield from constants(node.orelse)
+
+
+def used_slugs() -> dict[str, str]:
+    """Every slug that the code gives to something that takes one, with a place."""
+    takers = slug_takers()
+    found: dict[str, str] = {}
+    for path, tree in trees():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if name not in takers:
+                continue
+            given = [k.value for k in node.keywords if k.arg == "slug"] or node.args[takers[name] : takers[name] + 1]
+            for text in given[:1]:
+                found.update(dict.fromkeys(constants(text), f"{path.name}:{node.lineno}"))
+    return found
+
+
+def test_every_slug_in_the_code_is_explained() -> None:
+    used = used_slugs()
+    assert len(used) > 20
+    known = explanations()
+    missing = {slug: place for slug, place in used.items() if slug not in known}
+    assert not missing, f"explain these in segdsl/explain/*.md: {missing}"
+
+
+def test_every_explained_slug_is_in_the_code() -> None:
+    spelled = {
+        node.value
+        for _, tree in trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert not set(explanations()) - spelled
+
+
+def test_an_explanation_is_more_than_the_message() -> None:
+    for slug, text in explanations().items():
+        assert SLUG.match(slug) or slug.isalpha(), slug
+        assert len(text.split()) >= 15, f"{slug} is hardly explained"
+
+
+@pytest.mark.parametrize("record", DOCUMENTED, ids=lambda r: r.__name__)
+def test_every_field_is_documented(record: type[BaseModel]) -> None:
+    docs = field_docs(record)
+    assert set(docs) == set(record.model_fields)
+    assert all(text.endswith(".") for text in docs.values()), docs
+
+
+@pytest.mark.parametrize("record", DOCUMENTED, ids=lambda r: r.__name__)
+def test_every_word_is_documented(record: type[BaseModel]) -> None:
+    assert (record.__doc__ or "").strip().endswith(".")
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def shell_lines() -> list[list[str]]:
+    """The commands in README's shell blocks."""
+    blocks = re.findall(r"```(?:sh|shell|bash|console)\n(.*?)```", README, re.DOTALL)
+    lines = [line.removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.strip() and not line.startswith("#")]
+
+
+def test_commands_in_readme_exist() -> None:
+    lines = [words for words in shell_lines() if words and words[0] == "segdsl"]
+    assert len(lines) >= 8
+    context = click.Context(commands)
+    for words in lines:
+        command = commands.get_command(context, words[1])
+        assert command is not None, words
+        inner = command.get_command(context, words[2]) if isinstance(command, click.Group) else command
+        assert inner is not None, words
+        known = {o for p in inner.params for o in p.opts}
+        options = {w.split("=")[0] for w in words if w.startswith("--")}
+        assert options <= known, words
+
+
+def test_make_targets_in_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    wanted = set(re.findall(r"\bmake ([a-z-]+)", README))
+    assert {"demo", "test"} <= wanted
+    for target in wanted:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_paths_in_readme_exist() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    named = re.findall(r"`((?:specs|segdsl|grammar|tests|bench)/[\w./-]*)`", README)
+    assert len({*links, *named}) >= 5
+    for path in {*links, *named}:
+        assert (ROOT / path).exists(), path
+
+
+def test_every_command_is_in_readme() -> None:
+    assert not [name for name in commands.list_commands(click.Context(commands)) if f"segdsl {name}" not in README]
+
+
+@pytest.mark.parametrize("name", ["bench/README.md", "CHANGELOG.md", "README.md"])
+def test_documents_name_files_that_exist(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:bench|specs|grammar|segdsl)/[\w/]+\.\w+)`", text):
+        assert (ROOT / path).exists(), path

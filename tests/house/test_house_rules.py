@@ -1,0 +1,141 @@
+"""Rules of the house that a machine can hold: sizes, imports, dependencies."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON_FILES = sorted(p for folder in ("segdsl", "tests", "bench") for p in (ROOT / folder).rglob("*.py"))
+MAX_LINES, MAX_FUNCTION = 400, 60
+HEAVY = ("torch", "torchvision", "numpy", "cv2", "datumaro", "openvino", "safetensors", "rich", "tensorboard", "PIL")
+FRONT = ("diagnostics", "explain", "syntax", "ir", "ops", "words", "lang", "passes", "editor")
+NAMES_OF_IMPORTS = {
+    "opencv-python-headless": "cv2",
+    "pygments": "pygments",
+    "openvino-model-api": "model_api",
+    "pillow": "PIL",
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=name_of)
+def test_a_file_and_its_functions_fit_on_a_screen_or_so(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= MAX_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= MAX_FUNCTION, f"{node.name} has {lines} lines"
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    drawers = {"utils", "util", "common", "helpers", "core", "misc"}
+    assert not [name_of(p) for p in PYTHON_FILES if drawers & {p.stem, p.parent.name}]
+
+
+def front_modules() -> Iterator[str]:
+    for layer in FRONT:
+        for path in sorted((ROOT / "segdsl" / layer).rglob("*.py")):
+            dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            yield dotted.removesuffix(".__init__")
+
+
+def imported_after(code: str, *names: str) -> list[str]:
+    """Which of the modules ``names`` a fresh interpreter has imported after running ``code``."""
+    script = f"import sys\n{code}\nprint('IMPORTED', *(n for n in {names!r} if n in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.rpartition("IMPORTED")[2].split()
+
+
+def test_the_front_half_imports_nothing_heavy() -> None:
+    modules = sorted(front_modules())
+    assert len(modules) > 20
+    code = "import importlib\n" + "\n".join(f"importlib.import_module({m!r})" for m in ["segdsl", *modules])
+    assert imported_after(code, *HEAVY) == []
+
+
+def test_the_test_for_imports_sees_them() -> None:
+    assert imported_after("import numpy", *HEAVY) == ["numpy"]
+
+
+@pytest.mark.parametrize("file", ["specs/litehrnet_s.seg", "specs/quickstart.seg"])
+def test_check_imports_nothing_heavy(file: str) -> None:
+    code = f"from segdsl.cli.run import run\nassert run(['check', {file!r}]) == 0"
+    assert imported_after(code, *HEAVY) == []
+
+
+@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["--version"]])
+def test_help_imports_neither_torch_nor_pydantic(args: list[str]) -> None:
+    code = f"from segdsl.cli.run import run\nassert run({args!r}) == 0"
+    assert imported_after(code, *HEAVY, "pydantic", "lark") == []
+
+
+def test_import_segdsl_imports_nothing_heavy() -> None:
+    assert imported_after("import segdsl", *HEAVY, "pydantic", "lark", "click") == []
+
+
+def third_party(path: Path) -> set[str]:
+    """The top-level packages, other than Python's own and ours, that a file imports anywhere."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names) - {"segdsl"}
+
+
+def declared() -> dict[str, str]:
+    """Import names of the declared dependencies, with the requirement that declares each."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.split(r"[\[<>=!~ ]", line)[0].lower(): line for line in project["dependencies"]}
+    return {NAMES_OF_IMPORTS.get(name, name.replace("-", "_")): line for name, line in names.items()}
+
+
+def test_every_dependency_is_used_and_every_import_declared() -> None:
+    used = set().union(*(third_party(p) for p in PYTHON_FILES if "segdsl" in p.relative_to(ROOT).parts[0]))
+    by_tests = set().union(*(third_party(p) for p in PYTHON_FILES))
+    known = set(declared())
+    assert used - known == set(), "imported, not declared"
+    assert known - by_tests == set(), "declared, not imported"
+
+
+def test_dependencies_are_ranges_and_say_why() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = text[text.index("dependencies = [") : text.index("[project.scripts]")]
+    lines = [line.strip() for line in block.splitlines() if line.strip().startswith('"')]
+    assert len(lines) > 15
+    for line in lines:
+        assert re.match(r'"[\w\[\]-]+>=[\d.]+,<[\d.]+",\s+# \w', line), line
+
+
+def test_pins_lie_within_the_ranges() -> None:
+    from packaging.requirements import Requirement
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins = dict(
+        line.lower().replace("_", "-").split("==")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line and not line.startswith("#")
+    )
+    for text in (*project["dependencies"], *project["optional-dependencies"]["dev"]):
+        wanted = Requirement(text)
+        assert wanted.name.lower() in pins, f"{wanted.name} is not pinned"
+        assert wanted.specifier.contains(pins[wanted.name.lower()]), f"{wanted} does not admit its pin"
+
+
+def test_the_grammar_is_in_one_place() -> None:
+    assert [p.relative_to(ROOT).as_posix() for p in (ROOT / "segdsl").rglob("*.lark")] == []
+    assert (ROOT / "grammar" / "seg.lark").is_file()
