@@ -42,7 +42,8 @@ class Setting(NamedTuple):
     ignore: int
 
 
-Step = Callable[[Any, Sample, np.random.Generator, Setting], Sample]
+Rng = np.random.Generator
+Step = Callable[[Any, Sample, Rng, Setting], Sample]
 
 
 def counter_rng(seed: int, epoch: int, index: int, draw: int = 0, stream: int = AUGMENT_STREAM) -> np.random.Generator:
@@ -56,7 +57,7 @@ def counter_rng(seed: int, epoch: int, index: int, draw: int = 0, stream: int = 
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def augment(steps: Iterable[Augmentation], sample: Sample, rng: np.random.Generator, setting: Setting) -> Sample:
+def augment(steps: Iterable[Augmentation], sample: Sample, rng: Rng, setting: Setting) -> Sample:
     """Applies the steps in order; the result is stretched to the input size if no step has brought it there.
 
     The arrays given may be returned as they are, never changed in place.
@@ -81,7 +82,8 @@ def _resized(sample: Sample, size: tuple[int, int], interpolation: int | None = 
         shrinks = sample.size[0] >= height and sample.size[1] >= width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     image = cv2.resize(np.ascontiguousarray(sample.image), (width, height), interpolation=interpolation)
-    return Sample(image, cv2.resize(np.ascontiguousarray(sample.mask), (width, height), interpolation=cv2.INTER_NEAREST))
+    mask = cv2.resize(np.ascontiguousarray(sample.mask), (width, height), interpolation=cv2.INTER_NEAREST)
+    return Sample(image, mask)
 
 
 def _window(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
@@ -89,7 +91,7 @@ def _window(sample: Sample, top: int, left: int, height: int, width: int) -> Sam
     return Sample(sample.image[place], sample.mask[place])
 
 
-def _random_resized_crop(word: words.RandomResizedCrop, sample: Sample, rng: np.random.Generator, setting: Setting) -> Sample:
+def _random_resized_crop(word: words.RandomResizedCrop, sample: Sample, rng: Rng, setting: Setting) -> Sample:
     height, width = sample.size
     low, high = math.log(word.ratio.low), math.log(word.ratio.high)
     for _ in range(TRIES):
@@ -104,7 +106,7 @@ def _random_resized_crop(word: words.RandomResizedCrop, sample: Sample, rng: np.
     return _resized(_window(sample, (height - h) // 2, (width - w) // 2, max(h, 1), max(w, 1)), setting.size)
 
 
-def _random_crop(word: words.RandomCrop, sample: Sample, rng: np.random.Generator, setting: Setting) -> Sample:
+def _random_crop(word: words.RandomCrop, sample: Sample, rng: Rng, setting: Setting) -> Sample:
     h, w = (word.size.height, word.size.width) if word.size else setting.size
     below, right = max(0, h - sample.size[0]), max(0, w - sample.size[1])
     if below or right:
@@ -115,13 +117,13 @@ def _random_crop(word: words.RandomCrop, sample: Sample, rng: np.random.Generato
     return _window(sample, top, left, h, w)
 
 
-def _resize(word: words.Resize, sample: Sample, rng: np.random.Generator, setting: Setting) -> Sample:
+def _resize(word: words.Resize, sample: Sample, rng: Rng, setting: Setting) -> Sample:
     height, width = (word.size.height, word.size.width) if word.size else setting.size
     factor = rng.uniform(word.scale.low, word.scale.high)
     return _resized(sample, (max(1, round(height * factor)), max(1, round(width * factor))))
 
 
-def _photometric(word: words.PhotometricDistortion, sample: Sample, rng: np.random.Generator, setting: Setting) -> Sample:
+def _photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, setting: Setting) -> Sample:
     # Eight numbers are drawn whatever is applied, so that one part's probability does not change another's value.
     chance, draw = rng.random(4), rng.random(4)
     apply = chance < word.p
@@ -151,7 +153,7 @@ def _bytes(table: np.ndarray) -> np.ndarray:
 
 
 def _flip(axis: int) -> Step:
-    def step(word: Any, sample: Sample, rng: np.random.Generator, setting: Setting) -> Sample:
+    def step(word: Any, sample: Sample, rng: Rng, setting: Setting) -> Sample:
         if rng.random() >= word.p:
             return sample
         return Sample(cv2.flip(sample.image, axis), cv2.flip(sample.mask, axis))
@@ -159,19 +161,16 @@ def _flip(axis: int) -> Step:
     return step
 
 
-def _rotate(word: words.Rotate, sample: Sample, rng: np.random.Generator, setting: Setting) -> Sample:
+def _rotate(word: words.Rotate, sample: Sample, rng: Rng, setting: Setting) -> Sample:
     chance, angle = rng.random(), rng.uniform(word.range.low, word.range.high)
     if chance >= word.p:
         return sample
     height, width = sample.size
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
-    image = cv2.warpAffine(
-        np.ascontiguousarray(sample.image), matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=FILL
-    )
-    mask = cv2.warpAffine(
-        np.ascontiguousarray(sample.mask), matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=(setting.ignore,)
-    )
-    return Sample(image, mask)
+    image, mask = np.ascontiguousarray(sample.image), np.ascontiguousarray(sample.mask)
+    turned = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=FILL)
+    void = (setting.ignore,)
+    return Sample(turned, cv2.warpAffine(mask, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=void))
 
 
 STEPS: dict[type[Augmentation], Step] = {

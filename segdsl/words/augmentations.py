@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from pydantic import AfterValidator
 
 from segdsl.ir.program import Augmentation, Probability
-from segdsl.ir.values import Angle, AngleRange, Quantity, Range, Size, number
+from segdsl.ir.values import Angle, AngleRange, Quantity, Range, Size
 
 
 def _within(low: float, high: float) -> Callable[[Range], Range]:
@@ -19,8 +19,7 @@ def _within(low: float, high: float) -> Callable[[Range], Range]:
         if value.low > value.high:
             raise ValueError("must not run backwards")
         if not (low <= value.low and value.high <= high):
-            unit = f" {value.unit}" if value.unit else ""
-            raise ValueError(f"must stay within {number(low)}{unit}..{number(high)}{unit}")
+            raise ValueError(f"must stay within {Range(low, high, value.unit)}")
         return value
 
     return check
@@ -105,7 +104,7 @@ class VerticalFlip(Augmentation):
 
 
 class Rotate(Augmentation):
-    """Turns around the centre at the same size. What comes in at the corners is the mean colour, and void in the mask."""
+    """Turns around the centre, at the same size. What comes in is the mean colour in the image, void in the mask."""
 
     range: Turn = Range(-10.0, 10.0, "deg")
     """Angles to draw from; positive turns against the clock."""

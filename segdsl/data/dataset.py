@@ -1,0 +1,107 @@
+"""Samples by position: decoded, augmented, uint8. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from segdsl.data.augment import SHUFFLE_STREAM, Sample, Setting, augment, counter_rng, fit
+from segdsl.data.images import read_image, read_mask
+from segdsl.data.index import Index, Subset
+from segdsl.diagnostics import fail
+from segdsl.ir.program import Augmentation
+
+
+class Key(NamedTuple):
+    """Which sample of a run: its epoch, its position in the subset, and how often that epoch has used it before."""
+
+    epoch: int
+    position: int
+    draw: int = 0
+
+
+class TrainDataset:
+    """The training samples of a subset: image and mask, cut and changed by the steps of `data.train.augment`."""
+
+    def __init__(
+        self,
+        index: Index,
+        subset: str,
+        size: tuple[int, int],
+        steps: Iterable[Augmentation] = (),
+        seed: int = 0,
+    ) -> None:
+        self.subset = index.subset(subset)
+        self.index, self.seed = index, seed
+        self.steps = tuple(steps)
+        self.setting = Setting(size, index.ignore)
+
+    def __len__(self) -> int:
+        return len(self.subset)
+
+    def __getitem__(self, key: Key) -> Sample:
+        """uint8 RGB (H, W, 3) and uint8 ids (H, W) at the input size. Raises :class:`SegError` naming a bad file."""
+        sample = read_sample(self.index, self.subset, key.position)
+        return augment(self.steps, sample, counter_rng(self.seed, key.epoch, key.position, key.draw), self.setting)
+
+
+class EvalDataset:
+    """The samples of a subset as they are; with ``size`` stretched to (height, width), image linear, mask nearest."""
+
+    def __init__(self, index: Index, subset: str, size: tuple[int, int] | None = None) -> None:
+        self.subset = index.subset(subset)
+        self.index, self.size = index, size
+
+    def __len__(self) -> int:
+        return len(self.subset)
+
+    def path(self, position: int) -> Path:
+        """The image file at ``position``."""
+        return self.subset.image(position)
+
+    def __getitem__(self, position: int) -> Sample:
+        """uint8 RGB (H, W, 3) and uint8 ids (H, W). Raises :class:`SegError` naming a bad file."""
+        sample = read_sample(self.index, self.subset, position)
+        return fit(sample, self.size) if self.size else sample
+
+
+def read_sample(index: Index, subset: Subset, position: int) -> Sample:
+    """The decoded pair at ``position``, with the mask's size and values checked. Raises :class:`SegError`."""
+    image = read_image(subset.image(position))
+    path = subset.mask(position)
+    mask = read_mask(path, index.colors)
+    if mask.shape != image.shape[:2]:
+        raise size_differs(path, mask.shape, image.shape)
+    wrong = (mask >= len(index.classes)) & (mask != index.ignore)
+    if wrong.any():
+        raise fail("mask-value-out-of-range", *value_message(int(mask[wrong][0]), index), path=str(path))
+    return Sample(image, mask)
+
+
+def size_differs(path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> Exception:
+    """The error of a mask whose (height, width) is not its image's."""
+    message = f"the mask is {mask[1]} x {mask[0]} pixels (width x height), its image {image[1]} x {image[0]}"
+    return fail("mask-size-differs", message, "draw the mask again at the size of the image", path=str(path))
+
+
+def value_message(value: int, index: Index) -> tuple[str, str]:
+    """Message and help for a mask value that is neither a class id nor void."""
+    last = len(index.classes) - 1
+    message = f"the mask holds the value {value}; class ids go from 0 to {last}, void is {index.ignore}"
+    return message, f"correct the mask, add the class to `dataset_meta.json`, or set `data.ignore = {value}` for void"
+
+
+def epoch_keys(length: int, batch: int, seed: int, epoch: int) -> list[list[Key]]:
+    """The batches of one epoch, in an order that depends on seed and epoch alone.
+
+    All batches are full: what the last one lacks is taken from the start of the order and drawn anew, so that every
+    image is seen and no step has a handful of images to take batch statistics from.
+    """
+    order = counter_rng(seed, epoch, 0, stream=SHUFFLE_STREAM).permutation(length).tolist()
+    steps = -(-length // batch)
+    keys = [Key(epoch, order[i % length], i // length) for i in range(steps * batch)]
+    return [keys[i : i + batch] for i in range(0, len(keys), batch)]
+
+
+__all__ = ["EvalDataset", "Key", "TrainDataset", "epoch_keys", "read_sample", "size_differs", "value_message"]

@@ -1,0 +1,258 @@
+"""Decoding: image files to RGB uint8, mask files to class ids; what is damaged or unfit ends in a diagnostic.
+
+Pillow decodes, since it refuses truncated files (OpenCV returns a partial picture) and stays silent. Sizes are read
+from the header before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from segdsl.diagnostics import SegError, fail
+
+MAX_PIXELS = 100_000_000
+"""Larger pictures are refused before they are decoded: a small file can unfold to gigabytes."""
+IMAGE_EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".jp2", ".tga"}
+)
+"""Files that count as pictures, by the end of their name in lower case."""
+MASK_EXTENSIONS = frozenset({".png"})
+"""Files that may hold a mask: only formats without loss."""
+STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "none": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
+}
+"""Mean and deviation of the RGB channels on the scale 0..255, for each value of `data.normalize`."""
+
+Color = tuple[int, int, int]
+DECODE_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What Pillow raises on files that are damaged; a MemoryError is none of them."""
+
+# Our own limit is checked and reported; Pillow's warning at a lower one would reach the user's terminal.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded image, uint8 RGB (H, W, 3), with Pillow's ``mode`` and EXIF's ``orientation`` (1: upright)."""
+
+    pixels: np.ndarray
+    mode: str
+    orientation: int
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """The image as RGB uint8 (H, W, 3): turned upright by its EXIF tag, grey repeated, alpha dropped, 16 bits cut to 8.
+
+    Raises :class:`SegError` that names the file.
+    """
+    return decode_image(read_bytes(path), path).pixels
+
+
+def read_mask(path: str | Path, colors: Sequence[Color | None] = ()) -> np.ndarray:
+    """The mask as class ids, uint8 (H, W).
+
+    One 8-bit channel is read as it is. A three-channel mask goes through ``colors``, one for each class. A palette mask
+    is read by its indices unless its palette names the classes' colours in another order; then by colour.
+    Raises :class:`SegError` that names the file.
+    """
+    return decode_mask(read_bytes(path), path, colors)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file. Raises :class:`SegError` where it cannot be read or is empty."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        help = "check the path; a link may point to a place that is gone"
+        raise fail("file-missing", "the file does not exist", help, path=str(path)) from None
+    except OSError as error:
+        reason = (error.strerror or "it is not readable").lower()
+        help = "check its permissions and the disk"
+        raise fail("file-unreadable", f"the file cannot be read: {reason}", help, path=str(path)) from None
+    if not data:
+        help = "copy it again from its source, or remove image and mask"
+        raise fail("file-empty", "the file is empty (0 bytes)", help, path=str(path))
+    return data
+
+
+def decode_image(data: bytes, path: str | Path) -> Picture:
+    """The image in ``data``; ``path`` is for the diagnostics. Raises :class:`SegError`."""
+    with _opened(data, path, "image") as picture:
+        mode = picture.mode
+        _decode(picture, data, path, "image")
+        orientation = _orientation(picture)
+        if orientation != 1:
+            picture = ImageOps.exif_transpose(picture)
+        return Picture(_rgb(picture, path), mode, orientation)
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        value = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except DECODE_ERRORS:
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _rgb(picture: Image.Image, path: str | Path) -> np.ndarray:
+    mode = picture.mode
+    if mode.startswith("I;16"):
+        grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if mode == "I":
+        raw = np.asarray(picture)
+        if raw.min() < 0 or raw.max() > 65535:
+            raise _unfit(path, "integers of 32 bits")
+        return np.repeat((raw >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
+    if mode == "F":
+        raise _unfit(path, "floating-point numbers")
+    if mode == "P" and "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    # A copy: the result must own its memory once the file is closed.
+    return np.array(picture.convert("RGB"))
+
+
+def _unfit(path: str | Path, what: str) -> SegError:
+    message = f"the pixels are {what}, with no known black and white"
+    return fail("image-depth-unknown", message, "convert the image to 8 bits a channel", path=str(path))
+
+
+def decode_mask(data: bytes, path: str | Path, colors: Sequence[Color | None] = ()) -> np.ndarray:
+    """The class ids in ``data``; see :func:`read_mask`."""
+    with _opened(data, path, "mask") as picture:
+        if picture.format not in ("PNG",):
+            raise fail(
+                "mask-format",
+                f"the mask is a {picture.format} file; that may change pixel values, and so class ids",
+                "save masks as 8-bit PNG, from the original annotation",
+                path=str(path),
+            )
+        depth = _png_depth(data)
+        if depth == 16 or (depth != 8 and picture.mode != "P"):
+            raise fail(
+                "mask-depth",
+                f"the mask has {depth} bits a pixel, expected 8",
+                "save it as an 8-bit one-channel PNG whose pixel values are the class ids",
+                path=str(path),
+            )
+        _decode(picture, data, path, "mask")
+        if picture.mode == "L":
+            return np.array(picture)
+        if picture.mode == "P":
+            return _palette_ids(np.array(picture), picture.getpalette() or [], path, colors)
+        if picture.mode == "RGBA" and np.asarray(picture)[..., 3].min() == 255:
+            picture = picture.convert("RGB")
+        if picture.mode == "RGB":
+            return _ids_of_colors(np.asarray(picture), path, tuple(colors))
+        raise fail(
+            "mask-channels",
+            f"the mask has channels that mean nothing here ({picture.mode})",
+            "save it with one channel, or with three and no transparency",
+            path=str(path),
+        )
+
+
+def _palette_ids(mask: np.ndarray, palette: list[int], path: str | Path, colors: Sequence[Color | None]) -> np.ndarray:
+    named_ids: dict[tuple[int, ...], int] = {c: k for k, c in enumerate(colors) if c is not None}
+    named = {i: named_ids.get(tuple(palette[3 * i : 3 * i + 3])) for i in np.unique(mask).tolist()}
+    if all(k is None or k == i for i, k in named.items()):
+        return mask
+    known = {i: k for i, k in named.items() if k is not None}
+    if len(known) == len(named):
+        table = np.zeros(256, dtype=np.uint8)
+        table[list(known)] = list(known.values())
+        return table[mask]
+    wrong = next(i for i, k in known.items() if k != i)
+    raise fail(
+        "mask-palette-ambiguous",
+        f"palette index {wrong} has the colour of class {named[wrong]}, and other colours belong to no class",
+        "save the mask with one channel, pixel value = class id; then nothing needs to be guessed",
+        path=str(path),
+    )
+
+
+def _ids_of_colors(rgb: np.ndarray, path: str | Path, colors: tuple[Color | None, ...]) -> np.ndarray:
+    if not any(color is not None for color in colors):
+        raise fail(
+            "mask-colors-missing",
+            "the mask has three channels, and `dataset_meta.json` has no `segmentation_colors` to read them by",
+            "add `segmentation_colors` (one [r, g, b] for each class), or save the mask with one channel",
+            path=str(path),
+        )
+    packed = (rgb[..., 0].astype(np.uint32) << 16) | (rgb[..., 1].astype(np.uint32) << 8) | rgb[..., 2]
+    known, ids = _color_table(colors)
+    place = np.searchsorted(known, packed).clip(0, len(known) - 1)
+    unknown = known[place] != packed
+    if unknown.any():
+        y, x = np.argwhere(unknown)[0]
+        r, g, b = rgb[y, x].tolist()
+        grey = " (all three channels are equal: is it an index mask saved as RGB?)" if r == g == b else ""
+        raise fail(
+            "mask-color-unknown",
+            f"colour [{r}, {g}, {b}] at x = {x}, y = {y} belongs to no class{grey}; {int(unknown.sum())} such pixels",
+            "add the colour to `segmentation_colors`, or save the mask with one channel; void needs one channel",
+            path=str(path),
+        )
+    return ids[place]
+
+
+@lru_cache(maxsize=8)
+def _color_table(colors: tuple[Color | None, ...]) -> tuple[np.ndarray, np.ndarray]:
+    pairs = sorted(((r << 16) | (g << 8) | b, k) for k, color in enumerate(colors) if color for r, g, b in [color])
+    return np.array([p for p, _ in pairs], dtype=np.uint32), np.array([k for _, k in pairs], dtype=np.uint8)
+
+
+def _opened(data: bytes, path: str | Path, what: str) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(data))
+    except Image.DecompressionBombError:
+        raise _too_large(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,}") from None
+    except UnidentifiedImageError:
+        help = f"expected one of {_listing()}; the content counts, not the name"
+        raise fail("image-unknown", f"this is no {what} that can be read", help, path=str(path)) from None
+    except DECODE_ERRORS:
+        raise _damaged(data, path, what) from None
+    if picture.width * picture.height > MAX_PIXELS:
+        raise _too_large(path, f"{picture.width} x {picture.height} = {picture.width * picture.height:,}")
+    return picture
+
+
+def _listing() -> str:
+    return ", ".join(sorted(e.lstrip(".") for e in IMAGE_EXTENSIONS))
+
+
+def _too_large(path: str | Path, pixels: str) -> SegError:
+    message = f"the picture has {pixels} pixels, at most {MAX_PIXELS:,} are decoded"
+    return fail("image-too-large", message, "cut it into tiles, or scale it down", path=str(path))
+
+
+def _decode(picture: Image.Image, data: bytes, path: str | Path, what: str) -> None:
+    try:
+        picture.load()
+    except DECODE_ERRORS:
+        raise _damaged(data, path, what) from None
+    if picture.format == "PNG" and b"IEND" not in data:
+        raise _damaged(data, path, what)
+
+
+def _damaged(data: bytes, path: str | Path, what: str) -> SegError:
+    message = f"the {what} is truncated or damaged: it does not decode from its {len(data):,} bytes"
+    return fail("image-truncated", message, "copy it again from its source, or remove image and mask", path=str(path))
+
+
+def _png_depth(data: bytes) -> int:
+    return data[24] if len(data) > 24 else 0

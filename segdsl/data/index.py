@@ -1,0 +1,166 @@
+"""The index of a data set: its classes, and the files of each subset, sorted by id.
+
+Datumaro imports; what it would drop in silence or stumble over is checked before (``layout``). It decodes every mask
+while importing, so that a tree of files that it has read once is not given to it again until a file changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segdsl.data.cache import FactCache, stamp
+from segdsl.data.images import Color, read_mask
+from segdsl.data.labels import META_FILE
+from segdsl.data.layout import Findings, Layout, Subset, read_layout
+from segdsl.diagnostics import Diagnostic, SegError, fail
+
+FORMATS = ("common_semantic_segmentation",)
+MAX_SHOWN = 20
+"""Errors that a run reports before it says how many more there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A data set: class names by id, colours of three-channel masks, void, and its subsets by name."""
+
+    root: Path
+    format: str
+    classes: tuple[str, ...]
+    colors: tuple[Color | None, ...]
+    ignore: int
+    subsets: dict[str, Subset]
+    digest: str
+    """Names, sizes and meta files of all subsets in one hash: the same for the same data on another machine."""
+
+    def subset(self, name: str) -> Subset:
+        """The subset called ``name``. Raises :class:`SegError` where the index was opened without it."""
+        if name not in self.subsets:
+            have = ", ".join(f"`{n}`" for n in self.subsets)
+            message = f"the data set has no subset `{name}`, it has {have}"
+            raise fail("subset-missing", message, "name one of them", path=str(self.root))
+        return self.subsets[name]
+
+
+def open_index(root: str | Path, format: str, ignore: int, subsets: Sequence[str]) -> Index:
+    """Indexes ``subsets`` of the data set at ``root``.
+
+    Raises :class:`SegError` with every missing, doubled and misnamed file; contents are checked by ``check_data``.
+    """
+    if format not in FORMATS:
+        help = "known formats: " + ", ".join(f"`{f}`" for f in FORMATS)
+        raise fail("format-unknown", f"there is no data format `{format}`", help, path=str(root))
+    found: Findings = []
+    layout = read_layout(Path(root), subsets, found)
+    errors = [d for d in found if d.severity == "error"]
+    if errors or layout.labels is None:
+        raise SegError(shortened(errors))
+    for subset in layout.subsets.values():
+        _import_once(layout, subset)
+    labels = layout.labels
+    digest = _digest(layout)
+    return Index(layout.root, format, labels.classes, labels.colors, ignore, layout.subsets, digest)
+
+
+def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:
+    """The first of many errors, the last of them with the number of those left out."""
+    if len(errors) <= limit:
+        return errors
+    last = errors[limit - 1]
+    rest = f"{last.help} ({len(errors) - limit} more errors; `segdsl data check` lists all)"
+    return [*errors[: limit - 1], Diagnostic(last.slug, last.message, rest, path=last.path)]
+
+
+def _digest(layout: Layout) -> str:
+    total = hashlib.sha256()
+    for subset in layout.subsets.values():
+        total.update(f"{subset.name}\0".encode() + (subset.folder / META_FILE).read_bytes())
+        for position in range(len(subset)):
+            for path in (subset.image(position), subset.mask(position)):
+                size = (stamp(path) or (0, 0))[0]
+                total.update(os.fsencode(path.name) + f"\0{size}\0".encode())
+    return total.hexdigest()
+
+
+def _import_once(layout: Layout, subset: Subset) -> None:
+    """Lets Datumaro import the subset, unless these very files went through before."""
+    state = _state(subset)
+    with FactCache(layout.root) as cache:
+        if cache.get(f"{subset.name}/", (len(subset), 0)) == state:
+            return
+        _import(layout, subset)
+        cache.put(f"{subset.name}/", (len(subset), 0), state)
+
+
+def _state(subset: Subset) -> str:
+    total = hashlib.sha256((subset.folder / META_FILE).read_bytes())
+    for position in range(len(subset)):
+        for path in (subset.image(position), subset.mask(position)):
+            total.update(os.fsencode(path.name) + repr(stamp(path)).encode())
+    return total.hexdigest()
+
+
+def _import(layout: Layout, subset: Subset) -> None:
+    """One import by Datumaro, compared with our own reading of names. Raises :class:`SegError` where they differ."""
+    assert layout.labels is not None
+    with _quiet():
+        # Each subset is imported by itself: in the form with subset folders Datumaro takes every folder for a subset.
+        from datumaro.components.annotation import AnnotationType
+        from datumaro.components.dataset import Dataset
+
+        try:
+            dataset = Dataset.import_from(str(subset.folder), "common_semantic_segmentation")
+            categories = dataset.categories().get(AnnotationType.label)
+            imported = {item.id for item in dataset if item.media is not None}
+        except Exception:
+            _explain(layout, subset)
+            return
+    names = tuple(str(getattr(c, "name", c)) for c in getattr(categories, "items", ()))
+    if names != layout.labels.classes:
+        raise _disagrees(subset, f"it reads the classes {', '.join(names)}")
+    lost = [stem for stem in subset.ids() if stem not in imported]
+    if lost:
+        raise _disagrees(subset, f"it leaves out {len(lost)} items, such as `{lost[0]}`")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _explain(layout: Layout, subset: Subset) -> None:
+    """Finds the file that stopped an import, by our own decoding.
+
+    Where every file decodes, the set is usable although Datumaro cannot read it: palette masks whose void has a colour
+    of its own (as Pascal VOC has them), hidden files.
+    """
+    assert layout.labels is not None
+    errors: Findings = []
+    for position in range(len(subset)):
+        try:
+            read_mask(subset.mask(position), layout.labels.colors)
+        except SegError as fault:
+            errors.extend(fault.diagnostics)
+    if errors:
+        raise SegError(shortened(errors)) from None
+
+
+def _disagrees(subset: Subset, message: str) -> SegError:
+    help = "report it as a bug of segdsl, with the names of the files; a plain layout of unique names avoids it"
+    return fail("index-disagrees", f"Datumaro reads this subset differently: {message}", help, path=str(subset.folder))
+
+
+__all__ = ["FORMATS", "Index", "Subset", "open_index", "shortened"]

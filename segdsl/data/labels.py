@@ -1,0 +1,134 @@
+"""The label space of a data set: what `dataset_meta.json` says about class ids, names and colours.
+
+A label's id is its *position* in `label_map`, not its key; keys in any other order than "0", "1", … mislabel silently
+in every reader of the format, so they are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segdsl.data.images import Color, read_bytes
+from segdsl.diagnostics import Diagnostic, SegError, fail
+
+META_FILE = "dataset_meta.json"
+MAX_CLASSES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpace:
+    """Class names in the order of their ids, and the colours of three-channel masks (empty where none are given)."""
+
+    classes: tuple[str, ...]
+    colors: tuple[Color | None, ...] = ()
+
+
+def read_label_space(path: Path) -> LabelSpace:
+    """The label space that a meta file declares. Raises :class:`SegError` that names it."""
+    meta = _json_object(path)
+    names = _label_names(meta, path)
+    if not names:
+        raise _malformed(path, "it declares no class")
+    if len(names) > MAX_CLASSES:
+        raise _malformed(path, f"it declares {len(names)} classes; an 8-bit mask holds at most {MAX_CLASSES}")
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise _malformed(path, f"a class name must be a text that is not empty, got {json.dumps(name)}")
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        message = f"two classes are called `{twice[0]}`"
+        raise fail("class-twice", message, "give every class a name of its own, in every subset", path=str(path))
+    return LabelSpace(tuple(names), _colors(meta.get("segmentation_colors"), len(names), path))
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        help = 'write it: {"label_map": {"0": "background", "1": "…"}}; every subset needs one'
+        raise fail("meta-missing", f"`{META_FILE}` is missing", help, path=str(path))
+    try:
+        meta = json.loads(read_bytes(path).decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise _malformed(path, f"it is no JSON: line {error.lineno}, column {error.colno}") from None
+    except (UnicodeDecodeError, RecursionError):
+        raise _malformed(path, "it is no JSON in UTF-8") from None
+    if not isinstance(meta, dict):
+        raise _malformed(path, "expected an object in braces")
+    return meta
+
+
+def _label_names(meta: Mapping[str, Any], path: Path) -> list[str]:
+    listed, mapped = meta.get("labels"), meta.get("label_map")
+    if mapped is None and isinstance(listed, list):
+        return listed
+    if not isinstance(mapped, dict):
+        raise _malformed(path, "it has no `label_map` object")
+    expected = [str(i) for i in range(len(mapped))]
+    if list(mapped) != expected:
+        got = ", ".join(f'"{k}"' for k in list(mapped)[:5]) + (", …" if len(mapped) > 5 else "")
+        message = f'the keys of `label_map` must be "0", "1", … in this order, got {got}'
+        help = "a label's id is its position: renumber from 0 and check that the masks use the same ids"
+        raise fail("meta-keys-shuffled", message, help, path=str(path))
+    names = list(mapped.values())
+    if listed is not None and listed != names:
+        raise _malformed(path, "`labels` and `label_map` name different classes; remove one of them")
+    return names
+
+
+def _colors(value: Any, count: int, path: Path) -> tuple[Color | None, ...]:
+    if value is None or value == []:
+        return ()
+    if not isinstance(value, list) or len(value) != count:
+        got = f"{len(value)} entries" if isinstance(value, list) else "no list"
+        raise _malformed(path, f"`segmentation_colors` needs one entry for each of the {count} classes, got {got}")
+    colors = tuple(_color(entry, path) for entry in value)
+    given = [c for c in colors if c is not None]
+    twice = next((c for c in given if given.count(c) > 1), None)
+    if twice is not None:
+        first, second = [i for i, c in enumerate(colors) if c == twice][:2]
+        message = f"classes {first} and {second} have the same colour {list(twice)}"
+        raise fail("color-twice", message, "give every class a colour of its own", path=str(path))
+    return colors
+
+
+def _color(entry: Any, path: Path) -> Color | None:
+    if entry is None:
+        return None
+    if isinstance(entry, list) and len(entry) == 3 and all(type(v) is int and 0 <= v <= 255 for v in entry):
+        return (entry[0], entry[1], entry[2])
+    raise _malformed(path, f"a colour is [r, g, b] with integers from 0 to 255, got {json.dumps(entry)[:60]}")
+
+
+def _malformed(path: Path, message: str) -> SegError:
+    help = 'expected {"label_map": {"0": "name", …}, "segmentation_colors": [[r, g, b], …]}; colours may be left out'
+    return fail("meta-malformed", message, help, path=str(path))
+
+
+def same_label_space(
+    spaces: Mapping[str, LabelSpace], files: Mapping[str, Path], found: list[Diagnostic]
+) -> LabelSpace | None:
+    """The label space that all subsets share; None, with a finding for each that differs, where they do not."""
+    if not spaces:
+        return None
+    first, space = next(iter(spaces.items()))
+    agreed = True
+    for name, other in list(spaces.items())[1:]:
+        if other == space:
+            continue
+        agreed = False
+        message = f"`{name}` and `{first}` declare different classes or colours: {_difference(other, space)}"
+        help = "make the meta files of all subsets equal; the masks of each must use the same ids"
+        found.append(Diagnostic("meta-differs", message, help, path=str(files[name])))
+    return space if agreed else None
+
+
+def _difference(a: LabelSpace, b: LabelSpace) -> str:
+    if len(a.classes) != len(b.classes):
+        return f"{len(a.classes)} classes and {len(b.classes)}"
+    for i, (left, right) in enumerate(zip(a.classes, b.classes, strict=True)):
+        if left != right:
+            return f"id {i} is `{left}` and `{right}`"
+    return "the colours differ"

@@ -1,0 +1,244 @@
+"""Common Semantic Segmentation on disk: which subsets a folder has, their label spaces, and their pairs of files.
+
+Only names are read here, nothing is decoded. Everything at fault is collected, file by file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segdsl.data.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS
+from segdsl.data.labels import META_FILE, LabelSpace, read_label_space, same_label_space
+from segdsl.diagnostics import Diagnostic, SegError, Severity, fail, nearest
+
+Findings = list[Diagnostic]
+IMAGES, MASKS = "images", "masks"
+FLAT_SUBSET = "default"
+"""Datumaro's name for the only subset where `images`, `masks` and the meta file lie in the root itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """One subset: ``folder`` and, sorted by id, the names of its files below `images` and `masks`.
+
+    ``images`` and ``masks`` are numpy arrays of encoded file names: a million images are tens of megabytes, no objects.
+    """
+
+    name: str
+    folder: Path
+    images: np.ndarray
+    masks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, position: int) -> Path:
+        """The image at ``position``."""
+        return self.folder / IMAGES / os.fsdecode(self.images[position])
+
+    def mask(self, position: int) -> Path:
+        """The mask at ``position``."""
+        return self.folder / MASKS / os.fsdecode(self.masks[position])
+
+    def ids(self) -> list[str]:
+        """The names of the items: file names without their ending."""
+        return [Path(os.fsdecode(name)).stem for name in self.masks]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a root holds: the subsets asked for, and the label space that they share (None where it is unusable)."""
+
+    root: Path
+    flat: bool
+    labels: LabelSpace | None
+    subsets: dict[str, Subset]
+
+
+def read_layout(root: Path, subsets: Sequence[str] | None, found: Findings) -> Layout:
+    """Reads names and meta files of ``subsets`` (None: all that there are). Appends what is at fault to ``found``.
+
+    Raises :class:`SegError` where there is no data set of this format at all.
+    """
+    root = Path(root)
+    _require_folder(root)
+    flat, folders = _subset_folders(root)
+    if not folders:
+        raise _nothing_found(root)
+    wanted = list(dict.fromkeys(folders if subsets is None else subsets))
+    missing = [name for name in wanted if name not in folders]
+    if missing:
+        raise SegError([_missing_subset(root, name, folders, flat) for name in missing])
+    spaces: dict[str, LabelSpace] = {}
+    for name in wanted:
+        try:
+            spaces[name] = read_label_space(folders[name] / META_FILE)
+        except SegError as error:
+            found.extend(error.diagnostics)
+    labels = same_label_space(spaces, {name: folders[name] / META_FILE for name in wanted}, found)
+    return Layout(root, flat, labels, {name: _pairs(name, folders[name], root, found) for name in wanted})
+
+
+def _require_folder(root: Path) -> None:
+    if not root.exists():
+        raise fail("data-root-missing", "the folder of the data set does not exist", _near_path(root), path=str(root))
+    if not root.is_dir():
+        raise fail(
+            "data-root-not-folder",
+            "the data set must be a folder, this is a file",
+            "unpack it if it is an archive, and give the folder",
+            path=str(root),
+        )
+    try:
+        empty = not any(root.iterdir())
+    except OSError:
+        raise fail("file-unreadable", "the folder cannot be listed", "check its permissions", path=str(root)) from None
+    if empty:
+        raise fail("data-root-empty", "the folder of the data set is empty", _EXPECTED, path=str(root))
+
+
+_EXPECTED = f"expected `<subset>/{IMAGES}`, `<subset>/{MASKS}` and `<subset>/{META_FILE}` in it"
+
+
+def _near_path(root: Path) -> str:
+    parent = root.parent
+    while not parent.is_dir() and parent != parent.parent:
+        parent = parent.parent
+    child = root.parts[len(parent.parts)] if len(root.parts) > len(parent.parts) else ""
+    near = nearest(child, [p.name for p in _folders(parent)]) if child else None
+    if near:
+        return f"did you mean `{parent / near}`?"
+    return f"`{parent}` exists, but not `{child}` in it; give the folder with `data.root` or `--data`"
+
+
+def _subset_folders(root: Path) -> tuple[bool, dict[str, Path]]:
+    """Whether the layout is flat, and the folder of every subset."""
+    if (root / IMAGES).is_dir() or (root / MASKS).is_dir():
+        return True, {FLAT_SUBSET: root}
+    return False, {p.name: p for p in _folders(root) if (p / IMAGES).is_dir() or (p / MASKS).is_dir()}
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _nothing_found(root: Path) -> SegError:
+    inside = [p for p in _folders(root) if _subset_folders(p)[1]]
+    help = f"did you mean `{inside[0]}`?" if inside else _EXPECTED
+    return fail("data-layout-unknown", "no subset with images and masks was found here", help, path=str(root))
+
+
+def _missing_subset(root: Path, name: str, found: dict[str, Path], flat: bool) -> Diagnostic:
+    have = ", ".join(f"`{n}`" for n in found)
+    if flat:
+        above = [p.name for p in _folders(root.parent)]
+        help = f'the root itself is the only subset: set `data.train.subset` and `data.val.subset` to "{FLAT_SUBSET}"'
+        if root.name in ("train", "val", "test") and name in above:
+            help = f"the subset `{name}` lies beside it: give `{root.parent}` as the root"
+    else:
+        near = nearest(name, found) or next((n for n in found if n.startswith(name[:3])), None)
+        choice = near or next(iter(found))
+        help = f'did you mean `{choice}`? Set `data.train.subset` or `data.val.subset` to "{choice}"'
+    return Diagnostic("subset-missing", f"the data set has no subset `{name}`, it has {have}", help, path=str(root))
+
+
+def _pairs(name: str, folder: Path, root: Path, found: Findings) -> Subset:
+    images = _files(folder / IMAGES, root, found)
+    masks = _files(folder / MASKS, root, found)
+    pairs: list[tuple[str, str]] = []
+    if images is not None and masks is not None:
+        for stem in sorted(images.keys() | masks.keys()):
+            pair = _pair(folder, stem, images.get(stem, []), masks.get(stem, []), found)
+            if pair:
+                pairs.append(pair)
+        if not images and not masks:
+            help = f"put images into `{IMAGES}` and masks of the same names into `{MASKS}`"
+            found.append(_finding("subset-empty", f"the subset `{name}` has no image and no mask", help, folder))
+    return Subset(name, folder, _encoded(p[0] for p in pairs), _encoded(p[1] for p in pairs))
+
+
+def _encoded(names: Iterable[str]) -> np.ndarray:
+    return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
+
+
+def _pair(folder: Path, stem: str, images: list[str], masks: list[str], found: Findings) -> tuple[str, str] | None:
+    """The image and mask called ``stem``, or None with a finding."""
+    for names, kind in ((images, IMAGES), (masks, MASKS)):
+        if len(names) > 1:
+            listing = ", ".join(f"`{n}`" for n in names)
+            message = f"{listing} have the same name but for the ending"
+            found.append(_finding("name-twice", message, "keep one of them", folder / kind / names[1]))
+            return None
+    if not masks:
+        message = f"the image has no mask: `{MASKS}/{stem}.png` does not exist"
+        help = "add the mask (all background if nothing is on it), or remove the image"
+        found.append(_finding("mask-missing", message, help, folder / IMAGES / images[0]))
+        return None
+    path = folder / MASKS / masks[0]
+    if path.suffix.lower() not in MASK_EXTENSIONS:
+        message = f"the mask is a `{path.suffix}` file, expected `.png`"
+        help = "save masks as 8-bit PNG from the original annotation; JPEG changes pixel values, and so class ids"
+        found.append(_finding("mask-format", message, help, path))
+        return None
+    if not images:
+        message = f"the mask has no image: `{IMAGES}` holds no `{stem}` with a picture's ending"
+        found.append(_finding("image-missing", message, "add the image, or remove the mask", path))
+        return None
+    return images[0], masks[0]
+
+
+def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | None:
+    """File names by stem, None without the folder. Hidden files are no data; others that are no pictures are named."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+    except FileNotFoundError:
+        help = f"a subset needs `{IMAGES}` and `{MASKS}`, side by side"
+        found.append(_finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
+        return None
+    except OSError:
+        found.append(_finding("file-unreadable", "the folder cannot be listed", "check its permissions", folder))
+        return None
+    names: dict[str, list[str]] = defaultdict(list)
+    others: list[str] = []
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            help = f"move its files up into `{folder.name}`, each with a name of its own"
+            found.append(_finding("data-nested", f"a folder in `{folder.name}`; what is in it is not used", help, path))
+        elif path.suffix.lower() in IMAGE_EXTENSIONS:
+            names[path.stem].append(entry.name)
+            if entry.is_symlink():
+                _check_link(path, root, found)
+        else:
+            others.append(entry.name)
+    if others:
+        message = f"{len(others)} files here are no pictures and are not used, such as `{others[0]}`"
+        help = "remove them, or convert them to PNG or JPEG if they are meant as data"
+        found.append(_finding("file-unused", message, help, folder, severity="warning"))
+    return names
+
+
+def _check_link(path: Path, root: Path, found: Findings) -> None:
+    target = path.resolve()
+    if not target.exists():
+        message = f"the link points to `{target}`, which does not exist"
+        found.append(_finding("file-missing", message, "repair the link, or remove it", path))
+    elif not target.is_relative_to(root.resolve()):
+        message = f"the link leaves the data set: it points to `{target}`"
+        help = "copy the file into the data set, so that it can be moved and archived as one"
+        found.append(_finding("data-link-outside", message, help, path, severity="warning"))
+
+
+def _finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:
+    return Diagnostic(slug, message, help, path=str(path), severity=severity)
