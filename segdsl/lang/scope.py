@@ -96,7 +96,7 @@ class Loader:
             elif ident.name in REGISTRY:
                 self.sink.add(
                     Diagnostic(
-                        "name-taken",
+                        "word-redefined",
                         f"`{ident.name}` is a word of the language",
                         f"give the {statement.kind} another name",
                         span=ident.span,
@@ -129,7 +129,7 @@ class Loader:
             known = scope.component(block_name)
             if known is not None and known is not block:
                 raise stop(
-                    "name-taken",
+                    "import-ambiguous",
                     statement.span,
                     f"`{block_name}` comes from {other.name} and from {known.file.name}",
                     'qualify one of them: `import "…" as name`, then `name.' + block_name + "(…)`",

@@ -118,7 +118,7 @@ class Sections:
                 "name the background too",
             )
         if names and any(not n.strip() for n in names):
-            raise stop("class-twice", setting.expr.span, "a class has an empty name", "give every class a name")
+            raise stop("class-unnamed", setting.expr.span, "a class has an empty name", "give every class a name")
         return names if names is not None else ("class_0", "class_1")
 
     def _read(self, setting: Setting, info: Any) -> Any:
