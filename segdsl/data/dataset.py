@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from segdsl.data.augment import SHUFFLE_STREAM, Sample, Setting, augment, counter_rng, fit
 from segdsl.data.images import read_image, read_mask
 from segdsl.data.index import Index, Subset
-from segdsl.diagnostics import fail
+from segdsl.data.labels import META_FILE
+from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Augmentation
 
 
@@ -75,21 +76,22 @@ def read_sample(index: Index, subset: Subset, position: int) -> Sample:
         raise size_differs(path, mask.shape, image.shape)
     wrong = (mask >= len(index.classes)) & (mask != index.ignore)
     if wrong.any():
-        raise fail("mask-value-out-of-range", *value_message(int(mask[wrong][0]), index), path=str(path))
+        raise fail(
+            "mask-value-out-of-range", *value_message(int(mask[wrong][0]), index.classes, index.ignore), path=str(path)
+        )
     return Sample(image, mask)
 
 
-def size_differs(path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> Exception:
+def size_differs(path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> SegError:
     """The error of a mask whose (height, width) is not its image's."""
     message = f"the mask is {mask[1]} x {mask[0]} pixels (width x height), its image {image[1]} x {image[0]}"
     return fail("mask-size-differs", message, "draw the mask again at the size of the image", path=str(path))
 
 
-def value_message(value: int, index: Index) -> tuple[str, str]:
+def value_message(value: int, classes: Sequence[str], ignore: int) -> tuple[str, str]:
     """Message and help for a mask value that is neither a class id nor void."""
-    last = len(index.classes) - 1
-    message = f"the mask holds the value {value}; class ids go from 0 to {last}, void is {index.ignore}"
-    return message, f"correct the mask, add the class to `dataset_meta.json`, or set `data.ignore = {value}` for void"
+    message = f"the mask holds the value {value}; class ids go from 0 to {len(classes) - 1}, void is {ignore}"
+    return message, f"correct the mask, add the class to `{META_FILE}`, or set `data.ignore = {value}` if it is void"
 
 
 def epoch_keys(length: int, batch: int, seed: int, epoch: int) -> list[list[Key]]:

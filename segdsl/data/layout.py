@@ -68,7 +68,7 @@ def read_layout(root: Path, subsets: Sequence[str] | None, found: Findings) -> L
     """
     root = Path(root)
     _require_folder(root)
-    flat, folders = _subset_folders(root)
+    flat, folders = _subset_folders(root, subsets or ())
     if not folders:
         raise _nothing_found(root)
     wanted = list(dict.fromkeys(folders if subsets is None else subsets))
@@ -117,11 +117,17 @@ def _near_path(root: Path) -> str:
     return f"`{parent}` exists, but not `{child}` in it; give the folder with `data.root` or `--data`"
 
 
-def _subset_folders(root: Path) -> tuple[bool, dict[str, Path]]:
-    """Whether the layout is flat, and the folder of every subset."""
-    if (root / IMAGES).is_dir() or (root / MASKS).is_dir():
+def _subset_folders(root: Path, wanted: Sequence[str] = ()) -> tuple[bool, dict[str, Path]]:
+    """Whether the layout is flat, and the folder of every subset: any that has two of its three parts, so that the third
+    can be reported as missing; of one that is asked for, one part is enough."""
+    folders = {p.name: p for p in _folders(root) if _parts(p) >= (1 if p.name in wanted else 2)}
+    if _parts(root) >= (1 if not folders else 2):
         return True, {FLAT_SUBSET: root}
-    return False, {p.name: p for p in _folders(root) if (p / IMAGES).is_dir() or (p / MASKS).is_dir()}
+    return False, folders
+
+
+def _parts(folder: Path) -> int:
+    return sum(((folder / IMAGES).is_dir(), (folder / MASKS).is_dir(), (folder / META_FILE).is_file()))
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -133,7 +139,13 @@ def _folders(folder: Path) -> list[Path]:
 
 def _nothing_found(root: Path) -> SegError:
     inside = [p for p in _folders(root) if _subset_folders(p)[1]]
-    help = f"did you mean `{inside[0]}`?" if inside else _EXPECTED
+    if inside:
+        help = f"did you mean `{inside[0]}`?"
+    elif (root / "JPEGImages").is_dir() or (root / "annotations").is_dir():
+        other = "Pascal VOC" if (root / "JPEGImages").is_dir() else "COCO"
+        help = f"this looks like {other}, which is not read yet; {_EXPECTED}"
+    else:
+        help = _EXPECTED
     return fail("data-layout-unknown", "no subset with images and masks was found here", help, path=str(root))
 
 

@@ -1,0 +1,207 @@
+"""Everything that may be wrong with a data set, found before a run and said file by file.
+
+An error is what would stop a run or teach it something wrong; a warning is what a person should know and may intend.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segdsl.data.cache import FactCache
+from segdsl.data.dataset import size_differs, value_message
+from segdsl.data.facts import ImageFacts, MaskFacts, PairFacts, pair_facts
+from segdsl.data.index import FORMATS, shortened
+from segdsl.data.labels import META_FILE, LabelSpace
+from segdsl.data.layout import Findings, Layout, Subset, read_layout
+from segdsl.diagnostics import Diagnostic, SegError, Severity
+
+Progress = Callable[[int, int], None]
+"""Called with the pairs that are done and those there are."""
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What was found. ``items`` counts pairs of files, ``pixels[subset]`` the pixels of each of the 256 mask values."""
+
+    root: Path
+    items: int = 0
+    errors: Findings = field(default_factory=list)
+    warnings: Findings = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+    subsets: dict[str, int] = field(default_factory=dict)
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
+    digest: str = ""
+    """One hash of all contents, the same wherever the data lies; empty where a file could not be read."""
+
+    def require(self) -> None:
+        """Raises :class:`SegError` with the first errors, if there are any."""
+        if self.errors:
+            raise SegError(shortened(self.errors))
+
+    def add(self, findings: Findings) -> None:
+        """Sorts findings into errors and warnings."""
+        for finding in findings:
+            (self.errors if finding.severity == "error" else self.warnings).append(finding)
+
+
+def check_data(
+    root: str | Path,
+    format: str = FORMATS[0],
+    ignore: int = 255,
+    subsets: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Reads every file of ``subsets`` (None: all) and reports; ``classes`` are those that a program declares.
+
+    Never raises on bad data: a data set that is not there is a report with that error.
+    """
+    report, found = CheckReport(Path(root)), []
+    if format not in FORMATS:
+        help = "known formats: " + ", ".join(f"`{f}`" for f in FORMATS)
+        report.add([Diagnostic("format-unknown", f"there is no data format `{format}`", help, path=str(root))])
+        return report
+    try:
+        layout = read_layout(Path(root), subsets, found)
+    except SegError as error:
+        report.add([*found, *error.diagnostics])
+        return report
+    report.add(found)
+    report.subsets = {name: len(subset) for name, subset in layout.subsets.items()}
+    report.items = sum(report.subsets.values())
+    if layout.labels is None:
+        return report
+    report.classes = layout.labels.classes
+    report.add(_label_space_findings(layout, layout.labels, ignore, classes))
+    _Checker(layout, layout.labels, ignore, report, progress).run()
+    return report
+
+
+def _label_space_findings(layout: Layout, labels: LabelSpace, ignore: int, classes: Sequence[str] | None) -> Findings:
+    folder = next(iter(layout.subsets.values())).folder
+    found: Findings = []
+    if classes is not None and tuple(classes) != labels.classes:
+        message = f"the program declares the classes {_listed(classes)}, the data set {_listed(labels.classes)}"
+        help = "make them equal, in the same order; or leave `data.classes` out, then the data set decides"
+        found.append(_finding("classes-differ", message, help, folder / META_FILE))
+    if ignore < len(labels.classes):
+        message = f"the ignore value {ignore} is also the id of class `{labels.classes[ignore]}`, which is never learnt"
+        help = "set `data.ignore = 255` if that class is meant to be learnt"
+        found.append(_finding("ignore-is-class", message, help, folder / META_FILE, "warning"))
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"`{n}`" for n in list(names)[:6]) + (", …" if len(names) > 6 else "")
+
+
+class _Checker:
+    """One pass over all pairs, then what only the whole can tell."""
+
+    def __init__(
+        self, layout: Layout, labels: LabelSpace, ignore: int, report: CheckReport, progress: Progress | None
+    ) -> None:
+        self.layout, self.labels, self.ignore = layout, labels, ignore
+        self.report, self.progress = report, progress
+        self.seen: dict[bytes, tuple[str, int]] = {}
+        self.total, self.done = hashlib.sha256(), 0
+        self.whole = True
+
+    def run(self) -> None:
+        with FactCache(self.layout.root) as cache:
+            for name, subset in self.layout.subsets.items():
+                self.report.pixels[name] = np.zeros(256, dtype=np.int64)
+                for facts in pair_facts(subset, self.labels.colors, cache):
+                    self.report.add(self._pair(name, subset, facts))
+                    self.done += 1
+                    if self.progress:
+                        self.progress(self.done, self.report.items)
+        self.report.add(self._absent_classes())
+        self.report.digest = self.total.hexdigest() if self.whole else ""
+
+    def _pair(self, name: str, subset: Subset, facts: PairFacts) -> Findings:
+        found = list(facts.faults)
+        image, mask = facts.image, facts.mask
+        if image:
+            found += self._image(name, subset, facts.position, image)
+        if mask:
+            found += self._mask(name, subset.mask(facts.position), mask)
+        if image and mask:
+            self.total.update(f"{name}/{subset.mask(facts.position).stem}{image.digest}{mask.digest}".encode())
+            if (image.height, image.width) != (mask.height, mask.width):
+                found += self._sizes(subset, facts.position, image, mask)
+        else:
+            self.whole = False
+        return found
+
+    def _image(self, name: str, subset: Subset, position: int, image: ImageFacts) -> Findings:
+        path, found = subset.image(position), []
+        if image.mode.startswith("I"):
+            message = "the image has 16 bits a pixel; only the upper 8 are used"
+            help = "stretch its range to 8 bits beforehand if the picture comes out dark or flat"
+            found.append(_finding("image-depth", message, help, path, "warning"))
+        if image.orientation != 1:
+            message = f"an EXIF tag turns or mirrors the image (orientation {image.orientation})"
+            help = "make sure that the mask was drawn on the turned image; saving it upright removes all doubt"
+            found.append(_finding("image-turned", message, help, path, "warning"))
+        key = bytes.fromhex(image.digest)
+        first, where = self.seen.setdefault(key, (name, position))
+        if (first, where) != (name, position):
+            other = self.layout.subsets[first].image(where)
+            across = f"; the score of `{name}` then counts what was learnt" if first != name else ""
+            message = f"the same image as `{other.relative_to(self.layout.root)}`{across}"
+            found.append(_finding("image-twice", message, "keep one of them", path, "warning"))
+        return found
+
+    def _mask(self, name: str, path: Path, mask: MaskFacts) -> Findings:
+        for value, count in mask.counts.items():
+            self.report.pixels[name][value] += count
+        wrong = [v for v in mask.counts if v >= len(self.labels.classes) and v != self.ignore]
+        if wrong:
+            message, help = value_message(wrong[0], self.labels.classes, self.ignore)
+            listing = ", ".join(f"{v} ({mask.counts[v]} px)" for v in wrong[:6]) + (", …" if len(wrong) > 6 else "")
+            return [_finding("mask-value-out-of-range", f"{message}; found {listing}", help, path)]
+        if set(mask.counts) == {self.ignore}:
+            message = f"every pixel of the mask is void ({self.ignore}), so that nothing is learnt or scored"
+            return [_finding("mask-all-void", message, "remove the pair, or annotate it", path, "warning")]
+        return []
+
+    def _sizes(self, subset: Subset, position: int, image: ImageFacts, mask: MaskFacts) -> Findings:
+        error = size_differs(subset.mask(position), (mask.height, mask.width), (image.height, image.width))
+        if image.orientation > 4 and (mask.width, mask.height) == (image.height, image.width):
+            message = "the mask fits the image only without the turn that the image's EXIF tag demands"
+            help = "save the image without the tag, or turn the mask as well"
+            return [_finding("mask-size-differs", message, help, subset.mask(position))]
+        return list(error.diagnostics)
+
+    def _absent_classes(self) -> Findings:
+        """Classes that one subset, or all of them, never show."""
+        found: Findings = []
+        pixels, count = self.report.pixels, len(self.labels.classes)
+        scored = [k for k in range(count) if k != self.ignore]
+        present = {name: {k for k in scored if counts[k]} for name, counts in pixels.items()}
+        everywhere = set().union(*present.values())
+        only_void = [n for n, counts in pixels.items() if counts[self.ignore] and not counts[1 : self.ignore].any()]
+        if count == 2 and self.ignore == 255 and len(only_void) == len(pixels) and 0 in everywhere:
+            message = (
+                f"all masks hold 0 and 255 only: 255 is void here, and class `{self.labels.classes[1]}` never occurs"
+            )
+            help = f"write 1 instead of 255 where `{self.labels.classes[1]}` is"
+            return [_finding("mask-0-255", message, help, self.layout.root)]
+        for name, classes in present.items():
+            missing = [self.labels.classes[k] for k in scored if k not in classes]
+            if missing and self.report.subsets[name]:
+                message = f"no pixel of `{name}` is of class {_listed(missing)}"
+                help = "its score says nothing of them" if classes != everywhere else "remove them from the meta files"
+                help += "; move images between the subsets so that each shows every class" if len(pixels) > 1 else ""
+                found.append(_finding("class-absent", message, help, self.layout.subsets[name].folder, "warning"))
+        return found
+
+
+def _finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:
+    return Diagnostic(slug, message, help, path=str(path), severity=severity)
