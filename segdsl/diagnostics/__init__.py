@@ -7,7 +7,6 @@ code is explained there, and the reverse.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -121,6 +120,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     exact = folded.get(name.lower().replace("_", ""))
     if exact:
         return exact
+
+    import difflib
+
     close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     return close[0] if close else None
 

@@ -6,12 +6,13 @@ its annotation and bounds are the validation. Registry, reference, hover, comple
 
 from __future__ import annotations
 
-import ast
-import inspect
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+
+if TYPE_CHECKING:
+    import ast
 
 from segdsl.ir.shape import Dim
 
@@ -77,6 +78,8 @@ def members(family: type[Word]) -> dict[str, type[Word]]:
 
 def field_docs(record: type[BaseModel]) -> dict[str, str]:
     """The documentation of every field: the string that stands under it in the source, inherited ones included."""
+    import inspect
+
     docs: dict[str, str] = {}
     for cls in reversed(record.__mro__):
         if cls is not BaseModel and issubclass(cls, BaseModel):
@@ -86,12 +89,17 @@ def field_docs(record: type[BaseModel]) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _docs_of_file(path: str) -> dict[str, dict[str, str]]:
+    import ast
+
     with open(path, encoding="utf-8") as file:
         tree = ast.parse(file.read())
     return {node.name: _docs_of_class(node) for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
 def _docs_of_class(node: ast.ClassDef) -> dict[str, str]:
+    import ast
+    import inspect
+
     docs: dict[str, str] = {}
     for field, below in zip(node.body, node.body[1:], strict=False):
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):

@@ -41,7 +41,8 @@ def load(path: str | Path, overrides: Iterable[str] = (), classes: int | Sequenc
     sink = Sink()
     try:
         with _deep_recursion():
-            return _load(Path(path), str(path), list(overrides), classes, sink)
+            scope = _read(Path(path), str(path), sink)
+            return _load(scope, Path(path).stem, list(overrides), classes, sink, resolve=True)
     except SegError as error:
         raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
 
@@ -61,8 +62,8 @@ def check_file(
                 check_blocks(scope, sink)
                 sink.check()
                 return None, tuple(sink.items), dict(sink.sources)
-        program = load(path, overrides)
-        return program, program.warnings, {n: s.text for n, s in program.sources.items()}
+            program = _load(scope, Path(path).stem, list(overrides), None, sink, resolve=False)
+            return program, program.warnings, dict(sink.sources)
     except SegError as error:
         raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
 
@@ -100,8 +101,15 @@ def _read(path: Path, name: str, sink: Sink) -> FileScope:
         raise SegError([signal.diagnostic] if signal.diagnostic else [], sink.sources) from None
 
 
-def _load(path: Path, name: str, overrides: list[str], classes: int | Sequence[str] | None, sink: Sink) -> Program:
-    scope = _read(path, name, sink)
+def _load(
+    scope: FileScope,
+    name: str,
+    overrides: list[str],
+    classes: int | Sequence[str] | None,
+    sink: Sink,
+    *,
+    resolve: bool,
+) -> Program:
     settings = Settings(sink)
     for file in scope.lineage():
         settings.apply(file, file.tree.body)
@@ -111,11 +119,11 @@ def _load(path: Path, name: str, overrides: list[str], classes: int | Sequence[s
     context = sections.context
     records = {section: sections.record(section) for section in SECTIONS}
     weights = sections.weights()
-    graph = _model(settings, scope, sections, path.stem)
+    graph = _model(settings, scope, sections)
     sink.check()
     assert graph is not None
     program = Program.model_construct(
-        name=path.stem,
+        name=name,
         graph=graph,
         weights=weights,
         sources={n: Source(text=t, digest=hashlib.sha256(t.encode()).hexdigest()) for n, t in sink.sources.items()},
@@ -125,7 +133,7 @@ def _load(path: Path, name: str, overrides: list[str], classes: int | Sequence[s
     )
     lint(program, sink, context)
     sink.check()
-    text = resolved_text(program, settings, sections, scope)
+    text = resolved_text(program, settings, sections, scope) if resolve else ""
     return program.model_copy(update={"warnings": tuple(sink.items), "resolved": text})
 
 
@@ -140,7 +148,7 @@ def _apply_overrides(settings: Settings, scope: FileScope, overrides: list[str],
             settings.apply(scope, [statement])
 
 
-def _model(settings: Settings, scope: FileScope, sections: Sections, name: str) -> Graph | None:
+def _model(settings: Settings, scope: FileScope, sections: Sections) -> Graph | None:
     context = sections.context
     setting = settings.values.get(("model",))
     try:
@@ -158,7 +166,7 @@ def _model(settings: Settings, scope: FileScope, sections: Sections, name: str) 
             )
             raise stop("model-missing", end, "the program has no model", help)
         module = _root(setting, context)
-        return _elaborate(module, setting.expr, context, name, sections.size())
+        return _elaborate(module, setting.expr, context, sections.size())
     except Stop as signal:
         if signal.diagnostic:
             context.report(signal.diagnostic)
@@ -215,7 +223,7 @@ def _changed(call: tree.Call, setting: Any, component: BlockDef) -> tree.Call:
     return tree.Call(call.func, tuple(kept), call.span)
 
 
-def _elaborate(module: Module, expr: tree.Expr, context: Context, name: str, size: Size) -> Graph:
+def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) -> Graph:
     recipe: Any = module.recipe
     block: BlockDef = recipe.block
     inputs = block.inputs()
