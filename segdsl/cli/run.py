@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,8 @@ def run(args: list[str]) -> int:
     """Runs one command and gives the exit status (see :mod:`segdsl.cli.answer`)."""
     if "_SEGDSL_COMPLETE" in os.environ:
         commands.main(args, prog_name="segdsl")
+    # Looking for pydantic's plugins reads the metadata of every installed package, and segdsl uses none.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     debug = "--debug" in args or os.environ.get("SEGDSL_DEBUG", "") not in ("", "0")
     streams.prepare(debug)
     as_json = wants_json(args)
@@ -59,6 +60,8 @@ def wants_json(args: Sequence[str]) -> bool:
 
 def _printed(answer: Answer, as_json: bool) -> str:
     if as_json or answer.as_json:
+        import json
+
         return json.dumps(answer.data, default=str) + "\n"
     return answer.text if not answer.text or answer.text.endswith("\n") else answer.text + "\n"
 

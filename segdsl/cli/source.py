@@ -12,8 +12,6 @@ import click
 from segdsl.cli import streams
 from segdsl.cli.answer import AT_FAULT, DONE, Answer, json_option, set_option
 from segdsl.diagnostics import Diagnostic, SegError, fail, suggest
-from segdsl.diagnostics.machine import as_json, sarif
-from segdsl.diagnostics.text import summary
 
 STDIN = "-"
 FORMS = ["text", "json", "sarif"]
@@ -29,6 +27,9 @@ def check(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> Answ
 
     A folder stands for all .seg files below it. Opens no data and trains nothing.
     """
+    from segdsl.diagnostics.machine import as_json
+    from segdsl.diagnostics.text import summary
+
     paths = programs(files)
     findings: list[Diagnostic] = []
     sources: dict[str, str] = {}
@@ -72,6 +73,7 @@ def _distinct(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 
 def _sarif(findings: list[Diagnostic], sources: dict[str, str]) -> dict[str, Any]:
+    from segdsl.diagnostics.machine import sarif
     from segdsl.explain import explanations
     from segdsl.version import __version__
 
@@ -87,6 +89,7 @@ def fmt(files: tuple[str, ...], only_check: bool) -> Answer:
 
     A folder stands for all .seg files below it, - for stdin to stdout.
     """
+    from segdsl.diagnostics.machine import as_json
     from segdsl.syntax.format import format_text
 
     if files == (STDIN,):

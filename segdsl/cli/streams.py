@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,6 +74,8 @@ def width(stream: TextIO) -> int:
     """Columns for ``stream``: the terminal's, or 120 where it is none."""
     if not stream.isatty():
         return 120
+    import shutil
+
     columns = shutil.get_terminal_size((100, 24)).columns
     return columns if columns > 0 else 100
 
