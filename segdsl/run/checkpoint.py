@@ -71,7 +71,7 @@ class CheckpointWriter:
         if rank >= self.rule.best:
             return False
         for place in range(min(len(self.kept), self.rule.best - 1), rank, -1):
-            os.replace(self.best_path(place - 1), self.best_path(place))
+            self.best_path(place - 1).replace(self.best_path(place))
         facts = {**self.facts, "epoch": str(progress.epoch), "step": str(progress.step), "value": repr(value)}
         write_tensors(self.best_path(rank), model.state_dict(), facts)
         self.kept.insert(rank, value)
@@ -85,7 +85,7 @@ class CheckpointWriter:
 
 def run_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's tensors by parameter name (`exp_avg:backbone.stem.weight`), and torch's random state."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
     state = {"rng:torch": torch.get_rng_state()}
     for parameter, tensors in optimizer.state.items():
         for kind, value in tensors.items():
@@ -105,7 +105,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, draft, dict(metadata))
         with draft.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(draft, path)
+        draft.replace(path)
     except Exception as error:
         draft.unlink(missing_ok=True)
         if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":

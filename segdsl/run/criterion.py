@@ -72,7 +72,9 @@ def weighted_sum(word: WeightedSum, classes: int, ignore: int) -> Criterion:
             f"`WeightedSum` has {len(word.losses)} losses and {len(weights)} weights",
             "give one weight for each loss, or leave `weights` out",
         )
-    terms = [(weight, build_criterion(loss, classes, ignore)) for weight, loss in zip(weights, word.losses, strict=True)]
+    terms = [
+        (weight, build_criterion(loss, classes, ignore)) for weight, loss in zip(weights, word.losses, strict=True)
+    ]
 
     def criterion(logits: Tensor, target: Tensor) -> Tensor:
         return torch.stack([weight * term(logits, target) for weight, term in terms]).sum()

@@ -1,4 +1,4 @@
-"""What a run shows: a live line on a terminal, one line an epoch in a pipe, and a report at the end. Fits 80 columns."""
+"""What a run shows: a live line on a terminal, one line an epoch in a pipe, a report at the end. Fits 80 columns."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class Display:
         """What is about to be trained, and where it will lie."""
         self.head = head
         frozen = f" ({head.trained:,} trained)" if head.trained != head.parameters else ""
-        self._line(Text(f"{shorten(head.name)}: {head.parameters:,} parameters{frozen}, {head.classes} classes, {head.size}"))
+        self._line(
+            Text(f"{shorten(head.name)}: {head.parameters:,} parameters{frozen}, {head.classes} classes, {head.size}")
+        )
         self._line(Text(f"{head.train_images} images to train on, {head.val_images} to validate, on {head.device}"))
         self._line(Text(f"run folder: {head.run}"))
 
@@ -70,15 +72,15 @@ class Display:
             yield
         self._live = None
 
-    def step(self, epoch: int, step: int, loss: float, lr: float, images_per_second: float, seconds_left: float) -> None:
+    def step(
+        self, epoch: int, step: int, loss: float, lr: float, images_per_second: float, seconds_left: float
+    ) -> None:
         """A step has ended; ``epoch`` and ``step`` (in the epoch) count from 1."""
         if self._live is None or self.head is None:
             return
         line = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=self.head.steps_per_epoch, completed=step, width=12)
-        text = (
-            f"loss {loss:.3f}  lr {lr:.1e}  {images_per_second:.1f} img/s  {duration(seconds_left)} left"
-        )
+        text = f"loss {loss:.3f}  lr {lr:.1e}  {images_per_second:.1f} img/s  {duration(seconds_left)} left"
         line.add_row(f"epoch {epoch}/{self.head.epochs}", bar, text)
         self._live.update(line)
 

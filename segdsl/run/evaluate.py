@@ -24,7 +24,7 @@ def evaluate_model(model: nn.Module, batches: Batches, classes: Sequence[str], i
 def score(
     model: nn.Module, batches: Batches, classes: Sequence[str], ignore: int, criterion: Criterion | None
 ) -> tuple[Confusion, float]:
-    """The counts over all batches, and the mean loss of an image (nan without criterion). Leaves the model in eval mode."""
+    """The counts over all batches, and the mean loss of an image (nan without criterion). Sets eval mode."""
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     confusion, total, images = Confusion(classes, ignore), 0.0, 0

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
+from segdsl.lang.program import load
 
 RUNS = Path("runs")
 """Where run folders go, relative to the working directory."""
@@ -79,32 +81,47 @@ def check_out(out: Path | None) -> None:
         raise _not_writable(out)
 
 
-def create_run(program: Program, out: Path | None, lock: dict[str, Any]) -> RunFolder:
-    """Makes the folder, with the program and its lock in it; without ``out``, the next free `runs/<name>-<number>`.
+def create_run(name: str, out: Path | None) -> RunFolder:
+    """Makes an empty run folder: ``out``, or without it the next free `runs/<name>-<number>`.
 
     Raises SegError as :func:`check_out` does.
     """
     check_out(out)
     try:
-        folder = RunFolder(_next_free(program.name) if out is None else out)
+        folder = RunFolder(_next_free(name) if out is None else out)
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         folder.tensorboard.mkdir(exist_ok=True)
-        folder.program.write_text(program.resolved, encoding="utf-8")
-        folder.lock.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     except OSError as error:
         raise _not_writable(out or RUNS) from error
     return folder
 
 
-def lock_of(program: Program, weights: dict[str, Path], data_digest: str) -> dict[str, Any]:
-    """What a run was made of, by SHA-256: the program, its sources, its weights, the data. Nothing of the machine."""
+def write_program(
+    folder: RunFolder, program: Program, overrides: Iterable[str], weights: Mapping[str, Path], data: str
+) -> None:
+    """Writes `program.seg` and `lock.json`. ``overrides`` state what the program cannot know of itself: where its data
+    and weights lie, seen from the run folder; ``data`` is the digest of the data set."""
+    folder.program.write_text(program.resolved, encoding="utf-8")
+    stated = load(folder.program, overrides)
+    folder.program.write_text(stated.resolved, encoding="utf-8")
+    lock = lock_of(program, stated.resolved, weights, data)
+    folder.lock.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def lock_of(program: Program, text: str, weights: Mapping[str, Path], data: str) -> dict[str, Any]:
+    """What a run was made of, by SHA-256: its text, the sources of that, weights, data. Nothing of the machine."""
     return {
-        "program": hashlib.sha256(program.resolved.encode()).hexdigest(),
-        "sources": {PurePath(name).name if os.path.isabs(name) else name: s.digest for name, s in program.sources.items()},
+        "program": hashlib.sha256(text.encode()).hexdigest(),
+        "sources": {_portable(name): source.digest for name, source in program.sources.items()},
         "weights": {part: _digest(path) for part, path in weights.items()},
-        "data": data_digest,
+        "data": data,
         "classes": list(program.classes),
     }
+
+
+def _portable(name: str) -> str:
+    """A source's name without the place of the project on this machine."""
+    return PurePath(name).name if PurePath(name).is_absolute() or name.startswith("..") else PurePath(name).as_posix()
 
 
 def _digest(path: Path) -> str:

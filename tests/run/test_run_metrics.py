@@ -38,7 +38,11 @@ def test_scores_equal_a_slow_count(absent: tuple[int, ...]) -> None:
     dice, iou = [], []
     for k in range(len(NAMES)):
         pairs = [(p == k, t == k) for p, t in zip(prediction.flat, target.flat, strict=True) if t != IGNORE]
-        hit, false, missed = (sum(a and b for a, b in pairs), sum(a > b for a, b in pairs), sum(a < b for a, b in pairs))
+        hit, false, missed = (
+            sum(a and b for a, b in pairs),
+            sum(a > b for a, b in pairs),
+            sum(a < b for a, b in pairs),
+        )
         if hit + false + missed:
             dice.append(2 * hit / (2 * hit + false + missed))
             iou.append(hit / (hit + false + missed))

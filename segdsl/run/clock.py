@@ -1,0 +1,38 @@
+"""The times of a run: since its start, images a second, and a forecast of what is left."""
+
+from __future__ import annotations
+
+import math
+import time
+
+
+class Clock:
+    """Measures a run of at most ``epochs`` epochs that began at ``started`` (of `time.perf_counter`)."""
+
+    def __init__(self, epochs: int, started: float) -> None:
+        self._epochs, self._started, self._loop = epochs, started, time.perf_counter()
+        self._epoch_started, self._trained, self._images = self._loop, 0.0, 0
+
+    def start_epoch(self) -> None:
+        """Training begins anew; validation between epochs does not count as training."""
+        self._epoch_started, self._trained, self._images = time.perf_counter(), 0.0, 0
+
+    def step(self, images: int) -> None:
+        """A training step on so many images has ended."""
+        self._images += images
+        self._trained = time.perf_counter() - self._epoch_started
+
+    @property
+    def seconds(self) -> float:
+        """Since the start of the run, preparation included."""
+        return time.perf_counter() - self._started
+
+    @property
+    def speed(self) -> float:
+        """Training images a second in this epoch, loading included."""
+        return self._images / self._trained if self._trained else 0.0
+
+    def seconds_left(self, epochs_done: float) -> float:
+        """Until the last epoch, if all take as long as those so far; infinite before anything is done."""
+        spent = time.perf_counter() - self._loop
+        return spent / epochs_done * (self._epochs - epochs_done) if epochs_done else math.inf

@@ -1,0 +1,118 @@
+"""Where the data of a program lies, and how it is opened and checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from segdsl.data.check import CheckReport, check_data
+from segdsl.data.index import Index, open_index
+from segdsl.diagnostics import SegError, fail
+from segdsl.ir.program import Program
+from segdsl.lang.program import load
+
+
+def data_root(program: Program, data: str | Path | None = None) -> Path:
+    """The folder of the data: ``data`` as it is, else `data.root` relative to the program's file.
+
+    Raises SegError (`data-root-unset`) when neither is given.
+    """
+    if data is not None:
+        return Path(data)
+    if program.data.root is None:
+        raise fail(
+            "data-root-unset",
+            "the program does not say where its data lies",
+            'set `data.root = "folder"` in the program, or give `--data FOLDER`',
+        )
+    return program_file(program).parent / program.data.root
+
+
+def program_file(program: Program) -> Path:
+    """The file that a program was loaded from."""
+    return Path(next(iter(program.sources)))
+
+
+def open_data(program: Program, data: str | Path | None = None, subsets: Sequence[str] = ()) -> Index:
+    """The index of a program's data, by default of its training and validation subsets."""
+    wanted = subsets or (program.data.train.subset, program.data.val.subset)
+    return open_index(data_root(program, data), program.data.format, program.data.ignore, wanted)
+
+
+def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> Program:
+    """The program of a file, with the classes of its data set where it names none.
+
+    The names become an override, so that the resolved program states them. Raises SegError as loading and opening do.
+    """
+    overrides = list(overrides)
+    program = load(path, overrides)
+    if not program.assumed_classes:
+        return program
+    names = ", ".join(quoted(name) for name in open_data(program, data).classes)
+    return load(path, [*overrides, f"data.classes=[{names}]"])
+
+
+def checked_data(program: Program, data: str | Path | None = None) -> tuple[Index, CheckReport]:
+    """The index of a program's data after every file was looked at, and what was found.
+
+    Raises SegError with what is at fault, also when the data has other classes than the program (`classes-differ`).
+    """
+    index = open_data(program, data)
+    if index.classes != program.classes:
+        raise _classes_differ(program, index)
+    subsets = tuple(index.subsets)
+    report = check_data(index.root, program.data.format, program.data.ignore, subsets, program.classes)
+    report.require()
+    return index, report
+
+
+def weight_files(program: Program, weights: str | None = None) -> dict[str, Path]:
+    """The files that a run starts from, by the part of the graph that they fill; ``weights`` replaces them all."""
+    if weights is not None:
+        return {} if weights == "none" else {"model": Path(weights)}
+    found = {}
+    for part, source in program.weights.items():
+        span = program.spans.get(f"weights.{part}")
+        if source != "none":
+            found[part] = Path(span.file).parent / source if span else Path(source)
+    return found
+
+
+def settings_seen_from(folder: Path, program: Program, data: str | Path | None, weights: str | None) -> list[str]:
+    """Overrides that make ``program`` mean the same data and weights when it lies in ``folder``."""
+    overrides = [f"data.root={quoted(_seen_from(folder, data_root(program, data)))}"]
+    files = weight_files(program, weights)
+    overrides += [f"drop weights.{part}" for part in program.weights if part not in files]
+    return overrides + [f"weights.{part}={quoted(_seen_from(folder, path))}" for part, path in files.items()]
+
+
+def _seen_from(folder: Path, path: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive
+        return path.absolute().as_posix()
+
+
+def quoted(text: str) -> str:
+    """A string literal of the language."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _classes_differ(program: Program, index: Index) -> SegError:
+    if program.assumed_classes:
+        return fail(
+            "classes-unknown",
+            "the program does not name its classes, and was loaded without those of its data",
+            "name them in `data.classes`, or train from the file: `segdsl train FILE`",
+            path=str(index.root),
+        )
+    ours, theirs = (
+        ", ".join(names[:8]) + (", …" if len(names) > 8 else "") for names in (program.classes, index.classes)
+    )
+    return fail(
+        "classes-differ",
+        f"the program has {len(program.classes)} classes ({ours}), the data {len(index.classes)} ({theirs})",
+        "give `data.classes` the names of the data in their order, or leave it out",
+        path=str(index.root),
+    )
