@@ -45,6 +45,22 @@ class LayerNorm(nn.LayerNorm):
         return super().forward(input)
 
 
+class RepeatedBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that was applied ``updates`` times to its input and is computed once.
+
+    Each time the running statistics move by ``momentum``; n times the same way is one move by 1 - (1 - momentum)^n.
+    """
+
+    def __init__(self, channels: int, eps: float, momentum: float, updates: int) -> None:
+        super().__init__(channels, eps=eps, momentum=1.0 - (1.0 - momentum) ** updates)
+        self.updates = updates
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(self.updates - 1)
+        return super().forward(input)
+
+
 class DropPath(nn.Module):
     """Stochastic depth: zeroes whole samples with chance ``p`` while training, divides the others by 1 - p."""
 
@@ -79,6 +95,12 @@ def _conv(op: conv.Conv, sizes: Sizes) -> nn.Module:
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     return module
+
+
+def _batch_norm(op: norm.BatchNorm, sizes: Sizes) -> nn.Module:
+    if op.updates > 1:
+        return RepeatedBatchNorm(sizes[0][1], op.eps, op.momentum, op.updates)
+    return nn.BatchNorm2d(sizes[0][1], eps=op.eps, momentum=op.momentum)
 
 
 def _concat(op: join.Concat, sizes: Sizes) -> Call:
@@ -151,7 +173,7 @@ def _plain(function: Callable[..., Any]) -> Callable[[Any, Sizes], Call]:
 REALISATIONS: dict[type[Op], Callable[[Any, Sizes], Realisation]] = {
     conv.Conv: _conv,
     conv.Linear: lambda op, sizes: nn.Linear(sizes[0][-1], op.channels, bias=op.bias),
-    norm.BatchNorm: lambda op, sizes: nn.BatchNorm2d(sizes[0][1], eps=op.eps, momentum=op.momentum),
+    norm.BatchNorm: _batch_norm,
     norm.LayerNorm: lambda op, sizes: LayerNorm(sizes[0][_channel_axis(sizes)], op.eps),
     norm.GroupNorm: lambda op, sizes: nn.GroupNorm(op.groups, sizes[0][1], eps=op.eps),
     norm.L2Normalize: _l2_normalize,

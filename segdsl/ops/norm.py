@@ -25,6 +25,8 @@ class BatchNorm(Op):
     """Added to the variance."""
     momentum: Annotated[float, Gt(0), Le(1)] = 0.1
     """Share of the newest batch in the running mean and variance."""
+    updates: PositiveInt = 1
+    """Times that a batch enters them: a norm that is applied n times to one tensor may be computed once instead."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_map("BatchNorm", shapes[0])

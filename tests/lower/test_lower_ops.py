@@ -160,7 +160,7 @@ VARIATIONS: dict[type[Op], tuple[Op, list[Shape], dict[str, object]]] = {
          "init": "kaiming"},
     ),
     Linear: (Linear(channels=4), [patches(4)], {"channels": 5, "bias": False}),
-    BatchNorm: (BatchNorm(), [feature_map(4)], {"eps": 1e-3, "momentum": 0.5}),
+    BatchNorm: (BatchNorm(), [feature_map(4)], {"eps": 1e-3, "momentum": 0.5, "updates": 2}),
     LayerNorm: (LayerNorm(), [feature_map(4)], {"eps": 1e-3}),
     GroupNorm: (GroupNorm(groups=2), [feature_map(4)], {"groups": 4, "eps": 1e-3}),
     L2Normalize: (L2Normalize(), [feature_map(4)], {"over": "space"}),

@@ -16,15 +16,16 @@ from segdsl.ops.conv import Conv
 from segdsl.ops.drop import Dropout
 from segdsl.ops.init import Normal
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
+from segdsl.ops.norm import BatchNorm
 from segdsl.ops.parameter import Parameter
 from segdsl.ops.scalar import Add, Multiply
 from segdsl.passes import PASSES, dead_nodes, remove_identity, run_passes, share_equal
 
 CHANNELS = 4
-KINDS = ["identity", "relu", "add", "twice", "shuffle", "conv", "split", "one", "param"]
+KINDS = ["identity", "relu", "add", "twice", "shuffle", "conv", "norm", "norm", "split", "one", "param"]
 
 
-def draw_graph(data: st.DataObject, sketch: Any) -> Graph:
+def draw_graph(data: st.DataObject, sketch: Any, noise: float = 0.5) -> Graph:
     """Up to a dozen nodes of 4 channels each, on operands drawn from those before."""
     drawn = sketch((4, 5))
     values = [drawn.add("first", Conv(channels=CHANNELS), "image")]
@@ -33,7 +34,7 @@ def draw_graph(data: st.DataObject, sketch: Any) -> Graph:
         one, two = (data.draw(st.sampled_from(values)) for _ in range(2))
         match data.draw(st.sampled_from(KINDS)):
             case "identity":
-                drawn.add(path, data.draw(st.sampled_from([Identity(), Dropout(p=0.0), Dropout(p=0.5)])), one)
+                drawn.add(path, data.draw(st.sampled_from([Identity(), Dropout(p=0.0), Dropout(p=noise)])), one)
             case "relu":
                 drawn.add(path, ReLU(), one)
             case "add":
@@ -44,6 +45,8 @@ def draw_graph(data: st.DataObject, sketch: Any) -> Graph:
                 drawn.add(path, ChannelShuffle(groups=data.draw(st.sampled_from([1, 2]))), one)
             case "conv":
                 drawn.add(path, Conv(channels=CHANNELS), one, module=data.draw(st.sampled_from(["shared", path])))
+            case "norm":
+                drawn.add(path, BatchNorm(), one, module=data.draw(st.sampled_from(["norms", path])))
             case "split":
                 drawn.add(f"{path}.s", Split(sizes=(1, 3)), one)
                 drawn.add(f"{path}.0", Item(index=0, channels=1), f"{path}.s")
@@ -84,6 +87,48 @@ def test_a_pass_keeps_what_the_outputs_compute(sketch, name: str, data: st.DataO
     assert len(after.nodes) <= len(before.nodes)
     again = run_passes(after) if name == "all" else PASSES[name](after)
     assert again == after
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_passes_keep_what_training_does_to_the_statistics(sketch, data: st.DataObject) -> None:
+    before = draw_graph(data, sketch, noise=0.0)
+    after = run_passes(before)
+    models = [build(graph, {}).double() for graph in (before, after)]
+    models[0].load_state_dict({**models[0].state_dict(), **models[1].state_dict()})
+    image = torch.randn(2, 3, 4, 5, dtype=torch.float64)
+    for model in models:
+        model(image)
+    needed = dead_nodes(before).state()
+    for key, value in models[1].state_dict().items():
+        if key in needed and not _has_dead_uses(before, key):
+            torch.testing.assert_close(value, models[0].state_dict()[key])
+
+
+def _has_dead_uses(graph: Graph, key: str) -> bool:
+    """Whether a module is also applied where no output needs it: such uses are dropped, with what they counted."""
+    uses = [node.path for node in graph.nodes if key.startswith(f"{node.module}.")]
+    alive = {node.path for node in dead_nodes(graph).nodes}
+    return not alive.issuperset(uses)
+
+
+def test_a_norm_applied_twice_to_one_tensor_counts_twice(sketch) -> None:
+    drawn = sketch()
+    drawn.add("a", BatchNorm(momentum=0.2), "image", module="norm")
+    drawn.add("b", BatchNorm(momentum=0.2), "image", module="norm")
+    drawn.add("c", Add(), "a", "b")
+    (norm, _) = share_equal(drawn.graph()).nodes
+    assert norm.op == BatchNorm(momentum=0.2, updates=2)
+
+
+def test_a_norm_that_is_also_applied_elsewhere_is_left_alone(sketch) -> None:
+    drawn = sketch()
+    drawn.add("a", BatchNorm(), "image", module="norm")
+    drawn.add("b", BatchNorm(), "image", module="norm")
+    drawn.add("c", BatchNorm(), "b", module="norm")
+    drawn.add("d", Concat(), "a", "c")
+    graph = drawn.graph()
+    assert share_equal(graph) == graph
 
 
 def test_identity_split_of_one_and_noise_of_zero_go(sketch) -> None:
