@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from pydantic import BaseModel
 import segdsl.ops
 import segdsl.words  # noqa: F401 - importing registers every word
 from segdsl.cli.group import commands
+from segdsl.cli.run import run
 from segdsl.explain import explanations
 from segdsl.ir.program import SECTIONS, EvalSubset, TrainSubset
 from segdsl.ir.word import REGISTRY, field_docs
@@ -118,9 +121,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def shell_lines() -> list[list[str]]:
     """The commands in README's shell blocks."""
-    blocks = re.findall(r"```(?:sh|shell|bash|console)\n(.*?)```", README, re.DOTALL)
-    lines = [line.removeprefix("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.strip() and not line.startswith("#")]
+    lines = [line for block in readme_blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 def test_commands_in_readme_exist() -> None:
@@ -162,3 +164,31 @@ def test_documents_name_files_that_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     for path in re.findall(r"`((?:bench|specs|grammar|segdsl)/[\w/]+\.\w+)`", text):
         assert (ROOT / path).exists(), path
+
+
+def readme_blocks(language: str) -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return [text for name, text in blocks if name == language]
+
+
+def test_the_program_in_readme_checks_and_its_mistake_reads_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program = readme_blocks("seg")[0]
+    monkeypatch.chdir(tmp_path)
+    Path("my.seg").write_text(program, encoding="utf-8")
+    assert run(["check", "my.seg"]) == 0
+    assert run(["fmt", "--check", "my.seg"]) == 0
+    Path("my.seg").write_text(program.replace("epochs   = 40", "epoch = 40"), encoding="utf-8")
+    capsys.readouterr()
+    assert run(["check", "my.seg"]) == 1
+    shown = next(block for block in readme_blocks("") if block.startswith("error["))
+    assert capsys.readouterr().err.startswith(shown)
+
+
+@pytest.mark.slow
+def test_the_python_in_readme_runs() -> None:
+    (code,) = readme_blocks("python")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "did you mean `epochs`?" in done.stdout
