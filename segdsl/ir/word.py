@@ -7,7 +7,7 @@ its annotation and bounds are the validation. Registry, reference, hover, comple
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
@@ -21,6 +21,26 @@ class Record(BaseModel):
     """A frozen record that refuses what it does not know. Its validators are built when first used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @classmethod
+    def trusted(cls, values: dict[str, Any]) -> Self:
+        """The record of values that are checked already: what ``model_construct`` does, at a tenth of its cost."""
+        record = cls.__new__(cls)
+        plain, made = _defaults(cls)
+        fresh = {name: make() for name, make in made if name not in values} if made else {}
+        object.__setattr__(record, "__dict__", {**plain, **fresh, **values})
+        object.__setattr__(record, "__pydantic_fields_set__", set(values))
+        object.__setattr__(record, "__pydantic_extra__", None)
+        object.__setattr__(record, "__pydantic_private__", None)
+        return record
+
+
+@lru_cache(maxsize=512)
+def _defaults(record: type[Record]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
+    """The defaults of a record: frozen values, and functions that make the others."""
+    fields = {name: info for name, info in record.model_fields.items() if not info.is_required()}
+    plain = {name: info.default for name, info in fields.items() if info.default_factory is None}
+    return plain, tuple((n, info.default_factory) for n, info in fields.items() if info.default_factory is not None)
 
 
 REGISTRY: dict[str, type[Word]] = {}

@@ -64,9 +64,12 @@ class Context:
             module = self._own(op, shapes, at_path, frame, span)
         path = self._free(module if module is not None else (frame.path if at_path is None else at_path), op)
         self.nodes.append(
-            Node.model_construct(
-                path=path, op=op, operands=tuple(o.path for o in operands), shape=shape, module=module, span=span
-            )
+            Node.trusted(
+                {
+                    "path": path, "op": op, "operands": tuple(o.path for o in operands), "shape": shape,
+                    "module": module, "span": span,
+                }
+            )  # fmt: skip
         )
         return Tensor(path, shape, span)
 

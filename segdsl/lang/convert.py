@@ -7,12 +7,12 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, Union
 
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from segdsl.diagnostics import Fix, Span, nearest, suggest
 from segdsl.ir.values import PathText, Quantity, Range, Size, Units, number
 from segdsl.ir.word import Record, Word, members
+from segdsl.lang.bounds import bounded
 from segdsl.lang.context import Frame, evaluate
 from segdsl.lang.expressions import dotted, lookup_component, unknown_component
 from segdsl.lang.values import Stop, describe, stop
@@ -62,35 +62,15 @@ def build_word(word: type[Word], arguments: Mapping[str, Bound], span: Span) -> 
 def validated(record: type[Record], values: dict[str, Any], places: Mapping[str, Span], span: Span) -> Any:
     """The record, or the stop that says which bound a value breaks."""
     try:
-        return record(**values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
+        return bounded(record, values)
+    except ValueError as error:
+        name, wrong = error.args
         raise stop(
             "out-of-bounds",
             places.get(name, span),
-            f"`{name}` {broken_bound(first)}, got {shown(values.get(name))}" if name else broken_bound(first),
+            f"`{name}` {wrong}, got {shown(values.get(name))}" if name else wrong,
             "choose a value within the bounds" if name else "change one of the arguments",
         ) from None
-
-
-def broken_bound(error: Any) -> str:
-    """What a pydantic error means, in our words."""
-    context = error.get("ctx", {})
-    texts = {
-        "greater_than": "must be greater than {gt}",
-        "greater_than_equal": "must be at least {ge}",
-        "less_than": "must be smaller than {lt}",
-        "less_than_equal": "must be at most {le}",
-        "too_short": "needs at least {min_length} elements",
-        "too_long": "takes at most {max_length} elements",
-        "string_too_short": "may not be empty",
-    }
-    if error["type"] in texts:
-        return texts[error["type"]].format(**context)
-    if error["type"] == "value_error":
-        return str(context.get("error", "is not accepted"))
-    return "is not accepted here"
 
 
 def shown(value: Any) -> str:

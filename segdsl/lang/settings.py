@@ -39,9 +39,7 @@ class Place:
     section: type[Section] | None = None
 
 
-def statements(
-    body: Sequence[tree.Statement], prefix: Idents = ()
-) -> Iterator[tuple[Idents, tree.Statement]]:
+def statements(body: Sequence[tree.Statement], prefix: Idents = ()) -> Iterator[tuple[Idents, tree.Statement]]:
     """The assignments and drops of a file with whole paths, in order; sections are opened up."""
     for statement in body:
         if isinstance(statement, tree.Section):
