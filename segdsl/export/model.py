@@ -1,0 +1,174 @@
+"""One face for a trained run and for an exported model: images in, class ids out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from segdsl.diagnostics import SegError, fail
+from segdsl.export import runtime
+from segdsl.export.contract import read_info
+from segdsl.export.openvino import EXPORT, digest_of
+from segdsl.export.pixels import Image, Maps, Mask, prepare, restore
+from segdsl.ir.program import Program
+from segdsl.ir.values import Size
+from segdsl.lower.failure import explain_failure
+from segdsl.run.checkpoint import open_run
+from segdsl.run.setup import pick_device
+
+
+class Model(ABC):
+    """A model that is ready to use: ``path`` is where it was opened, ``program`` all that made it."""
+
+    kind: ClassVar[Literal["torch", "openvino"]]
+
+    def __init__(self, path: Path, program: Program) -> None:
+        self.path, self.program = path, program
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of their ids."""
+        return self.program.classes
+
+    @property
+    def ignore(self) -> int:
+        """The mask value that is not scored."""
+        return self.program.data.ignore
+
+    @property
+    def input_size(self) -> Size:
+        """Height x width of what the network sees."""
+        return self.program.data.input_size
+
+    @property
+    @abstractmethod
+    def base(self) -> Path:
+        """The folder that a relative `data.root` starts from."""
+
+    @abstractmethod
+    def logits(self, image: Image) -> Maps:
+        """The logits of an image of any size, at ``input_size``."""
+
+    @abstractmethod
+    def scores(self, image: Image) -> Maps:
+        """The softmax over the classes of an image of any size, at ``input_size``."""
+
+    def classify(self, image: Image) -> Mask:
+        """The best class of every pixel, at ``input_size``."""
+        return self.scores(image).argmax(0).astype(np.uint8)
+
+    def predict(self, image: Image) -> Mask:
+        """The best class of every pixel, at the size of the image."""
+        return restore(self.classify(image), image.shape[0], image.shape[1])
+
+    def _prepared(self, image: Image) -> Any:
+        return prepare(image, self.input_size, self.program.data.normalize)
+
+
+class TorchModel(Model):
+    """The model of a run, on the accelerator if there is one."""
+
+    kind = "torch"
+
+    def __init__(self, path: Path, program: Program, model: nn.Module) -> None:
+        super().__init__(path, program)
+        self.device = pick_device()
+        # Channels last: depthwise convolutions take a fraction of the time on a CPU.
+        self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def base(self) -> Path:
+        return self.path
+
+    @torch.inference_mode()
+    def logits(self, image: Image) -> Maps:
+        tensor = torch.from_numpy(self._prepared(image)).to(self.device, memory_format=torch.channels_last)
+        try:
+            return self.model(tensor)[0].float().cpu().numpy()
+        except (RuntimeError, MemoryError) as error:
+            sources = {name: source.text for name, source in self.program.sources.items()}
+            raise SegError([explain_failure(self.model, error)], sources) from error  # type: ignore[arg-type]
+
+    def scores(self, image: Image) -> Maps:
+        return torch.from_numpy(self.logits(image)).softmax(0).numpy()
+
+    def classify(self, image: Image) -> Mask:
+        return self.logits(image).argmax(0).astype(np.uint8)
+
+
+class OpenVINOModel(Model):
+    """An exported model, on the CPU."""
+
+    kind = "openvino"
+
+    def __init__(self, path: Path, program: Program, model: Any, hint: runtime.Hint) -> None:
+        super().__init__(path, program)
+        self.model, self.hint = model, hint
+        self._compiled = runtime.compile_model(model, hint, path)
+
+    @property
+    def base(self) -> Path:
+        folder = self.path.parent
+        return folder.parent if folder.name == EXPORT else folder
+
+    def scores(self, image: Image) -> Maps:
+        return self._compiled(self._prepared(image))[0][0]
+
+    def logits(self, image: Image) -> Maps:
+        return self._before_softmax(self._prepared(image))[0][0]
+
+    @cached_property
+    def _before_softmax(self) -> Any:
+        """A second compilation that ends before the softmax, for those who ask for logits."""
+        openvino = runtime.openvino()
+        clone = self.model.clone()
+        softmax = clone.outputs[0].get_node().input_value(0).get_node()
+        cut = openvino.Model([softmax.input_value(0)], clone.get_parameters())
+        return runtime.compile_model(cut, self.hint, self.path)
+
+
+def open_model(path: str | Path, hint: runtime.Hint = "f32") -> Model:
+    """A run folder or an exported `.xml`, ready to predict.
+
+    ``hint`` = "device" lets an exported model compute in what the device prefers: faster, and no longer equal to torch.
+    Raises SegError (`model-not-found`, `model-kind-unknown`, `model-without-bin`, `model-unreadable`, `model-foreign`,
+    `model-damaged`, `model-program-refused`, and whatever opening a run is at fault for).
+    """
+    path = Path(path)
+    if path.is_dir():
+        run = open_run(path)
+        return TorchModel(path, run.program, run.model)
+    if not path.exists():
+        raise fail("model-not-found", f"`{path}` does not exist", "name a run folder, or an exported `.xml`", path=str(path))
+    if path.suffix.lower() != ".xml":
+        raise fail("model-kind-unknown", f"`{path.name}` is no model that can be opened", _other_file(path), path=str(path))
+    return _open_xml(path, hint)
+
+
+def _open_xml(path: Path, hint: runtime.Hint) -> OpenVINOModel:
+    model = runtime.read_model(path)
+    info = read_info(model, path)
+    if digest_of(path.with_suffix(".bin")) != info.digest:
+        raise fail(
+            "model-damaged",
+            f"`{path.with_suffix('.bin').name}` is not the file that was exported with `{path.name}`",
+            "copy both files again, or export the run again",
+            path=str(path),
+        )
+    return OpenVINOModel(path, info.program, model, hint)
+
+
+def _other_file(path: Path) -> str:
+    if path.suffix == ".bin" and path.with_suffix(".xml").is_file():
+        return f"name the `.xml` beside it: `{path.with_suffix('.xml')}`"
+    if path.suffix == ".safetensors":
+        return "name the run folder that it lies in"
+    if path.suffix == ".seg":
+        return "train the program first, then name its run folder"
+    return "name a run folder, or an exported `.xml`"

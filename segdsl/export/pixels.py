@@ -1,0 +1,41 @@
+"""From a picture to what a network takes, and from what it says back to the size of the picture.
+
+The same everywhere, and as openvino-model-api does it: stretched bilinearly, normalised; class ids nearest.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from segdsl.data.images import STATISTICS
+from segdsl.ir.values import Size
+
+Image = npt.NDArray[np.uint8]
+"""RGB, (H, W, 3)."""
+Mask = npt.NDArray[np.uint8]
+"""Class ids, (H, W)."""
+Maps = npt.NDArray[np.float32]
+"""One map for each class, (C, h, w)."""
+
+
+def prepare(image: Image, size: Size, normalize: str) -> npt.NDArray[np.float32]:
+    """The image stretched to ``size`` and normalised, (1, 3, h, w)."""
+    mean, deviation = (np.array(values, np.float32) for values in STATISTICS[normalize])
+    resized = stretch(image, size).astype(np.float32)
+    return np.ascontiguousarray(((resized - mean) / deviation).transpose(2, 0, 1)[None])
+
+
+def stretch(image: Image, size: Size) -> Image:
+    """The image at ``size``, bilinear, without regard to its aspect."""
+    if image.shape[:2] == (size.height, size.width):
+        return image
+    return cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def restore(mask: Mask, height: int, width: int) -> Mask:
+    """Class ids at the size of the picture, each taken from the nearest pixel."""
+    if mask.shape == (height, width):
+        return mask
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8)

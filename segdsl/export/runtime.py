@@ -1,0 +1,97 @@
+"""The one place that loads OpenVINO: without its telemetry, without noise, and with faults in our words."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from segdsl.diagnostics import fail
+
+Hint = Literal["f32", "device"]
+"""What to compute in: single precision, or what the device prefers (bfloat16 on some processors)."""
+
+_NOISY_LOGGERS = ("torch", "openvino", "root")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what torch and OpenVINO warn of to themselves, and keeps OpenVINO from reporting its use to its makers."""
+    module = "openvino_telemetry"
+    absent = module not in sys.modules
+    levels = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
+    if absent:
+        # OpenVINO reports every import and conversion over the network unless this module cannot be imported.
+        sys.modules[module] = None  # type: ignore[assignment]
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        if absent:
+            sys.modules.pop(module, None)
+
+
+def openvino() -> Any:
+    """The module `openvino`."""
+    with quiet():
+        import openvino
+
+    return openvino
+
+
+@lru_cache(maxsize=1)
+def core() -> Any:
+    """The `openvino.Core` of this process."""
+    return openvino().Core()
+
+
+def read_model(xml: Path) -> Any:
+    """The `openvino.Model` in ``xml`` and the `.bin` beside it.
+
+    Raises SegError (`model-without-bin`, `model-unreadable`).
+    """
+    weights = xml.with_suffix(".bin")
+    if not weights.is_file():
+        raise fail(
+            "model-without-bin",
+            f"`{weights.name}` is missing: it holds the weights of `{xml.name}`",
+            "copy both files, always together",
+            path=str(xml),
+        )
+    try:
+        with quiet():
+            return core().read_model(xml, weights)
+    except Exception as error:  # what a damaged file raises is open, and its text is not ours
+        raise unreadable(xml) from error
+
+
+def compile_model(model: Any, hint: Hint, xml: Path) -> Any:
+    """The `openvino.CompiledModel` for one image at a time on the CPU. Raises SegError (`model-unreadable`)."""
+    config = {"PERFORMANCE_HINT": "LATENCY"}
+    if hint == "f32":
+        config["INFERENCE_PRECISION_HINT"] = "f32"
+    try:
+        with quiet():
+            return core().compile_model(model, "CPU", config)
+    except Exception as error:
+        raise unreadable(xml) from error
+
+
+def unreadable(xml: Path) -> Exception:
+    """The fault of a file that OpenVINO does not understand."""
+    return fail(
+        "model-unreadable",
+        f"`{xml.name}` and its `.bin` are no OpenVINO model, or damaged",
+        "export the run again with `segdsl export RUN`, or copy both files again",
+        path=str(xml),
+    )
