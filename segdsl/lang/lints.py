@@ -98,19 +98,7 @@ def _schedule(program: Program, sink: Sink) -> None:
                 span=span,
             )
         )
-    for law in train.schedule:
-        over = getattr(law, "over", None)
-        if over is None or over.unit != "epochs":
-            continue
-        if isinstance(law, Warmup) and over.value >= train.epochs:
-            message = f"the warm-up takes {over}, the run has {train.epochs}"
-            _warn(sink, "warmup-too-long", message, "shorten the warm-up", span)
-        elif isinstance(law, (Poly, Cosine)) and over.value > train.epochs:
-            message = f"the rate is to fall over {over}, and the run ends after {train.epochs}"
-            _warn(sink, "schedule-horizon", message, f"leave `over` out, or write `over = {train.epochs} epochs`", span)
-        elif isinstance(law, Poly) and over.value < train.epochs:
-            message = f"the rate reaches 0 after {over}: the last {train.epochs - over.value:g} epochs learn nothing"
-            _warn(sink, "zero-rate-tail", message, f"leave `over` out, or write `epochs = {over.value:g}`", span)
+    _horizon(program, sink, span)
     if any(isinstance(law, ReduceOnPlateau) for law in train.schedule) and train.stop is not None:
         patience = getattr(train.stop, "patience", None)
         reduce = next(law for law in train.schedule if isinstance(law, ReduceOnPlateau)).patience
@@ -123,3 +111,28 @@ def _schedule(program: Program, sink: Sink) -> None:
                 "give `stop` more patience than the schedule",
                 _at(program, "train.stop"),
             )
+
+
+def _horizon(program: Program, sink: Sink, span: Span | None) -> None:
+    """Holds lengths in epochs against `train.epochs`; how many iterations an epoch has is not known yet."""
+    epochs, end = program.train.epochs, 0.0
+    for law in program.train.schedule:
+        over = getattr(law, "over", None)
+        if over is None:
+            return
+        if over.unit != "epochs":
+            continue
+        end += over.value
+        if isinstance(law, Warmup) and end >= epochs:
+            message = f"the warm-up ends after {end:g} epochs, the run has {epochs}"
+            _warn(sink, "warmup-too-long", message, "shorten the warm-up", span)
+        elif end > epochs:
+            message = f"`{type(law).__name__}` ends after {end:g} epochs, and the run has {epochs}"
+            room = epochs - end + over.value
+            remedy = "leave `over` out" + (f", or write `over = {room:g} epochs`" if room > 0 else "")
+            _warn(sink, "schedule-horizon", message, remedy, span)
+    last = program.train.schedule[-1] if program.train.schedule else None
+    falls = isinstance(last, Poly) or (isinstance(last, Cosine) and last.floor == 0)
+    if falls and last.over is not None and last.over.unit == "epochs" and end < epochs:
+        message = f"the rate reaches 0 after {end:g} epochs: the last {epochs - end:g} learn nothing"
+        _warn(sink, "zero-rate-tail", message, f"leave `over` out, or write `epochs = {end:g}`", span)
