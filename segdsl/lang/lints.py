@@ -132,7 +132,8 @@ def _horizon(program: Program, sink: Sink, span: Span | None) -> None:
             remedy = "leave `over` out" + (f", or write `over = {room:g} epochs`" if room > 0 else "")
             _warn(sink, "schedule-horizon", message, remedy, span)
     last = program.train.schedule[-1] if program.train.schedule else None
-    falls = isinstance(last, Poly) or (isinstance(last, Cosine) and last.floor == 0)
-    if falls and last.over is not None and last.over.unit == "epochs" and end < epochs:
+    if not isinstance(last, (Poly, Cosine)) or last.over is None or last.over.unit != "epochs":
+        return
+    if end < epochs and getattr(last, "floor", 0) == 0:
         message = f"the rate reaches 0 after {end:g} epochs: the last {epochs - end:g} learn nothing"
         _warn(sink, "zero-rate-tail", message, f"leave `over` out, or write `epochs = {end:g}`", span)
