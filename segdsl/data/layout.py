@@ -118,7 +118,7 @@ def _near_path(root: Path) -> str:
 
 
 def _subset_folders(root: Path, wanted: Sequence[str] = ()) -> tuple[bool, dict[str, Path]]:
-    """Whether the layout is flat, and the folder of every subset: any that has two of its three parts, so that the third
+    """Whether the layout is flat, and the folder of every subset: one with two of its three parts, so that the third
     can be reported as missing; of one that is asked for, one part is enough."""
     folders = {p.name: p for p in _folders(root) if _parts(p) >= (1 if p.name in wanted else 2)}
     if _parts(root) >= (1 if not folders else 2):
