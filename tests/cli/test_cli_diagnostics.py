@@ -1,0 +1,68 @@
+"""Golden diagnostics: one folder in `tests/goldens/diagnostics` for a slug, named after it.
+
+A folder holds `main.seg` and whatever files it needs, and `expected.txt`: what `segdsl check main.seg` says on stderr,
+run in the folder. A file `command.txt` names another command line (`data check bad_root`). With `--refresh-goldens` the
+expected texts are written anew; read them before they are committed.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from segdsl.cli.run import run
+from segdsl.explain import explanations
+
+GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "diagnostics"
+CASES = sorted(p for p in GOLDENS.iterdir() if p.is_dir())
+
+
+def command_of(case: Path) -> list[str]:
+    file = case / "command.txt"
+    return shlex.split(file.read_text(encoding="utf-8")) if file.is_file() else ["check", "main.seg"]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda p: p.name)
+def test_diagnostic(
+    case: Path,
+    golden: Callable[[Path, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = {p: p.read_bytes() for p in case.rglob("*") if p.is_file()}
+    monkeypatch.chdir(case)
+    status = run(command_of(case))
+    out, err = capsys.readouterr()
+    severity = re.search(rf"^(error|warning)\[{re.escape(case.name)}\]: .+", err, re.MULTILINE)
+    assert severity, f"the slug {case.name} is not reported:\n{err}"
+    assert status == (1 if severity[1] == "error" else 0)
+    assert "= help: " in err
+    if status:
+        assert out == ""
+    after = {p: p.read_bytes() for p in case.rglob("*") if p.is_file() and p.name != "expected.txt"}
+    assert after == {p: b for p, b in before.items() if p.name != "expected.txt"}, "a failing command wrote something"
+    golden(case / "expected.txt", err)
+
+
+def test_no_golden_is_an_orphan() -> None:
+    stray = [p.name for p in GOLDENS.iterdir() if not p.is_dir()]
+    unknown = [p.name for p in CASES if p.name not in explanations()]
+    empty = [p.name for p in CASES if not (p / "main.seg").is_file() and not (p / "command.txt").is_file()]
+    assert (stray, unknown, empty) == ([], [], [])
+
+
+FOREIGN = re.compile(
+    r"Traceback|pydantic|Errno|Exception|<class |object at 0x|NoneType|cv2\.|torch\.|lark\.|validation error",
+    re.IGNORECASE,
+)
+"""What Python and the libraries say."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda p: p.name)
+def test_no_golden_speaks_another_language(case: Path) -> None:
+    text = (case / "expected.txt").read_text(encoding="utf-8") if (case / "expected.txt").is_file() else ""
+    assert not FOREIGN.search(text)

@@ -1,0 +1,184 @@
+"""The commands on source texts: check, fmt, show, explain, and `compile --dump`."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segdsl.cli.run import run
+from segdsl.explain import explanations
+
+GOOD = """seg 1
+
+extends "std/semantic.seg"
+import "std/lite_hrnet.seg"
+
+model = LiteHRNetS(classes = len(data.classes))
+"""
+BAD = GOOD + "\ntrain {\n  epoch = 3\n}\n\ndata {\n  batc = 3\n}\n"
+UNTIDY = GOOD.replace("model = ", "model   =   ")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"good.seg": GOOD, "bad.seg": BAD, "untidy.seg": UNTIDY}.items():
+        Path(name).write_text(text, encoding="utf-8")
+    return tmp_path
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, dict[str, Any]]:
+    status = run([*args, "--json"])
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    return status, json.loads(out)
+
+
+def test_check_of_a_good_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", "good.seg"]) == 0
+    out, err = capsys.readouterr()
+    assert "1 file checked: all good" in out
+    assert "`data.classes` is left out, so it is checked with 2 classes" in out
+    assert err == ""
+    assert as_json(capsys, "check", "good.seg") == (0, {"files": 1, "errors": [], "warnings": []})
+
+
+def test_check_says_all_that_is_wrong_in_all_files(capsys: pytest.CaptureFixture[str]) -> None:
+    status, found = as_json(capsys, "check", "good.seg", "bad.seg", "missing.seg")
+    assert status == 1
+    assert found["files"] == 3
+    assert [(e["slug"], e["file"], e.get("line")) for e in found["errors"]] == [
+        ("unknown-key", "bad.seg", 9),
+        ("unknown-key", "bad.seg", 13),
+        ("file-missing", "missing.seg", None),
+    ]
+    assert run(["check", "good.seg", "bad.seg", "missing.seg"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("3 errors (`segdsl explain SLUG` says more)\n")
+
+
+def test_an_error_in_an_option_points_into_it(capsys: pytest.CaptureFixture[str]) -> None:
+    _, found = as_json(capsys, "check", "good.seg", "--set", "train.epoch=3")
+    (error,) = found["errors"]
+    assert (error["file"], error["line"], error["column"]) == ("--set", 1, 7)
+
+
+def test_an_option_changes_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["--set", "train.epochs=3", "--set", "data.classes=[a, b, c]"]
+    assert run(["check", "good.seg", *settings]) == 0
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_check_of_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "sub" / ".hidden").mkdir(parents=True)
+    (here / "sub" / "a.seg").write_text(GOOD)
+    (here / "sub" / ".hidden" / "b.seg").write_text("not a program")
+    assert as_json(capsys, "check", "sub")[1]["files"] == 1
+    (here / "empty").mkdir()
+    status, found = as_json(capsys, "check", "empty")
+    assert (status, found["errors"][0]["slug"]) == (1, "no-programs")
+
+
+def test_check_as_sarif(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["check", "bad.seg", "--format", "sarif"]) == 1
+    log = json.loads(capsys.readouterr().out)
+    results = log["runs"][0]["results"]
+    assert [r["ruleId"] for r in results] == ["unknown-key", "unknown-key"]
+    assert log["runs"][0]["tool"]["driver"]["rules"][0]["help"]["text"]
+
+
+def test_fmt_changes_only_what_is_untidy(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (here / "good.seg").stat().st_mtime_ns
+    Path("untidy.seg").chmod(0o755)
+    assert as_json(capsys, "fmt", "--check", "good.seg", "untidy.seg") == (1, {"changed": ["untidy.seg"]})
+    assert Path("untidy.seg").read_text() == UNTIDY
+    assert as_json(capsys, "fmt", "good.seg", "untidy.seg") == (0, {"changed": ["untidy.seg"]})
+    assert Path("untidy.seg").read_text() == GOOD
+    assert stat.S_IMODE(Path("untidy.seg").stat().st_mode) == 0o755
+    assert (here / "good.seg").stat().st_mtime_ns == before
+    assert as_json(capsys, "fmt", "good.seg", "untidy.seg") == (0, {"changed": []})
+    assert sorted(p.name for p in here.iterdir()) == ["bad.seg", "good.seg", "untidy.seg"]
+
+
+def test_fmt_refuses_what_does_not_parse_and_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    broken = "seg 1\n\ndata {\n  batch = = 3\n}\n"
+    Path("broken.seg").write_text(broken)
+    status, found = as_json(capsys, "fmt", "broken.seg", "untidy.seg")
+    assert status == 1
+    assert found["changed"] == ["untidy.seg"]
+    assert [e["file"] for e in found["errors"]] == ["broken.seg"]
+    assert Path("broken.seg").read_text() == broken
+
+
+def test_fmt_of_windows_line_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("good.seg").write_bytes(GOOD.replace("\n", "\r\n").encode())
+    assert as_json(capsys, "fmt", "good.seg") == (0, {"changed": ["good.seg"]})
+    assert Path("good.seg").read_bytes() == GOOD.encode()
+
+
+def test_fmt_from_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(UNTIDY.encode())))
+    assert run(["fmt", "-"]) == 0
+    assert capsys.readouterr() == (GOOD, "")
+
+
+def test_fmt_follows_a_link(here: Path) -> None:
+    (here / "link.seg").symlink_to("untidy.seg")
+    assert run(["fmt", "link.seg"]) == 0
+    assert (here / "link.seg").is_symlink()
+    assert Path("untidy.seg").read_text() == GOOD
+
+
+def test_show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", "good.seg"]) == 0
+    assert capsys.readouterr().out == GOOD
+    assert run(["show", "std/lite_hrnet.seg"]) == 0
+    assert "model LiteHRNetS" in capsys.readouterr().out
+    assert run(["show", "std/lite_hrnt.seg"]) == 1
+    assert "did you mean `std/lite_hrnet.seg`?" in capsys.readouterr().err
+    assert run(["show", "std/../lang/program.py"]) == 1
+
+
+def test_show_in_colour_changes_no_character(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import re
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert run(["show", "good.seg"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b[" in out
+    assert re.sub(r"\x1b\[[\d;]*m", "", out) == GOOD
+
+
+@pytest.mark.parametrize("spelling", ["unknown-key", "[unknown-key]", "Unknown-Key"])
+def test_explain(spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["explain", spelling]) == 0
+    assert explanations()["unknown-key"] in capsys.readouterr().out
+
+
+def test_explain_lists_all_and_suggests(capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_json(capsys, "explain") == (0, {"slugs": list(explanations())})
+    status, found = as_json(capsys, "explain", "unknown-kee")
+    assert (status, found["errors"][0]["help"]) == (1, "did you mean `unknown-key`?")
+
+
+def test_dump_prints_the_graph_after_a_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["compile", "good.seg", "--dump", "elaborate"]) == 0
+    before = capsys.readouterr().out
+    assert run(["compile", "good.seg", "--dump", "dead_nodes"]) == 0
+    after = capsys.readouterr().out
+    assert before.startswith("in image: [B, 3, H, W]\n")
+    assert before.count("\n") > after.count("\n") > 100
+    _, found = as_json(capsys, "compile", "good.seg", "--dump", "elaborate")
+    assert found["graph"]["nodes"][0]["path"] == before.splitlines()[1].split(" = ")[0]
+    assert run(["compile", "good.seg", "--dump", "dead_node"]) == 2
+    assert "did you mean `dead_nodes`?" in capsys.readouterr().err
