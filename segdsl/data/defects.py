@@ -107,7 +107,7 @@ def _shifted(image: np.ndarray, dx: float, dy: float) -> np.ndarray:
 
 
 def stain(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
-    """A spill with a ragged outline and a stronger rim, darker or lighter than the surface; the texture shows through."""
+    """A spill with a ragged outline and a stronger rim, darker or lighter than the surface, its texture still seen."""
     radius = rng.uniform(*recipe.stain_radius)
     cx, cy = rng.uniform(radius * 0.5, size - radius * 0.5, 2)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
