@@ -76,6 +76,8 @@ class Settings:
                     continue
                 seen[path] = idents[0].span.to(idents[-1].span)
                 self._assign(path, idents, place, statement, file)
+                if path[0] != "weights":
+                    self._discarded([p for p in seen if p[:-1] == path], seen, seen[path], "replaced")
             else:
                 self.sink.add(
                     Diagnostic(
@@ -143,11 +145,10 @@ class Settings:
             message = f"`{'.'.join(path)}` is a section: it holds {keys}"
             self.sink.add(Diagnostic("section-as-value", message, f"write `{path[-1]} {{ … }}`", span=span))
             return
-        setting = Setting(statement.value, file, span)
         if place.length == len(path):
-            self.values[path] = setting
+            self.values[path] = Setting(statement.value, file, span)
             return
-        self._change(path, idents, place, setting)
+        self._change(path, idents, place, Setting(statement.value, file, idents[-1].span))
 
     def _change(self, path: Path, idents: tuple[tree.Ident, ...], place: Place, setting: Setting) -> None:
         key = path[: place.length]
@@ -176,15 +177,27 @@ class Settings:
             return
         self.values[key] = replace(base, changes={**base.changes, argument: setting})
 
+    def _discarded(self, paths: list[Path], seen: dict[Path, Span], by: Span, how: str) -> None:
+        """Warns of statements of this file that a later one of it makes void."""
+        for path in paths:
+            self.sink.add(
+                Diagnostic(
+                    "discarded-change",
+                    f"`{'.'.join(path)}` changes nothing: it is {how} further down",
+                    "move it below that, or remove it",
+                    span=seen.pop(path),
+                    labels=(Label(by, f"{how} here"),),
+                    severity="warning",
+                )
+            )
+
     def _drop(self, path: Path, idents: tuple[tree.Ident, ...], seen: dict[Path, Span]) -> None:
+        place = idents[0].span.to(idents[-1].span)
+        self._discarded([p for p in seen if p[: len(path)] == path], seen, place, "dropped")
         gone = [p for p in self.values if p[: len(path)] == path]
         for found in gone:
             del self.values[found]
-            seen.pop(found, None)
-        if not gone and path[:-1] in self.values and path[-1] in self.values[path[:-1]].changes:
-            base = self.values[path[:-1]]
-            self.values[path[:-1]] = replace(base, changes={k: v for k, v in base.changes.items() if k != path[-1]})
-        elif not gone:
+        if not gone and not self._drop_argument(path):
             known = {".".join(p[: len(path)]) for p in self.values}
             shown = ".".join(path)
             self.sink.add(
@@ -192,9 +205,23 @@ class Settings:
                     "drop-nothing",
                     f"there is nothing at `{shown}` to drop",
                     suggest(shown, known, "paths"),
-                    span=idents[0].span.to(idents[-1].span),
+                    span=place,
                 )
             )
+
+
+    def _drop_argument(self, path: Path) -> bool:
+        """Removes an argument of a component, so that it has its default; False when none is given."""
+        base = self.values.get(path[:-1])
+        if base is None or not isinstance(base.expr, tree.Call):
+            return False
+        name, call = path[-1], base.expr
+        args = tuple(a for a in call.args if a.name is None or a.name.name != name)
+        if name not in base.changes and len(args) == len(call.args):
+            return False
+        changes = {k: v for k, v in base.changes.items() if k != name}
+        self.values[path[:-1]] = replace(base, expr=replace(call, args=args), changes=changes)
+        return True
 
 
 def _word_type(kind: Any) -> type[Word] | None:
