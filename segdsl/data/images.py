@@ -78,14 +78,14 @@ def read_bytes(path: str | Path) -> bytes:
         data = Path(path).read_bytes()
     except FileNotFoundError:
         help = "check the path; a link may point to a place that is gone"
-        raise fail("file-missing", "the file does not exist", help, path=str(path)) from None
+        raise fail("data-file-missing", "the file does not exist", help, path=str(path)) from None
     except OSError as error:
         reason = (error.strerror or "it is not readable").lower()
         help = "check its permissions and the disk"
-        raise fail("file-unreadable", f"the file cannot be read: {reason}", help, path=str(path)) from None
+        raise fail("data-file-unreadable", f"the file cannot be read: {reason}", help, path=str(path)) from None
     if not data:
         help = "copy it again from its source, or remove image and mask"
-        raise fail("file-empty", "the file is empty (0 bytes)", help, path=str(path))
+        raise fail("data-file-empty", "the file is empty (0 bytes)", help, path=str(path))
     return data
 
 

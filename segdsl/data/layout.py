@@ -98,7 +98,9 @@ def _require_folder(root: Path) -> None:
     try:
         empty = not any(root.iterdir())
     except OSError:
-        raise fail("file-unreadable", "the folder cannot be listed", "check its permissions", path=str(root)) from None
+        raise fail(
+            "data-file-unreadable", "the folder cannot be listed", "check its permissions", path=str(root)
+        ) from None
     if empty:
         raise fail("data-root-empty", "the folder of the data set is empty", _EXPECTED, path=str(root))
 
@@ -217,7 +219,7 @@ def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | 
         found.append(_finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
         return None
     except OSError:
-        found.append(_finding("file-unreadable", "the folder cannot be listed", "check its permissions", folder))
+        found.append(_finding("data-file-unreadable", "the folder cannot be listed", "check its permissions", folder))
         return None
     names: dict[str, list[str]] = defaultdict(list)
     others: list[str] = []
@@ -237,7 +239,7 @@ def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | 
     if others:
         message = f"{len(others)} files here are no pictures and are not used, such as `{others[0]}`"
         help = "remove them, or convert them to PNG or JPEG if they are meant as data"
-        found.append(_finding("file-unused", message, help, folder, severity="warning"))
+        found.append(_finding("data-file-unused", message, help, folder, severity="warning"))
     return names
 
 
@@ -245,7 +247,7 @@ def _check_link(path: Path, root: Path, found: Findings) -> None:
     target = path.resolve()
     if not target.exists():
         message = f"the link points to `{target}`, which does not exist"
-        found.append(_finding("file-missing", message, "repair the link, or remove it", path))
+        found.append(_finding("data-file-missing", message, "repair the link, or remove it", path))
     elif not target.is_relative_to(root.resolve()):
         message = f"the link leaves the data set: it points to `{target}`"
         help = "copy the file into the data set, so that it can be moved and archived as one"
