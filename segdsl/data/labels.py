@@ -41,7 +41,7 @@ def read_label_space(path: Path) -> LabelSpace:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         message = f"two classes are called `{twice[0]}`"
-        raise fail("class-twice", message, "give every class a name of its own, in every subset", path=str(path))
+        raise fail("meta-class-twice", message, "give every class a name of its own, in every subset", path=str(path))
     return LabelSpace(tuple(names), _colors(meta.get("segmentation_colors"), len(names), path))
 
 
