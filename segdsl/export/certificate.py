@@ -57,7 +57,8 @@ class Comparison:
         self.pixels += tied.size
         self.ties += int(tied.sum())
         self.differing += int(other.sum())
-        self.max_error = max(self.max_error, float(np.abs(expected - scores).max()))
+        # Unlike max(), this keeps what is not a number.
+        self.max_error = float(np.maximum(self.max_error, np.abs(expected - scores).max()))
 
 
 def ties(logits: Maps, tie: float) -> npt.NDArray[np.bool_]:
@@ -84,7 +85,7 @@ def certify(program: Program, network: nn.Module, xml: Path, precision: str, ima
         compared.update(logits, compiled(tensor)[0][0])
     certificate = _summary(compared, precision, "val" if images else "noise", len(images) or IMAGES)
     if not certificate["differing"] <= tolerance.differing or not np.isfinite(compared.max_error):
-        raise _differs(certificate, tolerance, program)
+        raise _differs(certificate, tolerance)
     return certificate
 
 
@@ -99,16 +100,16 @@ def _summary(compared: Comparison, precision: str, source: str, images: int) -> 
     }
 
 
-def _differs(certificate: dict[str, Any], tolerance: Tolerance, program: Program) -> SegError:
-    share, error = certificate["differing"], certificate["max_error"]
-    finite = np.isfinite(error)
-    got = f"{share:.2%} of the pixels get another class, by up to {error:.1e}" if finite else "its scores are no numbers"
-    help = "export with `--precision fp32`" if certificate["precision"] != "fp32" else (
-        "this is a fault of the conversion: please report it, with the program"
+def _differs(certificate: dict[str, Any], tolerance: Tolerance) -> SegError:
+    if not np.isfinite(certificate["max_error"]):
+        message = "the scores of the model are not all finite numbers"
+        return fail("export-differs", message, "look at the run: a loss that was not finite leaves such weights")
+    message = (
+        f"the exported model gives {certificate['differing']:.2%} of the pixels another class than the trained one, "
+        f"at most {tolerance.differing:.2%} may get one; scores differ by up to {certificate['max_error']:.1e}"
     )
-    if not finite:
-        help = "look at the weights: a run whose loss was not finite leaves such"
-    message = f"the exported model differs from the trained one: {got}; at most {tolerance.differing:.2%} may"
+    smaller = certificate["precision"] != "fp32"
+    help = "export with `--precision fp32`" if smaller else "the conversion is at fault: please report it"
     return fail("export-differs", message, help)
 
 
@@ -143,5 +144,3 @@ def noise_images(height: int, width: int, count: int = IMAGES) -> list[Image]:
 def _layer(generator: np.random.Generator, height: int, width: int, cells: int) -> npt.NDArray[np.float32]:
     coarse = generator.random((cells, cells, 3), dtype=np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-
-

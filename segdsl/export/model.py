@@ -22,6 +22,8 @@ from segdsl.lower.failure import explain_failure
 from segdsl.run.checkpoint import open_run
 from segdsl.run.setup import pick_device
 
+EXPECTED = "name a run folder, or an exported `.xml`"
+
 
 class Model(ABC):
     """A model that is ready to use: ``path`` is where it was opened, ``program`` all that made it."""
@@ -109,7 +111,8 @@ class OpenVINOModel(Model):
 
     def __init__(self, path: Path, program: Program, model: Any, hint: runtime.Hint) -> None:
         super().__init__(path, program)
-        self.model, self.hint = model, hint
+        self.model = model
+        self.hint: runtime.Hint = hint
         self._compiled = runtime.compile_model(model, hint, path)
 
     @property
@@ -145,9 +148,10 @@ def open_model(path: str | Path, hint: runtime.Hint = "f32") -> Model:
         run = open_run(path)
         return TorchModel(path, run.program, run.model)
     if not path.exists():
-        raise fail("model-not-found", f"`{path}` does not exist", "name a run folder, or an exported `.xml`", path=str(path))
+        raise fail("model-not-found", f"`{path}` does not exist", EXPECTED, path=str(path))
     if path.suffix.lower() != ".xml":
-        raise fail("model-kind-unknown", f"`{path.name}` is no model that can be opened", _other_file(path), path=str(path))
+        message = f"`{path.name}` is no model that can be opened"
+        raise fail("model-kind-unknown", message, _other_file(path), path=str(path))
     return _open_xml(path, hint)
 
 
@@ -171,4 +175,4 @@ def _other_file(path: Path) -> str:
         return "name the run folder that it lies in"
     if path.suffix == ".seg":
         return "train the program first, then name its run folder"
-    return "name a run folder, or an exported `.xml`"
+    return EXPECTED

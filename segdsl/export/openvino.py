@@ -1,4 +1,4 @@
-"""From a trained model to an OpenVINO file: softmax appended, fixed size, compared with torch before it gets its name."""
+"""From a trained model to an OpenVINO file of fixed size, compared with torch before it gets its name."""
 
 from __future__ import annotations
 

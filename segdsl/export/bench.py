@@ -1,0 +1,102 @@
+"""How fast a program, a run or an exported model is on this machine, on random pixels."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from segdsl.export.model import Model, TorchModel, open_model
+from segdsl.export.pixels import Image
+from segdsl.lang.program import load
+from segdsl.lower.compiled import compile_program
+from segdsl.run.criterion import build_criterion
+from segdsl.run.setup import build_optimizer, freeze
+
+SECONDS, LEAST, MOST = 4.0, 5, 50
+"""Each figure is the median of as many repetitions as fit in ``SECONDS``, between ``LEAST`` and ``MOST``."""
+
+
+def bench(path: str | Path) -> dict[str, Any]:
+    """Measures a `.seg` file (random weights, two classes unless it names them), a run folder or an exported `.xml`.
+
+    Returns `latency_ms` (one image of the input's size to its scores, in single precision), `iter_ms` (one training step
+    with the program's batch; None for an exported model, and where the program has no loss or optimizer), `fps` (1000 /
+    latency), `params`, `flops` (2 per multiply-accumulate, one image) and `peak_rss_mb` of this process (None where the
+    system does not say).
+    Raises SegError.
+    """
+    path = Path(path)
+    model = _from_program(path) if path.suffix == ".seg" else open_model(path)
+    size = model.input_size
+    image = np.random.default_rng(0).integers(0, 256, (size.height, size.width, 3), np.uint8)
+    latency = median_ms(lambda: model.scores(image))
+    step = _training_step(model, image) if isinstance(model, TorchModel) else None
+    graph = model.program.graph
+    return {
+        "latency_ms": round(latency, 3),
+        "iter_ms": None if step is None else round(median_ms(step), 3),
+        "fps": round(1000 / latency, 2),
+        "params": graph.parameters(),
+        "flops": 2 * graph.macs(),
+        "peak_rss_mb": peak_rss_mb(),
+    }
+
+
+def median_ms(work: Callable[[], object]) -> float:
+    """The median time of ``work`` in milliseconds, after two calls that do not count."""
+    times: list[float] = []
+    work()
+    work()
+    start = time.perf_counter()
+    while len(times) < LEAST or (len(times) < MOST and time.perf_counter() - start < SECONDS):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(times)
+
+
+def peak_rss_mb() -> float | None:
+    """The most memory that this process has held, in MiB; None on systems that do not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _from_program(path: Path) -> Model:
+    program = load(path)
+    return TorchModel(path.parent, program, compile_program(program, weights="none").model)
+
+
+def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | None:
+    """One step as a run makes it, on a batch of copies of ``image`` with random classes."""
+    program = model.program
+    if program.train.loss is None or program.train.optimizer is None:
+        return None
+    classes, ignore, batch = len(program.classes), program.data.ignore, program.data.train.batch
+    network = model.model.train()
+    for part in freeze(network, program.train.freeze):
+        part.eval()
+    criterion = build_criterion(program.train.loss, classes, ignore)
+    optimizer = build_optimizer(program.train.optimizer, network)
+    pixels = torch.from_numpy(image).permute(2, 0, 1).float().div(255).repeat(batch, 1, 1, 1)
+    images = pixels.to(model.device, memory_format=torch.channels_last)
+    target = torch.randint(0, classes, (batch, *image.shape[:2]), device=model.device)
+
+    def step() -> None:
+        loss = criterion(network(images), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
