@@ -77,22 +77,18 @@ def check_data(
     if layout.labels is None:
         return report
     report.classes = layout.labels.classes
-    report.add(_label_space_findings(layout, layout.labels, ignore, classes))
+    report.add(_class_findings(layout, layout.labels, classes))
     _Checker(layout, layout.labels, ignore, report, progress).run()
     return report
 
 
-def _label_space_findings(layout: Layout, labels: LabelSpace, ignore: int, classes: Sequence[str] | None) -> Findings:
+def _class_findings(layout: Layout, labels: LabelSpace, classes: Sequence[str] | None) -> Findings:
     folder = next(iter(layout.subsets.values())).folder
     found: Findings = []
     if classes is not None and tuple(classes) != labels.classes:
         message = f"the program declares the classes {_listed(classes)}, the data set {_listed(labels.classes)}"
         help = "make them equal, in the same order; or leave `data.classes` out, then the data set decides"
         found.append(_finding("classes-differ", message, help, folder / META_FILE))
-    if ignore < len(labels.classes):
-        message = f"the ignore value {ignore} is also the id of class `{labels.classes[ignore]}`, which is never learnt"
-        help = "set `data.ignore = 255` if that class is meant to be learnt"
-        found.append(_finding("ignore-is-class", message, help, folder / META_FILE, "warning"))
     return found
 
 
