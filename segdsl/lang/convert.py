@@ -9,12 +9,13 @@ from typing import Any, Literal, Union
 
 from pydantic.fields import FieldInfo
 
-from segdsl.diagnostics import Fix, Span, nearest, suggest
+from segdsl.diagnostics import Fix, Label, Span, nearest, suggest
+from segdsl.ir.program import Schedule
 from segdsl.ir.values import PathText, Quantity, Range, Size, Units, number
 from segdsl.ir.word import Record, Word, members
 from segdsl.lang.bounds import bounded
 from segdsl.lang.context import Frame, evaluate
-from segdsl.lang.expressions import dotted, lookup_component, unknown_component
+from segdsl.lang.expressions import dotted, lookup_component, truth, unknown_component
 from segdsl.lang.values import Stop, describe, stop
 from segdsl.ops.init import Full
 from segdsl.syntax import tree
@@ -84,6 +85,8 @@ def convert(expr: tree.Expr, info: FieldInfo, frame: Frame) -> Any:
 
 def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) -> Any:
     origin = typing.get_origin(kind)
+    if isinstance(expr, tree.If):
+        return _convert(expr.then if truth(expr.test, frame) else expr.other, kind, meta, frame)
     if origin is typing.Annotated:
         inner, *more = typing.get_args(kind)
         return _convert(expr, inner, (*more, *meta), frame)
@@ -107,14 +110,21 @@ def _member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame) -> Any:
     parts = dotted(expr)
     text = ".".join(parts) if parts else None
     if text in known:
-        if text in frame.file.lets:
+        let = _let_called(text, frame)
+        if let is not None:
             raise stop(
                 "let-shadows-member",
                 expr.span,
-                f"`{text}` is a choice here, and a `let` of this file has the same name",
+                f"`{text}` is a choice here, and a `let` has the same name",
                 "rename the `let`",
+                labels=[Label(let.name.span, "the `let`")],
             )
         return text
+    if isinstance(expr, tree.Name) and (expr.name in frame.local_names() or expr.name in frame.file.lets):
+        value = evaluate(expr, frame, None)
+        if isinstance(value, str) and value in known:
+            return value
+        text = None
     if isinstance(expr, tree.Constant) and expr.value in known:
         raise stop(
             "quoted-member",
@@ -131,6 +141,13 @@ def _member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame) -> Any:
         f"did you mean `{near}`?" if near else f"choose one of {listing}",
     )
     return _with_fix(error, expr.span, near)
+
+
+def _let_called(name: str | None, frame: Frame) -> tree.Let | None:
+    """The `let` of this name in the block or the file of ``frame``."""
+    body = frame.block.tree.body if frame.block else ()
+    own = (s for s in body if isinstance(s, tree.Let) and s.name.name == name)
+    return next(own, frame.file.lets.get(name or ""))
 
 
 def _with_fix(error: Stop, span: Span, text: str | None) -> Any:
@@ -157,8 +174,11 @@ def _path_text(expr: tree.Expr) -> str:
 
 def _sequence(expr: tree.Expr, kinds: tuple[Any, ...], frame: Frame) -> tuple[Any, ...]:
     item = kinds[0]
-    if isinstance(item, type) and issubclass(item, Word) and not isinstance(expr, tree.ListExpr):
+    if isinstance(item, type) and issubclass(item, Schedule) and isinstance(expr, (tree.Flow, tree.Call)):
         return _chain(expr, item, frame)
+    if any(isinstance(m, PathText) for m in getattr(item, "__metadata__", ())) and dotted(expr):
+        path = ".".join(dotted(expr) or ())
+        raise stop("wrong-type", expr.span, "expected a list of paths, got one", f"put it in brackets: `[{path}]`")
     many = len(kinds) == 2 and kinds[1] is Ellipsis
     if isinstance(expr, tree.ListExpr):
         if not many and len(expr.items) != len(kinds):
@@ -177,7 +197,10 @@ def _sequence(expr: tree.Expr, kinds: tuple[Any, ...], frame: Frame) -> tuple[An
             f"expected {wanted(tuple[kinds], ())}, got {describe(value)}",
             "write it in brackets: `[…]`",
         )
-    return tuple(coerce(v, item if many else kinds[i % len(kinds)], (), expr) for i, v in enumerate(value))
+    if not many and len(value) != len(kinds):
+        message = f"expected a list of {len(kinds)}, got {len(value)}"
+        raise stop("wrong-type", expr.span, message, f"give {len(kinds)} values")
+    return tuple(coerce(v, item if many else kinds[i], (), expr) for i, v in enumerate(value))
 
 
 def _chain(expr: tree.Expr, kind: type[Word], frame: Frame) -> tuple[Any, ...]:
@@ -216,16 +239,21 @@ def word_value(expr: tree.Expr, kind: type[Word], frame: Frame) -> Any:
         value = evaluate(expr, frame, None)
         if isinstance(value, kind):
             return value
-        return Full(value=coerce(value, float, (), expr))
-    parts = dotted(expr)
-    if parts and len(parts) == 1 and parts[0] in family:
-        raise stop("component-not-built", expr.span, f"`{parts[0]}` is not built", f"write `{parts[0]}()`")
-    raise stop(
-        "wrong-type",
-        expr.span,
-        f"expected {article(kind.kind)}",
-        "write one of " + ", ".join(f"`{n}(…)`" for n in family),
-    )
+        return Full.trusted({"value": coerce(value, float, (), expr)})
+    if isinstance(expr, tree.Flow):
+        raise stop("wrong-type", expr.span, f"{article(kind.kind)} is not chained", "choose one of them")
+    if isinstance(expr, tree.Name) and expr.name in family:
+        raise stop("component-not-built", expr.span, f"`{expr.name}` is not built", f"write `{expr.name}()`")
+    known = ", ".join(f"`{n}(…)`" for n in family)
+    if isinstance(expr, tree.Name) and expr.name not in frame.local_names() and expr.name not in frame.file.lets:
+        near = nearest(expr.name, family)
+        message = f"expected {article(kind.kind)}, got `{expr.name}`"
+        raise stop("wrong-type", expr.span, message, f"did you mean `{near}()`?" if near else f"write one of {known}")
+    value = evaluate(expr, frame, None)
+    if isinstance(value, kind):
+        return value
+    message = f"expected {article(kind.kind)}, got {describe(value)}"
+    raise stop("wrong-type", expr.span, message, f"write one of {known}")
 
 
 def article(noun: str) -> str:
@@ -278,6 +306,8 @@ def coerce(value: Any, kind: Any, meta: tuple[Any, ...], expr: tree.Expr) -> Any
     """A computed value as the type of a field, or the stop that says what was expected."""
     units = next((m.names for m in meta if isinstance(m, Units)), None)
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(kind, type) and issubclass(kind, Word) and isinstance(value, kind):
+        return value
     if kind is float and plain:
         return float(value)
     if kind is int and plain and isinstance(value, int):
