@@ -23,13 +23,15 @@ COLORS = ((0, 0, 0), (230, 60, 60), (60, 160, 230), (240, 200, 60))
 class Recipe(NamedTuple):
     """How the defects look; lengths in pixels, contrasts as a share of the local brightness."""
 
-    scratch_width: tuple[float, float] = (4.0, 7.0)
-    scratch_length: tuple[float, float] = (70.0, 170.0)
-    scratch_contrast: tuple[float, float] = (0.30, 0.65)
-    stain_radius: tuple[float, float] = (15.0, 32.0)
-    stain_contrast: tuple[float, float] = (0.20, 0.42)
-    dent_radius: tuple[float, float] = (12.0, 24.0)
-    dent_contrast: tuple[float, float] = (0.35, 0.75)
+    scratch_width: tuple[float, float] = (5.0, 8.0)
+    scratch_length: tuple[float, float] = (80.0, 190.0)
+    scratch_contrast: tuple[float, float] = (0.40, 0.80)
+    stain_radius: tuple[float, float] = (17.0, 34.0)
+    stain_contrast: tuple[float, float] = (0.24, 0.48)
+    dent_radius: tuple[float, float] = (13.0, 25.0)
+    dent_contrast: tuple[float, float] = (0.35, 0.80)
+    counts: tuple[float, ...] = (0.08, 0.14, 0.26, 0.28, 0.24)
+    """Probabilities of 0, 1, 2, … defects in a picture."""
 
 
 class Mark(NamedTuple):
@@ -44,11 +46,11 @@ class Mark(NamedTuple):
 def draw_defects(rng: Rng, picture: np.ndarray, light: float, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """The picture with some defects, and its mask. ``light`` is the direction of the light, in radians.
 
-    Defects keep a distance from each other; about one picture in ten has none.
+    Defects keep a distance from each other.
     """
     size = picture.shape[0]
     mask = np.zeros((size, size), dtype=np.uint8)
-    count = int(rng.choice(5, p=[0.08, 0.22, 0.32, 0.25, 0.13]))
+    count = int(rng.choice(len(recipe.counts), p=recipe.counts))
     for _ in range(count):
         kind = KINDS[int(rng.integers(len(KINDS)))]
         for _ in range(6):
