@@ -108,9 +108,9 @@ class Data(Section):
     """Height x width of what the network sees."""
     normalize: Literal["imagenet", "none"] = "imagenet"
     """Mean and deviation that are taken out of the pixels: ImageNet's, or a plain division by 255."""
-    train: TrainSubset = Field(default_factory=TrainSubset)
+    train: TrainSubset = Field(default_factory=lambda: TrainSubset.trusted({}))
     """The training subset."""
-    val: EvalSubset = Field(default_factory=EvalSubset)
+    val: EvalSubset = Field(default_factory=lambda: EvalSubset.trusted({}))
     """The validation subset."""
 
 

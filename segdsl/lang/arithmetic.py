@@ -133,7 +133,7 @@ def tensor_op(op: str, left: Any, right: Any, op_span: Any, span: Any, frame: Fr
                 "apply the module first: `x -> A(…)`" if isinstance(value, Module) else "use a tensor or a number",
             )
         scalars[side] = float(value)
-    node = TENSOR_OPS[op](**scalars)
+    node = TENSOR_OPS[op].trusted(scalars)
     frame.context.spend(span)
     try:
         shape = node.infer([o.shape for o in operands], frame.context.env)

@@ -11,6 +11,7 @@ from segdsl.ir.values import Quantity, Range, Size
 from segdsl.lang.context import NESTING_BUDGET, UNNAMED, Frame, evaluate
 from segdsl.lang.convert import call_arguments, word_value
 from segdsl.lang.expressions import bound_names
+from segdsl.lang.replay import record_application, replay
 from segdsl.lang.scope import rebinding
 from segdsl.lang.values import POISON, BlockDef, BlockRecipe, Module, Poison, Stop, Tensor, describe, join, stop
 from segdsl.ops.parameter import Parameter
@@ -94,16 +95,22 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
         )
     if len(context.uses) >= NESTING_BUDGET:
         raise stop("nesting-budget", expr.span, f"blocks nest deeper than {NESTING_BUDGET}", "flatten the blocks")
+    path = join(caller.path, f"{UNNAMED}{block.name}") if module.path is None else module.path
+    again = None if reuse or not path or UNNAMED in path else replay(context, recipe, path, value)
+    if again is not None:
+        return again
+    mark = (len(context.nodes), len(context.names), len(context.state))
     context.uses.append((block, expr.span))
     try:
-        frame = Frame(context, block.file, module.path or "", {}, None, reuse, block)
-        if module.path is None:
-            frame.path = join(caller.path, f"{UNNAMED}{block.name}")
+        frame = Frame(context, block.file, path, {}, None, reuse, block)
         _bind_parameters(recipe, frame)
         _bind_inputs(recipe, value, expr, frame)
-        return run_body(block, frame)
+        result = run_body(block, frame)
     finally:
         context.uses.pop()
+    if not reuse and path and UNNAMED not in path:
+        record_application(context, mark, path, recipe, value, result)
+    return result
 
 
 def _bind_parameters(recipe: BlockRecipe, frame: Frame) -> None:
@@ -281,7 +288,7 @@ def _parameter(statement: tree.Param, frame: Frame) -> Tensor:
         )
     shape = tuple(note_extent(d, frame) for d in dims)
     init = word_value(statement.init, Initializer, frame)
-    op, path = Parameter(shape=shape, init=init), frame.under(statement.name.name)
+    op, path = Parameter.trusted({"shape": shape, "init": init}), frame.under(statement.name.name)
     try:
         op.infer([], frame.context.env)
     except ShapeError as error:

@@ -42,6 +42,7 @@ class Context:
     uses: list[tuple[BlockDef, Span]] = field(default_factory=list)
     size_span: Span | None = None
     applications: int = 0
+    recordings: dict[Any, Any] = field(default_factory=dict)
 
     def spend(self, span: Span) -> None:
         """Counts one application against the node budget."""
@@ -63,14 +64,9 @@ class Context:
         if op.state(shapes):
             module = self._own(op, shapes, at_path, frame, span)
         path = self._free(module if module is not None else (frame.path if at_path is None else at_path), op)
-        self.nodes.append(
-            Node.trusted(
-                {
-                    "path": path, "op": op, "operands": tuple(o.path for o in operands), "shape": shape,
-                    "module": module, "span": span,
-                }
-            )  # fmt: skip
-        )
+        operand_paths = tuple(o.path for o in operands)
+        values = {"path": path, "op": op, "operands": operand_paths, "shape": shape, "module": module, "span": span}
+        self.nodes.append(Node.trusted(values))
         return Tensor(path, shape, span)
 
     def _own(self, op: Op, shapes: list[Shape], path: str | None, frame: Frame, span: Span) -> str:

@@ -212,7 +212,7 @@ def _apply_op(module: Module, recipe: OpRecipe, value: Any, expr: tree.Expr, fra
         return result
     items = []
     for position, channels in enumerate(op.sizes):
-        item = Item(index=position, channels=channels)
+        item = Item.trusted({"index": position, "channels": channels})
         inner = item.infer([shape], frame.context.env)
         items.append(frame.context.emit(item, [result], inner, join(result.path, str(position)), here, expr.span))
     return tuple(items)

@@ -20,7 +20,6 @@ from segdsl.lang import arithmetic, expressions, flows  # noqa: F401 - importing
 from segdsl.lang.blocks import bind_input, block_recipe, run_body
 from segdsl.lang.context import Context, Frame
 from segdsl.lang.lints import lint
-from segdsl.lang.resolve import resolved_text
 from segdsl.lang.scope import STD, FileScope, Loader, project_root
 from segdsl.lang.sections import Sections
 from segdsl.lang.settings import Settings
@@ -126,15 +125,23 @@ def _load(
         name=name,
         graph=graph,
         weights=weights,
-        sources={n: Source(text=t, digest=hashlib.sha256(t.encode()).hexdigest()) for n, t in sink.sources.items()},
+        sources={name: _source(text) for name, text in sink.sources.items()},
         spans={".".join(p): s.span for p, s in settings.values.items()},
         assumed_classes=sections.assumed,
         **records,
     )
     lint(program, sink, context)
     sink.check()
-    text = resolved_text(program, settings, sections, scope) if resolve else ""
+    text = ""
+    if resolve:
+        from segdsl.lang.resolve import resolved_text
+
+        text = resolved_text(program, settings, sections, scope)
     return program.model_copy(update={"warnings": tuple(sink.items), "resolved": text})
+
+
+def _source(text: str) -> Source:
+    return Source.trusted({"text": text, "digest": hashlib.sha256(text.encode()).hexdigest()})
 
 
 def _apply_overrides(settings: Settings, scope: FileScope, overrides: list[str], sink: Sink) -> None:

@@ -5,7 +5,6 @@ What a run writes into its folder, so that it can be repeated after the library 
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from segdsl.ir.program import SECTIONS, Program, Section
@@ -192,8 +191,8 @@ def _name_nodes(node: Any) -> list[tree.Name]:
         return [node]
     if isinstance(node, tuple):
         return [n for item in node for n in _name_nodes(item)]
-    if is_dataclass(node) and not isinstance(node, tree.Ident):
-        return [n for f in fields(node) for n in _name_nodes(getattr(node, f.name))]
+    if isinstance(node, tree.Tree) and not isinstance(node, tree.Ident):
+        return [n for part in node.__dict__.values() for n in _name_nodes(part)]
     return []
 
 

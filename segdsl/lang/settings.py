@@ -209,7 +209,6 @@ class Settings:
                 )
             )
 
-
     def _drop_argument(self, path: Path) -> bool:
         """Removes an argument of a component, so that it has its default; False when none is given."""
         base = self.values.get(path[:-1])

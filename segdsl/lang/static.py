@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, nearest, suggest
@@ -32,9 +31,9 @@ def calls(node: Any) -> Iterator[tree.Call]:
     if isinstance(node, tuple):
         for item in node:
             yield from calls(item)
-    elif is_dataclass(node):
-        for field in fields(node):
-            yield from calls(getattr(node, field.name))
+    elif isinstance(node, tree.Tree):
+        for part in node.__dict__.values():
+            yield from calls(part)
 
 
 def target(call: tree.Call, file: FileScope) -> BlockDef | type | None:
@@ -116,9 +115,9 @@ class _BlockCheck:
             parts = dotted(node)
             if parts is None or parts[0] in self.names or parts[0] in self.file.lets:
                 self._visit(node.value)
-        elif is_dataclass(node) and not isinstance(node, (tree.Ident, tree.ShapeNote)):
-            for field in fields(node):
-                self._visit(getattr(node, field.name))
+        elif isinstance(node, tree.Tree) and not isinstance(node, (tree.Ident, tree.ShapeNote)):
+            for part in node.__dict__.values():
+                self._visit(part)
 
     def _flow(self, flow: tree.Flow) -> None:
         self._visit(flow.source)

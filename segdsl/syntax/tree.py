@@ -1,18 +1,49 @@
 """The syntax tree of a `.seg` file: what the parser builds, and what everything else reads.
 
-Plain dataclasses, one for each construct of the language, each with the span it came from. No meaning is decided here.
+Frozen records, one for each construct of the language, each with the span it came from. No meaning is decided here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Union
+from typing import Any, ClassVar, Literal, Union, dataclass_transform
 
 from segdsl.diagnostics import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Ident:
+@dataclass_transform(frozen_default=True)
+class Tree:
+    """The base of every construct. Its subclasses read as dataclasses and cost a tenth of them to define."""
+
+    parts: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls.parts = cls.__match_args__ = tuple(cls.__annotations__)
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        values = self.__dict__
+        values.update(zip(self.parts, args, strict=False))
+        values.update(named)
+        if len(values) != len(self.parts) or len(args) + len(named) != len(self.parts):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(self.parts)}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be set: a tree is frozen")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.__dict__.values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
+
+    def changed(self, **values: Any) -> Any:
+        """The same construct with other parts."""
+        return type(self)(**{**self.__dict__, **values})
+
+
+class Ident(Tree):
     """A name with its place."""
 
     name: str
@@ -22,16 +53,14 @@ class Ident:
 # --- expressions -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Tree):
     """A number, a string, `true`, `false` or `none`: ``value`` is the Python object."""
 
     value: int | float | str | bool | None
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class SizeLiteral:
+class SizeLiteral(Tree):
     """`480x640`: height x width."""
 
     height: int
@@ -39,8 +68,7 @@ class SizeLiteral:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class QuantityLiteral:
+class QuantityLiteral(Tree):
     """`100 iters`: a number and a unit."""
 
     value: int | float
@@ -48,8 +76,7 @@ class QuantityLiteral:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class RangeExpr:
+class RangeExpr(Tree):
     """`0.2..1.0`."""
 
     low: Expr
@@ -57,16 +84,14 @@ class RangeExpr:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Name:
+class Name(Tree):
     """A bare name, of a value or of a component."""
 
     name: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Attribute:
+class Attribute(Tree):
     """`value.name`: a property (`x.channels`), a path (`data.classes`) or a qualified name (`ns.Block`)."""
 
     value: Expr
@@ -74,8 +99,7 @@ class Attribute:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Tree):
     """One argument of a call; ``name`` is None for a positional one."""
 
     name: Ident | None
@@ -83,8 +107,7 @@ class Argument:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Tree):
     """`Conv(64, 3x3)` or `len(xs)`; ``func`` is a Name or an Attribute of Names."""
 
     func: Expr
@@ -92,8 +115,7 @@ class Call:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(Tree):
     """`xs[i]`."""
 
     value: Expr
@@ -101,8 +123,7 @@ class Index:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Unary:
+class Unary(Tree):
     """`-x` or `not x`."""
 
     op: Literal["-", "+", "not"]
@@ -110,8 +131,7 @@ class Unary:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Binary:
+class Binary(Tree):
     """Arithmetic, comparison (not chained) or `and` / `or`. ``op_span`` is the operator's own place."""
 
     op: str
@@ -121,8 +141,7 @@ class Binary:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class If:
+class If(Tree):
     """`if test then then else other`."""
 
     test: Expr
@@ -131,16 +150,14 @@ class If:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class ListExpr:
+class ListExpr(Tree):
     """`[a, b, c]`."""
 
     items: tuple[Expr, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Comprehension:
+class Comprehension(Tree):
     """`[element for a, b in source from carry = start]`; ``carry`` and ``start`` are None without `from`."""
 
     element: Expr
@@ -151,16 +168,14 @@ class Comprehension:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeNote:
+class ShapeNote(Tree):
     """`[B, 48, H/4, W/4]`; or the kind `list`, for which ``dims`` is None."""
 
     dims: tuple[Expr, ...] | None
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Tree):
     """What stands after one arrow: `each Unit(c) * n as name: shape`."""
 
     component: Expr
@@ -171,8 +186,7 @@ class Step:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Tree):
     """`source -> step -> step`. A chain of modules when ``source`` is a module itself."""
 
     source: Expr
@@ -189,8 +203,7 @@ Expr = Union[
 # --- statements ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(Tree):
     """`import "path" as alias`."""
 
     path: Constant
@@ -198,16 +211,14 @@ class Import:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Extends:
+class Extends(Tree):
     """`extends "path"`."""
 
     path: Constant
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Let:
+class Let(Tree):
     """`let name = value`, in a file or a block."""
 
     name: Ident
@@ -215,8 +226,7 @@ class Let:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Tree):
     """`kernel: size = 1x1` in the head of a block; ``default`` is None for a required one."""
 
     name: Ident
@@ -225,8 +235,7 @@ class Parameter:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Tree):
     """`block Name(parameters) { body }` or `model …`. ``doc`` is the text of the `##` lines right above it."""
 
     kind: Literal["block", "model"]
@@ -237,8 +246,7 @@ class Block:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Tree):
     """`data.train { … }`: the statements of a section, in order."""
 
     path: tuple[Ident, ...]
@@ -246,8 +254,7 @@ class Section:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(Tree):
     """`path = value`; in a block, ``path`` is the one name that is bound."""
 
     path: tuple[Ident, ...]
@@ -255,16 +262,14 @@ class Assign:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Tree):
     """`drop path`."""
 
     path: tuple[Ident, ...]
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class In:
+class In(Tree):
     """`in x: [B, C, H, W]`, `in xs: list`, `in x`."""
 
     name: Ident
@@ -272,8 +277,7 @@ class In:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(Tree):
     """`param name: shape = init`, a free parameter of a block."""
 
     name: Ident
@@ -282,8 +286,7 @@ class Param:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Out:
+class Out(Tree):
     """`out name: shape = value`."""
 
     name: Ident
@@ -292,16 +295,14 @@ class Out:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Tree):
     """A flow that binds nothing but its named steps: `image -> Stem() as stem`."""
 
     value: Expr
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Tree):
     """A statement that did not parse; the parser went on after it."""
 
     span: Span
@@ -310,8 +311,7 @@ class Broken:
 Statement = Union[Import, Extends, Let, Block, Section, Assign, Drop, In, Param, Out, Run, Broken]
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Tree):
     """A whole file. ``name`` is the key of its text among the sources; ``doc`` the `##` lines right below `seg 1`."""
 
     name: str
