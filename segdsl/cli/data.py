@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from segdsl.cli.answer import AT_FAULT, DONE, Answer, json_option
 from segdsl.diagnostics import Diagnostic
 
+if TYPE_CHECKING:
+    from segdsl.data.check import CheckReport
+
 FORMAT = "common_semantic_segmentation"
+VOID = "(void)"
 
 
 @click.group()
@@ -21,20 +26,23 @@ def data() -> None:
 @click.argument("root")
 @click.option("--format", "form", default=FORMAT, show_default=True, metavar="F", help="Its layout.")
 @click.option("--ignore", type=click.IntRange(0, 255), default=255, show_default=True, help="Mask value that is void.")
-@click.option("--subset", "subsets", multiple=True, metavar="S", help="Subset to look at; by default train and val.")
+@click.option("--subset", "subsets", multiple=True, metavar="S", help="Subset to read; any number, by default all.")
 @json_option
 def data_check(root: str, form: str, ignore: int, subsets: tuple[str, ...]) -> Answer:
     """Read all of a data set and name each file at fault."""
     from segdsl.data.check import check_data
 
-    report = check_data(Path(root), form, ignore, subsets or ("train", "val"))
+    report = check_data(Path(root), form, ignore, subsets or None)
     answer = {
         "items": report.items,
         "errors": [_entry(d) for d in report.errors],
         "warnings": [_entry(d) for d in report.warnings],
+        "classes": list(report.classes),
+        "subsets": report.subsets,
+        "pixels": _pixels(report, ignore),
     }
-    text = f"{report.items} items: " + (f"{len(report.errors)} at fault" if report.errors else "all good")
-    return Answer(answer, text, AT_FAULT if report.errors else DONE, (*report.errors, *report.warnings))
+    status = AT_FAULT if report.errors else DONE
+    return Answer(answer, "" if report.errors else _described(answer), status, (*report.errors, *report.warnings))
 
 
 def _entry(diagnostic: Diagnostic) -> dict[str, str | None]:
@@ -44,6 +52,28 @@ def _entry(diagnostic: Diagnostic) -> dict[str, str | None]:
         "message": diagnostic.message,
         "help": diagnostic.help,
     }
+
+
+def _pixels(report: CheckReport, ignore: int) -> dict[str, dict[str, int]]:
+    """The pixels of each class and of void, by subset."""
+    return {
+        subset: {**{name: int(counts[i]) for i, name in enumerate(report.classes)}, VOID: int(counts[ignore])}
+        for subset, counts in report.pixels.items()
+    }
+
+
+def _described(answer: dict[str, Any]) -> str:
+    """The sizes of the subsets, and which part of their pixels each class has."""
+    subsets = answer["pixels"]
+    width = max(map(len, [*answer["classes"], VOID, "images"]))
+    lines = [
+        " " * width + "".join(f"{name:>10}" for name in subsets),
+        f"{'images':{width}}" + "".join(f"{answer['subsets'][name]:>10}" for name in subsets),
+    ]
+    for name in [*answer["classes"], VOID]:
+        shares = (100 * counts[name] / max(sum(counts.values()), 1) for counts in subsets.values())
+        lines.append(f"{name:{width}}" + "".join(f"{share:>8.2f} %" for share in shares))
+    return "\n".join([*lines, f"{answer['items']} items: all good"])
 
 
 @click.command("demo-data")
@@ -60,7 +90,7 @@ def demo_data(out: Path, seed: int) -> Answer:
     from segdsl.cli.tables import facts_table
     from segdsl.data.demo import write_demo
 
-    facts = asdict(write_demo(out, seed=seed))
+    facts = {k: str(v) if k == "out" else v for k, v in asdict(write_demo(out, seed=seed)).items()}
     return Answer(facts, facts_table(facts))
 
 

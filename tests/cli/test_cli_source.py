@@ -71,7 +71,7 @@ def test_an_error_in_an_option_points_into_it(capsys: pytest.CaptureFixture[str]
 
 
 def test_an_option_changes_the_program(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = ["--set", "train.epochs=3", "--set", "data.classes=[a, b, c]"]
+    settings = ["--set", "train.epochs=3", "--set", 'data.classes=["a", "b", "c"]']
     assert run(["check", "good.seg", *settings]) == 0
     assert "left out" not in capsys.readouterr().out
 
