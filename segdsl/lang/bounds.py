@@ -1,0 +1,141 @@
+"""The bounds that a word's fields declare, held against values without building pydantic's validators.
+
+Building those for the thirty words of a program costs more than checking the program. The annotations say everything:
+the same `Annotated` metadata that pydantic reads is applied here. A record with validators of its own goes to pydantic.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, Union
+
+from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
+from pydantic import AfterValidator, ValidationError
+
+from segdsl.ir.values import PathText, Units
+from segdsl.ir.word import Record
+
+Check = Callable[[Any], Any]
+"""Gives the value back, changed by a validator or not; raises ValueError with what is wrong."""
+
+
+class Unknown(Exception):
+    """A field declares something that only pydantic can apply."""
+
+
+def bounded(record: type[Record], values: dict[str, Any]) -> Any:
+    """The record of these converted values. Raises ValueError(field, what is wrong)."""
+    try:
+        checks = _checks(record)
+    except Unknown:
+        return _by_pydantic(record, values)
+    for name, value in values.items():
+        check = checks[name]
+        if check is not None:
+            try:
+                values[name] = check(value)
+            except ValueError as error:
+                raise ValueError(name, str(error)) from None
+    return record.trusted(values)
+
+
+def _by_pydantic(record: type[Record], values: dict[str, Any]) -> Any:
+    try:
+        return record(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        own = first.get("ctx", {}).get("error")
+        raise ValueError(name, str(own) if own else "is not accepted here") from None
+
+
+@lru_cache(maxsize=512)
+def _checks(record: type[Record]) -> dict[str, Check | None]:
+    decorators = record.__pydantic_decorators__
+    if decorators.field_validators or set(decorators.model_validators) - {"_by_name"}:
+        raise Unknown
+    return {name: _check(i.annotation, tuple(i.metadata)) for name, i in record.model_fields.items()}
+
+
+def _check(kind: Any, metadata: tuple[Any, ...]) -> Check | None:
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        inner, *more = typing.get_args(kind)
+        return _check(inner, (*more, *metadata))
+    inner_check: Check | None = None
+    if origin in (Union, types.UnionType):
+        inner_check = _optional([k for k in typing.get_args(kind) if k is not type(None)])
+    elif origin is tuple:
+        inner_check = _each([k for k in typing.get_args(kind) if k is not Ellipsis])
+    return _all([c for c in (inner_check, *map(_bound, _flat(metadata))) if c is not None])
+
+
+def _flat(metadata: Iterable[Any]) -> Iterable[Any]:
+    for item in metadata:
+        yield from _flat(item) if isinstance(item, GroupedMetadata) else (item,)
+
+
+def _all(checks: list[Check]) -> Check | None:
+    if len(checks) < 2:
+        return checks[0] if checks else None
+
+    def check(value: Any) -> Any:
+        for one in checks:
+            value = one(value)
+        return value
+
+    return check
+
+
+def _optional(kinds: list[Any]) -> Check | None:
+    checks = [c for k in kinds if (c := _check(k, ())) is not None]
+    if not checks:
+        return None
+    return lambda value: None if value is None else checks[0](value)
+
+
+def _each(kinds: list[Any]) -> Check | None:
+    checks = [_check(k, ()) for k in kinds]
+    if all(c is None for c in checks):
+        return None
+    many = len(checks) == 1
+
+    def check(value: tuple[Any, ...]) -> tuple[Any, ...]:
+        own = checks * len(value) if many else checks
+        return tuple(v if c is None else c(v) for c, v in zip(own, value, strict=True))
+
+    return check
+
+
+def _bound(item: Any) -> Check | None:
+    if isinstance(item, (Units, PathText)):
+        return None
+    if isinstance(item, AfterValidator):
+        return typing.cast(Check, item.func)
+    for kind, attribute, holds, text in _BOUNDS:
+        if isinstance(item, kind):
+            limit = getattr(item, attribute)
+            return _held(holds, limit, text.format(limit))
+    raise Unknown
+
+
+def _held(holds: Callable[[Any, Any], bool], limit: Any, text: str) -> Check:
+    def check(value: Any) -> Any:
+        if not holds(value, limit):
+            raise ValueError(text)
+        return value
+
+    return check
+
+
+_BOUNDS: tuple[tuple[type, str, Callable[[Any, Any], bool], str], ...] = (
+    (Gt, "gt", lambda v, limit: v > limit, "must be greater than {}"),
+    (Ge, "ge", lambda v, limit: v >= limit, "must be at least {}"),
+    (Lt, "lt", lambda v, limit: v < limit, "must be smaller than {}"),
+    (Le, "le", lambda v, limit: v <= limit, "must be at most {}"),
+    (MinLen, "min_length", lambda v, limit: len(v) >= limit, "needs at least {} elements"),
+    (MaxLen, "max_length", lambda v, limit: len(v) <= limit, "takes at most {} elements"),
+)
