@@ -1,0 +1,141 @@
+"""Text to tokens: one compiled pattern, nothing lost, and words become keywords only where the context makes them so.
+
+Concatenating ``trivia + text`` of all tokens gives the text back exactly; the last token, ``$END``, carries the tail.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from segdsl.diagnostics import Diagnostic
+from segdsl.syntax.characters import complaint
+
+
+class Token(NamedTuple):
+    """One token. ``kind`` is a terminal of grammar/seg.lark, `ERROR` or `$END`; ``start:end`` are offsets of ``text``.
+
+    ``trivia`` is what stands between the token before and this one: blanks, ends of lines and `#` comments.
+    """
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    trivia: str
+
+
+class Lexed(NamedTuple):
+    """All tokens of a text, ending with `$END`, and what was wrong with its characters."""
+
+    tokens: tuple[Token, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+END = "$END"
+ERROR = "ERROR"
+
+MARKS = {
+    "->": "ARROW", "..": "RANGE", "**": "POWER", "//": "SLASHSLASH", "==": "COMPARE", "!=": "COMPARE",
+    "<=": "COMPARE", ">=": "COMPARE", "<": "COMPARE", ">": "COMPARE", "+": "PLUS", "-": "MINUS", "*": "STAR",
+    "/": "SLASH", "=": "EQUAL", ":": "COLON", ",": "COMMA", ".": "DOT", "(": "LPAR", ")": "RPAR", "[": "LSQB",
+    "]": "RSQB", "{": "LBRACE", "}": "RBRACE",
+}  # fmt: skip
+"""Each mark with the terminal that it is."""
+
+OPENING = frozenset({"import", "extends", "let", "block", "model", "in", "out", "param", "drop", "seg"})
+"""Words that are keywords only as the first of a line, with what they open behind them."""
+
+INNER = frozenset({"as", "if", "then", "else", "for", "in", "from", "and", "or", "not", "true", "false", "none"})
+"""Words that are keywords wherever they do not stand as a key or behind a dot."""
+
+KEYWORDS = OPENING | INNER | {"each"}
+DECLARING = frozenset({"LET", "BLOCK", "MODEL", "IN", "OUT", "PARAM", "DROP", "AS"})
+
+_PATTERN = re.compile(
+    r"""(?P<trivia>\ufeff?[ \t\r\n]*(?:\#[^\n]*[ \t\r\n]*)*)
+    (?:(?P<NAME>[A-Za-z_][A-Za-z0-9_]*)
+    |(?P<MARK>->|\.\.|\*\*|//|==|!=|<=|>=|[-+*/<>=(){}\[\],.:])
+    |(?P<PERCENT>[0-9]+(?:\.[0-9]+)?%(?![ \t]*[\w(]))
+    |(?P<SIZE>[0-9]+x[0-9]+(?!\w))
+    |(?P<FLOAT>[0-9]+\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)
+    |(?P<INT>[0-9]+)
+    |(?P<STRING>"(?:\\.|[^"\\\n])*")
+    |(?P<QUOTED>'[^'"\\\n]*')
+    |(?P<END>\Z)
+    |(?P<ERROR>"[^\n]*|[^ \t\r\n\#\x21-\x7e]+|&&|\|\||.))""",
+    re.VERBOSE,
+)
+_ODD = {"PERCENT": "FLOAT", "QUOTED": "STRING", "END": END}
+
+
+def lex(text: str, name: str) -> Lexed:
+    """The tokens of ``text``; ``name`` is the file that the spans of the diagnostics point into. Never raises."""
+    tokens: list[Token] = []
+    found: list[Diagnostic] = []
+    words: list[int] = []
+    add, match, make, at = tokens.append, _PATTERN.match, tuple.__new__, 0
+    while True:
+        m = match(text, at)
+        assert m is not None, "the pattern matches at every offset"
+        kind, word = m.lastgroup or END, m[m.lastgroup or END]
+        if kind == "NAME":
+            if word in KEYWORDS:
+                words.append(len(tokens))
+            if tokens and at == m.end() - len(word) and tokens[-1].kind in _NUMBERS:
+                found.extend(complaint("GLUED", word, at, tokens[-1], name))
+        elif kind == "MARK":
+            kind = MARKS[word]
+        elif kind in _SUSPECT:
+            found.extend(complaint(kind, word, m.end() - len(word), tokens[-1] if tokens else None, name))
+            kind = _ODD.get(kind, kind)
+        elif kind == "END":
+            kind = END
+        start, at = m.end() - len(word), m.end()
+        add(make(Token, (kind, word, start, at, m[1])))
+        if kind == END:
+            break
+    for index in words:
+        if is_keyword(tokens, index):
+            tokens[index] = tokens[index]._replace(kind=tokens[index].text.upper())
+    return Lexed(tuple(tokens), tuple(found))
+
+
+_NUMBERS = frozenset({"INT", "FLOAT", "SIZE"})
+_SUSPECT = frozenset({"PERCENT", "QUOTED", "ERROR", "STRING"})
+
+
+def is_keyword(tokens: list[Token], index: int) -> bool:
+    """Whether the word at ``index``, whose text is in KEYWORDS, is one: `model = X()` and `data.in` are names.
+
+    Looks at its neighbours only, so that a bracket left open somewhere above changes nothing here.
+    """
+    word = tokens[index].text
+    before = tokens[index - 1] if index else None
+    after = tokens[index + 1]
+    if after.kind in ("EQUAL", "DOT") or (before and before.kind == "DOT"):
+        return False
+    if before and before.kind in DECLARING and "\n" not in tokens[index].trivia:
+        return False
+    if after.kind == "COLON" and before and before.kind in ("LPAR", "COMMA"):
+        return False
+    if word == "each":
+        return before is not None and before.kind == "ARROW"
+    if word in OPENING and _opens(tokens, index):
+        return True
+    return word in INNER and not (after.kind == "LBRACE" and starts_line(tokens, index))
+
+
+def starts_line(tokens: list[Token], index: int) -> bool:
+    """Whether the token at ``index`` is the first of its line, or of what a brace encloses."""
+    return index == 0 or "\n" in tokens[index].trivia or tokens[index - 1].kind in ("LBRACE", "RBRACE")
+
+
+def _opens(tokens: list[Token], index: int) -> bool:
+    after = tokens[index + 1]
+    if not starts_line(tokens, index) or "\n" in after.trivia:
+        return False
+    if after.text not in INNER:
+        return after.kind in ("NAME", "STRING", "INT", "FLOAT", ERROR) or after.text in KEYWORDS
+    behind = tokens[index + 2]
+    return behind.kind in ("EQUAL", "COLON", "DOT", "LPAR", END) or "\n" in behind.trivia
