@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from segdsl.diagnostics import Diagnostic, Sink, Span, suggest
 from segdsl.ir.program import Program
-from segdsl.lang.context import Context
+from segdsl.lang.settings import Settings
+from segdsl.syntax import tree
 from segdsl.words.schedules import Cosine, Poly, ReduceOnPlateau, Warmup, endless
 
 
-def lint(program: Program, sink: Sink, context: Context) -> None:
+def lint(program: Program, sink: Sink, settings: Settings) -> None:
     """Adds the findings to ``sink``."""
     _label_space(program, sink)
-    _paths(program, sink, context)
+    _paths(program, sink, settings)
     _schedule(program, sink)
 
 
@@ -53,12 +54,13 @@ def _label_space(program: Program, sink: Sink) -> None:
             )
 
 
-def _paths(program: Program, sink: Sink, context: Context) -> None:
+def _paths(program: Program, sink: Sink, settings: Settings) -> None:
     known = {node.module for node in program.graph.nodes if node.module}
     prefixes = {".".join(m.split(".")[:i]) for m in known for i in range(1, m.count(".") + 2)}
-    for path in program.train.freeze:
+    for position, path in enumerate(program.train.freeze):
+        place = _element(settings, position)
         if path not in prefixes:
-            _no_such_part(path, prefixes, sink, _at(program, "train.freeze"))
+            _no_such_part(path, prefixes, sink, place)
         elif not any(w == "model" or path == w or path.startswith(w + ".") for w in program.weights):
             message = f"`{path}` is frozen, and nothing fills its weights: it stays random"
             _warn(
@@ -66,11 +68,20 @@ def _paths(program: Program, sink: Sink, context: Context) -> None:
                 "frozen-random",
                 message,
                 f'load it: `weights {{ {path} = "…" }}`, or do not freeze it',
-                _at(program, "train.freeze"),
+                place,
             )
     for path in program.weights:
         if path != "model" and path not in prefixes:
-            _no_such_part(path, prefixes, sink, _at(program, f"weights.{path}"))
+            _no_such_part(path, prefixes, sink, settings.values[("weights", *path.split("."))].span)
+
+
+def _element(settings: Settings, position: int) -> Span | None:
+    """Where an element of `train.freeze` stands; the whole value where it is not written as a list."""
+    setting = settings.values.get(("train", "freeze"))
+    if setting is None:
+        return None
+    items = setting.expr.items if isinstance(setting.expr, tree.ListExpr) else ()
+    return items[position].span if position < len(items) else setting.expr.span
 
 
 def _no_such_part(path: str, known: set[str], sink: Sink, span: Span | None) -> None:

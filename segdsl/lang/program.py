@@ -115,7 +115,6 @@ def _load(
     _apply_overrides(settings, scope, overrides, sink)
     check_blocks(scope, sink)
     sections = Sections(settings, sink, classes)
-    context = sections.context
     records = {section: sections.record(section) for section in SECTIONS}
     weights = sections.weights()
     graph = _model(settings, scope, sections)
@@ -126,11 +125,11 @@ def _load(
         graph=graph,
         weights=weights,
         sources={name: _source(text) for name, text in sink.sources.items()},
-        spans={".".join(p): s.span for p, s in settings.values.items()},
+        spans=settings.spans(),
         assumed_classes=sections.assumed,
         **records,
     )
-    lint(program, sink, context)
+    lint(program, sink, settings)
     sink.check()
     text = ""
     if resolve:

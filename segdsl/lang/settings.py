@@ -51,6 +51,11 @@ def statements(body: Sequence[tree.Statement], prefix: Idents = ()) -> Iterator[
             yield prefix, statement
 
 
+def written(statement: tree.Assign | tree.Drop) -> Span:
+    """Where the path of a statement stands, without the sections around it."""
+    return statement.path[0].span.to(statement.path[-1].span)
+
+
 class Settings:
     """The merged settings of a program."""
 
@@ -69,16 +74,18 @@ class Settings:
             if isinstance(statement, tree.Section):
                 self._open(idents, place)
             elif isinstance(statement, tree.Drop):
-                self._drop(path, idents, seen)
+                self._drop(path, written(statement), seen)
             elif isinstance(statement, tree.Assign):
                 if path in seen:
                     self.sink.add(rebinding(replace_name(idents[-1], ".".join(path)), seen[path]))
                     continue
-                seen[path] = idents[0].span.to(idents[-1].span)
+                seen[path] = written(statement)
                 self._assign(path, idents, place, statement, file)
                 if path[0] != "weights":
                     self._discarded([p for p in seen if p[:-1] == path], seen, seen[path], "replaced")
             else:
+                if isinstance(statement, tree.Let):
+                    file.lets.setdefault(statement.name.name, statement)
                 self.sink.add(
                     Diagnostic(
                         "statement-in-section",
@@ -87,6 +94,13 @@ class Settings:
                         span=statement.span,
                     )
                 )
+
+    def spans(self) -> dict[str, Span]:
+        """Where the value of every path was set, also of arguments that were changed by path."""
+        found = {".".join(path): setting.expr.span for path, setting in self.values.items()}
+        for path, setting in self.values.items():
+            found |= {".".join((*path, name)): change.expr.span for name, change in setting.changes.items()}
+        return found
 
     def _place(self, idents: tuple[tree.Ident, ...]) -> Place | None:
         head = idents[0]
@@ -138,12 +152,12 @@ class Settings:
     def _assign(
         self, path: Path, idents: tuple[tree.Ident, ...], place: Place, statement: tree.Assign, file: FileScope
     ) -> None:
-        span = idents[0].span.to(idents[-1].span)
+        span = written(statement)
         is_group = place.section is not None or typing.get_origin(place.kind) is dict or path == ("weights",)
         if is_group and place.length == len(path):
             keys = ", ".join(place.section.model_fields) if place.section else "names of your choice"
             message = f"`{'.'.join(path)}` is a section: it holds {keys}"
-            self.sink.add(Diagnostic("section-as-value", message, f"write `{path[-1]} {{ … }}`", span=span))
+            self.sink.add(Diagnostic("section-as-value", message, f"write `{'.'.join(path)} {{ … }}`", span=span))
             return
         if place.length == len(path):
             self.values[path] = Setting(statement.value, file, span)
@@ -164,7 +178,8 @@ class Settings:
         base = self.values.get(key)
         if base is None:
             message = f"`{shown}` is not set, so its `{argument}` cannot be changed"
-            self.sink.add(Diagnostic("nothing-to-change", message, f"set `{shown} = …(…)` first", span=setting.span))
+            help = f"set `{shown} = …(…)` first"
+            self.sink.add(Diagnostic("nothing-to-change", message, help, span=setting.span))
             return
         if isinstance(base.expr, tree.Flow):
             message = f"`{shown}` is a chain, so it is not clear whose `{argument}` is meant"
@@ -191,8 +206,7 @@ class Settings:
                 )
             )
 
-    def _drop(self, path: Path, idents: tuple[tree.Ident, ...], seen: dict[Path, Span]) -> None:
-        place = idents[0].span.to(idents[-1].span)
+    def _drop(self, path: Path, place: Span, seen: dict[Path, Span]) -> None:
         self._discarded([p for p in seen if p[: len(path)] == path], seen, place, "dropped")
         gone = [p for p in self.values if p[: len(path)] == path]
         for found in gone:
