@@ -126,6 +126,7 @@ def _bind_inputs(recipe: BlockRecipe, value: Any, expr: tree.Expr, frame: Frame)
             expr.span,
             f"`{recipe.block.name}` has no `in`, so nothing can flow into it",
             "add `in x` to the block",
+            labels=[Label(recipe.block.tree.name.span, "the block")],
         )
     for position, declared in enumerate(inputs):
         name = declared.name.name
@@ -172,7 +173,8 @@ def bind_input(declared: tree.In, value: Any, expr: tree.Expr, frame: Frame) -> 
 
 
 def match_note(note: tree.ShapeNote, tensor: Tensor, frame: Frame, what: str, culprit: tree.Expr | None) -> None:
-    """Holds a shape against a note: free single names are bound, everything else is an assertion."""
+    """Holds a shape against a note. In the note of an input (``culprit`` flows in) free names are bound; everything
+    else is an assertion."""
     assert note.dims is not None
     span = culprit.span if culprit is not None else note.span
     place = (
@@ -184,14 +186,16 @@ def match_note(note: tree.ShapeNote, tensor: Tensor, frame: Frame, what: str, cu
         message = f"{what} has the shape {show(tensor.shape)}, the note says {len(note.dims)} extents"
         raise stop("shape-note-false", span, message, "correct the note, or what flows in", labels=place)
     for position, (dim, extent) in enumerate(zip(note.dims, tensor.shape, strict=True)):
-        if isinstance(dim, tree.Name) and dim.name not in frame.local_names():
+        if culprit is not None and isinstance(dim, tree.Name) and dim.name not in frame.local_names():
             frame.vars[dim.name] = extent
             continue
         said = note_extent(dim, frame)
         same = said == extent if position == 0 else frame.context.value(said) == frame.context.value(extent)
         if not same:
             message = f"{what} has the shape {show(tensor.shape)}, the note says {said} where it has {extent}"
-            raise stop("shape-note-false", span, message, "correct the note, or what flows in", labels=place)
+            exact = span if culprit is not None else dim.span
+            labels = [Label(dim.span, "noted here")] if culprit is not None else place
+            raise stop("shape-note-false", exact, message, "correct the note, or what flows in", labels=labels)
 
 
 def note_extent(expr: tree.Expr, frame: Frame) -> Extent:

@@ -70,7 +70,7 @@ def validated(record: type[Record], values: dict[str, Any], places: Mapping[str,
             "out-of-bounds",
             places.get(name, span),
             f"`{name}` {wrong}, got {shown(values.get(name))}" if name else wrong,
-            "choose a value within the bounds" if name else "change one of the arguments",
+            f"write one that is {wrong.removeprefix('must be ')}" if "must be " in wrong else "change the value",
         ) from None
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from segdsl.diagnostics import Fix, Label, nearest, suggest
+from segdsl.diagnostics import Fix, Label, Span, nearest, suggest
 from segdsl.ir.shape import Dim
-from segdsl.ir.values import UNITS, Quantity, Range, Size
+from segdsl.ir.values import UNITS, Quantity, Range, Size, number
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.context import LIST_BUDGET, Frame, evaluate, handles
 from segdsl.lang.values import POISON, BlockDef, Module, Poison, Stop, Tensor, describe, join, stop
@@ -47,7 +47,8 @@ def range_(expr: tree.RangeExpr, frame: Frame, path: str | None) -> Range:
             raise stop("range-mixed", expr.span, f"the ends have the units {low.unit} and {high.unit}", "use one unit")
         unit = low.unit
         low, high = low.value, high.value
-    for end, part in ((low, expr.low), (high, expr.high)):
+    ends: tuple[Any, Any] = (low, high)
+    for end, part in zip(ends, (expr.low, expr.high), strict=True):
         if isinstance(end, bool) or not isinstance(end, (int, float)):
             raise stop(
                 "range-mixed",
@@ -55,11 +56,10 @@ def range_(expr: tree.RangeExpr, frame: Frame, path: str | None) -> Range:
                 f"a range has two numbers, both with a unit or both without; this end is {describe(end)}",
                 "write `0.2..1.0` or `-10 deg..10 deg`",
             )
-    if low > high:
-        raise stop(
-            "range-reversed", expr.span, f"the range runs from {low} down to {high}", "write the smaller end first"
-        )
-    return Range(float(low), float(high), unit)
+    if ends[0] > ends[1]:
+        message = f"the range runs from {number(ends[0])} down to {number(ends[1])}"
+        raise stop("range-reversed", expr.span, message, "write the smaller end first")
+    return Range(float(ends[0]), float(ends[1]), unit)
 
 
 @handles(tree.Name)
@@ -69,7 +69,7 @@ def name(expr: tree.Name, frame: Frame, path: str | None) -> Any:
     except KeyError:
         pass
     if expr.name in frame.file.lets:
-        return file_let(expr.name, frame)
+        return file_let(expr.name, frame, expr.span)
     if frame.block is None and frame.context.is_path(expr.name):
         return frame.context.resolve((expr.name,), expr.span)
     if frame.file.component(expr.name) or expr.name in REGISTRY:
@@ -114,7 +114,7 @@ def bound_names(statement: tree.Statement) -> list[tree.Ident]:
     return own
 
 
-def file_let(name: str, frame: Frame) -> Any:
+def file_let(name: str, frame: Frame, asked: Span) -> Any:
     """The value of a `let` of the file, computed once; a circle is an error."""
     file = frame.file
     if name not in file.values:
@@ -130,7 +130,9 @@ def file_let(name: str, frame: Frame) -> Any:
     if value is Ellipsis:
         file.values[name] = POISON
         ident = file.lets[name].name
-        raise stop("value-cycle", ident.span, f"`{name}` is defined by itself", "break the circle with a plain value")
+        help = "break the circle with a plain value"
+        labels = [Label(asked, "asked for again here")]
+        raise stop("value-cycle", ident.span, f"`{name}` is defined by itself", help, labels=labels)
     if isinstance(value, Poison):
         raise Stop
     return value
@@ -201,7 +203,7 @@ def index(expr: tree.Index, frame: Frame, path: str | None) -> Any:
             "index-out-of-range",
             expr.index.span,
             f"the list has {many} element{'s' * (many != 1)}, and this asks for number {position}",
-            f"positions run from 0 to {many - 1}" if many else "the list is empty",
+            "use `0`" if many == 1 else f"positions run from 0 to {many - 1}" if many else "the list is empty",
         )
     if values[position] is POISON:
         raise Stop

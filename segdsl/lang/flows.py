@@ -218,9 +218,16 @@ def _apply_op(module: Module, recipe: OpRecipe, value: Any, expr: tree.Expr, fra
     return tuple(items)
 
 
+OWN_FAULT = (
+    "even-kernel-needs-padding", "kernel-too-small", "nearest-has-no-corners", "operand-count", "target-size-unclear",
+)  # fmt: skip
+"""What an op's arguments alone decide, whatever flows in."""
+
+
 def _misfit(error: ShapeError, operands: list[Tensor], expr: tree.Expr, frame: Frame) -> Stop:
     labels = [Label(o.span, f"{show(o.shape)} comes from here") for o in operands[error.operand : error.operand + 1]]
+    labels = [] if error.slug in OWN_FAULT else labels
     size = frame.context.size_span
-    if error.divisor and size is not None:
+    if error.divisor and size is not None and not size.file.startswith("std/"):
         return stop(error.slug, size, error.message, error.help, labels=[Label(expr.span, "needed by this"), *labels])
     return stop(error.slug, expr.span, error.message, error.help, labels=labels)

@@ -29,10 +29,9 @@ def call_function(call: tree.Call, name: str, frame: Frame, path: str | None) ->
                 "unknown-argument", argument.name.span, f"`{name}` takes no named arguments", "give the value alone"
             )
     if not low <= len(call.args) <= high:
-        takes = str(low) if low == high else f"{low} to {'any number of' if high > 99 else high}"
-        raise stop(
-            "argument-count", call.span, f"`{name}` takes {takes} arguments, got {len(call.args)}", "change the call"
-        )
+        takes = "1 argument" if high == 1 else f"{low} or more arguments" if high > 99 else f"{low} to {high} arguments"
+        message = f"`{name}` takes {takes}, got {len(call.args)}"
+        raise stop("argument-count", call.span, message, f"write {USAGE.get(name, f'`{name}(xs)`')}")
     values = [(evaluate(a.value, frame, path), a.value) for a in call.args]
     return function(values, call, frame, path)
 
@@ -148,3 +147,10 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "rest": (1, 1, _rest),
 }
 """Name -> fewest and most arguments, and the function."""
+USAGE = {
+    "min": "`min(a, b)` or `min(xs)`",
+    "max": "`max(a, b)` or `max(xs)`",
+    "zip": "`zip(xs, ys)`",
+    "range": "`range(stop)`, `range(start, stop)` or `range(start, stop, step)`",
+}
+"""How the functions are called that take more than one list."""

@@ -234,11 +234,12 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
     block: BlockDef = recipe.block
     inputs = block.inputs()
     if len(inputs) != 1:
+        many = len(inputs) > 1
         raise stop(
             "model-inputs",
-            block.tree.name.span,
+            inputs[1].span if many else block.tree.name.span,
             f"a model has one `in`, this has {len(inputs)}",
-            "write `in image: [B, 3, H, W]`",
+            "remove it; only images flow into a model" if many else "write `in image: [B, 3, H, W]`",
         )
     ident = inputs[0].name
     image = Tensor(ident.name, (symbol("B"), 3, symbol("H"), symbol("W")), ident.span)

@@ -39,7 +39,9 @@ def key_of(recipe: BlockRecipe, value: Any) -> Any:
     try:
         arguments = tuple(_key(v) for v in recipe.arguments.values())
         extra = tuple(_key(v) for v in recipe.extra.values())
-        return (id(recipe.block), arguments, _key(value), extra)
+        inputs = leaves((value, tuple(recipe.extra.values())))
+        same = tuple(inputs.index(path) for path in inputs)
+        return (id(recipe.block), arguments, _key(value), extra, same)
     except NotKeyed:
         return None
 
@@ -110,7 +112,7 @@ def replay(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
     for key in recording.state:
         context.state[state[key]] = context.state[key]
     for name, target in recording.names:
-        context.names.setdefault(_moved(name, old, path), moved.get(target, target))
+        context.names.setdefault(_moved(name, old, path), moved[target] if target in moved else target)
     return _mapped(recording.result, moved)
 
 

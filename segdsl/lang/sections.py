@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from segdsl.diagnostics import Sink, Span, suggest
+from segdsl.diagnostics import Label, Sink, Span, suggest
 from segdsl.ir.program import SECTIONS, Section
 from segdsl.ir.values import Size
 from segdsl.ir.word import Word
@@ -46,12 +46,12 @@ class Sections:
         for position, name in enumerate(path[1:], 1):
             if not (isinstance(kind, type) and issubclass(kind, Section)):
                 raise stop(
-                    "unknown-path", span, f"nothing lies below `{'.'.join(path[:position])}`", "shorten the path"
+                    "unknown-path", _part(path, position, span), f"nothing lies below `{'.'.join(path[:position])}`", "shorten the path"
                 )
             if name not in kind.model_fields:
                 raise stop(
                     "unknown-path",
-                    span,
+                    _part(path, position, span),
                     f"`{'.'.join(path[:position])}` has no `{name}`",
                     suggest(name, kind.model_fields, "keys"),
                 )
@@ -104,11 +104,13 @@ class Sections:
         names = self._read(setting, SECTIONS["data"].model_fields["classes"])
         twice = sorted({n for n in names or () if names.count(n) > 1})
         if twice:
+            places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and e.value == twice[0])
             raise stop(
                 "class-twice",
-                setting.expr.span,
+                places[-1],
                 f'two classes are called "{twice[0]}"',
                 "give every class its own name",
+                labels=[Label(places[0], "the first")] if len(places) > 1 else [],
             )
         if names is not None and len(names) < 2:
             raise stop(
@@ -118,7 +120,8 @@ class Sections:
                 "name the background too",
             )
         if names and any(not n.strip() for n in names):
-            raise stop("class-unnamed", setting.expr.span, "a class has an empty name", "give every class a name")
+            places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and not str(e.value).strip())
+            raise stop("class-unnamed", places[0], "a class has an empty name", "give every class a name")
         return names if names is not None else ("class_0", "class_1")
 
     def _read(self, setting: Setting, info: Any) -> Any:
@@ -201,6 +204,20 @@ class Sections:
                 if signal.diagnostic:
                     self.context.report(signal.diagnostic)
         return found
+
+
+def _elements(expr: tree.Expr, wanted: Callable[[tree.Expr], bool]) -> list[Span]:
+    """Where the wanted elements of a written list stand; the whole expression where there are none."""
+    items = expr.items if isinstance(expr, tree.ListExpr) else ()
+    return [item.span for item in items if wanted(item)] or [expr.span]
+
+
+def _part(path: Path, position: int, span: Span) -> Span:
+    """Where one name of a path stands that is written at ``span``."""
+    if span.end - span.start != len(".".join(path)):
+        return span
+    start = span.start + len(".".join((*path[:position], "")))
+    return Span(span.file, start, start + len(path[position]))
 
 
 def _field(path: Path) -> tuple[type[Section], Any]:
