@@ -112,7 +112,7 @@ def replay(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
     for key in recording.state:
         context.state[state[key]] = context.state[key]
     for name, target in recording.names:
-        context.names.setdefault(_moved(name, old, path), moved[target] if target in moved else target)
+        context.names.setdefault(_moved(name, old, path), moved.get(target) or target)
     return _mapped(recording.result, moved)
 
 

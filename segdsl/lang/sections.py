@@ -45,9 +45,8 @@ class Sections:
         kind: Any = SECTIONS[path[0]]
         for position, name in enumerate(path[1:], 1):
             if not (isinstance(kind, type) and issubclass(kind, Section)):
-                raise stop(
-                    "unknown-path", _part(path, position, span), f"nothing lies below `{'.'.join(path[:position])}`", "shorten the path"
-                )
+                message = f"nothing lies below `{'.'.join(path[:position])}`"
+                raise stop("unknown-path", _part(path, position, span), message, "shorten the path")
             if name not in kind.model_fields:
                 raise stop(
                     "unknown-path",
