@@ -23,13 +23,13 @@ COLORS = ((0, 0, 0), (230, 60, 60), (60, 160, 230), (240, 200, 60))
 class Recipe(NamedTuple):
     """How the defects look; lengths in pixels, contrasts as a share of the local brightness."""
 
-    scratch_width: tuple[float, float] = (5.0, 8.0)
+    scratch_width: tuple[float, float] = (6.5, 9.5)
     scratch_length: tuple[float, float] = (80.0, 190.0)
-    scratch_contrast: tuple[float, float] = (0.40, 0.80)
-    stain_radius: tuple[float, float] = (17.0, 34.0)
-    stain_contrast: tuple[float, float] = (0.24, 0.48)
-    dent_radius: tuple[float, float] = (13.0, 25.0)
-    dent_contrast: tuple[float, float] = (0.35, 0.80)
+    scratch_contrast: tuple[float, float] = (0.50, 0.90)
+    stain_radius: tuple[float, float] = (18.0, 36.0)
+    stain_contrast: tuple[float, float] = (0.30, 0.52)
+    dent_radius: tuple[float, float] = (14.0, 26.0)
+    dent_contrast: tuple[float, float] = (0.40, 0.80)
     counts: tuple[float, ...] = (0.08, 0.14, 0.26, 0.28, 0.24)
     """Probabilities of 0, 1, 2, … defects in a picture."""
 

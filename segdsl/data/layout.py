@@ -171,7 +171,7 @@ def _pairs(name: str, folder: Path, root: Path, found: Findings) -> Subset:
     pairs: list[tuple[str, str]] = []
     if images is not None and masks is not None:
         for stem in sorted(images.keys() | masks.keys()):
-            pair = _pair(folder, stem, images.get(stem, []), masks.get(stem, []), found)
+            pair = _pair(folder, stem, images.get(stem), masks.get(stem), found)
             if pair:
                 pairs.append(pair)
         if not images and not masks:
@@ -184,18 +184,24 @@ def _encoded(names: Iterable[str]) -> np.ndarray:
     return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
 
 
-def _pair(folder: Path, stem: str, images: list[str], masks: list[str], found: Findings) -> tuple[str, str] | None:
-    """The image and mask called ``stem``, or None with a finding."""
+def _pair(
+    folder: Path, stem: str, images: list[str] | None, masks: list[str] | None, found: Findings
+) -> tuple[str, str] | None:
+    """The image and mask called ``stem``, or None with a finding; an empty list stands for one that has a finding."""
+    if images == [] or masks == []:
+        return None
     for names, kind in ((images, IMAGES), (masks, MASKS)):
-        if len(names) > 1:
+        if names and len(names) > 1:
             listing = ", ".join(f"`{n}`" for n in names)
             message = f"{listing} have the same name but for the ending"
             found.append(_finding("name-twice", message, "keep one of them", folder / kind / names[1]))
             return None
-    if not masks:
+    if images and not masks:
         message = f"the image has no mask: `{MASKS}/{stem}.png` does not exist"
         help = "add the mask (all background if nothing is on it), or remove the image"
         found.append(_finding("mask-missing", message, help, folder / IMAGES / images[0]))
+        return None
+    if not masks:
         return None
     path = folder / MASKS / masks[0]
     if path.suffix.lower() not in MASK_EXTENSIONS:
@@ -231,9 +237,9 @@ def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | 
             help = f"move its files up into `{folder.name}`, each with a name of its own"
             found.append(_finding("data-nested", f"a folder in `{folder.name}`; what is in it is not used", help, path))
         elif path.suffix.lower() in IMAGE_EXTENSIONS:
-            names[path.stem].append(entry.name)
-            if entry.is_symlink():
-                _check_link(path, root, found)
+            here = names[path.stem]
+            if not entry.is_symlink() or _link_holds(path, root, found):
+                here.append(entry.name)
         else:
             others.append(entry.name)
     if others:
@@ -243,15 +249,18 @@ def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | 
     return names
 
 
-def _check_link(path: Path, root: Path, found: Findings) -> None:
+def _link_holds(path: Path, root: Path, found: Findings) -> bool:
+    """Whether the link leads to something; reports one that does not, and one that leads out of the data set."""
     target = path.resolve()
     if not target.exists():
         message = f"the link points to `{target}`, which does not exist"
         found.append(_finding("data-file-missing", message, "repair the link, or remove it", path))
-    elif not target.is_relative_to(root.resolve()):
+        return False
+    if not target.is_relative_to(root.resolve()):
         message = f"the link leaves the data set: it points to `{target}`"
         help = "copy the file into the data set, so that it can be moved and archived as one"
         found.append(_finding("data-link-outside", message, help, path, severity="warning"))
+    return True
 
 
 def _finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:

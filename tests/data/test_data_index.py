@@ -1,0 +1,165 @@
+"""The index: both layouts, order, subsets, and Datumaro's part in it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segdsl.data.dataset import EvalDataset
+from segdsl.data.index import MAX_SHOWN, Index, open_index, shortened
+from segdsl.diagnostics import Diagnostic, SegError
+
+FORMAT = "common_semantic_segmentation"
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+
+
+def opened(root: Path, *subsets: str) -> Index:
+    return open_index(root, FORMAT, 255, subsets or ("train", "val"))
+
+
+def only_error(root: Path, *subsets: str) -> Diagnostic:
+    with pytest.raises(SegError) as caught:
+        opened(root, *subsets)
+    (found,) = caught.value.diagnostics
+    return found
+
+
+def test_subset_folders_are_indexed_in_the_order_of_ids(tree: Path) -> None:
+    index = opened(tree)
+    assert index.classes == ("road", "car", "sky") and index.colors[1] == (0, 0, 142)
+    train = index.subset("train")
+    assert train.ids() == ["a", "b", "c"] and len(train) == 3 and len(index.subset("val")) == 2
+    assert train.image(2) == tree / "train" / "images" / "c.png"
+    assert train.mask(0) == tree / "train" / "masks" / "a.png"
+    assert train.images.dtype.kind == "S"
+
+
+def test_the_flat_layout_has_one_subset_called_default(tree: Path) -> None:
+    index = opened(tree / "train", "default")
+    assert index.subset("default").ids() == ["a", "b", "c"]
+
+
+def test_a_program_for_train_and_val_is_told_how_to_use_the_flat_layout(tree: Path) -> None:
+    shutil.copytree(tree / "train", tree.parent / "flat")
+    with pytest.raises(SegError) as caught:
+        opened(tree.parent / "flat")
+    found = caught.value.diagnostics
+    assert [d.slug for d in found] == ["subset-missing"] * 2
+    assert '"default"' in found[0].help and "data.train.subset" in found[0].help
+
+
+def test_one_level_too_deep_is_recognised(tree: Path) -> None:
+    with pytest.raises(SegError) as caught:
+        opened(tree / "train")
+    assert f"`{tree}`" in caught.value.diagnostics[0].help
+
+
+def test_one_level_too_high_is_recognised(tree: Path) -> None:
+    found = only_error(tree.parent)
+    assert found.slug == "data-layout-unknown" and f"`{tree}`" in found.help
+
+
+def test_a_subset_of_another_name_is_suggested(tree: Path) -> None:
+    (tree / "val").rename(tree / "validation")
+    found = only_error(tree)
+    assert found.slug == "subset-missing" and '"validation"' in found.help
+
+
+def test_other_folders_and_hidden_ones_are_no_subsets(tree: Path) -> None:
+    (tree / ".git" / "images").mkdir(parents=True)
+    (tree / "notes").mkdir()
+    assert set(opened(tree).subsets) == {"train", "val"}
+
+
+def test_only_the_subsets_asked_for_are_read(tree: Path) -> None:
+    (tree / "val" / "dataset_meta.json").write_text("broken", encoding="utf-8")
+    assert set(opened(tree, "train").subsets) == {"train"}
+
+
+def test_a_misspelt_root_is_answered_with_the_near_one(tree: Path) -> None:
+    found = only_error(tree.parent / "sett")
+    assert found.slug == "data-root-missing" and f"`{tree}`" in found.help
+
+
+def test_an_unknown_format_is_refused(tree: Path) -> None:
+    with pytest.raises(SegError, match="format-unknown"):
+        open_index(tree, "coco", 255, ["train"])
+
+
+def test_the_digest_follows_names_and_sizes_not_the_place(tree: Path) -> None:
+    first = opened(tree).digest
+    moved = shutil.copytree(tree, tree.parent / "moved")
+    assert opened(moved).digest == first
+    (moved / "val" / "images" / "d.png").rename(moved / "val" / "images" / "f.png")
+    (moved / "val" / "masks" / "d.png").rename(moved / "val" / "masks" / "f.png")
+    assert opened(moved).digest != first
+
+
+IMPORTS = """
+import sys
+from pathlib import Path
+from segdsl.data.index import open_index
+open_index(Path(sys.argv[1]), "common_semantic_segmentation", 255, ["train", "val"])
+print("datumaro" in sys.modules, "torch" in sys.modules)
+"""
+
+
+def test_datumaro_imports_once_and_again_when_a_file_changes(tree: Path) -> None:
+    def run() -> str:
+        done = subprocess.run([sys.executable, "-c", IMPORTS, str(tree)], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+        return done.stdout.strip()
+
+    assert run() == "True False"
+    assert run() == "False False"
+    Image.fromarray(np.ones((24, 32), dtype=np.uint8)).save(tree / "val" / "masks" / "d.png")
+    assert run() == "True False"
+
+
+def test_a_mask_that_datumaro_cannot_import_is_named(tree: Path) -> None:
+    path = tree / "train" / "masks" / "b.png"
+    path.write_bytes(path.read_bytes()[:60])
+    found = only_error(tree)
+    assert found.slug == "image-truncated" and found.path == str(path)
+
+
+def test_palette_masks_whose_void_has_a_color_of_its_own_are_usable(tree: Path) -> None:
+    """As Pascal VOC has them; Datumaro fails on the undeclared colour."""
+    colors = json.loads((tree / "train" / "dataset_meta.json").read_text(encoding="utf-8"))["segmentation_colors"]
+    for path in (tree / "train" / "masks").iterdir():
+        mask = Image.open(path)
+        mask.putpalette([v for c in colors for v in c] + [0] * (252 * 3) + [224, 224, 192])
+        assert mask.mode == "P"
+        mask.save(path)
+    mask = EvalDataset(opened(tree), "train")[0].mask
+    assert set(np.unique(mask)) == {0, 1, 2, 255}
+
+
+def test_many_errors_are_cut_and_counted(tree: Path) -> None:
+    findings = [Diagnostic("mask-missing", f"no {i}", "help.", path=str(i)) for i in range(MAX_SHOWN + 5)]
+    shown = shortened(findings)
+    assert len(shown) == MAX_SHOWN and "5 more errors" in shown[-1].help
+    assert shortened(findings[:MAX_SHOWN]) == findings[:MAX_SHOWN]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGDSL_CACHE", str(tree / "train" / "dataset_meta.json"))
+    assert len(opened(tree).subset("train")) == 3
+
+
+@needs_shared
+def test_camvid_small_is_imported_whole() -> None:
+    index = opened(SHARED / "camvid_small")
+    assert len(index.classes) == 11 and index.classes[0] == "sky"
+    assert (len(index.subset("train")), len(index.subset("val"))) == (24, 12)
+    assert index.subset("val").ids() == sorted(index.subset("val").ids())
+    image, mask = EvalDataset(index, "val")[0]
+    assert image.shape == (180, 240, 3) and mask.shape == (180, 240) and 255 in mask
