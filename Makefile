@@ -48,7 +48,7 @@ demo: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright --warnings
+	$(BIN)/pyright
 	$(BIN)/lint-imports
 
 test: lint

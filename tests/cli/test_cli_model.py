@@ -1,0 +1,140 @@
+"""The commands on models, from a program to pictures, on a tiny model and a handful of images."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = """seg 1
+
+## Four layers, for tests.
+extends "std/semantic.seg"
+
+model Tiny(classes: int, width: int = 8) {
+  in image: [B, 3, H, W]
+
+  stem = image -> Conv(width, 3x3, stride = 2, bias = false)
+  bn   = stem -> BatchNorm()
+  head = bn -> ReLU() -> Conv(classes, 1x1) as classifier
+  out logits: [B, classes, H, W] = head -> ResizeTo(image, mode = bilinear, align_corners = false)
+}
+
+data {
+  input_size = 64x64
+
+  train {
+    batch   = 4
+    workers = 0
+  }
+
+  val.workers = 0
+}
+
+model = Tiny(classes = len(data.classes))
+
+train {
+  epochs   = 2
+  schedule = Poly(power = 0.9)
+}
+"""
+
+
+def segdsl(folder: Path, *args: str, status: int = 0) -> dict[str, Any]:
+    command = [sys.executable, "-m", "segdsl", *args, "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from segdsl.data.demo import write_demo
+
+    folder = tmp_path_factory.mktemp("chain")
+    write_demo(folder / "data", train=8, val=4)
+    (folder / "tiny.seg").write_text(PROGRAM, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> dict[str, Any]:
+    return segdsl(folder, "train", "tiny.seg", "--data", "data", "--out", "run")
+
+
+@pytest.fixture(scope="module")
+def exported(folder: Path, run: dict[str, Any]) -> str:
+    return segdsl(folder, "export", run["run"])["model"]
+
+
+def test_compile_counts_and_writes(folder: Path) -> None:
+    found = segdsl(folder, "compile", "tiny.seg", "--classes", "3", "--out", "compiled")
+    # 8*3*3*3 weights, 2*8 of the norm, 3*8 weights and 3 biases of the classifier
+    assert found["params"] == found["trainable_params"] == 216 + 16 + 24 + 3
+    assert found["macs"] == 32 * 32 * (216 + 24)
+    assert found["flops"] == 2 * found["macs"]
+    assert (found["input"], found["logits"]) == ([1, 3, 64, 64], [1, 3, 64, 64])
+    assert found["name"] == "tiny"
+    names = {"program.seg", "graph.json", "summary.json", "weights.safetensors"}
+    assert {p.name for p in (folder / "compiled").iterdir()} == names
+    again = segdsl(folder, "compile", "compiled/program.seg", "--weights", "compiled/weights.safetensors")
+    assert again["params"] == found["params"]
+    assert json.loads((folder / "compiled" / "summary.json").read_text()) == found
+
+
+def test_frozen_parts_are_not_counted_as_trainable(folder: Path) -> None:
+    found = segdsl(folder, "compile", "tiny.seg", "--classes", "3", "--set", "train.freeze=[stem, bn]")
+    assert found["params"] - found["trainable_params"] == 216 + 16
+
+
+def test_train_fills_a_run_folder(folder: Path, run: dict[str, Any]) -> None:
+    assert run["epochs"] == 2
+    assert 0 <= run["best"]["dice"] <= 1
+    assert run["seconds"] > 0
+    names = {p.name for p in (folder / "run").iterdir()}
+    assert {"program.seg", "lock.json", "metrics.csv", "tensorboard", "checkpoints"} <= names
+
+
+def test_a_taken_folder_is_refused(folder: Path, run: dict[str, Any]) -> None:
+    before = sorted(p.stat().st_mtime_ns for p in (folder / "run").rglob("*"))
+    found = segdsl(folder, "train", "tiny.seg", "--data", "data", "--out", "run", status=1)
+    assert [e["slug"] for e in found["errors"]] == ["out-taken"]
+    assert sorted(p.stat().st_mtime_ns for p in (folder / "run").rglob("*")) == before
+
+
+def test_eval_of_the_run_and_of_the_exported_model_agree(folder: Path, run: dict[str, Any], exported: str) -> None:
+    ours, theirs = (segdsl(folder, "eval", model, "--data", "data") for model in (run["run"], exported))
+    assert set(ours["per_class"]) == {"background", "scratch", "stain", "dent"}
+    assert ours["images"] == theirs["images"] == 4
+    for key in ("dice", "miou", "accuracy"):
+        assert ours[key] == pytest.approx(theirs[key], abs=1e-3)
+
+
+def test_predict_writes_pictures(folder: Path, exported: str) -> None:
+    found = segdsl(folder, "predict", exported, "data/val/images", "--out", "pictures")
+    assert found["images"] == 4
+    assert len([p for p in (folder / "pictures").rglob("*") if p.is_file()]) >= 8
+
+
+def test_bench_of_program_run_and_model(folder: Path, run: dict[str, Any], exported: str) -> None:
+    for model in ("tiny.seg", run["run"], exported):
+        found = segdsl(folder, "bench", model)
+        assert found["latency_ms"] > 0
+        assert found["fps"] > 0
+
+
+@pytest.mark.parametrize(
+    "args", [["eval", "nothing"], ["export", "nothing"], ["predict", "nothing", "x.png", "--out", "o"], ["bench", "no"]]
+)
+def test_a_missing_model_is_said(folder: Path, args: list[str]) -> None:
+    found = segdsl(folder, *args, status=1)
+    assert len(found["errors"]) == 1
+    assert found["errors"][0]["help"]
