@@ -13,7 +13,7 @@ from segdsl.lang.convert import call_arguments, word_value
 from segdsl.lang.expressions import bound_names
 from segdsl.lang.replay import record_application, replay
 from segdsl.lang.scope import rebinding
-from segdsl.lang.values import POISON, BlockDef, BlockRecipe, Module, Poison, Stop, Tensor, describe, join, stop
+from segdsl.lang.values import POISON, BlockDef, BlockRecipe, Module, Poison, Stop, Tensor, describe, fresh, join, stop
 from segdsl.ops.parameter import Parameter
 from segdsl.syntax import tree
 
@@ -115,7 +115,7 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
 
 def _bind_parameters(recipe: BlockRecipe, frame: Frame) -> None:
     for name, value in recipe.arguments.items():
-        frame.vars[name] = value.copy(frame.under(name)) if isinstance(value, Module) else value
+        frame.vars[name] = fresh(value, frame.under(name))
 
 
 def _bind_inputs(recipe: BlockRecipe, value: Any, expr: tree.Expr, frame: Frame) -> None:
@@ -331,12 +331,14 @@ def record(value: Any, path: str, frame: Frame) -> None:
 
 def _check_unused(frame: Frame) -> None:
     assert frame.block is not None
+    if any(value is POISON for value in frame.vars.values()):
+        return
     given = {p.name.name for p in frame.block.tree.parameters}
     for name, value in frame.vars.items():
         if name in given:
             continue
         for module in _modules(value):
-            if module.uses == 0 and module.name != "Identity":
+            if module.uses == 0 and not module.copied and module.name != "Identity":
                 frame.context.report(
                     Diagnostic(
                         "module-never-applied",

@@ -9,7 +9,7 @@ from segdsl.ir.shape import Dim
 from segdsl.ir.values import UNITS, Quantity, Range, Size, number
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.context import LIST_BUDGET, Frame, evaluate, handles
-from segdsl.lang.values import POISON, BlockDef, Module, Poison, Stop, Tensor, describe, join, stop
+from segdsl.lang.values import POISON, BlockDef, Module, Poison, Stop, Tensor, describe, element_path, stop
 from segdsl.syntax import tree
 
 
@@ -233,11 +233,6 @@ def list_(expr: tree.ListExpr, frame: Frame, path: str | None) -> tuple[Any, ...
     return tuple(evaluate(item, frame, element_path(path, i)) for i, item in enumerate(expr.items))
 
 
-def element_path(path: str | None, position: int) -> str | None:
-    """The path of a list element: that of the list, and its position."""
-    return None if path is None else join(path, str(position))
-
-
 @handles(tree.Comprehension)
 def comprehension(expr: tree.Comprehension, frame: Frame, path: str | None) -> tuple[Any, ...]:
     source = evaluate(expr.source, frame, path)
@@ -325,7 +320,6 @@ __all__ = [
     "bound_later",
     "bound_names",
     "dotted",
-    "element_path",
     "lookup_component",
     "truth",
     "unknown_component",

@@ -12,9 +12,21 @@ from segdsl.lang.arithmetic import check_repeat
 from segdsl.lang.blocks import apply_block, bind, block_recipe, check_note
 from segdsl.lang.context import Frame, evaluate, handles
 from segdsl.lang.convert import build_word, call_arguments
-from segdsl.lang.expressions import dotted, element_path, lookup_component, unknown_component
+from segdsl.lang.expressions import dotted, lookup_component, unknown_component
 from segdsl.lang.functions import call_function
-from segdsl.lang.values import BlockDef, ChainRecipe, Module, OpRecipe, Poison, Stop, Tensor, describe, join, stop
+from segdsl.lang.values import (
+    BlockDef,
+    ChainRecipe,
+    Module,
+    OpRecipe,
+    Poison,
+    Stop,
+    Tensor,
+    describe,
+    element_path,
+    join,
+    stop,
+)  # fmt: skip
 from segdsl.ops.join import Item, Split
 from segdsl.syntax import tree
 
@@ -147,12 +159,12 @@ def _module(expr: tree.Expr, frame: Frame, path: str | None) -> Module:
 
 
 def _chain(expr: tree.Flow, source: Module, frame: Frame, path: str | None) -> Module:
-    fresh = isinstance(expr.source, tree.Call)
+    made_here = source.path == path
     repeats = isinstance(source.recipe, ChainRecipe) and isinstance(expr.source, tree.Binary)
     counts = [_count(step, frame) for step in expr.steps]
     parts: list[Module] = list(source.recipe.parts) if repeats and isinstance(source.recipe, ChainRecipe) else []
     if not repeats:
-        parts = [source.copy(element_path(path, 0)) if fresh else source]
+        parts = [source.copy(element_path(path, 0)) if made_here else source]
     for step, count in zip(expr.steps, counts, strict=True):
         if step.name is not None or step.each:
             raise stop(

@@ -24,7 +24,7 @@ from segdsl.lang.scope import STD, FileScope, Loader, project_root
 from segdsl.lang.sections import Sections
 from segdsl.lang.settings import Settings
 from segdsl.lang.static import check_blocks
-from segdsl.lang.values import POISON, BlockDef, Module, Stop, Tensor, stop
+from segdsl.lang.values import POISON, BlockDef, Module, Stop, Tensor, fresh, stop
 from segdsl.syntax import tree
 from segdsl.syntax.parser import parse_override
 
@@ -246,7 +246,7 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
     context.taken.add(ident.name)
     frame = Frame(context, block.file, "", dict(recipe.arguments), None, False, block)
     for key, value in recipe.arguments.items():
-        frame.vars[key] = value.copy(key) if isinstance(value, Module) else value
+        frame.vars[key] = fresh(value, key)
     context.uses.append((block, expr.span))
     bind_input(inputs[0], image, expr, frame)
     run_body(block, frame)

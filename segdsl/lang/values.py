@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from segdsl.diagnostics import Diagnostic, Label, Span
@@ -98,21 +98,21 @@ class Module:
     """Something that can be applied: a recipe, and the path at which it is built.
 
     ``path`` is None where no binding names it. The first application builds the state, later ones share it. ``uses``
-    counts applications; ``build`` makes a fresh copy for another path.
+    counts applications, ``copied`` says that it served as a pattern.
     """
 
     recipe: Recipe
     path: str | None
     span: Span
     uses: int = 0
-    parts: list[Module] = field(default_factory=list)
+    copied: bool = False
 
     def copy(self, path: str | None) -> Module:
-        """A fresh module of the same recipe at another path."""
+        """A fresh module of the same recipe at another path; the parts of a chain are filed by their positions."""
+        self.copied = True
         recipe = self.recipe
         if isinstance(recipe, ChainRecipe):
-            old = self.path or ""
-            recipe = ChainRecipe(tuple(p.copy(_rebase(p.path, old, path)) for p in recipe.parts))
+            recipe = ChainRecipe(tuple(p.copy(element_path(path, i)) for i, p in enumerate(recipe.parts)))
         return Module(recipe, path, self.span)
 
     @property
@@ -123,15 +123,23 @@ class Module:
         return self.recipe.block.name if isinstance(self.recipe, BlockRecipe) else "a chain"
 
 
-def _rebase(path: str | None, old: str, new: str | None) -> str | None:
-    if path is None or new is None:
-        return new
-    return join(new, path[len(old) :].lstrip("."))
+def fresh(value: Any, path: str) -> Any:
+    """A value as a block gets it: modules, in lists too, as fresh copies at ``path``."""
+    if isinstance(value, Module):
+        return value.copy(path)
+    if isinstance(value, tuple) and any(isinstance(v, (Module, tuple)) for v in value):
+        return tuple(fresh(v, join(path, str(i))) for i, v in enumerate(value))
+    return value
 
 
 def join(*parts: str | None) -> str:
     """A path from its parts; empty ones add no level."""
     return ".".join(p for p in parts if p)
+
+
+def element_path(path: str | None, position: int) -> str | None:
+    """The path of a list element: that of the list, and its position."""
+    return None if path is None else join(path, str(position))
 
 
 def describe(value: Any) -> str:
