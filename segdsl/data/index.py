@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdsl.data.cache import FactCache, stamp
-from segdsl.data.images import Color, read_mask
+from segdsl.data.images import Color
 from segdsl.data.labels import META_FILE
 from segdsl.data.layout import Findings, Layout, Subset, read_layout
 from segdsl.diagnostics import Diagnostic, SegError, fail
@@ -62,7 +62,8 @@ def open_index(root: str | Path, format: str, ignore: int, subsets: Sequence[str
     if errors or layout.labels is None:
         raise SegError(shortened(errors))
     for subset in layout.subsets.values():
-        _import_once(layout, subset)
+        if not _imports(layout, subset):
+            _explain(layout, format, ignore)
     labels = layout.labels
     digest = _digest(layout)
     return Index(layout.root, format, labels.classes, labels.colors, ignore, layout.subsets, digest)
@@ -88,14 +89,16 @@ def _digest(layout: Layout) -> str:
     return total.hexdigest()
 
 
-def _import_once(layout: Layout, subset: Subset) -> None:
-    """Lets Datumaro import the subset, unless these very files went through before."""
+def _imports(layout: Layout, subset: Subset) -> bool:
+    """Whether Datumaro imports the subset; these very files are not given to it again once they went through."""
     state = _state(subset)
     with FactCache(layout.root) as cache:
         if cache.get(f"{subset.name}/", (len(subset), 0)) == state:
-            return
-        _import(layout, subset)
+            return True
+        if not _import(layout, subset):
+            return False
         cache.put(f"{subset.name}/", (len(subset), 0), state)
+        return True
 
 
 def _state(subset: Subset) -> str:
@@ -106,8 +109,8 @@ def _state(subset: Subset) -> str:
     return total.hexdigest()
 
 
-def _import(layout: Layout, subset: Subset) -> None:
-    """One import by Datumaro, compared with our own reading of names. Raises :class:`SegError` where they differ."""
+def _import(layout: Layout, subset: Subset) -> bool:
+    """One import by Datumaro, False where it fails. Raises :class:`SegError` where it differs from our own reading."""
     assert layout.labels is not None
     with _quiet():
         # Each subset is imported by itself: in the form with subset folders Datumaro takes every folder for a subset.
@@ -119,14 +122,14 @@ def _import(layout: Layout, subset: Subset) -> None:
             categories = dataset.categories().get(AnnotationType.label)
             imported = {item.id for item in dataset if item.media is not None}
         except Exception:
-            _explain(layout, subset)
-            return
+            return False
     names = tuple(str(getattr(c, "name", c)) for c in getattr(categories, "items", ()))
     if names != layout.labels.classes:
         raise _disagrees(subset, f"it reads the classes {', '.join(names)}")
     lost = [stem for stem in subset.ids() if stem not in imported]
     if lost:
         raise _disagrees(subset, f"it leaves out {len(lost)} items, such as `{lost[0]}`")
+    return True
 
 
 @contextlib.contextmanager
@@ -141,21 +144,15 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _explain(layout: Layout, subset: Subset) -> None:
-    """Finds the file that stopped an import, by our own decoding.
+def _explain(layout: Layout, format: str, ignore: int) -> None:
+    """Says which files stopped an import, by our own check. Raises :class:`SegError` with all that is at fault.
 
-    Where every file decodes, the set is usable although Datumaro cannot read it: palette masks whose void has a colour
-    of its own (as Pascal VOC has them), hidden files.
+    Where nothing is, the set is usable although Datumaro cannot read it: palette masks whose void has a colour of its
+    own (as Pascal VOC has them), hidden files.
     """
-    assert layout.labels is not None
-    errors: Findings = []
-    for position in range(len(subset)):
-        try:
-            read_mask(subset.mask(position), layout.labels.colors)
-        except SegError as fault:
-            errors.extend(fault.diagnostics)
-    if errors:
-        raise SegError(shortened(errors)) from None
+    from segdsl.data.check import check_data
+
+    check_data(layout.root, format, ignore, list(layout.subsets)).require()
 
 
 def _disagrees(subset: Subset, message: str) -> SegError:

@@ -169,7 +169,9 @@ def _pairs(name: str, folder: Path, root: Path, found: Findings) -> Subset:
     images = _files(folder / IMAGES, root, found)
     masks = _files(folder / MASKS, root, found)
     pairs: list[tuple[str, str]] = []
-    if images is not None and masks is not None:
+    if images and masks and not images.keys() & masks.keys():
+        found.append(_names_differ(folder, min(images), min(masks)))
+    elif images is not None and masks is not None:
         for stem in sorted(images.keys() | masks.keys()):
             pair = _pair(folder, stem, images.get(stem), masks.get(stem), found)
             if pair:
@@ -178,6 +180,12 @@ def _pairs(name: str, folder: Path, root: Path, found: Findings) -> Subset:
             help = f"put images into `{IMAGES}` and masks of the same names into `{MASKS}`"
             found.append(_finding("subset-empty", f"the subset `{name}` has no image and no mask", help, folder))
     return Subset(name, folder, _encoded(p[0] for p in pairs), _encoded(p[1] for p in pairs))
+
+
+def _names_differ(folder: Path, image: str, mask: str) -> Diagnostic:
+    message = f"no image and mask have the same name: images are called like `{image}`, masks like `{mask}`"
+    help = "give every mask the name of its image, with the ending `.png` and nothing added"
+    return _finding("names-differ", message, help, folder)
 
 
 def _encoded(names: Iterable[str]) -> np.ndarray:

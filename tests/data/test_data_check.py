@@ -52,6 +52,7 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("data-nested", "train/images/deep", lambda r: (r / "train" / "images" / "deep").mkdir()),
     ("mask-missing", "train/images/b.png", lambda r: (r / "train/masks/b.png").unlink()),
     ("image-missing", "train/masks/b.png", lambda r: (r / "train/images/b.png").unlink()),
+    ("names-differ", "train", lambda r: [p.rename(p.with_stem(p.stem + "_gt")) for p in (r / "train/masks").iterdir()]),
     ("name-twice", "train/images/b.png", lambda r: shutil.copy(r / "train/images/b.png", r / "train/images/b.bmp")),
     ("mask-format", "train/masks/b.jpg", lambda r: (r / "train/masks/b.png").rename(r / "train/masks/b.jpg")),
     ("data-file-missing", "train/images/b.png", lambda r: relink(r / "train/images/b.png", "/no/such/file")),

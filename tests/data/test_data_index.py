@@ -131,6 +131,17 @@ def test_a_mask_that_datumaro_cannot_import_is_named(tree: Path) -> None:
     assert found.slug == "image-truncated" and found.path == str(path)
 
 
+def test_what_stops_datumaro_is_reported_together_with_all_else_that_is_wrong(tree: Path) -> None:
+    for path in (tree / "train/masks/b.png", tree / "val/images/d.png"):
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(SegError) as caught:
+        opened(tree)
+    assert [d.path for d in caught.value.diagnostics] == [
+        str(tree / "train/masks/b.png"),
+        str(tree / "val/images/d.png"),
+    ]
+
+
 def test_palette_masks_whose_void_has_a_color_of_its_own_are_usable(tree: Path) -> None:
     """As Pascal VOC has them; Datumaro fails on the undeclared colour."""
     colors = json.loads((tree / "train" / "dataset_meta.json").read_text(encoding="utf-8"))["segmentation_colors"]
