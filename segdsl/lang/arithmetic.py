@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from segdsl.diagnostics import Label
 from segdsl.ir.graph import Op, ShapeError
 from segdsl.ir.shape import Dim, ceil_div, floor_div, show
 from segdsl.ir.values import Quantity
-from segdsl.lang.context import INTEGER_BOUND, NODE_BUDGET, Frame, evaluate, handles
+from segdsl.lang.context import LIST_BUDGET, NODE_BUDGET, Frame, bounded, evaluate, handles
 from segdsl.lang.expressions import truth
 from segdsl.lang.values import ChainRecipe, Module, Tensor, describe, stop
 from segdsl.ops.scalar import Add, Divide, Multiply, Subtract
@@ -54,8 +55,10 @@ def binary(expr: tree.Binary, frame: Frame, path: str | None) -> Any:
     if isinstance(left, Module) and expr.op == "*":
         return repeated(left, right, expr, frame, path)
     if isinstance(left, tuple) and isinstance(right, tuple) and expr.op == "+":
-        return left + right
+        return frame.context.held(left + right, expr.span)
     if isinstance(left, str) and isinstance(right, str) and expr.op == "+":
+        if len(left) + len(right) > LIST_BUDGET:
+            raise stop("list-budget", expr.span, f"the text grows beyond {LIST_BUDGET:,} characters", "shorten it")
         return left + right
     return _compute(expr, left, right)
 
@@ -90,16 +93,16 @@ def _compute(expr: tree.Binary, left: Any, right: Any) -> Any:
     if expr.op in ("/", "//") and right == 0:
         raise stop("division-by-zero", expr.right.span, "this divides by zero", "use another divisor")
     if isinstance(left, Dim) or isinstance(right, Dim):
-        return _extent(expr, left, right)
+        return bounded(_extent(expr, left, right), expr.span)
     if expr.op == "**" and ((right < 0 and left == 0) or abs(right) > 64):
         raise stop("integer-bound", expr.span, "this power is out of bounds", "exponents run from 0 to 64")
     try:
         value = COMPUTE[expr.op](left, right)
     except OverflowError:
-        value = INTEGER_BOUND + 1
-    if isinstance(value, complex) or (abs(value) > INTEGER_BOUND and isinstance(value, int)):
-        raise stop("integer-bound", expr.span, "the result is beyond 2^53", "use smaller numbers")
-    return value
+        value = math.inf
+    if isinstance(value, complex):
+        raise stop("wrong-type", expr.span, "this root of a negative number is no number", "use a positive base")
+    return bounded(value, expr.span)
 
 
 def _extent(expr: tree.Binary, left: Any, right: Any) -> Any:

@@ -8,7 +8,7 @@ from segdsl.diagnostics import Diagnostic, Label, Span, suggest
 from segdsl.ir.graph import Initializer, ShapeError
 from segdsl.ir.shape import Dim, Extent, ceil_div, show
 from segdsl.ir.values import Quantity, Range, Size
-from segdsl.lang.context import NESTING_BUDGET, UNNAMED, Frame, evaluate
+from segdsl.lang.context import NESTING_BUDGET, UNNAMED, Frame, bounded, evaluate
 from segdsl.lang.convert import call_arguments, word_value
 from segdsl.lang.expressions import bound_names
 from segdsl.lang.replay import record_application, replay
@@ -206,7 +206,8 @@ def note_extent(expr: tree.Expr, frame: Frame) -> Extent:
             if not isinstance(right, int) or right < 1:
                 raise stop("wrong-type", expr.right.span, "an extent is divided by a positive integer", "write `H/4`")
             return ceil_div(left, right)
-        return left + right if expr.op == "+" else left - right if expr.op == "-" else left * right
+        said = left + right if expr.op == "+" else left - right if expr.op == "-" else left * right
+        return bounded(said, expr.span)
     value = evaluate(expr, frame, None)
     if isinstance(value, bool) or not isinstance(value, (int, Dim)):
         raise stop(

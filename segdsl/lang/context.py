@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,15 +10,18 @@ from typing import Any, TypeVar
 
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span
 from segdsl.ir.graph import Node, Op
-from segdsl.ir.shape import Shape, at, shape_at
+from segdsl.ir.shape import Dim, Shape, at, shape_at
 from segdsl.lang.scope import FileScope
 from segdsl.lang.values import POISON, BlockDef, Stop, Tensor, join, stop
+from segdsl.ops.names import TAKEN_NAMES
 from segdsl.syntax import tree
 
 NODE_BUDGET = 100_000
 NESTING_BUDGET = 60
 LIST_BUDGET = 100_000
+LISTED_BUDGET = 3_000_000
 INTEGER_BOUND = 2**53
+EXTENT_BOUND = 500
 UNNAMED = "?"
 """Stands in a path for a step that no binding names."""
 
@@ -43,11 +47,17 @@ class Context:
     size_span: Span | None = None
     applications: int = 0
     recordings: dict[Any, Any] = field(default_factory=dict)
+    listed: int = 0
+    spent: bool = False
+    sizes: dict[int, tuple[tuple[Any, ...], int]] = field(default_factory=dict)
 
     def spend(self, span: Span) -> None:
         """Counts one application against the node budget."""
         self.applications += 1
+        if self.spent:
+            raise Stop
         if self.applications > NODE_BUDGET:
+            self.spent = True
             raise stop(
                 "node-budget",
                 span,
@@ -55,11 +65,35 @@ class Context:
                 "a repeat or a range is too large here; use a smaller number",
             )
 
+    def held(self, values: tuple[Any, ...], span: Span) -> tuple[Any, ...]:
+        """A new list, counted against the list budget with the lists in it, and all lists against theirs."""
+        self.listed += len(values)
+        if self.spent:
+            raise Stop
+        if self._size(values) > LIST_BUDGET:
+            message = f"this list grows beyond {LIST_BUDGET:,} elements"
+            raise stop("list-budget", span, message, "use a smaller range, or fewer lists in lists")
+        if self.listed > LISTED_BUDGET:
+            self.spent = True
+            message = f"the program makes lists of more than {LISTED_BUDGET:,} elements together"
+            raise stop("list-budget", span, message, "use smaller ranges")
+        return values
+
+    def _size(self, values: tuple[Any, ...]) -> int:
+        """The elements of a list and of the lists in it, each list worked out once and kept, so that its id stays."""
+        known = self.sizes.get(id(values))
+        if known is None:
+            inner = sum(self._size(value) for value in values if isinstance(value, tuple))
+            known = self.sizes[id(values)] = (values, len(values) + inner)
+        return known[1]
+
     def emit(
         self, op: Op, operands: list[Tensor], shape: Shape, at_path: str | None, frame: Frame, span: Span
     ) -> Tensor:
         """Appends a node and gives its tensor. An op with state needs a path of its own (LANGUAGE.md §4)."""
         module = None
+        for extent in shape:
+            bounded(extent, span)
         shapes = [o.shape for o in operands]
         if op.state(shapes):
             module = self._own(op, shapes, at_path, frame, span)
@@ -80,6 +114,7 @@ class Context:
         concrete = [shape_at(s, self.env) for s in shapes]
         known = self.state.get(path)
         if known is None:
+            check_name(path, span)
             self.state[path] = (op, concrete, span)
             return path
         if not frame.reuse:
@@ -131,6 +166,28 @@ class Context:
         same = (diagnostic.slug, diagnostic.span)
         if all((d.slug, d.span) != same for d in self.sink.items):
             self.sink.add(diagnostic)
+
+
+def check_name(path: str, span: Span) -> None:
+    """Refuses a path of which a part means something else in a built module."""
+    taken = TAKEN_NAMES.intersection(path.split("."))
+    if taken:
+        name = min(taken)
+        message = f"`{name}` in the path `{path}` already means something in a built module"
+        raise stop("name-taken", span, message, f"give it another name, for example `{name}_`")
+
+
+def bounded(value: Any, span: Span) -> Any:
+    """A number or an extent that is not absurdly large."""
+    if isinstance(value, Dim):
+        if len(str(value)) > EXTENT_BOUND:
+            raise stop("integer-bound", span, "this extent has become too long to be written down", "simplify it")
+    elif isinstance(value, int):
+        if abs(value) > INTEGER_BOUND:
+            raise stop("integer-bound", span, "the integer is beyond 2^53", "use a smaller number")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise stop("integer-bound", span, "the number is beyond what a float can hold", "use a smaller number")
+    return value
 
 
 @dataclass(eq=False, slots=True)

@@ -8,19 +8,19 @@ from segdsl.diagnostics import Fix, Label, Span, nearest, suggest
 from segdsl.ir.shape import Dim
 from segdsl.ir.values import UNITS, Quantity, Range, Size, number
 from segdsl.ir.word import REGISTRY
-from segdsl.lang.context import LIST_BUDGET, Frame, evaluate, handles
+from segdsl.lang.context import Frame, bounded, evaluate, handles
 from segdsl.lang.values import POISON, BlockDef, Module, Poison, Stop, Tensor, describe, element_path, stop
 from segdsl.syntax import tree
 
 
 @handles(tree.Constant)
 def constant(expr: tree.Constant, frame: Frame, path: str | None) -> Any:
-    return expr.value
+    return bounded(expr.value, expr.span)
 
 
 @handles(tree.SizeLiteral)
 def size(expr: tree.SizeLiteral, frame: Frame, path: str | None) -> Size:
-    return Size(expr.height, expr.width)
+    return Size(bounded(expr.height, expr.span), bounded(expr.width, expr.span))
 
 
 @handles(tree.QuantityLiteral)
@@ -34,7 +34,7 @@ def quantity(expr: tree.QuantityLiteral, frame: Frame, path: str | None) -> Quan
             f"`{unit.name}` is no unit",
             f"did you mean `{near}`?" if near else "units are " + ", ".join(f"`{u}`" for u in UNITS),
         )
-    return Quantity(expr.value, unit.name)
+    return Quantity(bounded(expr.value, expr.span), unit.name)
 
 
 @handles(tree.RangeExpr)
@@ -230,7 +230,8 @@ def truth(expr: tree.Expr, frame: Frame) -> bool:
 
 @handles(tree.ListExpr)
 def list_(expr: tree.ListExpr, frame: Frame, path: str | None) -> tuple[Any, ...]:
-    return tuple(evaluate(item, frame, element_path(path, i)) for i, item in enumerate(expr.items))
+    values = tuple(evaluate(item, frame, element_path(path, i)) for i, item in enumerate(expr.items))
+    return frame.context.held(values, expr.span)
 
 
 @handles(tree.Comprehension)
@@ -247,14 +248,10 @@ def comprehension(expr: tree.Comprehension, frame: Frame, path: str | None) -> t
         _bind_targets(expr, item, inner)
         if expr.carry is not None:
             inner.vars[expr.carry.name] = carried
-        if len(results) >= LIST_BUDGET:
-            raise stop(
-                "list-budget", expr.span, f"the list grows beyond {LIST_BUDGET:,} elements", "use a smaller range"
-            )
         frame.context.spend(expr.span)
         carried = evaluate(expr.element, inner, element_path(path, position))
         results.append(carried)
-    return tuple(results)
+    return frame.context.held(tuple(results), expr.span)
 
 
 def _bind_targets(expr: tree.Comprehension, item: Any, frame: Frame) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from segdsl.diagnostics import suggest
 from segdsl.ir.shape import Dim
 from segdsl.lang.arithmetic import tensor_op
-from segdsl.lang.context import LIST_BUDGET, Frame, evaluate
+from segdsl.lang.context import LIST_BUDGET, Frame, bounded, evaluate
 from segdsl.lang.values import Tensor, describe, stop
 from segdsl.syntax import tree
 
@@ -33,7 +33,8 @@ def call_function(call: tree.Call, name: str, frame: Frame, path: str | None) ->
         message = f"`{name}` takes {takes}, got {len(call.args)}"
         raise stop("argument-count", call.span, message, f"write {USAGE.get(name, f'`{name}(xs)`')}")
     values = [(evaluate(a.value, frame, path), a.value) for a in call.args]
-    return function(values, call, frame, path)
+    value = function(values, call, frame, path)
+    return frame.context.held(value, call.span) if isinstance(value, tuple) and name in LISTS else value
 
 
 def _list(argument: tuple[Any, tree.Expr], name: str) -> tuple[Any, ...]:
@@ -70,7 +71,7 @@ def _sum(args: Arguments, call: tree.Call, frame: Frame, path: str | None) -> An
                 raise stop(
                     "wrong-type", call.span, f"`sum` adds numbers or tensors, got {describe(part)}", "change the list"
                 )
-        total = total + value
+        total = bounded(total + value, call.span)
     return total
 
 
@@ -147,6 +148,8 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "rest": (1, 1, _rest),
 }
 """Name -> fewest and most arguments, and the function."""
+LISTS = ("zip", "range", "enumerate", "reverse", "rest")
+"""The functions that make a list."""
 USAGE = {
     "min": "`min(a, b)` or `min(xs)`",
     "max": "`max(a, b)` or `max(xs)`",

@@ -12,7 +12,7 @@ from typing import Any
 from segdsl.ir.graph import Node
 from segdsl.ir.shape import Dim
 from segdsl.ir.values import Quantity, Range, Size
-from segdsl.lang.context import Context
+from segdsl.lang.context import Context, check_name
 from segdsl.lang.values import BlockRecipe, Module, OpRecipe, Tensor, join
 
 PLAIN = (bool, int, float, str, Dim, Size, Range, Quantity, type(None))
@@ -99,6 +99,8 @@ def replay(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
     outside = any(o not in moved for n in recording.nodes for o in n.operands)
     if outside or not context.taken.isdisjoint(fresh) or any(s in context.state for s in state.values()):
         return None
+    if state:
+        check_name(path, recipe.block.tree.name.span)
     context.taken.update(fresh)
     context.applications += len(fresh)
     for node in recording.nodes:

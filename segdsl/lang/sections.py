@@ -17,6 +17,8 @@ from segdsl.lang.settings import Path, Setting, Settings
 from segdsl.lang.values import POISON, Poison, Stop, describe, stop
 from segdsl.syntax import tree
 
+MAX_SIDE = 65_536
+"""The largest height or width in pixels that a network is laid out for."""
 OPEN = object()
 """Marks a path whose value is being worked out, to find circles."""
 
@@ -92,6 +94,9 @@ class Sections:
         if setting is None:
             return info.get_default(call_default_factory=True)
         value = self._read(setting, info)
+        if isinstance(value, Size) and not (0 < value.height <= MAX_SIDE and 0 < value.width <= MAX_SIDE):
+            message = f"`{path[-1]}` is from 1x1 to {MAX_SIDE}x{MAX_SIDE}, got {value}"
+            raise stop("out-of-bounds", setting.expr.span, message, "write a size such as `512x512`")
         checked = validated(record, {path[-1]: value}, {path[-1]: setting.expr.span}, setting.span)
         return getattr(checked, path[-1])
 
