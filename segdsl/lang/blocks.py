@@ -254,6 +254,8 @@ def run_body(block: BlockDef, frame: Frame) -> Any:
             value = POISON
         if isinstance(statement, tree.Out) and outs == 1:
             result = value
+    if block.file.incomplete and not outs:
+        raise Stop
     if not outs:
         raise stop(
             "block-without-output",
@@ -332,7 +334,7 @@ def record(value: Any, path: str, frame: Frame) -> None:
 
 def _check_unused(frame: Frame) -> None:
     assert frame.block is not None
-    if any(value is POISON for value in frame.vars.values()):
+    if frame.file.incomplete or any(value is POISON for value in frame.vars.values()):
         return
     given = {p.name.name for p in frame.block.tree.parameters}
     for name, value in frame.vars.items():

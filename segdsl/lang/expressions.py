@@ -79,6 +79,8 @@ def name(expr: tree.Name, frame: Frame, path: str | None) -> Any:
             f"`{expr.name}` is a component; a value is one that is built",
             f"write `{expr.name}(…)`",
         )
+    if frame.file.incomplete:
+        raise Stop
     known = [*frame.local_names(), *frame.file.lets]
     later = bound_later(expr.name, frame)
     if later is not None:
@@ -89,7 +91,8 @@ def name(expr: tree.Name, frame: Frame, path: str | None) -> Any:
             "move the binding up: names are bound from top to bottom",
             labels=[Label(later.span, "bound here")],
         )
-    raise stop("unknown-name", expr.span, f"there is no value called `{expr.name}`", suggest(expr.name, known, "names"))
+    help = suggest(expr.name, known, "names") if known else f"bind it first: `let {expr.name} = …`"
+    raise stop("unknown-name", expr.span, f"there is no value called `{expr.name}`", help)
 
 
 def bound_later(name: str, frame: Frame) -> tree.Ident | None:
@@ -280,6 +283,8 @@ def _bind_targets(expr: tree.Comprehension, item: Any, frame: Frame) -> None:
 
 def unknown_component(func: tree.Expr, frame: Frame) -> Stop:
     """The error for a component that nothing in sight defines."""
+    if frame.file.incomplete:
+        return Stop()
     parts = dotted(func) or ("?",)
     if len(parts) == 2:
         known = list(frame.file.spaces[parts[0]].blocks) if parts[0] in frame.file.spaces else list(frame.file.spaces)

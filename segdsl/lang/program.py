@@ -11,7 +11,7 @@ from typing import Any
 
 import segdsl.ops
 import segdsl.words  # noqa: F401 - importing registers every word
-from segdsl.diagnostics import Diagnostic, SegError, Sink, Span, suggest
+from segdsl.diagnostics import Diagnostic, SegError, Sink, Span, fail, suggest
 from segdsl.ir.graph import Graph
 from segdsl.ir.program import SECTIONS, Program, Source
 from segdsl.ir.shape import symbol
@@ -44,6 +44,8 @@ def load(path: str | Path, overrides: Iterable[str] = (), classes: int | Sequenc
             return _load(scope, Path(path).stem, list(overrides), classes, sink, resolve=True)
     except SegError as error:
         raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
+    except RecursionError:
+        raise _too_deep(sink, str(path)) from None
 
 
 def check_file(
@@ -57,20 +59,46 @@ def check_file(
     try:
         with _deep_recursion():
             scope = _read(Path(path), str(path), sink)
-            if not is_program(scope) and not overrides:
-                check_blocks(scope, sink)
-                sink.check()
+            if not overrides and (not is_program(scope) or is_recipe(scope)):
+                _check_parts(scope, sink)
                 return None, tuple(sink.items), dict(sink.sources)
             program = _load(scope, Path(path).stem, list(overrides), None, sink, resolve=False)
             return program, program.warnings, dict(sink.sources)
     except SegError as error:
         raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
+    except RecursionError:
+        raise _too_deep(sink, str(path)) from None
+
+
+def _too_deep(sink: Sink, name: str) -> SegError:
+    message, help = "the program nests too deeply to be read", "split what is nested into lets and blocks"
+    return SegError([*sink.items, Diagnostic("nesting-budget", message, help, path=name)], sink.sources)
 
 
 def is_program(scope: FileScope) -> bool:
     """Whether a file sets anything, itself or through its parent; a library only defines."""
     kinds = (tree.Section, tree.Assign, tree.Drop)
     return any(isinstance(s, kinds) for file in scope.lineage() for s in file.tree.body)
+
+
+def is_recipe(scope: FileScope) -> bool:
+    """Whether a file sets sections for others to extend: it names no model, and none is in sight."""
+    paths = [s.path[0].name for f in scope.lineage() for s in f.tree.body if isinstance(s, (tree.Assign, tree.Section))]
+    return "model" not in paths and not _models(scope)
+
+
+def _check_parts(scope: FileScope, sink: Sink) -> None:
+    """Checks a file that is no whole program: its definitions, and the sections that it sets."""
+    settings = Settings(sink)
+    for file in scope.lineage():
+        settings.apply(file, file.tree.body)
+    check_blocks(scope, sink)
+    sections = Sections(settings, sink, None)
+    for section in SECTIONS:
+        sections.record(section)
+    sections.weights()
+    _check_lets(scope, sections.context)
+    sink.check()
 
 
 def _merged(first: Iterable[Diagnostic], second: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -91,9 +119,12 @@ def _deep_recursion() -> Any:
 
 
 def _read(path: Path, name: str, sink: Sink) -> FileScope:
-    if not path.is_file() and name.startswith("std/") and (STD / name[4:]).is_file():
-        path = STD / name[4:]
-    root = STD if path.resolve().is_relative_to(STD) else project_root(path)
+    try:
+        if not path.is_file() and name.startswith("std/") and (STD / name[4:]).is_file():
+            path = STD / name[4:]
+        root = STD if path.resolve().is_relative_to(STD) else project_root(path)
+    except (OSError, ValueError, RuntimeError):
+        raise fail("file-unreadable", f"{name!r} can be no path of a file", "check the path", path=name) from None
     try:
         return Loader(sink).load(path, name, root)
     except Stop as signal:
@@ -117,6 +148,7 @@ def _load(
     sections = Sections(settings, sink, classes)
     records = {section: sections.record(section) for section in SECTIONS}
     weights = sections.weights()
+    _check_lets(scope, sections.context)
     graph = _model(settings, scope, sections)
     sink.check()
     assert graph is not None
@@ -139,6 +171,17 @@ def _load(
     return program.model_copy(update={"warnings": tuple(sink.items), "resolved": text})
 
 
+def _check_lets(scope: FileScope, context: Context) -> None:
+    """Works out the lets that nothing has asked for, so that an error in one is not overlooked."""
+    for file in scope.lineage():
+        for name, let in file.lets.items():
+            try:
+                expressions.file_let(name, Frame(context, file), let.name.span)
+            except Stop as signal:
+                if signal.diagnostic:
+                    context.report(signal.diagnostic)
+
+
 def _source(text: str) -> Source:
     return Source.trusted({"text": text, "digest": hashlib.sha256(text.encode()).hexdigest()})
 
@@ -158,6 +201,8 @@ def _model(settings: Settings, scope: FileScope, sections: Sections) -> Graph | 
     context = sections.context
     setting = settings.values.get(("model",))
     try:
+        if setting is None and scope.incomplete:
+            raise Stop
         if setting is None:
             known = ", ".join(f"`{n}(…)`" for n in _models(scope)[:4])
             end = Span(

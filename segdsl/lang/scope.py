@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span, fail, nearest, suggest
 from segdsl.ir.word import REGISTRY
-from segdsl.lang.values import BlockDef, stop
+from segdsl.lang.values import BlockDef, Stop, stop
 from segdsl.syntax import tree
 from segdsl.syntax.parser import parse
 
@@ -24,7 +23,8 @@ class FileScope:
     """One file: its tree, and the names that its expressions may use.
 
     ``blocks`` are its own definitions, ``imported`` those of other files, ``spaces`` the files under an alias; ``lets``
-    hold the trees, ``values`` what they were worth, once.
+    hold the trees, ``values`` what they were worth, once. ``incomplete`` says that it, or a file that it brings in, was
+    not read as a whole, so that an unknown name in it means nothing.
     """
 
     name: str
@@ -36,6 +36,7 @@ class FileScope:
     imported: dict[str, BlockDef] = field(default_factory=dict)
     spaces: dict[str, FileScope] = field(default_factory=dict)
     parent: FileScope | None = None
+    incomplete: bool = False
 
     def component(self, name: str) -> BlockDef | None:
         """The block called ``name`` that this file sees."""
@@ -71,6 +72,7 @@ class Loader:
         for diagnostic in parsed.diagnostics:
             self.sink.add(diagnostic)
         scope = FileScope(name, real, parsed.file)
+        scope.incomplete = any(d.severity == "error" for d in parsed.diagnostics)
         self.files[real] = scope
         self._open.append(real)
         try:
@@ -102,17 +104,23 @@ class Loader:
                         span=ident.span,
                     )
                 )
-            else:
+            if isinstance(statement, tree.Block):
                 scope.blocks[ident.name] = BlockDef(statement, scope)
 
     def _follow(self, scope: FileScope, statement: tree.Statement, root: Path) -> None:
         if not isinstance(statement, (tree.Import, tree.Extends)):
             return
-        self._soft(lambda: self._bring_in(scope, statement, root))
+        try:
+            self._bring_in(scope, statement, root)
+        except Stop as signal:
+            scope.incomplete = True
+            if signal.diagnostic:
+                self.sink.add(signal.diagnostic)
 
     def _bring_in(self, scope: FileScope, statement: tree.Import | tree.Extends, root: Path) -> None:
         target, name, inner = self._locate(scope, statement, root)
         other = self.load(target, name, inner, statement.path.span)
+        scope.incomplete = scope.incomplete or other.incomplete
         if isinstance(statement, tree.Extends):
             if scope.parent is not None:
                 raise stop(
@@ -123,6 +131,8 @@ class Loader:
                 )
             scope.parent = other
         elif statement.alias is not None:
+            if statement.alias.name in scope.spaces:
+                raise Stop(rebinding(statement.alias, _first_alias(scope, statement.alias)))
             scope.spaces[statement.alias.name] = other
             return
         for block_name, block in other.blocks.items():
@@ -139,6 +149,12 @@ class Loader:
 
     def _locate(self, scope: FileScope, statement: tree.Import | tree.Extends, root: Path) -> tuple[Path, str, Path]:
         text, span = str(statement.path.value), statement.path.span
+        try:
+            return self._find(scope, text, span, root)
+        except (OSError, ValueError, RuntimeError):
+            raise stop("import-missing", span, "this can be no path of a file", "check the path") from None
+
+    def _find(self, scope: FileScope, text: str, span: Span, root: Path) -> tuple[Path, str, Path]:
         if text.startswith(("timm:", "py:")):
             raise stop(
                 "reserved-feature",
@@ -184,14 +200,10 @@ class Loader:
             "move what both need into a third file and import that",
         )
 
-    def _soft(self, action: Callable[[], None]) -> None:
-        from segdsl.lang.values import Stop
 
-        try:
-            action()
-        except Stop as signal:
-            if signal.diagnostic:
-                self.sink.add(signal.diagnostic)
+def _first_alias(scope: FileScope, alias: tree.Ident) -> Span:
+    aliases = [s.alias for s in scope.tree.body if isinstance(s, tree.Import) and s.alias is not None]
+    return next(a.span for a in aliases if a.name == alias.name)
 
 
 def rebinding(ident: tree.Ident, first: Span) -> Diagnostic:

@@ -74,7 +74,7 @@ class Settings:
             if isinstance(statement, tree.Section):
                 self._open(idents, place)
             elif isinstance(statement, tree.Drop):
-                self._drop(path, written(statement), seen)
+                self._drop(path, written(statement), seen, file)
             elif isinstance(statement, tree.Assign):
                 if path in seen:
                     self.sink.add(rebinding(replace_name(idents[-1], ".".join(path)), seen[path]))
@@ -176,6 +176,8 @@ class Settings:
             )
             return
         base = self.values.get(key)
+        if base is None and setting.file.incomplete:
+            return
         if base is None:
             message = f"`{shown}` is not set, so its `{argument}` cannot be changed"
             help = f"set `{shown} = …(…)` first"
@@ -206,12 +208,12 @@ class Settings:
                 )
             )
 
-    def _drop(self, path: Path, place: Span, seen: dict[Path, Span]) -> None:
+    def _drop(self, path: Path, place: Span, seen: dict[Path, Span], file: FileScope) -> None:
         self._discarded([p for p in seen if p[: len(path)] == path], seen, place, "dropped")
         gone = [p for p in self.values if p[: len(path)] == path]
         for found in gone:
             del self.values[found]
-        if not gone and not self._drop_argument(path):
+        if not gone and not self._drop_argument(path) and not file.incomplete:
             known = {".".join(p[: len(path)]) for p in self.values}
             shown = ".".join(path)
             self.sink.add(

@@ -19,8 +19,9 @@ def check_blocks(scope: FileScope, sink: Sink) -> None:
     for file in scope.lineage():
         if file is not scope and file.path.is_relative_to(STD):
             continue
+        _NameCheck(file, sink).lets()
         for block in file.blocks.values():
-            _BlockCheck(block, sink).run()
+            _NameCheck(file, sink).block(block.tree)
             _check_recursion(block, sink)
 
 
@@ -70,16 +71,24 @@ def _check_recursion(block: BlockDef, sink: Sink) -> None:
                 stack.append((used, first or call))
 
 
-class _BlockCheck:
-    def __init__(self, block: BlockDef, sink: Sink) -> None:
-        self.block, self.file, self.sink = block, block.file, sink
+class _NameCheck:
+    """Looks for names, components and arguments that nothing defines, in one block or in the lets of a file."""
+
+    def __init__(self, file: FileScope, sink: Sink) -> None:
+        self.file, self.sink = file, sink
+        self.body: tuple[tree.Statement, ...] = ()
         self.names: dict[str, tree.Ident] = {}
 
-    def run(self) -> None:
-        for parameter in self.block.tree.parameters:
+    def lets(self) -> None:
+        for let in self.file.lets.values():
+            self._visit(let.value)
+
+    def block(self, block: tree.Block) -> None:
+        self.body = block.body
+        for parameter in block.parameters:
             self._visit(parameter.default)
             self._bind(parameter.name)
-        for statement in self.block.tree.body:
+        for statement in block.body:
             if isinstance(statement, tree.In):
                 self._note_names(statement)
             for field in ("value", "init"):
@@ -140,7 +149,8 @@ class _BlockCheck:
     def _name(self, name: tree.Name) -> None:
         if name.name in self.names or name.name in self.file.lets or self._is_component(name.name):
             return
-        if any(i.name == name.name for s in self.block.tree.body for i in bound_names(s)):
+        later = any(i.name == name.name for s in self.body for i in bound_names(s))
+        if later or self.file.incomplete:
             return
         self.sink.add(
             Diagnostic(
@@ -165,6 +175,8 @@ class _BlockCheck:
             if not (bare and isinstance(used, type)):
                 self._visit(argument.value)
         parts = dotted(call.func) or ("?",)
+        if used is None and self.file.incomplete:
+            return
         if used is None:
             known = self.file.component_names()
             near = nearest(parts[-1], known)
