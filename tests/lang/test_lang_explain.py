@@ -10,7 +10,7 @@ import pytest
 
 from segdsl.diagnostics import Diagnostic, SegError
 from segdsl.explain import explanations
-from segdsl.lang.program import load
+from segdsl.lang.program import check_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "segdsl" / "explain" / "lang.md").read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def findings(text: str, folder: Path) -> list[Diagnostic]:
     path = folder / "example.seg"
     path.write_text(text, encoding="utf-8")
     try:
-        return list(load(path).warnings)
+        return list(check_file(path)[1])
     except SegError as error:
         return list(error.diagnostics)
 
