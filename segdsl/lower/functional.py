@@ -21,18 +21,6 @@ def pool_like(x: Tensor, like: Tensor) -> Tensor:
     return x if x.shape[-2:] == size else F.adaptive_avg_pool2d(x, (size[0], size[1]))
 
 
-def channel_shuffle(x: Tensor, groups: int) -> Tensor:
-    """(N, C, H, W) with result channel i*g + j from channel j*C/g + i, in one copy that keeps the memory format.
-
-    The layout of the view decides the layout of the copy: channels last are permuted in place of the rows.
-    """
-    batch, channels, height, width = x.shape
-    if x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous():
-        rows = x.permute(0, 2, 3, 1).view(batch, height, width, groups, channels // groups)
-        return rows.transpose(3, 4).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
-    return x.view(batch, groups, channels // groups, height, width).transpose(1, 2).reshape(x.shape)
-
-
 def l2_normalize(x: Tensor, over: tuple[int, ...]) -> Tensor:
     """v / max(||v||, 1e-12) for the vectors along the axes ``over``."""
     return x / torch.linalg.vector_norm(x, dim=over, keepdim=True).clamp_min(1e-12)

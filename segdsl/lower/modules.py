@@ -191,7 +191,7 @@ REALISATIONS: dict[type[Op], Callable[[Any, Sizes], Realisation]] = {
     join.Concat: _concat,
     join.Split: _split,
     join.Item: lambda op, sizes: Call(operator.getitem, after=(op.index,)),
-    join.ChannelShuffle: lambda op, sizes: Call(functional.channel_shuffle, {"groups": op.groups}),
+    join.ChannelShuffle: lambda op, sizes: Call(torch.channel_shuffle, {"groups": op.groups}),
     scalar.Add: _arithmetic(operator.add),
     scalar.Subtract: _arithmetic(operator.sub),
     scalar.Multiply: _arithmetic(operator.mul),

@@ -17,7 +17,6 @@ from segdsl.ir.graph import Initializer, Op
 from segdsl.ir.shape import Shape, at, ceil_div, shape_at, symbol
 from segdsl.ir.values import Size
 from segdsl.ir.word import Word, members
-from segdsl.lower.functional import channel_shuffle
 from segdsl.lower.graph import build
 from segdsl.lower.modules import REALISATIONS
 from segdsl.ops.act import GELU, Identity, ReLU, Sigmoid, SiLU, Softmax
@@ -249,10 +248,10 @@ def test_normalisations_follow_their_formulas(sketch) -> None:
 
 @given(groups=st.integers(1, 4), each=st.integers(1, 4), last=st.booleans())
 @settings(max_examples=20)
-def test_channel_shuffle_deals_and_keeps_the_memory_format(groups: int, each: int, last: bool) -> None:
+def test_channel_shuffle_deals_and_keeps_the_memory_format(sketch, groups: int, each: int, last: bool) -> None:
     layout = torch.channels_last if last else torch.contiguous_format
     x = torch.randn(2, groups * each, 3, 2).contiguous(memory_format=layout)
-    got = channel_shuffle(x, groups)
+    got = build(single(sketch, ChannelShuffle(groups=groups), [feature_map(groups * each)])[0], {})(x)
     for i in range(each):
         for j in range(groups):
             assert torch.equal(got[:, i * groups + j], x[:, j * each + i])
