@@ -134,6 +134,6 @@ def suggest(name: str, known: Iterable[str], what: str) -> str:
     if near:
         return f"did you mean `{near}`?"
     if not candidates:
-        return f"there is no {what} here; remove it"
+        return f"there are no {what} here; remove it"
     shown = ", ".join(f"`{c}`" for c in candidates[:12]) + (", …" if len(candidates) > 12 else "")
     return f"known {what}: {shown}"

@@ -9,7 +9,7 @@ from segdsl.ir.graph import Initializer, ShapeError
 from segdsl.ir.shape import Dim, Extent, ceil_div, show
 from segdsl.ir.values import Quantity, Range, Size
 from segdsl.lang.context import NESTING_BUDGET, UNNAMED, Frame, bounded, evaluate
-from segdsl.lang.convert import call_arguments, word_value
+from segdsl.lang.convert import Bound, call_arguments, word_value
 from segdsl.lang.expressions import bound_names
 from segdsl.lang.replay import record_application, replay
 from segdsl.lang.scope import rebinding
@@ -31,12 +31,12 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
 """The types of block parameters: what Python sees, and what a message says."""
 
 
-def block_recipe(block: BlockDef, call: tree.Call, frame: Frame) -> BlockRecipe:
+def block_recipe(block: BlockDef, call: tree.Call, frame: Frame, given: dict[str, Bound] | None = None) -> BlockRecipe:
     """A block with its arguments evaluated in the caller's frame and checked against the declared types."""
     parameters = block.tree.parameters
     further = [i.name.name for i in block.inputs()[1:]]
     names = [p.name.name for p in parameters]
-    bound = call_arguments(call, [*names, *further], block.name, frame)
+    bound = call_arguments(call, [*names, *further], block.name, frame) if given is None else given
     arguments: dict[str, Any] = {}
     spans: dict[str, Any] = {}
     for parameter in parameters:
@@ -254,7 +254,7 @@ def run_body(block: BlockDef, frame: Frame) -> Any:
             value = POISON
         if isinstance(statement, tree.Out) and outs == 1:
             result = value
-    if block.file.incomplete and not outs:
+    if block.file.torn and not outs:
         raise Stop
     if not outs:
         raise stop(
@@ -334,7 +334,7 @@ def record(value: Any, path: str, frame: Frame) -> None:
 
 def _check_unused(frame: Frame) -> None:
     assert frame.block is not None
-    if frame.file.incomplete or any(value is POISON for value in frame.vars.values()):
+    if frame.file.torn or any(value is POISON for value in frame.vars.values()):
         return
     given = {p.name.name for p in frame.block.tree.parameters}
     for name, value in frame.vars.items():

@@ -79,7 +79,7 @@ def name(expr: tree.Name, frame: Frame, path: str | None) -> Any:
             f"`{expr.name}` is a component; a value is one that is built",
             f"write `{expr.name}(…)`",
         )
-    if frame.file.incomplete:
+    if frame.file.torn:
         raise Stop
     known = [*frame.local_names(), *frame.file.lets]
     later = bound_later(expr.name, frame)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segdsl.diagnostics import Diagnostic, Sink, Span, suggest
 from segdsl.ir.program import Program
+from segdsl.ir.shape import Shape, shape_at, show
 from segdsl.lang.settings import Settings
 from segdsl.syntax import tree
 from segdsl.words.schedules import Cosine, Poly, ReduceOnPlateau, Warmup, endless
@@ -42,16 +43,36 @@ def _label_space(program: Program, sink: Sink) -> None:
         )
     shapes = program.graph.shapes()
     for name, path in program.graph.outputs.items():
-        shape = shapes[path]
-        if len(shape) != 4 or shape[1] != classes:
-            sink.add(
-                Diagnostic(
-                    "class-count-mismatch",
-                    f"`{name}` has {shape[1] if len(shape) == 4 else '?'} channels, the data has {classes} classes",
-                    "pass the number on: `classes = len(data.classes)`",
-                    span=_at(program, "model"),
-                )
+        _output(name, shapes[path], program, sink)
+
+
+def _output(name: str, shape: Shape, program: Program, sink: Sink) -> None:
+    """Holds an output against the label space and the size of the images."""
+    classes, span = len(program.classes), _at(program, "model.classes")
+    if len(shape) != 4:
+        message = f"`{name}` of a model is a map [B, classes, H, W], got {show(shape)}"
+        sink.add(Diagnostic("wrong-rank", message, "turn tokens into a map with `ToMap(like = …)`", span=span))
+        return
+    if shape[1] != classes:
+        assumed = program.assumed_classes
+        sink.add(
+            Diagnostic(
+                "class-count-mismatch",
+                f"`{name}` has {shape[1]} channels, "
+                + (
+                    f"and `data.classes` is left out: {classes} are assumed"
+                    if assumed
+                    else f"the data has {classes} classes"
+                ),
+                "pass the number on: `classes = len(data.classes)`",
+                span=span,
+                severity="warning" if assumed else "error",
             )
+        )
+    if shape_at(shape[2:], program.graph.env) != program.graph.size:
+        message = f"`{name}` has the shape {show(shape)}, and the masks have the size of the image, HxW"
+        help = f"end the model with `-> ResizeTo({next(iter(program.graph.inputs))})`"
+        sink.add(Diagnostic("output-size", message, help, span=span))
 
 
 def _paths(program: Program, sink: Sink, settings: Settings) -> None:

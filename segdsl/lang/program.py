@@ -22,7 +22,7 @@ from segdsl.lang.context import Context, Frame
 from segdsl.lang.lints import lint
 from segdsl.lang.scope import STD, FileScope, Loader, project_root
 from segdsl.lang.sections import Sections
-from segdsl.lang.settings import Settings
+from segdsl.lang.settings import Settings, model_arguments
 from segdsl.lang.static import check_blocks
 from segdsl.lang.values import POISON, BlockDef, Module, Stop, Tensor, fresh, stop
 from segdsl.syntax import tree
@@ -255,23 +255,9 @@ def _root(setting: Any, context: Context) -> Module:
             "wrong-component",
             expr.func.span,
             f"`{'.'.join(expressions.dotted(expr.func) or ())}` is {what}, not a model",
-            suggest("", names, "models"),
+            suggest("", names, "models") if names else "import a library, or begin the definition with `model`",
         )
-    return Module(block_recipe(component, _changed(expr, setting, component), frame), "", expr.span)
-
-
-def _changed(call: tree.Call, setting: Any, component: BlockDef) -> tree.Call:
-    """The call with the arguments that paths below `model` changed."""
-    names = [p.name.name for p in component.tree.parameters]
-    kept = []
-    for position, argument in enumerate(call.args):
-        name = argument.name.name if argument.name else names[position] if position < len(names) else ""
-        if name not in setting.changes:
-            ident = tree.Ident(name, argument.span) if name else None
-            kept.append(tree.Argument(argument.name or ident, argument.value, argument.span))
-    for name, change in setting.changes.items():
-        kept.append(tree.Argument(tree.Ident(name, change.span), change.expr, change.span))
-    return tree.Call(call.func, tuple(kept), call.span)
+    return Module(block_recipe(component, expr, frame, model_arguments(setting, component, context)), "", expr.span)
 
 
 def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) -> Graph:

@@ -5,16 +5,18 @@ What a run writes into its folder, so that it can be repeated after the library 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from segdsl.ir.program import SECTIONS, Program, Section
 from segdsl.ir.values import Quantity, Range, Size, number
 from segdsl.ir.word import Record, Word
+from segdsl.lang.blocks import block_recipe
 from segdsl.lang.context import Frame
-from segdsl.lang.expressions import lookup_component
+from segdsl.lang.expressions import bound_names, lookup_component
 from segdsl.lang.scope import FileScope
 from segdsl.lang.sections import Sections
-from segdsl.lang.settings import Setting, Settings
+from segdsl.lang.settings import Setting, Settings, model_arguments
 from segdsl.lang.static import calls, target
 from segdsl.lang.values import BlockDef
 from segdsl.syntax import tree
@@ -32,11 +34,12 @@ def resolved_text(program: Program, settings: Settings, sections: Sections, scop
     assert isinstance(root, BlockDef)
     inliner = _Inliner({name: source.text for name, source in program.sources.items()})
     inliner.take(root)
+    model = _model_call(setting, root, sections, inliner)
     doc = "".join(f"## {line}\n" for line in scope.tree.doc.splitlines())
     parts = ["seg 1\n" + ("\n" + doc if doc else ""), *inliner.texts()]
     for name in SECTIONS:
         parts.append(_section_text((name,), getattr(program, name), sections))
-    parts.append(f"model = {_model_call(setting, root, sections, inliner)}\n")
+    parts.append(f"model = {model}\n")
     if program.weights:
         lines = "".join(f"  {path} = {_string(source)}\n" for path, source in program.weights.items())
         parts.append("weights {\n" + lines + "}\n")
@@ -91,20 +94,18 @@ def _string(text: str) -> str:
 
 
 def _model_call(setting: Setting, root: BlockDef, sections: Sections, inliner: _Inliner) -> str:
-    from segdsl.lang.blocks import block_recipe
-    from segdsl.lang.program import _changed
-
     assert isinstance(setting.expr, tree.Call)
-    call = _changed(setting.expr, setting, root)
-    recipe = block_recipe(root, call, Frame(sections.context, setting.file))
+    bound = model_arguments(setting, root, sections.context)
+    recipe = block_recipe(root, setting.expr, Frame(sections.context, setting.file), bound)
     given = []
     for name, value in recipe.arguments.items():
         plain = _spell_plain(value)
+        if plain is None and name not in bound:
+            continue
         if plain is None:
-            source = next((a.value for a in call.args if a.name and a.name.name == name), None)
-            if source is None:
-                continue
-            plain = inliner.slice(source, setting.file)
+            expr, frame = bound[name]
+            inliner.need(expr, frame.file)
+            plain = inliner.slice(expr, frame.file)
         given.append(f"{name} = {plain}")
     return f"{inliner.names[id(root)]}({', '.join(given)})"
 
@@ -132,25 +133,21 @@ class _Inliner:
         if id(block) in self.names:
             return
         self.names[id(block)] = self._fresh(block.name)
-        for call in calls((block.tree.parameters, block.tree.body)):
-            used = target(call, block.file)
-            if isinstance(used, BlockDef):
-                self.take(used)
-        self._lets(block.tree, block.file, {p.name.name for p in block.tree.parameters})
+        self.need(block.tree, block.file)
         self.items.append((self.names[id(block)], block.tree, block.file))
 
-    def _lets(self, node: Any, file: FileScope, local: set[str]) -> None:
-        for name in _names(node):
+    def need(self, node: Any, file: FileScope) -> None:
+        """Adds the blocks and lets of ``file`` that a node of its tree uses."""
+        for call in calls(node):
+            used = target(call, file)
+            if isinstance(used, BlockDef):
+                self.take(used)
+        for name in dict.fromkeys(found.name for found in free_names(node)):
             let = file.lets.get(name)
-            if let is None or name in local or id(let) in self.names:
-                continue
-            self.names[id(let)] = self._fresh(name)
-            for call in calls(let.value):
-                used = target(call, file)
-                if isinstance(used, BlockDef):
-                    self.take(used)
-            self._lets(let.value, file, set())
-            self.items.append((self.names[id(let)], let, file))
+            if let is not None and id(let) not in self.names:
+                self.names[id(let)] = self._fresh(name)
+                self.need(let.value, file)
+                self.items.append((self.names[id(let)], let, file))
 
     def _fresh(self, name: str) -> str:
         candidate, count = name, 2
@@ -173,9 +170,8 @@ class _Inliner:
         for call in calls(node):
             used = target(call, file)
             if isinstance(used, BlockDef):
-                self.take(used)
                 edits.append((call.func.span.start, call.func.span.end, self.names[id(used)]))
-        for found in _name_nodes(node):
+        for found in free_names(node):
             let = file.lets.get(found.name)
             if let is not None and id(let) in self.names:
                 edits.append((found.span.start, found.span.end, self.names[id(let)]))
@@ -186,18 +182,44 @@ class _Inliner:
         return piece
 
 
-def _name_nodes(node: Any) -> list[tree.Name]:
+def free_names(node: Any, local: frozenset[str] = frozenset()) -> Iterator[tree.Name]:
+    """The names in a tree that no parameter, binding or comprehension of it gives a meaning."""
     if isinstance(node, tree.Name):
-        return [node]
-    if isinstance(node, tuple):
-        return [n for item in node for n in _name_nodes(item)]
-    if isinstance(node, tree.Tree) and not isinstance(node, tree.Ident):
-        return [n for part in node.__dict__.values() for n in _name_nodes(part)]
-    return []
+        if node.name not in local:
+            yield node
+    elif isinstance(node, tuple):
+        for item in node:
+            yield from free_names(item, local)
+    elif isinstance(node, tree.Block):
+        own = local | {i.name for i in _idents(node)}
+        yield from free_names((node.parameters, node.body), own)
+    elif isinstance(node, tree.Comprehension):
+        yield from free_names((node.source, node.start), local)
+        carried = (node.carry,) if node.carry else ()
+        yield from free_names(node.element, local | {i.name for i in (*node.targets, *carried)})
+    elif isinstance(node, tree.Tree) and not isinstance(node, tree.Ident):
+        for part in node.__dict__.values():
+            yield from free_names(part, local)
 
 
-def _names(node: Any) -> set[str]:
-    return {n.name for n in _name_nodes(node)}
+def _idents(block: tree.Block) -> Iterator[tree.Ident]:
+    """What a block binds: parameters, statements, steps, and the extents in the notes of its inputs."""
+    yield from (p.name for p in block.parameters)
+    for statement in block.body:
+        yield from bound_names(statement)
+        note = statement.note if isinstance(statement, tree.In) else None
+        for dim in (note.dims if note else None) or ():
+            if isinstance(dim, tree.Name):
+                yield tree.Ident(dim.name, dim.span)
+    yield from (s.name for s in _steps(block.body) if s.name is not None)
+
+
+def _steps(node: Any) -> Iterator[tree.Step]:
+    if isinstance(node, tree.Step):
+        yield node
+    parts = node if isinstance(node, tuple) else node.__dict__.values() if isinstance(node, tree.Tree) else ()
+    for part in parts:
+        yield from _steps(part)
 
 
 __all__ = ["resolved_text", "spell"]

@@ -23,8 +23,8 @@ class FileScope:
     """One file: its tree, and the names that its expressions may use.
 
     ``blocks`` are its own definitions, ``imported`` those of other files, ``spaces`` the files under an alias; ``lets``
-    hold the trees, ``values`` what they were worth, once. ``incomplete`` says that it, or a file that it brings in, was
-    not read as a whole, so that an unknown name in it means nothing.
+    hold the trees, ``values`` what they were worth, once. ``torn`` says that parts of it could not be read, so that an
+    unknown name means nothing; ``incomplete`` the same of it and what it brings in, for components.
     """
 
     name: str
@@ -36,6 +36,7 @@ class FileScope:
     imported: dict[str, BlockDef] = field(default_factory=dict)
     spaces: dict[str, FileScope] = field(default_factory=dict)
     parent: FileScope | None = None
+    torn: bool = False
     incomplete: bool = False
 
     def component(self, name: str) -> BlockDef | None:
@@ -72,7 +73,7 @@ class Loader:
         for diagnostic in parsed.diagnostics:
             self.sink.add(diagnostic)
         scope = FileScope(name, real, parsed.file)
-        scope.incomplete = any(d.severity == "error" for d in parsed.diagnostics)
+        scope.torn = scope.incomplete = any(d.severity == "error" for d in parsed.diagnostics)
         self.files[real] = scope
         self._open.append(real)
         try:

@@ -9,11 +9,10 @@ from typing import Any
 from segdsl.diagnostics import Label, Sink, Span, suggest
 from segdsl.ir.program import SECTIONS, Section
 from segdsl.ir.values import Size
-from segdsl.ir.word import Word
 from segdsl.lang.context import Context, Frame, evaluate
-from segdsl.lang.convert import Bound, build_word, call_arguments, convert, validated
+from segdsl.lang.convert import build_word, convert, validated
 from segdsl.lang.expressions import lookup_component
-from segdsl.lang.settings import Path, Setting, Settings
+from segdsl.lang.settings import Path, Setting, Settings, arguments_of, word_family
 from segdsl.lang.values import POISON, Poison, Stop, describe, stop
 from segdsl.syntax import tree
 
@@ -134,25 +133,13 @@ class Sections:
             return convert(setting.expr, info, frame)
         expr = setting.expr
         word = lookup_component(expr.func, frame) if isinstance(expr, tree.Call) else None
-        if not isinstance(expr, tree.Call) or not (isinstance(word, type) and issubclass(word, Word)):
+        family = word_family(info.annotation)
+        if not (isinstance(word, type) and family and issubclass(word, family)):
             convert(setting.expr, info, frame)
-            raise stop(
-                "nothing-to-change",
-                setting.span,
-                "only the arguments of a component can be changed",
-                "set the whole value",
-            )
-        names = list(word.model_fields)
-        bound: dict[str, Bound] = call_arguments(expr, names, word.__name__, frame)
-        for name, change in setting.changes.items():
-            if name not in names:
-                raise stop(
-                    "unknown-argument",
-                    change.span,
-                    f"`{word.__name__}` has no argument `{name}`",
-                    suggest(name, names, "arguments"),
-                )
-            bound[name] = (change.expr, Frame(self.context, change.file))
+            first = next(iter(setting.changes.values()))
+            message = "only the arguments of a component that stands there can be changed"
+            raise stop("nothing-to-change", first.span, message, "set the whole value")
+        bound = arguments_of(setting, list(word.model_fields), word.__name__, self.context)
         value = build_word(word, bound, expr.span)
         return (value,) if typing.get_origin(info.annotation) is tuple else value
 

@@ -11,7 +11,10 @@ from typing import Any, Union
 from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, nearest, suggest
 from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
 from segdsl.ir.word import Word
+from segdsl.lang.context import Context, Frame
+from segdsl.lang.convert import Bound, call_arguments
 from segdsl.lang.scope import FileScope, rebinding
+from segdsl.lang.values import BlockDef, Stop
 from segdsl.syntax import tree
 
 Path = tuple[str, ...]
@@ -49,6 +52,26 @@ def statements(body: Sequence[tree.Statement], prefix: Idents = ()) -> Iterator[
             yield (*prefix, *statement.path), statement
         elif prefix and not isinstance(statement, tree.Broken):
             yield prefix, statement
+
+
+def arguments_of(setting: Setting, names: list[str], what: str, context: Context) -> dict[str, Bound]:
+    """The arguments of a setting's component by name, with the changes that paths made to them."""
+    assert isinstance(setting.expr, tree.Call)
+    bound = call_arguments(setting.expr, names, what, Frame(context, setting.file))
+    for name, change in setting.changes.items():
+        if name in names:
+            bound[name] = (change.expr, Frame(context, change.file))
+            continue
+        near = nearest(name, names)
+        fix = Fix(change.span, near) if near else None
+        message, help = f"`{what}` has no argument `{name}`", suggest(name, names, "arguments")
+        raise Stop(Diagnostic("unknown-argument", message, help, span=change.span, fix=fix))
+    return bound
+
+
+def model_arguments(setting: Setting, model: BlockDef, context: Context) -> dict[str, Bound]:
+    """The arguments of the program's model, by name."""
+    return arguments_of(setting, [p.name.name for p in model.tree.parameters], model.name, context)
 
 
 def written(statement: tree.Assign | tree.Drop) -> Span:
@@ -167,7 +190,7 @@ class Settings:
     def _change(self, path: Path, idents: tuple[tree.Ident, ...], place: Place, setting: Setting) -> None:
         key = path[: place.length]
         shown, argument = ".".join(key), path[place.length]
-        component = _word_type(place.kind)
+        component = word_family(place.kind)
         if component is None or len(path) > place.length + 1:
             near = ".".join(path[: place.length + (component is not None)])
             message = f"nothing lies below `{near}`"
@@ -235,16 +258,16 @@ class Settings:
         if name not in base.changes and len(args) == len(call.args):
             return False
         changes = {k: v for k, v in base.changes.items() if k != name}
-        self.values[path[:-1]] = replace(base, expr=replace(call, args=args), changes=changes)
+        self.values[path[:-1]] = replace(base, expr=tree.Call(call.func, args, call.span), changes=changes)
         return True
 
 
-def _word_type(kind: Any) -> type[Word] | None:
+def word_family(kind: Any) -> type[Word] | None:
     """The family of words that a key of this type holds, or None."""
     if typing.get_origin(kind) in (Union, types.UnionType):
-        return next((w for k in typing.get_args(kind) if (w := _word_type(k))), None)
+        return next((w for k in typing.get_args(kind) if (w := word_family(k))), None)
     if typing.get_origin(kind) is tuple:
-        return _word_type(typing.get_args(kind)[0])
+        return word_family(typing.get_args(kind)[0])
     return kind if isinstance(kind, type) and issubclass(kind, Word) else None
 
 

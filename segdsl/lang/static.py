@@ -150,7 +150,7 @@ class _NameCheck:
         if name.name in self.names or name.name in self.file.lets or self._is_component(name.name):
             return
         later = any(i.name == name.name for s in self.body for i in bound_names(s))
-        if later or self.file.incomplete:
+        if later or self.file.torn:
             return
         self.sink.add(
             Diagnostic(
