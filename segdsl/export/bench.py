@@ -26,7 +26,7 @@ SECONDS, LEAST, MOST = 4.0, 5, 50
 def bench(path: str | Path) -> dict[str, Any]:
     """Measures a `.seg` file (random weights, two classes unless it names them), a run folder or an exported `.xml`.
 
-    Returns `latency_ms` (one image of the input's size to its scores, in single precision), `iter_ms` (one training step
+    Returns `latency_ms` (one image of the input's size to its scores, in single precision), `iter_ms` (one step
     with the program's batch; None for an exported model, and where the program has no loss or optimizer), `fps` (1000 /
     latency), `params`, `flops` (2 per multiply-accumulate, one image) and `peak_rss_mb` of this process (None where the
     system does not say).
