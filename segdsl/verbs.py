@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 PathLike = str | Path
 
+EVAL_SETTINGS = ("data.root", "data.format", "data.val", "data.train.subset", "eval")
+"""What may still be set when a finished model is scored."""
+EXPORT_SETTINGS = ("export",)
+"""What may still be set when a run is exported."""
+
 
 def check(path: PathLike, overrides: Iterable[str] = ()) -> Program:
     """The checked program of a file; its lints are in ``.warnings``. Imports no torch and opens no data."""
@@ -63,17 +68,34 @@ def train(
     return train_file(path, overrides, data, weights, out, quiet)
 
 
-def evaluate(path: PathLike, data: PathLike | None = None, subset: str = "val") -> dict[str, Any]:
-    """Scores a run or an exported model (`.xml`): dice, miou, accuracy, per_class, images. Counts at image size."""
-    from segdsl.export.evaluate import evaluate as evaluate_model
+def evaluate(
+    path: PathLike, data: PathLike | None = None, subset: str = "val", overrides: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Scores a run or an exported model (`.xml`): dice, miou, accuracy, per_class, images. Counts at image size.
 
-    return evaluate_model(str(path), None if data is None else str(data), subset)
+    ``overrides`` reach what is not settled by training: the source of the data and the section `eval`.
+    """
+    from segdsl.export.evaluate import evaluate_model
+    from segdsl.export.model import open_model
+
+    model = open_model(path)
+    model.program = _changed(model.program, overrides, EVAL_SETTINGS)
+    return evaluate_model(model, None if data is None else str(data), subset)
 
 
-def export(run: PathLike, precision: str | None = None) -> ExportResult:
-    """Writes the OpenVINO model of a run into its folder `export`. ``precision`` is "fp32" or "fp16"."""
-    from segdsl.export.openvino import export_run
+def export(run: PathLike, precision: str | None = None, overrides: Iterable[str] = ()) -> ExportResult:
+    """Writes the OpenVINO model of a run into its folder `export`. ``precision`` is "fp32" or "fp16".
 
+    ``overrides`` reach the section `export`.
+    """
+    from segdsl.export.openvino import export_run, said_precision
+
+    overrides = tuple(overrides)
+    if overrides:
+        from segdsl.run.checkpoint import open_run
+
+        program = _changed(open_run(run).program, overrides, EXPORT_SETTINGS)
+        precision = precision or said_precision(program)
     return export_run(Path(run), precision)
 
 
@@ -89,3 +111,39 @@ def format(text: str) -> str:
     from segdsl.syntax.format import format_text
 
     return format_text(text)
+
+
+def _changed(program: Program, overrides: Iterable[str], allowed: Sequence[str]) -> Program:
+    """The program of a finished run with some settings changed; only those below the paths ``allowed`` still can be."""
+    from tempfile import TemporaryDirectory
+
+    from segdsl.lang.program import load
+
+    overrides = tuple(overrides)
+    for text in overrides:
+        _require_open(text, allowed)
+    if not overrides:
+        return program
+    with TemporaryDirectory() as folder:
+        file = Path(folder, f"{program.name}.seg")
+        file.write_text(program.resolved, encoding="utf-8")
+        return load(file, overrides)
+
+
+def _require_open(text: str, allowed: Sequence[str]) -> None:
+    """Refuses an override of what was settled when the run was trained (`setting-without-effect`)."""
+    from segdsl.diagnostics import Diagnostic, SegError
+    from segdsl.syntax.parser import parse_override
+    from segdsl.syntax.tree import Assign, Drop
+
+    statement, found = parse_override(text, "--set")
+    if found or not isinstance(statement, Assign | Drop):
+        raise SegError(found, {"--set": text})
+    path = ".".join(ident.name for ident in statement.path)
+    if any(path == open or path.startswith(f"{open}.") for open in allowed):
+        return
+    message = f"`{path}` has no effect here: it was settled when the model was trained"
+    known = ", ".join(f"`{open}`" for open in allowed)
+    help = f"train again with it, or leave it out; {known} can be set here" if known else "train again with it"
+    span = statement.path[0].span.to(statement.path[-1].span)
+    raise SegError([Diagnostic("setting-without-effect", message, help, span=span)], {"--set": text})

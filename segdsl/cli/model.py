@@ -148,28 +148,30 @@ def train(file: str, root: str | None, weights: str | None, out: Path | None, ov
 @click.argument("model", metavar="RUN|MODEL.xml")
 @click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of the run's own.")
 @click.option("--subset", default="val", show_default=True, metavar="S", help="The subset to score on.")
+@set_option
 @json_option
-def evaluate(model: str, root: str | None, subset: str) -> Answer:
+def evaluate(model: str, root: str | None, subset: str, overrides: tuple[str, ...]) -> Answer:
     """Score a run or an exported model.
 
     Counts are summed over the subset, at the size of the images.
     """
-    data = verbs.evaluate(model, root, subset)
+    data = verbs.evaluate(model, root, subset, overrides)
     return Answer(data, score_table(data))
 
 
 @click.command()
 @click.argument("run")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="In place of what the program says.")
+@set_option
 @json_option
-def export(run: str, precision: str | None) -> Answer:
+def export(run: str, precision: str | None, overrides: tuple[str, ...]) -> Answer:
     """Write a run's best weights as an OpenVINO model.
 
     The model carries its program and its class names, so that eval and predict need nothing else.
     """
     from dataclasses import asdict
 
-    data = asdict(verbs.export(run, precision))
+    data = asdict(verbs.export(run, precision, overrides))
     return Answer(data, facts_table(data))
 
 

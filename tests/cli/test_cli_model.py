@@ -138,3 +138,16 @@ def test_a_missing_model_is_said(folder: Path, args: list[str]) -> None:
     found = segdsl(folder, *args, status=1)
     assert len(found["errors"]) == 1
     assert found["errors"][0]["help"]
+
+
+def test_what_training_settled_cannot_be_set_afterwards(folder: Path, run: dict[str, Any]) -> None:
+    for verb, setting in (("eval", "data.input_size=32x32"), ("export", "train.epochs=3")):
+        found = segdsl(folder, verb, run["run"], "--set", setting, status=1)
+        assert [e["slug"] for e in found["errors"]] == ["setting-without-effect"]
+        assert (found["errors"][0]["file"], found["errors"][0]["column"]) == ("--set", 1)
+
+
+def test_how_a_run_is_scored_can_be_set(folder: Path, run: dict[str, Any]) -> None:
+    at_image = segdsl(folder, "eval", run["run"], "--data", "data")
+    at_input = segdsl(folder, "eval", run["run"], "--set", "eval.scale=input", "--data", "data")
+    assert at_image["accuracy"] != at_input["accuracy"]
