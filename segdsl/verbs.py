@@ -40,13 +40,14 @@ def compile(
 ) -> Compiled:
     """The program and its model, a ``torch.fx.GraphModule``: normalised (N, 3, H, W) to logits (N, classes, H, W).
 
-    ``classes`` stands in for `data.classes`; ``weights`` is a file, "none", or None for what the program says. With
+    ``classes`` stands in for `data.classes`; ``weights`` is a file for the whole model; without it the weights are random, and
+    what the program's `weights` section names is left to `train`. With
     ``outputs`` the model returns a dictionary of these nodes by path.
     """
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
 
-    return compile_program(load(path, overrides, classes), weights, outputs)
+    return compile_program(load(path, overrides, classes), weights or "none", outputs)
 
 
 def train(

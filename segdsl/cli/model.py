@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file")
 @click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Number of classes, in place of data.classes.")
-@click.option("--weights", metavar="FILE|none", help="Weights for the whole model; none starts from random ones.")
+@click.option("--weights", metavar="FILE|none", help="Weights for the whole model; without it they are random.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write program, graph and weights here.")
 @click.option("--dump", metavar="PASS", help="Print the graph after this pass; `elaborate` is the graph before all.")
 @set_option
