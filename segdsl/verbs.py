@@ -40,9 +40,9 @@ def compile(
 ) -> Compiled:
     """The program and its model, a ``torch.fx.GraphModule``: normalised (N, 3, H, W) to logits (N, classes, H, W).
 
-    ``classes`` stands in for `data.classes`; ``weights`` is a file for the whole model; without it the weights are random, and
-    what the program's `weights` section names is left to `train`. With
-    ``outputs`` the model returns a dictionary of these nodes by path.
+    ``classes`` stands in for `data.classes`; ``weights`` is a file for the whole model. Without it they are random, and
+    what the program's `weights` section names is left to `train`. With ``outputs`` the model returns a dictionary of
+    these nodes by path.
     """
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
