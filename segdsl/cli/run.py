@@ -47,6 +47,10 @@ def run(args: list[str]) -> int:
     except BrokenPipeError:
         streams.abandon_stdout()
         return PIPE_CLOSED
+    except OSError as error:  # the answer could not be printed, as on a full disk
+        streams.abandon_stdout()
+        streams.print_findings([_refusal(error)], {})
+        return AT_FAULT
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -16,8 +16,11 @@ EXPLAINED_BY_ITSELF = {"internal-error", "interrupted"}
 
 def prepare(debug: bool) -> None:
     """Makes printing never fail on a terminal that lacks characters, and keeps what libraries warn of to themselves."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - lives until the end
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     if not debug:
         import warnings

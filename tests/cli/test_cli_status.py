@@ -182,6 +182,24 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert done.returncode != 0
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this file system has no /dev/full")
+def test_an_answer_that_does_not_fit_on_the_disk_is_said() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-m", "segdsl", "explain", "--json"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[system-refused]: the system said no: no space left")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_stream_that_is_closed_is_no_crash(closed: str) -> None:
+    command = f"exec {sys.executable} -m segdsl explain no-such-slug {closed}>&-"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "bug in segdsl" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_a_terminal_without_our_characters_is_no_crash(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "漢字.seg"
