@@ -44,7 +44,8 @@ class Dim:
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
         kept = ((m, c) for m, c in terms.items() if c)
         self.terms = tuple(sorted(kept, key=lambda t: (len(t[0]), [str(a) for a in t[0]])))
-        self._text = " + ".join(_term(m, c) for m, c in self.terms).replace("+ -", "- ") or "0"
+        shown = sorted(self.terms, key=lambda t: t[1] < 0)
+        self._text = " + ".join(_term(m, c) for m, c in shown).replace("+ -", "- ") or "0"
 
     @property
     def is_atom(self) -> bool:

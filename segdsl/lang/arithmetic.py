@@ -75,6 +75,8 @@ def _compare(expr: tree.Binary, left: Any, right: Any, frame: Frame) -> bool:
     left = frame.context.value(left) if isinstance(left, Dim) else left
     right = frame.context.value(right) if isinstance(right, Dim) else right
     try:
+        if expr.op not in ("==", "!=") and (isinstance(left, bool) or isinstance(right, bool)):
+            raise TypeError
         return COMPARE[expr.op](left, right)
     except TypeError:
         message = f"`{expr.op}` cannot order {describe(left)} and {describe(right)}"

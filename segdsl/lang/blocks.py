@@ -85,14 +85,6 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
     recipe = module.recipe
     assert isinstance(recipe, BlockRecipe)
     block, context = recipe.block, caller.context
-    if any(user is block for user, _ in context.uses):
-        raise stop(
-            "recursion",
-            expr.span,
-            f"`{block.name}` uses itself",
-            "a block may not contain itself; use `* n` or a comprehension for repetition",
-            labels=[Label(block.tree.name.span, "the block")],
-        )
     if len(context.uses) >= NESTING_BUDGET:
         raise stop("nesting-budget", expr.span, f"blocks nest deeper than {NESTING_BUDGET}", "flatten the blocks")
     path = join(caller.path, f"{UNNAMED}{block.name}") if module.path is None else module.path
@@ -270,6 +262,10 @@ def run_body(block: BlockDef, frame: Frame) -> Any:
 
 
 def _statement(statement: tree.Statement, frame: Frame) -> Any:
+    if isinstance(statement, (tree.Let, tree.Assign, tree.Out, tree.Param)):
+        ident = bound_names(statement)[-1]
+        if ident.name in frame.local_names():
+            raise Stop(rebinding(ident, _first_binding(ident, frame)))
     if isinstance(statement, tree.Let):
         return bind(statement.name, evaluate(statement.value, frame, frame.path), frame, recorded=False)
     if isinstance(statement, tree.Param):

@@ -149,7 +149,8 @@ def _load(
     records = {section: sections.record(section) for section in SECTIONS}
     weights = sections.weights()
     _check_lets(scope, sections.context)
-    graph = _model(settings, scope, sections)
+    circular = any(d.slug == "recursion" for d in sink.items)
+    graph = None if circular else _model(settings, scope, sections)
     sink.check()
     assert graph is not None
     program = Program.model_construct(

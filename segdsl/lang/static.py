@@ -22,7 +22,17 @@ def check_blocks(scope: FileScope, sink: Sink) -> None:
         _NameCheck(file, sink).lets()
         for block in file.blocks.values():
             _NameCheck(file, sink).block(block.tree)
-            _check_recursion(block, sink)
+    circular: set[int] = set()
+    for block in _in_sight(scope):
+        if id(block) not in circular and _check_recursion(block, circular, sink):
+            circular.add(id(block))
+
+
+def _in_sight(scope: FileScope) -> list[BlockDef]:
+    """The blocks that a program could use, without those of the library: they cannot use any other."""
+    files = [f for file in scope.lineage() for f in (file, *file.spaces.values())]
+    blocks = {id(b): b for file in files for b in (*file.blocks.values(), *file.imported.values())}
+    return [b for b in blocks.values() if not b.file.path.is_relative_to(STD)]
 
 
 def calls(node: Any) -> Iterator[tree.Call]:
@@ -47,13 +57,16 @@ def target(call: tree.Call, file: FileScope) -> BlockDef | type | None:
     return file.spaces[parts[0]].component(parts[1]) if parts[0] in file.spaces and len(parts) == 2 else None
 
 
-def _check_recursion(block: BlockDef, sink: Sink) -> None:
+def _check_recursion(block: BlockDef, known: set[int], sink: Sink) -> bool:
+    """Whether a block contains itself, which is reported unless it does so by way of one that is ``known`` to."""
     stack: list[tuple[BlockDef, tree.Call | None]] = [(block, None)]
     seen: set[int] = set()
     while stack:
         current, first = stack.pop()
-        for call in calls(current.tree.body):
+        for call in calls((current.tree.parameters, current.tree.body)):
             used = target(call, current.file)
+            if id(used) in known:
+                return False
             if used is block:
                 entry = first or call
                 sink.add(
@@ -65,10 +78,11 @@ def _check_recursion(block: BlockDef, sink: Sink) -> None:
                         labels=(Label(block.tree.name.span, "the block"),),
                     )
                 )
-                return
+                return True
             if isinstance(used, BlockDef) and id(used) not in seen:
                 seen.add(id(used))
                 stack.append((used, first or call))
+    return False
 
 
 class _NameCheck:
