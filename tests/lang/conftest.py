@@ -1,0 +1,119 @@
+"""Programs from texts: what the tests of the language share."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segdsl.diagnostics import Diagnostic, SegError
+from segdsl.ir.program import Program
+from segdsl.lang.program import check_file
+
+HEAD = 'seg 1\n\nextends "std/semantic.seg"\n\n'
+NET = """
+model Net(classes: int, width: int = 8) {
+  in image: [B, 3, H, W]
+
+  backbone = image -> Conv(width)
+  head     = backbone -> Conv(classes)
+  out logits = head
+}
+
+model = Net(classes = len(data.classes))
+"""
+
+Load = Callable[..., Program]
+Errors = Callable[..., list[Diagnostic]]
+
+
+class Bench:
+    """Writes texts into a folder of their own and reads them as programs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, text: str, name: str = "main.seg") -> Path:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def check(self, text: str, *overrides: str) -> tuple[Program | None, tuple[Diagnostic, ...]]:
+        """A whole text, checked: the program and its warnings."""
+        program, warnings, _ = check_file(self.write(text), overrides)
+        return program, warnings
+
+    def program(self, text: str, *overrides: str) -> Program:
+        """A whole text that is a program."""
+        program, _ = self.check(text, *overrides)
+        assert program is not None
+        return program
+
+    def settings(self, text: str, *overrides: str) -> Program:
+        """A small program with these sections and lets."""
+        return self.program(HEAD + textwrap.dedent(text) + NET, *overrides)
+
+    def errors(self, text: str, *overrides: str) -> list[Diagnostic]:
+        """What is wrong with a whole text; empty when nothing is."""
+        try:
+            self.check(text, *overrides)
+        except SegError as error:
+            return [d for d in error.diagnostics if d.severity == "error"]
+        return []
+
+    def setting_errors(self, text: str, *overrides: str) -> list[Diagnostic]:
+        """What is wrong with sections and lets."""
+        return self.errors(HEAD + textwrap.dedent(text) + NET, *overrides)
+
+    def model_text(self, body: str, blocks: str = "", size: str = "64x64") -> str:
+        """A program around the statements of a model with an `image` and a map `x` of 48 channels at half its size."""
+        inner = textwrap.indent(textwrap.dedent(body).strip("\n") + "\n", "  ")
+        return (
+            f"{HEAD}data.input_size = {size}\n\n{textwrap.dedent(blocks)}\n"
+            "model Net(classes: int) {\n  in image: [B, 3, H, W]\n\n"
+            "  x = image -> Conv(48, 3x3, stride = 2, bias = false)\n"
+            f"{inner}"
+            "  last = image -> Conv(classes, bias = false)\n  out logits = last\n}\n\n"
+            "model = Net(classes = len(data.classes))\n"
+        )
+
+    def model(self, body: str, blocks: str = "", size: str = "64x64") -> Program:
+        """The program of :meth:`model_text`."""
+        return self.program(self.model_text(body, blocks, size))
+
+    def model_errors(self, body: str, blocks: str = "", size: str = "64x64") -> list[Diagnostic]:
+        """What is wrong with the statements of a model."""
+        return self.errors(self.model_text(body, blocks, size))
+
+    def model_warnings(self, body: str, blocks: str = "") -> list[str]:
+        """The slugs of the warnings about the statements of a model."""
+        return [d.slug for d in self.check(self.model_text(body, blocks))[1]]
+
+    def keys(self, body: str, blocks: str = "") -> list[str]:
+        """The keys of the weights that the statements of a model make, in order, without `x` and `last`."""
+        state = self.model(body, blocks).graph.state()
+        return [k for k in state if not k.startswith(("x.", "last."))]
+
+    def shape(self, body: str, size: str = "64x64", name: str = "y", blocks: str = "") -> str:
+        """The symbolic shape of a binding."""
+        graph = self.model(body, blocks, size).graph
+        return "[" + ", ".join(str(e) for e in graph.shapes()[graph.names[name]]) + "]"
+
+    def said(self, diagnostic: Diagnostic, text: str | None = None) -> str:
+        """The stretch of a source that a diagnostic points at."""
+        assert diagnostic.span is not None
+        source = text if text is not None else (self.folder / "main.seg").read_text(encoding="utf-8")
+        return source[diagnostic.span.start : diagnostic.span.end]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def slugs(diagnostics: list[Any]) -> list[str]:
+    return [d.slug for d in diagnostics]
