@@ -1,14 +1,16 @@
 """Golden diagnostics: one folder in `tests/goldens/diagnostics` for a slug, named after it.
 
 A folder holds `main.seg` and whatever files it needs, and `expected.txt`: what `segdsl check main.seg` says on stderr,
-run in the folder. A file `command.txt` names another command line (`data check bad_root`). With `--refresh-goldens` the
-expected texts are written anew; read them before they are committed.
+run in a copy of the folder, without the `.gitkeep` files that keep empty folders in git. A file `command.txt` names
+another command line (`data check data`). With `--refresh-goldens` the expected texts are written anew; read them before
+they are committed.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,15 +28,22 @@ def command_of(case: Path) -> list[str]:
     return shlex.split(file.read_text(encoding="utf-8")) if file.is_file() else ["check", "main.seg"]
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda p: p.name)
 def test_diagnostic(
     case: Path,
+    tmp_path: Path,
     golden: Callable[[Path, str], None],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    before = {p: p.read_bytes() for p in case.rglob("*") if p.is_file()}
-    monkeypatch.chdir(case)
+    folder = tmp_path / case.name
+    shutil.copytree(case, folder, ignore=shutil.ignore_patterns(".gitkeep", "expected.txt"))
+    before = contents(folder)
+    monkeypatch.chdir(folder)
     status = run(command_of(case))
     out, err = capsys.readouterr()
     severity = re.search(rf"^(error|warning)\[{re.escape(case.name)}\]: .+", err, re.MULTILINE)
@@ -43,8 +52,7 @@ def test_diagnostic(
     assert "= help: " in err
     if status:
         assert out == ""
-    after = {p: p.read_bytes() for p in case.rglob("*") if p.is_file() and p.name != "expected.txt"}
-    assert after == {p: b for p, b in before.items() if p.name != "expected.txt"}, "a failing command wrote something"
+    assert contents(folder) == before, "the command wrote something"
     golden(case / "expected.txt", err)
 
 

@@ -96,8 +96,13 @@ def third_party(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add("tensorboard" if node.module == "torch.utils.tensorboard" else node.module.split(".")[0])
+            found.add(_package(node.module))
     return found - set(sys.stdlib_module_names) - {"segdsl"}
+
+
+def _package(module: str) -> str:
+    """The package behind a module; torch's writer of curves is a door to tensorboard."""
+    return "tensorboard" if module.startswith("torch.utils.tensorboard") else module.split(".")[0]
 
 
 def declared() -> dict[str, str]:
