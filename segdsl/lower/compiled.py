@@ -39,7 +39,7 @@ def compile_program(program: Program, weights: str | None = None, outputs: Seque
     if weights is None:
         for prefix, source in program.weights.items():
             span = program.spans.get(f"weights.{prefix}")
-            _load(model, source, prefix, span, sources)
+            _load(model, source, "" if prefix == "model" else prefix, span, sources)
     elif weights != "none":
         _load(model, weights, "", None, sources)
     return Compiled(program, model)

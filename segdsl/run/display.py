@@ -44,6 +44,7 @@ class Display:
         self.console = console or Console(quiet=quiet, highlight=False)
         self.head: Head | None = None
         self._live: Live | None = None
+        self._dice: float | None = None
 
     def warn(self, warnings: list[Diagnostic]) -> None:
         """Prints warnings in one line each."""
@@ -54,11 +55,10 @@ class Display:
     def start(self, head: Head) -> None:
         """What is about to be trained, and where it will lie."""
         self.head = head
-        frozen = f" ({head.trained:,} trained)" if head.trained != head.parameters else ""
-        self._line(
-            Text(f"{shorten(head.name)}: {head.parameters:,} parameters{frozen}, {head.classes} classes, {head.size}")
-        )
-        self._line(Text(f"{head.train_images} images to train on, {head.val_images} to validate, on {head.device}"))
+        trained = f", {head.trained:,} of them trained" if head.trained != head.parameters else ""
+        self._line(Text(f"{shorten(head.name)}: {head.classes} classes at {head.size}, on {head.device}"))
+        self._line(Text(f"{head.parameters:,} parameters{trained}"))
+        self._line(Text(f"{head.train_images} images to train on, {head.val_images} to validate"))
         self._line(Text(f"run folder: {head.run}"))
 
     @contextmanager
@@ -69,8 +69,10 @@ class Display:
             return
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             self._live = live
-            yield
-        self._live = None
+            try:
+                yield
+            finally:
+                self._live = None
 
     def step(
         self, epoch: int, step: int, loss: float, lr: float, images_per_second: float, seconds_left: float
@@ -79,18 +81,20 @@ class Display:
         if self._live is None or self.head is None:
             return
         line = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=self.head.steps_per_epoch, completed=step, width=12)
-        text = f"loss {loss:.3f}  lr {lr:.1e}  {images_per_second:.1f} img/s  {duration(seconds_left)} left"
+        bar = ProgressBar(total=self.head.steps_per_epoch, completed=step, width=6)
+        dice = f"dice {self._dice:.3f} " if self._dice is not None else ""
+        text = f"loss {loss:.3f} lr {lr:.1e} {dice}{images_per_second:.1f} img/s {duration(seconds_left)} left"
         line.add_row(f"epoch {epoch}/{self.head.epochs}", bar, text)
         self._live.update(line)
 
     def epoch(self, row: EpochRow, seconds_left: float, best: bool) -> None:
         """An epoch has ended."""
+        self._dice = row.confusion.dice
         width = len(str(self.head.epochs)) if self.head else 1
         total = f"/{self.head.epochs}" if self.head else ""
         text = (
             f"epoch {row.epoch:>{width}}{total}  loss {row.train_loss:.3f}  lr {row.lr:.1e}  "
-            f"dice {row.confusion.dice:.3f}{'*' if best else ' '} miou {row.confusion.miou:.3f}  "
+            f"dice {row.confusion.dice:.3f}{'*' if best else ' '}  "
             f"{row.images_per_second:.1f} img/s  {duration(seconds_left)} left"
         )
         self._line(Text(text))

@@ -121,15 +121,5 @@ def _check_complete(program: Program) -> None:
 
 def _try_validation(setup: Setup) -> None:
     """One validation batch through everything that a validation does; a fault ends the run before it begins."""
-    program = setup.program
     batch = next(iter(EvalLoader(setup.val.dataset, setup.val.batch, workers=0)))
-    with torch.inference_mode():
-        logits = setup.network.eval()(batch.images.to(setup.device))  # (N, classes, H, W)
-    expected = (len(batch.images), len(program.classes), *batch.target.shape[-2:])
-    if tuple(logits.shape) != expected:
-        raise fail(
-            "logits-shape",
-            f"the model gives {list(logits.shape)}, and the masks ask for {list(expected)}",
-            "end the model with `-> Conv(classes, 1x1) -> ResizeTo(image, mode = bilinear)`",
-        )
-    score(setup.network, [batch], program.classes, setup.index.ignore, setup.criterion)
+    score(setup.network, [batch], setup.program.classes, setup.index.ignore, setup.criterion)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segdsl.data.check import CheckReport, check_data
 from segdsl.data.index import Index, open_index
-from segdsl.diagnostics import SegError, fail
+from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
 
@@ -56,14 +56,26 @@ def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str |
 def checked_data(program: Program, data: str | Path | None = None) -> tuple[Index, CheckReport]:
     """The index of a program's data after every file was looked at, and what was found.
 
-    Raises SegError with what is at fault, also when the data has other classes than the program (`classes-differ`).
+    Raises SegError with what is at fault (beside the findings of the check `classes-unknown`, `subset-all-void`).
     """
     index = open_data(program, data)
-    if index.classes != program.classes:
-        raise _classes_differ(program, index)
-    subsets = tuple(index.subsets)
-    report = check_data(index.root, program.data.format, program.data.ignore, subsets, program.classes)
+    if program.assumed_classes:
+        raise fail(
+            "classes-unknown",
+            "the program does not name its classes, and was loaded without those of its data",
+            "name them in `data.classes`, or train from the file: `segdsl train FILE`",
+            path=str(index.root),
+        )
+    report = check_data(index.root, program.data.format, program.data.ignore, tuple(index.subsets), program.classes)
     report.require()
+    for name, pixels in report.pixels.items():
+        if not sum(int(n) for value, n in enumerate(pixels[: len(index.classes)]) if value != index.ignore):
+            raise fail(
+                "subset-all-void",
+                f"no pixel of the subset `{name}` is of any class: all are void",
+                "label some pixels, or see that `data.ignore` is the value of void",
+                path=str(index.root / name),
+            )
     return index, report
 
 
@@ -97,22 +109,3 @@ def _seen_from(folder: Path, path: Path) -> str:
 def quoted(text: str) -> str:
     """A string literal of the language."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _classes_differ(program: Program, index: Index) -> SegError:
-    if program.assumed_classes:
-        return fail(
-            "classes-unknown",
-            "the program does not name its classes, and was loaded without those of its data",
-            "name them in `data.classes`, or train from the file: `segdsl train FILE`",
-            path=str(index.root),
-        )
-    ours, theirs = (
-        ", ".join(names[:8]) + (", …" if len(names) > 8 else "") for names in (program.classes, index.classes)
-    )
-    return fail(
-        "classes-differ",
-        f"the program has {len(program.classes)} classes ({ours}), the data {len(index.classes)} ({theirs})",
-        "give `data.classes` the names of the data in their order, or leave it out",
-        path=str(index.root),
-    )

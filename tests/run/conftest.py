@@ -1,0 +1,102 @@
+"""A tiny data set that can be learnt, and a tiny program that learns it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = ("ground", "red", "blue")
+COLORS = np.array([(60, 90, 60), (220, 40, 40), (40, 40, 220)], dtype=np.uint8)
+
+PROGRAM = """seg 1
+
+## Two convolutions, for tests.
+model Tiny(classes: int) {
+  in image: [B, 3, H, W]
+
+  stem = image -> Conv(8, 3x3, stride = 2, bias = false)
+  bn   = stem -> BatchNorm()
+  head = bn -> ReLU() -> Conv(classes, 1x1) as classifier
+  out logits: [B, classes, H, W] = head -> ResizeTo(image, mode = bilinear, align_corners = false)
+}
+
+data {
+  root       = "set"
+  input_size = 24x32
+
+  train {
+    batch   = 4
+    workers = 0
+
+    augment {
+      flip = HorizontalFlip(p = 0.5)
+    }
+  }
+
+  val.batch   = 2
+  val.workers = 0
+}
+
+model = Tiny(classes = len(data.classes))
+
+train {
+  loss      = CrossEntropy()
+  optimizer = AdamW(lr = 5e-2)
+  schedule  = Warmup(2 iters) -> Poly()
+  keep      = Checkpoints()
+  epochs    = 2
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees what another, or the user, has cached."""
+    monkeypatch.setenv("SEGDSL_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def write_subset(folder: Path, count: int, seed: int) -> None:
+    """Images of a red and a blue square on green ground, with a row of void."""
+    rng = np.random.default_rng(seed)
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    labels = {"label_map": {str(i): name for i, name in enumerate(CLASSES)}}
+    (folder / "dataset_meta.json").write_text(json.dumps(labels), encoding="utf-8")
+    for number in range(count):
+        mask = np.zeros((24, 32), dtype=np.uint8)
+        top, left = rng.integers(1, 12, 2)
+        mask[top : top + 9, left : left + 7] = 1
+        mask[top : top + 9, left + 10 : left + 17] = 2
+        image = np.clip(COLORS[mask] + rng.normal(0, 12, (24, 32, 3)), 0, 255).astype(np.uint8)
+        mask[0] = 255
+        Image.fromarray(image).save(folder / "images" / f"{seed}-{number}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{seed}-{number}.png")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: `tiny.seg` and its data in `set`, 8 images to train on and 3 to validate."""
+    write_subset(tmp_path / "set" / "train", 8, seed=1)
+    write_subset(tmp_path / "set" / "val", 3, seed=2)
+    (tmp_path / "tiny.seg").write_text(PROGRAM, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def slugs() -> Callable[[Callable[[], object]], list[str]]:
+    """The slugs of the error that a call raises."""
+    from segdsl.diagnostics import SegError
+
+    def raised(call: Callable[[], object]) -> list[str]:
+        with pytest.raises(SegError) as caught:
+            call()
+        assert all(d.message and d.help for d in caught.value.diagnostics)
+        return [d.slug for d in caught.value.diagnostics]
+
+    return raised

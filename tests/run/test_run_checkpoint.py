@@ -1,0 +1,71 @@
+"""Checkpoints are whole at every moment, and the right ones stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from segdsl.run.checkpoint import CheckpointWriter, Progress, write_tensors
+from segdsl.run.folder import RunFolder
+from segdsl.words.keepers import Checkpoints
+
+Slugs = Callable[[Callable[[], object]], list[str]]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slugs: Slugs) -> None:
+    path = tmp_path / "last.safetensors"
+    write_tensors(path, {"a": torch.ones(3)}, {"epoch": "1"})
+    before = path.read_bytes()
+
+    def half(tensors: dict, name: Path, metadata: dict) -> None:
+        Path(name).write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", half)
+    assert slugs(lambda: write_tensors(path, {"a": torch.zeros(3)}, {})) == ["checkpoint-not-written"]
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["last.safetensors"]
+
+
+def test_a_kill_between_writing_and_renaming_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.safetensors"
+    write_tensors(path, {"a": torch.ones(3)}, {"epoch": "1"})
+    before = path.read_bytes()
+
+    def killed(self: Path, target: Path) -> None:
+        assert Path(target).read_bytes() == before
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_tensors(path, {"a": torch.zeros(3)}, {})
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("best", [1, 2, 3])
+def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters())
+    writer = CheckpointWriter(folder, Checkpoints(best=best, last=False), {})
+    values = [float("nan"), 0.2, 0.5, 0.4, 0.5, 0.1, 0.7]
+    improved = []
+    for epoch, value in enumerate(values, start=1):
+        nn.init.constant_(model.weight, epoch)
+        improved.append(writer.epoch(model, optimizer, Progress(epoch, epoch), value))
+    assert improved == [True, True, True, False, False, False, True]
+    expected = [7, 3, 5][:best]
+    for rank, epoch in enumerate(expected):
+        with safe_open(writer.best_path(rank), framework="pt") as file:
+            assert file.metadata()["epoch"] == str(epoch)
+            assert file.get_tensor("weight").item() == epoch
+    assert len(list(folder.checkpoints.iterdir())) == best
