@@ -151,7 +151,8 @@ class Context:
         return at(extent, self.env)
 
     def report(self, diagnostic: Diagnostic) -> None:
-        """Adds an error, with the outermost place that led to it when that is in another block."""
+        """Adds an error, with the outermost place that led to it when that is in another block; where there is an error
+        already, it is left out."""
         if diagnostic.span and self.uses:
             block, used = self.uses[0]
             if used.file != diagnostic.span.file or not (
@@ -163,8 +164,7 @@ class Context:
                     diagnostic.slug, diagnostic.message, diagnostic.help, span=diagnostic.span, path=diagnostic.path,
                     label=diagnostic.label, labels=labels, severity=diagnostic.severity, fix=diagnostic.fix,
                 )  # fmt: skip
-        same = (diagnostic.slug, diagnostic.span)
-        if all((d.slug, d.span) != same for d in self.sink.items):
+        if diagnostic.span is None or all(d.span != diagnostic.span for d in self.sink.errors):
             self.sink.add(diagnostic)
 
 
