@@ -171,6 +171,7 @@ def show(file: str) -> Answer:
 
     std/NAME.seg is a file of the library that ships with segdsl.
     """
+    from segdsl.editor.ansi import ansi
     from segdsl.lang.scope import STD, read_text
 
     path = Path(file)
@@ -180,16 +181,7 @@ def show(file: str) -> Answer:
             known = sorted(f"std/{p.name}" for p in STD.glob("*.seg"))
             raise fail("file-missing", f"there is no {file} in the library", suggest(file, known, "files"), path=file)
     text = read_text(path, file)
-    return Answer({"file": file, "text": text}, _colored(text) if streams.wants_color(sys.stdout) else text)
-
-
-def _colored(text: str) -> str:
-    from pygments import highlight
-    from pygments.formatters.terminal import TerminalFormatter
-
-    from segdsl.editor.pygments_lexer import SegLexer
-
-    return highlight(text, SegLexer(), TerminalFormatter(bg="dark"))
+    return Answer({"file": file, "text": text}, ansi(text) if streams.wants_color(sys.stdout) else text)
 
 
 @click.command()

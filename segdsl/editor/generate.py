@@ -1,0 +1,58 @@
+"""Writes the files that are made from the language itself: `python -m segdsl.editor.generate`.
+
+A test holds that they are fresh.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segdsl.editor import textmate
+from segdsl.editor.reference import reference
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository; an installed package has none, and nothing to generate."""
+
+
+def generated() -> dict[str, str]:
+    """Every generated file with its text, by its path in the repository."""
+    grammar = _json(textmate.grammar())
+    return {
+        "grammar/seg.tmLanguage.json": grammar,
+        "grammar/vscode/syntaxes/seg.tmLanguage.json": grammar,
+        "grammar/vscode/syntaxes/markdown.seg.tmLanguage.json": _json(textmate.markdown()),
+        "grammar/REFERENCE.md": reference(),
+    }
+
+
+def stale(root: Path = ROOT) -> list[str]:
+    """The generated files that are missing or differ from what would be written."""
+    return [
+        name
+        for name, text in generated().items()
+        if not (root / name).is_file() or (root / name).read_bytes() != text.encode()
+    ]
+
+
+def main(arguments: Sequence[str], root: Path = ROOT) -> int:
+    """Writes what is stale; with `--check`, only names it and returns 1 if there is any."""
+    names = stale(root)
+    for name in names:
+        print(name)
+        if "--check" not in arguments:
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(generated()[name], encoding="utf-8", newline="\n")
+    return 1 if names and "--check" in arguments else 0
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

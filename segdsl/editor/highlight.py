@@ -1,0 +1,300 @@
+"""The one table of highlighting rules, which the TextMate grammar and the Pygments lexer are both made from.
+
+Rules are tried in order and the first that matches wins. A pattern is written in what Python's `re` and Oniguruma have
+in common, and never reaches over the end of a line.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+SAME = ""
+"""The scope of a text inside a region that has only the region's."""
+
+
+class Rule(NamedTuple):
+    """Text that matches ``pattern`` has the scope; with groups, which cover all of it, each group has its own.
+
+    None is the scope of blanks.
+    """
+
+    pattern: str
+    scopes: tuple[str | None, ...]
+
+
+class Region(NamedTuple):
+    """What stands between ``begin`` and ``end``, read by the rules of the context ``inner``; ``scope`` is all of it."""
+
+    begin: Rule
+    end: Rule
+    inner: str
+    scope: str | None = None
+
+
+class Include(NamedTuple):
+    """All rules of another context, at this place."""
+
+    context: str
+
+
+Entry = Rule | Region | Include
+Table = dict[str, tuple[Entry, ...]]
+"""Contexts by name; `file` is where a text begins."""
+
+ID = "[A-Za-z_][A-Za-z0-9_]*"
+GAP = "([ \t]+)"
+MAYBE = "([ \t]*)"
+END = "(?![A-Za-z0-9_])"
+BINDS = "[ \t]*=(?!=)"
+NUMBER = r"[0-9]+\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|[0-9]+"
+RECOVERY = r"(?=[{}])|(?=^(?:block|model|import|extends|let)[ \t])"
+"""Where a bracket that is left open ends: braces never stand inside brackets."""
+
+KEYWORD_SCOPES = {
+    "seg": "keyword.other.header",
+    **dict.fromkeys(("import", "extends"), "keyword.control.import"),
+    **dict.fromkeys(("block", "model"), "storage.type.component"),
+    **dict.fromkeys(("let", "in", "out", "param"), "storage.type.binding"),
+    "drop": "keyword.other.drop",
+    **dict.fromkeys(("if", "then", "else"), "keyword.control.conditional"),
+    **dict.fromkeys(("for", "from", "each"), "keyword.control.loop"),
+    "as": "keyword.control.as",
+    **dict.fromkeys(("and", "or", "not"), "keyword.operator.logical"),
+    **dict.fromkeys(("true", "false", "none"), "constant.language"),
+}
+"""The scope of each keyword of the lexer; `in` between `for` and a list is a loop's."""
+PROPERTIES = ("channels", "height", "width", "length", "shape")
+"""What follows the dot of a tensor or a size."""
+
+KEY = "variable.other.key"
+ARGUMENT = "variable.parameter"
+SECTION = "entity.name.section"
+MEMBER = "support.constant.member"
+ASSIGNS = "keyword.operator.assignment"
+NAMES = "variable.other.declaration"
+ACCESS = "punctuation.accessor"
+
+
+def words_of(names: Iterable[str]) -> str:
+    """A pattern for any of the names; the longest first, because the first that matches wins."""
+    return "(?:" + "|".join(re.escape(n) for n in sorted(names, key=lambda n: (-len(n), n))) + ")"
+
+
+@lru_cache(maxsize=1)
+def table() -> Table:
+    """All contexts. Imports the registry of words, and neither torch nor Pygments."""
+    return {
+        "file": (
+            Include("text"),
+            *_heads(),
+            *_choices(KEY),
+            *_keys(),
+            Include("expression"),
+            Rule(r"[{}]", ("punctuation.section.braces",)),
+            Include("rest"),
+        ),
+        "arguments": (
+            Include("text"),
+            *_choices(ARGUMENT),
+            Rule(f"{ID}(?=[ \t]*(?::|=(?!=)))", (ARGUMENT,)),
+            Include("expression"),
+            Include("rest"),
+        ),
+        "elements": (Include("text"), Include("expression"), Include("rest")),
+        "text": _texts(),
+        "string": (
+            Rule(r'\\["\\nt]', ("constant.character.escape",)),
+            Rule(r"\\.", ("invalid.illegal.escape",)),
+            Rule(r'[^"\\\n]+', (SAME,)),
+        ),
+        "documentation": (Rule("`[^`\n]*`", ("markup.inline.raw",)), Rule("[^`\n]+|`", (SAME,))),
+        "expression": (*_numbers(), *_steps(), *_names(), *_brackets(), *_operators()),
+        "rest": (Rule("[ \t]+", (None,)), Rule(r"[^ \t\n]", ("invalid.illegal.character",))),
+    }
+
+
+def _texts() -> tuple[Entry, ...]:
+    quote = "punctuation.definition.string"
+    return (
+        Region(
+            Rule("##(?!#)", ("punctuation.definition.comment",)), Rule("$", (SAME,)), "documentation",
+            "comment.line.documentation",
+        ),
+        Rule("#[^\n]*", ("comment.line.number-sign",)),
+        Region(Rule('"', (quote,)), Rule('"|$', (quote,)), "string", "string.quoted.double"),
+    )  # fmt: skip
+
+
+def _heads() -> tuple[Rule, ...]:
+    """The beginnings of statements that a keyword opens."""
+    start = f"^{MAYBE}"
+    bindings = words_of(k for k, scope in KEYWORD_SCOPES.items() if scope == "storage.type.binding")
+    return (
+        Rule(f"{start}(seg){GAP}([0-9]+){END}", (None, KEYWORD_SCOPES["seg"], None, "constant.numeric.version")),
+        Rule(f'{start}(import|extends)(?=[ \t]*")', (None, KEYWORD_SCOPES["import"])),
+        Rule(f"{start}(block){GAP}({ID})", (None, KEYWORD_SCOPES["block"], None, "entity.name.type.block")),
+        Rule(f"{start}(model){GAP}({ID})", (None, KEYWORD_SCOPES["model"], None, "entity.name.type.model")),
+        Rule(f"{start}({bindings}){GAP}({ID})", (None, KEYWORD_SCOPES["let"], None, NAMES)),
+        Rule(f"{start}(drop)(?=[ \t]+{ID})", (None, KEYWORD_SCOPES["drop"])),
+    )
+
+
+def _keys() -> tuple[Rule, ...]:
+    """Names before `=` and `{`: the sections that the language knows, and all others."""
+    opens = r"[ \t]*\{"
+    path = rf"(?:\.{ID})*"
+    anywhere = rf"(?={path}(?:{opens}|{BINDS}))"
+    known = words_of(section_names())
+    return (
+        Rule(rf"(\.)({known})(?={path}{opens})", (ACCESS, SECTION)),
+        Rule(rf"(\.)({ID}){anywhere}", (ACCESS, KEY)),
+        Rule(rf"\b{known}{anywhere}", (SECTION,)),
+        Rule(rf"\b{ID}{anywhere}", (KEY,)),
+    )
+
+
+def _choices(key_scope: str) -> tuple[Rule, ...]:
+    """Enum members, which are ordinary names elsewhere: each behind the keys and arguments that take it."""
+    rules = []
+    for key, members in sorted(choices().items()):
+        pattern = rf"({key}){MAYBE}(=){MAYBE}({words_of(members)})(?![A-Za-z0-9_.(])"
+        scopes = (key_scope, None, ASSIGNS, None, MEMBER)
+        if key_scope == KEY:
+            rules.append(Rule(rf"(\.){pattern}", (ACCESS, *scopes)))
+        rules.append(Rule(rf"\b{pattern}", scopes))
+    return tuple(rules)
+
+
+def _numbers() -> tuple[Rule, ...]:
+    from segdsl.ir.values import UNITS
+
+    return (
+        Rule(f"[0-9]+x[0-9]+{END}", ("constant.numeric.size",)),
+        Rule(f"({NUMBER}){GAP}({words_of(UNITS)}){END}", ("constant.numeric.quantity", None, "keyword.other.unit")),
+        Rule(f"(?:{NUMBER})(?![A-Za-z0-9_%])", ("constant.numeric",)),
+        Rule(r"[0-9]+(?:\.[0-9]+)?(?:%|[A-Za-z_][A-Za-z0-9_]*)", ("invalid.illegal.number",)),
+        Rule(r"\.\.", ("keyword.operator.range",)),
+    )
+
+
+def _steps() -> tuple[Rule, ...]:
+    """Keywords where they are keywords: not behind a dot, and not as the head of a path."""
+    inner = {k: s for k, s in KEYWORD_SCOPES.items() if k not in _OPENING}
+    by_scope: dict[str, list[str]] = {}
+    for keyword, scope in {**inner, "in": KEYWORD_SCOPES["for"]}.items():
+        by_scope.setdefault(scope, []).append(keyword)
+    word = r"(?!\.[A-Za-z_])"
+    return (
+        Rule(rf"(\.)({words_of(PROPERTIES)}){END}", (ACCESS, "support.variable.property")),
+        Rule(r"(\.)([A-Z][A-Za-z0-9_]+)", (ACCESS, "entity.name.type.component")),
+        Rule(rf"(\.)({ID})", (ACCESS, "variable.other.member")),
+        Rule(f"(->){MAYBE}(each){END}{word}", ("keyword.operator.flow", None, KEYWORD_SCOPES["each"])),
+        Rule("->", ("keyword.operator.flow",)),
+        Rule(rf"\b(as){GAP}({ID})", (KEYWORD_SCOPES["as"], None, NAMES)),
+        Rule(rf"\b(from){GAP}({ID})(?={BINDS})", (KEYWORD_SCOPES["from"], None, NAMES)),
+        *(Rule(rf"\b{words_of(ks)}{END}{word}", (scope,)) for scope, ks in by_scope.items()),
+    )
+
+
+_OPENING = ("seg", "import", "extends", "block", "model", "let", "in", "out", "param", "drop", "each")
+"""Keywords only where a rule for their statement says so."""
+
+
+def _names() -> tuple[Rule, ...]:
+    from segdsl.lang.blocks import TYPES
+    from segdsl.lang.functions import FUNCTIONS
+
+    return (
+        Rule(f"(:){MAYBE}({words_of(TYPES)}){END}", ("punctuation.separator.type", None, "support.type")),
+        *(Rule(rf"\b{words_of(names)}{END}", (f"support.class.{kind}",)) for kind, names in words().items()),
+        Rule(r"\b[A-Z][A-Za-z0-9_]+", ("entity.name.type.component",)),
+        Rule(rf"\b[A-Z]{END}", ("variable.other.constant.dimension",)),
+        Rule(rf"\b{words_of(FUNCTIONS)}(?=[ \t]*\()", ("support.function",)),
+        Rule(rf"\b{words_of(section_names())}(?=\.[a-z_])", (SECTION,)),
+        Rule(rf"\b{ID}(?=\.[A-Z][A-Za-z0-9_])", ("entity.name.namespace",)),
+        Rule(ID, ("variable.other",)),
+    )
+
+
+def _brackets() -> tuple[Region, ...]:
+    return (
+        Region(Rule(r"\(", ("punctuation.section.parens",)), Rule(rf"\)|{RECOVERY}", ("punctuation.section.parens",)),
+               "arguments"),
+        Region(Rule(r"\[", ("punctuation.section.brackets",)),
+               Rule(rf"\]|{RECOVERY}", ("punctuation.section.brackets",)), "elements"),
+    )  # fmt: skip
+
+
+def _operators() -> tuple[Rule, ...]:
+    return (
+        Rule("==|!=|<=|>=|<|>", ("keyword.operator.comparison",)),
+        Rule(r"\*\*|//|[-+*/]", ("keyword.operator.arithmetic",)),
+        Rule("=", (ASSIGNS,)),
+        Rule(":", ("punctuation.separator.type",)),
+        Rule(",", ("punctuation.separator.comma",)),
+        Rule(r"\.", (ACCESS,)),
+        Rule(r"[)\]]", ("invalid.illegal.bracket",)),
+    )
+
+
+def words() -> dict[str, list[str]]:
+    """The names of the registry, by kind."""
+    import segdsl.ops
+    import segdsl.words  # noqa: F401 - importing registers every word
+    from segdsl.ir.word import REGISTRY
+
+    found: dict[str, list[str]] = {}
+    for name, word in sorted(REGISTRY.items()):
+        found.setdefault(word.kind, []).append(name)
+    return dict(sorted(found.items()))
+
+
+def section_names() -> tuple[str, ...]:
+    """Every name that opens a section, nested ones included."""
+    from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS
+
+    found = ["model", "weights", *RESERVED_SECTIONS, *SECTIONS]
+    found += [name for section in SECTIONS.values() for name in _nested(section)]
+    return tuple(dict.fromkeys(found))
+
+
+def _nested(section: Any) -> Iterator[str]:
+    from segdsl.ir.program import Section
+
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield name
+            yield from _nested(info.annotation)
+        elif typing.get_origin(info.annotation) is dict:
+            yield name
+
+
+def choices() -> dict[str, set[str]]:
+    """The enum members of every key and argument, by its name."""
+    import segdsl.ops
+    import segdsl.words  # noqa: F401 - importing registers every word
+    from segdsl.ir.program import SECTIONS, Section
+    from segdsl.ir.word import REGISTRY
+
+    found: dict[str, set[str]] = {}
+    records: list[Any] = [*REGISTRY.values(), *SECTIONS.values()]
+    for record in records:
+        for name, info in record.model_fields.items():
+            if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+                records.append(info.annotation)
+            members = set(_members(info.annotation))
+            if members:
+                found.setdefault(name, set()).update(members)
+    return found
+
+
+def _members(kind: Any) -> Iterator[str]:
+    if typing.get_origin(kind) is Literal:
+        yield from (m for m in typing.get_args(kind) if isinstance(m, str))
+        return
+    for inner in typing.get_args(kind):
+        yield from _members(inner)

@@ -1,0 +1,107 @@
+"""The Pygments lexer of `.seg`, for `segdsl show`, Sphinx, MkDocs and `pygmentize -l seg`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from pygments.lexer import RegexLexer, RegexLexerMeta, bygroups, include
+from pygments.token import Comment, Error, Keyword, Name, Number, Operator, Punctuation, String, Text, Whitespace
+
+from segdsl.editor.highlight import SAME, Entry, Include, Region, Rule, table
+
+TOKENS: dict[str, Any] = {
+    "comment.line.documentation": String.Doc,
+    "comment": Comment.Single,
+    "markup.inline.raw": String.Backtick,
+    "punctuation.definition.comment": String.Doc,
+    "punctuation.definition.string": String.Double,
+    "string": String.Double,
+    "constant.character.escape": String.Escape,
+    "constant.numeric.size": Number.Hex,
+    "constant.numeric.version": Number.Integer,
+    "constant.numeric": Number,
+    "constant.language": Keyword.Constant,
+    "keyword.control.import": Keyword.Namespace,
+    "keyword.operator.logical": Operator.Word,
+    "keyword.operator": Operator,
+    "keyword.other.unit": Keyword.Type,
+    "keyword": Keyword,
+    "storage": Keyword.Declaration,
+    "entity.name.section": Name.Namespace,
+    "entity.name.namespace": Name.Namespace,
+    "entity.name.type.component": Name.Class,
+    "entity.name.type": Name.Class,
+    "support.class": Name.Builtin,
+    "support.function": Name.Function,
+    "support.type": Keyword.Type,
+    "support.constant": Name.Constant,
+    "support.variable": Name.Property,
+    "variable.other.key": Name.Attribute,
+    "variable.parameter": Name.Variable.Instance,
+    "variable.other.declaration": Name.Variable,
+    "variable.other.constant.dimension": Name.Constant,
+    "variable": Name,
+    "punctuation": Punctuation,
+    "invalid": Error,
+}
+"""The token of each scope: that of its longest prefix in this table."""
+
+
+def token_of(scope: str | None) -> Any:
+    """The Pygments token of a scope; None is blank."""
+    if scope is None:
+        return Whitespace
+    parts = scope.split(".")
+    prefixes = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+    return next((TOKENS[p] for p in prefixes if p in TOKENS), Text)
+
+
+def definitions() -> dict[str, list[Any]]:
+    """The table as Pygments states."""
+    contexts = table()
+    scopes: dict[str, str | None] = {}
+    for entries in contexts.values():
+        scopes |= {e.inner: e.scope for e in entries if isinstance(e, Region)}
+    states = {name: [_definition(entry, scopes.get(name)) for entry in entries] for name, entries in contexts.items()}
+    ends = {e.inner: e for entries in contexts.values() for e in entries if isinstance(e, Region)}
+    for name, region in ends.items():
+        states[name].insert(0, (region.end.pattern, _action(region.end, region.scope), "#pop"))
+    states["rest"].insert(0, (r"\n", Whitespace))
+    states["root"] = [include("file")]
+    return states
+
+
+def _definition(entry: Entry, scope: str | None) -> Any:
+    if isinstance(entry, Include):
+        return include(entry.context)
+    if isinstance(entry, Region):
+        return (entry.begin.pattern, _action(entry.begin, entry.scope), entry.inner)
+    return (entry.pattern, _action(entry, scope))
+
+
+def _action(rule: Rule, outer: str | None) -> Any:
+    tokens = [token_of(outer if scope == SAME else scope) for scope in rule.scopes]
+    return bygroups(*tokens) if re.compile(rule.pattern).groups else tokens[0]
+
+
+class _WhenFirstUsed(RegexLexerMeta):
+    """Pygments imports every registered lexer to look at its file names, so the registry is read later."""
+
+    def get_tokendefs(cls) -> dict[str, list[Any]]:
+        return definitions()
+
+
+class SegLexer(RegexLexer, metaclass=_WhenFirstUsed):
+    """`.seg` programs and libraries."""
+
+    name = "seg"
+    aliases: ClassVar[list[str]] = ["seg", "segdsl"]
+    filenames: ClassVar[list[str]] = ["*.seg"]
+    mimetypes: ClassVar[list[str]] = ["text/x-seg"]
+    flags = re.MULTILINE
+
+    @staticmethod
+    def analyse_text(text: str) -> float:
+        """How sure we are that a text is ours: it begins with `seg 1`."""
+        return 1.0 if re.match(r"\s*seg [0-9]+\s*$", text, re.MULTILINE) else 0.0

@@ -1,0 +1,88 @@
+"""The highlighting table as a TextMate grammar, for VS Code and other editors that read it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from segdsl.editor.highlight import SAME, Entry, Include, Region, Rule, Table, table
+
+SCOPE = "source.seg"
+NOTE = "Generated from segdsl/editor/highlight.py: change that, then run python -m segdsl.editor.generate."
+
+
+def grammar() -> dict[str, Any]:
+    """The grammar of `.seg` files, as the JSON that editors read."""
+    contexts = table()
+    return {
+        "information_for_contributors": [NOTE],
+        "name": "seg",
+        "scopeName": SCOPE,
+        "fileTypes": ["seg"],
+        "patterns": [{"include": "#file"}],
+        "repository": {name: {"patterns": _patterns(contexts, name)} for name in contexts},
+    }
+
+
+def markdown() -> dict[str, Any]:
+    """The grammar that colours fenced code blocks marked `seg` in Markdown."""
+    return {
+        "information_for_contributors": [NOTE],
+        "scopeName": "markdown.seg.codeblock",
+        "injectionSelector": "L:text.html.markdown",
+        "patterns": [{"include": "#block"}],
+        "repository": {
+            "block": {
+                "name": "markup.fenced_code.block.markdown",
+                "begin": r"(^|\G)(\s*)(`{3,}|~{3,})\s*(?i:(seg)(\s[^`]*)?$)",
+                "beginCaptures": {
+                    "3": {"name": "punctuation.definition.markdown"},
+                    "4": {"name": "fenced_code.block.language"},
+                },
+                "end": r"(^|\G)(\2|\s{0,3})(\3)\s*$",
+                "endCaptures": {"3": {"name": "punctuation.definition.markdown"}},
+                "patterns": [
+                    {
+                        "begin": r"(^|\G)(\s*)(.*)",
+                        "while": r"(^|\G)(?!\s*([`~]{3,})\s*$)",
+                        "contentName": "meta.embedded.block.seg",
+                        "patterns": [{"include": SCOPE}],
+                    }
+                ],
+            }
+        },
+    }
+
+
+def _patterns(contexts: Table, name: str) -> list[dict[str, Any]]:
+    return [_pattern(entry) for entry in contexts[name] if not (isinstance(entry, Rule) and set(entry.scopes) <= BARE)]
+
+
+BARE = {SAME, None}
+"""Scopes that say nothing beyond what stands around the text."""
+
+
+def _pattern(entry: Entry) -> dict[str, Any]:
+    if isinstance(entry, Include):
+        return {"include": f"#{entry.context}"}
+    if isinstance(entry, Region):
+        return {
+            **({"name": _full(entry.scope)} if entry.scope else {}),
+            "begin": entry.begin.pattern,
+            "beginCaptures": _captures(entry.begin),
+            "end": entry.end.pattern,
+            "endCaptures": _captures(entry.end),
+            "patterns": [{"include": f"#{entry.inner}"}],
+        }
+    if re.compile(entry.pattern).groups:
+        return {"match": entry.pattern, "captures": _captures(entry)}
+    return {"match": entry.pattern, "name": _full(entry.scopes[0] or "")}
+
+
+def _captures(rule: Rule) -> dict[str, dict[str, str]]:
+    first = 1 if re.compile(rule.pattern).groups else 0
+    return {str(n): {"name": _full(scope)} for n, scope in enumerate(rule.scopes, first) if scope}
+
+
+def _full(scope: str) -> str:
+    return f"{scope}.seg"
