@@ -1,230 +1,188 @@
-"""INTERIM recursive-descent parser (the LALR one replaces it)."""
+"""Tokens to tree: a loop over the LALR(1) table that reports every independent syntax error and goes on after each.
+
+Nothing here recurses, so no text is too deep for it; trees deeper than the nesting budget are a diagnostic.
+"""
+
 from __future__ import annotations
-import re
-from dataclasses import dataclass
+
+from collections.abc import Callable
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
+
 from segdsl.diagnostics import Diagnostic, Span
-from segdsl.syntax import tree as t
+from segdsl.syntax import tree
+from segdsl.syntax.header import check_header
+from segdsl.syntax.layout import lay_out
+from segdsl.syntax.lexer import Token, lex
+from segdsl.syntax.recovery import problem, resume
+from segdsl.syntax.reduce import Reducer, doc_below
+from segdsl.syntax.table import load
 
-TOK = re.compile(r'''(?P<ws>[ \t]+)|(?P<comment>\#[^\n]*)|(?P<nl>\n)|(?P<size>\d+x\d+\b)|(?P<num>(?:\d+\.\d+|\d+)(?:[eE][-+]?\d+)?)|(?P<str>"(?:\\.|[^"\\\n])*")|(?P<name>[A-Za-z_]\w*)|(?P<op>->|\.\.|\*\*|//|==|!=|<=|>=|[-+*/<>=(){}\[\],.:])''')
-KW = {"seg","import","extends","let","block","model","in","out","param","drop","each","as","if","then","else","for","from","and","or","not","true","false","none"}
+MAX_DIAGNOSTICS = 200
+"""A text with more findings than this is no program; the rest goes unsaid."""
 
-@dataclass
-class Token:
-    kind: str; text: str; start: int; end: int; nl: bool = False
 
-@dataclass
-class Parsed:
-    file: t.File; diagnostics: tuple; tokens: tuple
+class Parsed(NamedTuple):
+    """What became of a text: ``file`` is there whatever ``diagnostics`` say; ``tokens`` give the text back exactly."""
 
-class Err(Exception):
-    pass
+    file: tree.File
+    diagnostics: tuple[Diagnostic, ...]
+    tokens: tuple[Token, ...]
 
-def lex(text, name):
-    toks=[]; pos=0; nl=False; doc=[]
-    docs={}
-    while pos<len(text):
-        m=TOK.match(text,pos)
-        if not m:
-            raise Err(Diagnostic("bad-character",f"unexpected `{text[pos]}`","remove it",span=Span(name,pos,pos+1)))
-        k=m.lastgroup
-        if k=="nl": nl=True
-        elif k=="comment":
-            if m.group().startswith("##"): doc.append(m.group()[2:].strip())
-        elif k!="ws":
-            if doc: docs[len(toks)]="\n".join(doc); doc=[]
-            toks.append(Token("kw" if k=="name" and m.group() in KW else k,m.group(),m.start(),m.end(),nl)); nl=False
-        pos=m.end()
-    toks.append(Token("eof","",len(text),len(text),True))
-    if doc: docs[len(toks)-1]="\n".join(doc)
-    return toks,docs
 
-class P:
-    def __init__(s,text,name):
-        s.name=name; s.text=text; s.toks,s.docs=lex(text,name); s.i=0; s.depth=0
-    def span(s,a,b=None):
-        return Span(s.name,a,s.toks[s.i-1].end if b is None else b)
-    @property
-    def cur(s): return s.toks[s.i]
-    def fail(s,want):
-        c=s.cur
-        raise Err(Diagnostic("syntax-error",f"found `{c.text or 'the end'}`, expected {want}","see the manual",span=Span(s.name,c.start,c.end)))
-    def nl(s): return s.cur.nl and s.depth==0
-    def at(s,*texts):
-        c=s.cur
-        return c.kind in("op","kw") and c.text in texts
-    def cont(s,*texts):
-        return s.at(*texts) and not s.nl()
-    def eat(s,text):
-        if not s.at(text): s.fail(f"`{text}`")
-        s.i+=1; return s.toks[s.i-1]
-    def ident(s,anykw=True):
-        c=s.cur
-        if c.kind=="name" or (anykw and c.kind=="kw"):
-            s.i+=1; return t.Ident(c.text,Span(s.name,c.start,c.end))
-        s.fail("a name")
-    def file(s):
-        version=None; doc=""
-        if s.cur.text=="seg":
-            s.i+=1; version=int(s.cur.text); s.i+=1
-            if s.i in s.docs: doc=s.docs[s.i]
-        body=[]
-        while s.cur.kind!="eof": body.append(s.top())
-        return t.File(s.name,version,doc,tuple(body),Span(s.name,0,len(s.text)))
-    def path(s):
-        p=[s.ident()]
-        while s.at(".") : s.i+=1; p.append(s.ident())
-        return tuple(p)
-    def string(s):
-        c=s.cur
-        if c.kind!="str": s.fail("a string")
-        s.i+=1; return t.Constant(eval(c.text),Span(s.name,c.start,c.end))
-    def top(s,section=False):
-        a=s.cur.start; start=s.i
-        nxt=s.toks[s.i+1]
-        if s.at("import"):
-            s.i+=1; p=s.string(); al=None
-            if s.cont("as"): s.i+=1; al=s.ident()
-            return t.Import(p,al,s.span(a))
-        if s.at("extends"):
-            s.i+=1; p=s.string(); return t.Extends(p,s.span(a))
-        if s.at("let"):
-            s.i+=1; n=s.ident(); s.eat("="); return t.Let(n,s.expr(),s.span(a))
-        if s.at("drop"):
-            s.i+=1; return t.Drop(s.path(),s.span(a))
-        if (s.at("block") or s.at("model")) and nxt.kind=="name":
-            return s.block()
-        p=s.path()
-        if s.at("{"):
-            s.i+=1; body=[]
-            while not s.at("}"): body.append(s.top(True))
-            s.eat("}"); return t.Section(p,tuple(body),s.span(a))
-        s.eat("="); return t.Assign(p,s.expr(),s.span(a))
-    def block(s):
-        a=s.cur.start; doc=s.docs.get(s.i,""); kind=s.cur.text; s.i+=1; n=s.ident(); s.eat("("); s.depth+=1; ps=[]
-        while not s.at(")"):
-            b=s.cur.start; pn=s.ident(); s.eat(":"); ty=s.ident(); d=None
-            if s.at("="): s.i+=1; d=s.expr()
-            ps.append(t.Parameter(pn,ty,d,s.span(b)))
-            if not s.at(")"): s.eat(",")
-        s.depth-=1; s.eat(")"); s.eat("{"); body=[]
-        while not s.at("}"): body.append(s.stmt())
-        s.eat("}"); return t.Block(kind,n,tuple(ps),tuple(body),doc,s.span(a))
-    def note(s):
-        a=s.cur.start
-        if s.cur.text=="list": s.i+=1; return t.ShapeNote(None,s.span(a))
-        s.eat("["); s.depth+=1; d=[]
-        while not s.at("]"):
-            d.append(s.expr())
-            if not s.at("]"): s.eat(",")
-        s.depth-=1; s.eat("]"); return t.ShapeNote(tuple(d),s.span(a))
-    def stmt(s):
-        a=s.cur.start
-        if s.at("in"):
-            s.i+=1; n=s.ident(); nt=None
-            if s.cont(":"): s.i+=1; nt=s.note()
-            return t.In(n,nt,s.span(a))
-        if s.at("let"):
-            s.i+=1; n=s.ident(); s.eat("="); return t.Let(n,s.expr(),s.span(a))
-        if s.at("param"):
-            s.i+=1; n=s.ident(); s.eat(":"); nt=s.note(); s.eat("="); return t.Param(n,nt,s.expr(),s.span(a))
-        if s.at("out"):
-            s.i+=1; n=s.ident(); nt=None
-            if s.at(":"): s.i+=1; nt=s.note()
-            s.eat("="); return t.Out(n,nt,s.expr(),s.span(a))
-        if s.cur.kind=="name" and s.toks[s.i+1].text=="=":
-            n=s.ident(); s.i+=1; return t.Assign((n,),s.expr(),s.span(a))
-        return t.Run(s.expr(),s.span(a))
-    def expr(s):
-        a=s.cur.start
-        if s.at("if"):
-            s.i+=1; c=s.orx(); s.eat("then"); x=s.expr(); s.eat("else"); y=s.expr(); return t.If(c,x,y,s.span(a))
-        e=s.orx(); steps=[]
-        while s.at("->"):
-            s.i+=1; b=s.cur.start; each=False
-            if s.at("each"): s.i+=1; each=True
-            comp=s.postfix(); rep=None; nm=None; nt=None
-            if s.cont("*"): s.i+=1; rep=s.unary()
-            if s.cont("as"):
-                s.i+=1; nm=s.ident()
-                if s.cont(":"): s.i+=1; nt=s.note()
-            steps.append(t.Step(comp,each,rep,nm,nt,s.span(b)))
-        return t.Flow(e,tuple(steps),s.span(a)) if steps else e
-    def binl(s,sub,ops):
-        a=s.cur.start; l=sub()
-        while s.cont(*ops):
-            o=s.cur; s.i+=1; r=sub(); l=t.Binary(o.text,l,r,Span(s.name,o.start,o.end),s.span(a))
-        return l
-    def orx(s): return s.binl(s.andx,("or",))
-    def andx(s): return s.binl(s.notx,("and",))
-    def notx(s):
-        a=s.cur.start
-        if s.at("not"): s.i+=1; return t.Unary("not",s.notx(),s.span(a))
-        return s.binl(s.rng,("==","!=","<","<=",">",">="))
-    def rng(s):
-        a=s.cur.start; l=s.add()
-        if s.cont(".."): s.i+=1; return t.RangeExpr(l,s.add(),s.span(a))
-        return l
-    def add(s): return s.binl(s.mul,("+","-"))
-    def mul(s): return s.binl(s.unary,("*","/","//"))
-    def unary(s):
-        a=s.cur.start
-        if s.at("-","+"): o=s.cur.text; s.i+=1; return t.Unary(o,s.unary(),s.span(a))
-        l=s.postfix()
-        if s.cont("**"):
-            o=s.cur; s.i+=1; return t.Binary("**",l,s.unary(),Span(s.name,o.start,o.end),s.span(a))
-        return l
-    def postfix(s):
-        a=s.cur.start; e=s.atom()
+def parse(text: str, name: str) -> Parsed:
+    """Parses a file called ``name`` in spans. Never raises: what did not parse is a :class:`tree.Broken` in its place."""
+    lexed = lex(text, name)
+    run = _Run(lexed.tokens, name, "file")
+    parsed = run.result()
+    tokens = lexed.tokens
+    found = [*lexed.diagnostics, *run.found, *check_header(tokens, parsed.version, name)]
+    doc = doc_below(tokens[2]) if parsed.version is not None else ""
+    file = tree.File(name, parsed.version, doc, parsed.body, Span(name, 0, len(text)))
+    return Parsed(file, _in_order(found), tokens)
+
+
+def parse_override(text: str, name: str) -> tuple[tree.Statement | None, tuple[Diagnostic, ...]]:
+    """Parses one `--set`, `path=value` or `drop path`; spans point into ``text``. No statement where one is at fault."""
+    lexed = lex(text, name)
+    run = _Run(lexed.tokens, name, "override")
+    statement = run.result()
+    found = _in_order([*lexed.diagnostics, *run.found])
+    return (None if found else statement), found
+
+
+def _in_order(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    return tuple(sorted(found, key=lambda d: d.span.start if d.span else 0)[:MAX_DIAGNOSTICS])
+
+
+class Production(NamedTuple):
+    """A rule as the loop uses it. ``action`` is "" where the child at ``only`` passes through; ``pick`` takes the children
+    from a list of all, which a None follows."""
+
+    origin: str
+    length: int
+    action: str
+    only: int
+    pick: Callable[[list[Any]], tuple[Any, ...]]
+
+
+@lru_cache(maxsize=1)
+def _productions() -> tuple[Production, ...]:
+    return tuple(
+        Production(r.origin, r.length, r.action, r.picks[0], _picker(r.picks)) for r in load().rules
+    )  # fmt: skip
+
+
+def _picker(picks: tuple[int, ...]) -> Callable[[list[Any]], tuple[Any, ...]]:
+    if len(picks) > 1:
+        return itemgetter(*picks)
+    only = picks[0]
+    return lambda values: (values[only],)
+
+
+_HOPS: dict[tuple[int, int, str], int] = {}
+"""Where a run of reductions that change nothing ends: (state below, state, terminal) -> state."""
+
+
+class _Run:
+    """One pass over one text. ``values[n]`` belongs to ``states[n + 1]`` and begins at the token ``starts[n]``."""
+
+    def __init__(self, tokens: tuple[Token, ...], name: str, start: str) -> None:
+        self.name = name
+        self.tokens, self.found = lay_out(tokens, name)
+        table = load()
+        self.rows = table.states
+        self.states = [table.starts[start]]
+        self.final = self.rows[self.states[0]][start]
+        self.values: list[Any] = []
+        self.starts: list[int] = []
+        self.at = 0
+
+    def result(self) -> Any:
+        """The value of the start symbol; None where an option is at fault."""
+        while not self._advance():
+            if not self._recover():
+                return None
+        return self.values[0]
+
+    def _advance(self) -> bool:
+        """Shifts and reduces until the text ends (True) or a token fits nowhere (False)."""
+        rows, productions, tokens, hops = self.rows, _productions(), self.tokens, _HOPS
+        states, values, starts, at = self.states, self.values, self.starts, self.at
+        reducer = Reducer(self.name, self.found.append)
+        makers = [getattr(reducer, p.action) if p.action else None for p in productions]
+        name, new, end = self.name, tuple.__new__, tokens[at - 1].end
+        token = tokens[at]
+        kind = token[0]
         while True:
-            if s.cont("."): s.i+=1; n=s.ident(); e=t.Attribute(e,n,s.span(a))
-            elif s.cont("["):
-                s.i+=1; s.depth+=1; x=s.expr(); s.depth-=1; s.eat("]"); e=t.Index(e,x,s.span(a))
-            elif s.cont("("):
-                s.i+=1; s.depth+=1; args=[]
-                while not s.at(")"):
-                    b=s.cur.start; n=None
-                    if s.cur.kind in("name","kw") and s.toks[s.i+1].text=="=": n=s.ident(); s.i+=1
-                    v=s.expr(); args.append(t.Argument(n,v,s.span(b)))
-                    if not s.at(")"): s.eat(",")
-                s.depth-=1; s.eat(")"); e=t.Call(e,tuple(args),s.span(a))
-            else: return e
-    def atom(s):
-        c=s.cur; sp=Span(s.name,c.start,c.end)
-        if c.kind=="size": s.i+=1; h,w=c.text.split("x"); return t.SizeLiteral(int(h),int(w),sp)
-        if c.kind=="num":
-            s.i+=1; v=float(c.text) if any(x in c.text for x in ".eE") else int(c.text)
-            n=s.cur
-            if n.kind=="name" and not s.nl(): s.i+=1; return t.QuantityLiteral(v,t.Ident(n.text,Span(s.name,n.start,n.end)),s.span(c.start))
-            return t.Constant(v,sp)
-        if c.kind=="str": return s.string()
-        if c.text in("true","false","none") and c.kind=="kw": s.i+=1; return t.Constant({"true":True,"false":False,"none":None}[c.text],sp)
-        if c.kind=="name": s.i+=1; return t.Name(c.text,sp)
-        if s.at("("):
-            s.i+=1; s.depth+=1; e=s.expr(); s.depth-=1; s.eat(")"); return e
-        if s.at("["):
-            s.i+=1; s.depth+=1
-            if s.at("]"): s.depth-=1; s.i+=1; return t.ListExpr((),s.span(c.start))
-            e=s.expr()
-            if s.at("for"):
-                s.i+=1; ts=[s.ident()]
-                while s.at(","): s.i+=1; ts.append(s.ident())
-                s.eat("in"); src=s.expr(); ca=st=None
-                if s.at("from"): s.i+=1; ca=s.ident(); s.eat("="); st=s.expr()
-                s.depth-=1; s.eat("]"); return t.Comprehension(e,tuple(ts),src,ca,st,s.span(c.start))
-            items=[e]
-            while s.at(","):
-                s.i+=1
-                if s.at("]"): break
-                items.append(s.expr())
-            s.depth-=1; s.eat("]"); return t.ListExpr(tuple(items),s.span(c.start))
-        s.fail("an expression")
+            state = states[-1]
+            action = rows[state].get(kind)
+            if action is None:
+                self.at = at
+                return state == self.final
+            if action >= 0:
+                states.append(action)
+                values.append(token)
+                starts.append(at)
+                end = token[3]
+                at += 1
+                token = tokens[at]
+                kind = token[0]
+                continue
+            origin, length, _, only, pick = productions[~action]
+            make = makers[~action]
+            if length == 1:
+                below = states[-2]
+                if make is None:
+                    key = (below, state, kind)
+                    states[-1] = hops[key] if key in hops else self._hop(below, state, kind)
+                    continue
+                states[-1] = rows[below][origin]
+                values[-1] = make(new(Span, (name, tokens[starts[-1]][2], end)), *pick([values[-1], None]))
+                continue
+            if not length:
+                states.append(rows[state][origin])
+                values.append(make(Span(name, 0, 0), None) if make else None)
+                starts.append(at)
+                continue
+            children = values[-length:]
+            if make is None:
+                value = children[only]
+            else:
+                children.append(None)
+                value = make(new(Span, (name, tokens[starts[-length]][2], end)), *pick(children))
+            del states[-length:], values[1 - length :], starts[1 - length :]
+            values[-1] = value
+            states.append(rows[states[-1]][origin])
 
-def parse(text,name):
-    try:
-        p=P(text,name); f=p.file(); return Parsed(f,(),tuple(p.toks))
-    except Err as e:
-        return Parsed(t.File(name,None,"",(),Span(name,0,len(text))),(e.args[0],),())
-def parse_override(text,name):
-    try:
-        p=P(text,name); st=p.top(); return st,()
-    except Err as e: return None,(e.args[0],)
+    def _hop(self, below: int, state: int, kind: str) -> int:
+        """The state after all reductions that only pass their one child on, with ``kind`` to come."""
+        rows, productions = self.rows, _productions()
+        first = state
+        while (action := rows[state].get(kind)) is not None and action < 0:
+            production = productions[~action]
+            if production.action or production.length != 1:
+                break
+            state = rows[below][production.origin]
+        _HOPS[below, first, kind] = state
+        return state
+
+    def _recover(self) -> bool:
+        """Reports what is wrong and puts a broken statement in its place; False where there is no way on."""
+        at = self.at
+        found = problem(self.rows, self.states, self.starts, self.tokens, at, self.name)
+        if found is not None:
+            self.found.append(found)
+        way = resume(self.rows, self.states, self.starts, self.tokens, at)
+        if way is None:
+            return False
+        low, symbol, stop = way
+        start = self.starts[low] if low < len(self.starts) else at
+        del self.states[low + 1 :], self.values[low:], self.starts[low:]
+        span = Span(self.name, self.tokens[start].start, max(self.tokens[start].start, self.tokens[stop - 1].end))
+        self.states.append(self.rows[self.states[-1]][symbol])
+        self.values.append(tree.Broken(span))
+        self.starts.append(start)
+        self.at = stop
+        return True
