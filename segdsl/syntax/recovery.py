@@ -47,7 +47,7 @@ def _fits(rows: Rows, states: list[int], kind: str) -> bool:
         if rule.length:
             del stack[-rule.length :]
         stack.append(rows[stack[-1]][rule.origin])
-    return False
+    return kind == END and not rows[stack[-1]]
 
 
 def resume(
