@@ -22,7 +22,7 @@ def _scheme() -> dict[Any, tuple[str, str]]:
     one = {
         Token: "",
         Comment: "brightblack",
-        String.Doc: "green",
+        Comment.Special: "green",
         String: "yellow",
         String.Backtick: "*green*",
         String.Escape: "*yellow*",
@@ -34,7 +34,7 @@ def _scheme() -> dict[Any, tuple[str, str]]:
         Operator.Word: "magenta",
         Name.Namespace: "*blue*",
         Name.Class: "*brightblue*",
-        Name.Builtin: "brightblue",
+        Name.Builtin: "magenta",
         Name.Function: "brightblue",
         Name.Constant: "cyan",
         Error: "_red_",

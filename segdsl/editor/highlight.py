@@ -51,7 +51,9 @@ MAYBE = "([ \t]*)"
 END = "(?![A-Za-z0-9_])"
 BINDS = "[ \t]*=(?!=)"
 NUMBER = r"[0-9]+\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|[0-9]+"
-RECOVERY = r"(?=[{}])|(?=^(?:block|model|import|extends|let)[ \t])"
+NEXT = r"(?=^(?:block|model|import|extends)[ \t])"
+"""Where a block that is left open ends: at the next definition."""
+RECOVERY = rf"(?=[{{}}])|{NEXT}"
 """Where a bracket that is left open ends: braces never stand inside brackets."""
 
 KEYWORD_SCOPES = {
@@ -90,11 +92,20 @@ def table() -> Table:
     return {
         "file": (
             Include("text"),
-            *_heads(),
+            *_heads("header", "import", "drop", "binding"),
+            *_components(),
             *_choices(KEY),
             *_keys(),
             Include("expression"),
             Rule(r"[{}]", ("punctuation.section.braces",)),
+            Include("rest"),
+        ),
+        "component": (
+            Include("text"),
+            *_heads("binding"),
+            Rule(rf"\b{ID}(?={BINDS})", (NAMES,)),
+            Include("expression"),
+            Rule(r"\{", ("punctuation.section.braces",)),
             Include("rest"),
         ),
         "arguments": (
@@ -129,17 +140,32 @@ def _texts() -> tuple[Entry, ...]:
     )  # fmt: skip
 
 
-def _heads() -> tuple[Rule, ...]:
+def _heads(*wanted: str) -> tuple[Rule, ...]:
     """The beginnings of statements that a keyword opens."""
     start = f"^{MAYBE}"
     bindings = words_of(k for k, scope in KEYWORD_SCOPES.items() if scope == "storage.type.binding")
-    return (
-        Rule(f"{start}(seg){GAP}([0-9]+){END}", (None, KEYWORD_SCOPES["seg"], None, "constant.numeric.version")),
-        Rule(f'{start}(import|extends)(?=[ \t]*")', (None, KEYWORD_SCOPES["import"])),
-        Rule(f"{start}(block){GAP}({ID})", (None, KEYWORD_SCOPES["block"], None, "entity.name.type.block")),
-        Rule(f"{start}(model){GAP}({ID})", (None, KEYWORD_SCOPES["model"], None, "entity.name.type.model")),
-        Rule(f"{start}({bindings}){GAP}({ID})", (None, KEYWORD_SCOPES["let"], None, NAMES)),
-        Rule(f"{start}(drop)(?=[ \t]+{ID})", (None, KEYWORD_SCOPES["drop"])),
+    rules = {
+        "header": Rule(
+            f"{start}(seg){GAP}([0-9]+){END}", (None, KEYWORD_SCOPES["seg"], None, "constant.numeric.version")
+        ),
+        "import": Rule(f'{start}(import|extends)(?=[ \t]*")', (None, KEYWORD_SCOPES["import"])),
+        "drop": Rule(f"{start}(drop)(?=[ \t]+{ID})", (None, KEYWORD_SCOPES["drop"])),
+        "binding": Rule(f"{start}({bindings}){GAP}({ID})", (None, KEYWORD_SCOPES["let"], None, NAMES)),
+    }
+    return tuple(rules[name] for name in wanted)
+
+
+def _components() -> tuple[Region, ...]:
+    """Blocks and models: from their keyword to their brace."""
+    brace = "punctuation.section.braces"
+    end = Rule(rf"\}}|{NEXT}", (brace,))
+    return tuple(
+        Region(
+            Rule(f"^{MAYBE}({word}){GAP}({ID})", (None, KEYWORD_SCOPES[word], None, f"entity.name.type.{word}")),
+            end,
+            "component",
+        )
+        for word in ("block", "model")
     )
 
 

@@ -11,10 +11,10 @@ from pygments.token import Comment, Error, Keyword, Name, Number, Operator, Punc
 from segdsl.editor.highlight import SAME, Entry, Include, Region, Rule, table
 
 TOKENS: dict[str, Any] = {
-    "comment.line.documentation": String.Doc,
+    "comment.line.documentation": Comment.Special,
     "comment": Comment.Single,
     "markup.inline.raw": String.Backtick,
-    "punctuation.definition.comment": String.Doc,
+    "punctuation.definition.comment": Comment.Special,
     "punctuation.definition.string": String.Double,
     "string": String.Double,
     "constant.character.escape": String.Escape,
@@ -32,8 +32,8 @@ TOKENS: dict[str, Any] = {
     "entity.name.namespace": Name.Namespace,
     "entity.name.type.component": Name.Class,
     "entity.name.type": Name.Class,
-    "support.class": Name.Builtin,
-    "support.function": Name.Function,
+    "support.class": Name.Function,
+    "support.function": Name.Builtin,
     "support.type": Keyword.Type,
     "support.constant": Name.Constant,
     "support.variable": Name.Property,
