@@ -126,7 +126,10 @@ def _read(path: Path, name: str, sink: Sink) -> FileScope:
     except (OSError, ValueError, RuntimeError):
         raise fail("file-unreadable", f"{name!r} can be no path of a file", "check the path", path=name) from None
     try:
-        return Loader(sink).load(path, name, root)
+        scope = Loader(sink).load(path, name, root)
+        if any(d.slug == "word-redefined" for d in sink.items):
+            sink.check()
+        return scope
     except Stop as signal:
         raise SegError([signal.diagnostic] if signal.diagnostic else [], sink.sources) from None
 

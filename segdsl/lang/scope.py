@@ -105,7 +105,7 @@ class Loader:
                         span=ident.span,
                     )
                 )
-            if isinstance(statement, tree.Block):
+            else:
                 scope.blocks[ident.name] = BlockDef(statement, scope)
 
     def _follow(self, scope: FileScope, statement: tree.Statement, root: Path) -> None:

@@ -28,7 +28,7 @@ class Sections:
     def __init__(self, settings: Settings, sink: Sink, classes: int | Sequence[str] | None) -> None:
         self.settings, self.sink = settings, sink
         self.classes = tuple(f"class_{i}" for i in range(classes)) if isinstance(classes, int) else classes
-        self.assumed = False
+        self.assumed = classes is None and ("data", "classes") not in settings.values
         self.values: dict[Path, Any] = {}
         self.context = Context(sink, {"B": 1, "H": 512, "W": 512}, self.resolve, lambda name: name in SECTIONS)
         size = self.size()
@@ -102,7 +102,6 @@ class Sections:
     def _class_names(self) -> Any:
         setting = self.settings.values.get(("data", "classes"))
         if setting is None:
-            self.assumed = self.classes is None
             return tuple(self.classes or ("class_0", "class_1"))
         names = self._read(setting, SECTIONS["data"].model_fields["classes"])
         twice = sorted({n for n in names or () if names.count(n) > 1})

@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, nearest, suggest
 from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
@@ -33,8 +33,7 @@ class Setting:
     changes: dict[str, Setting] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What a path leads to: the length of the part that is a key, and the type that the key holds."""
 
     length: int
@@ -89,13 +88,15 @@ class Settings:
     def apply(self, file: FileScope, body: Sequence[tree.Statement]) -> None:
         """Merges the statements of one file, or of one option, over what is there."""
         seen: dict[Path, Span] = {}
+        closed: list[Path] = []
         for idents, statement in statements(body):
             path = tuple(i.name for i in idents)
             place = self._place(idents)
-            if place is None:
+            if place is None or any(path[: len(c)] == c for c in closed):
                 continue
             if isinstance(statement, tree.Section):
-                self._open(idents, place)
+                if not self._opens(idents, place):
+                    closed.append(path)
             elif isinstance(statement, tree.Drop):
                 self._drop(path, written(statement), seen, file)
             elif isinstance(statement, tree.Assign):
@@ -163,7 +164,8 @@ class Settings:
         fix = Fix(ident.span, near) if near else None
         self.sink.add(Diagnostic(slug, message, help, span=ident.span, fix=fix))
 
-    def _open(self, idents: tuple[tree.Ident, ...], place: Place) -> None:
+    def _opens(self, idents: tuple[tree.Ident, ...], place: Place) -> bool:
+        """Whether a path leads to a section; reports it where it does not."""
         if place.section is None and typing.get_origin(place.kind) is not dict and idents[0].name != "weights":
             path = ".".join(i.name for i in idents)
             self.sink.add(
@@ -171,6 +173,8 @@ class Settings:
                     "not-a-section", f"`{path}` is a value, not a section", f"write `{path} = …`", span=idents[-1].span
                 )
             )
+            return False
+        return True
 
     def _assign(
         self, path: Path, idents: tuple[tree.Ident, ...], place: Place, statement: tree.Assign, file: FileScope
