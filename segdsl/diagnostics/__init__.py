@@ -46,8 +46,7 @@ class Label(NamedTuple):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(NamedTuple):
     """A replacement that a machine may make without asking: ``span`` becomes ``text``."""
 
     span: Span

@@ -6,8 +6,7 @@ up to their paths, so that elaboration costs as much as the distinct blocks of a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from segdsl.ir.graph import Node
 from segdsl.ir.shape import Dim
@@ -22,8 +21,7 @@ class NotKeyed(Exception):
     """Something that cannot be compared by value."""
 
 
-@dataclass(slots=True)
-class Recording:
+class Recording(NamedTuple):
     """What one application of a block added, and under which path and inputs."""
 
     path: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Label, Span
 from segdsl.ir.graph import Op
@@ -30,13 +30,13 @@ def stop(slug: str, span: Span, message: str, help: str, *, label: str = "", lab
     return Stop(Diagnostic(slug, message, help, span=span, label=label, labels=tuple(labels)))
 
 
-@dataclass(frozen=True, slots=True)
 class Tensor:
     """A value of the graph: the path of its node or input, its symbolic shape, and where it was made."""
 
-    path: str
-    shape: Shape
-    span: Span
+    __slots__ = ("path", "shape", "span")
+
+    def __init__(self, path: str, shape: Shape, span: Span) -> None:
+        self.path, self.shape, self.span = path, shape, span
 
     @property
     def channels(self) -> Extent:
@@ -50,8 +50,7 @@ class Poison:
 POISON = Poison()
 
 
-@dataclass(frozen=True, slots=True)
-class BlockDef:
+class BlockDef(NamedTuple):
     """A block or model of a file, with the scope in which its body is read."""
 
     tree: tree.Block
@@ -65,16 +64,14 @@ class BlockDef:
         return [s for s in self.tree.body if isinstance(s, tree.In)]
 
 
-@dataclass(frozen=True, slots=True)
-class OpRecipe:
+class OpRecipe(NamedTuple):
     """An op with its arguments; ``operands`` are the tensors given by name."""
 
     op: Op
     operands: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class BlockRecipe:
+class BlockRecipe(NamedTuple):
     """A block with the values of its parameters and of its further inputs."""
 
     block: BlockDef
@@ -83,8 +80,7 @@ class BlockRecipe:
     extra: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ChainRecipe:
+class ChainRecipe(NamedTuple):
     """Modules applied one after the other."""
 
     parts: tuple[Module, ...]
