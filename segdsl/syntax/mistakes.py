@@ -1,7 +1,28 @@
-from typing import NamedTuple
-from segdsl.diagnostics import Diagnostic, Span
-class Problem(NamedTuple):
-    name: str; tokens: list; at: int; start: int; expected: frozenset; level: str
-def explain(p):
-    f=p.tokens[p.at]
-    return Diagnostic("syntax-error",f"found {f.text!r}, expected {sorted(p.expected)}","x",span=Span(p.name,f.start,f.end))
+"""What a syntax error most likely means: the mistakes that people make, each told by its pattern."""
+
+from __future__ import annotations
+
+from segdsl.diagnostics import Diagnostic
+from segdsl.syntax.mistakes_in_statements import STATEMENT_PATTERNS
+from segdsl.syntax.mistakes_in_values import VALUE_PATTERNS
+from segdsl.syntax.problem import Problem, shown, wanted
+
+
+def explain(problem: Problem) -> Diagnostic:
+    """The finding for a token that fits nowhere; the first pattern that knows the mistake tells it."""
+    for pattern in (*STATEMENT_PATTERNS, *VALUE_PATTERNS):
+        found = pattern(problem)
+        if found is not None:
+            return found
+    message = f"found {shown(problem, problem.found)}, expected {wanted(problem)}"
+    return problem.tell("unexpected-token", message, _remedy(problem))
+
+
+def _remedy(problem: Problem) -> str:
+    if problem.at == problem.start:
+        return "a line begins with a name (`lr = 1e-3`, `x -> Conv(8)`) or a keyword such as `let`"
+    if problem.value_expected:
+        return "write a value here: a number, a text, a name, `Word(…)` or `[…]`"
+    if problem.after_value:
+        return "finish the value before it, or remove what does not belong to it"
+    return "write what is expected, or remove what stands here"

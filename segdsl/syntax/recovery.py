@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from segdsl.diagnostics import Diagnostic
 from segdsl.syntax.layout import NEWLINE
 from segdsl.syntax.lexer import END, ERROR, Token
-from segdsl.syntax.mistakes import Problem, explain
+from segdsl.syntax.mistakes import explain
+from segdsl.syntax.problem import Problem
 from segdsl.syntax.table import load
 
 Rows = list[dict[str, int]]

@@ -1,0 +1,241 @@
+"""Mistakes in the shape of statements: heads, keys, what may stand where, and where a line ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from segdsl.diagnostics import Diagnostic
+from segdsl.syntax.layout import NEWLINE
+from segdsl.syntax.lexer import END, OPENING
+from segdsl.syntax.problem import NOTHING, VALUE_STARTS, Problem
+
+Pattern = Callable[[Problem], Diagnostic | None]
+
+_A_CHOICE = "a choice is a value: `x = if a then b else c`"
+_PYTHON = {
+    "def": "write a block: `block Name(channels: int) { … }`",
+    "class": "write a block: `block Name(channels: int) { … }`",
+    "return": "say what a block gives: `out y = …`",
+    "for": "repeat with `-> Block() * n`, or make a list: `[… for x in xs]`",
+    "while": "there are no open loops; repeat with `-> Block() * n`",
+    "if": _A_CHOICE,
+    "elif": _A_CHOICE,
+    "else": _A_CHOICE,
+    "from": 'bring names in with `import "file.seg"`',
+    "print": "look at a program with `segdsl show` and `segdsl compile`",
+    "var": "give a name with `let name = …`",
+    "const": "give a name with `let name = …`",
+}
+
+
+def python_statement(p: Problem) -> Diagnostic | None:
+    word = p.first.text
+    if word not in _PYTHON or p.at - p.start > 1 and p.found.kind != "COLON":
+        return None
+    if p.at == p.start and p.first.kind not in ("FOR", "FROM", "ELSE"):
+        return None
+    return p.tell("foreign-statement", f"no statement begins with `{word}`", _PYTHON[word], at=p.first)
+
+
+def header(p: Problem) -> Diagnostic | None:
+    if p.found.kind == "SEG":
+        help = "move `seg 1` to the top, before everything but comments"
+        return p.tell("header-not-first", "`seg` is not the first statement of the file", help)
+    if p.first.kind == "SEG" and p.expected == {"INT"}:
+        return p.tell("bad-header", "behind `seg` stands the version of the language", "write `seg 1`")
+    return None
+
+
+def missing_quotes(p: Problem) -> Diagnostic | None:
+    if p.expected != {"STRING"} or p.found.kind in NOTHING:
+        return None
+    index = p.at
+    while p.tokens[index + 1].kind not in NOTHING and p.glued(p.tokens[index], p.tokens[index + 1]):
+        index += 1
+    start, end = p.found.start, p.tokens[index].end
+    path = "".join(t.text for t in p.tokens[p.at : index + 1])
+    if '"' in path or "'" in path:
+        return None
+    path = path if path.endswith(".seg") else path + ".seg"
+    return p.tell(
+        "missing-quotes", f"behind `{p.first.text}` stands a file in double quotes",
+        f'write `{p.first.text} "{path}"`', fix=(start, end, f'"{path}"'),
+    )  # fmt: skip
+
+
+def wrong_place(p: Problem) -> Diagnostic | None:
+    if p.at != p.start or p.found.kind not in _PLACES.get(p.level, ()):
+        return None
+    word = p.found.text
+    if p.level == "statement":
+        return p.tell("statement-misplaced", f"`{word}` stands only in a block or model",
+                      "move it into one: `block Name() { … }`")  # fmt: skip
+    return p.tell("statement-misplaced", f"`{word}` stands only outside of blocks and models",
+                  "move it out, to the level of the file")  # fmt: skip
+
+
+_PLACES = {
+    "statement": ("IN", "OUT", "PARAM"),
+    "block_statement": ("IMPORT", "EXTENDS", "BLOCK", "MODEL", "DROP"),
+}
+
+
+def section_in_block(p: Problem) -> Diagnostic | None:
+    if p.level != "block_statement" or p.found.kind != "LBRACE" or p.has("EQUAL"):
+        return None
+    return p.tell("statement-misplaced", "a block has no sections", "end the block with `}` before the section")
+
+
+def quoted_key(p: Problem) -> Diagnostic | None:
+    if p.at != p.start or p.found.kind != "STRING":
+        return None
+    key = p.found.text[1:-1]
+    fix = (p.found.start, p.found.end, key) if key.isidentifier() and key.isascii() else None
+    return p.tell("quoted-key", "a key stands without quotes", f"write `{key if fix else 'key'} = …`", fix=fix)
+
+
+def flow_without_source(p: Problem) -> Diagnostic | None:
+    if p.found.kind != "ARROW" or "ARROW" in p.expected:
+        return None
+    if p.at != p.start and p.before.kind not in ("EQUAL", "ARROW", "LPAR", "LSQB", "COMMA"):
+        return None
+    return p.tell("flow-without-source", "nothing flows into this `->`", "begin with what flows: `x -> …`")
+
+
+def missing_parameters(p: Problem) -> Diagnostic | None:
+    if p.found.kind != "LBRACE" or p.expected != {"LPAR"}:
+        return None
+    end = p.before.end
+    message = f"`{p.first.text} {p.before.text}` has no parameters"
+    return p.tell("missing-parameters", message, f"write `{p.before.text}()` when it takes none", fix=(end, end, "()"))
+
+
+def missing_type(p: Problem) -> Diagnostic | None:
+    if p.first.kind not in ("BLOCK", "MODEL") or p.expected != {"COLON"} or p.found.kind == "NAME":
+        return None
+    name = p.before.text
+    message = f"the parameter `{name}` has no type"
+    help = f"write `{name}: int`; types are int, float, bool, string, size, list and module"
+    return p.tell("missing-type", message, help, at=p.before)
+
+
+def missing_colon(p: Problem) -> Diagnostic | None:
+    if "COLON" not in p.expected or p.found.kind not in ("NAME", "LSQB") or p.before.kind != "NAME":
+        return None
+    end = p.before.end
+    what = "type" if p.first.kind in ("BLOCK", "MODEL") else "shape"
+    message = f"there is no `:` between `{p.before.text}` and its {what}"
+    return p.tell("missing-colon", message, f"write `{p.before.text}: …`", fix=(end, end, ":"))
+
+
+def index_in_path(p: Problem) -> Diagnostic | None:
+    if p.found.kind != "LSQB" or p.level == "block_statement" or p.has("EQUAL") or "DOT" not in p.expected:
+        return None
+    if p.after_value or p.before.kind != "NAME":
+        return None
+    help = "name what is to be changed: `data.train.augment.flip = …`"
+    return p.tell("index-in-path", "a path is made of names, not of indices", help)
+
+
+def dotted_binding(p: Problem) -> Diagnostic | None:
+    if p.level != "block_statement" or p.found.kind != "EQUAL" or p.first.kind != "NAME":
+        return None
+    if any(t.kind not in ("NAME", "DOT") for t in p.tokens[p.start : p.at]) or p.at == p.start + 1:
+        return None
+    path = "".join(t.text for t in p.tokens[p.start : p.at])
+    return p.tell("dotted-binding", f"`{path}` is a path; a block binds plain names", "write one name before the `=`",
+                  at=p.first)  # fmt: skip
+
+
+def call_as_statement(p: Problem) -> Diagnostic | None:
+    if p.found.kind != "LPAR" or p.level == "block_statement" or not {"EQUAL", "LBRACE"} <= p.expected:
+        return None
+    message = f"`{p.before.text}(…)` is a value, and nothing takes it"
+    return p.tell("unused-value", message, f"give it to a key: `model = {p.before.text}(…)`", at=p.before)
+
+
+def unused_value(p: Problem) -> Diagnostic | None:
+    if p.level != "block_statement" or p.found.kind not in NOTHING or NEWLINE in p.expected:
+        return None
+    if "ARROW" not in p.expected or p.opener() is not None or not p.after_value or p.has("EQUAL"):
+        return None
+    if p.first.kind not in VALUE_STARTS and p.first.kind not in ("MINUS", "NOT", "IF"):
+        return None
+    help = "bind it, `y = …`, or give it out, `out y = …`"
+    return p.tell("unused-value", "this value goes nowhere", help, at=p.first)
+
+
+def missing_equals(p: Problem) -> Diagnostic | None:
+    if "EQUAL" not in p.expected or p.has("EQUAL") or p.opener() is not None:
+        return None
+    if p.found.kind in NOTHING:
+        return _missing_value(p)
+    if p.found.kind not in VALUE_STARTS and p.found.kind not in ("ARROW", "MINUS", "IF", "NOT"):
+        return None
+    if p.found.kind == "LSQB" and "COLON" in p.expected:
+        return None
+    end = p.before.end
+    return p.tell("missing-equals", f"there is no `=` between `{p.before.text}` and its value",
+                  f"write `{p.before.text} = …`", fix=(end, end, " ="))  # fmt: skip
+
+
+def _missing_value(p: Problem) -> Diagnostic | None:
+    if p.first.kind not in ("NAME", "LET", "OUT", "PARAM"):
+        return None
+    text = p.before.text if p.first.kind == "NAME" else " ".join(t.text for t in p.tokens[p.start : p.start + 2])
+    help = f"write `{text} = …`" + (", or `… { … }` for a section" if "LBRACE" in p.expected else "")
+    return p.tell("missing-value", f"`{text}` has no value", help)
+
+
+def value_missing(p: Problem) -> Diagnostic | None:
+    if p.before.kind != "EQUAL" or not p.value_expected or p.found.kind not in (*NOTHING, "COMMA", "RPAR", "RSQB"):
+        return None
+    return p.tell("missing-value", "nothing stands behind `=`", "write the value on the same line", at=p.before)
+
+
+def two_statements(p: Problem) -> Diagnostic | None:
+    second = _second_statement(p)
+    if second is None or p.opener() is not None:
+        return None
+    token = p.tokens[second]
+    fix = (token.start - len(token.trivia), token.start, "\n" + " " * _indent(p)) if not token.trivia.strip() else None
+    message = f"`{token.text}` begins a second statement on this line"
+    return p.tell("two-statements", message, "write one statement on each line", at=token, fix=fix)
+
+
+def _second_statement(p: Problem) -> int | None:
+    """The index of the token that begins another statement in the line of the one that it follows."""
+    if p.found.kind == "EQUAL" and p.before.kind == "NAME" and p.near(-2).kind in ("INT", "FLOAT") and p.has("EQUAL"):
+        return p.at - 1
+    if NEWLINE not in p.expected and END not in p.expected or p.found.kind in NOTHING:
+        return None
+    opens = p.near(1).kind in ("EQUAL", "DOT", "LBRACE", "ARROW", "LPAR", "COLON")
+    if p.before.kind in ("RBRACE", "STRING") and p.first.kind != "LBRACE" and p.found.kind not in ("COMMA", "RPAR"):
+        opens = opens or p.before.kind == "RBRACE"
+    if p.found.text in OPENING or (p.found.kind == "NAME" and opens) or p.first.kind == "SEG":
+        return p.at
+    return None
+
+
+def _indent(p: Problem) -> int:
+    index = p.start
+    while index and "\n" not in p.tokens[index].trivia:
+        index -= 1
+    return len(p.tokens[index].trivia.rpartition("\n")[2])
+
+
+def stray_comma(p: Problem) -> Diagnostic | None:
+    if p.found.kind != "COMMA" or p.opener() is not None:
+        return None
+    if p.near(1).kind in NOTHING:
+        help = "remove it: the newline ends the statement"
+        return p.tell("stray-comma", "no comma stands between statements", help, fix=(p.found.start, p.found.end, ""))
+    return p.tell("stray-comma", "a comma stands only inside `()` and `[]`",
+                  "write one statement on each line; a list is written `[a, b]`")  # fmt: skip
+
+
+STATEMENT_PATTERNS: tuple[Pattern, ...] = (
+    python_statement, header, missing_quotes, wrong_place, section_in_block, quoted_key, flow_without_source,
+    missing_parameters, missing_type, missing_colon, index_in_path, dotted_binding, call_as_statement, unused_value,
+    missing_equals, value_missing, two_statements, stray_comma,
+)  # fmt: skip

@@ -1,0 +1,202 @@
+"""Mistakes inside values: operators, arguments, lists, choices and steps of flows."""
+
+from __future__ import annotations
+
+from segdsl.diagnostics import Diagnostic, Label
+from segdsl.syntax.layout import NEWLINE
+from segdsl.syntax.mistakes_in_statements import Pattern
+from segdsl.syntax.problem import CLOSING, KEYWORD_KINDS, VALUE_STARTS, Problem
+
+_OPERATORS = frozenset(
+    {"PLUS", "MINUS", "STAR", "SLASH", "SLASHSLASH", "POWER", "COMPARE", "RANGE", "AND", "OR", "NOT", "ARROW"}
+)
+
+
+def arrow_at_line_end(p: Problem) -> Diagnostic | None:
+    if p.before.kind != "ARROW" or p.found.kind != NEWLINE:
+        return None
+    arrow, after = p.before, p.near(1)
+    low = arrow.start - len(arrow.trivia) if not arrow.trivia.strip() else arrow.start
+    return p.tell(
+        "arrow-at-line-end", "the line ends behind `->`, and a newline ends a statement",
+        "begin the next line with the `->`", at=arrow, fix=(low, after.start, f"{after.trivia}-> "),
+    )  # fmt: skip
+
+
+def trailing_operator(p: Problem) -> Diagnostic | None:
+    if p.before.kind not in _OPERATORS or p.found.kind not in CLOSING:
+        return None
+    text = p.before.text
+    if p.found.kind == NEWLINE:
+        help = "go on in the same line, or put the whole value in parentheses: inside `()` lines may break"
+        return p.tell("trailing-operator", f"nothing stands behind `{text}` on its line", help, at=p.before)
+    return p.tell("trailing-operator", f"nothing stands behind `{text}`", "write the other side, or remove it",
+                  at=p.before)  # fmt: skip
+
+
+def compound_marks(p: Problem) -> Diagnostic | None:
+    """`+=`, `:=`, `=>`: marks that other languages have."""
+    found, before = p.found, p.before
+    if found.kind == "EQUAL" and before.kind in _OPERATORS and p.glued(before, found):
+        help = "names are bound once: give the new value a new name"
+        return p.tell("augmented-assignment", f"`{before.text}=` does not exist here", help, at=before)
+    if found.text == ">" and before.kind == "EQUAL" and p.glued(before, found):
+        return p.tell("wrong-arrow", "`=>` is no arrow", "a flow is written `->`", at=before,
+                      fix=(before.start, found.end, "->"))  # fmt: skip
+    return None
+
+
+def equals_in_test(p: Problem) -> Diagnostic | None:
+    if p.found.kind != "EQUAL" or "THEN" not in p.expected:
+        return None
+    return p.tell("equals-in-test", "`=` binds a name; it compares nothing", "write `==`",
+                  fix=(p.found.start, p.found.end, "=="))  # fmt: skip
+
+
+def slice_of_list(p: Problem) -> Diagnostic | None:
+    opener = p.opener()
+    if p.found.kind != "COLON" or opener is None or p.tokens[opener].kind != "LSQB":
+        return None
+    help = "take parts of a list with `first`, `last`, `rest`, or `[xs[i] for i in range(a, b)]`"
+    return p.tell("slice", "there are no slices", help)
+
+
+def missing_then(p: Problem) -> Diagnostic | None:
+    if "THEN" not in p.expected or not p.after_value:
+        return None
+    if p.found.kind == "COLON":
+        return p.tell("missing-then", "behind the test of an `if` stands `then`, no `:`", "write `if a then b else c`",
+                      fix=(p.found.start, p.found.end, " then"))  # fmt: skip
+    if p.found.kind not in VALUE_STARTS and p.found.kind not in CLOSING and p.found.kind != "ELSE":
+        return None
+    return p.tell("missing-then", "this `if` has no `then`", "write `if a then b else c`")
+
+
+def missing_else(p: Problem) -> Diagnostic | None:
+    if "ELSE" not in p.expected:
+        return None
+    if p.found.text == "elif":
+        return p.tell("missing-else", "`elif` does not exist here", "write `else if`",
+                      fix=(p.found.start, p.found.end, "else if"))  # fmt: skip
+    if p.found.kind not in CLOSING and p.found.kind not in ("FOR", "COLON"):
+        return None
+    return p.tell("missing-else", "this `if` has no `else`", "a choice always has two sides: `if a then b else c`")
+
+
+def colon_for_equals(p: Problem) -> Diagnostic | None:
+    if p.found.kind != "COLON" or "EQUAL" not in p.expected:
+        return None
+    end = p.near(1).end if p.near(1).kind == "EQUAL" else p.found.end
+    low = p.before.end if not p.found.trivia.strip() else p.found.start
+    return p.tell("colon-for-equals", "`:` states a type or shape; a value is bound with `=`",
+                  f"write `{p.before.text} = …`", fix=(low, end, " ="))  # fmt: skip
+
+
+def chained(p: Problem) -> Diagnostic | None:
+    if not p.after_value or p.found.kind in p.expected:
+        return None
+    if p.found.kind == "COMPARE":
+        first = next(t for t in reversed(p.tokens[p.start : p.at]) if t.kind == "COMPARE")
+        return p.tell(
+            "chained-comparison", "comparisons do not chain", "join two: `a < b and b < c`",
+            labels=(Label(p.span(first), "the first one"),),
+        )  # fmt: skip
+    if p.found.kind == "RANGE":
+        return p.tell("chained-range", "a range has two ends", "write `low..high`")
+    return None
+
+
+def in_comprehension(p: Problem) -> Diagnostic | None:
+    opener = p.opener()
+    if opener is None or p.tokens[opener].kind != "LSQB" or not p.has("FOR", opener):
+        return None
+    if p.found.kind == "IF":
+        help = "choose what an element is instead: `[if a then x else y for x in xs]`"
+        return p.tell("comprehension-filter", "a list takes every element; it has no filter", help)
+    if p.found.kind == "FOR":
+        help = "nest two lists: `[[… for b in ys] for a in xs]`"
+        return p.tell("comprehension-for", "a list has one `for`", help)
+    return None
+
+
+def python_conditional(p: Problem) -> Diagnostic | None:
+    if p.found.kind != "IF" or not p.after_value:
+        return None
+    return p.tell("trailing-if", "the test of a choice stands in front", "write `if test then a else b`")
+
+
+def parenthesised_list(p: Problem) -> Diagnostic | None:
+    opener = p.opener()
+    if p.found.kind != "COMMA" or opener is None or not p.after_value or "COMMA" in p.expected:
+        return None
+    if p.tokens[opener].kind == "LPAR":
+        return p.tell("parenthesised-list", "`()` groups one value; it makes no list", "a list is written `[a, b]`",
+                      labels=(Label(p.span(p.tokens[opener]), "opened here"),))  # fmt: skip
+    return p.tell("index-count", "an index is one whole number", "take an element of an element: `xs[i][j]`")
+
+
+def missing_comma(p: Problem) -> Diagnostic | None:
+    opener = p.opener()
+    if opener is None or "COMMA" not in p.expected:
+        return None
+    place = p.at
+    if p.found.kind == "EQUAL" and p.before.kind == "NAME" and p.near(-2).kind in ("INT", "FLOAT"):
+        place = p.at - 1  # `a = 1 b = 2`: the second name was taken for a unit
+    elif p.found.kind not in VALUE_STARTS and p.found.kind not in ("MINUS", "NOT", "IF"):
+        return None
+    left, right = p.tokens[place - 1], p.tokens[place]
+    return p.tell("missing-comma", f"there is no comma between `{left.text}` and `{right.text}`",
+                  "put a `,` between them", at=right, fix=(left.end, left.end, ","))  # fmt: skip
+
+
+def brace_as_value(p: Problem) -> Diagnostic | None:
+    if p.found.kind != "LBRACE" or not (p.value_expected or p.after_value):
+        return None
+    if p.before.kind == "EQUAL" and p.level == "statement":
+        gap = (p.near(-2).end, p.before.end, "")
+        return p.tell("brace-as-value", "a section is no value", "write it without the `=`: `weights { … }`", fix=gap)
+    return p.tell("brace-as-value", "`{}` holds the statements of a section or block, no value",
+                  "a list is written `[a, b]`, an argument `name = value`")  # fmt: skip
+
+
+def misplaced_step_words(p: Problem) -> Diagnostic | None:
+    if p.found.kind == "AS" and p.after_value:
+        return p.tell("stray-as", "`as` names a step of a flow", "bind a value with `name = …`; a step: `x -> A() as a`")
+    if p.found.kind == "STAR" and p.near(-2).kind == "AS":
+        return p.tell("repeat-after-name", "`* n` stands before the name of a step", "write `-> A() * n as name`")
+    if p.before.text == "each" and p.before.kind == "NAME" and p.found.kind == "NAME":
+        return p.tell("stray-each", "`each` stands only behind `->`", "write `xs -> each A()`", at=p.before)
+    return None
+
+
+def number_forms(p: Problem) -> Diagnostic | None:
+    if p.found.kind == "DOT" and p.value_expected and p.near(1).kind == "INT":
+        right = f"0.{p.near(1).text}"
+        return p.tell("bad-number", f"`.{p.near(1).text}` is no number", f"write `{right}`",
+                      fix=(p.found.start, p.near(1).end, right))  # fmt: skip
+    number = p.near(-2)
+    if p.before.kind == "DOT" and number.kind == "INT" and p.glued(number, p.before):
+        return p.tell("bad-number", f"`{number.text}.` is no number", f"write `{number.text}.0`", at=number,
+                      fix=(p.before.end, p.before.end, "0"))  # fmt: skip
+    return None
+
+
+def keyword_as_name(p: Problem) -> Diagnostic | None:
+    if p.found.kind not in KEYWORD_KINDS or "NAME" not in p.expected or p.at == p.start:
+        return None
+    return p.tell("keyword-as-name", f"`{p.found.text}` is a keyword here, no name", "choose another name")
+
+
+def nothing_left(p: Problem) -> Diagnostic | None:
+    """A list of arguments or elements that begins with a comma, or has two in a row."""
+    if p.found.kind != "COMMA" or p.before.kind not in ("COMMA", "LPAR", "LSQB"):
+        return None
+    return p.tell("stray-comma", "nothing stands in front of this comma", "remove it, or write what is missing",
+                  fix=(p.found.start, p.found.end, ""))  # fmt: skip
+
+
+VALUE_PATTERNS: tuple[Pattern, ...] = (
+    compound_marks, arrow_at_line_end, trailing_operator, number_forms, equals_in_test, slice_of_list, missing_then,
+    missing_else, colon_for_equals, chained, in_comprehension, python_conditional, parenthesised_list, brace_as_value,
+    misplaced_step_words, nothing_left, missing_comma, keyword_as_name,
+)  # fmt: skip
