@@ -91,7 +91,8 @@ def _glued(unit: str, start: int, number: Token, name: str) -> Diagnostic:
         sides = re.split("[xX]", shown)
         right = "x".join(sides) if len(sides) == 2 and all(s.isdigit() for s in sides) else ""
         remedy = f"write `{right}`" if right else "a size is height x width, two whole numbers: `512x512`"
-        return Diagnostic("bad-number", f"`{shown}` is no size", remedy, span=whole, fix=Fix(whole, right) if right else None)
+        fix = Fix(whole, right) if right else None
+        return Diagnostic("bad-number", f"`{shown}` is no size", remedy, span=whole, fix=fix)
     if re.fullmatch(r"_[0-9_]+", unit):
         right = shown.replace("_", "")
         return Diagnostic("bad-number", f"`{shown}` is no number: digits are not grouped", f"write `{right}`",

@@ -92,6 +92,8 @@ class _Open(NamedTuple):
     """Indentation of the line that the bracket is opened on."""
     indented: bool
     """For a brace: whether the first line inside is indented further, so that indentation can be trusted."""
+    dead: bool
+    """Whether the parser gets to see an ERROR in its place."""
 
 
 class _Repair:
@@ -157,7 +159,8 @@ class _Repair:
         while self._inner():
             first = self.open.pop().token
         if first is not None:
-            self._unclosed(first)
+            if not self.too_deep:
+                self._unclosed(first)
             self._put(ERROR, self.out[-1])
 
     def _unclosed(self, opener: Token, labels: tuple[Label, ...] = ()) -> None:
@@ -178,8 +181,10 @@ class _Repair:
         return self.indent < brace.indent if token.kind == "RBRACE" else self.indent <= brace.indent
 
     def _close_brace(self, token: Token) -> None:
-        opener = self.open.pop().token
+        opener, _, _, dead = self.open.pop()
         self.surplus -= 1
+        if dead:
+            return
         span = Span(self.name, opener.start, opener.end)
         place = Span(self.name, token.start, token.end)
         words = "the file ends here" if token.kind == END else "this stands outside it"
@@ -195,16 +200,16 @@ class _Repair:
         self._put("RBRACE", token)
 
     def _push(self, index: int, token: Token) -> None:
-        if len(self.open) >= MAX_BRACKETS:
-            if not self.too_deep:
-                self.found.append(too_deep(Span(self.name, token.start, token.end)))
-            self.too_deep = True
-            self.out.append(token._replace(kind=ERROR))
-        else:
-            self.out.append(token)
         after = self.tokens[index + 1]
+        if token.kind == "LBRACE" and "\n" in after.trivia:
+            self._leave_brackets()
+        dead = len(self.open) >= MAX_BRACKETS
+        if dead and not self.too_deep:
+            self.found.append(too_deep(Span(self.name, token.start, token.end)))
+            self.too_deep = True
+        self.out.append(token._replace(kind=ERROR) if dead else token)
         indented = "\n" in after.trivia and _indent(after) > self.indent
-        self.open.append(_Open(token, self.indent, indented))
+        self.open.append(_Open(token, self.indent, indented, dead))
 
     def _pop(self, token: Token, leads: bool) -> None:
         if token.kind == "RBRACE":
@@ -219,8 +224,8 @@ class _Repair:
         if misplaced or not self.open or _CLOSER_OF[self.open[-1].token.kind] != token.kind:
             self._stray(token)
             return
-        self.open.pop()
-        self.out.append(token)
+        dead = self.open.pop().dead
+        self.out.append(token._replace(kind=ERROR) if dead else token)
 
     def _matches_outer(self, token: Token) -> bool:
         return len(self.open) > 1 and _CLOSER_OF[self.open[-2].token.kind] == token.kind
@@ -245,8 +250,7 @@ class _Repair:
         while self.open:
             if self.surplus > 0:
                 self._close_brace(token)
-            else:
-                self.open.pop()
+            elif not self.open.pop().dead:
                 self._put("RBRACE", token)
         self.out.append(token)
 

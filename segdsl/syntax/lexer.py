@@ -119,6 +119,8 @@ def is_keyword(tokens: list[Token], index: int) -> bool:
         return False
     if after.kind == "COLON" and before and before.kind in ("LPAR", "COMMA"):
         return False
+    if word == "seg" and index == 0:
+        return after.kind != "LBRACE"
     if word == "each":
         return before is not None and before.kind == "ARROW"
     if word in OPENING and _opens(tokens, index):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from segdsl.diagnostics import Diagnostic
 from segdsl.syntax.mistakes_in_statements import STATEMENT_PATTERNS
-from segdsl.syntax.mistakes_in_values import VALUE_PATTERNS
+from segdsl.syntax.mistakes_in_values import FIRST_PATTERNS, VALUE_PATTERNS
 from segdsl.syntax.problem import Problem, shown, wanted
 
 
 def explain(problem: Problem) -> Diagnostic:
     """The finding for a token that fits nowhere; the first pattern that knows the mistake tells it."""
-    for pattern in (*STATEMENT_PATTERNS, *VALUE_PATTERNS):
+    for pattern in (*FIRST_PATTERNS, *STATEMENT_PATTERNS, *VALUE_PATTERNS):
         found = pattern(problem)
         if found is not None:
             return found

@@ -30,7 +30,7 @@ _PYTHON = {
 
 def python_statement(p: Problem) -> Diagnostic | None:
     word = p.first.text
-    if word not in _PYTHON or p.at - p.start > 1 and p.found.kind != "COLON":
+    if word not in _PYTHON or (p.at - p.start > 1 and p.found.kind != "COLON"):
         return None
     if p.at == p.start and p.first.kind not in ("FOR", "FROM", "ELSE"):
         return None
@@ -42,7 +42,7 @@ def header(p: Problem) -> Diagnostic | None:
         help = "move `seg 1` to the top, before everything but comments"
         return p.tell("header-not-first", "`seg` is not the first statement of the file", help)
     if p.first.kind == "SEG" and p.expected == {"INT"}:
-        return p.tell("bad-header", "behind `seg` stands the version of the language", "write `seg 1`")
+        return p.tell("bad-header", "after `seg` stands the version of the language", "write `seg 1`")
     return None
 
 
@@ -58,7 +58,7 @@ def missing_quotes(p: Problem) -> Diagnostic | None:
         return None
     path = path if path.endswith(".seg") else path + ".seg"
     return p.tell(
-        "missing-quotes", f"behind `{p.first.text}` stands a file in double quotes",
+        "missing-quotes", f"after `{p.first.text}` stands a file in double quotes",
         f'write `{p.first.text} "{path}"`', fix=(start, end, f'"{path}"'),
     )  # fmt: skip
 
@@ -97,7 +97,8 @@ def quoted_key(p: Problem) -> Diagnostic | None:
 def flow_without_source(p: Problem) -> Diagnostic | None:
     if p.found.kind != "ARROW" or "ARROW" in p.expected:
         return None
-    if p.at != p.start and p.before.kind not in ("EQUAL", "ARROW", "LPAR", "LSQB", "COMMA"):
+    openings = ("EQUAL", "ARROW", "LPAR", "LSQB", "COMMA")
+    if p.at != p.start and "\n" not in p.found.trivia and p.before.kind not in openings:
         return None
     return p.tell("flow-without-source", "nothing flows into this `->`", "begin with what flows: `x -> …`")
 
@@ -120,10 +121,13 @@ def missing_type(p: Problem) -> Diagnostic | None:
 
 
 def missing_colon(p: Problem) -> Diagnostic | None:
-    if "COLON" not in p.expected or p.found.kind not in ("NAME", "LSQB") or p.before.kind != "NAME":
+    if "COLON" not in p.expected or p.before.kind != "NAME":
+        return None
+    head = p.first.kind in ("BLOCK", "MODEL")
+    if p.found.kind != "LSQB" and p.found.text != "list" and not (head and p.found.kind == "NAME"):
         return None
     end = p.before.end
-    what = "type" if p.first.kind in ("BLOCK", "MODEL") else "shape"
+    what = "type" if head else "shape"
     message = f"there is no `:` between `{p.before.text}` and its {what}"
     return p.tell("missing-colon", message, f"write `{p.before.text}: …`", fix=(end, end, ":"))
 
@@ -145,6 +149,13 @@ def dotted_binding(p: Problem) -> Diagnostic | None:
     path = "".join(t.text for t in p.tokens[p.start : p.at])
     return p.tell("dotted-binding", f"`{path}` is a path; a block binds plain names", "write one name before the `=`",
                   at=p.first)  # fmt: skip
+
+
+def double_equals(p: Problem) -> Diagnostic | None:
+    if p.found.text != "==" or "EQUAL" not in p.expected:
+        return None
+    return p.tell("double-equals", "`==` compares; a value is bound with `=`", f"write `{p.before.text} = …`",
+                  fix=(p.found.start, p.found.end, "="))  # fmt: skip
 
 
 def call_as_statement(p: Problem) -> Diagnostic | None:
@@ -179,6 +190,32 @@ def missing_equals(p: Problem) -> Diagnostic | None:
                   f"write `{p.before.text} = …`", fix=(end, end, " ="))  # fmt: skip
 
 
+def lonely_keyword(p: Problem) -> Diagnostic | None:
+    if p.at != p.start + 1 or p.found.kind not in NOTHING or p.first.text not in _FORMS:
+        return None
+    word = p.first.text
+    return p.tell("missing-name", f"`{word}` stands alone on its line", f"write `{_FORMS[word]}`", at=p.first)
+
+
+_FORMS = {
+    "import": 'import "file.seg"', "extends": 'extends "file.seg"', "let": "let name = value", "drop": "drop path",
+    "block": "block Name() { … }", "model": "model Name() { … }", "in": "in x", "out": "out y = value",
+    "param": "param name: [C] = 0.0",
+}  # fmt: skip
+
+
+def option(p: Problem) -> Diagnostic | None:
+    """What only a `--set` can get wrong: it holds exactly one change."""
+    if p.level:
+        return None
+    if p.found.kind == NEWLINE or (p.found.kind == "COMMA" and p.opener() is None):
+        return p.tell("option-form", "an option holds one change", "give `--set` once for each change")
+    if p.at == p.start or (p.expected <= {"DOT", "EQUAL"} and p.found.kind in ("LBRACE", END)):
+        help = "write `--set path=value` or `--set 'drop path'`"
+        return p.tell("option-form", "this is no change of a program", help)
+    return None
+
+
 def _missing_value(p: Problem) -> Diagnostic | None:
     if p.first.kind not in ("NAME", "LET", "OUT", "PARAM"):
         return None
@@ -190,7 +227,7 @@ def _missing_value(p: Problem) -> Diagnostic | None:
 def value_missing(p: Problem) -> Diagnostic | None:
     if p.before.kind != "EQUAL" or not p.value_expected or p.found.kind not in (*NOTHING, "COMMA", "RPAR", "RSQB"):
         return None
-    return p.tell("missing-value", "nothing stands behind `=`", "write the value on the same line", at=p.before)
+    return p.tell("missing-value", "nothing stands after `=`", "write the value on the same line", at=p.before)
 
 
 def two_statements(p: Problem) -> Diagnostic | None:
@@ -207,7 +244,7 @@ def _second_statement(p: Problem) -> int | None:
     """The index of the token that begins another statement in the line of the one that it follows."""
     if p.found.kind == "EQUAL" and p.before.kind == "NAME" and p.near(-2).kind in ("INT", "FLOAT") and p.has("EQUAL"):
         return p.at - 1
-    if NEWLINE not in p.expected and END not in p.expected or p.found.kind in NOTHING:
+    if (NEWLINE not in p.expected and END not in p.expected) or p.found.kind in NOTHING:
         return None
     opens = p.near(1).kind in ("EQUAL", "DOT", "LBRACE", "ARROW", "LPAR", "COLON")
     if p.before.kind in ("RBRACE", "STRING") and p.first.kind != "LBRACE" and p.found.kind not in ("COMMA", "RPAR"):
@@ -235,7 +272,7 @@ def stray_comma(p: Problem) -> Diagnostic | None:
 
 
 STATEMENT_PATTERNS: tuple[Pattern, ...] = (
-    python_statement, header, missing_quotes, wrong_place, section_in_block, quoted_key, flow_without_source,
-    missing_parameters, missing_type, missing_colon, index_in_path, dotted_binding, call_as_statement, unused_value,
-    missing_equals, value_missing, two_statements, stray_comma,
+    option, python_statement, header, lonely_keyword, missing_quotes, wrong_place, section_in_block, quoted_key,
+    flow_without_source, missing_parameters, missing_type, missing_colon, index_in_path, dotted_binding, double_equals,
+    call_as_statement, unused_value, missing_equals, value_missing, two_statements, stray_comma,
 )  # fmt: skip

@@ -18,7 +18,7 @@ def arrow_at_line_end(p: Problem) -> Diagnostic | None:
     arrow, after = p.before, p.near(1)
     low = arrow.start - len(arrow.trivia) if not arrow.trivia.strip() else arrow.start
     return p.tell(
-        "arrow-at-line-end", "the line ends behind `->`, and a newline ends a statement",
+        "arrow-at-line-end", "the line ends after `->`, and a newline ends a statement",
         "begin the next line with the `->`", at=arrow, fix=(low, after.start, f"{after.trivia}-> "),
     )  # fmt: skip
 
@@ -29,8 +29,8 @@ def trailing_operator(p: Problem) -> Diagnostic | None:
     text = p.before.text
     if p.found.kind == NEWLINE:
         help = "go on in the same line, or put the whole value in parentheses: inside `()` lines may break"
-        return p.tell("trailing-operator", f"nothing stands behind `{text}` on its line", help, at=p.before)
-    return p.tell("trailing-operator", f"nothing stands behind `{text}`", "write the other side, or remove it",
+        return p.tell("trailing-operator", f"nothing stands after `{text}` on its line", help, at=p.before)
+    return p.tell("trailing-operator", f"nothing stands after `{text}`", "write the other side, or remove it",
                   at=p.before)  # fmt: skip
 
 
@@ -40,9 +40,9 @@ def compound_marks(p: Problem) -> Diagnostic | None:
     if found.kind == "EQUAL" and before.kind in _OPERATORS and p.glued(before, found):
         help = "names are bound once: give the new value a new name"
         return p.tell("augmented-assignment", f"`{before.text}=` does not exist here", help, at=before)
-    if found.text == ">" and before.kind == "EQUAL" and p.glued(before, found):
-        return p.tell("wrong-arrow", "`=>` is no arrow", "a flow is written `->`", at=before,
-                      fix=(before.start, found.end, "->"))  # fmt: skip
+    if found.kind == "EQUAL" and p.near(1).text == ">" and p.glued(found, p.near(1)):
+        return p.tell("wrong-arrow", "`=>` is no arrow", "a flow is written `->`",
+                      fix=(found.start, p.near(1).end, "->"))  # fmt: skip
     return None
 
 
@@ -65,7 +65,7 @@ def missing_then(p: Problem) -> Diagnostic | None:
     if "THEN" not in p.expected or not p.after_value:
         return None
     if p.found.kind == "COLON":
-        return p.tell("missing-then", "behind the test of an `if` stands `then`, no `:`", "write `if a then b else c`",
+        return p.tell("missing-then", "after the test of an `if` stands `then`, no `:`", "write `if a then b else c`",
                       fix=(p.found.start, p.found.end, " then"))  # fmt: skip
     if p.found.kind not in VALUE_STARTS and p.found.kind not in CLOSING and p.found.kind != "ELSE":
         return None
@@ -161,11 +161,12 @@ def brace_as_value(p: Problem) -> Diagnostic | None:
 
 def misplaced_step_words(p: Problem) -> Diagnostic | None:
     if p.found.kind == "AS" and p.after_value:
-        return p.tell("stray-as", "`as` names a step of a flow", "bind a value with `name = …`; a step: `x -> A() as a`")
+        help = "bind a value with `name = …`; a step is named so: `x -> A() as a`"
+        return p.tell("stray-as", "`as` names a step of a flow", help)
     if p.found.kind == "STAR" and p.near(-2).kind == "AS":
         return p.tell("repeat-after-name", "`* n` stands before the name of a step", "write `-> A() * n as name`")
     if p.before.text == "each" and p.before.kind == "NAME" and p.found.kind == "NAME":
-        return p.tell("stray-each", "`each` stands only behind `->`", "write `xs -> each A()`", at=p.before)
+        return p.tell("stray-each", "`each` stands only after `->`", "write `xs -> each A()`", at=p.before)
     return None
 
 
@@ -195,8 +196,10 @@ def nothing_left(p: Problem) -> Diagnostic | None:
                   fix=(p.found.start, p.found.end, ""))  # fmt: skip
 
 
+FIRST_PATTERNS: tuple[Pattern, ...] = (compound_marks, misplaced_step_words)
+"""Those that must come before two statements on one line are thought of."""
 VALUE_PATTERNS: tuple[Pattern, ...] = (
-    compound_marks, arrow_at_line_end, trailing_operator, number_forms, equals_in_test, slice_of_list, missing_then,
+    arrow_at_line_end, trailing_operator, number_forms, equals_in_test, slice_of_list, missing_then,
     missing_else, colon_for_equals, chained, in_comprehension, python_conditional, parenthesised_list, brace_as_value,
-    misplaced_step_words, nothing_left, missing_comma, keyword_as_name,
+    nothing_left, missing_comma, keyword_as_name,
 )  # fmt: skip

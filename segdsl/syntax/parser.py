@@ -32,7 +32,7 @@ class Parsed(NamedTuple):
 
 
 def parse(text: str, name: str) -> Parsed:
-    """Parses a file called ``name`` in spans. Never raises: what did not parse is a :class:`tree.Broken` in its place."""
+    """Parses a file, called ``name`` in spans. Never raises: what did not parse is a :class:`tree.Broken` there."""
     lexed = lex(text, name)
     run = _Run(lexed.tokens, name, "file")
     parsed = run.result()
@@ -44,11 +44,14 @@ def parse(text: str, name: str) -> Parsed:
 
 
 def parse_override(text: str, name: str) -> tuple[tree.Statement | None, tuple[Diagnostic, ...]]:
-    """Parses one `--set`, `path=value` or `drop path`; spans point into ``text``. No statement where one is at fault."""
+    """Parses one `--set`, `path=value` or `drop path`, and says the first thing that is wrong with it, if any.
+
+    Spans point into ``text``, in a file ``name``; there is no statement where something is wrong.
+    """
     lexed = lex(text, name)
     run = _Run(lexed.tokens, name, "override")
     statement = run.result()
-    found = _in_order([*lexed.diagnostics, *run.found])
+    found = _in_order([*lexed.diagnostics, *run.found])[:1]
     return (None if found else statement), found
 
 
@@ -57,8 +60,8 @@ def _in_order(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
 
 
 class Production(NamedTuple):
-    """A rule as the loop uses it. ``action`` is "" where the child at ``only`` passes through; ``pick`` takes the children
-    from a list of all, which a None follows."""
+    """A rule as the loop uses it: ``pick`` takes the children that count from a list of all with a None at its end;
+    where ``action`` is "" the child at ``only`` passes through."""
 
     origin: str
     length: int
@@ -69,16 +72,14 @@ class Production(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _productions() -> tuple[Production, ...]:
-    return tuple(
-        Production(r.origin, r.length, r.action, r.picks[0], _picker(r.picks)) for r in load().rules
-    )  # fmt: skip
+    return tuple(Production(r.origin, r.length, r.action, r.picks[0], _picker(r.picks)) for r in load().rules)
 
 
 def _picker(picks: tuple[int, ...]) -> Callable[[list[Any]], tuple[Any, ...]]:
-    if len(picks) > 1:
-        return itemgetter(*picks)
-    only = picks[0]
-    return lambda values: (values[only],)
+    first, *rest = picks
+    if rest:
+        return itemgetter(first, *rest)
+    return lambda values: (values[first],)
 
 
 _HOPS: dict[tuple[int, int, str], int] = {}

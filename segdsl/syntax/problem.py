@@ -17,7 +17,7 @@ KEYWORD_KINDS = frozenset(word.upper() for word in KEYWORDS)
 _BEFORE_VALUES = (("EQUAL", "`=`"), ("COLON", "`:`"), ("LBRACE", "`{`"))
 _AFTER_VALUES = (
     ("THEN", "`then`"), ("ELSE", "`else`"), ("IN", "`in`"), ("RPAR", "`)`"), ("RSQB", "`]`"), ("COMMA", "`,`"),
-    (NEWLINE, "the end of the line"), ("EQUAL", "`=`"), ("RBRACE", "`}`"), ("ARROW", "`->`"),
+    (NEWLINE, "the end of the line"), ("EQUAL", "`=`"),
 )  # fmt: skip
 
 
@@ -124,7 +124,11 @@ def wanted(problem: Problem) -> str:
     if problem.value_expected:
         parts = ["a value"]
     elif problem.after_value:
-        parts = [text for kind, text in _AFTER_VALUES if kind in expected]
+        parts = [text for kind, text in _AFTER_VALUES if kind in expected] or ["`->`"]
+        if END in expected:
+            parts.append("the end of the file" if problem.level else "the end of the option")
+        if problem.found.kind in VALUE_STARTS:
+            parts.insert(0, "an operator")
     elif "NAME" in expected:
         parts = ["a name"]
     elif "STRING" in expected:

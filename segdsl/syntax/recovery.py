@@ -32,9 +32,27 @@ def problem(
         return None
     low, symbol = next(levels(rows, states), (0, ""))
     start = starts[low] if low < len(starts) else at
-    terminals = {kind for kind in rows[states[-1]] if not kind.islower()}
-    expected = frozenset(kind for kind in terminals if _fits(rows, states, kind))
+    stack = _replayed(rows, states[: low + 1], tokens[start:at]) or states
+    terminals = {kind for kind in rows[stack[-1]] if not kind.islower()}
+    expected = frozenset(kind for kind in terminals if _fits(rows, stack, kind))
     return explain(Problem(name, tokens, at, start, expected, symbol))
+
+
+def _replayed(rows: Rows, stack: list[int], tokens: list[Token]) -> list[int] | None:
+    """The stack right after the last of ``tokens`` was shifted, before the token that does not fit had any effect:
+    it may have caused reductions, after which less seems to be expected than really was. None where a mistake among
+    the tokens themselves, which is reported, bars the way."""
+    rules = load().rules
+    for token in tokens:
+        while (action := rows[stack[-1]].get(token.kind)) is not None and action < 0:
+            rule = rules[~action]
+            if rule.length:
+                del stack[-rule.length :]
+            stack.append(rows[stack[-1]][rule.origin])
+        if action is None:
+            return None
+        stack.append(action)
+    return stack
 
 
 def _fits(rows: Rows, states: list[int], kind: str) -> bool:
@@ -56,7 +74,8 @@ def resume(
 ) -> tuple[int, str, int] | None:
     """How to go on: the depth of the stack to fall back to, the symbol to put there, and the next token.
 
-    A statement ends where its line does. What stands in the braces of a broken section or block is read all the same.
+    A statement ends where a line begins that is not indented further. What stands in the braces of a broken section or
+    block is read all the same.
     """
     stop = at
     while stop < len(tokens):
@@ -71,9 +90,9 @@ def resume(
 
 def _skip(tokens: list[Token], start: int, at: int, symbol: str) -> tuple[int, str]:
     """The end of the statement that began at ``start``, looked for from ``at``, and what it is to be taken for."""
-    depth = 0
+    depth, indent = 0, _line_indent(tokens, start)
     while (kind := tokens[at].kind) != END:
-        if kind == NEWLINE and not depth:
+        if kind == NEWLINE and not depth and _line_indent(tokens, at + 1) <= indent:
             break
         if kind == "LBRACE":
             if symbol == "statement" and not depth and (head := _head(tokens, start, at)):
@@ -85,6 +104,13 @@ def _skip(tokens: list[Token], start: int, at: int, symbol: str) -> tuple[int, s
             depth -= 1
         at += 1
     return at, symbol
+
+
+def _line_indent(tokens: list[Token], index: int) -> int:
+    """The indentation of the line that ``tokens[index]`` stands on."""
+    while index and "\n" not in tokens[index].trivia:
+        index -= 1
+    return len(tokens[index].trivia.rpartition("\n")[2].expandtabs(8))
 
 
 def _head(tokens: list[Token], start: int, brace: int) -> str:

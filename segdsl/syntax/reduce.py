@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
 from segdsl.syntax import tree
 from segdsl.syntax.characters import unescape
+from segdsl.syntax.layout import too_deep
 from segdsl.syntax.lexer import Token
 
 T = TypeVar("T")
@@ -17,6 +18,9 @@ CONSTANTS = {"TRUE": True, "FALSE": False, "NONE": None}
 PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
 MAX_INTEGER = 2**53
 """Integers go up to what a double still holds exactly."""
+
+MAX_DEPTH = 200
+"""How many constructs may be inside each other within one statement."""
 
 _new = tuple.__new__
 
@@ -64,14 +68,22 @@ class Reducer:
     def _text(self, token: Token) -> tree.Constant:
         return tree.Constant(unescape(token.text), Span(self.file_name, token.start, token.end))
 
-    def let(self, span: Span, name: Token, value: tree.Expr) -> tree.Let:
-        return tree.Let(self._ident(name), value, span)
+    def let(self, span: Span, name: Token, value: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Let(self._ident(name), value, span))
+
+    def _bounded(self, statement: tree.Statement) -> tree.Statement:
+        """The statement, or a broken one where it nests so deep that whoever walks the tree would fail."""
+        span = statement.span
+        if span.end - span.start <= MAX_DEPTH or not _deeper(statement, MAX_DEPTH):
+            return statement
+        self.report(too_deep(span))
+        return tree.Broken(span)
 
     def drop(self, span: Span, path: tuple[tree.Ident, ...]) -> tree.Drop:
         return tree.Drop(path, span)
 
-    def assign(self, span: Span, path: tuple[tree.Ident, ...], value: tree.Expr) -> tree.Assign:
-        return tree.Assign(path, value, span)
+    def assign(self, span: Span, path: tuple[tree.Ident, ...], value: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Assign(path, value, span))
 
     def section(self, span: Span, path: Any, body: list[tree.Statement] | None) -> tree.Section | tree.Broken:
         return tree.Broken(span) if isinstance(path, tree.Broken) else tree.Section(path, tuple(body or ()), span)
@@ -99,17 +111,17 @@ class Reducer:
     def input(self, span: Span, name: Token, note: tree.ShapeNote | None) -> tree.In:
         return tree.In(self._ident(name), note, span)
 
-    def param(self, span: Span, name: Token, note: tree.ShapeNote, init: tree.Expr) -> tree.Param:
-        return tree.Param(self._ident(name), note, init, span)
+    def param(self, span: Span, name: Token, note: tree.ShapeNote, init: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Param(self._ident(name), note, init, span))
 
-    def binding(self, span: Span, name: Token, value: tree.Expr) -> tree.Assign:
-        return tree.Assign((self._ident(name),), value, span)
+    def binding(self, span: Span, name: Token, value: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Assign((self._ident(name),), value, span))
 
-    def output(self, span: Span, name: Token, note: tree.ShapeNote | None, value: tree.Expr) -> tree.Out:
-        return tree.Out(self._ident(name), note, value, span)
+    def output(self, span: Span, name: Token, note: tree.ShapeNote | None, value: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Out(self._ident(name), note, value, span))
 
-    def run(self, span: Span, flow: tree.Flow) -> tree.Run:
-        return tree.Run(flow, span)
+    def run(self, span: Span, flow: tree.Flow) -> tree.Statement:
+        return self._bounded(tree.Run(flow, span))
 
     def shape(self, span: Span, dims: list[tree.Expr] | None) -> tree.ShapeNote:
         return tree.ShapeNote(tuple(dims or ()), span)
@@ -225,7 +237,8 @@ class Reducer:
             return float(token.text[:-1]) / 100
         value = float(token.text)
         if value == float("inf"):
-            self.report(Diagnostic("number-too-large", "this number is too large", "numbers go up to 1.7e308", span=span))
+            help = "numbers go up to 1.7e308"
+            self.report(Diagnostic("number-too-large", "this number is too large", help, span=span))
             return 0.0
         return value
 
@@ -236,6 +249,18 @@ class Reducer:
             self.report(Diagnostic("number-too-large", message, "whole numbers go up to 2^53", span=span))
             return 0
         return value
+
+
+def _deeper(node: tree.Tree, limit: int) -> bool:
+    """Whether a tree has more than ``limit`` constructs on a way from its root to a leaf. Does not recurse."""
+    level: list[Any] = [node]
+    for _ in range(limit):
+        parts = [part for item in level for part in item.__dict__.values()]
+        level = [p for p in parts if isinstance(p, tree.Tree)]
+        level += [p for part in parts if type(part) is tuple for p in part if isinstance(p, tree.Tree)]
+        if not level:
+            return False
+    return True
 
 
 def _is_path(func: tree.Expr) -> bool:

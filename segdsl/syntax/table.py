@@ -27,8 +27,8 @@ class Rule(NamedTuple):
 
 
 class Table(NamedTuple):
-    """``states[s]`` maps a terminal to n >= 0 (shift, then state n) or n < 0 (reduce by ``rules[~n]``), and a nonterminal
-    to the state to go to. ``starts`` maps a start symbol to its first state."""
+    """``states[s]`` maps a terminal to n >= 0 (shift, then state n) or n < 0 (reduce by ``rules[~n]``), and the origin of
+    a rule to the state to go to. ``starts`` maps a start symbol to its first state."""
 
     states: list[dict[str, int]]
     rules: list[Rule]
@@ -65,17 +65,18 @@ def build(grammar: str) -> dict[str, Any]:
     lark = Lark(grammar, parser="lalr", lexer=Foreign, start=list(STARTS), maybe_placeholders=True)
     analyzer = LALR_Analyzer(lark.parser.parser_conf, strict=True)
     analyzer.compute_lalr()
-    numbers = _numbered(analyzer.parse_table)
+    table: Any = analyzer.parse_table
+    numbers = _numbered(table)
     rules = sorted(lark.rules, key=lambda rule: (rule.origin.name, [s.name for s in rule.expansion]))
     rule_numbers = {rule: number for number, rule in enumerate(rules)}
     states = [
         {
             symbol: numbers[target] if action.name == "Shift" else ~rule_numbers[target]
-            for symbol, (action, target) in sorted(analyzer.parse_table.states[state].items())
+            for symbol, (action, target) in sorted(table.states[state].items())
         }
         for state in numbers
     ]
-    starts = {name: numbers[analyzer.parse_table.start_states[name]] for name in STARTS}
+    starts = {name: numbers[table.start_states[name]] for name in STARTS}
     return {"starts": starts, "rules": [_rule(rule) for rule in rules], "states": states}
 
 
@@ -109,7 +110,7 @@ def dump(data: dict[str, Any]) -> str:
         return json.dumps(value, separators=(",", ":"))
 
     parts = [f'"starts":{line(data["starts"])}']
-    parts += [f"\"{key}\":[\n" + ",\n".join(map(line, data[key])) + "\n]" for key in ("rules", "states")]
+    parts += [f'"{key}":[\n' + ",\n".join(map(line, data[key])) + "\n]" for key in ("rules", "states")]
     return "{" + ",\n".join(parts) + "}\n"
 
 
