@@ -5,6 +5,7 @@ What a run writes into its folder, so that it can be repeated after the library 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -127,6 +128,7 @@ class _Inliner:
         self.names: dict[int, str] = {}
         self.items: list[tuple[str, Any, FileScope]] = []
         self.used: set[str] = set()
+        self.words = {word for text in sources.values() for word in re.findall(r"\w+", text)}
 
     def take(self, block: BlockDef) -> None:
         """Adds a block after everything that it uses."""
@@ -151,7 +153,7 @@ class _Inliner:
 
     def _fresh(self, name: str) -> str:
         candidate, count = name, 2
-        while candidate in self.used:
+        while candidate in self.used or (count > 2 and candidate in self.words):
             candidate, count = f"{name}{count}", count + 1
         self.used.add(candidate)
         return candidate
