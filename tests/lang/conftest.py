@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from segdsl.diagnostics import Diagnostic, SegError
 from segdsl.ir.program import Program
-from segdsl.lang.program import check_file
+from segdsl.lang.program import check_file, load
 
 HEAD = 'seg 1\n\nextends "std/semantic.seg"\n\n'
 NET = """
@@ -25,9 +23,6 @@ model Net(classes: int, width: int = 8) {
 
 model = Net(classes = len(data.classes))
 """
-
-Load = Callable[..., Program]
-Errors = Callable[..., list[Diagnostic]]
 
 
 class Bench:
@@ -52,6 +47,10 @@ class Bench:
         program, _ = self.check(text, *overrides)
         assert program is not None
         return program
+
+    def loaded(self, text: str, *overrides: str) -> Program:
+        """A whole text that is a program, with its resolved text."""
+        return load(self.write(text), overrides)
 
     def settings(self, text: str, *overrides: str) -> Program:
         """A small program with these sections and lets."""
@@ -113,7 +112,3 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
-
-
-def slugs(diagnostics: list[Any]) -> list[str]:
-    return [d.slug for d in diagnostics]

@@ -7,11 +7,9 @@ from typing import Any
 import pytest
 
 
-
 def doubled(start: str, step: str) -> str:
     """Forty lets, each made of the one before (`#`) as ``step`` says."""
     return f"let a0 = {start}\n" + "\n".join(f"let a{i + 1} = {step}".replace("#", f"a{i}") for i in range(40))
-
 
 
 @pytest.mark.parametrize(
@@ -67,7 +65,7 @@ def test_nesting(bench: Any) -> None:
 )
 def test_blocks_do_not_contain_themselves(bench: Any, blocks: str) -> None:
     errors = bench.model_errors("y = x -> A()", blocks)
-    assert set(d.slug for d in errors) == {"recursion"}
+    assert {d.slug for d in errors} == {"recursion"}
     assert bench.said(errors[0]).startswith(("A(", "B("))
 
 

@@ -1,4 +1,4 @@
-"""The examples in the explanations of the language's slugs do what they say: wrong ones give the slug, right ones pass."""
+"""The examples in the explanations of the language's slugs: wrong ones give the slug, right ones pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from segdsl.lang.program import check_file
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "segdsl" / "explain" / "lang.md").read_text(encoding="utf-8")
 SLUGS = re.findall(r"^## (\S+)", TEXT, re.MULTILINE)
-IN_WORDS = {"file-missing", "file-unreadable", "import-ambiguous", "import-cycle", "import-outside-root", "nesting-budget"}
+IN_WORDS = {
+    "file-missing",
+    "file-unreadable",
+    "import-ambiguous",
+    "import-cycle",
+    "import-outside-root",
+    "nesting-budget",
+}
 """Slugs whose examples need several files; the golden tests hold them."""
 TOP = ("data", "train", "eval", "export", "weights", "model", "block", "import", "extends", "drop", "seg", "training")
 HEAD = 'seg 1\n\nextends "std/semantic.seg"\n\n'
@@ -28,12 +35,23 @@ model Net(classes: int) {
   out logits = head
 }
 """
+BODY = """model Net(classes: int) {
+  in image: [B, 3, H, W]
+
+  x = image -> Conv(48, 3x3, stride = 2)
+BODY
+  last = image -> Conv(classes)
+  out logits = last
+}
+"""
 
 
 def examples(slug: str) -> tuple[str, str]:
     """The wrong and the right example of a slug."""
     body = explanations()[slug]
-    found = [re.search(rf"^{which}:.*\n\n((?:    .*\n|\n)+)", body + "\n", re.MULTILINE) for which in ("Wrong", "Right")]
+    found = [
+        re.search(rf"^{which}:.*\n\n((?:    .*\n|\n)+)", body + "\n", re.MULTILINE) for which in ("Wrong", "Right")
+    ]
     wrong, right = (textwrap.dedent(match.group(1)).strip() + "\n" for match in found if match)
     return wrong, right
 
@@ -42,8 +60,7 @@ def program(example: str) -> str:
     """A whole program around an example: sections and definitions, or statements of a model with a map `x` of 48."""
     if not example.startswith(TOP) and not (example.startswith("let") and "\ntrain" in example):
         body = textwrap.indent(example, "  ").replace("y: [", "x -> Conv(2) as z -> Conv(48, 3x3, stride = 1) as y: [")
-        model = f"in image: [B, 3, H, W]\n\n  x = image -> Conv(48, 3x3, stride = 2)\n{body}  last = image -> Conv(classes)\n  out logits = last"
-        return f"{HEAD}model Net(classes: int) {{\n  {model}\n}}\n\nmodel = Net(classes = len(data.classes))\n"
+        return f"{HEAD}{BODY.replace('BODY', body.rstrip())}\nmodel = Net(classes = len(data.classes))\n"
     if example.startswith("seg"):
         return example
     head = "seg 1\n\n" if example.startswith("extends") else HEAD

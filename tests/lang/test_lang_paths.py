@@ -75,7 +75,11 @@ C = "Conv(48, bias = false)"
             "y = x -> Bare(8) -> Two(8)", ["y.0.weight", "y.1.conv.weight"], id="blocks in a chain have positions"
         ),
         pytest.param(f"y = x + (x -> {C})", ["y.weight"], id="operators add no level"),
-        pytest.param("y = x -> Two(8, act = LayerNorm())", ["y.conv.weight", "y.act.weight", "y.act.bias"], id="module parameters are bindings"),
+        pytest.param(
+            "y = x -> Two(8, act = LayerNorm())",
+            ["y.conv.weight", "y.act.weight", "y.act.bias"],
+            id="module parameters are bindings",
+        ),
         pytest.param(
             "y = x -> Two(8, act = ReLU() -> Conv(4, bias = false))",
             ["y.conv.weight", "y.act.1.weight"],
@@ -98,7 +102,7 @@ def test_keys(bench: Any, body: str, keys: list[str]) -> None:
             f"p = {C} * 2 -> {C}\ny = x -> p", ["p.0.weight", "p.1.weight", "p.2.weight"], id="copies, then more"
         ),
         pytest.param(f"p = (ReLU() -> {C}) -> {C}\ny = x -> p", ["p.0.1.weight", "p.1.weight"], id="chains in chains"),
-        pytest.param("n = LayerNorm()\np = n -> ReLU()\ny = x -> p -> n", ["n.weight", "n.bias"], id="shared in a chain"),
+        pytest.param("n = LayerNorm()\np = n -> ReLU()\ny = x -> p -> n", ["n.weight", "n.bias"], id="shared in one"),
         pytest.param(
             f"f = [{C}, Identity(), {C}]\ny = x -> f[0] -> f[1] -> f[2]", ["f.0.weight", "f.2.weight"], id="from a list"
         ),
@@ -159,7 +163,9 @@ def test_the_same_block_on_one_tensor_twice_is_not_the_one_on_two(bench: Any) ->
       out y = xs[0] + xs[1]
     }
     """
-    graph = bench.model("a = x -> ReLU()\np = [x, x] -> Join()\nq = [a, x] -> Join()\nr = [x, a] -> Join()", block).graph
+    graph = bench.model(
+        "a = x -> ReLU()\np = [x, x] -> Join()\nq = [a, x] -> Join()\nr = [x, a] -> Join()", block
+    ).graph
     operands = {n.path: n.operands for n in graph.nodes}
     assert [operands[p] for p in "pqr"] == [("x", "x"), ("a", "x"), ("x", "a")]
 
@@ -181,7 +187,9 @@ def test_repeated_blocks_are_equal_up_to_their_paths(bench: Any) -> None:
 
 
 def test_names_lead_to_nodes(bench: Any) -> None:
-    graph = bench.model("halves = x -> Split([24, 24])\ny = halves[1] -> Two(8)\nx -> ReLU() as r -> ReLU() as s", TWO).graph
+    graph = bench.model(
+        "halves = x -> Split([24, 24])\ny = halves[1] -> Two(8)\nx -> ReLU() as r -> ReLU() as s", TWO
+    ).graph
     paths = {n.path for n in graph.nodes}
     assert {"halves.0", "halves.1", "y", "y.conv", "y.y", "r", "s", "logits"} <= set(graph.names)
     assert set(graph.names.values()) <= paths
