@@ -58,7 +58,7 @@ def range_(expr: tree.RangeExpr, frame: Frame, path: str | None) -> Range:
             )
     if ends[0] > ends[1]:
         message = f"the range runs from {number(ends[0])} down to {number(ends[1])}"
-        raise stop("range-reversed", expr.span, message, "write the smaller end first")
+        raise stop("range-reversed", expr.span, message, f"write `{Range(ends[1], ends[0], unit)}`")
     return Range(float(ends[0]), float(ends[1]), unit)
 
 

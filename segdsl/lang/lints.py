@@ -43,36 +43,35 @@ def _label_space(program: Program, sink: Sink) -> None:
         )
     shapes = program.graph.shapes()
     for name, path in program.graph.outputs.items():
-        _output(name, shapes[path], program, sink)
+        made = next((n.span for n in program.graph.nodes if n.path == path), None)
+        _output(name, shapes[path], program, sink, made or _at(program, "model"))
 
 
-def _output(name: str, shape: Shape, program: Program, sink: Sink) -> None:
-    """Holds an output against the label space and the size of the images."""
-    classes, span = len(program.classes), _at(program, "model.classes")
+def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | None) -> None:
+    """Holds an output against the label space and the size of the images; ``made`` is where it comes from."""
+    classes = len(program.classes)
     if len(shape) != 4:
         message = f"`{name}` of a model is a map [B, classes, H, W], got {show(shape)}"
-        sink.add(Diagnostic("wrong-rank", message, "turn tokens into a map with `ToMap(like = …)`", span=span))
+        sink.add(Diagnostic("wrong-rank", message, "turn tokens into a map with `ToMap(like = …)`", span=made))
         return
     if shape[1] != classes:
         assumed = program.assumed_classes
+        data = f"the data has {classes} classes"
+        if assumed:
+            data = f"and `data.classes` is left out: {classes} are assumed"
         sink.add(
             Diagnostic(
                 "class-count-mismatch",
-                f"`{name}` has {shape[1]} channels, "
-                + (
-                    f"and `data.classes` is left out: {classes} are assumed"
-                    if assumed
-                    else f"the data has {classes} classes"
-                ),
+                f"`{name}` has {shape[1]} channels, {data}",
                 "pass the number on: `classes = len(data.classes)`",
-                span=span,
+                span=_at(program, "model.classes"),
                 severity="warning" if assumed else "error",
             )
         )
     if shape_at(shape[2:], program.graph.env) != program.graph.size:
         message = f"`{name}` has the shape {show(shape)}, and the masks have the size of the image, HxW"
         help = f"end the model with `-> ResizeTo({next(iter(program.graph.inputs))})`"
-        sink.add(Diagnostic("output-size", message, help, span=span))
+        sink.add(Diagnostic("output-size", message, help, span=made))
 
 
 def _paths(program: Program, sink: Sink, settings: Settings) -> None:
