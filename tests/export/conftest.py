@@ -1,0 +1,115 @@
+"""A small run on a small data set, made without training: random weights that have seen some pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segdsl.export.openvino import export_run
+from segdsl.lang.program import load
+from segdsl.lower.compiled import compile_program
+from segdsl.lower.weights import save_weights
+
+CLASSES = ("background", "rust spot", "Öl, naß", "a_b")
+"""Names with white space, a comma, and letters outside of ASCII."""
+PROGRAM = """
+extends "std/semantic.seg"
+import "std/blocks.seg"
+
+## Split, gates, shuffle, pooling to a runtime size, both ways of resizing, normalisation: what Lite-HRNet is made of.
+model Small(classes: int) {
+  in image: [B, 3, H, W]
+
+  stem  = image -> ConvModule(8, 3x3, stride = 2)
+  low   = stem -> ConvModule(16, 3x3, stride = 2)
+  gates = [stem -> AdaptiveAvgPool(like = low), low] -> Concat() -> Conv(24) -> Split([8, 16])
+  xs    = [stem * (gates[0] -> ResizeTo(stem, mode = nearest)), low * gates[1]]
+  mixed = xs[0] -> ChannelShuffle(groups = 2) -> L2Normalize(over = space)
+  up    = xs[1] -> ResizeTo(stem, mode = bilinear, align_corners = true)
+  head  = [mixed, up] -> Concat() -> Conv(classes)
+  out logits: [B, classes, H, W] = head -> ResizeTo(image, mode = bilinear, align_corners = true)
+}
+
+data {
+  root       = "../data"
+  classes    = ["background", "rust spot", "Öl, naß", "a_b"]
+  input_size = 45x64
+  train.batch = 2
+}
+
+model = Small(classes = len(data.classes))
+export.openvino = OpenVINO(precision = fp32)
+"""
+
+
+def picture(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
+    """A picture with soft structure and some noise, uint8 (height, width, channels)."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (6, 8, channels), np.uint8)
+    planes = [
+        np.asarray(Image.fromarray(coarse[..., c]).resize((width, height), Image.Resampling.BILINEAR))
+        for c in range(channels)
+    ]
+    noisy = np.stack(planes, axis=2) + generator.normal(0, 6, (height, width, channels))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def write_data(root: Path) -> None:
+    """Two subsets of a few images of several sizes, with void."""
+    for subset, count in (("train", 2), ("val", 5)):
+        for name in ("images", "masks"):
+            (root / subset / name).mkdir(parents=True)
+        labels = {str(k): name for k, name in enumerate(CLASSES)}
+        (root / subset / "dataset_meta.json").write_text(json.dumps({"label_map": labels}), encoding="utf-8")
+        for k in range(count):
+            image = picture(k, 60 + 7 * k, 80 - 9 * k)
+            mask = image.argmax(2).astype(np.uint8)
+            mask[:4] = 255
+            Image.fromarray(image).save(root / subset / "images" / f"{subset}_{k}.png")
+            Image.fromarray(mask).save(root / subset / "masks" / f"{subset}_{k}.png")
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `data` and `run`."""
+    home = tmp_path_factory.mktemp("export")
+    write_data(home / "data")
+    run = home / "run"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "program.seg").write_text(f"seg 1\n{PROGRAM}", encoding="utf-8")
+    program = load(run / "program.seg")
+    (run / "program.seg").write_text(program.resolved, encoding="utf-8")
+    torch.manual_seed(3)
+    model = compile_program(program, weights="none").model
+    with torch.no_grad():
+        for _ in range(20):
+            model.train()(torch.randn(4, 3, 45, 64))
+    save_weights(model, run / "checkpoints" / "best.safetensors")
+    return home
+
+
+@pytest.fixture(scope="session")
+def run(home: Path) -> Path:
+    """The run folder; tests leave it as it is."""
+    return home / "run"
+
+
+@pytest.fixture(scope="session")
+def data(home: Path) -> Path:
+    return home / "data"
+
+
+@pytest.fixture(scope="session")
+def fp32(run: Path) -> Path:
+    """The exported model, `.xml`."""
+    return export_run(run).model
+
+
+@pytest.fixture(scope="session")
+def fp16(run: Path) -> Path:
+    return export_run(run, "fp16").model

@@ -1,0 +1,149 @@
+"""Opening models: runs and files behave alike, and what is no model, or a damaged one, is told so."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segdsl.data.images import STATISTICS
+from segdsl.diagnostics import SegError
+from segdsl.export import runtime
+from segdsl.export.certificate import noise_images
+from segdsl.export.model import open_model
+from segdsl.export.pixels import prepare, restore
+from segdsl.ir.values import Size
+
+FOREIGN_WORDS = ("Exception", "Traceback", "cpp", "src/", "Check '", "openvino.", "RuntimeError", "pugixml")
+
+
+def refusal(path: Path) -> tuple[str, str]:
+    """Slug and text of the only finding on opening ``path``."""
+    with pytest.raises(SegError) as caught:
+        open_model(path)
+    (finding,) = caught.value.diagnostics
+    text = f"{finding.message} {finding.help}"
+    assert not [word for word in FOREIGN_WORDS if word in text]
+    assert finding.path == str(path)
+    return finding.slug, text
+
+
+def test_run_and_file_show_one_face(run: Path, fp32: Path) -> None:
+    trained, exported = open_model(run), open_model(fp32)
+    assert (trained.kind, exported.kind) == ("torch", "openvino")
+    for model in (trained, exported):
+        assert model.classes == ("background", "rust spot", "Öl, naß", "a_b")
+        assert (model.ignore, model.input_size) == (255, Size(45, 64))
+        assert model.base == run
+    assert exported.program.data == trained.program.data
+    assert exported.program.train == trained.program.train
+    assert exported.program.graph.state() == trained.program.graph.state()
+
+
+@pytest.mark.parametrize("size", [(45, 64), (31, 97), (128, 128), (1, 1), (3, 500)])
+def test_logits_and_scores_agree_at_every_size(size: tuple[int, int], run: Path, fp32: Path) -> None:
+    trained, exported = open_model(run), open_model(fp32)
+    image = noise_images(*size)[0]
+    logits, scores = trained.logits(image), trained.scores(image)
+    assert logits.shape == scores.shape == (4, 45, 64)
+    assert np.abs(exported.logits(image) - logits).max() < 1e-4 * logits.std()
+    assert np.abs(exported.scores(image) - scores).max() < 1e-5
+    assert np.allclose(scores.sum(0), 1, atol=1e-5)
+    mask = exported.predict(image)
+    assert (mask.shape, mask.dtype) == (size, np.uint8)
+    assert (mask == trained.predict(image)).mean() > 0.999
+    assert np.array_equal(mask, restore(scores.argmax(0).astype(np.uint8), *size))
+
+
+def test_the_device_may_compute_as_it_likes(fp32: Path) -> None:
+    image = noise_images(45, 64)[0]
+    exact, fast = open_model(fp32).scores(image), open_model(fp32, "device").scores(image)
+    assert np.abs(exact - fast).max() < 0.05
+
+
+def test_pixels_are_normalised_as_the_program_says() -> None:
+    image = np.full((4, 6, 3), (200, 100, 50), np.uint8)
+    for name, (mean, deviation) in STATISTICS.items():
+        expected = [(v - m) / d for v, m, d in zip((200, 100, 50), mean, deviation, strict=True)]
+        tensor = prepare(image, Size(8, 5), name)
+        assert (tensor.shape, tensor.dtype) == ((1, 3, 8, 5), np.float32)
+        assert np.allclose(tensor.mean((0, 2, 3)), expected, atol=1e-5)
+
+
+def test_a_file_can_be_moved_alone(fp32: Path, tmp_path: Path) -> None:
+    for ending in (".xml", ".bin"):
+        shutil.copy(fp32.with_suffix(ending), tmp_path / f"Straße model{ending}")
+    moved = open_model(tmp_path / "Straße model.xml")
+    assert moved.base == tmp_path
+    image = noise_images(45, 64)[0]
+    assert np.array_equal(moved.scores(image), open_model(fp32).scores(image))
+
+
+@pytest.fixture
+def copy(fp32: Path, tmp_path: Path) -> Path:
+    for ending in (".xml", ".bin"):
+        shutil.copy(fp32.with_suffix(ending), tmp_path / f"model{ending}")
+    return tmp_path / "model.xml"
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut xml": (lambda xml: xml.write_bytes(xml.read_bytes()[: xml.stat().st_size // 2]), "model-unreadable"),
+    "empty xml": (lambda xml: xml.write_bytes(b""), "model-unreadable"),
+    "binary xml": (lambda xml: xml.write_bytes(bytes(range(256)) * 8), "model-unreadable"),
+    "another xml": (lambda xml: xml.write_text("<html><body>no model</body></html>"), "model-unreadable"),
+    "a net of nothing": (lambda xml: xml.write_text('<net name="x" version="11"></net>'), "model-foreign"),
+    "no bin": (lambda xml: xml.with_suffix(".bin").unlink(), "model-without-bin"),
+    "cut bin": (lambda xml: _cut(xml.with_suffix(".bin")), "model-unreadable"),
+    "empty bin": (lambda xml: xml.with_suffix(".bin").write_bytes(b""), "model-unreadable"),
+    "changed bin": (lambda xml: _flip(xml.with_suffix(".bin")), "model-damaged"),
+    "changed program": (lambda xml: _replace(xml, "ChannelShuffle", "ChannelShufle"), "model-program-refused"),
+    "no program": (lambda xml: _replace(xml, "segdsl_program", "other_program"), "model-foreign"),
+    "no digest": (lambda xml: _replace(xml, "segdsl_weights", "other_weights"), "model-foreign"),
+}
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def _replace(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_found_and_told_in_our_words(name: str, copy: Path) -> None:
+    damage, slug = DAMAGES[name]
+    damage(copy)
+    assert refusal(copy)[0] == slug
+
+
+def test_a_model_of_others_is_foreign(tmp_path: Path) -> None:
+    openvino = runtime.openvino()
+    image = openvino.opset13.parameter([1, 3, 8, 8], name="image")
+    openvino.save_model(openvino.Model([openvino.opset13.relu(image)], [image]), tmp_path / "model.xml")
+    assert refusal(tmp_path / "model.xml")[0] == "model-foreign"
+
+
+@pytest.mark.parametrize("name", ["model.bin", "best.safetensors", "program.seg", "model.onnx"])
+def test_other_files_are_refused_with_what_to_name_instead(name: str, copy: Path) -> None:
+    if name != "model.bin":
+        copy.with_name(name).write_bytes(b"x")
+    slug, text = refusal(copy.with_name(name))
+    assert slug == "model-kind-unknown"
+    hints = {"model.bin": str(copy), "best.safetensors": "run folder", "program.seg": "train", "model.onnx": ".xml"}
+    assert hints[name] in text
+
+
+def test_a_path_without_anything_is_told(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "gone.xml")[0] == "model-not-found"

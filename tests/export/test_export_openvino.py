@@ -1,0 +1,246 @@
+"""What an exported model is: its tensors, what it says about itself, and that nothing half made is left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segdsl.diagnostics import SegError
+from segdsl.export import certificate, runtime
+from segdsl.export import openvino as exporting
+from segdsl.export.contract import label
+from segdsl.export.model import open_model
+from segdsl.export.openvino import export_model, export_run
+from segdsl.run.checkpoint import Run, open_run
+from segdsl.version import __version__
+
+NAMES = ["background", "rust spot", "Öl, naß", "a_b"]
+
+
+def entries(xml: Path) -> dict[str, str]:
+    info = runtime.read_model(xml).get_rt_info(["model_info"]).value
+    return {key: str(value.value if hasattr(value, "value") else value) for key, value in info.items()}
+
+
+def opened(run: Path) -> Run:
+    return open_run(run)
+
+
+def test_tensors_have_the_names_and_the_size_of_the_contract(fp32: Path) -> None:
+    model = runtime.read_model(fp32)
+    (image,), (scores,) = model.inputs, model.outputs
+    assert (image.get_names(), list(image.shape)) == ({"image"}, [1, 3, 45, 64])
+    assert (scores.get_names(), list(scores.shape)) == ({"output1"}, [1, 4, 45, 64])
+    assert {image.element_type.to_string(), scores.element_type.to_string()} == {"f32"}
+    assert scores.get_node().input_value(0).get_node().get_type_name() == "Softmax"
+
+
+def test_sizes_are_numbers_in_the_file(fp32: Path) -> None:
+    kinds = Counter(node.get_type_name() for node in runtime.read_model(fp32).get_ops())
+    assert not {"ShapeOf", "Gather", "BatchNormInference"} & set(kinds)
+    assert kinds["Convolution"] == 4
+
+
+def test_the_model_says_what_the_contract_asks_for(fp32: Path, run: Path) -> None:
+    found = entries(fp32)
+    program = opened(run).program
+    assert found.pop("segdsl_program") == program.resolved
+    assert len(found.pop("segdsl_weights")) == 64
+    assert json.loads(found.pop("label_info")) == {
+        "label_names": NAMES,
+        "label_ids": ["0", "1", "2", "3"],
+        "label_groups": [NAMES],
+        "ignore_index": 255,
+    }
+    assert json.loads(found.pop("segdsl_classes")) == NAMES
+    assert found == {
+        "model_type": "Segmentation",
+        "task_type": "segmentation",
+        "model_name": "Small",
+        "labels": "background rust_spot Öl,_naß a_b",
+        "label_ids": "0 1 2 3",
+        "mean_values": "123.675 116.28 103.53",
+        "scale_values": "58.395 57.12 57.375",
+        "resize_type": "standard",
+        "pad_value": "0",
+        "reverse_input_channels": "False",
+        "return_soft_prediction": "True",
+        "soft_threshold": "0.5",
+        "blur_strength": "-1",
+        "segdsl_version": __version__,
+        "segdsl_ignore": "255",
+        "segdsl_precision": "fp32",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a b", "a_b"), ("a\u00a0b\tc", "a_b_c"), ("a\x07b", "a_b"), ("道路", "道路"), ("", "_"), ("a,b", "a,b")],
+)
+def test_a_label_survives_a_split_at_white_space(name: str, expected: str) -> None:
+    assert label(name) == expected
+    assert label(name).split() == [expected]
+
+
+def test_model_api_loads_it_and_sees_what_we_see(fp32: Path, data: Path) -> None:
+    from model_api.models import SegmentationModel
+
+    model = SegmentationModel.create_model(str(fp32), device="CPU")
+    assert list(model.params.labels) == ["background", "rust_spot", "Öl,_naß", "a_b"]
+    assert model.get_label_name(1) == "rust_spot"
+    image = np.asarray(Image.open(data / "val" / "images" / "val_2.png"))
+    theirs, ours = np.asarray(model(image).resultImage), open_model(fp32).predict(image)
+    assert theirs.shape == ours.shape == image.shape[:2]
+    assert (theirs != ours).mean() < 0.02, "it rounds the resized image to bytes, and may compute in bfloat16"
+
+
+def test_halves_are_smaller_load_and_agree(fp32: Path, fp16: Path, data: Path) -> None:
+    assert fp16.with_suffix(".bin").stat().st_size < 0.6 * fp32.with_suffix(".bin").stat().st_size
+    assert entries(fp16)["segdsl_precision"] == "fp16"
+    image = np.asarray(Image.open(data / "val" / "images" / "val_0.png"))
+    full, half = open_model(fp32).scores(image), open_model(fp16).scores(image)
+    assert 0 < np.abs(full - half).max() < 1e-2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_torch_and_file_differ_in_ties_only(
+    precision: str, run: Path, data: Path, request: pytest.FixtureRequest
+) -> None:
+    exported, trained = open_model(request.getfixturevalue(precision)), open_model(run)
+    images = [np.asarray(Image.open(file)) for file in sorted((data / "val" / "images").iterdir())]
+    for image in images + certificate.noise_images(45, 64):
+        logits, scores = trained.logits(image), exported.scores(image)
+        tied = certificate.ties(logits, 1e-4 if precision == "fp32" else 1e-2)
+        assert tied.mean() < 0.1
+        assert not ((logits.argmax(0) != scores.argmax(0)) & ~tied).any()
+
+
+def test_the_certificate_counts_on_validation_images(run: Path, fp32: Path) -> None:
+    found = export_run(run).certificate
+    assert {**found, "ties": 0, "max_error": 0} == {
+        "precision": "fp32", "images": 4, "source": "val", "differing": 0.0, "ties": 0, "max_error": 0,
+    }  # fmt: skip
+    assert 0 < found["max_error"] < 1e-4 and found["ties"] < 0.01
+
+
+def test_without_data_noise_is_compared(run: Path, tmp_path: Path) -> None:
+    program = opened(run).program
+    lost = program.model_copy(update={"data": program.data.model_copy(update={"root": "nowhere"})})
+    assert certificate.trial_images(lost, run) == []
+    result = export_model(lost, opened(run).model, tmp_path, "fp32")
+    assert (result.certificate["source"], result.certificate["differing"]) == ("noise", 0.0)
+
+
+def test_ties_are_measured_against_the_spread() -> None:
+    logits = np.zeros((3, 1, 4), np.float32)
+    logits[0] = [[1.0, 1.0, 1.0, 1.0]]
+    logits[1] = [[0.0, 0.9, 0.999, 1.0]]
+    logits[2] = -1.0
+    spread = float(logits.std())
+    assert certificate.ties(logits, 0.002 / spread)[0].tolist() == [False, False, True, True]
+    assert certificate.ties(1000 * logits, 0.002 / spread)[0].tolist() == [False, False, True, True]
+    assert certificate.ties(logits, 0.2 / spread)[0].tolist() == [False, True, True, True]
+    assert not certificate.ties(logits[:1], 1.0).any()
+
+
+@pytest.mark.parametrize("spoil", ["shift", "nan"])
+def test_a_model_that_differs_gets_no_name(
+    spoil: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = exporting.convert
+
+    def spoilt(network: torch.nn.Module, program: object) -> object:
+        other = exporting._Shipped(network.model)  # type: ignore[arg-type]
+        weight = dict(other.named_parameters())["model.head.1.weight"]
+        with torch.no_grad():
+            weight.copy_(weight.flip(0) if spoil == "shift" else weight * float("nan"))
+        return convert(other, program)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(exporting, "convert", spoilt)
+    (tmp_path / "model-fp32.xml").write_text("an older one")
+    with pytest.raises(SegError) as caught:
+        export_model(opened(run).program, opened(run).model, tmp_path, "fp32")
+    (finding,) = caught.value.diagnostics
+    assert finding.slug == "export-differs"
+    assert ("finite" in finding.message) == (spoil == "nan")
+    assert [p.name for p in tmp_path.iterdir()] == ["model-fp32.xml"]
+    assert (tmp_path / "model-fp32.xml").read_text() == "an older one"
+
+
+def test_what_conversion_raises_is_not_shown(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> object:
+        raise RuntimeError("Check 'false' failed at src/frontends/pytorch/src/frontend.cpp:1")
+
+    monkeypatch.setattr(runtime.openvino(), "convert_model", broken)
+    with pytest.raises(SegError) as caught:
+        export_model(opened(run).program, opened(run).model, tmp_path, "fp32")
+    (finding,) = caught.value.diagnostics
+    assert (finding.slug, "cpp" in finding.message) == ("export-failed", False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SegError) as caught:
+        export_model(opened(run).program, opened(run).model, tmp_path / "file" / "export", "fp32")
+    assert [d.slug for d in caught.value.diagnostics] == ["export-not-written"]
+
+
+def test_an_export_replaces_an_older_one(run: Path, tmp_path: Path) -> None:
+    for name in ("model-fp32.xml", "model-fp32.bin"):
+        (tmp_path / name).write_text("old")
+    result = export_model(opened(run).program, opened(run).model, tmp_path, "fp32")
+    assert open_model(result.model).classes == tuple(NAMES)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model-fp32.bin", "model-fp32.xml"]
+
+
+def test_exporting_leaves_the_model_as_it_was(run: Path, tmp_path: Path) -> None:
+    found = opened(run)
+    model = found.model.train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    export_model(found.program, model, tmp_path, "fp16")
+    assert model.training
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("precision", "slug"), [("int8", "precision-later"), ("half", "precision-unknown")])
+def test_other_precisions_are_refused_before_anything_is_opened(precision: str, slug: str, tmp_path: Path) -> None:
+    with pytest.raises(SegError) as caught:
+        export_run(tmp_path / "no run", precision)
+    assert [d.slug for d in caught.value.diagnostics] == [slug]
+
+
+def test_the_program_says_the_precision(run: Path) -> None:
+    from segdsl.words.exports import OpenVINO
+
+    program = opened(run).program
+    for said in ("fp32", "fp16"):
+        export = program.export.model_copy(update={"openvino": OpenVINO(precision=said)})
+        assert exporting.said_precision(program.model_copy(update={"export": export})) == said
+    silent = program.export.model_copy(update={"openvino": None})
+    assert exporting.said_precision(program.model_copy(update={"export": silent})) == "fp32"
+
+
+def test_nothing_is_printed(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    export_model(opened(run).program, opened(run).model, tmp_path, "fp16")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_openvino_does_not_report_its_use(tmp_path: Path) -> None:
+    code = (
+        "import sys; from segdsl.export import runtime; runtime.openvino(); runtime.core();"
+        "assert not [m for m in sys.modules if m.startswith('openvino_telemetry')];"
+        "from openvino.tools.ovc import telemetry_utils; print(telemetry_utils.tm.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"HOME": str(tmp_path)})
+    assert (done.stdout.strip(), done.returncode) == ("openvino.tools.ovc.telemetry_stub", 0), done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,191 @@
+"""Predictions on disk: masks that hold class ids, pictures for people, and no file lost or overwritten."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segdsl.diagnostics import SegError
+from segdsl.export import predict as predicting
+from segdsl.export.model import open_model
+from segdsl.export.overlay import class_colors, mask_png, overlay_png, tint
+from segdsl.export.predict import collect, predict
+
+
+def picture(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
+    small = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BILINEAR))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with images of all kinds, one of them deeper, and files that are none."""
+    folder = tmp_path / "images"
+    (folder / "deeper").mkdir(parents=True)
+    rgb = Image.fromarray(picture())
+    rgb.save(folder / "plain.png")
+    rgb.save(folder / "photo.JPG", "JPEG")
+    rgb.convert("L").save(folder / "grey.png")
+    rgb.convert("P").save(folder / "palette.png")
+    rgba = rgb.convert("RGBA")
+    rgba.putalpha(100)
+    rgba.save(folder / "alpha.png")
+    Image.fromarray(picture(1, 1)).save(folder / "dot.bmp")
+    Image.fromarray(picture(77, 9)).save(folder / "deeper" / "odd.tif")
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+def written(out: Path) -> set[str]:
+    return {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+
+
+def test_every_kind_of_image_gets_mask_and_overlay(images: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "seen"
+    assert predict(run, [str(images)], out) == {"images": 7, "out": str(out)}
+    names = ["alpha", "deeper/odd", "dot", "grey", "palette", "photo", "plain"]
+    results = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in names}
+    assert written(out) == {*results, "predictions.csv"}
+    model = open_model(run)
+    mask = Image.open(out / "masks" / "plain.png")
+    assert (mask.mode, mask.size) == ("P", (60, 40))
+    assert np.array_equal(np.asarray(mask), model.predict(picture()))
+    assert np.array_equal(np.asarray(Image.open(out / "masks" / "alpha.png")), np.asarray(mask))
+    assert Image.open(out / "masks" / "deeper" / "odd.png").size == (9, 77)
+
+
+def test_the_table_says_which_is_which(images: Path, fp32: Path, tmp_path: Path) -> None:
+    out = tmp_path / "seen"
+    predict(fp32, [str(images / "grey.png"), str(images / "deeper")], out)
+    with open(out / "predictions.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [str(images / "grey.png"), str(images / "deeper" / "odd.tif")]
+    assert [row["mask"] for row in rows] == ["masks/grey.png", "masks/odd.png"]
+    assert all((out / row[kind]).is_file() for row in rows for kind in ("mask", "overlay"))
+
+
+def test_bad_images_are_named_and_the_rest_goes_on(images: Path, run: Path, tmp_path: Path) -> None:
+    whole = (images / "plain.png").read_bytes()
+    (images / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (images / "empty.jpg").write_bytes(b"")
+    with pytest.raises(SegError) as caught:
+        predict(run, [str(images), str(tmp_path / "gone.png")], tmp_path / "seen")
+    found = [(d.slug, Path(d.path or "").name, d.severity) for d in caught.value.diagnostics]
+    assert found == [
+        ("input-missing", "gone.png", "error"),
+        ("image-truncated", "cut.png", "error"),
+        ("data-file-empty", "empty.jpg", "error"),
+        ("predictions-incomplete", "", "note"),
+    ]
+    assert "7 of 9" in caught.value.diagnostics[-1].message
+    assert len(list((tmp_path / "seen" / "masks").rglob("*.png"))) == 7
+
+
+def test_nothing_to_do_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(SegError) as caught:
+        predict(tmp_path / "no model", [str(tmp_path / "bare"), str(tmp_path / "gone")], tmp_path / "seen")
+    assert [d.slug for d in caught.value.diagnostics] == ["input-without-images", "input-missing"]
+    assert not (tmp_path / "seen").exists()
+
+
+def names(inputs: list[Path], out: Path) -> dict[str, str]:
+    return {str(job.image): str(job.name) for job in collect(inputs, out, [])}
+
+
+def test_images_of_one_name_get_results_of_their_own(tmp_path: Path) -> None:
+    for name in ("a/x.png", "a/x.jpg", "a/y.png", "b/x.png", "b/Y.png", "c/x.jpg.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = collect([tmp_path / "a", tmp_path / "b", tmp_path / "c"], tmp_path / "seen", [])
+    results = [str(job.name) for job in found]
+    assert len(set(map(str.lower, results))) == len(results) == 6
+    assert results[:3] == ["x.jpg.png", "x.png.png", "y.png.png"]
+    single = [tmp_path / "a" / "y.png"]
+    assert names(single * 3, tmp_path / "seen") == {str(single[0]): "y.png"}
+
+
+def test_images_are_found_in_order(images: Path, tmp_path: Path) -> None:
+    found = [Path(image).name for image in names([images], tmp_path / "seen")]
+    assert found == ["alpha.png", "dot.bmp", "grey.png", "palette.png", "photo.JPG", "plain.png", "odd.tif"]
+
+
+def test_predictions_may_be_made_again_but_replace_nothing_else(images: Path, run: Path, tmp_path: Path) -> None:
+    out = images / "seen"
+    predict(run, [str(images)], out)
+    before = written(out)
+    assert predict(run, [str(images)], out)["images"] == 7, "earlier overlays are no input"
+    assert written(out) == before
+    for other in (images / "deeper", images / "plain.png"):
+        content = other.read_bytes() if other.is_file() else b""
+        with pytest.raises(SegError) as caught:
+            predict(run, [str(images / "plain.png")], other)
+        assert [d.slug for d in caught.value.diagnostics] == ["out-holds-other-files"]
+        assert not other.is_file() or other.read_bytes() == content
+
+
+def test_a_full_disk_is_told(images: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(predicting, "_write", full)
+    with pytest.raises(SegError) as caught:
+        predict(run, [str(images)], tmp_path / "seen")
+    assert [d.slug for d in caught.value.diagnostics] == ["predictions-not-written"]
+
+
+def test_a_mask_is_read_back_as_its_ids(tmp_path: Path) -> None:
+    from segdsl.data.images import read_mask
+
+    mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    colors = class_colors([f"class {k}" for k in range(256)])
+    (tmp_path / "mask.png").write_bytes(mask_png(mask, colors))
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
+    picture = Image.open(tmp_path / "mask.png")
+    assert [tuple(c) for c in np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()] == colors
+
+
+def test_classes_look_different() -> None:
+    colors = class_colors(["background", *(f"class {k}" for k in range(30))])
+    assert colors[0] == (0, 0, 0)
+    assert len(set(colors)) == 31
+    first = np.array(colors[1:13], int)
+    distances = np.abs(first[:, None] - first[None]).sum(2) + 1000 * np.eye(12, dtype=int)
+    assert distances.min() > 60
+
+
+def test_the_overlay_tints_classes_and_leaves_the_background(tmp_path: Path) -> None:
+    classes, image = ["Background", "rust"], picture(30, 50)
+    mask = np.zeros((30, 50), np.uint8)
+    mask[10:20, 10:30] = 1
+    colors = class_colors(classes)
+    tinted = tint(image, mask, classes, colors)
+    assert np.array_equal(tinted[mask == 0], image[mask == 0])
+    assert (tinted[10, 10:30] == colors[1]).all(), "the border has the full colour"
+    inside = np.abs(tinted[15, 20].astype(float) - (0.55 * image[15, 20] + 0.45 * np.array(colors[1])))
+    assert inside.max() <= 1
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_the_legend_lies_below_the_image(count: int) -> None:
+    classes = [f"class {k} 道路 {'very ' * k}long" for k in range(count)]
+    mask = np.resize(np.arange(count, dtype=np.uint8), (20, 33))
+    content = overlay_png(picture(20, 33), mask, classes, class_colors(classes))
+    shown = Image.open(BytesIO(content))
+    assert shown.width >= 33 and shown.height > 20
+    assert np.array_equal(np.asarray(shown)[:20, :33], tint(picture(20, 33), mask, classes, class_colors(classes)))
+    legend = np.asarray(shown)[20:].reshape(-1, 3)
+    drawn = {tuple(c) for c in legend.tolist()}
+    assert {tuple(color) for color in class_colors(classes)} <= drawn
+
+
+def test_the_answer_is_json(images: Path, run: Path, tmp_path: Path) -> None:
+    answer = predict(run, [str(images / "dot.bmp")], tmp_path / "seen")
+    assert json.loads(json.dumps(answer)) == {"images": 1, "out": str(tmp_path / "seen")}
