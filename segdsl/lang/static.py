@@ -8,6 +8,7 @@ from typing import Any
 from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, nearest, suggest
 from segdsl.ir.graph import Op
 from segdsl.ir.word import REGISTRY
+from segdsl.lang.blocks import TYPES
 from segdsl.lang.expressions import bound_names, dotted
 from segdsl.lang.scope import STD, FileScope, rebinding
 from segdsl.lang.values import BlockDef
@@ -100,6 +101,7 @@ class _NameCheck:
     def block(self, block: tree.Block) -> None:
         self.body = block.body
         for parameter in block.parameters:
+            self._type(parameter.type)
             self._visit(parameter.default)
             self._bind(parameter.name)
         for statement in block.body:
@@ -109,6 +111,13 @@ class _NameCheck:
                 self._visit(getattr(statement, field, None))
             for ident in bound_names(statement):
                 self._bind(ident)
+
+    def _type(self, ident: tree.Ident) -> None:
+        if ident.name not in TYPES:
+            near = nearest(ident.name, TYPES)
+            message, fix = f"there is no type `{ident.name}`", Fix(ident.span, near) if near else None
+            help = suggest(ident.name, TYPES, "types")
+            self.sink.add(Diagnostic("unknown-type", message, help, span=ident.span, fix=fix))
 
     def _note_names(self, statement: tree.In) -> None:
         dims = statement.note.dims if statement.note else None
