@@ -27,8 +27,8 @@ class Rule(NamedTuple):
 
 
 class Table(NamedTuple):
-    """``states[s]`` maps a terminal to n >= 0 (shift, then state n) or n < 0 (reduce by ``rules[~n]``), and the origin of
-    a rule to the state to go to. ``starts`` maps a start symbol to its first state."""
+    """``states[s]`` maps a terminal to n >= 0 (shift, then state n) or n < 0 (reduce by ``rules[~n]``), and the origin
+    of a rule to the state to go to. ``starts`` maps a start symbol to its first state."""
 
     states: list[dict[str, int]]
     rules: list[Rule]
