@@ -112,6 +112,8 @@ def _bind_parameters(recipe: BlockRecipe, frame: Frame) -> None:
 
 def _bind_inputs(recipe: BlockRecipe, value: Any, expr: tree.Expr, frame: Frame) -> None:
     inputs = recipe.block.inputs()
+    if not inputs and recipe.block.file.torn:
+        raise Stop
     if not inputs:
         raise stop(
             "block-without-input",

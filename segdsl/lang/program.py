@@ -269,6 +269,8 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
     block: BlockDef = recipe.block
     inputs = block.inputs()
     if len(inputs) != 1:
+        if block.file.torn:
+            raise Stop
         many = len(inputs) > 1
         raise stop(
             "model-inputs",
