@@ -43,6 +43,15 @@ def texts() -> Iterator[str]:
     yield from manual()
 
 
+REST = """seg 1
+
+drop data.train.stop
+train.stop = none
+train.last = true or not false and true
+"""
+"""Keywords that the files above have no use for."""
+
+
 def test_there_are_files_to_look_at() -> None:
     assert len(FILES) >= 5
     assert len(manual()) >= 10
@@ -90,7 +99,7 @@ def test_both_forms_agree_on_every_character(scopes: Scopes) -> None:
 def test_keywords_are_what_the_lexer_says(scopes: Scopes) -> None:
     expected = set(KEYWORD_SCOPES.values())
     seen = set()
-    for text in texts():
+    for text in (*texts(), REST):
         found = scopes(text)
         for token in lex(text, "").tokens:
             if token.kind == token.text.upper() and token.text in KEYWORDS:
