@@ -7,17 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 
-from segdsl.export.model import Model, TorchModel, open_model
+from segdsl.export.model import Model, open_model
 from segdsl.export.pixels import Image
 from segdsl.lang.program import load
-from segdsl.lower.compiled import compile_program
-from segdsl.run.criterion import build_criterion
-from segdsl.run.setup import build_optimizer, freeze
+
+if TYPE_CHECKING:
+    from segdsl.export.trained import TorchModel
 
 SECONDS, LEAST, MOST = 4.0, 5, 50
 """Each figure is the median of as many repetitions as fit in ``SECONDS``, between ``LEAST`` and ``MOST``."""
@@ -37,7 +36,7 @@ def bench(path: str | Path) -> dict[str, Any]:
     size = model.input_size
     image = np.random.default_rng(0).integers(0, 256, (size.height, size.width, 3), np.uint8)
     latency = median_ms(lambda: model.scores(image))
-    step = _training_step(model, image) if isinstance(model, TorchModel) else None
+    step = None if model.kind == "openvino" else _training_step(cast("TorchModel", model), image)
     graph = model.program.graph
     return {
         "latency_ms": round(latency, 3),
@@ -73,12 +72,20 @@ def peak_rss_mb() -> float | None:
 
 
 def _from_program(path: Path) -> Model:
+    from segdsl.export.trained import TorchModel
+    from segdsl.lower.compiled import compile_program
+
     program = load(path)
     return TorchModel(path.parent, program, compile_program(program, weights="none").model)
 
 
 def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | None:
     """One step as a run makes it, on a batch of copies of ``image`` with random classes."""
+    import torch
+
+    from segdsl.run.criterion import build_criterion
+    from segdsl.run.setup import build_optimizer, freeze
+
     program = model.program
     if program.train.loss is None or program.train.optimizer is None:
         return None

@@ -6,6 +6,7 @@ model, so that everything that runs theirs runs ours. Keys that begin with ``seg
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from segdsl.ir.program import Program
 from segdsl.lang.program import load
 from segdsl.version import __version__
 
+FOLDER = "export"
+"""The folder in a run folder that holds its exported models."""
 SECTION = "model_info"
 INPUT, OUTPUT = "image", "output1"
 """Names of the tensors."""
@@ -88,6 +91,12 @@ def read_info(model: Any, xml: Path) -> ModelInfo:
     text, version = _entry(model, "segdsl_program", xml), _entry(model, "segdsl_version", xml)
     precision, digest = _entry(model, "segdsl_precision", xml), _entry(model, DIGEST, xml)
     return ModelInfo(_load_text(text, version, xml), precision, digest)
+
+
+def digest_of(file: Path) -> str:
+    """The SHA-256 of a file."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _entry(model: Any, key: str, xml: Path) -> str:

@@ -1,4 +1,4 @@
-"""One face for a trained run and for an exported model: images in, class ids out."""
+"""One face for a trained run and for an exported model: images in, class ids out. Exported ones need no torch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import nn
 
-from segdsl.diagnostics import SegError, fail
+from segdsl.diagnostics import fail
 from segdsl.export import runtime
-from segdsl.export.contract import read_info
-from segdsl.export.openvino import EXPORT, digest_of
+from segdsl.export.contract import FOLDER, digest_of, read_info
 from segdsl.export.pixels import Image, Maps, Mask, prepare, restore
 from segdsl.ir.program import Program
 from segdsl.ir.values import Size
-from segdsl.lower.failure import explain_failure
-from segdsl.run.checkpoint import open_run
-from segdsl.run.setup import pick_device
 
 EXPECTED = "name a run folder, or an exported `.xml`"
 
@@ -73,37 +67,6 @@ class Model(ABC):
         return prepare(image, self.input_size, self.program.data.normalize)
 
 
-class TorchModel(Model):
-    """The model of a run, on the accelerator if there is one."""
-
-    kind = "torch"
-
-    def __init__(self, path: Path, program: Program, model: nn.Module) -> None:
-        super().__init__(path, program)
-        self.device = pick_device()
-        # Channels last: depthwise convolutions take a fraction of the time on a CPU.
-        self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @property
-    def base(self) -> Path:
-        return self.path
-
-    @torch.inference_mode()
-    def logits(self, image: Image) -> Maps:
-        tensor = torch.from_numpy(self._prepared(image)).to(self.device, memory_format=torch.channels_last)
-        try:
-            return self.model(tensor)[0].float().cpu().numpy()
-        except (RuntimeError, MemoryError) as error:
-            sources = {name: source.text for name, source in self.program.sources.items()}
-            raise SegError([explain_failure(self.model, error)], sources) from error  # type: ignore[arg-type]
-
-    def scores(self, image: Image) -> Maps:
-        return torch.from_numpy(self.logits(image)).softmax(0).numpy()
-
-    def classify(self, image: Image) -> Mask:
-        return self.logits(image).argmax(0).astype(np.uint8)
-
-
 class OpenVINOModel(Model):
     """An exported model, on the CPU."""
 
@@ -118,7 +81,7 @@ class OpenVINOModel(Model):
     @property
     def base(self) -> Path:
         folder = self.path.parent
-        return folder.parent if folder.name == EXPORT else folder
+        return folder.parent if folder.name == FOLDER else folder
 
     def scores(self, image: Image) -> Maps:
         return self._compiled(self._prepared(image))[0][0]
@@ -145,8 +108,9 @@ def open_model(path: str | Path, hint: runtime.Hint = "f32") -> Model:
     """
     path = Path(path)
     if path.is_dir():
-        run = open_run(path)
-        return TorchModel(path, run.program, run.model)
+        from segdsl.export.trained import open_trained
+
+        return open_trained(path)
     if not path.exists():
         raise fail("model-not-found", f"`{path}` does not exist", EXPECTED, path=str(path))
     if path.suffix.lower() != ".xml":

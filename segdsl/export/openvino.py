@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,8 +24,6 @@ from segdsl.run.checkpoint import open_run
 from segdsl.words.exports import OpenVINO
 
 Precision = Literal["fp32", "fp16"]
-EXPORT = "export"
-"""The folder in a run folder that holds its exported models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ def export_run(run: Path, precision: str | None = None) -> ExportResult:
     opened = open_run(run)
     chosen = chosen or said_precision(opened.program)
     images = trial_images(opened.program, opened.folder)
-    return export_model(opened.program, opened.model, opened.folder / EXPORT, chosen, images)
+    return export_model(opened.program, opened.model, opened.folder / contract.FOLDER, chosen, images)
 
 
 def export_model(
@@ -155,16 +152,10 @@ def _save(model: Any, xml: Path, precision: Precision, info: dict[str, str]) -> 
     try:
         with runtime.quiet():
             save(model, xml, compress_to_fp16=precision == "fp16")
-            contract.write_info(model, {contract.DIGEST: digest_of(xml.with_suffix(".bin"))})
+            contract.write_info(model, {contract.DIGEST: contract.digest_of(xml.with_suffix(".bin"))})
             save(model, xml, compress_to_fp16=precision == "fp16")
     except (OSError, RuntimeError) as error:
         raise _not_written(xml.parent.parent) from error
-
-
-def digest_of(file: Path) -> str:
-    """The SHA-256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

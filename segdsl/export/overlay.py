@@ -20,7 +20,7 @@ TINT = 0.45
 LEGEND_WIDTH = 240
 """A legend is at least so wide, however small the image is."""
 BACKGROUND = "background"
-"""The class that is left untinted."""
+"""Name of the class that is left untinted, in any case."""
 
 _COLORS: tuple[Color, ...] = (
     (228, 54, 60), (46, 134, 222), (52, 172, 88), (250, 176, 36), (148, 82, 196), (24, 188, 190),
@@ -31,7 +31,12 @@ _COLORS: tuple[Color, ...] = (
 def class_colors(classes: Sequence[str]) -> list[Color]:
     """One colour for each class: black for the background, else twelve chosen ones, then hues of the golden angle."""
     others = iter(range(len(classes)))
-    return [(0, 0, 0) if name.lower() == BACKGROUND else _color(next(others)) for name in classes]
+    return [(0, 0, 0) if is_background(name) else _color(next(others)) for name in classes]
+
+
+def is_background(name: str) -> bool:
+    """Whether a class is the one that is left untinted."""
+    return name.lower() == BACKGROUND
 
 
 def _color(k: int) -> Color:
@@ -56,7 +61,8 @@ def overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors: Sequen
     tinted = Pictures.fromarray(tint(image, mask, classes, colors))
     counts = np.bincount(mask.ravel(), minlength=len(classes))
     shares = {k: count / mask.size for k, count in enumerate(counts.tolist()) if count}
-    entries = [(colors[k], f"{classes[k]} {share:.1%}") for k, share in sorted(shares.items(), key=lambda e: -e[1])]
+    swatches = ["white" if is_background(name) else color for name, color in zip(classes, colors, strict=True)]
+    entries = [(swatches[k], f"{classes[k]} {share:.1%}") for k, share in sorted(shares.items(), key=lambda e: -e[1])]
     legend = _legend(entries, max(tinted.width, LEGEND_WIDTH))
     canvas = Pictures.new("RGB", (legend.width, tinted.height + legend.height), "white")
     canvas.paste(tinted, (0, 0))
@@ -71,7 +77,7 @@ def tint(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Colo
     table = np.zeros((256, 3), np.float32)
     table[: len(colors)] = colors
     amount = np.zeros(256, np.float32)
-    amount[: len(classes)] = [0.0 if name.lower() == BACKGROUND else TINT for name in classes]
+    amount[: len(classes)] = [0.0 if is_background(name) else TINT for name in classes]
     strength = amount[mask]
     strength[_borders(mask) & (strength > 0)] = 1.0
     strength = strength[..., None]
@@ -89,12 +95,12 @@ def _borders(mask: Mask) -> npt.NDArray[np.bool_]:
     return border
 
 
-def _legend(entries: Sequence[tuple[Color, str]], width: int) -> Pictures.Image:
+def _legend(entries: Sequence[tuple[Color | str, str]], width: int) -> Pictures.Image:
     """Swatches and texts in as many rows as ``width`` needs; a text that is too long for a row is cut."""
     size = min(max(width // 40, 12), 32)
     font = ImageFont.load_default(size)
     row, pad = round(size * 1.6), size // 2
-    places: list[tuple[int, int, Color, str]] = []
+    places: list[tuple[int, int, Color | str, str]] = []
     x, y = pad, pad // 2
     for color, text in entries:
         text = _cut(text, font, width - 3 * pad - size)

@@ -45,8 +45,10 @@ def predict(path: str | Path, inputs: Sequence[str], out: Path) -> dict[str, Any
     check_out(out)
     model = open_model(path)
     try:
+        # The table is there from the start, so that a folder whose filling was stopped can be filled again.
+        _write(out / TABLE, _table([]))
         done = list(_segment_all(model, jobs, out, faults))
-        _write(out / TABLE, _table(done, out))
+        _write(out / TABLE, _table(done))
     except OSError as error:
         raise _not_written(out) from error
     if faults:
@@ -136,8 +138,8 @@ def check_out(out: Path) -> None:
         raise fail("out-holds-other-files", message, "name a new folder with `--out`", path=str(out))
 
 
-def _table(done: Sequence[Job], out: Path) -> bytes:
-    """`image,mask,overlay`; results are relative to ``out``."""
+def _table(done: Sequence[Job]) -> bytes:
+    """`image,mask,overlay`; results are relative to the output folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "mask", "overlay"])

@@ -9,7 +9,7 @@ import pytest
 
 from segdsl.export import bench as benchmark
 from segdsl.export.bench import bench, median_ms
-from segdsl.export.model import TorchModel
+from segdsl.export.trained import TorchModel
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 

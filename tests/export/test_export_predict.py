@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -189,3 +191,27 @@ def test_the_legend_lies_below_the_image(count: int) -> None:
 def test_the_answer_is_json(images: Path, run: Path, tmp_path: Path) -> None:
     answer = predict(run, [str(images / "dot.bmp")], tmp_path / "seen")
     assert json.loads(json.dumps(answer)) == {"images": 1, "out": str(tmp_path / "seen")}
+
+
+def test_a_filling_that_was_stopped_can_go_on(
+    images: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(predicting, "overlay_png", stopped)
+        predict(run, [str(images)], tmp_path / "seen")
+    assert len(written(tmp_path / "seen")) == 2
+    assert predict(run, [str(images)], tmp_path / "seen")["images"] == 7
+
+
+def test_an_exported_model_needs_no_torch(images: Path, fp32: Path, data: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from segdsl.export import evaluate, predict\n"
+        "xml, images, data, out = sys.argv[1:]\n"
+        "predict.predict(xml, [images], Path(out)); evaluate.evaluate(xml, data); print('torch' in sys.modules)"
+    )
+    arguments = [str(fp32), str(images / "dot.bmp"), str(data), str(tmp_path / "seen")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False\n", "")
