@@ -258,7 +258,7 @@ def run_body(block: BlockDef, frame: Frame) -> Any:
             "say what it gives: `out y = …`",
         )
     _check_unused(frame)
-    if isinstance(result, Poison):
+    if isinstance(result, Poison) or any(isinstance(s, tree.Broken) for s in block.tree.body):
         raise Stop
     return result
 
