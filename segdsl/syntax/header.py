@@ -17,8 +17,8 @@ def check_header(tokens: tuple[Token, ...], version: int | None, name: str) -> l
         message = f"this file is written in version {version} of the language; this segdsl reads version {VERSION}"
         span = Span(name, tokens[1].start, tokens[1].end)
         return [Diagnostic("unknown-version", message, "write `seg 1`, or use a newer segdsl", span=span)]
-    if any(t.kind == "SEG" for t in tokens):
-        return []  # the parser has complained that it is not the first line
+    if first.text.lower() == "seg" or any(t.kind == "SEG" for t in tokens):
+        return []  # the parser has complained about its spelling or place
     span = Span(name, first.start, first.end)
     fix = Fix(Span(name, 0, 0), "seg 1\n\n")
     message = "a file begins with the version of the language"

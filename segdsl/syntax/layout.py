@@ -6,6 +6,7 @@ not match, indentation tells where an unclosed one was meant to end, so that one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
@@ -108,6 +109,8 @@ class _Repair:
         kinds = [t.kind for t in tokens]
         self.surplus = kinds.count("LBRACE") - kinds.count("RBRACE")
         """How many braces stay open (positive), or close nothing (negative)."""
+        self.head = 0
+        """Where the statement begins that the line before belongs to."""
         self.too_deep = False
 
     def run(self) -> Laid:
@@ -134,11 +137,32 @@ class _Repair:
         while self.open and self.surplus > 0 and self._outside(token):
             self._close_brace(token)
         if token.kind == "RBRACE" or not self.out or self.out[-1].kind == "LBRACE":
-            return
-        if token.kind == "LBRACE":
+            pass
+        elif token.kind == "LBRACE":
             self.found.append(_brace_on_own_line(token, self.name))
+        elif self.surplus < 0 and self._misses_brace():
+            self._open_brace(token)
         else:
             self._put(NEWLINE, token)
+        self.head = len(self.out)
+
+    def _misses_brace(self) -> bool:
+        """Whether the statement before is the head of a block or section, and the line that begins here its body."""
+        head = self.out[self.head :]
+        if not head or self.indent <= _indent(head[0]):
+            return False
+        return head[0].kind in ("BLOCK", "MODEL") or all(t.kind in ("NAME", "DOT") for t in head)
+
+    def _open_brace(self, token: Token) -> None:
+        before = self.out[-1]
+        gap = Span(self.name, before.end, before.end)
+        message = "no `{` opens what is indented below"
+        help = "write a `{` at the end of this line"
+        self.found.append(Diagnostic("missing-brace", message, help, span=gap, fix=Fix(gap, " {")))
+        self.surplus += 1
+        outer = _indent(self.out[self.head])
+        self.open.append(_Open(Token("LBRACE", "", before.end, before.end, ""), outer, True, False))
+        self._put("LBRACE", token)
 
     def _inner(self) -> bool:
         return bool(self.open) and self.open[-1].token.kind != "LBRACE"
@@ -263,6 +287,13 @@ def too_deep(span: Span) -> Diagnostic:
     """The finding that something nests deeper than the language allows."""
     message = f"this nests deeper than {MAX_BRACKETS} levels"
     return Diagnostic("nesting-too-deep", message, "name the inner parts: `let part = …`, or a binding", span=span)
+
+
+def line_indent(tokens: Sequence[Token], index: int) -> int:
+    """The indentation of the line that ``tokens[index]`` stands on."""
+    while index and "\n" not in tokens[index].trivia:
+        index -= 1
+    return _indent(tokens[index])
 
 
 def _indent(token: Token) -> int:

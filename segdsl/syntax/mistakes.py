@@ -23,6 +23,8 @@ def _remedy(problem: Problem) -> str:
         return "a line begins with a name (`lr = 1e-3`, `x -> Conv(8)`) or a keyword such as `let`"
     if problem.value_expected:
         return "write a value here: a number, a text, a name, `Word(…)` or `[…]`"
+    if problem.after_value and problem.found.kind == "NAME" and problem.near(1).kind == "LPAR":
+        return f"what flows is written `{problem.before.text} -> {problem.found.text}(…)`"
     if problem.after_value:
         return "finish the value before it, or remove what does not belong to it"
     return "write what is expected, or remove what stands here"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.syntax.layout import NEWLINE
+from segdsl.syntax.layout import NEWLINE, line_indent
 from segdsl.syntax.lexer import END, OPENING
 from segdsl.syntax.problem import NOTHING, VALUE_STARTS, Problem
 
@@ -32,7 +32,7 @@ def python_statement(p: Problem) -> Diagnostic | None:
     word = p.first.text
     if word not in _PYTHON or (p.at - p.start > 1 and p.found.kind != "COLON"):
         return None
-    if p.at == p.start and p.first.kind not in ("FOR", "FROM", "ELSE"):
+    if p.at == p.start and p.first.kind not in ("FOR", "FROM", "IF", "ELSE"):
         return None
     return p.tell("foreign-statement", f"no statement begins with `{word}`", _PYTHON[word], at=p.first)
 
@@ -43,6 +43,8 @@ def header(p: Problem) -> Diagnostic | None:
         return p.tell("header-not-first", "`seg` is not the first statement of the file", help)
     if p.first.kind == "SEG" and p.expected == {"INT"}:
         return p.tell("bad-header", "after `seg` stands the version of the language", "write `seg 1`")
+    if p.first.text.lower() == "seg" and p.start == 0 and p.at == 1:
+        return p.tell("bad-header", f"the version of the language is no `{p.first.text}`", "write `seg 1`", at=p.first)
     return None
 
 
@@ -123,6 +125,9 @@ def missing_type(p: Problem) -> Diagnostic | None:
 def missing_colon(p: Problem) -> Diagnostic | None:
     if "COLON" not in p.expected or p.before.kind != "NAME":
         return None
+    if p.first.kind == "PARAM" and p.found.kind != "LSQB":
+        name = p.before.text
+        return p.tell("missing-colon", f"`param {name}` has no shape", f"write `param {name}: [C] = …`", at=p.before)
     head = p.first.kind in ("BLOCK", "MODEL")
     if p.found.kind != "LSQB" and p.found.text != "list" and not (head and p.found.kind == "NAME"):
         return None
@@ -235,7 +240,11 @@ def two_statements(p: Problem) -> Diagnostic | None:
     if second is None or p.opener() is not None:
         return None
     token = p.tokens[second]
-    fix = (token.start - len(token.trivia), token.start, "\n" + " " * _indent(p)) if not token.trivia.strip() else None
+    fix = (
+        (token.start - len(token.trivia), token.start, "\n" + " " * line_indent(p.tokens, p.start))
+        if not token.trivia.strip()
+        else None
+    )
     message = f"`{token.text}` begins a second statement on this line"
     return p.tell("two-statements", message, "write one statement on each line", at=token, fix=fix)
 
@@ -246,19 +255,10 @@ def _second_statement(p: Problem) -> int | None:
         return p.at - 1
     if (NEWLINE not in p.expected and END not in p.expected) or p.found.kind in NOTHING:
         return None
-    opens = p.near(1).kind in ("EQUAL", "DOT", "LBRACE", "ARROW", "LPAR", "COLON")
-    if p.before.kind in ("RBRACE", "STRING") and p.first.kind != "LBRACE" and p.found.kind not in ("COMMA", "RPAR"):
-        opens = opens or p.before.kind == "RBRACE"
+    opens = p.near(1).kind in ("EQUAL", "DOT", "LBRACE", "ARROW") or p.before.kind == "RBRACE"
     if p.found.text in OPENING or (p.found.kind == "NAME" and opens) or p.first.kind == "SEG":
         return p.at
     return None
-
-
-def _indent(p: Problem) -> int:
-    index = p.start
-    while index and "\n" not in p.tokens[index].trivia:
-        index -= 1
-    return len(p.tokens[index].trivia.rpartition("\n")[2])
 
 
 def stray_comma(p: Problem) -> Diagnostic | None:

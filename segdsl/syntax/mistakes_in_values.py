@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segdsl.diagnostics import Diagnostic, Label
-from segdsl.syntax.layout import NEWLINE
+from segdsl.syntax.layout import NEWLINE, line_indent
 from segdsl.syntax.mistakes_in_statements import Pattern
 from segdsl.syntax.problem import CLOSING, KEYWORD_KINDS, VALUE_STARTS, Problem
 
@@ -16,6 +16,8 @@ def arrow_at_line_end(p: Problem) -> Diagnostic | None:
     if p.before.kind != "ARROW" or p.found.kind != NEWLINE:
         return None
     arrow, after = p.before, p.near(1)
+    if line_indent(p.tokens, p.at + 1) <= line_indent(p.tokens, p.start):
+        return None
     low = arrow.start - len(arrow.trivia) if not arrow.trivia.strip() else arrow.start
     return p.tell(
         "arrow-at-line-end", "the line ends after `->`, and a newline ends a statement",
@@ -137,7 +139,7 @@ def parenthesised_list(p: Problem) -> Diagnostic | None:
 
 def missing_comma(p: Problem) -> Diagnostic | None:
     opener = p.opener()
-    if opener is None or "COMMA" not in p.expected:
+    if opener is None or "COMMA" not in p.expected or "IN" in p.expected:
         return None
     place = p.at
     if p.found.kind == "EQUAL" and p.before.kind == "NAME" and p.near(-2).kind in ("INT", "FLOAT"):
@@ -152,7 +154,8 @@ def missing_comma(p: Problem) -> Diagnostic | None:
 def brace_as_value(p: Problem) -> Diagnostic | None:
     if p.found.kind != "LBRACE" or not (p.value_expected or p.after_value):
         return None
-    if p.before.kind == "EQUAL" and p.level == "statement":
+    inside = p.near(1).kind == "RBRACE" or p.near(2).kind in ("EQUAL", "DOT", "LBRACE")
+    if p.before.kind == "EQUAL" and p.level == "statement" and inside:
         gap = (p.near(-2).end, p.before.end, "")
         return p.tell("brace-as-value", "a section is no value", "write it without the `=`: `weights { … }`", fix=gap)
     return p.tell("brace-as-value", "`{}` holds the statements of a section or block, no value",
@@ -184,6 +187,8 @@ def number_forms(p: Problem) -> Diagnostic | None:
 
 def keyword_as_name(p: Problem) -> Diagnostic | None:
     if p.found.kind not in KEYWORD_KINDS or "NAME" not in p.expected or p.at == p.start:
+        return None
+    if p.near(1).kind in VALUE_STARTS:
         return None
     return p.tell("keyword-as-name", f"`{p.found.text}` is a keyword here, no name", "choose another name")
 

@@ -125,7 +125,7 @@ def wanted(problem: Problem) -> str:
         parts = ["a value"]
     elif problem.after_value:
         parts = [text for kind, text in _AFTER_VALUES if kind in expected] or ["`->`"]
-        if END in expected:
+        if END in expected and NEWLINE not in expected:
             parts.append("the end of the file" if problem.level else "the end of the option")
         if problem.found.kind in VALUE_STARTS:
             parts.insert(0, "an operator")
@@ -136,7 +136,8 @@ def wanted(problem: Problem) -> str:
     else:
         parts = [text for kind, text in _BEFORE_VALUES if kind in expected]
     if not parts:
-        parts = sorted(_plain(kind) for kind in expected)
+        implied = {"DOT", END, "RBRACE"} if NEWLINE in expected else {"DOT"}
+        parts = sorted(_plain(kind) for kind in expected - implied or expected)
     return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 

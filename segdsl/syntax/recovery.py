@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.syntax.layout import NEWLINE
+from segdsl.syntax.layout import NEWLINE, line_indent
 from segdsl.syntax.lexer import END, ERROR, Token
 from segdsl.syntax.mistakes import explain
 from segdsl.syntax.problem import Problem
@@ -90,9 +90,9 @@ def resume(
 
 def _skip(tokens: list[Token], start: int, at: int, symbol: str) -> tuple[int, str]:
     """The end of the statement that began at ``start``, looked for from ``at``, and what it is to be taken for."""
-    depth, indent = 0, _line_indent(tokens, start)
+    depth, indent = 0, line_indent(tokens, start)
     while (kind := tokens[at].kind) != END:
-        if kind == NEWLINE and not depth and _line_indent(tokens, at + 1) <= indent:
+        if kind == NEWLINE and not depth and line_indent(tokens, at + 1) <= indent:
             break
         if kind == "LBRACE":
             if symbol == "statement" and not depth and (head := _head(tokens, start, at)):
@@ -104,13 +104,6 @@ def _skip(tokens: list[Token], start: int, at: int, symbol: str) -> tuple[int, s
             depth -= 1
         at += 1
     return at, symbol
-
-
-def _line_indent(tokens: list[Token], index: int) -> int:
-    """The indentation of the line that ``tokens[index]`` stands on."""
-    while index and "\n" not in tokens[index].trivia:
-        index -= 1
-    return len(tokens[index].trivia.rpartition("\n")[2].expandtabs(8))
 
 
 def _head(tokens: list[Token], start: int, brace: int) -> str:

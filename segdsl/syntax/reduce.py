@@ -19,7 +19,7 @@ PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
 MAX_INTEGER = 2**53
 """Integers go up to what a double still holds exactly."""
 
-MAX_DEPTH = 200
+MAX_DEPTH = 100
 """How many constructs may be inside each other within one statement."""
 
 _new = tuple.__new__
@@ -72,12 +72,15 @@ class Reducer:
         return self._bounded(tree.Let(self._ident(name), value, span))
 
     def _bounded(self, statement: tree.Statement) -> tree.Statement:
-        """The statement, or a broken one where it nests so deep that whoever walks the tree would fail."""
-        span = statement.span
-        if span.end - span.start <= MAX_DEPTH or not _deeper(statement, MAX_DEPTH):
-            return statement
+        return statement if self._within_bounds(statement) else tree.Broken(statement.span)
+
+    def _within_bounds(self, node: Any) -> bool:
+        """Whether a node nests no deeper than whoever walks the tree can go; reports it if not."""
+        span = node.span
+        if span.end - span.start <= MAX_DEPTH or not _deeper(node, MAX_DEPTH):
+            return True
         self.report(too_deep(span))
-        return tree.Broken(span)
+        return False
 
     def drop(self, span: Span, path: tuple[tree.Ident, ...]) -> tree.Drop:
         return tree.Drop(path, span)
@@ -106,7 +109,10 @@ class Reducer:
         return keyword, name, tuple(parameters or ())
 
     def parameter(self, span: Span, name: Token, kind: Token, default: tree.Expr | None) -> tree.Parameter:
-        return tree.Parameter(self._ident(name), self._ident(kind), default, span)
+        parameter = tree.Parameter(self._ident(name), self._ident(kind), default, span)
+        if self._within_bounds(parameter):
+            return parameter
+        return tree.Parameter(parameter.name, parameter.type, tree.Constant(None, span), span)
 
     def input(self, span: Span, name: Token, note: tree.ShapeNote | None) -> tree.In:
         return tree.In(self._ident(name), note, span)

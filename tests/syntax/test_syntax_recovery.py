@@ -1,0 +1,235 @@
+"""Syntax errors: what is said about each mistake, that nothing is lost after it, and that nothing ever breaks."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segdsl.diagnostics import Diagnostic, position
+from segdsl.explain import explanations
+from segdsl.syntax import tree
+from segdsl.syntax.lexer import KEYWORDS, MARKS
+from segdsl.syntax.parser import parse, parse_override
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = (Path(__file__).parent / "mistakes.txt").read_text(encoding="utf-8")
+"""A paragraph for each mistake: the text, indented, below it `line:column slug: message | help` for each finding."""
+EXPLAINED = (ROOT / "segdsl" / "explain" / "syntax.md").read_text(encoding="utf-8")
+SLUGS = re.findall(r"^## (\S+)$", EXPLAINED, re.MULTILINE)
+CASES = [case for case in TABLE.split("\n\n\n") if case.strip()]
+
+
+def told(text: str, found: Diagnostic) -> str:
+    assert found.span is not None
+    place = position(text, found.span.start)
+    return f"{place.line}:{place.column} {found.slug}: {found.message} | {found.help}"
+
+
+def split(case: str) -> tuple[str, str]:
+    """The text and the findings of a paragraph of the table."""
+    lines = case.strip("\n").splitlines()
+    text = "\n".join(line[4:] for line in lines if line.startswith("    ") or not line)
+    return text + "\n", "\n".join(line for line in lines if line and not line.startswith("    "))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: re.sub(r"\W+", "-", split(c)[1])[:60])
+def test_mistake(case: str) -> None:
+    text, expected = split(case)
+    assert "\n".join(told(text, d) for d in parse(text, "f").diagnostics) == expected
+
+
+def examples(slug: str) -> tuple[str, str]:
+    body = explanations()[slug] + "\n"
+    wrong, right = (re.search(rf"^{w}:\n\n((?:    .*\n|\n)+)", body, re.MULTILINE) for w in ("Wrong", "Right"))
+    assert wrong and right, f"{slug} has no examples"
+    return textwrap.dedent(wrong[1]).strip() + "\n", textwrap.dedent(right[1]).strip() + "\n"
+
+
+def findings(slug: str, example: str) -> list[str]:
+    if slug == "option-form":
+        return [d.slug for d in parse_override(example.strip(), "--set")[1]]
+    whole = "seg " in example or slug == "missing-header"
+    return [d.slug for d in parse(example if whole else f"seg 1\n\n{example}", "f").diagnostics]
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_examples_of_the_explanations(slug: str) -> None:
+    wrong, right = examples(slug)
+    assert slug in findings(slug, wrong)
+    assert findings(slug, right) == []
+
+
+def test_every_slug_of_the_syntax_is_explained_and_the_reverse() -> None:
+    sources = [p.read_text(encoding="utf-8") for p in (ROOT / "segdsl" / "syntax").glob("*.py") if p.stem != "format"]
+    used = {slug for s in sources for slug in re.findall(r'(?:Diagnostic|\.tell)\(\s*"([a-z-]+)"', s)}
+    assert used == set(SLUGS)
+    assert sorted(SLUGS) == SLUGS
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: re.sub(r"\W+", "-", split(c)[1])[:60])
+def test_a_fix_mends_what_it_says_and_breaks_nothing_before_it(case: str) -> None:
+    text, _ = split(case)
+    before = parse(text, "f").diagnostics
+    for finding in before:
+        if finding.fix is None or finding.span is None:
+            continue
+        fixed = text[: finding.fix.span.start] + finding.fix.text + text[finding.fix.span.end :]
+        after = parse(fixed, "f").diagnostics
+        assert len(after) <= len(before)
+        kept = [(d.slug, d.span.start) for d in after if d.span]
+        assert (finding.slug, finding.span.start) not in kept
+        earlier = [d for d in before if d.span and d.span.start < finding.span.start]
+        assert len([at for _, at in kept if at < finding.span.start]) <= len(earlier)
+
+
+# --- what stays ------------------------------------------------------------------------------------------------------
+
+
+def outline(text: str) -> list[str]:
+    """The statements of a file by kind and name; those of sections and blocks in brackets."""
+
+    def of(statement: tree.Statement) -> str:
+        name = getattr(statement, "name", None) or (getattr(statement, "path", None) or ("",))[-1]
+        inner = f"[{' '.join(map(of, statement.body))}]" if isinstance(statement, (tree.Section, tree.Block)) else ""
+        return f"{type(statement).__name__}:{getattr(name, 'name', '')}{inner}"
+
+    return [of(s) for s in parse(text, "f").file.body]
+
+
+def test_an_error_takes_its_own_statement_and_no_other() -> None:
+    text = "seg 1\na = 1\nb = = 2\nc = 3\nblock A() {\n  in x\n  y = x ->\n    F()\n  out z = x\n}\nd = 4\n"
+    assert outline(text) == ["Assign:a", "Broken:", "Assign:c", "Block:A[In:x Broken: Out:z]", "Assign:d"]
+
+
+def test_a_broken_head_takes_its_statement_but_its_body_is_read() -> None:
+    parsed = parse("seg 1\nblock A(a int) {\n  in x\n  out y = = x\n}\nb = 1\n", "f")
+    assert [d.slug for d in parsed.diagnostics] == ["missing-colon", "unexpected-token"]
+    assert [type(s).__name__ for s in parsed.file.body] == ["Broken", "Assign"]
+
+
+def test_a_brace_that_is_missing_is_put_where_the_indentation_says() -> None:
+    text = "seg 1\ndata {\n  train {\n    batch = 8\n  root = 1\n}\nmodel = F()\n"
+    assert outline(text) == ["Section:data[Section:train[Assign:batch] Assign:root]", "Assign:model"]
+    text = "seg 1\nblock A() {\n  in x\n\nblock B() {\n  in y\n}\n"
+    assert outline(text) == ["Block:A[In:x]", "Block:B[In:y]"]
+
+
+def test_a_broken_statement_spans_what_was_skipped() -> None:
+    text = "seg 1\na = F(1 2\n  3)\nb = 1\n"
+    broken = parse(text, "f").file.body[0]
+    assert isinstance(broken, tree.Broken)
+    assert text[broken.span.start : broken.span.end] == "a = F(1 2\n  3)"
+
+
+def test_a_half_typed_line_leaves_the_rest_of_the_file() -> None:
+    text = (ROOT / "segdsl" / "std" / "blocks.seg").read_text(encoding="utf-8")
+    whole = outline(text)
+    lines = text.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if line.strip() and not line.lstrip().startswith(("#", "seg", "}")):
+            typed = "".join([*lines[:number], line[: len(line) // 2].rstrip() + "\n", *lines[number + 1 :]])
+            names = {s.split("[")[0] for s in outline(typed)}
+            assert len({s.split("[")[0] for s in whole} - names) <= 1, line
+
+
+# --- nothing breaks --------------------------------------------------------------------------------------------------
+
+ODD = (
+    "x",
+    "Conv",
+    "1",
+    "0.5",
+    "3x3",
+    '"s"',
+    '"',
+    "'q'",
+    "é",
+    "50%",
+    "2x",
+    "\n",
+    "\n  ",
+    "\n}\n",
+    "{\n",
+    "## d\n",
+    "def",
+)
+PIECES = st.sampled_from([*KEYWORDS, *MARKS, *ODD, "\n", "seg 1\n", "block A() {\n", "True"])
+SOUP = st.lists(PIECES, max_size=40).map(" ".join)
+
+
+def assert_sound(text: str) -> None:
+    parsed = parse(text, "f")
+    assert "".join(t.trivia + t.text for t in parsed.tokens) == text
+    for finding in (*parsed.diagnostics, *parse_override(text, "f")[1]):
+        assert finding.span is not None and 0 <= finding.span.start <= finding.span.end <= len(text)
+        assert finding.message and finding.help
+        assert not re.search(r"lark|LALR|Traceback|RSQB|LPAR|NEWLINE|\$END|Token", finding.message + finding.help)
+        assert finding.slug in explanations()
+    assert parsed.diagnostics or "Broken(" not in repr(parsed.file)
+
+
+@given(st.text())
+def test_no_text_breaks_the_parser(text: str) -> None:
+    assert_sound(text)
+
+
+@given(SOUP)
+def test_no_mixture_of_tokens_breaks_the_parser(text: str) -> None:
+    assert_sound(text)
+    assert_sound(f"seg 1\n{text}")
+
+
+@given(st.data())
+def test_no_edit_of_a_program_breaks_the_parser(data: st.DataObject) -> None:
+    text = (ROOT / "segdsl" / "std" / "blocks.seg").read_text(encoding="utf-8")
+    low = data.draw(st.integers(0, len(text)))
+    high = data.draw(st.integers(low, min(len(text), low + 30)))
+    assert_sound(text[:low] + data.draw(SOUP.map(lambda s: s[:20])) + text[high:])
+
+
+DEEP = {
+    "parentheses": "(" * 10_000 + "1" + ")" * 10_000,
+    "open parentheses": "(" * 10_000,
+    "lists": "[" * 10_000 + "]" * 10_000,
+    "calls": "F(" * 10_000 + ")" * 10_000,
+    "signs": "-" * 10_000 + "1",
+    "powers": "2" + " ** 2" * 10_000,
+    "sums": "1" + " + 1" * 10_000,
+    "not": "not " * 10_000 + "a",
+    "choices": "if a then b else " * 10_000 + "c",
+    "attributes": "a" + ".b" * 10_000,
+    "indices": "a" + "[0]" * 10_000,
+    "flows in flows": "x -> (" * 5_000 + "y" + ")" * 5_000,
+}
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
+def test_depth_is_a_finding_and_no_crash(text: str) -> None:
+    for line in (f"a = {text}", f"let a = {text}", f"block A() {{\n  in x\n  y = {text}\n}}"):
+        parsed = parse(f"seg 1\n{line}\nb = 1\n", "f")
+        assert [d.slug for d in parsed.diagnostics] == ["nesting-too-deep"]
+        assert isinstance(parsed.file.body[-1], tree.Assign)
+        assert repr(parsed.file) and hash(parsed.file) and parsed.file == parse(f"seg 1\n{line}\nb = 1\n", "f").file
+
+
+def test_braces_nest_up_to_the_budget() -> None:
+    parsed = parse("seg 1\n" + "a {\n" * 10_000 + "}\n" * 10_000, "f")
+    assert [d.slug for d in parsed.diagnostics] == ["nesting-too-deep"]
+    parsed = parse("seg 1\n" + "a {\n" * 99 + "b = " + "-" * 90 + "1\n" + "}\n" * 99, "f")
+    assert parsed.diagnostics == ()
+    assert repr(parsed.file) and parsed.file == parsed.file
+
+
+def test_a_default_of_a_parameter_is_held_to_the_budget() -> None:
+    parsed = parse(f"seg 1\nblock A(n: int = {'-' * 10_000}1) {{\n  in x\n}}\n", "f")
+    assert [d.slug for d in parsed.diagnostics] == ["nesting-too-deep"]
+    assert repr(parsed.file)
+
+
+def test_a_text_full_of_errors_is_cut_short() -> None:
+    assert len(parse("seg 1\n" + "a = = 1\n" * 1000, "f").diagnostics) == 200
