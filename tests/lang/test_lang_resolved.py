@@ -59,9 +59,7 @@ def test_classes_that_were_given_are_recorded(tmp_path: Path) -> None:
     assert load(SPECS[0], [], 4).classes == ("class_0", "class_1", "class_2", "class_3")
 
 
-def test_names_of_several_files_do_not_meet(bench: Any) -> None:
-    bench.write(
-        """seg 1
+HEAD = """seg 1
 
 let width = 5
 let act = ReLU()
@@ -75,11 +73,8 @@ block Head(classes: int, m: module = ReLU()) {
   a = x -> Conv(width) -> m
   out y = a -> Conv(classes + len(local) - 2)
 }
-""",
-        "head.seg",
-    )
-    program = bench.loaded(
-        """seg 1
+"""
+MAIN = """seg 1
 
 ## Two heads.
 extends "std/semantic.seg"
@@ -115,8 +110,11 @@ train.loss.ignore = half
 
 model = Net(len(data.classes), act = other.Head(width), sizes = [half, 1])
 """
-    )
-    text = assert_resolves(program, bench.folder)
+
+
+def test_names_of_several_files_do_not_meet(bench: Any) -> None:
+    bench.write(HEAD, "head.seg")
+    text = assert_resolves(bench.loaded(MAIN), bench.folder)
     assert text.startswith("seg 1\n\n## Two heads.\n")
     assert "## The head of another file." in text
     assert "# stays" in text
