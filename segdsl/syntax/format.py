@@ -1,198 +1,244 @@
-"""The one layout of a `.seg` text: no options, idempotent, every comment kept, the meaning unchanged.
+"""The one printer of the language: no options, every comment kept, the same tree before and after.
 
-It works on tokens. Line breaks inside brackets and before arrows are the author's; indentation, spacing, blank lines
-and the alignment of neighbouring `=` are the printer's.
+Rules: two columns of indentation, lines of at most 120 columns where the language allows a break, `=` aligned in
+consecutive one-line assignments of a body, at most one empty line, sections and blocks set apart by one, a flow that
+its author broke before an arrow keeps one arrow on each line.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
-from segdsl.diagnostics import Diagnostic, SegError, Span
-from segdsl.syntax.lexer import END, Token, lex
+from segdsl.diagnostics import SegError
+from segdsl.syntax import tree
+from segdsl.syntax.expressions import Expressions, Source
 from segdsl.syntax.parser import parse
+from segdsl.syntax.wrap import STEP, Doc, render
 
-INDENT = "  "
-OPENERS = {"(": ")", "[": "]"}
-TIGHT_BEFORE = frozenset({")", "]", ",", ":", ".", ".."})
-TIGHT_AFTER = frozenset({"(", "[", ".", ".."})
-OPERAND_ENDS = frozenset({"NAME", "INT", "FLOAT", "SIZE", "STRING", "TRUE", "FALSE", "NONE"})
+WIDTH = 120
+RECURSION = 10_000
+"""Python frames that printing the deepest tree within the parser's nesting budget may take."""
 
 
 def format_text(text: str, name: str = "<text>") -> str:
-    """``text`` laid out. Raises SegError with the diagnostics of a text that does not parse, and changes nothing."""
+    """``text`` laid out by the rules. Raises :class:`SegError` if it does not parse.
+
+    The result is parsed again: text that would mean something else, or miss a comment, is never handed out.
+    """
     parsed = parse(text, name)
     if parsed.diagnostics:
         raise SegError(parsed.diagnostics, {name: text})
-    laid_out = _Printer(lex(text.lstrip("\ufeff"), name).tokens).text()
-    if parse(laid_out, name).diagnostics or _words(laid_out) != _words(text):
-        whole = Span(name, 0, len(text))
-        message = "this file cannot be laid out without changing it"
-        raise SegError(
-            [Diagnostic("format-unsafe", message, "please report it; the file is untouched", span=whole)], {name: text}
-        )
-    return laid_out
+    source = Source(parsed.tokens)
+    with _deep_recursion():
+        tidy = _Statements(source).file(parsed.file)
+        again = parse(tidy, name)
+        if again.diagnostics or not source.used_up or not _same(parsed.file, again.file):
+            raise AssertionError(f"laying out {name} would change what it says")
+    return tidy
 
 
-def _words(text: str) -> list[str]:
-    """Everything in a text that is not blank: its tokens and its comments."""
-    tokens = lex(text.lstrip("\ufeff"), "").tokens
-    return [w for t in tokens for w in (*(c.strip() for c in _comments(t)), t.text) if w]
+def _same(one: Any, other: Any) -> bool:
+    """Whether two trees differ in nothing but their spans."""
+    if isinstance(one, tree.Tree):
+        parts = [part for part in one.parts if not part.endswith("span")]
+        return type(one) is type(other) and all(_same(getattr(one, p), getattr(other, p)) for p in parts)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
-def _comments(token: Token) -> list[str]:
-    return [line.strip() for line in token.trivia.split("\n") if line.strip().startswith("#")]
+@contextmanager
+def _deep_recursion() -> Iterator[None]:
+    old = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(old, RECURSION))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(old)
 
 
 @dataclass(slots=True)
-class _Line:
-    """One line of output: ``key`` is the length of what stands before an `=` that may be aligned, else 0."""
+class _Item:
+    """A statement on its way to text: the comments above it (an empty string is an empty line), what stands before its
+    `=`, the rest, and the comment behind it. A statement with a body keeps that as lines."""
 
-    indent: int
-    parts: list[str] = field(default_factory=list)
-    comment: str = ""
-    key: int = 0
-    blank_before: bool = False
+    above: list[str]
+    head: str
+    rest: Doc
+    behind: str = ""
+    aligned: bool = False
+    apart: bool = False
+    body: list[str] = field(default_factory=list)
 
-    @property
-    def body(self) -> str:
-        return "".join(self.parts)
+    def lines(self, indent: int, width: int = 0) -> list[str]:
+        """The statement's lines, without the comments above; ``width`` is that of the head in its run."""
+        text = " " * indent + render([self.head.ljust(width), self.rest], indent, WIDTH)
+        lines = [*text.split("\n"), *self.body]
+        if self.behind:
+            lines[-1] += f"  {self.behind}"
+        return lines
 
-
-class _Printer:
-    """Walks the tokens once and fills lines."""
-
-    def __init__(self, tokens: tuple[Token, ...]) -> None:
-        self.tokens = tokens
-        self.lines: list[_Line] = []
-        self.braces = 0
-        self.stack: list[tuple[int, bool]] = []
-        """For each open bracket: the indent of the line that opened it, and whether it is a shape note."""
-        self.statement = 0
-
-    def text(self) -> str:
-        for index, token in enumerate(self.tokens):
-            self._token(index, token)
-        self._align()
-        out: list[str] = []
-        for line in self.lines:
-            if line.blank_before and out and not out[-1].endswith("{"):
-                out.append("")
-            out.append(
-                (INDENT * line.indent + line.body).rstrip() if line.body else INDENT * line.indent + line.comment
-            )
-            if line.body and line.comment:
-                out[-1] += "  " + line.comment
-        return "\n".join(out) + "\n" if out else ""
-
-    def _token(self, index: int, token: Token) -> None:
-        before = self.tokens[index - 1] if index else None
-        closing = token.kind == "RBRACE"
-        breaks = "\n" in token.trivia or before is None or before.kind == "LBRACE" or closing
-        breaks = breaks or (before is not None and before.kind == "RBRACE")
-        own = self._trivia(token, starts=before is None)
-        if closing:
-            self.braces -= 1
-        if token.kind == END:
-            return
-        if breaks:
-            blank = self._blank(own) and not closing
-            self._start(token, blank)
-        elif before is not None and _spaced(self.tokens, index, self._in_note()):
-            self.lines[-1].parts.append(" ")
-        self._mark_key(index, token)
-        self.lines[-1].parts.append(token.text)
-        self._brackets(index, token)
-
-    def _trivia(self, token: Token, *, starts: bool) -> str:
-        """Prints the comments before a token; gives what stands between the last of them and the token."""
-        pieces = token.trivia.split("\n")
-        for number, piece in enumerate(pieces):
-            comment = piece.strip()
-            if not comment.startswith("#"):
-                continue
-            if number == 0 and not starts and self.lines:
-                self.lines[-1].comment = comment
-                continue
-            blank = any(not p.strip() for p in pieces[max(number - 1, 1) : number]) and number > 1
-            indent = self._indent_for(token, comment=True)
-            self.lines.append(_Line(indent, [], comment, 0, blank))
-        last = max((n for n, p in enumerate(pieces) if p.strip().startswith("#")), default=0)
-        return "\n" * (len(pieces) - 1 - last)
-
-    def _blank(self, rest: str) -> bool:
-        return rest.count("\n") > 1
-
-    def _indent_for(self, token: Token, *, comment: bool = False) -> int:
-        if self.stack:
-            closes = token.text in (")", "]") and not comment
-            return self.stack[-1][0] + (0 if closes else 1)
-        if token.text in ("->", "then", "else") and token.kind != "NAME":
-            return self.statement + 1
-        return self.braces - (token.kind == "RBRACE" and not comment)
-
-    def _start(self, token: Token, blank: bool) -> None:
-        indent = self.braces if token.kind == "RBRACE" else self._indent_for(token)
-        continues = bool(self.stack) or (token.text in ("->", "then", "else") and token.kind != "NAME")
-        if not continues:
-            self.statement = indent
-        self.lines.append(_Line(indent, blank_before=blank and not continues))
-
-    def _in_note(self) -> bool:
-        return any(note for _, note in self.stack)
-
-    def _brackets(self, index: int, token: Token) -> None:
-        if token.text in OPENERS and token.kind in ("LPAR", "LSQB"):
-            note = token.text == "[" and index > 0 and self.tokens[index - 1].kind == "COLON"
-            self.stack.append((self.lines[-1].indent, note))
-        elif token.kind in ("RPAR", "RSQB") and self.stack:
-            self.stack.pop()
-        elif token.kind == "LBRACE":
-            self.braces += 1
-
-    def _mark_key(self, index: int, token: Token) -> None:
-        """Remembers where the `=` of `name = value` stands; dotted paths, `let` and `out` are not aligned."""
-        line = self.lines[-1]
-        if token.kind == "EQUAL" and not self.stack and len(line.parts) == 2 and self.tokens[index - 1].kind == "NAME":
-            line.key = len(line.parts[0])
-
-    def _align(self) -> None:
-        run: list[_Line] = []
-        for number, line in enumerate(self.lines):
-            following = self.lines[number + 1] if number + 1 < len(self.lines) else None
-            whole = line.key and not (
-                following and following.indent > line.indent and not following.blank_before and following.body
-            )
-            whole = whole and not line.body.endswith(("(", "["))
-            if not whole or line.blank_before or (run and run[-1].indent != line.indent):
-                self._pad(run)
-                run = []
-            if whole:
-                run.append(line)
-        self._pad(run)
-
-    @staticmethod
-    def _pad(run: list[_Line]) -> None:
-        width = max((line.key for line in run), default=0)
-        for line in run:
-            line.parts[0] = line.parts[0].ljust(width)
+    def fits(self, indent: int, width: int) -> bool:
+        text = render([self.head.ljust(width), self.rest], indent, WIDTH)
+        return "\n" not in text and indent + len(text) <= WIDTH
 
 
-def _spaced(tokens: tuple[Token, ...], index: int, note: bool) -> bool:
-    """Whether a blank stands between a token and the one before it on its line."""
-    token, before = tokens[index], tokens[index - 1]
-    if token.text in TIGHT_BEFORE or before.text in TIGHT_AFTER:
-        return False
-    if note and (token.kind == "SLASH" or before.kind == "SLASH"):
-        return False
-    if token.kind in ("LPAR", "LSQB"):
-        return not (before.kind == "NAME" or before.kind in ("RPAR", "RSQB"))
-    return not (before.kind in ("MINUS", "PLUS") and _is_sign(tokens, index - 1))
+class _Statements:
+    """Prints files and bodies; the tokens are used up in order, so that none can be lost."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.expressions = Expressions(source)
+
+    def file(self, file: tree.File) -> str:
+        items = [self._header(), *(self._statement(s, 0) for s in file.body)]
+        lines = self._lay_out(items, 0)
+        lines += self._last_comments(0, bool(lines))
+        return "\n".join(lines) + "\n"
+
+    def _header(self) -> _Item:
+        above = self.source.above()
+        text = f"{self.source.word()} {self.source.word()}"
+        return _Item(above, text, "", self.source.behind(), apart=True)
+
+    def _last_comments(self, indent: int, separated: bool) -> list[str]:
+        """The comments between the last statement of a body and its end."""
+        above = _tidy(self.source.above(), first=not separated)
+        while above and not above[-1]:
+            above.pop()
+        return [" " * indent + line if line else "" for line in above]
+
+    def _body(self, statements: Sequence[tree.Statement], indent: int) -> list[str]:
+        """The lines of a body, after its `{` has been used up and up to its `}`."""
+        lines = self._lay_out([self._statement(s, indent) for s in statements], indent)
+        return lines + self._last_comments(indent, bool(lines))
+
+    def _lay_out(self, items: list[_Item], indent: int) -> list[str]:
+        lines: list[str] = []
+        widths = _widths(items, indent) if indent else {}
+        for number, item in enumerate(items):
+            above = _tidy(item.above, first=number == 0)
+            if number and items[number - 1].apart and above[:1] != [""]:
+                above.insert(0, "")
+            if number and item.apart and "" not in above:
+                above.insert(0, "")
+            lines += [" " * indent + line if line else "" for line in above]
+            lines += item.lines(indent, widths.get(number, 0))
+        return lines
+
+    def _statement(self, statement: tree.Statement, indent: int) -> _Item:
+        above = self.source.above()
+        self.source.enter(statement.span.end)
+        method = getattr(self, f"_{type(statement).__name__.lower()}")
+        item: _Item = method(statement, indent)
+        item.above = above
+        item.behind = self.source.behind()
+        return item
+
+    # --- one method for each kind of statement ---
+
+    def _import(self, statement: tree.Import, indent: int) -> _Item:
+        return self._words(4 if statement.alias else 2)
+
+    def _extends(self, statement: tree.Extends, indent: int) -> _Item:
+        return self._words(2)
+
+    def _words(self, count: int) -> _Item:
+        return _Item([], " ".join(self.source.word() for _ in range(count)), "")
+
+    def _drop(self, statement: tree.Drop, indent: int) -> _Item:
+        return _Item([], f"{self.source.word()} {self._path(statement.path)}", "")
+
+    def _path(self, path: Sequence[tree.Ident]) -> str:
+        return "".join(self.source.word() for _ in range(2 * len(path) - 1))
+
+    def _assign(self, statement: tree.Assign, indent: int) -> _Item:
+        head = self._path(statement.path)
+        return _Item([], head, [" ", self.source.word(), " ", self.expressions.expr(statement.value)], aligned=True)
+
+    def _let(self, statement: tree.Let, indent: int) -> _Item:
+        return _Item([], self._keyword_and_name(), self._value(statement.value))
+
+    def _keyword_and_name(self) -> str:
+        return f"{self.source.word()} {self.source.word()}"
+
+    def _value(self, value: tree.Expr) -> Doc:
+        return [" ", self.source.word(), " ", self.expressions.expr(value)]
+
+    def _note(self, note: tree.ShapeNote | None) -> Doc:
+        return [] if note is None else [self.source.word(), " ", self.expressions.note(note)]
+
+    def _in(self, statement: tree.In, indent: int) -> _Item:
+        return _Item([], self._keyword_and_name(), self._note(statement.note))
+
+    def _param(self, statement: tree.Param, indent: int) -> _Item:
+        head = self._keyword_and_name()
+        return _Item([], head, [self._note(statement.note), self._value(statement.init)])
+
+    def _out(self, statement: tree.Out, indent: int) -> _Item:
+        head = self._keyword_and_name()
+        return _Item([], head, [self._note(statement.note), self._value(statement.value)])
+
+    def _run(self, statement: tree.Run, indent: int) -> _Item:
+        return _Item([], "", self.expressions.expr(statement.value))
+
+    def _section(self, statement: tree.Section, indent: int) -> _Item:
+        return self._with_body(_Item([], self._path(statement.path), " "), statement.body, indent)
+
+    def _block(self, statement: tree.Block, indent: int) -> _Item:
+        head = self._keyword_and_name()
+        return self._with_body(
+            _Item([], head, [self.expressions.parameters(statement.parameters), " "]), statement.body, indent
+        )
+
+    def _with_body(self, item: _Item, statements: Sequence[tree.Statement], indent: int) -> _Item:
+        opening = self.source.word()
+        comment = self.source.behind()
+        lines = self._body(statements, indent + STEP)
+        closing = self.source.word()
+        item.apart = True
+        if not lines and not comment:
+            item.rest = [item.rest, opening, closing]
+            return item
+        item.rest = [item.rest, opening, f"  {comment}" if comment else ""]
+        item.body = [*lines, " " * indent + closing]
+        return item
 
 
-def _is_sign(tokens: tuple[Token, ...], index: int) -> bool:
-    """Whether `-` or `+` stands before its only operand."""
-    if index == 0:
-        return True
-    before = tokens[index - 1]
-    return before.kind not in OPERAND_ENDS and before.kind not in ("RPAR", "RSQB")
+def _tidy(above: list[str], first: bool) -> list[str]:
+    """Comments and empty lines above a statement: one empty line at most in a row, none at the top of a body."""
+    lines: list[str] = []
+    for line in above:
+        if line or (lines[-1:] != [""] if lines else not first):
+            lines.append(line)
+    return lines
+
+
+def _widths(items: list[_Item], indent: int) -> dict[int, int]:
+    """The width of the head of every assignment, by its number, so that the `=` of a run stand below each other. A run
+    ends at another kind of statement, at an empty line, and at an assignment that takes several lines."""
+    single = {n for n, item in enumerate(items) if item.aligned and item.fits(indent, 0)}
+    while True:
+        widths: dict[int, int] = {}
+        for run in _runs(items, single):
+            widths.update(dict.fromkeys(run, max(len(items[n].head) for n in run)))
+        too_wide = {n for n, width in widths.items() if not items[n].fits(indent, width)}
+        if not too_wide:
+            return widths
+        single -= too_wide
+
+
+def _runs(items: list[_Item], single: set[int]) -> Iterator[list[int]]:
+    run: list[int] = []
+    for number, item in enumerate(items):
+        if run and (number not in single or "" in item.above):
+            yield run
+            run = []
+        if number in single:
+            run.append(number)
+    if run:
+        yield run

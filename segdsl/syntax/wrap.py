@@ -1,0 +1,182 @@
+"""Text that breaks where it must: a small algebra of groups and possible line breaks, and its rendering.
+
+After Wadler, "A prettier printer" (2003), and Lindig, "Strictly pretty" (2000): a group stands on one line if it fits,
+else all its own breaks become line ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Union
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A possible line end; ``flat`` stands in its place where the group fits. ``hard`` is always a line end."""
+
+    flat: str = " "
+    hard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """Ends its line, in which it takes no room: what follows goes to the next one. ``alone`` has a line to itself."""
+
+    text: str
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IfBroken:
+    """``text``, only where the group around it is broken."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Indent:
+    """Line ends inside are two columns further in."""
+
+    parts: list[Doc]
+
+
+@dataclass(slots=True)
+class Group:
+    """Stands on one line, or has a line end at every break of its own. A hard break inside settles it."""
+
+    parts: list[Doc]
+    broken: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.broken = _is_hard(self.parts)
+
+
+Doc = Union[str, Line, Comment, IfBroken, Indent, Group, "list[Doc]"]
+
+SPACE = Line()
+NOTHING = Line("")
+HARD = Line(hard=True)
+STEP = 2
+"""Columns of one indentation."""
+
+
+def _is_hard(parts: list[Doc]) -> bool:
+    for part in parts:
+        if isinstance(part, str):
+            continue
+        if isinstance(part, Group):
+            if part.broken:
+                return True
+        elif isinstance(part, Comment) or (isinstance(part, Line) and part.hard):
+            return True
+        elif isinstance(part, list):
+            if _is_hard(part):
+                return True
+        elif isinstance(part, Indent) and _is_hard(part.parts):
+            return True
+    return False
+
+
+def render(doc: Doc, indent: int, width: int) -> str:
+    """The text of ``doc`` on a line that is indented by ``indent`` columns (which are not part of the text)."""
+    page = _Page(indent)
+    todo: list[tuple[int, bool, Doc]] = [(indent, False, doc)]
+    while todo:
+        level, flat, part = todo.pop()
+        if isinstance(part, str):
+            page.put(part, level)
+        elif isinstance(part, list):
+            todo.extend((level, flat, inner) for inner in reversed(part))
+        elif isinstance(part, Indent):
+            todo.append((level + STEP, flat, part.parts))
+        elif isinstance(part, Group):
+            flat = flat or (not part.broken and _fits(part.parts, todo, width - page.column))
+            todo.append((level, flat, part.parts))
+        elif isinstance(part, IfBroken):
+            if not flat:
+                page.append(part.text)
+        elif isinstance(part, Comment):
+            page.comment(part, level)
+        elif flat and not part.hard:
+            page.put(part.flat, level)
+        else:
+            page.end_line(level)
+    return page.text()
+
+
+class _Page:
+    """The lines written so far, and where the next character goes."""
+
+    def __init__(self, indent: int) -> None:
+        self.lines: list[str] = []
+        self.line: list[str] = []
+        self.level = 0
+        self.column = indent
+        self.behind = ""
+        self.full = False
+
+    def put(self, text: str, level: int) -> None:
+        """Writes text; where a comment has ended the line, on a new one, which blanks do not begin."""
+        if self.full:
+            if not text.strip():
+                return
+            self.end_line(level)
+        if text and (self.line or not text.isspace()):
+            self.append(text)
+
+    def append(self, text: str) -> None:
+        self.line.append(text)
+        self.column += len(text)
+
+    def comment(self, comment: Comment, level: int) -> None:
+        if comment.alone:
+            if self.line or self.full:
+                self.end_line(level)
+            self.level = level
+            self.line = [comment.text]
+        else:
+            self.behind = f"  {comment.text}"
+        self.full = True
+
+    def end_line(self, level: int) -> None:
+        self._close()
+        self.level = self.column = level
+
+    def _close(self) -> None:
+        written = "".join(self.line).rstrip() + self.behind
+        self.lines.append(" " * self.level + written if self.lines and written else written)
+        self.line, self.behind, self.full = [], "", False
+
+    def text(self) -> str:
+        self._close()
+        return "\n".join(self.lines)
+
+
+def _fits(parts: list[Doc], rest: list[tuple[int, bool, Doc]], room: int) -> bool:
+    """Whether ``parts`` on one line, with what follows up to the next possible line end, take no more than ``room``."""
+    todo: list[tuple[bool, Doc]] = [(True, parts)]
+    behind = len(rest)
+    while room >= 0:
+        if not todo:
+            if not behind:
+                return True
+            behind -= 1
+            _, flat, doc = rest[behind]
+            todo.append((flat, doc))
+            continue
+        flat, part = todo.pop()
+        if isinstance(part, str):
+            room -= len(part)
+        elif isinstance(part, list):
+            todo.extend((flat, inner) for inner in reversed(part))
+        elif isinstance(part, (Indent, Group)):
+            todo.append((flat, part.parts))
+        elif isinstance(part, IfBroken):
+            room -= 0 if flat else len(part.text)
+        elif isinstance(part, Comment):
+            return True
+        elif isinstance(part, Line):
+            if part.hard or not flat:
+                return True
+            room -= len(part.flat)
+    return False
