@@ -103,6 +103,10 @@ class Sections:
         setting = self.settings.values.get(("data", "classes"))
         if setting is None:
             return tuple(self.classes or ("class_0", "class_1"))
+        names = self._stated(setting)
+        return names if self.classes is None or len(self.classes) == len(names) else tuple(self.classes)
+
+    def _stated(self, setting: Setting) -> tuple[str, ...]:
         names = self._read(setting, SECTIONS["data"].model_fields["classes"])
         twice = sorted({n for n in names or () if names.count(n) > 1})
         if twice:
