@@ -59,6 +59,14 @@ def test_classes_that_were_given_are_recorded(tmp_path: Path) -> None:
     assert load(SPECS[0], [], 4).classes == ("class_0", "class_1", "class_2", "class_3")
 
 
+def test_a_given_number_of_classes_goes_before_the_program(bench: Any) -> None:
+    path = bench.write(bench.model_text("y = x") + '\ndata.classes = ["a", "b", "c"]\n')
+    assert load(path).classes == load(path, [], 3).classes == ("a", "b", "c")
+    program = load(path, [], 2)
+    assert program.classes == ("class_0", "class_1")
+    assert program.graph.state()["last.weight"].shape[0] == 2
+
+
 HEAD = """seg 1
 
 let width = 5
