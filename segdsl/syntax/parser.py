@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.syntax import tree
-from segdsl.syntax.header import check_header
+from segdsl.syntax.header import with_header
 from segdsl.syntax.layout import lay_out
 from segdsl.syntax.lexer import Token, lex
 from segdsl.syntax.recovery import problem, resume
@@ -37,7 +37,7 @@ def parse(text: str, name: str) -> Parsed:
     run = _Run(lexed.tokens, name, "file")
     parsed = run.result()
     tokens = lexed.tokens
-    found = [*lexed.diagnostics, *run.found, *check_header(tokens, parsed.version, name)]
+    found = with_header([*lexed.diagnostics, *run.found], tokens, parsed.version, name)
     doc = doc_below(tokens[2]) if parsed.version is not None else ""
     file = tree.File(name, parsed.version, doc, parsed.body, Span(name, 0, len(text)))
     return Parsed(file, _in_order(found), tokens)

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from segdsl.diagnostics import Diagnostic
 from segdsl.syntax.layout import NEWLINE, line_indent
 from segdsl.syntax.lexer import END, ERROR, Token
-from segdsl.syntax.mistakes import explain
-from segdsl.syntax.problem import Problem
 from segdsl.syntax.table import load
 
 Rows = list[dict[str, int]]
@@ -30,6 +28,9 @@ def problem(
     """The finding about the token at ``at``, which does not fit; None where the lexer or the layout has made one."""
     if tokens[at].kind == ERROR:
         return None
+    from segdsl.syntax.mistakes import explain  # a file without mistakes does not pay for them
+    from segdsl.syntax.problem import Problem
+
     low, symbol = next(levels(rows, states), (0, ""))
     start = starts[low] if low < len(starts) else at
     stack = _replayed(rows, states[: low + 1], tokens[start:at]) or states

@@ -137,6 +137,15 @@ def test_a_half_typed_line_leaves_the_rest_of_the_file() -> None:
             assert len({s.split("[")[0] for s in whole} - names) <= 1, line
 
 
+def test_a_file_of_another_version_is_told_nothing_else() -> None:
+    assert [d.slug for d in parse("seg 2\na = = 1\n'b\n", "f").diagnostics] == ["unknown-version"]
+
+
+@pytest.mark.parametrize("text", ["seg = 1\n", "seg.a = 1\n", "SEG = 2\n", "a = 1\n", "", "# seg 1\n"])
+def test_what_only_looks_like_a_header_is_none(text: str) -> None:
+    assert [d.slug for d in parse(text, "f").diagnostics] == ["missing-header"]
+
+
 # --- nothing breaks --------------------------------------------------------------------------------------------------
 
 ODD = (
@@ -195,16 +204,16 @@ def test_no_edit_of_a_program_breaks_the_parser(data: st.DataObject) -> None:
 DEEP = {
     "parentheses": "(" * 10_000 + "1" + ")" * 10_000,
     "open parentheses": "(" * 10_000,
-    "lists": "[" * 10_000 + "]" * 10_000,
-    "calls": "F(" * 10_000 + ")" * 10_000,
-    "signs": "-" * 10_000 + "1",
-    "powers": "2" + " ** 2" * 10_000,
-    "sums": "1" + " + 1" * 10_000,
-    "not": "not " * 10_000 + "a",
-    "choices": "if a then b else " * 10_000 + "c",
-    "attributes": "a" + ".b" * 10_000,
-    "indices": "a" + "[0]" * 10_000,
-    "flows in flows": "x -> (" * 5_000 + "y" + ")" * 5_000,
+    "lists": "[" * 2_000 + "]" * 2_000,
+    "calls": "F(" * 2_000 + ")" * 2_000,
+    "signs": "-" * 2_000 + "1",
+    "powers": "2" + " ** 2" * 2_000,
+    "sums": "1" + " + 1" * 2_000,
+    "not": "not " * 2_000 + "a",
+    "choices": "if a then b else " * 2_000 + "c",
+    "attributes": "a" + ".b" * 2_000,
+    "indices": "a" + "[0]" * 2_000,
+    "flows in flows": "x -> (" * 2_000 + "y" + ")" * 2_000,
 }
 
 
