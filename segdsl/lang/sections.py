@@ -27,7 +27,11 @@ class Sections:
 
     def __init__(self, settings: Settings, sink: Sink, classes: int | Sequence[str] | None) -> None:
         self.settings, self.sink = settings, sink
+        self.counted = isinstance(classes, int)
         self.classes = tuple(f"class_{i}" for i in range(classes)) if isinstance(classes, int) else classes
+        stated = settings.values.get(("data", "classes"))
+        if stated is not None and isinstance(stated.expr, tree.Constant) and stated.expr.value is None:
+            del settings.values["data", "classes"]
         self.assumed = classes is None and ("data", "classes") not in settings.values
         self.values: dict[Path, Any] = {}
         self.context = Context(sink, {"B": 1, "H": 512, "W": 512}, self.resolve, lambda name: name in SECTIONS)
@@ -104,7 +108,9 @@ class Sections:
         if setting is None:
             return tuple(self.classes or ("class_0", "class_1"))
         names = self._stated(setting)
-        return names if self.classes is None or len(self.classes) == len(names) else tuple(self.classes)
+        if self.classes is None or (self.counted and len(self.classes) == len(names)):
+            return names
+        return tuple(self.classes)
 
     def _stated(self, setting: Setting) -> tuple[str, ...]:
         names = self._read(setting, SECTIONS["data"].model_fields["classes"])
