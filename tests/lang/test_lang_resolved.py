@@ -62,6 +62,8 @@ def test_classes_that_were_given_are_recorded(tmp_path: Path) -> None:
 def test_a_given_number_of_classes_goes_before_the_program(bench: Any) -> None:
     path = bench.write(bench.model_text("y = x") + '\ndata.classes = ["a", "b", "c"]\n')
     assert load(path).classes == load(path, [], 3).classes == ("a", "b", "c")
+    assert load(path, [], ["x", "y", "z"]).classes == ("x", "y", "z")
+    assert load(path, ["data.classes = none"]).assumed_classes
     program = load(path, [], 2)
     assert program.classes == ("class_0", "class_1")
     assert program.graph.state()["last.weight"].shape[0] == 2
