@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from rich.table import Table
 from rich.text import Text
 
 from segdsl.diagnostics import Diagnostic
+from segdsl.diagnostics.text import clean
 from segdsl.run.log import EpochRow
 
-NAME_WIDTH = 40
+NAME_WIDTH, MAX_WARNINGS = 40, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Head:
 
 
 class Display:
-    """Shows the progress of a run on ``console``; with ``quiet`` nothing but warnings, on standard error."""
+    """Shows the progress of a run on ``console``, standard output by default; nothing with ``quiet``."""
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
         self.console = console or Console(quiet=quiet, highlight=False)
@@ -46,11 +47,24 @@ class Display:
         self._live: Live | None = None
         self._dice: float | None = None
 
-    def warn(self, warnings: list[Diagnostic]) -> None:
-        """Prints warnings in one line each."""
-        for warning in warnings:
+    def warn(self, warnings: Sequence[Diagnostic]) -> None:
+        """Prints warnings in one line each, the first of many."""
+        for warning in warnings[:MAX_WARNINGS]:
             where = f"{warning.path}: " if warning.path else ""
-            self._line(Text.assemble((f"warning[{warning.slug}]: ", "yellow"), f"{where}{warning.message}"))
+            self._line(Text.assemble((f"warning[{warning.slug}]: ", "yellow"), clean(f"{where}{warning.message}")))
+        if len(warnings) > MAX_WARNINGS:
+            self._line(
+                Text(f"{len(warnings) - MAX_WARNINGS} more warnings; `segdsl data check` lists those of the data")
+            )
+
+    @contextmanager
+    def checking(self) -> Iterator[Callable[[int, int], None] | None]:
+        """While the data is read for the first time: on a terminal, how far that is; to be called with done and all."""
+        if not self.console.is_terminal or self.console.quiet:
+            yield None
+            return
+        with self.console.status("checking the data") as status:
+            yield lambda done, total: status.update(f"checking the data: {done} of {total} images")
 
     def start(self, head: Head) -> None:
         """What is about to be trained, and where it will lie."""
@@ -124,7 +138,7 @@ def class_table(row: EpochRow) -> Table:
     table.add_column("dice", justify="right")
     table.add_column("iou", justify="right")
     for name, scores in row.confusion.per_class().items():
-        table.add_row(name, *("-" if value is None else f"{value:.4f}" for value in scores.values()))
+        table.add_row(clean(name), *("-" if value is None else f"{value:.4f}" for value in scores.values()))
     table.add_row("mean", f"{row.confusion.dice:.4f}", f"{row.confusion.miou:.4f}", style="bold")
     return table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from segdsl.data.check import CheckReport
+from segdsl.data.check import CheckReport, Progress
 from segdsl.data.index import Index
 from segdsl.data.loader import EvalLoader, TrainLoader, eval_loader, normalizer, train_loader
 from segdsl.diagnostics import fail
@@ -40,13 +40,15 @@ class Setup:
     report: CheckReport
 
 
-def prepare(program: Program, data: str | Path | None = None, weights: str | None = None) -> Setup:
+def prepare(
+    program: Program, data: str | Path | None = None, weights: str | None = None, progress: Progress | None = None
+) -> Setup:
     """Opens and checks the data, builds the model and the objects, and tries one validation batch.
 
-    Raises SegError with what is at fault.
+    ``progress`` is told how many files are checked. Raises SegError with what is at fault.
     """
     _check_complete(program)
-    index, report = checked_data(program, data)
+    index, report = checked_data(program, data, progress)
     torch.manual_seed(program.train.seed)
     model = compile_program(program, weights).model
     device = pick_device()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from segdsl.data.check import CheckReport, check_data
+from segdsl.data.check import CheckReport, Progress, check_data
 from segdsl.data.index import Index, open_index
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
@@ -53,7 +53,9 @@ def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str |
     return load(path, [*overrides, f"data.classes=[{names}]"])
 
 
-def checked_data(program: Program, data: str | Path | None = None) -> tuple[Index, CheckReport]:
+def checked_data(
+    program: Program, data: str | Path | None = None, progress: Progress | None = None
+) -> tuple[Index, CheckReport]:
     """The index of a program's data after every file was looked at, and what was found.
 
     Raises SegError with what is at fault (beside the findings of the check `classes-unknown`, `subset-all-void`).
@@ -66,7 +68,9 @@ def checked_data(program: Program, data: str | Path | None = None) -> tuple[Inde
             "name them in `data.classes`, or train from the file: `segdsl train FILE`",
             path=str(index.root),
         )
-    report = check_data(index.root, program.data.format, program.data.ignore, tuple(index.subsets), program.classes)
+    report = check_data(
+        index.root, index.format, index.ignore, tuple(index.subsets), classes=program.classes, progress=progress
+    )
     report.require()
     for name, pixels in report.pixels.items():
         if not sum(int(n) for value, n in enumerate(pixels[: len(index.classes)]) if value != index.ignore):

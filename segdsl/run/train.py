@@ -67,7 +67,8 @@ def train(
     started = time.perf_counter()
     display = Display(quiet)
     check_out(out)
-    setup = prepare(program, data, weights)
+    with display.checking() as progress:
+        setup = prepare(program, data, weights, progress)
     display.warn([*program.warnings, *setup.report.warnings])
     folder = create_run(program.name, out)
     overrides = settings_seen_from(folder.root, program, data, weights)
