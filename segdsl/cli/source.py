@@ -28,7 +28,6 @@ def check(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> Answ
     A folder stands for all .seg files below it. Opens no data and trains nothing.
     """
     from segdsl.diagnostics.machine import as_json
-    from segdsl.diagnostics.text import summary
 
     paths = programs(files)
     findings: list[Diagnostic] = []
@@ -45,7 +44,7 @@ def check(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> Answ
         "warnings": [as_json(d, sources) for d in findings if d.severity != "error"],
     }
     count = f"{len(paths)} file{'s' if len(paths) != 1 else ''} checked"
-    result = summary(0, len(findings)) or "all good"
+    result = f"{len(findings)} warning{'s' if len(findings) != 1 else ''}" if findings else "all good"
     text = "" if errors else "\n".join([*filter(None, notes), f"{count}: {result}"])
     return Answer(data, text, status, tuple(findings), sources, as_json=form == "json")
 

@@ -64,6 +64,16 @@ def abandon_stdout() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives until the end
 
 
+def flushed() -> bool:
+    """Whether all that was printed is out."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def wants_color(stream: TextIO) -> bool:
     """Whether to colour ``stream``: NO_COLOR and FORCE_COLOR decide, else whether it is a terminal with colours."""
     if os.environ.get("NO_COLOR"):
