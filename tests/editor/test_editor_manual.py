@@ -167,3 +167,52 @@ def test_links_lead_somewhere() -> None:
 def test_every_type_and_function_is_in_the_manual() -> None:
     for name in (*reference.PARAMETER_TYPES, *reference.FUNCTIONS):
         assert f"`{name}`" in MANUAL, name
+
+
+MESSY = """seg 1
+data{
+
+
+    root="x" # where
+    train { batch=8 }
+    input_size = 64x64
+    # a note
+
+}
+block A(c:int=2*3,k:size=1x1){
+in x:[B,C,H / 4,W]
+    let  n=-1
+    out y=x
+-> Conv( c ,k )
+     -> ReLU( )
+}
+"""
+TIDY = """seg 1
+
+data {
+  root = "x"  # where
+
+  train {
+    batch = 8
+  }
+
+  input_size = 64x64
+  # a note
+}
+
+block A(c: int = 2 * 3, k: size = 1x1) {
+  in x: [B, C, H/4, W]
+
+  let n = -1
+
+  out y = x
+    -> Conv(c, k)
+    -> ReLU()
+}
+"""
+
+
+def test_the_formatter_keeps_the_rules_of_the_manual() -> None:
+    laid_out = format_text(MESSY)
+    assert [line for line in laid_out.splitlines() if line] == [line for line in TIDY.splitlines() if line]
+    assert "\n\n\n" not in laid_out and "{\n\n" not in laid_out and "\n\n}" not in laid_out
