@@ -50,6 +50,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/segdsl fmt --check specs segdsl/std
 
 test: lint
 	$(BIN)/pytest -m "not slow"
@@ -60,7 +61,7 @@ test-slow: setup
 fmt: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/segdsl fmt specs/*.seg segdsl/std/*.seg
+	$(BIN)/segdsl fmt specs segdsl/std
 
 bench: setup
 	$(BIN)/python bench/startup.py
