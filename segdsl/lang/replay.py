@@ -37,7 +37,7 @@ def key_of(recipe: BlockRecipe, value: Any) -> Any:
     try:
         arguments = tuple(_key(v) for v in recipe.arguments.values())
         extra = tuple(_key(v) for v in recipe.extra.values())
-        inputs = leaves((value, tuple(recipe.extra.values())))
+        inputs = inputs_of(recipe, value)
         same = tuple(inputs.index(path) for path in inputs)
         return (id(recipe.block), arguments, _key(value), extra, same)
     except NotKeyed:
@@ -56,6 +56,11 @@ def _key(value: Any) -> Any:
     raise NotKeyed
 
 
+def inputs_of(recipe: BlockRecipe, value: Any) -> tuple[str, ...]:
+    """The paths of the tensors that an application gets: what flows in, further inputs, and those among its arguments."""
+    return leaves((value, *recipe.extra.values(), *recipe.arguments.values()))
+
+
 def leaves(value: Any) -> tuple[str, ...]:
     """The paths of the tensors in a value, in order."""
     if isinstance(value, Tensor):
@@ -72,7 +77,7 @@ def record_application(
         return
     names = tuple(context.names.items())[mark[1] :]
     state = tuple(context.state)[mark[2] :]
-    inputs = leaves((value, tuple(recipe.extra.values())))
+    inputs = inputs_of(recipe, value)
     nodes = tuple(context.nodes[mark[0] :])
     if all(p == path or p.startswith(path + ".") for p in (*state, *(n for n, _ in names))):
         context.recordings[key] = Recording(path, inputs, nodes, names, state, result)
@@ -89,7 +94,7 @@ def replay(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
     if recording is None:
         return None
     old = recording.path
-    moved = dict(zip(recording.inputs, leaves((value, tuple(recipe.extra.values()))), strict=True))
+    moved = dict(zip(recording.inputs, inputs_of(recipe, value), strict=True))
     for node in recording.nodes:
         moved[node.path] = _moved(node.path, old, path)
     fresh = [moved[n.path] for n in recording.nodes]
