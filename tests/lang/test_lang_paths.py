@@ -170,6 +170,19 @@ def test_the_same_block_on_one_tensor_twice_is_not_the_one_on_two(bench: Any) ->
     assert [operands[p] for p in "pqr"] == [("x", "x"), ("a", "x"), ("x", "a")]
 
 
+def test_tensors_among_the_arguments_are_inputs_too(bench: Any) -> None:
+    block = """
+    block Plus(others: list) {
+      in x
+
+      out y = x + others[0]
+    }
+    """
+    body = "a = x -> ReLU()\np = x -> Plus([x])\nq = a -> Plus([x])\nr = a -> Plus([a])\ns = x -> Plus([a])"
+    operands = {n.path: n.operands for n in bench.model(body, block).graph.nodes}
+    assert [operands[p] for p in "pqrs"] == [("x", "x"), ("a", "x"), ("a", "a"), ("x", "a")]
+
+
 def test_repeated_blocks_are_equal_up_to_their_paths(bench: Any) -> None:
     body = "y = x -> Two(48, act = LayerNorm()) * 3\nz = x -> Two(48, act = LayerNorm())"
     graph = bench.model(body, TWO).graph
