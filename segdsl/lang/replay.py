@@ -57,7 +57,7 @@ def _key(value: Any) -> Any:
 
 
 def inputs_of(recipe: BlockRecipe, value: Any) -> tuple[str, ...]:
-    """The paths of the tensors that an application gets: what flows in, further inputs, and those among its arguments."""
+    """The paths of the tensors that an application gets: what flows in, further inputs, those among its arguments."""
     return leaves((value, *recipe.extra.values(), *recipe.arguments.values()))
 
 
