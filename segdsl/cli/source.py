@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,14 @@ def fmt(files: tuple[str, ...], only_check: bool) -> Answer:
     from segdsl.syntax.format import format_text
 
     if files == (STDIN,):
-        text = sys.stdin.buffer.read().decode("utf-8", errors="replace")
+        text = _stdin()
         tidy = format_text(text, "<stdin>")
-        return Answer({"changed": ["<stdin>"] if tidy != text else [], "text": tidy}, tidy)
+        same = tidy.encode() == text.encode()
+        if only_check:
+            status = DONE if same else AT_FAULT
+            return Answer({"changed": [] if same else ["<stdin>"]}, "" if same else "would change <stdin>", status)
+        streams.write_utf8()
+        return Answer({"changed": [] if same else ["<stdin>"], "text": tidy}, tidy)
     changed: list[str] = []
     findings: list[Diagnostic] = []
     sources: dict[str, str] = {}
@@ -110,6 +116,17 @@ def fmt(files: tuple[str, ...], only_check: bool) -> Answer:
     verb = "would change" if only_check else "changed"
     text = "\n".join(f"{verb} {path}" for path in changed)
     return Answer({"changed": changed, **failure}, text, status, tuple(findings), sources)
+
+
+def _stdin() -> str:
+    """The text on standard input. Raises SegError where there is none, or where it is not UTF-8."""
+    if sys.stdin is None:
+        raise fail("file-unreadable", "standard input is closed", "pipe a program in, or name a file", path="<stdin>")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        message = f"standard input is not UTF-8: byte {error.start} cannot be read"
+        raise fail("file-unreadable", message, "save the file as UTF-8", path="<stdin>") from None
 
 
 def _format_one(path: Path, only_check: bool) -> bool:
@@ -146,11 +163,13 @@ def programs(names: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
+        if not name:
+            raise fail("file-missing", "the name of a file is empty", "name a file or a folder, such as `.`")
         folder = Path(name)
         if not folder.is_dir():
             found.append(name)
             continue
-        below = sorted(p for p in folder.rglob("*.seg") if not _hidden(p.relative_to(folder)))
+        below = sorted(_below(folder))
         if not below:
             message = f"there is no `.seg` file in the folder {name}"
             raise fail("no-programs", message, "name a file, or another folder", path=name)
@@ -158,8 +177,11 @@ def programs(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _below(folder: Path) -> Iterator[Path]:
+    """The `.seg` files below a folder, without hidden folders and those that cannot be listed."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        yield from (Path(place, n) for n in names if n.endswith(".seg") and not n.startswith("."))
 
 
 @click.command()

@@ -74,6 +74,12 @@ def flushed() -> bool:
     return True
 
 
+def write_utf8() -> None:
+    """Makes stdout give UTF-8 and plain line ends wherever it runs: for a text that replaces the one that was read."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+
+
 def wants_color(stream: TextIO) -> bool:
     """Whether to colour ``stream``: NO_COLOR and FORCE_COLOR decide, else whether it is a terminal with colours."""
     if os.environ.get("NO_COLOR"):

@@ -84,7 +84,8 @@ def read_bytes(path: str | Path) -> bytes:
         help = "check its permissions and the disk"
         raise fail("data-file-unreadable", f"the file cannot be read: {reason}", help, path=str(path)) from None
     if not data:
-        help = "copy it again from its source, or remove image and mask"
+        help = "copy it again from its source"
+        help += "" if str(path).endswith(".json") else ", or remove image and mask"
         raise fail("data-file-empty", "the file is empty (0 bytes)", help, path=str(path))
     return data
 
@@ -145,7 +146,7 @@ def decode_mask(data: bytes, path: str | Path, colors: Sequence[Color | None] = 
         if depth == 16 or (depth != 8 and picture.mode != "P"):
             raise fail(
                 "mask-depth",
-                f"the mask has {depth} bits a pixel, expected 8",
+                f"the mask has {depth} bit{'s' if depth != 1 else ''} a pixel, expected 8",
                 "save it as an 8-bit one-channel PNG whose pixel values are the class ids",
                 path=str(path),
             )

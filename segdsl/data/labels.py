@@ -50,7 +50,7 @@ def _json_object(path: Path) -> dict[str, Any]:
         help = 'write it: {"label_map": {"0": "background", "1": "…"}}; every subset needs one'
         raise fail("meta-missing", f"`{META_FILE}` is missing", help, path=str(path))
     try:
-        meta = json.loads(read_bytes(path).decode("utf-8-sig"))
+        meta = json.loads(read_bytes(path).decode("utf-8-sig"), object_pairs_hook=lambda pairs: _once(pairs, path))
     except json.JSONDecodeError as error:
         raise _malformed(path, f"it is no JSON: line {error.lineno}, column {error.colno}") from None
     except (UnicodeDecodeError, RecursionError):
@@ -58,6 +58,16 @@ def _json_object(path: Path) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise _malformed(path, "expected an object in braces")
     return meta
+
+
+def _once(pairs: list[tuple[str, Any]], path: Path) -> dict[str, Any]:
+    """An object; a key that stands in it twice would silently hide what it said first."""
+    read: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in read:
+            raise _malformed(path, f'the key "{key}" stands in it twice')
+        read[key] = value
+    return read
 
 
 def _label_names(meta: Mapping[str, Any], path: Path) -> list[str]:

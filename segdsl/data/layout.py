@@ -241,7 +241,7 @@ def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | 
         path = Path(entry.path)
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             help = f"move its files up into `{folder.name}`, each with a name of its own"
             found.append(_finding("data-nested", f"a folder in `{folder.name}`; what is in it is not used", help, path))
         elif path.suffix.lower() in IMAGE_EXTENSIONS:
@@ -251,17 +251,29 @@ def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | 
         else:
             others.append(entry.name)
     if others:
-        message = f"{len(others)} files here are no pictures and are not used, such as `{others[0]}`"
+        many = f"{len(others)} files here are no pictures and are not used, such as `{others[0]}`"
+        message = many if len(others) > 1 else f"`{others[0]}` is no picture and is not used"
         help = "remove them, or convert them to PNG or JPEG if they are meant as data"
         found.append(_finding("data-file-unused", message, help, folder, severity="warning"))
     return names
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
 def _link_holds(path: Path, root: Path, found: Findings) -> bool:
     """Whether the link leads to something; reports one that does not, and one that leads out of the data set."""
-    target = path.resolve()
-    if not target.exists():
-        message = f"the link points to `{target}`, which does not exist"
+    try:
+        target: Path | None = path.resolve()
+        holds = target.exists()
+    except (OSError, RuntimeError):
+        target, holds = None, False
+    if target is None or not holds:
+        message = f"the link points to `{target}`, which does not exist" if target else "the link leads in a circle"
         found.append(_finding("data-file-missing", message, "repair the link, or remove it", path))
         return False
     if not target.is_relative_to(root.resolve()):

@@ -96,8 +96,11 @@ def _compute(expr: tree.Binary, left: Any, right: Any) -> Any:
         raise stop("division-by-zero", expr.right.span, "this divides by zero", "use another divisor")
     if isinstance(left, Dim) or isinstance(right, Dim):
         return bounded(_extent(expr, left, right), expr.span)
-    if expr.op == "**" and ((right < 0 and left == 0) or abs(right) > 64):
-        raise stop("integer-bound", expr.span, "this power is out of bounds", "exponents run from 0 to 64")
+    if expr.op == "**" and right < 0 and left == 0:
+        raise stop("division-by-zero", expr.span, "a negative power of 0 divides by zero", "use another base")
+    if expr.op == "**" and abs(right) > 64:
+        message = f"this power is out of bounds: its exponent is {describe(right)}"
+        raise stop("integer-bound", expr.span, message, "exponents run from -64 to 64")
     try:
         value = COMPUTE[expr.op](left, right)
     except OverflowError:

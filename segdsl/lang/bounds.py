@@ -27,7 +27,7 @@ class Unknown(Exception):
 
 
 def bounded(record: type[Record], values: dict[str, Any]) -> Any:
-    """The record of these converted values. Raises ValueError(field, what is wrong)."""
+    """The record of these converted values. Raises ValueError(field, what is wrong, the value that is)."""
     try:
         checks = _checks(record)
     except Unknown:
@@ -38,7 +38,8 @@ def bounded(record: type[Record], values: dict[str, Any]) -> Any:
             try:
                 values[name] = check(value)
             except ValueError as error:
-                raise ValueError(name, str(error)) from None
+                wrong, culprit = error.args if len(error.args) == 2 else (str(error), value)
+                raise ValueError(name, wrong, culprit) from None
     return record.trusted(values)
 
 
@@ -49,7 +50,7 @@ def _by_pydantic(record: type[Record], values: dict[str, Any]) -> Any:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         own = first.get("ctx", {}).get("error")
-        raise ValueError(name, str(own) if own else "is not accepted here") from None
+        raise ValueError(name, str(own) if own else "is not accepted here", values.get(name)) from None
 
 
 @lru_cache(maxsize=512)
@@ -105,9 +106,16 @@ def _each(kinds: list[Any]) -> Check | None:
 
     def check(value: tuple[Any, ...]) -> tuple[Any, ...]:
         own = checks * len(value) if many else checks
-        return tuple(v if c is None else c(v) for c, v in zip(own, value, strict=True))
+        return tuple(v if c is None else _element(c, v) for c, v in zip(own, value, strict=True))
 
     return check
+
+
+def _element(check: Check, value: Any) -> Any:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise ValueError(str(error), value) from None
 
 
 def _bound(item: Any) -> Check | None:

@@ -65,11 +65,11 @@ def validated(record: type[Record], values: dict[str, Any], places: Mapping[str,
     try:
         return bounded(record, values)
     except ValueError as error:
-        name, wrong = error.args
+        name, wrong, culprit = error.args
         raise stop(
             "out-of-bounds",
             places.get(name, span),
-            f"`{name}` {wrong}, got {shown(values.get(name))}" if name else wrong,
+            f"`{name}` {wrong}, got {shown(culprit)}" if name else wrong,
             f"write one that is {wrong.removeprefix('must be ')}" if "must be " in wrong else "change the value",
         ) from None
 

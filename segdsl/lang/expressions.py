@@ -92,6 +92,8 @@ def name(expr: tree.Name, frame: Frame, path: str | None) -> Any:
             labels=[Label(later.span, "bound here")],
         )
     help = suggest(expr.name, known, "names") if known else f"bind it first: `let {expr.name} = …`"
+    if frame.block is None and not (known and help.startswith("did")):
+        help += f'; a text stands in double quotes: `"{expr.name}"`'
     raise stop("unknown-name", expr.span, f"there is no value called `{expr.name}`", help)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from segdsl.diagnostics import suggest
+from segdsl.diagnostics import nearest, suggest
 from segdsl.ir.shape import Dim
 from segdsl.lang.arithmetic import tensor_op
 from segdsl.lang.context import LIST_BUDGET, Frame, bounded, evaluate
@@ -18,7 +18,8 @@ Arguments = list[tuple[Any, tree.Expr]]
 def call_function(call: tree.Call, name: str, frame: Frame, path: str | None) -> Any:
     """The value of a call of a lower-case name."""
     if name not in FUNCTIONS:
-        known = [*FUNCTIONS, *frame.file.component_names()]
+        near = nearest(name, frame.file.component_names())
+        known = [*FUNCTIONS, near] if near else FUNCTIONS
         raise stop(
             "unknown-function", call.func.span, f"there is no function `{name}`", suggest(name, known, "functions")
         )

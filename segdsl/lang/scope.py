@@ -180,7 +180,8 @@ class Loader:
                 "copy the file into the project, or mark a larger project with a `pyproject.toml` further up",
             )
         if not path.is_file():
-            near = nearest(Path(text).name, [p.name for p in path.parent.glob("*.seg")] if path.parent.is_dir() else [])
+            beside = [p.name for p in path.parent.glob("*.seg") if p.is_file()] if path.parent.is_dir() else []
+            near = nearest(Path(text).name, beside)
             raise stop(
                 "import-missing",
                 span,
@@ -240,6 +241,9 @@ def read_text(path: Path, name: str, span: Span | None = None) -> str:
         message = f"{name} is not UTF-8: byte {error.start} cannot be read"
         raise fail("file-unreadable", message, "save the file as UTF-8", path=name, span=span) from None
     except FileNotFoundError:
+        if path.is_symlink():
+            message = f"{name} is a link to a file that does not exist"
+            raise fail("file-missing", message, "repair the link, or remove it", path=name, span=span) from None
         near = nearest(path.name, [p.name for p in path.parent.glob("*.seg")] if path.parent.is_dir() else [])
         help = f"did you mean `{Path(name).with_name(near)}`?" if near else "check the path"
         raise fail("file-missing", f"there is no file {name}", help, path=name, span=span) from None

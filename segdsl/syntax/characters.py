@@ -27,6 +27,10 @@ _REMEDIES = {
     "@": "there are no decorators; remove it",
     "$": "names are letters, digits and `_`",
     "?": "a choice is written `if a then b else c`",
+    "\u00d7": "a size is written with the letter x: `512x512`",
+    **dict.fromkeys("\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb", 'write texts in double quotes: `"text"`'),
+    **dict.fromkeys("\u2013\u2014\u2212", "write `-`"),
+    "→": "a flow is written `->`",
     "\\": "remove it; inside `()` and `[]` a line may simply go on",
 }
 
@@ -87,7 +91,7 @@ def _escapes(text: str, start: int, name: str) -> list[Diagnostic]:
 def _glued(unit: str, start: int, number: Token, name: str) -> Diagnostic:
     whole = Span(name, number.start, start + len(unit))
     shown = number.text + unit
-    if re.fullmatch(r"[xX][0-9]+(?:[xX][0-9]+)*", unit) or number.kind == "SIZE":
+    if re.fullmatch(r"[xX][0-9]+(?:[xX][0-9]*)*", unit) or number.kind == "SIZE":
         sides = re.split("[xX]", shown)
         right = "x".join(sides) if len(sides) == 2 and all(s.isdigit() for s in sides) else ""
         remedy = f"write `{right}`" if right else "a size is height x width, two whole numbers: `512x512`"

@@ -27,4 +27,6 @@ def _remedy(problem: Problem) -> str:
         return f"what flows is written `{problem.before.text} -> {problem.found.text}(…)`"
     if problem.after_value:
         return "finish the value before it, or remove what does not belong to it"
+    if problem.found.kind in ("PLUS", "MINUS", "SLASH", "COMPARE") and "ARROW" in problem.expected:
+        return f"put the flow into parentheses: `(x -> A()) {problem.found.text} …`"
     return "write what is expected, or remove what stands here"

@@ -226,7 +226,8 @@ def _missing_value(p: Problem) -> Diagnostic | None:
         return None
     text = p.before.text if p.first.kind == "NAME" else " ".join(t.text for t in p.tokens[p.start : p.start + 2])
     help = f"write `{text} = …`" + (", or `… { … }` for a section" if "LBRACE" in p.expected else "")
-    return p.tell("missing-value", f"`{text}` has no value", help)
+    end = p.before.end  # also where a `}` on a later line ends the statement
+    return p.tell("missing-value", f"`{text}` has no value", help, at=p.found._replace(start=end, end=end))
 
 
 def value_missing(p: Problem) -> Diagnostic | None:

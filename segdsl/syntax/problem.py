@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
 from segdsl.syntax.layout import NEWLINE
-from segdsl.syntax.lexer import END, KEYWORDS, Token
+from segdsl.syntax.lexer import END, KEYWORDS, MARKS, Token
 
 NOTHING = frozenset({NEWLINE, END, "RBRACE"})
 """What stands where a statement is at its end."""
@@ -145,5 +145,6 @@ def _plain(kind: str) -> str:
     for symbol, text in _AFTER_VALUES:
         if symbol == kind:
             return text
-    plain = {"INT": "a whole number", "LPAR": "`(`", "LSQB": "`[`", END: "the end of the file", "DOT": "`.`"}
-    return plain.get(kind, f"`{kind.lower()}`")
+    plain = {"INT": "a whole number", "NAME": "a name", "STRING": "a text in double quotes", END: "the end of the file"}
+    mark = next((mark for mark, terminal in MARKS.items() if terminal == kind), kind.lower())
+    return plain.get(kind, f"`{mark}`")

@@ -129,6 +129,55 @@ def test_fmt_from_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert capsys.readouterr() == (GOOD, "")
 
 
+class Terminal(io.TextIOWrapper):
+    """A stdout that knows ASCII only."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="ascii", errors="replace", newline="\r\n")
+
+
+def test_fmt_of_stdin_gives_every_character_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("seg 1\n# 中\n".encode())))
+    monkeypatch.setattr(sys, "stdout", out := Terminal())
+    assert run(["fmt", "-"]) == 0
+    out.flush()
+    buffer = out.buffer
+    assert isinstance(buffer, io.BytesIO)
+    assert buffer.getvalue() == "seg 1\n# 中\n".encode()
+
+
+@pytest.mark.parametrize("stdin", [io.TextIOWrapper(io.BytesIO(b"seg 1\n# d\xe4t\n")), None])
+def test_fmt_of_stdin_refuses_what_is_no_text(
+    stdin: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert run(["fmt", "-"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error[file-unreadable]: standard input is ")
+
+
+def test_fmt_check_of_stdin_only_looks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for text, status in ((GOOD, 0), (UNTIDY, 1)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert run(["fmt", "-", "--check"]) == status
+    assert capsys.readouterr().out.strip() == "would change <stdin>"
+
+
+@pytest.mark.parametrize("command", ["check", "fmt"])
+def test_an_empty_name_is_not_the_folder_one_stands_in(
+    command: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([command, ""]) == 1
+    assert "error[file-missing]: the name of a file is empty" in capsys.readouterr().err
+    assert (here / "untidy.seg").read_text(encoding="utf-8") == UNTIDY
+
+
+def test_a_link_to_nowhere_is_named_as_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "link.seg").symlink_to("nowhere.seg")
+    assert run(["check", "link.seg"]) == 1
+    assert "link.seg is a link to a file that does not exist" in capsys.readouterr().err
+
+
 def test_fmt_follows_a_link(here: Path) -> None:
     (here / "link.seg").symlink_to("untidy.seg")
     assert run(["fmt", "link.seg"]) == 0

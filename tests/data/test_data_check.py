@@ -40,6 +40,7 @@ def marked(mask: np.ndarray, value: int) -> np.ndarray:
     return mask
 
 
+KEY_TWICE = '{"label_map": {"0": "road", "0": "lane", "1": "car", "2": "sky"}}'
 Break = Callable[[Path], object]
 BROKEN: list[tuple[str, str, Break]] = [
     ("data-root-missing", "", lambda r: shutil.rmtree(r)),
@@ -56,6 +57,7 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("name-twice", "train/images/b.png", lambda r: shutil.copy(r / "train/images/b.png", r / "train/images/b.bmp")),
     ("mask-format", "train/masks/b.jpg", lambda r: (r / "train/masks/b.png").rename(r / "train/masks/b.jpg")),
     ("data-file-missing", "train/images/b.png", lambda r: relink(r / "train/images/b.png", "/no/such/file")),
+    ("data-file-missing", "train/images/b.png", lambda r: relink(r / "train/images/b.png", "b.png")),
     ("data-file-empty", "train/images/b.png", lambda r: (r / "train/images/b.png").write_bytes(b"")),
     ("image-unknown", "train/images/b.png", lambda r: (r / "train/images/b.png").write_text("hello")),
     ("image-truncated", "train/images/b.png", lambda r: cut(r / "train/images/b.png", 0.7)),
@@ -67,6 +69,7 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("meta-missing", "val/dataset_meta.json", lambda r: (r / "val/dataset_meta.json").unlink()),
     ("meta-malformed", "val/dataset_meta.json", lambda r: (r / "val/dataset_meta.json").write_text("{'a': 1}")),
     ("meta-malformed", "val/dataset_meta.json", lambda r: (r / "val/dataset_meta.json").write_text("[]")),
+    ("meta-malformed", "val/dataset_meta.json", lambda r: (r / "val/dataset_meta.json").write_text(KEY_TWICE)),
     ("meta-malformed", "val/dataset_meta.json", lambda r: (r / "val/dataset_meta.json").write_bytes(b"\xff\xfe\x00")),
 ]  # fmt: skip
 
