@@ -62,6 +62,7 @@ fmt: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/segdsl fmt specs segdsl/std
+	$(BIN)/python -m segdsl.editor.generate
 
 bench: setup
 	$(BIN)/python bench/startup.py

@@ -119,6 +119,13 @@ def _check_complete(program: Program) -> None:
                 f"the program has no `train.{key}`",
                 f'set `train.{key} = {example}`, or start from `extends "std/semantic.seg"`',
             )
+    outputs = ", ".join(f"`{name}`" for name in program.graph.outputs)
+    if len(program.graph.outputs) != 1:
+        raise fail(
+            "train-incomplete",
+            f"a model that is trained has one `out`, `{program.graph.name}` has {outputs}",
+            "keep the `out` with the logits; `segdsl.compile(…, outputs = [path])` gives the other tensors",
+        )
 
 
 def _try_validation(setup: Setup) -> None:
