@@ -11,21 +11,29 @@ class Clock:
 
     def __init__(self, epochs: int, started: float) -> None:
         self._epochs, self._started, self._loop = epochs, started, time.perf_counter()
-        self._epoch_started, self._trained, self._images = self._loop, 0.0, 0
+        self._epoch_started, self._cpu_started = self._loop, 0.0
+        self._trained, self._images, self.cpu_seconds = 0.0, 0, 0.0
 
     def start_epoch(self) -> None:
         """Training begins anew; validation between epochs does not count as training."""
-        self._epoch_started, self._trained, self._images = time.perf_counter(), 0.0, 0
+        self._epoch_started, self._cpu_started = time.perf_counter(), time.process_time()
+        self._trained, self._images = 0.0, 0
 
     def step(self, images: int) -> None:
         """A training step on so many images has ended."""
         self._images += images
         self._trained = time.perf_counter() - self._epoch_started
+        self.cpu_seconds = time.process_time() - self._cpu_started
 
     @property
     def seconds(self) -> float:
         """Since the start of the run, preparation included."""
         return time.perf_counter() - self._started
+
+    @property
+    def training_seconds(self) -> float:
+        """Wall time of this epoch's steps; ``cpu_seconds`` is what all threads of this process spent in it."""
+        return self._trained
 
     @property
     def speed(self) -> float:

@@ -57,6 +57,10 @@ class Display:
                 Text(f"{len(warnings) - MAX_WARNINGS} more warnings; `segdsl data check` lists those of the data")
             )
 
+    def note(self, text: str) -> None:
+        """Something worth knowing."""
+        self._line(Text.assemble(("note: ", "cyan"), text))
+
     @contextmanager
     def checking(self) -> Iterator[Callable[[int, int], None] | None]:
         """While the data is read for the first time: on a terminal, how far that is; to be called with done and all."""

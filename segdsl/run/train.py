@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from segdsl.data.dataset import epoch_keys
@@ -23,6 +24,7 @@ from segdsl.run.folder import RunFolder, check_out, create_run, write_program
 from segdsl.run.log import EpochRow, RunLog
 from segdsl.run.setup import Setup, prepare
 from segdsl.run.sources import resolve_classes, settings_seen_from, weight_files
+from segdsl.run.threads import ADVICE, is_crowded
 from segdsl.words.keepers import Checkpoints
 from segdsl.words.schedules import scale_at
 from segdsl.words.stoppers import EarlyStopping
@@ -105,6 +107,8 @@ def fit(
             if checkpoints.epoch(setup.model, setup.optimizer, progress, progress.history[-1]) or best is None:
                 best = row
             display.epoch(row, clock.seconds_left(progress.epoch), best is row)
+            if progress.epoch == 1 and setup.device.type == "cpu":
+                _advise(display, clock)
             if isinstance(train.stop, EarlyStopping) and train.stop.stops(progress.history, horizon):
                 return best, row, f"no better {train.monitor} for {train.stop.patience}: stopped early"
     except KeyboardInterrupt:
@@ -161,6 +165,11 @@ def _not_finite(value: float, rate: float, setup: Setup, progress: Progress, ste
         f"the loss is {value} at step {progress.step + 1} (epoch {progress.epoch + 1}), on the images {shown}",
         f"lower the learning rate (it is {rate:.1e}) or lengthen the warm-up, and look at these images and masks",
     )
+
+
+def _advise(display: Display, clock: Clock) -> None:
+    if is_crowded(clock.cpu_seconds, clock.training_seconds, torch.get_num_threads()):
+        display.note(ADVICE)
 
 
 def _head(setup: Setup, folder: RunFolder) -> Head:
