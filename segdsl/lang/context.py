@@ -152,7 +152,7 @@ class Context:
 
     def report(self, diagnostic: Diagnostic) -> None:
         """Adds an error, with the outermost place that led to it when that is in another block; where there is an error
-        already, it is left out."""
+        already, or around it, it is left out."""
         if diagnostic.span and self.uses:
             block, used = self.uses[0]
             if used.file != diagnostic.span.file or not (
@@ -164,8 +164,13 @@ class Context:
                     diagnostic.slug, diagnostic.message, diagnostic.help, span=diagnostic.span, path=diagnostic.path,
                     label=diagnostic.label, labels=labels, severity=diagnostic.severity, fix=diagnostic.fix,
                 )  # fmt: skip
-        if diagnostic.span is None or all(d.span != diagnostic.span for d in self.sink.errors):
+        if diagnostic.span is None or not any(_within(diagnostic.span, d.span) for d in self.sink.errors):
             self.sink.add(diagnostic)
+
+
+def _within(span: Span, other: Span | None) -> bool:
+    """Whether a place lies inside another."""
+    return other is not None and span.file == other.file and other.start <= span.start and span.end <= other.end
 
 
 def check_name(path: str, span: Span) -> None:
