@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segdsl.data.images import IMAGE_EXTENSIONS, read_image
-from segdsl.diagnostics import Diagnostic, SegError, fail
+from segdsl.diagnostics import Diagnostic, SegError, fail, nearest
 from segdsl.export.model import Model, open_model
 from segdsl.export.overlay import class_colors, mask_png, overlay_png
 
@@ -92,8 +92,14 @@ def collect(inputs: Sequence[Path], out: Path, faults: list[Diagnostic]) -> list
             found.setdefault(given, Path(given.name))
         else:
             message = f"`{given}` does not exist"
-            faults.append(Diagnostic("input-missing", message, "name an image or a folder of images", path=str(given)))
+            faults.append(Diagnostic("input-missing", message, _near(given), path=str(given)))
     return _named(found)
+
+
+def _near(missing: Path) -> str:
+    siblings = [p.name for p in missing.parent.iterdir()] if missing.parent.is_dir() else []
+    near = nearest(missing.name, siblings)
+    return f"did you mean `{missing.with_name(near)}`?" if near else "name an image or a folder of images"
 
 
 def _images_in(folder: Path) -> list[Path]:
