@@ -52,17 +52,16 @@ def test_scores_equal_a_slow_count(absent: tuple[int, ...]) -> None:
     assert confusion.accuracy == pytest.approx((prediction == target)[target != IGNORE].mean(), abs=1e-12)
 
 
-@pytest.mark.parametrize("absent", [(), (2,)])
-def test_scores_equal_torchmetrics(absent: tuple[int, ...]) -> None:
-    torch = pytest.importorskip("torch")
-    classification = pytest.importorskip("torchmetrics.classification")
-    prediction, target = maps(2, absent)
-    confusion = counted(prediction, target)
-    settings = {"num_classes": len(NAMES), "average": "macro", "ignore_index": IGNORE}
-    both = torch.from_numpy(prediction), torch.from_numpy(target.astype(np.int64))
-    # Dice of one class is its F1 score
-    assert confusion.dice == pytest.approx(classification.MulticlassF1Score(**settings)(*both).item(), abs=1e-6)
-    assert confusion.miou == pytest.approx(classification.MulticlassJaccardIndex(**settings)(*both).item(), abs=1e-6)
+# What MulticlassF1Score (the Dice of a class is its F1 score) and MulticlassJaccardIndex of torchmetrics 1.9.0 gave for
+# these maps, with average="macro" and ignore_index=255. It is no dependency, so that the numbers stand here.
+@pytest.mark.parametrize(
+    ("absent", "dice", "miou"),
+    [((), 0.6649785041809082, 0.4985313415527344), ((2,), 0.6872200965881348, 0.5238174200057983)],
+)
+def test_scores_equal_torchmetrics(absent: tuple[int, ...], dice: float, miou: float) -> None:
+    confusion = counted(*maps(2, absent))
+    assert confusion.dice == pytest.approx(dice, abs=1e-6)
+    assert confusion.miou == pytest.approx(miou, abs=1e-6)
 
 
 def test_a_class_that_is_predicted_and_never_true_scores_zero_and_counts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from segdsl.ir.values import Quantity
@@ -60,7 +61,6 @@ def test_laws_follow_each_other() -> None:
 @pytest.mark.parametrize("patience", [0, 1, 3])
 @pytest.mark.parametrize("threshold", [0.0, 0.05])
 def test_plateau_equals_torch(patience: int, threshold: float) -> None:
-    torch = pytest.importorskip("torch")
     history = [0.1, 0.3, 0.3, 0.31, 0.29, 0.3, 0.3, 0.3, 0.4, 0.4, 0.39, 0.41, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     reference = torch.optim.lr_scheduler.ReduceLROnPlateau(
