@@ -9,6 +9,7 @@ from segdsl.ir.shape import Dim
 from segdsl.ir.values import UNITS, Quantity, Range, Size, number
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.context import Frame, bounded, evaluate, handles
+from segdsl.lang.scope import FileScope
 from segdsl.lang.values import POISON, BlockDef, Module, Poison, Stop, Tensor, describe, element_path, stop
 from segdsl.syntax import tree
 
@@ -308,13 +309,18 @@ def unknown_component(func: tree.Expr, frame: Frame) -> Stop:
 
 def lookup_component(func: tree.Expr, frame: Frame) -> BlockDef | type | None:
     """The block or word that a call names, or None."""
+    return component_in(func, frame.file)
+
+
+def component_in(func: tree.Expr, file: FileScope) -> BlockDef | type | None:
+    """The block or word that ``func`` names in a file, or None."""
     parts = dotted(func)
     if parts is None:
         return None
     if len(parts) == 1:
-        return frame.file.component(parts[0]) or REGISTRY.get(parts[0])
-    if len(parts) == 2 and parts[0] in frame.file.spaces:
-        return frame.file.spaces[parts[0]].component(parts[1])
+        return file.component(parts[0]) or REGISTRY.get(parts[0])
+    if len(parts) == 2 and parts[0] in file.spaces:
+        return file.spaces[parts[0]].component(parts[1])
     return None
 
 
@@ -323,6 +329,7 @@ __all__ = [
     "Module",
     "bound_later",
     "bound_names",
+    "component_in",
     "dotted",
     "lookup_component",
     "truth",

@@ -9,7 +9,7 @@ from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, nearest, suggest
 from segdsl.ir.graph import Op
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.blocks import TYPES
-from segdsl.lang.expressions import bound_names, dotted
+from segdsl.lang.expressions import bound_names, component_in, dotted
 from segdsl.lang.scope import STD, FileScope, rebinding
 from segdsl.lang.values import BlockDef
 from segdsl.syntax import tree
@@ -50,12 +50,7 @@ def calls(node: Any) -> Iterator[tree.Call]:
 
 def target(call: tree.Call, file: FileScope) -> BlockDef | type | None:
     """The block or word that a call of a file names."""
-    parts = dotted(call.func)
-    if parts is None:
-        return None
-    if len(parts) == 1:
-        return file.component(parts[0]) or REGISTRY.get(parts[0])
-    return file.spaces[parts[0]].component(parts[1]) if parts[0] in file.spaces and len(parts) == 2 else None
+    return component_in(call.func, file)
 
 
 def _check_recursion(block: BlockDef, known: set[int], sink: Sink) -> bool:
