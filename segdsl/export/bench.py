@@ -83,16 +83,16 @@ def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | No
     """One step as a run makes it, on a batch of copies of ``image`` with random classes."""
     import torch
 
+    from segdsl.lower.freeze import freeze
     from segdsl.run.criterion import build_criterion
-    from segdsl.run.setup import build_optimizer, freeze
+    from segdsl.run.setup import build_optimizer
 
     program = model.program
     if program.train.loss is None or program.train.optimizer is None:
         return None
     classes, ignore, batch = len(program.classes), program.data.ignore, program.data.train.batch
     network = model.model.train()
-    for part in freeze(network, program.train.freeze):
-        part.eval()
+    freeze(model.model, program.train.freeze)
     criterion = build_criterion(program.train.loss, classes, ignore)
     optimizer = build_optimizer(program.train.optimizer, network)
     pixels = torch.from_numpy(image).permute(2, 0, 1).float().div(255).repeat(batch, 1, 1, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from torch import fx, nn
 
@@ -17,7 +17,27 @@ from segdsl.ops.names import TAKEN_NAMES
 
 
 class SegModule(fx.GraphModule):
-    """A built model. A failure inside keeps its traceback, for :func:`segdsl.lower.failure.explain_failure`."""
+    """A built model, some parts of which may be frozen (:func:`segdsl.lower.freeze.freeze`).
+
+    A failure inside keeps its traceback, for :func:`segdsl.lower.failure.explain_failure`.
+    """
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The paths of the parts that stay in evaluation mode; a copy of the model has them too."""
+        return self.meta.get("frozen", ())
+
+    def is_frozen(self, name: str) -> bool:
+        """Whether the module or parameter of that name lies below a frozen path."""
+        return any(name == path or name.startswith(f"{path}.") for path in self.frozen)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for all but the frozen parts."""
+        super().train(mode)
+        for name, module in self.named_modules():
+            if self.is_frozen(name):
+                module.training = False
+        return self
 
     def recompile(self) -> Any:
         code = super().recompile()
@@ -45,6 +65,7 @@ class _Builder:
         self.graph, self.sources = graph, sources
         self.spans = nearest_spans(graph)
         self.sizes = {path: shape_at(shape, graph.env) for path, shape in graph.shapes().items()}
+        self.keys = _module_keys(graph)
         self.fx = fx.Graph()
         self.values: dict[str, fx.Node] = {}
 
@@ -55,17 +76,17 @@ class _Builder:
             self.values[path] = self._mark(self.fx.placeholder(_identifier(path)), path, first)
         realised = self._realise()
         for node in self.graph.nodes:
-            self.values[node.path] = self._emit(node, realised[node.module or node.path])
+            self.values[node.path] = self._emit(node, realised[self.keys[node.path]])
         self._emit_output(wanted)
         self.fx.lint()
         modules = {key: value for key, value in realised.items() if not isinstance(value, Call)}
         return SegModule(_hierarchy(modules), self.fx, class_name=_identifier(self.graph.name))
 
     def _realise(self) -> dict[str, Realisation]:
-        """The torch side of every node, by module where it has one, else by path; built in the graph's order."""
+        """The torch side of every node by its key; built in the graph's order."""
         found: dict[str, Realisation] = {}
         for node in self.graph.nodes:
-            key = node.module or node.path
+            key = self.keys[node.path]
             if key in found:
                 continue
             # A parameter has no operand; its own shape says how large it is.
@@ -78,9 +99,9 @@ class _Builder:
         span, name = self.spans[node.path], _identifier(node.path)
         operands = [self.values[path] for path in node.operands]
         if isinstance(realised, nn.Module):
-            made = self.fx.create_node("call_module", node.module or node.path, tuple(operands), {}, name)
+            made = self.fx.create_node("call_module", self.keys[node.path], tuple(operands), {}, name)
         elif isinstance(realised, nn.Parameter):
-            made = self.fx.create_node("get_attr", node.module or node.path, (), {}, name)
+            made = self.fx.create_node("get_attr", self.keys[node.path], (), {}, name)
         else:
             for index, shape in realised.views.items():
                 view = self.fx.create_node("call_method", "view", (operands[index], *shape), {}, f"{name}_view")
@@ -110,6 +131,14 @@ class _Builder:
         made.stack_trace = stack_trace(path, span, self.sources)
         made.meta["path"], made.meta["span"] = path, span
         return made
+
+
+def _module_keys(graph: Graph) -> dict[str, str]:
+    """Where in the module hierarchy each node lies, by path: at its module, or without state at its path, unless a
+    module has that name (`conv = a + b -> Conv(8)`: the sum is bound to `conv`, and so are the weights)."""
+    owned = {node.module for node in graph.nodes if node.module is not None}
+    beside = {n.path: f"{n.path}:{type(n.op).__name__.lower()}1" for n in graph.nodes if n.path in owned}
+    return {node.path: node.module or beside.get(node.path, node.path) for node in graph.nodes}
 
 
 def _hierarchy(modules: Mapping[str, nn.Module | nn.Parameter]) -> nn.Module:

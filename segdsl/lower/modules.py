@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from segdsl.ir.graph import Initializer, Op
 from segdsl.lower import functional
-from segdsl.ops import act, attention, conv, drop, init, join, norm, parameter, pool, resize, scalar, tokens
+from segdsl.ops import act, attention, conv, drop, factor, init, join, norm, parameter, pool, resize, scalar, tokens
 
 Sizes = Sequence[tuple[int, ...]]
 
@@ -76,6 +76,39 @@ class DropPath(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class NMF(nn.Module):
+    """Non-negative matrix factorisation of the matrix (C, H*W) of every image, rebuilt from its factors."""
+
+    def __init__(self, channels: int, rank: int, steps: int, eval_steps: int, eps: float) -> None:
+        super().__init__()
+        self.steps, self.eval_steps, self.eps = steps, eval_steps, eps
+        self.bases = nn.Parameter(F.normalize(torch.rand(1, channels, rank), dim=1), requires_grad=False)
+
+    def start(self, x: Tensor) -> Tensor:
+        """The bases (N, C, R) to begin with, each column of length 1: noise while training, else the stored ones."""
+        bases = self.bases.expand(len(x), -1, -1)
+        return F.normalize(torch.rand_like(bases), dim=1) if self.training else bases
+
+    def forward(self, x: Tensor) -> Tensor:
+        data = x.flatten(2)  # (N, C, L)
+        bases = self.start(x)
+        coefficients = torch.bmm(data.transpose(1, 2), bases).softmax(-1)  # (N, L, R)
+        for _ in range(self.steps if self.training else self.eval_steps):
+            coefficients = self.updated(coefficients, data.transpose(1, 2), bases)
+            bases = self.updated(bases, data, coefficients)
+        coefficients = self.updated(coefficients, data.transpose(1, 2), bases)
+        return torch.bmm(bases, coefficients.transpose(1, 2)).view(x.shape)
+
+    def updated(self, factor: Tensor, data: Tensor, other: Tensor) -> Tensor:
+        """``factor`` after one multiplicative update towards ``data`` = factor x other^T."""
+        gram = torch.bmm(other.transpose(1, 2), other)  # (N, R, R)
+        return factor * (torch.bmm(data, other) / (torch.bmm(factor, gram) + self.eps))
+
+    def extra_repr(self) -> str:
+        channels, rank = self.bases.shape[1:]
+        return f"{channels}, rank={rank}, steps={self.steps}, eval_steps={self.eval_steps}, eps={self.eps}"
 
 
 def realise(op: Op, sizes: Sizes) -> Realisation:
@@ -186,6 +219,7 @@ REALISATIONS: dict[type[Op], Callable[[Any, Sizes], Realisation]] = {
     drop.Dropout: lambda op, sizes: nn.Dropout(op.p),
     drop.ChannelDropout: lambda op, sizes: nn.Dropout2d(op.p),
     drop.DropPath: lambda op, sizes: DropPath(op.p),
+    factor.NMF: lambda op, sizes: NMF(sizes[0][1], op.rank, op.steps, op.eval_steps, op.eps),
     pool.AdaptiveAvgPool: _pool,
     resize.ResizeTo: _resize,
     join.Concat: _concat,

@@ -15,7 +15,7 @@ Rate = Annotated[float, Ge(0), Lt(1)]
 
 
 class Noise(Op, abstract=True):
-    """An op that draws random numbers: two applications to one tensor differ, so they are never merged."""
+    """An op that draws random numbers while training: two applications to one tensor differ, and are never merged."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         return shapes[0]

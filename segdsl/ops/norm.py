@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Le
 
-from segdsl.ir.graph import Op, State
+from segdsl.ir.graph import Op, ShapeError, State
 from segdsl.ir.program import PositiveFloat, PositiveInt
 from segdsl.ir.shape import Shape, at
 from segdsl.ops import fit
@@ -66,7 +66,11 @@ class GroupNorm(Op):
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_map("GroupNorm", shapes[0])
-        fit.need_groups("GroupNorm", at(shapes[0][1], env), self.groups)
+        channels, height, width = (at(extent, env) for extent in shapes[0][1:])
+        fit.need_groups("GroupNorm", channels, self.groups)
+        if channels * height * width == self.groups:
+            message = f"`GroupNorm` has one value in each of its {self.groups} groups, which it makes 0"
+            raise ShapeError("group-of-one", message, "use fewer groups, or a larger map")
         return shapes[0]
 
     def state(self, shapes: Sequence[Shape]) -> dict[str, State]:

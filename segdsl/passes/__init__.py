@@ -17,8 +17,8 @@ Pass = Callable[[Graph], Graph]
 
 PASSES: dict[str, Pass] = {
     "remove_identity": remove_identity,
-    "share_equal": share_equal,
     "dead_nodes": dead_nodes,
+    "share_equal": share_equal,
 }
 """The passes by name, in the order in which they run."""
 

@@ -15,6 +15,7 @@ from segdsl.data.loader import EvalLoader, TrainLoader, eval_loader, normalizer,
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Optimizer, Program
 from segdsl.lower.compiled import compile_program
+from segdsl.lower.freeze import freeze
 from segdsl.run.criterion import Criterion, build_criterion
 from segdsl.run.evaluate import score
 from segdsl.run.faults import explained
@@ -30,7 +31,6 @@ class Setup:
     index: Index
     model: nn.Module
     network: nn.Module
-    frozen: tuple[nn.Module, ...]
     criterion: Criterion
     optimizer: torch.optim.Optimizer
     train: TrainLoader
@@ -53,7 +53,7 @@ def prepare(
     model = compile_program(program, weights).model
     device = pick_device()
     network = nn.Sequential(normalizer(program.data.normalize), model).to(device).to(memory_format=torch.channels_last)
-    frozen = freeze(model, program.train.freeze)
+    freeze(model, program.train.freeze)
     train = train_loader(program, index)
     assert program.train.loss is not None and program.train.optimizer is not None
     setup = Setup(
@@ -61,7 +61,6 @@ def prepare(
         index=index,
         model=model,
         network=network,
-        frozen=frozen,
         criterion=build_criterion(program.train.loss, len(program.classes), index.ignore),
         optimizer=build_optimizer(program.train.optimizer, model),
         train=train,
@@ -79,18 +78,6 @@ def pick_device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found or torch.device("cpu")
-
-
-def freeze(model: nn.Module, paths: tuple[str, ...]) -> tuple[nn.Module, ...]:
-    """Takes the gradients from all parameters below ``paths``; gives the modules that stay in eval mode."""
-
-    def is_frozen(name: str) -> bool:
-        return any(name == path or name.startswith(f"{path}.") for path in paths)
-
-    for name, parameter in model.named_parameters():
-        if is_frozen(name):
-            parameter.requires_grad_(False)
-    return tuple(module for name, module in model.named_modules() if is_frozen(name))
 
 
 def build_optimizer(word: Optimizer, model: nn.Module) -> torch.optim.Optimizer:

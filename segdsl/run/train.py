@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from segdsl.data.dataset import epoch_keys
 from segdsl.diagnostics import SegError, fail
@@ -123,7 +122,7 @@ def fit(
 def train_epoch(setup: Setup, progress: Progress, display: Display, clock: Clock) -> tuple[float, float]:
     """One pass over the training images; the mean loss of a step, and the rate of the last one."""
     schedule, base = setup.program.train.schedule, setup.optimizer.defaults["lr"]
-    set_training(setup.network, setup.frozen)
+    setup.network.train()
     total, rate, steps = 0.0, 0.0, 0
     clock.start_epoch()
     for steps, batch in enumerate(setup.train.epoch(progress.epoch), start=1):
@@ -146,13 +145,6 @@ def train_epoch(setup: Setup, progress: Progress, display: Display, clock: Clock
         left = clock.seconds_left(progress.epoch + steps / setup.horizon.steps_per_epoch)
         display.step(progress.epoch + 1, steps, value, rate, clock.speed, left)
     return total / max(steps, 1), rate
-
-
-def set_training(model: nn.Module, frozen: Iterable[nn.Module]) -> None:
-    """Training mode for all but the frozen parts: their batch norms keep their statistics, their dropout is off."""
-    model.train()
-    for part in frozen:
-        part.eval()
 
 
 def _not_finite(value: float, rate: float, setup: Setup, progress: Progress, step: int) -> SegError:

@@ -162,6 +162,20 @@ def test_children_of_a_module_with_state_stay(sketch) -> None:
     assert set(build(drawn.graph(), {}).state_dict()) == {"a.weight", "a.bias", "a.b.weight", "a.b.bias"}
 
 
+def test_a_sum_and_the_convolution_behind_it_may_share_a_name(sketch) -> None:
+    drawn = sketch()
+    drawn.add("conv", Add(right=1.0), "image")
+    drawn.add("conv:conv", Conv(channels=4), "conv", module="conv")
+    drawn.add("noisy", Dropout(p=0.5), "conv:conv")
+    drawn.add("noisy:conv", Conv(channels=2), "noisy", module="noisy")
+    model = build(drawn.graph(), {}).eval()
+    assert set(model.state_dict()) == {"conv.weight", "conv.bias", "noisy.weight", "noisy.bias"}
+    image = torch.randn(1, 3, 4, 4)
+    expected = model.get_submodule("noisy")(model.get_submodule("conv")(image + 1))
+    assert torch.equal(model(image), expected)
+    assert any(isinstance(module, nn.Dropout) for module in model.modules())
+
+
 def test_an_output_may_be_the_input(sketch) -> None:
     drawn = sketch()
     drawn.add("same", Identity(), "image")

@@ -23,6 +23,7 @@ from segdsl.ops.act import GELU, Identity, ReLU, Sigmoid, SiLU, Softmax
 from segdsl.ops.attention import Attention
 from segdsl.ops.conv import Conv, Linear
 from segdsl.ops.drop import ChannelDropout, Dropout, DropPath
+from segdsl.ops.factor import NMF
 from segdsl.ops.init import Full, Normal, TruncNormal, Uniform
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
 from segdsl.ops.norm import BatchNorm, GroupNorm, L2Normalize, LayerNorm
@@ -61,6 +62,8 @@ SAMPLES: list[tuple[Op, list[Shape]]] = [
     (Softmax(over="space"), [feature_map(4)]),
     (Softmax(over="space"), [patches(4)]),
     (Softmax(), [patches(4)]),
+    (NMF(rank=3), [feature_map(4)]),
+    (NMF(rank=2, steps=1, eval_steps=9), [feature_map(4, 2)]),
     *[(op, [feature_map(4)]) for op in (Dropout(p=0.25), ChannelDropout(p=0.25), DropPath(p=0.25))],
     (AdaptiveAvgPool(size=Size(1, 1)), [feature_map(4)]),
     (AdaptiveAvgPool(size=Size(3, 2)), [feature_map(4)]),
@@ -167,6 +170,7 @@ VARIATIONS: dict[type[Op], tuple[Op, list[Shape], dict[str, object]]] = {
     Dropout: (Dropout(), [feature_map(4)], {"p": 0.1}),
     ChannelDropout: (ChannelDropout(), [feature_map(4)], {"p": 0.1}),
     DropPath: (DropPath(), [feature_map(4)], {"p": 0.2}),
+    NMF: (NMF(), [feature_map(4)], {"rank": 3, "steps": 2, "eval_steps": 9, "eps": 1e-3}),
     AdaptiveAvgPool: (AdaptiveAvgPool(size=Size(1, 1)), [feature_map(4)], {"size": Size(2, 2)}),
     ResizeTo: (ResizeTo(), [feature_map(4, 4), feature_map(2)], {"mode": "nearest", "align_corners": True}),
     Split: (Split(sizes=(1, 3)), [feature_map(4)], {"sizes": (2, 2)}),
@@ -273,6 +277,25 @@ def test_drop_path_drops_whole_images_and_keeps_the_mean(sketch) -> None:
     assert got.eq(got[:, :1]).all()
     assert got.mean().item() == pytest.approx(1.0, abs=0.05)
     assert torch.equal(model.eval()(torch.ones(2, 4, 2, 2)), torch.ones(2, 4, 2, 2))
+
+
+def test_a_factorisation_finds_the_factors_of_a_product(sketch) -> None:
+    torch.manual_seed(0)
+    low_rank = torch.einsum("nck,nkhw->nchw", torch.rand(2, 8, 2), torch.rand(2, 2, 6, 7))
+    rough, close = (
+        (model.eval()(low_rank) - low_rank).norm()
+        for n in (1, 200)
+        for model in [build(single(sketch, NMF(rank=4, eval_steps=n), [feature_map(8)])[0], {})]
+    )
+    assert close < 0.05 * low_rank.norm() < rough
+
+
+def test_a_factorisation_starts_from_noise_only_in_training(sketch) -> None:
+    model = build(single(sketch, NMF(rank=4), [feature_map(8)])[0], {})
+    x = torch.rand(2, 8, 6, 7)
+    assert not torch.equal(model(x), model(x))
+    assert torch.equal(model.eval()(x), model(x))
+    assert model.get_parameter("node.bases").norm(dim=1).allclose(torch.ones(1, 4))
 
 
 @pytest.mark.parametrize("how", members(Initializer).values(), ids=members(Initializer))

@@ -73,7 +73,7 @@ def outputs_of(graph: Graph, state: dict[str, torch.Tensor], image: torch.Tensor
 
 @pytest.mark.parametrize("name", [*PASSES, "all"])
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_pass_keeps_what_the_outputs_compute(sketch, name: str, data: st.DataObject) -> None:
     before = draw_graph(data, sketch)
     after = run_passes(before) if name == "all" else PASSES[name](before)
@@ -90,7 +90,7 @@ def test_a_pass_keeps_what_the_outputs_compute(sketch, name: str, data: st.DataO
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_passes_keep_what_training_does_to_the_statistics(sketch, data: st.DataObject) -> None:
     before = draw_graph(data, sketch, noise=0.0)
     after = run_passes(before)

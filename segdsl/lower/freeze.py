@@ -1,0 +1,76 @@
+"""Freezing parts of a built model: no gradients, no training mode, and nothing kept for a backward pass before them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import fx, nn
+
+from segdsl.lower.graph import SegModule
+
+BORDER = "unfrozen"
+"""Begins the names of the nodes that hand on what the frozen part gives."""
+
+
+def freeze(model: nn.Module, paths: Sequence[str]) -> None:
+    """Freezes everything below ``paths`` in a model of :func:`segdsl.lower.graph.build`.
+
+    Its parameters want no gradient, so that an optimizer that is given only those that do keeps no state for them. Its
+    modules stay in evaluation, whatever `train()` is called on: statistics do not move, noise is off. What needs no
+    gradient runs first, under `torch.inference_mode`, and keeps nothing for a backward pass.
+    """
+    assert isinstance(model, SegModule)
+    if not paths:
+        return
+    model.meta["frozen"] = (*model.frozen, *paths)
+    for name, parameter in model.named_parameters():
+        if model.is_frozen(name):
+            parameter.requires_grad_(False)
+    model.train(model.training)
+    _separate(model)
+
+
+def _separate(model: SegModule) -> None:
+    """Moves the nodes that need no gradient to the front, where the generated code runs them in inference mode."""
+    graph = model.graph
+    body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
+    if any(node.name.startswith(BORDER) for node in body):
+        return
+    trained: set[fx.Node] = set()
+    for node in body:
+        if _has_trained(model, node) or not trained.isdisjoint(node.all_input_nodes):
+            trained.add(node)
+    first = next((node for node in body if node in trained), None)
+    before = [node for node in body if node not in trained]
+    if first is None or not any(node.op == "call_module" for node in before):
+        return
+    for node in before:
+        first.prepend(node)
+    borders = []
+    for node in before:
+        users = [user for user in node.users if user in trained or user.op == "output"]
+        if users:
+            with graph.inserting_before(first):
+                border = graph.create_node("call_method", "clone", (node,), {}, f"{BORDER}_{node.name}")
+            border.meta, border.stack_trace = dict(node.meta), node.stack_trace
+            for user in users:
+                user.replace_input_with(node, border)
+            borders.append(border)
+    if borders:
+        graph.on_generate_code(lambda before: lambda body: _in_inference_mode(body, borders[0].name))
+    graph.lint()
+    model.recompile()
+
+
+def _has_trained(model: nn.Module, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return any(p.requires_grad for p in model.get_submodule(str(node.target)).parameters())
+    return node.op == "get_attr" and model.get_parameter(str(node.target)).requires_grad
+
+
+def _in_inference_mode(body: list[str], border: str) -> list[str]:
+    """The generated lines, with those before the node ``border`` indented below a `with`."""
+    lines = "".join(body).split("\n")
+    end = next(i for i, line in enumerate(lines) if line.startswith(f"{border} = "))
+    inside = [f"    {line}" if line else line for line in lines[:end]]
+    return ["\n".join(["with torch.inference_mode():", *inside, *lines[end:]])]

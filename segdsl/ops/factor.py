@@ -1,0 +1,43 @@
+"""Matrix decomposition: a map rebuilt from a few factors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from segdsl.ir.graph import State
+from segdsl.ir.program import PositiveFloat, PositiveInt
+from segdsl.ir.shape import Extent, Shape
+from segdsl.ops.drop import Noise
+from segdsl.ops.fit import need_map
+
+
+class NMF(Noise):
+    """Non-negative matrix factorisation of each image's C x HW matrix by multiplicative updates. Keeps the shape.
+
+    Hamburger (Geng et al. 2021), section 2.2: bases [C, rank] and coefficients in turn; the output is their product. In
+    evaluation the bases start from a stored parameter that is never trained, in training from fresh noise. The numbers
+    that come in should not be negative.
+    """
+
+    rank: PositiveInt = 16
+    """Columns of the bases."""
+    steps: PositiveInt = 6
+    """Updates of both factors while training."""
+    eval_steps: PositiveInt = 7
+    """Updates of both factors in evaluation."""
+    eps: PositiveFloat = 1e-6
+    """Added to the denominator of each update."""
+
+    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        need_map("NMF", shapes[0])
+        return shapes[0]
+
+    def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
+        return {"bases": State((1, shapes[0][1], self.rank), "fixed")}
+
+    def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
+        """Those of an evaluation: the start, both updates of each step, the last coefficients, the product."""
+        channels, pixels, n = out[1], out[2] * out[3], self.eval_steps
+        wide = (2 * n + 3) * pixels * channels * self.rank
+        narrow = (2 * n + 1) * (pixels + channels) * self.rank * self.rank
+        return wide + narrow
