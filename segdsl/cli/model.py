@@ -110,6 +110,7 @@ def _write(program: Program, model: Any, out: Path, data: dict[str, Any]) -> Non
     import json
 
     from segdsl.diagnostics import fail
+    from segdsl.lower.positions import MADE_FOR
     from segdsl.lower.weights import save_weights
 
     try:
@@ -119,7 +120,9 @@ def _write(program: Program, model: Any, out: Path, data: dict[str, Any]) -> Non
     (out / "program.seg").write_text(program.resolved, encoding="utf-8")
     (out / "graph.json").write_text(program.graph.model_dump_json(indent=1), encoding="utf-8")
     (out / "summary.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    save_weights(model, out / "weights.safetensors", {"program": program.resolved})
+    save_weights(
+        model, out / "weights.safetensors", {"program": program.resolved, MADE_FOR: str(program.data.input_size)}
+    )
 
 
 @click.command()

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from segdsl.diagnostics import Span
-from segdsl.ir.shape import Extent, Shape, at, shape_at
+from segdsl.ir.shape import Extent, Shape, as_grid, at, shape_at
 from segdsl.ir.word import Record, Word
 
 
@@ -37,6 +37,24 @@ class State:
 
     shape: Shape
     kind: Literal["trained", "fixed", "buffer"] = "trained"
+
+
+class Table(NamedTuple):
+    """A parameter with a row for each cell of a grid over the image, such as a position embedding.
+
+    Along ``axis`` it has ``first`` rows of another kind (a class token's), then those of the ``height`` x ``width``
+    cells, row by row.
+    """
+
+    axis: int
+    first: int
+    height: Extent
+    width: Extent
+
+    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the grid, in cells, over an image of ``size``."""
+        env = {"H": size[0], "W": size[1]}
+        return at(self.height, env), at(self.width, env)
 
 
 class ShapeError(Exception):
@@ -124,6 +142,16 @@ class Graph(Record):
             for leaf, state in node.op.state([shapes[o] for o in node.operands]).items():
                 key = ".".join(part for part in (node.module, leaf) if part)
                 found.setdefault(key, State(shape_at(state.shape, env), state.kind))
+        return found
+
+    def tables(self) -> dict[str, Table]:
+        """The parameters that are made for a grid over the image, by key: those of an extent `n + h*w`."""
+        found: dict[str, Table] = {}
+        for node in self.nodes:
+            for axis, extent in enumerate(() if node.operands else node.shape):
+                grid = as_grid(extent)
+                if grid is not None:
+                    found[node.module or node.path] = Table(axis, *grid)
         return found
 
     def macs(self) -> int:

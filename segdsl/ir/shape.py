@@ -147,6 +147,41 @@ def shape_at(shape: Shape, env: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(at(extent, env) for extent in shape)
 
 
+def as_grid(extent: Extent) -> tuple[int, Extent, Extent] | None:
+    """(n, h, w) where the extent is `n + h*w` with h of `H` alone and w of `W` alone, such as `1 + H/14 * W/14`.
+
+    That reads `1 + ((H/14) * W)/14`, which is the same wherever W divides; elsewhere no grid has that many cells.
+    """
+    if isinstance(extent, int):
+        return None
+    products = [(monomial, factor) for monomial, factor in extent.terms if monomial]
+    if len(products) != 1 or products[0][1] != 1:
+        return None
+    parts = _sides(products[0][0])
+    sides = {_symbol_of(part): part for part in parts}
+    if len(parts) != 2 or set(sides) != {"H", "W"}:
+        return None
+    return sum(factor for monomial, factor in extent.terms if not monomial), sides["H"], sides["W"]
+
+
+def _sides(monomial: Monomial) -> list[Dim]:
+    """The factors of a product; of a product that is divided as a whole, the factor that is a symbol is divided."""
+    if len(monomial) == 1 and isinstance(monomial[0], Ceil):
+        whole = monomial[0]
+        inner = _sides(whole.of.terms[0][0]) if len(whole.of.terms) == 1 and whole.of.terms[0][1] == 1 else []
+        plain = [side for side in inner if isinstance(side.terms[0][0][0], str)]
+        if len(inner) == 2 and len(plain) == 1:
+            return [side if side is not plain[0] else Dim({(Ceil(side, whole.by),): 1}) for side in inner]
+    return [Dim({(atom,): 1}) for atom in monomial]
+
+
+def _symbol_of(dim: Dim) -> str | None:
+    """The one symbol that an extent depends on; None where there are several."""
+    atoms = [atom for monomial, _ in dim.terms for atom in monomial]
+    found = {atom if isinstance(atom, str) else _symbol_of(atom.of) for atom in atoms}
+    return found.pop() if len(found) == 1 else None
+
+
 def show(shape: Shape) -> str:
     """`[B, 48, H/4, W/4]`."""
     return "[" + ", ".join(str(extent) for extent in shape) + "]"

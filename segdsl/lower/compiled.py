@@ -12,7 +12,7 @@ from segdsl.diagnostics import Diagnostic, SegError, Span
 from segdsl.ir.graph import Graph
 from segdsl.ir.program import Program
 from segdsl.lower.graph import build
-from segdsl.lower.weights import load_weights
+from segdsl.lower.weights import LoadReport, load_weights
 from segdsl.passes import run_passes
 
 LATER = ("otx:", "hf:", "hub:", "timm:", "torchvision:", "http:", "https:")
@@ -21,10 +21,14 @@ LATER = ("otx:", "hf:", "hub:", "timm:", "torchvision:", "http:", "https:")
 
 @dataclass(frozen=True)
 class Compiled:
-    """A program and the model it describes: (N, 3, H, W) normalised -> (N, classes, H, W) logits."""
+    """A program and the model it describes: (N, 3, H, W) normalised -> (N, classes, H, W) logits.
+
+    ``loaded`` says what was read from each weight file.
+    """
 
     program: Program
     model: fx.GraphModule
+    loaded: tuple[LoadReport, ...] = ()
 
 
 def compile_program(program: Program, weights: str | None = None, outputs: Sequence[str] = ()) -> Compiled:
@@ -36,13 +40,15 @@ def compile_program(program: Program, weights: str | None = None, outputs: Seque
     """
     sources = {name: source.text for name, source in program.sources.items()}
     model = build(_reduced(program.graph, outputs), sources, outputs)
+    wanted = [("model", weights, None)]
     if weights is None:
-        for prefix, source in program.weights.items():
-            span = program.spans.get(f"weights.{prefix}")
-            _load(model, source, "" if prefix == "model" else prefix, span, sources)
-    elif weights != "none":
-        _load(model, weights, "", None, sources)
-    return Compiled(program, model)
+        wanted = [(part, source, program.spans.get(f"weights.{part}")) for part, source in program.weights.items()]
+    loaded = [
+        _load(model, program.graph, source, "" if part == "model" else part, span, sources)
+        for part, source, span in wanted
+        if source is not None and source != "none"
+    ]
+    return Compiled(program, model, tuple(loaded))
 
 
 def _reduced(graph: Graph, outputs: Sequence[str]) -> Graph:
@@ -52,9 +58,9 @@ def _reduced(graph: Graph, outputs: Sequence[str]) -> Graph:
     return run_passes(graph.model_copy(update={"outputs": {**graph.outputs, **wanted}}))
 
 
-def _load(model: fx.GraphModule, source: str, prefix: str, span: Span | None, sources: dict[str, str]) -> None:
-    if source == "none":
-        return
+def _load(
+    model: fx.GraphModule, graph: Graph, source: str, prefix: str, span: Span | None, sources: dict[str, str]
+) -> LoadReport:
     if source.startswith(LATER):
         message = f"`{source}`: published weights are fetched by a later version of segdsl"
         remedy = "give the path of a file, or `--weights none` for a random start"
@@ -64,6 +70,6 @@ def _load(model: fx.GraphModule, source: str, prefix: str, span: Span | None, so
         # Written in a program: relative to the file that says it.
         file = Path(span.file).parent / file
     try:
-        load_weights(model, file, prefix=prefix)
+        return load_weights(model, file, prefix=prefix, graph=graph)
     except SegError as error:
         raise SegError(error.diagnostics, sources) from error

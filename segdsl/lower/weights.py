@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from segdsl.diagnostics import Diagnostic, SegError, fail, nearest, suggest
+from segdsl.ir.graph import Graph
 from segdsl.lower.files import open_weights, read_weights, save_weights
+from segdsl.lower.positions import Grid, grid_of, resized
 
 WRAPPERS = ("module.", "model.", "model.model.")
 """What other tools put in front of every key (distributed training, Lightning, OTX)."""
@@ -24,7 +26,8 @@ class LoadReport:
     """What happened to the keys: those of the model (``loaded``, ``missing``), those of the file (``unexpected``), and
     those of both with different shapes (key, shape in the file, shape in the model).
 
-    ``removed`` is the wrapper's prefix that was cut off the file's keys.
+    ``removed`` is the wrapper's prefix that was cut off the file's keys; ``resized`` the position tables that were made
+    for another grid (key, that grid, the program's).
     """
 
     source: str
@@ -33,28 +36,44 @@ class LoadReport:
     unexpected: tuple[str, ...] = ()
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
     removed: str = ""
+    resized: tuple[tuple[str, Grid, Grid], ...] = ()
+
+    def notes(self) -> list[str]:
+        """What is worth saying of a load that went well."""
+        return [
+            f"`{key}` was made for {old[0]}x{old[1]} positions, and is resized to {new[0]}x{new[1]}"
+            for key, old, new in self.resized
+        ]
 
 
-def load_weights(model: nn.Module, source: str | Path, *, strict: bool = True, prefix: str = "") -> LoadReport:
+def load_weights(
+    model: nn.Module,
+    source: str | Path,
+    *,
+    strict: bool = True,
+    prefix: str = "",
+    graph: Graph | None = None,
+) -> LoadReport:
     """Copies the tensors of a file into ``model``, or with ``prefix`` into the part of it at that path.
 
     The file may be wrapped (`state_dict`, `model`, …) and its keys may carry a prefix; the reading under which most
     keys fit is taken. With ``strict`` a key that is missing, left over, or of another shape is an error; else such keys
     are left out and reported, as the head of a model with other classes. What a file holds beside the part at
-    ``prefix`` is no error. Raises SegError (`weights-missing`, `weights-unreadable`, `weights-do-not-fit`); then
-    nothing was copied.
+    ``prefix`` is no error. With the ``graph`` of the model, position tables of another grid are resized to its own.
+    Raises SegError (`weights-missing`, `weights-unreadable`, `weights-do-not-fit`); then nothing was copied.
     """
     start = f"{prefix}." if prefix else ""
     ours = {key: value for key, value in model.state_dict().items() if key.startswith(start)}
     if not ours:
         parts = {name for name, _ in model.named_modules() if name}
         raise fail("weights-do-not-fit", f"the model has no weights at `{prefix}`", suggest(prefix, parts, "parts"))
-    content, _ = open_weights(Path(source))
+    content, metadata = open_weights(Path(source))
     theirs, removed = _best_reading(content, ours, start)
-    report = _compare(str(source), theirs, ours, removed)
+    moved = _resize_tables(theirs, ours, graph, metadata) if graph else ()
+    report = replace(_compare(str(source), theirs, ours, removed), resized=moved)
     spare = report.unexpected if not prefix else ()  # a part's file may hold more, such as the head it was trained with
     if not report.loaded or (strict and (report.missing or report.mismatched or spare)):
-        raise SegError(_misfits(report, theirs, ours))
+        raise SegError(_misfits(report, theirs, ours, set(graph.tables() if graph else ())))
     with torch.no_grad():
         for key in report.loaded:
             ours[key].copy_(theirs[key])
@@ -93,6 +112,33 @@ def _dictionaries(content: Mapping[str, Any], depth: int = 0) -> Iterator[dict[s
             yield from _dictionaries(value, depth + 1)
 
 
+def _resize_tables(
+    theirs: dict[str, Tensor], ours: Mapping[str, Tensor], graph: Graph, metadata: Mapping[str, str]
+) -> tuple[tuple[str, Grid, Grid], ...]:
+    """Replaces the position tables of another grid than the model's in ``theirs``; says which, from and to what grid.
+
+    A table that differs in more than its grid, or whose grid cannot be told, is left as it is.
+    """
+    moved: list[tuple[str, Grid, Grid]] = []
+    for key, table in graph.tables().items():
+        if key not in theirs or key not in ours:
+            continue
+        shape, wanted = list(theirs[key].shape), list(ours[key].shape)
+        old = grid_of(table, shape[table.axis], metadata) if len(shape) == len(wanted) else None
+        if old is None or _others(shape, table.axis) != _others(wanted, table.axis):
+            continue
+        new = table.grid(graph.size)
+        if old == new or table.first + new[0] * new[1] != wanted[table.axis]:
+            continue
+        theirs[key] = resized(theirs[key], table, old, new)
+        moved.append((key, old, new))
+    return tuple(moved)
+
+
+def _others(shape: Sequence[int], axis: int) -> list[int]:
+    return [extent for number, extent in enumerate(shape) if number != axis]
+
+
 def _compare(source: str, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], removed: str) -> LoadReport:
     both = [key for key in ours if key in theirs]
     differ = [key for key in both if theirs[key].shape != ours[key].shape]
@@ -108,7 +154,9 @@ def _compare(source: str, theirs: Mapping[str, Tensor], ours: Mapping[str, Tenso
     )
 
 
-def _misfits(report: LoadReport, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[Diagnostic]:
+def _misfits(
+    report: LoadReport, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], tables: Set[str]
+) -> list[Diagnostic]:
     """One finding for each key that does not fit, at most SHOWN of a kind, after a first one that counts them."""
     counts = {"missing": report.missing, "left over": report.unexpected, "of another shape": report.mismatched}
     told = ", ".join(f"{len(keys)} {what}" for what, keys in counts.items() if keys) or "no tensor in it"
@@ -119,7 +167,10 @@ def _misfits(report: LoadReport, theirs: Mapping[str, Tensor], ours: Mapping[str
     found = [_misfit(report, message, remedy)]
     for key, got, expected in report.mismatched[:SHOWN]:
         message = f"`{key}` is {list(got)} in the file and {list(expected)} in the model"
-        found.append(_misfit(report, message, "both must have one shape: check the classes and the widths"))
+        remedy = "both must have one shape: check the classes and the widths"
+        if key in tables:
+            remedy = "its positions form no square, and the file does not say which grid: use the size it was made for"
+        found.append(_misfit(report, message, remedy))
     for key in report.missing[:SHOWN]:
         found.append(_misfit(report, f"the file has no `{key}`", _nearest_key(key, theirs, "the file")))
     for key in report.unexpected[:SHOWN]:

@@ -145,5 +145,5 @@ def open_run(path: str | Path) -> Run:
         )
     program = load(folder.program)
     model: Any = compile_program(program, weights="none").model
-    load_weights(model, weights)
+    load_weights(model, weights, graph=program.graph)
     return Run(program, model.eval(), folder.root, weights)

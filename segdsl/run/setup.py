@@ -16,6 +16,7 @@ from segdsl.diagnostics import fail
 from segdsl.ir.program import Optimizer, Program
 from segdsl.lower.compiled import compile_program
 from segdsl.lower.freeze import freeze
+from segdsl.lower.weights import LoadReport
 from segdsl.run.criterion import Criterion, build_criterion
 from segdsl.run.evaluate import score
 from segdsl.run.faults import explained
@@ -30,6 +31,7 @@ class Setup:
     program: Program
     index: Index
     model: nn.Module
+    loaded: tuple[LoadReport, ...]
     network: nn.Module
     criterion: Criterion
     optimizer: torch.optim.Optimizer
@@ -50,7 +52,8 @@ def prepare(
     _check_complete(program)
     index, report = checked_data(program, data, progress)
     torch.manual_seed(program.train.seed)
-    model = compile_program(program, weights).model
+    compiled = compile_program(program, weights)
+    model = compiled.model
     device = pick_device()
     network = nn.Sequential(normalizer(program.data.normalize), model).to(device).to(memory_format=torch.channels_last)
     freeze(model, program.train.freeze)
@@ -60,6 +63,7 @@ def prepare(
         program=program,
         index=index,
         model=model,
+        loaded=compiled.loaded,
         network=network,
         criterion=build_criterion(program.train.loss, len(program.classes), index.ignore),
         optimizer=build_optimizer(program.train.optimizer, model),

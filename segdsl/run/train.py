@@ -14,6 +14,7 @@ import torch
 from segdsl.data.dataset import epoch_keys
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
+from segdsl.lower.positions import MADE_FOR
 from segdsl.run.checkpoint import CheckpointWriter, Progress
 from segdsl.run.clock import Clock
 from segdsl.run.display import Display, Head
@@ -74,6 +75,9 @@ def train(
     folder = create_run(program.name, out)
     overrides = settings_seen_from(folder.root, program, data, weights)
     write_program(folder, program, overrides, weight_files(program, weights), setup.report.digest)
+    for report in setup.loaded:
+        for text in report.notes():
+            display.note(text)
     display.start(_head(setup, folder))
     with RunLog(folder, program.classes) as log, display.running(), explained():
         best, last, why = fit(setup, folder, log, display, started)
@@ -88,7 +92,8 @@ def fit(
     """Trains until the last epoch or until the stopper ends it; gives the best and the last row, and why it ended."""
     train, horizon = setup.program.train, setup.horizon
     keeper = train.keep if isinstance(train.keep, Checkpoints) else Checkpoints()
-    facts = {"classes": json.dumps(setup.program.classes), "monitor": train.monitor}
+    size = str(setup.program.data.input_size)
+    facts = {"classes": json.dumps(setup.program.classes), "monitor": train.monitor, MADE_FOR: size}
     checkpoints = CheckpointWriter(folder, keeper, facts)
     progress, clock = Progress(), Clock(horizon.epochs, started=started)
     best: EpochRow | None = None

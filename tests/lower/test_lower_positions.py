@@ -1,0 +1,115 @@
+"""Position tables: resized by DINOv2's own rule when a file was made for another grid, and DINOv2 at several sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from segdsl.diagnostics import SegError
+from segdsl.ir.graph import Table
+from segdsl.ir.shape import as_grid, parse
+from segdsl.lang.program import load
+from segdsl.lower.compiled import Compiled, compile_program
+from segdsl.lower.positions import grid_of, resized
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCE = ROOT.parent / "shared" / "reference"
+SPEC = ROOT / "specs" / "dinov2.seg"
+KEY = "backbone.pos_embed"
+TABLE = Table(1, 1, parse("H/14"), parse("W/14"))
+
+
+def compiled(size: str, weights: str = "none", **options: Any) -> Compiled:
+    return compile_program(load(SPEC, [f"data.input_size={size}"], classes=2), weights, **options)
+
+
+GRIDS = ["1 + H/14*W/14", "1 + (H/14*W)/14", "1 + (W/14*H)/14"]
+
+
+@pytest.mark.parametrize("extent", GRIDS)
+def test_a_grid_is_known_by_its_extent(extent: str) -> None:
+    assert as_grid(parse(extent)) == (1, parse("H/14"), parse("W/14"))
+
+
+@pytest.mark.parametrize(
+    "extent", ["7", "1 + H/14", "2*H/14*W/14", "H/14*H/14", "(H*W)/14", "H/14*W/14 + W", "H*W/2*W"]
+)
+def test_another_extent_is_no_grid(extent: str) -> None:
+    assert as_grid(parse(extent)) is None
+
+
+def test_a_position_embedding_is_known_by_its_shape() -> None:
+    assert load(SPEC, classes=2).graph.tables() == {KEY: TABLE}
+    assert TABLE.grid((364, 518)) == (26, 37)
+
+
+@pytest.mark.parametrize("grid", [(5, 5), (7, 9), (40, 40)])
+def test_the_rule_is_that_of_the_authors(published: Any, grid: tuple[int, int]) -> None:
+    if published.name != "dinov2-small-seg":
+        return
+    values = torch.from_numpy(published.fill.fill(KEY, (1, 1370, 384), published.name))
+    golden = np.load(REFERENCE / "goldens" / "pos_embed.npz")[f"meta_{grid[0]}x{grid[1]}_first16ch"]
+    got = resized(values, TABLE, (37, 37), grid)
+    assert torch.equal(got[:, 0], values[:, 0])
+    image = got[0, 1:].T.reshape(384, *grid).numpy()
+    assert np.abs(image[: len(golden)] - golden).max() < 1e-5
+
+
+def test_the_grid_is_the_named_one_or_a_square() -> None:
+    assert grid_of(TABLE, 1 + 37 * 37, {}) == (37, 37)
+    assert grid_of(TABLE, 1 + 26 * 37, {"input_size": "364x518"}) == (26, 37)
+    assert grid_of(TABLE, 1 + 26 * 37, {}) is None
+    assert grid_of(TABLE, 1 + 37 * 37, {"input_size": "364x518"}) is None
+
+
+@pytest.mark.parametrize("size", ["518x518", "560x560", "364x518"])
+def test_it_runs_at_any_size_that_its_patches_divide(size: str) -> None:
+    height, width = map(int, size.split("x"))
+    built = compiled(size)
+    with torch.no_grad():
+        logits = built.model.eval()(torch.randn(1, 3, height, width))
+    assert logits.shape == (1, 2, height, width)
+    assert built.model.get_parameter(KEY).shape == (1, 1 + height // 14 * (width // 14), 384)
+
+
+def test_the_class_position_is_counted_once(tmp_path: Path) -> None:
+    small = compiled("70x70").model.state_dict()
+    save_file(small, tmp_path / "small.safetensors")
+    wide = compiled("70x98", str(tmp_path / "small.safetensors")).model.state_dict()
+    assert wide[KEY].shape == (1, 1 + 5 * 7, 384)
+    assert torch.equal(wide[KEY][:, 0], small[KEY][:, 0])
+    assert torch.equal(wide["backbone.cls_token"], small["backbone.cls_token"])
+
+
+def test_a_table_is_resized_on_loading_and_said(tmp_path: Path) -> None:
+    state = compiled("70x70").model.state_dict()
+    bare = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
+    torch.save(bare, tmp_path / "dinov2.pth")
+    program = load(SPEC, ["data.input_size=98x126", f'weights.backbone="{tmp_path / "dinov2.pth"}"'], classes=2)
+    built = compile_program(program)
+    (report,) = built.loaded
+    assert report.notes() == [f"`{KEY}` was made for 5x5 positions, and is resized to 7x9"]
+    assert torch.equal(built.model.get_parameter(KEY), resized(state[KEY], TABLE, (5, 5), (7, 9)))
+
+
+def test_a_file_of_ours_may_be_of_any_grid(tmp_path: Path) -> None:
+    state = compiled("70x98").model.state_dict()
+    save_file(state, tmp_path / "wide.safetensors", {"input_size": "70x98"})
+    back = compiled("98x70", str(tmp_path / "wide.safetensors"))
+    assert back.loaded[0].resized == ((KEY, (5, 7), (7, 5)),)
+    same = compiled("70x98", str(tmp_path / "wide.safetensors"))
+    assert not same.loaded[0].resized and torch.equal(same.model.get_parameter(KEY), state[KEY])
+
+
+def test_a_grid_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
+    save_file(compiled("70x98").model.state_dict(), tmp_path / "wide.safetensors")
+    with pytest.raises(SegError) as caught:
+        compiled("98x98", str(tmp_path / "wide.safetensors"))
+    first, second = caught.value.diagnostics
+    assert first.slug == "weights-do-not-fit"
+    assert "form no square" in second.help
