@@ -89,6 +89,15 @@ def wants_color(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
+def can_print(text: str, stream: TextIO) -> bool:
+    """Whether the encoding of ``stream`` has all characters of a text."""
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def width(stream: TextIO) -> int:
     """Columns for ``stream``: the terminal's, or 120 where it is none."""
     if not stream.isatty():

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segdsl.ir.parts import Part
+
+BLOCKS = " ▏▎▍▌▋▊▉█"
+"""An eighth of a cell more each."""
+BAR_WIDTH = 20
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 def facts_table(facts: Mapping[str, Any]) -> str:
@@ -32,6 +40,51 @@ def score_table(scores: Mapping[str, Any]) -> str:
 
 def _score(value: float | None) -> str:
     return "  -  " if value is None or value != value else f"{value:.3f}"
+
+
+def part_table(
+    whole: Part, names: Mapping[str, str], depth: int, *, width: int = 80, color: bool = False, blocks: bool = True
+) -> str:
+    """The parts of a model, one a line: what it gives, its parameters, GFLOPs, and their share of all.
+
+    ``names`` calls a part by another name than its own (an output's). What neither has parameters nor costs anything is
+    left out, unless it stands on the first level. Where ``width`` has room, the share is drawn as well.
+    """
+    rows = [(level, p) for level, p in whole.rows(depth) if level == 0 or p.parameters or p.macs]
+    labels = ["  " * level + names.get(part.path, part.name) for level, part in rows]
+    outputs = [_outputs(part.outputs) for _, part in rows]
+    first, second = max(map(len, ["part", *labels])), max(map(len, ["output", *outputs]))
+    frozen = any(part.parameters and not part.trained for _, part in rows)
+    room = min(width - (first + second + 37 + 8 * frozen), BAR_WIDTH)
+    lines = [f"{'part':{first}}  {'output':{second}}  {'parameters':>11}  {'GFLOPs':>8}  {'share':>6}"]
+    for (level, part), label, output in zip(rows, labels, outputs, strict=True):
+        share = part.macs / whole.macs if whole.macs else 0.0
+        line = f"{label:{first}}  {output:{second}}  {part.parameters:>11,}  {2 * part.macs / 1e9:8.3f}  {share:6.1%}"
+        bar = _bar(share, room, blocks) if level == depth - 1 or not part.opens else ""
+        mark = f"  {'frozen' if part.parameters and not part.trained else '':6}" if frozen else ""
+        lines.append(f"{_styled(line, BOLD if level == 0 and color else '')}{mark}  {bar}".rstrip())
+    return "\n".join(lines)
+
+
+def _outputs(shapes: Sequence[tuple[int, ...]]) -> str:
+    """Shapes without the batch: the one, the same n times, or the first and the last of several."""
+    texts = ["x".join(map(str, shape[1:])) for shape in shapes]
+    if len(set(texts)) <= 1:
+        return (texts[0] if len(texts) == 1 else f"{len(texts)} of {texts[0]}") if texts else ""
+    return f"{texts[0]} … {texts[-1]}" if len(texts) > 2 else ", ".join(texts)
+
+
+def _bar(share: float, width: int, blocks: bool) -> str:
+    if width < 5:
+        return ""
+    if not blocks:
+        return "#" * round(share * width)
+    eighths = round(share * width * 8)
+    return "█" * (eighths // 8) + BLOCKS[eighths % 8].strip()
+
+
+def _styled(text: str, style: str) -> str:
+    return f"{style}{text}{PLAIN}" if style else text
 
 
 def spelled(value: Any) -> str:

@@ -90,7 +90,7 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
     path = join(caller.path, f"{UNNAMED}{block.name}") if module.path is None else module.path
     again = None if reuse or not path or UNNAMED in path else replay(context, recipe, path, value)
     if again is not None:
-        return again
+        return _made_by(again, expr.span)
     mark = (len(context.nodes), len(context.names), len(context.state))
     context.uses.append((block, expr.span))
     try:
@@ -102,7 +102,14 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
         context.uses.pop()
     if not reuse and path and UNNAMED not in path:
         record_application(context, mark, path, recipe, value, result)
-    return result
+    return _made_by(result, expr.span)
+
+
+def _made_by(value: Any, span: Span) -> Any:
+    """What a block gives, as its caller sees it: made where the block was applied."""
+    if isinstance(value, Tensor):
+        return Tensor(value.path, value.shape, span)
+    return tuple(_made_by(item, span) for item in value) if isinstance(value, tuple) else value
 
 
 def _bind_parameters(recipe: BlockRecipe, frame: Frame) -> None:

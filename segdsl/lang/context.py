@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span
@@ -50,6 +50,7 @@ class Context:
     listed: int = 0
     spent: bool = False
     sizes: dict[int, tuple[tuple[Any, ...], int]] = field(default_factory=dict)
+    reported: list[Span] = field(default_factory=list)
 
     def spend(self, span: Span) -> None:
         """Counts one application against the node budget."""
@@ -151,21 +152,38 @@ class Context:
         return at(extent, self.env)
 
     def report(self, diagnostic: Diagnostic) -> None:
-        """Adds an error, with the outermost place that led to it when that is in another block; where there is an error
-        already, or around it, it is left out."""
-        if diagnostic.span and self.uses:
-            block, used = self.uses[0]
-            if used.file != diagnostic.span.file or not (
-                block.tree.span.start <= diagnostic.span.start < block.tree.span.end
-                and block.tree.span.file == diagnostic.span.file
-            ):
-                labels = (*diagnostic.labels, Label(used, f"while `{block.name}` is built here"))
-                diagnostic = Diagnostic(
-                    diagnostic.slug, diagnostic.message, diagnostic.help, span=diagnostic.span, path=diagnostic.path,
-                    label=diagnostic.label, labels=labels, severity=diagnostic.severity, fix=diagnostic.fix,
-                )  # fmt: skip
-        if diagnostic.span is None or not any(_within(diagnostic.span, d.span) for d in self.sink.errors):
+        """Adds an error, at the place in the author's own files that led to it; where there is an error already, or
+        around it, it is left out."""
+        found = diagnostic.span
+        if found is None:
             self.sink.add(diagnostic)
+            return
+        if any(_within(found, span) for span in (*(d.span for d in self.sink.errors), *self.reported)):
+            return
+        if diagnostic.severity == "error":
+            self.reported.append(found)
+        self.sink.add(self._placed(diagnostic, found))
+
+    def _placed(self, diagnostic: Diagnostic, found: Span) -> Diagnostic:
+        """The error with what led to it. One inside the library stands where the library was used."""
+        ours = [(block, used) for block, used in self.uses if not in_library(used)]
+        if in_library(found) and ours:
+            used = ours[-1][1]
+            inner = Label(
+                found, f"in `{self.uses[-1][0].name}`" + (f": {diagnostic.label}" if diagnostic.label else "")
+            )
+            return replace(diagnostic, span=used, label="", labels=(inner, *diagnostic.labels), fix=None)
+        if not self.uses:
+            return diagnostic
+        block, used = self.uses[-1]
+        if len(self.uses) == 1 and _within(found, block.tree.span):
+            return diagnostic
+        return replace(diagnostic, labels=(*diagnostic.labels, Label(used, f"while `{block.name}` is built here")))
+
+
+def in_library(span: Span) -> bool:
+    """Whether a place lies in a file that ships with segdsl."""
+    return span.file.startswith("std/")
 
 
 def _within(span: Span, other: Span | None) -> bool:

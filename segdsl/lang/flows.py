@@ -10,7 +10,7 @@ from segdsl.ir.shape import show
 from segdsl.ir.word import Word
 from segdsl.lang.arithmetic import check_repeat
 from segdsl.lang.blocks import apply_block, bind, block_recipe, check_note
-from segdsl.lang.context import Frame, evaluate, handles
+from segdsl.lang.context import Frame, evaluate, handles, in_library
 from segdsl.lang.convert import build_word, call_arguments
 from segdsl.lang.expressions import dotted, lookup_component, unknown_component
 from segdsl.lang.functions import call_function
@@ -240,6 +240,6 @@ def _misfit(error: ShapeError, operands: list[Tensor], expr: tree.Expr, frame: F
     labels = [Label(o.span, f"{show(o.shape)} comes from here") for o in operands[error.operand : error.operand + 1]]
     labels = [] if error.slug in OWN_FAULT else labels
     size = frame.context.size_span
-    if error.divisor and size is not None and not size.file.startswith("std/"):
+    if error.divisor and size is not None and not in_library(size):
         return stop(error.slug, size, error.message, error.help, labels=[Label(expr.span, "needed by this"), *labels])
     return stop(error.slug, expr.span, error.message, error.help, labels=labels)

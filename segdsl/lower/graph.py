@@ -65,7 +65,7 @@ class _Builder:
         self.graph, self.sources = graph, sources
         self.spans = nearest_spans(graph)
         self.sizes = {path: shape_at(shape, graph.env) for path, shape in graph.shapes().items()}
-        self.keys = _module_keys(graph)
+        self.keys = module_keys(graph)
         self.fx = fx.Graph()
         self.values: dict[str, fx.Node] = {}
 
@@ -133,7 +133,7 @@ class _Builder:
         return made
 
 
-def _module_keys(graph: Graph) -> dict[str, str]:
+def module_keys(graph: Graph) -> dict[str, str]:
     """Where in the module hierarchy each node lies, by path: at its module, or without state at its path, unless a
     module has that name (`conv = a + b -> Conv(8)`: the sum is bound to `conv`, and so are the weights)."""
     owned = {node.module for node in graph.nodes if node.module is not None}

@@ -36,6 +36,15 @@ class Call:
 Realisation = Union[nn.Module, nn.Parameter, Call]
 
 
+class KaimingConv2d(nn.Conv2d):
+    """A convolution that starts from Kaiming normal weights over the fan-out with ReLU gain, and from a bias of 0."""
+
+    def reset_parameters(self) -> None:
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
 class LayerNorm(nn.LayerNorm):
     """Layer normalisation over the channels of maps (N, C, H, W) and of tokens (N, T, C)."""
 
@@ -53,7 +62,7 @@ class RepeatedBatchNorm(nn.BatchNorm2d):
 
     def __init__(self, channels: int, eps: float, momentum: float, updates: int) -> None:
         super().__init__(channels, eps=eps, momentum=1.0 - (1.0 - momentum) ** updates)
-        self.updates = updates
+        self.once, self.updates = momentum, updates
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and self.num_batches_tracked is not None:
@@ -122,12 +131,8 @@ def realise(op: Op, sizes: Sizes) -> Realisation:
 def _conv(op: conv.Conv, sizes: Sizes) -> nn.Module:
     kernel = (op.kernel.height, op.kernel.width)
     options = {"dilation": op.dilation, "groups": op.groups, "bias": op.bias}
-    module = nn.Conv2d(sizes[0][1], op.channels, kernel, op.stride, op.paddings(), **options)
-    if op.init == "kaiming":
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    return module
+    kind = KaimingConv2d if op.init == "kaiming" else nn.Conv2d
+    return kind(sizes[0][1], op.channels, kernel, op.stride, op.paddings(), **options)
 
 
 def _batch_norm(op: norm.BatchNorm, sizes: Sizes) -> nn.Module:

@@ -69,7 +69,7 @@ def test_errors_of_an_imported_block_say_who_built_it(bench: Any) -> None:
     bench.write(HEAD.replace("bias", "bais"), "head.seg")
     (error,) = bench.errors(using("Head", '"head.seg"'))
     assert (error.slug, error.span.file) == ("unknown-argument", str(bench.folder / "head.seg"))
-    assert [label.text for label in error.labels] == ["while `Net` is built here"]
+    assert [label.text for label in error.labels] == ["while `Head` is built here"]
 
 
 def test_circles(bench: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from segdsl.ir.graph import Initializer, Op
 from segdsl.ir.shape import Shape, at, ceil_div, shape_at, symbol
 from segdsl.ir.values import Size
 from segdsl.ir.word import Word, members
+from segdsl.lower.emit import emit_torch
 from segdsl.lower.graph import build
 from segdsl.lower.modules import REALISATIONS
 from segdsl.ops.act import GELU, Identity, ReLU, Sigmoid, SiLU, Softmax
@@ -144,6 +146,26 @@ def test_the_cost_is_what_torch_counts(sketch, op: Op, shapes: list[Shape]) -> N
     # The counter does not see the fused attention kernel of the CPU.
     attended = graph.macs() if isinstance(op, Attention) else 0
     assert counter.get_total_flops() + 2 * attended == 2 * graph.macs()
+
+
+@pytest.mark.parametrize(("op", "shapes"), SAMPLES, ids=IDS)
+@pytest.mark.parametrize("training", [True, False])
+def test_plain_pytorch_starts_and_computes_the_same(sketch, op: Op, shapes: list[Shape], training: bool) -> None:
+    graph, _ = single(sketch, op, shapes)
+    scope: dict[str, Any] = {}
+    exec(emit_torch(graph, "the test"), scope)
+    models = []
+    for make in (lambda: build(graph, {}), scope["Sketch"]):
+        torch.manual_seed(0)
+        models.append(make().train(training))
+    ours, theirs = (model.state_dict() for model in models)
+    assert list(ours) == list(theirs) and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    inputs = inputs_of(graph, {"B": 2, "H": SIZE[0], "W": SIZE[1]})
+    got = []
+    for model in models:
+        torch.manual_seed(1)
+        got.append(model(*inputs))
+    assert torch.equal(*got)
 
 
 def test_attention_costs_two_products_for_every_head() -> None:
