@@ -116,12 +116,12 @@ def _table(compiled: Compiled, data: Mapping[str, Any], depth: int) -> str:
         depth,
         width=streams.width(out),
         color=streams.wants_color(out),
-        blocks=streams.can_print("█▏", out),
+        unicode=streams.can_print("█▏…", out),
     )
     classes = len(program.classes)
     head = f"{program.name}: {graph.name}, {classes} class{'es' if classes != 1 else ''} at {program.data.input_size}"
     if program.assumed_classes:
-        head += " (`data.classes` is left out: two are assumed)"
+        head += "\n`data.classes` is left out: two classes are assumed, --classes N says how many"
     frozen = graph.parameters(("trained",)) - data["trainable_params"]
     lines = [
         f"parameters   {data['params']:,}: {data['trainable_params']:,} trained, {frozen:,} frozen, "

@@ -43,41 +43,55 @@ def _score(value: float | None) -> str:
 
 
 def part_table(
-    whole: Part, names: Mapping[str, str], depth: int, *, width: int = 80, color: bool = False, blocks: bool = True
+    whole: Part, names: Mapping[str, str], depth: int, *, width: int = 80, color: bool = False, unicode: bool = True
 ) -> str:
     """The parts of a model, one a line: what it gives, its parameters, GFLOPs, and their share of all.
 
     ``names`` calls a part by another name than its own (an output's). What neither has parameters nor costs anything is
-    left out, unless it stands on the first level. Where ``width`` has room, the share is drawn as well.
+    left out, unless it stands on the first level. Outputs, and a drawing of the share, are there if ``width`` has room.
     """
     rows = [(level, p) for level, p in whole.rows(depth) if level == 0 or p.parameters or p.macs]
-    labels = ["  " * level + names.get(part.path, part.name) for level, part in rows]
-    outputs = [_outputs(part.outputs) for _, part in rows]
-    first, second = max(map(len, ["part", *labels])), max(map(len, ["output", *outputs]))
-    frozen = any(part.parameters and not part.trained for _, part in rows)
-    room = min(width - (first + second + 37 + 8 * frozen), BAR_WIDTH)
-    lines = [f"{'part':{first}}  {'output':{second}}  {'parameters':>11}  {'GFLOPs':>8}  {'share':>6}"]
-    for (level, part), label, output in zip(rows, labels, outputs, strict=True):
-        share = part.macs / whole.macs if whole.macs else 0.0
-        line = f"{label:{first}}  {output:{second}}  {part.parameters:>11,}  {2 * part.macs / 1e9:8.3f}  {share:6.1%}"
-        bar = _bar(share, room, blocks) if level == depth - 1 or not part.opens else ""
-        mark = f"  {'frozen' if part.parameters and not part.trained else '':6}" if frozen else ""
-        lines.append(f"{_styled(line, BOLD if level == 0 and color else '')}{mark}  {bar}".rstrip())
-    return "\n".join(lines)
+    shares = [part.macs / whole.macs if whole.macs else 0.0 for _, part in rows]
+    columns = {
+        "part": ["  " * level + names.get(part.path, part.name) for level, part in rows],
+        "output": [_outputs(part.outputs, "…" if unicode else "...") for _, part in rows],
+        "parameters": [f"{part.parameters:,}" for _, part in rows],
+        "GFLOPs": [f"{2 * part.macs / 1e9:.3f}" for _, part in rows],
+        "share": [f"{share:.1%}" for share in shares],
+        " ": ["frozen" if part.parameters and not part.trained else "" for _, part in rows],
+    }
+    if not any(columns[" "]):
+        del columns[" "]
+    widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
+    if sum(widths.values()) + 2 * len(widths) > width:
+        del columns["output"], widths["output"]
+    room = min(width - sum(widths.values()) - 2 * len(widths), BAR_WIDTH)
+    lines = [_line({name: name for name in columns}, widths)]
+    for row, (level, part) in enumerate(rows):
+        line = _line({name: cells[row] for name, cells in columns.items()}, widths)
+        bar = _bar(shares[row], room, unicode) if level == depth - 1 or not part.opens else ""
+        lines.append(f"{_styled(line, BOLD if level == 0 and color else '')}  {bar}")
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _outputs(shapes: Sequence[tuple[int, ...]]) -> str:
+def _line(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:
+    """Cells in columns, numbers to the right."""
+    numbers = ("parameters", "GFLOPs", "share")
+    return "  ".join(f"{cell:{'>' if name in numbers else ''}{widths[name]}}" for name, cell in cells.items())
+
+
+def _outputs(shapes: Sequence[tuple[int, ...]], more: str) -> str:
     """Shapes without the batch: the one, the same n times, or the first and the last of several."""
     texts = ["x".join(map(str, shape[1:])) for shape in shapes]
     if len(set(texts)) <= 1:
         return (texts[0] if len(texts) == 1 else f"{len(texts)} of {texts[0]}") if texts else ""
-    return f"{texts[0]} … {texts[-1]}" if len(texts) > 2 else ", ".join(texts)
+    return f"{texts[0]} {more} {texts[-1]}" if len(texts) > 2 else ", ".join(texts)
 
 
-def _bar(share: float, width: int, blocks: bool) -> str:
+def _bar(share: float, width: int, unicode: bool) -> str:
     if width < 5:
         return ""
-    if not blocks:
+    if not unicode:
         return "#" * round(share * width)
     eighths = round(share * width * 8)
     return "█" * (eighths // 8) + BLOCKS[eighths % 8].strip()

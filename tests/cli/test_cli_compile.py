@@ -1,0 +1,77 @@
+"""`segdsl compile`: the table of the seven models as golden files, its figures as data, and odd terminals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segdsl.cli.run import run
+from segdsl.cli.tables import part_table
+from segdsl.ir.parts import parts_of
+from segdsl.lang.program import load
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDENS = ROOT / "tests" / "goldens" / "compile"
+PARAMETERS = {
+    "litehrnet_s": 828_894, "litehrnet_18": 1_131_834, "litehrnet_x": 1_503_636, "segnext_t": 4_229_474,
+    "segnext_s": 13_898_946, "segnext_b": 27_568_578, "dinov2": 24_421_634,
+}  # fmt: skip
+
+
+def compiled(capsys: Any, *args: str) -> str:
+    assert run(["compile", *args]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_table(name: str, capsys: Any, golden: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = compiled(capsys, f"specs/{name}.seg", "--classes", "2")
+    assert f"parameters   {PARAMETERS[name]:,}: " in text
+    golden(GOLDENS / f"{name}.txt", text)
+
+
+def test_no_table_is_an_orphan() -> None:
+    assert {path.stem for path in GOLDENS.iterdir()} == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_parts_add_up(name: str, capsys: Any) -> None:
+    data = json.loads(compiled(capsys, str(ROOT / "specs" / f"{name}.seg"), "--classes", "2", "--json"))
+    assert data["params"] == PARAMETERS[name]
+    first = [part for part in data["parts"] if "." not in part["path"]]
+    for key in ("params", "trainable_params", "flops"):
+        assert sum(part[key] for part in first) == data[key]
+    inner = [part for part in data["parts"] if part["path"].startswith("backbone.")]
+    whole = next(part for part in first if part["path"] == "backbone")
+    assert sum(part["params"] for part in inner) == whole["params"]
+    assert data["computed_flops"] <= data["flops"]
+
+
+def test_what_is_frozen_is_marked(capsys: Any) -> None:
+    text = compiled(capsys, str(ROOT / "specs" / "dinov2.seg"), "--set", "data.input_size=70x70")
+    marked = [line.split()[0] for line in text.splitlines() if " frozen" in line and "%" in line]
+    assert marked == ["backbone", "cls_token", "pos_embed", "patch_embed", "blocks", "norm"]
+    assert "2,365,442 trained, 21,540,096 frozen, 0 fixed" in text
+
+
+def test_the_depth_opens_and_closes_parts(capsys: Any) -> None:
+    spec = str(ROOT / "specs" / "litehrnet_s.seg")
+    flat, deep = (compiled(capsys, spec, "--depth", n) for n in ("1", "3"))
+    assert "stage0" not in flat and "backbone" in flat
+    assert "conv1" in deep and "expand_conv" in deep
+
+
+def test_a_narrow_terminal_and_one_without_blocks() -> None:
+    program = load(ROOT / "specs" / "litehrnet_s.seg", classes=2)
+    whole = parts_of(program.graph)
+    tables = {width: part_table(whole, {}, 2, width=width) for width in (50, 66, 80, 100, 200)}
+    assert all(max(map(len, table.splitlines())) <= width for width, table in tables.items())
+    assert "60x64x64" not in tables[50] and "60x64x64" in tables[66]
+    assert "█" not in tables[66] and "█" in tables[100]
+    plain = part_table(whole, {}, 2, width=100, unicode=False)
+    assert plain.isascii() and "##" in plain and "60x64x64 ... 240x16x16" in plain
+    assert "\x1b[1m" in part_table(whole, {}, 2, color=True)
