@@ -66,6 +66,7 @@ fmt: setup
 
 bench: setup
 	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/compile.py
 
 clean:
 	rm -rf .venv demo dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -159,7 +159,7 @@ def test_every_command_is_in_readme() -> None:
     assert not [name for name in commands.list_commands(click.Context(commands)) if f"segdsl {name}" not in README]
 
 
-@pytest.mark.parametrize("name", ["bench/README.md", "CHANGELOG.md", "README.md"])
+@pytest.mark.parametrize("name", ["bench/README.md", "specs/README.md", "CHANGELOG.md", "README.md"])
 def test_documents_name_files_that_exist(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     for path in re.findall(r"`((?:bench|specs|grammar|segdsl)/[\w/]+\.\w+)`", text):

@@ -1,0 +1,110 @@
+"""CPU time from text to model: elaborating Lite-HRNet-x, lowering each of the seven. One JSON line.
+
+    python bench/compile.py [-n RUNS] [--enforce]
+
+Elaborating is reading, merging and checking a program up to its graph, against reading the finished graph back from
+JSON. Lowering is building the torch model from the graph, against building the plain PyTorch class that `--emit torch`
+writes. All in one process, medians of RUNS after one that is not counted. ``growth`` is the cost of a node in a network
+of eight times the depth over that in the shallow one; 1 is linear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from segdsl.ir.graph import Graph
+from segdsl.lang.program import load
+from segdsl.lower.compiled import compile_program
+from segdsl.lower.emit import emit_torch
+from segdsl.passes import run_passes
+
+SPECS = Path(__file__).resolve().parents[1] / "specs"
+SEVEN = ["litehrnet_s", "litehrnet_18", "litehrnet_x", "segnext_t", "segnext_s", "segnext_b", "dinov2"]
+ELABORATE_LIMIT_S, LOWER_LIMIT_S = 0.5, 4.0
+DEEP = """seg 1
+
+extends "std/semantic.seg"
+import "std/segnext.seg"
+
+model Deep(classes: int) {{
+  in image: [B, 3, H, W]
+
+  backbone    = image -> MSCAN([8, 8, 8, 8], depths = [{depth}, {depth}, {depth}, {depth}])
+  decode_head = last(backbone) -> Conv(classes)
+  out logits = decode_head -> ResizeTo(image)
+}}
+
+model = Deep(classes = len(data.classes))
+"""
+
+
+def seconds(work: Callable[[], Any], runs: int) -> float:
+    """The median CPU time of ``work``."""
+    times = []
+    for _ in range(runs + 1):
+        begin = time.process_time()
+        work()
+        times.append(time.process_time() - begin)
+    return statistics.median(times[1:])
+
+
+def lowering(name: str, runs: int) -> tuple[float, float]:
+    """CPU seconds of lowering a program, and of building the same model as plain PyTorch."""
+    program = load(SPECS / f"{name}.seg", classes=2)
+    scope: dict[str, Any] = {}
+    exec(emit_torch(run_passes(program.graph), name), scope)
+    ours = seconds(lambda: compile_program(program, weights="none"), runs)
+    return ours, seconds(scope[program.graph.name], runs)
+
+
+def growth(folder: Path, runs: int) -> float:
+    """The cost of a node of a deep network over that of a node of a shallow one, none of whose blocks are alike."""
+    costs = []
+    for depth in (10, 80):
+        file = folder / f"deep_{depth}.seg"
+        file.write_text(DEEP.format(depth=depth), encoding="utf-8")
+        costs.append(seconds(lambda file=file: load(file, classes=2), runs) / len(load(file, classes=2).graph.nodes))
+    return costs[1] / costs[0]
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-n", "--runs", type=int, default=5, help="counted runs of each")
+    parser.add_argument("--enforce", action="store_true", help="exit with 1 when a limit is missed")
+    options = parser.parse_args()
+    spec = SPECS / "litehrnet_x.seg"
+    text = load(spec, classes=2).graph.model_dump_json()
+    elaborate = seconds(lambda: load(spec, classes=2), options.runs)
+    back = seconds(lambda: Graph.model_validate_json(text), options.runs)
+    lowered = {name: lowering(name, options.runs) for name in SEVEN}
+    with tempfile.TemporaryDirectory() as folder:
+        grown = growth(Path(folder), options.runs)
+    worst = max(ours for ours, _ in lowered.values())
+    result = {
+        "benchmark": "compile",
+        "elaborate_litehrnet_x_s": round(elaborate, 3),
+        "elaborate_limit_s": ELABORATE_LIMIT_S,
+        "ratio_elaborate_to_json": round(elaborate / back, 2),
+        "lower_s": {name: round(ours, 3) for name, (ours, _) in lowered.items()},
+        "lower_worst_s": round(worst, 3),
+        "lower_limit_s": LOWER_LIMIT_S,
+        "ratio_lower_to_plain": {name: round(ours / plain, 2) for name, (ours, plain) in lowered.items()},
+        "growth": round(grown, 2),
+        "runs": options.runs,
+    }
+    print(json.dumps(result))
+    if options.enforce and (elaborate > ELABORATE_LIMIT_S or worst > LOWER_LIMIT_S):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
