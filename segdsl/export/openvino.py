@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from segdsl.diagnostics import SegError, fail
 from segdsl.export import contract, runtime
 from segdsl.export.certificate import certify, trial_images
 from segdsl.export.pixels import Image
+from segdsl.export.shipped import Shipped
 from segdsl.ir.program import Program
 from segdsl.lower.failure import explain_failure
 from segdsl.run.checkpoint import open_run
@@ -55,7 +55,7 @@ def export_model(
     It is compared with torch on ``images``, on seeded noise where there are none. Raises SegError as
     :func:`export_run` does.
     """
-    network = _Shipped(model)
+    network = Shipped(model)
     shipped = convert(network, program)
     name = f"model-{precision}"
     with _draft(folder) as draft:
@@ -79,18 +79,6 @@ def said_precision(program: Program) -> Precision:
     """What the program says about the precision of its OpenVINO model; fp32 where it says nothing."""
     word = program.export.openvino
     return word.precision if isinstance(word, OpenVINO) else "fp32"
-
-
-class _Shipped(nn.Module):
-    """What is exported: the model followed by a softmax over the classes."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        # A copy: the caller's model keeps its device, its memory format and its mode.
-        self.model = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.model(image).softmax(1)
 
 
 def convert(network: nn.Module, program: Program) -> Any:

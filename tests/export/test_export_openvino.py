@@ -19,6 +19,7 @@ from segdsl.export import openvino as exporting
 from segdsl.export.contract import label
 from segdsl.export.model import open_model
 from segdsl.export.openvino import export_model, export_run
+from segdsl.export.shipped import Shipped
 from segdsl.run.checkpoint import Run, open_run
 from segdsl.version import __version__
 
@@ -158,7 +159,7 @@ def test_a_model_that_differs_gets_no_name(
     convert = exporting.convert
 
     def spoilt(network: torch.nn.Module, program: object) -> object:
-        other = exporting._Shipped(network.model)  # type: ignore[arg-type]
+        other = Shipped(network.model)  # type: ignore[arg-type]
         weight = dict(other.named_parameters())["model.head.1.weight"]
         with torch.no_grad():
             weight.copy_(weight.flip(0) if spoil == "shift" else weight * float("nan"))
