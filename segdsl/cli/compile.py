@@ -48,9 +48,13 @@ def compile(
     """
     begin = time.perf_counter()
     if dump is not None:
+        if emit or out is not None or weights is not None:
+            raise click.UsageError("--dump prints a graph and nothing else: leave out --emit, --out and --weights.")
         return _dump(file, overrides, classes, dump)
     if emit and out is None and weights not in (None, "none"):
         raise click.UsageError("--emit with --weights needs --out DIR, where the weights go as well.")
+    if out is not None:
+        _check_out(out)
     compiled = verbs.compile(file, overrides, classes, weights)
     program = compiled.program
     data = {**summary_of(program, depth), "seconds": round(time.perf_counter() - begin, 3)}
@@ -172,23 +176,47 @@ def _write(compiled: Compiled, out: Path, data: Mapping[str, Any], torch_source:
     """Fills ``out`` with `program.seg`, `graph.json`, `weights.safetensors` and `summary.json`; with plain PyTorch also
     with `model.py`, and `weights.pt` for it."""
     import json
+    from tempfile import TemporaryDirectory
 
+    from segdsl.diagnostics import SegError
+    from segdsl.run.folder import not_writable
+
+    texts = {
+        "program.seg": compiled.program.resolved,
+        "graph.json": compiled.program.graph.model_dump_json(indent=1),
+        "summary.json": json.dumps(data, indent=1) + "\n",
+        **({"model.py": torch_source} if torch_source else {}),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # All is written beside the folder's own files first, so that a full disk or a kill leaves none half written.
+        with TemporaryDirectory(dir=out, prefix=".part-") as folder:
+            draft = Path(folder)
+            for name, text in texts.items():
+                (draft / name).write_text(text, encoding="utf-8")
+            _write_weights(compiled, draft, plain=bool(torch_source))
+            for written in draft.iterdir():
+                written.replace(out / written.name)
+    except (OSError, RuntimeError, SegError) as error:  # torch says of a full disk only that something failed
+        raise not_writable(out) from error
+
+
+def _write_weights(compiled: Compiled, folder: Path, plain: bool) -> None:
     import torch
 
-    from segdsl.diagnostics import fail
     from segdsl.lower.positions import MADE_FOR
     from segdsl.lower.weights import save_weights
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise fail("out-not-a-folder", f"the output `{out}` is a file", "name a folder", path=str(out)) from None
     program, model = compiled.program, compiled.model
-    (out / "program.seg").write_text(program.resolved, encoding="utf-8")
-    (out / "graph.json").write_text(program.graph.model_dump_json(indent=1), encoding="utf-8")
-    (out / "summary.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     facts = {"program": program.resolved, MADE_FOR: str(program.data.input_size)}
-    save_weights(model, out / "weights.safetensors", facts)
-    if torch_source:
-        (out / "model.py").write_text(torch_source, encoding="utf-8")
-        torch.save(model.state_dict(), out / "weights.pt")
+    save_weights(model, folder / "weights.safetensors", facts)
+    if plain:
+        torch.save(model.state_dict(), folder / "weights.pt")
+
+
+def _check_out(out: Path) -> None:
+    """Refuses a folder with files of somebody else; those of an earlier `compile` are replaced."""
+    from segdsl.run.folder import check_out
+
+    if not (out / "summary.json").is_file():
+        check_out(out)

@@ -159,9 +159,10 @@ def as_grid(extent: Extent) -> tuple[int, Extent, Extent] | None:
         return None
     parts = _sides(products[0][0])
     sides = {_symbol_of(part): part for part in parts}
-    if len(parts) != 2 or set(sides) != {"H", "W"}:
+    first = sum(factor for monomial, factor in extent.terms if not monomial)
+    if len(parts) != 2 or set(sides) != {"H", "W"} or first < 0:
         return None
-    return sum(factor for monomial, factor in extent.terms if not monomial), sides["H"], sides["W"]
+    return first, sides["H"], sides["W"]
 
 
 def _sides(monomial: Monomial) -> list[Dim]:

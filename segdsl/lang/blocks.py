@@ -8,7 +8,7 @@ from segdsl.diagnostics import Diagnostic, Label, Span, suggest
 from segdsl.ir.graph import Initializer, ShapeError
 from segdsl.ir.shape import Dim, Extent, ceil_div, show
 from segdsl.ir.values import Quantity, Range, Size
-from segdsl.lang.context import NESTING_BUDGET, UNNAMED, Frame, bounded, evaluate
+from segdsl.lang.context import NESTING_BUDGET, UNNAMED, Frame, bounded, evaluate, in_library
 from segdsl.lang.convert import Bound, call_arguments, word_value
 from segdsl.lang.expressions import bound_names
 from segdsl.lang.replay import record_application, replay
@@ -92,7 +92,8 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
     if again is not None:
         return _made_by(again, expr.span)
     mark = (len(context.nodes), len(context.names), len(context.state))
-    context.uses.append((block, expr.span))
+    # A module that is made in one place and applied in another: what is wrong with it was said where it was made.
+    context.uses.append((block, expr.span if in_library(module.span) else module.span))
     try:
         frame = Frame(context, block.file, path, {}, None, reuse, block)
         _bind_parameters(recipe, frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from segdsl.ir.graph import Node, Op
 from segdsl.ir.shape import Dim, Shape, at, shape_at
 from segdsl.lang.scope import FileScope
 from segdsl.lang.values import POISON, BlockDef, Stop, Tensor, join, stop
-from segdsl.ops.names import TAKEN_NAMES
+from segdsl.ops.names import another, is_taken
 from segdsl.syntax import tree
 
 NODE_BUDGET = 100_000
@@ -32,7 +32,8 @@ class Context:
 
     ``env`` holds the values of `B`, `H`, `W` at the program's input size. ``state`` maps the path of everything with
     parameters to the op and operand shapes that built it; ``names`` maps bindings to nodes; ``size_span`` is where
-    `data.input_size` is said.
+    `data.input_size` is said, and ``size_failed`` that it could not be read; ``outs`` holds where the model's outputs
+    come from; ``reported`` every error, by the place where it was found and the place where it is shown.
     """
 
     sink: Sink
@@ -50,7 +51,9 @@ class Context:
     listed: int = 0
     spent: bool = False
     sizes: dict[int, tuple[tuple[Any, ...], int]] = field(default_factory=dict)
-    reported: list[Span] = field(default_factory=list)
+    size_failed: bool = False
+    outs: dict[str, Span] = field(default_factory=dict)
+    reported: set[tuple[Span, Span]] = field(default_factory=set)
 
     def spend(self, span: Span) -> None:
         """Counts one application against the node budget."""
@@ -158,27 +161,39 @@ class Context:
         if found is None:
             self.sink.add(diagnostic)
             return
-        if any(_within(found, span) for span in (*(d.span for d in self.sink.errors), *self.reported)):
+        placed = self._placed(diagnostic, found)
+        assert placed.span is not None
+        # Several faults inside the library may stand at one use of it.
+        known = [d.span for d in self.sink.errors if found == placed.span or d.span != placed.span]
+        if (found, placed.span) in self.reported or any(_within(placed.span, span) for span in known):
             return
         if diagnostic.severity == "error":
-            self.reported.append(found)
-        self.sink.add(self._placed(diagnostic, found))
+            self.reported.add((found, placed.span))
+        self.sink.add(placed)
 
     def _placed(self, diagnostic: Diagnostic, found: Span) -> Diagnostic:
-        """The error with what led to it. One inside the library stands where the library was used."""
-        ours = [(block, used) for block, used in self.uses if not in_library(used)]
-        if in_library(found) and ours:
-            used = ours[-1][1]
-            inner = Label(
-                found, f"in `{self.uses[-1][0].name}`" + (f": {diagnostic.label}" if diagnostic.label else "")
-            )
-            return replace(diagnostic, span=used, label="", labels=(inner, *diagnostic.labels), fix=None)
-        if not self.uses:
-            return diagnostic
-        block, used = self.uses[-1]
-        if len(self.uses) == 1 and _within(found, block.tree.span):
-            return diagnostic
-        return replace(diagnostic, labels=(*diagnostic.labels, Label(used, f"while `{block.name}` is built here")))
+        """The error with what led to it. One inside the library stands where the author's files use the library."""
+        led = [(block, used) for block, used in self.uses if not in_library(used)]
+        labels = list(diagnostic.labels)
+        if in_library(found) and led:
+            label = f"in `{self.uses[-1][0].name}`" + (f": {diagnostic.label}" if diagnostic.label else "")
+            labels.insert(0, Label(found, label))
+            diagnostic = replace(diagnostic, span=led.pop()[1], label="", fix=None)
+        return replace(diagnostic, labels=(*labels, *_uses(diagnostic.span or found, led)))
+
+
+def _uses(place: Span, led: list[tuple[BlockDef, Span]]) -> Iterator[Label]:
+    """The uses of blocks that led to a place: the nearest, and from there on the nearest in each further file.
+
+    That the model is built is not worth saying of a place in the model itself.
+    """
+    file = None
+    for number, (block, used) in reversed(list(enumerate(led))):
+        if file is None and number == 0 and _within(place, block.tree.span):
+            return
+        if used.file != file:
+            yield Label(used, f"while `{block.name}` is built here")
+            file = used.file
 
 
 def in_library(span: Span) -> bool:
@@ -193,11 +208,10 @@ def _within(span: Span, other: Span | None) -> bool:
 
 def check_name(path: str, span: Span) -> None:
     """Refuses a path of which a part means something else in a built module."""
-    taken = TAKEN_NAMES.intersection(path.split("."))
+    taken = next(filter(is_taken, path.split(".")), None)
     if taken:
-        name = min(taken)
-        message = f"`{name}` in the path `{path}` already means something in a built module"
-        raise stop("name-taken", span, message, f"give it another name, for example `{name}_`")
+        message = f"`{taken}` in the path `{path}` already means something in a built module"
+        raise stop("name-taken", span, message, f"give it another name, for example `{another(taken)}`")
 
 
 def bounded(value: Any, span: Span) -> Any:

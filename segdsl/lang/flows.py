@@ -237,6 +237,8 @@ OWN_FAULT = (
 
 
 def _misfit(error: ShapeError, operands: list[Tensor], expr: tree.Expr, frame: Frame) -> Stop:
+    if error.divisor and frame.context.size_failed:
+        return Stop()
     labels = [Label(o.span, f"{show(o.shape)} comes from here") for o in operands[error.operand : error.operand + 1]]
     labels = [] if error.slug in OWN_FAULT else labels
     size = frame.context.size_span

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from segdsl.diagnostics import Diagnostic, Sink, Span, suggest
+from segdsl.ir.graph import Op
 from segdsl.ir.program import Program
 from segdsl.ir.shape import Shape, shape_at, show
 from segdsl.lang.settings import Settings
+from segdsl.ops.act import Identity, ReLU, Sigmoid, Softmax
+from segdsl.ops.drop import Noise
+from segdsl.ops.factor import NMF
+from segdsl.ops.pool import AdaptiveAvgPool
+from segdsl.ops.resize import ResizeTo
 from segdsl.syntax import tree
 from segdsl.words.schedules import Cosine, Poly, ReduceOnPlateau, Warmup, endless
 
 
-def lint(program: Program, sink: Sink, settings: Settings) -> None:
-    """Adds the findings to ``sink``."""
-    _label_space(program, sink)
+def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Span]) -> None:
+    """Adds the findings to ``sink``; ``outs`` says where each output of the model comes from."""
+    _label_space(program, sink, outs)
+    _factorised(program, sink)
     _paths(program, sink, settings)
     _schedule(program, sink)
 
@@ -28,7 +37,7 @@ def _warn(sink: Sink, slug: str, message: str, help: str, span: Span | None) -> 
     sink.add(Diagnostic(slug, message, help, span=span, severity="warning"))
 
 
-def _label_space(program: Program, sink: Sink) -> None:
+def _label_space(program: Program, sink: Sink, outs: Mapping[str, Span]) -> None:
     classes, ignore = len(program.classes), program.data.ignore
     if ignore < classes:
         message = (
@@ -43,8 +52,7 @@ def _label_space(program: Program, sink: Sink) -> None:
         )
     shapes = program.graph.shapes()
     for name, path in program.graph.outputs.items():
-        made = next((n.span for n in program.graph.nodes if n.path == path), None)
-        _output(name, shapes[path], program, sink, made or _at(program, "model"))
+        _output(name, shapes[path], program, sink, outs.get(name) or _at(program, "model"))
 
 
 def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | None) -> None:
@@ -72,6 +80,27 @@ def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | 
         message = f"`{name}` has the shape {show(shape)}, and the masks have the size of the image, HxW"
         help = f"end the model with `-> ResizeTo({next(iter(program.graph.inputs))})`"
         sink.add(Diagnostic("output-size", message, help, span=made))
+
+
+def _factorised(program: Program, sink: Sink) -> None:
+    """A factorisation without negative factors needs a map without negative numbers: what an activation gives."""
+    nodes = {node.path: node for node in program.graph.nodes}
+    for node in nodes.values():
+        if not isinstance(node.op, NMF):
+            continue
+        source = nodes.get(node.operands[0])
+        while source is not None and _keeps_signs(source.op):
+            source = nodes.get(source.operands[0])
+        if source is None or not isinstance(source.op, ReLU | Sigmoid | Softmax | NMF):
+            message = "`NMF` factorises a map without negative numbers, and what flows in may have some"
+            _warn(sink, "nmf-of-negative", message, "let it flow through `ReLU()` first", node.span)
+
+
+def _keeps_signs(op: Op) -> bool:
+    """Whether what comes out has no negative number where what went in had none."""
+    if isinstance(op, ResizeTo):
+        return op.mode != "bicubic"
+    return isinstance(op, Identity | Noise | AdaptiveAvgPool) and not isinstance(op, NMF)
 
 
 def _paths(program: Program, sink: Sink, settings: Settings) -> None:

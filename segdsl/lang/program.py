@@ -165,7 +165,7 @@ def _load(
         assumed_classes=sections.assumed,
         **records,
     )
-    lint(program, sink, settings)
+    lint(program, sink, settings, sections.context.outs)
     sink.check()
     text = ""
     if resolve:
@@ -292,7 +292,9 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
     for key, value in outs.items():
         if value is POISON:
             raise Stop
-        if not isinstance(value, Tensor):
+        if isinstance(value, Tensor):
+            context.outs[key] = value.span
+        else:
             raise stop(
                 "not-a-tensor",
                 block.tree.name.span,

@@ -41,9 +41,12 @@ class Sections:
         self.context.size_span = setting.span if setting else None
 
     def size(self) -> Size:
-        """`data.input_size`; the default where it failed."""
+        """`data.input_size`; the default where it failed, which no finding may then be about."""
         value = self.value(("data", "input_size"))
-        return value if isinstance(value, Size) and min(value.height, value.width) > 0 else Size(512, 512)
+        if isinstance(value, Size) and min(value.height, value.width) > 0:
+            return value
+        self.context.size_failed = True
+        return Size(512, 512)
 
     def resolve(self, path: Path, span: Span) -> Any:
         """The value of a path that an expression names."""
@@ -192,12 +195,14 @@ class Sections:
                 continue
             try:
                 value = evaluate(setting.expr, Frame(self.context, setting.file), None)
+                if value is None:
+                    continue
                 if not isinstance(value, str):
                     raise stop(
                         "wrong-type",
                         setting.expr.span,
                         f"a source of weights is a string, got {describe(value)}",
-                        'write "otx:lite_hrnet_s", or the path of a file',
+                        'write the path of a file, such as "backbone.safetensors", or `none`',
                     )
                 found[".".join(path[1:])] = value
             except Stop as signal:

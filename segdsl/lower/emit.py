@@ -6,7 +6,7 @@ import inspect
 import keyword
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count, groupby
 from typing import Any
@@ -17,7 +17,7 @@ from torch import nn
 from segdsl.ir.graph import Graph, Node
 from segdsl.ir.parts import parts_of
 from segdsl.ir.shape import shape_at, show
-from segdsl.lower import functional, modules
+from segdsl.lower import functional, hierarchy, modules
 from segdsl.lower.graph import module_keys
 from segdsl.lower.modules import Call, Realisation, realise
 from segdsl.ops import init
@@ -37,27 +37,18 @@ Built for images of {height}x{width}. After `torch.manual_seed(n)` the weights s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-class Group(nn.Module):
-    """Holds modules by name, or by number."""
-
-    def __getitem__(self, number: int) -> nn.Module:
-        return self._modules[str(number)]
-
-
-def put(root: nn.Module, path: str, item: nn.Module | nn.Parameter) -> None:
-    """Files a module or a parameter under its path."""
-    *parents, name = path.split(".")
-    for parent in parents:
-        if not hasattr(root, parent):
-            root.add_module(parent, Group())
-        root = getattr(root, parent)
-    setattr(root, name, item)
 '''
+RESERVED = {
+    "self", "annotations", "Mapping", "torch", "Tensor", "nn", "F",
+    *(name for module in (functional, modules, hierarchy) for name, item in vars(module).items()
+      if callable(item) and getattr(item, "__module__", "") == module.__name__),
+}  # fmt: skip
+"""Names that the emitted file uses, or may use, for something of its own."""
 
 
 def emit_torch(graph: Graph, source: str) -> str:
@@ -76,20 +67,26 @@ class _Step:
 
 class _Emitter:
     def __init__(self, graph: Graph, source: str) -> None:
-        self.graph, self.source = graph, source
+        self.graph = graph
+        self.source = "".join(c if c.isprintable() and c not in '\\"' else "_" for c in source)
+        self.name = _free(graph.name, set(RESERVED))
         self.sizes = {path: shape_at(shape, graph.env) for path, shape in graph.shapes().items()}
-        self.keys = {path: _spelled(key) for path, key in module_keys(graph).items()}
+        self.keys = module_keys(graph)
         # The best name comes last: no number at its end, as few parts as possible.
         names = sorted(graph.names, key=lambda n: (not n.rpartition(".")[2].isdigit(), -n.count("."), -len(n)))
         self.bindings = {graph.names[name]: name for name in names}
+        self.helpers: dict[str, str] = {}
+        for item in (hierarchy.Group, hierarchy.assemble):
+            self._need(item)
         self.realised: dict[str, Realisation] = {}
         self.starts: dict[str, str] = {}
-        self.helpers: dict[str, str] = {}
-        for node in graph.nodes:
-            key = self.keys[node.path]
-            if key not in self.realised:
-                self.realised[key] = realise(node.op, [self.sizes[path] for path in node.operands or (node.path,)])
-                self.starts[key] = self._start(node, self.realised[key])
+        with torch.device("meta"):  # their arguments are wanted, not their numbers
+            for node in graph.nodes:
+                key = self.keys[node.path]
+                if key not in self.realised:
+                    self.realised[key] = realise(node.op, [self.sizes[path] for path in node.operands or (node.path,)])
+                    self.starts[key] = self._start(node, self.realised[key])
+        self.attributes = _attributes([key for key, start in self.starts.items() if start])
         self.steps = self._steps()
 
     def text(self) -> str:
@@ -97,10 +94,10 @@ class _Emitter:
         (_, output), *_ = graph.outputs.items()
         shapes = graph.shapes()
         head = HEAD.format(
-            name=graph.name, version=__version__, source=self.source, logits=_shape(shapes[output]),
+            name=self.name, version=__version__, source=self.source, logits=_shape(shapes[output]),
             height=graph.size[0], width=graph.size[1],
         )  # fmt: skip
-        lines = [f"class {graph.name}(nn.Module):", f'    """{graph.name} as it stands in {self.source}."""', ""]
+        lines = [f"class {self.name}(nn.Module):", f'    """{self.name} as it stands in {self.source}."""', ""]
         lines += [*self._init(), "", *self._forward()]
         for step in self.steps:
             lines += self._method(step)
@@ -125,8 +122,9 @@ class _Emitter:
 
     def _init(self) -> list[str]:
         lines = ["    def __init__(self) -> None:", "        super().__init__()"]
-        lines += [f'        put(self, "{key}", {start})' for key, start in self.starts.items() if start]
-        return lines
+        lines.append("        parts: dict[str, nn.Module | nn.Parameter] = {}")
+        lines += [f'        parts["{self.attributes[key]}"] = {start}' for key, start in self.starts.items() if start]
+        return [*lines, "        assemble(self, parts)"]
 
     # --- what it computes --------------------------------------------------------------------------------------------
 
@@ -141,7 +139,7 @@ class _Emitter:
 
         computed = [node for node in self.graph.nodes if not isinstance(node.op, Parameter)]
         steps: list[_Step] = []
-        taken: set[str] = set(dir(nn.Module())) | {key.partition(".")[0] for key in self.keys.values()} | {"forward"}
+        taken = {*dir(nn.Module()), *(attribute.partition(".")[0] for attribute in self.attributes.values())}
         for part, nodes in groupby(computed, part_of):
             name = _free(f"run_{part}" if part else "finish", taken)
             steps.append(_Step(name, part, list(nodes)))
@@ -184,8 +182,8 @@ class _Emitter:
     def _method(self, step: _Step) -> list[str]:
         needs, gives = self._needs(step), self._gives(step)
         names = _Names(self.bindings, needs, step.part)
-        arguments = ", ".join(["self", *(f"{names[path]}: Tensor" for path in needs)])
-        returned = "Tensor" if len(gives) == 1 else "tuple[Tensor, ...]"
+        arguments = ", ".join(["self", *(f"{names[path]}: {self._type(path)}" for path in needs)])
+        returned = self._type(gives[0]) if len(gives) == 1 else "tuple[Tensor, ...]"
         lines = ["", f"    def {step.name}({arguments}) -> {returned}:"]
         for node in step.nodes:
             value = self._expression(node, names)
@@ -193,13 +191,21 @@ class _Emitter:
         return [*lines, f"        return {', '.join(names[path] for path in gives)}"]
 
     def _value(self, path: str, names: _Names) -> str:
-        return f"self.{_access(self.keys[path])}" if self._is_parameter(path) else names[path]
+        return self._access(path) if self._is_parameter(path) else names[path]
+
+    def _access(self, path: str) -> str:
+        """`self.backbone.stage0[1].conv`: the module or parameter of a node."""
+        return "self." + re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", self.attributes[self.keys[path]])
+
+    def _type(self, path: str) -> str:
+        op = next((node.op for node in self.graph.nodes if node.path == path), None)
+        return "tuple[Tensor, ...]" if op is not None and op.returns == "list" else "Tensor"
 
     def _expression(self, node: Node, names: _Names) -> str:
         realised = self.realised[self.keys[node.path]]
         values = [self._value(path, names) for path in node.operands]
         if isinstance(realised, nn.Module):
-            return f"self.{_access(self.keys[node.path])}({', '.join(values)})"
+            return f"{self._access(node.path)}({', '.join(values)})"
         assert isinstance(realised, Call)
         for index, shape in realised.views.items():
             values[index] = f"{values[index]}.view{shape}"
@@ -226,7 +232,7 @@ class _Names:
 
     def __init__(self, bindings: Mapping[str, str], given: Iterable[str], part: str = "") -> None:
         self.bindings, self.part, self.known = bindings, part, dict[str, str]()
-        self.taken = {"self", "torch", "nn", "F", "Tensor"}
+        self.taken = set(RESERVED)
         for path in given:
             self.known[path] = _free(bindings.get(path, path), self.taken)
 
@@ -242,19 +248,32 @@ def _free(wish: str, taken: set[str]) -> str:
     """``wish`` as an identifier that nothing has yet, which it then has."""
     stem = re.sub(r"\W", "_", wish)
     stem = f"_{stem}" if stem[:1].isdigit() or keyword.iskeyword(stem) else stem
-    name = next(n for n in chain([stem], (f"{stem}_{i}" for i in count(2))) if n not in taken)
+    name = next(name for name in _numbered(stem) if name not in taken)
     taken.add(name)
     return name
 
 
-def _spelled(key: str) -> str:
-    """A key as Python names: `1:droppath`, a second thing called `1`, becomes `droppath_1`."""
-    return re.sub(r"(?<![^.])(\d+):(\w+)", r"\2_\1", key).replace(":", "_")
+def _attributes(keys: Sequence[str]) -> dict[str, str]:
+    """The attribute path of every key: itself, or what is free where it is no path of Python names.
+
+    Only what has no weights may lie at `conv:dropout1`, beside something called `conv`; it becomes `conv_dropout1`.
+    """
+    found = {key: key for key in keys if ":" not in key}
+    taken = set(found)
+    for key in keys:
+        if key not in found:
+            parent, _, name = key.rpartition(".")
+            first, _, second = name.partition(":")
+            wish = f"{second}_{first}" if first.isdigit() else f"{first}_{second}"
+            path = next(p for p in _numbered(f"{parent}.{wish}".lstrip(".")) if p not in taken)
+            found[key] = path
+            taken.add(path)
+    return found
 
 
-def _access(key: str) -> str:
-    """`backbone.stage0[1].conv`: a path as Python reaches it from the root."""
-    return re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", key)
+def _numbered(stem: str) -> Iterator[str]:
+    """`stem`, `stem_2`, `stem_3`, …"""
+    return chain([stem], (f"{stem}_{number}" for number in count(2)))
 
 
 def _shape(shape: Sequence[object]) -> str:

@@ -9,7 +9,7 @@ from torch import fx, nn
 from segdsl.lower.graph import SegModule
 
 BORDER = "unfrozen"
-"""Begins the names of the nodes that hand on what the frozen part gives."""
+"""Marks the nodes that hand on what the frozen part gives."""
 
 
 def freeze(model: nn.Module, paths: Sequence[str]) -> None:
@@ -33,9 +33,10 @@ def freeze(model: nn.Module, paths: Sequence[str]) -> None:
 def _separate(model: SegModule) -> None:
     """Moves the nodes that need no gradient to the front, where the generated code runs them in inference mode."""
     graph = model.graph
+    for node in [node for node in graph.nodes if BORDER in node.meta]:  # of an earlier call, with fewer paths
+        node.replace_all_uses_with(node.all_input_nodes[0])
+        graph.erase_node(node)
     body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
-    if any(node.name.startswith(BORDER) for node in body):
-        return
     trained: set[fx.Node] = set()
     for node in body:
         if _has_trained(model, node) or not trained.isdisjoint(node.all_input_nodes):
@@ -52,12 +53,12 @@ def _separate(model: SegModule) -> None:
         if users:
             with graph.inserting_before(first):
                 border = graph.create_node("call_method", "clone", (node,), {}, f"{BORDER}_{node.name}")
-            border.meta, border.stack_trace = dict(node.meta), node.stack_trace
+            border.meta, border.stack_trace = {**node.meta, BORDER: True}, node.stack_trace
             for user in users:
                 user.replace_input_with(node, border)
             borders.append(border)
     if borders:
-        graph.on_generate_code(lambda before: lambda body: _in_inference_mode(body, borders[0].name))
+        graph.on_generate_code(lambda earlier: lambda body: _in_inference_mode(body, borders[0].name))
     graph.lint()
     model.recompile()
 

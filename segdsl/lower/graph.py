@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -10,10 +11,12 @@ from torch import fx, nn
 
 from segdsl.diagnostics import Span, fail, suggest
 from segdsl.ir.graph import Graph, Node
+from segdsl.ir.parts import is_below
 from segdsl.ir.shape import shape_at
+from segdsl.lower.hierarchy import assemble
 from segdsl.lower.modules import Call, Realisation, realise
 from segdsl.lower.traces import nearest_spans, stack_trace
-from segdsl.ops.names import TAKEN_NAMES
+from segdsl.ops.names import another, is_taken
 
 
 class SegModule(fx.GraphModule):
@@ -29,7 +32,7 @@ class SegModule(fx.GraphModule):
 
     def is_frozen(self, name: str) -> bool:
         """Whether the module or parameter of that name lies below a frozen path."""
-        return any(name == path or name.startswith(f"{path}.") for path in self.frozen)
+        return is_below(name, self.frozen)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for all but the frozen parts."""
@@ -80,7 +83,9 @@ class _Builder:
         self._emit_output(wanted)
         self.fx.lint()
         modules = {key: value for key, value in realised.items() if not isinstance(value, Call)}
-        return SegModule(_hierarchy(modules), self.fx, class_name=_identifier(self.graph.name))
+        root = nn.Module()
+        assemble(root, modules)
+        return SegModule(root, self.fx, class_name=_identifier(self.graph.name))
 
     def _realise(self) -> dict[str, Realisation]:
         """The torch side of every node by its key; built in the graph's order."""
@@ -141,26 +146,13 @@ def module_keys(graph: Graph) -> dict[str, str]:
     return {node.path: node.module or beside.get(node.path, node.path) for node in graph.nodes}
 
 
-def _hierarchy(modules: Mapping[str, nn.Module | nn.Parameter]) -> nn.Module:
-    """One module that holds all others at their paths. Parents go in first, so that none replaces its children."""
-    root = nn.Module()
-    for path in sorted(modules, key=lambda path: path.count(".")):
-        parent, _, leaf = path.rpartition(".")
-        holder = root
-        for part in filter(None, parent.split(".")):
-            if part not in holder._modules:
-                holder.add_module(part, nn.Module())
-            holder = holder.get_submodule(part)
-        setattr(holder, leaf, modules[path])
-    return root
-
-
 def _check_name(path: str, span: Span | None) -> None:
-    taken = [part for part in path.split(".") if part in TAKEN_NAMES]
+    taken = next(filter(is_taken, path.split(".")), None)
     if taken:
-        message = f"`{taken[0]}` in the path `{path}` already means something in a built module"
-        raise fail("name-taken", message, f"give it another name, for example `{taken[0]}_`", span=span)
+        message = f"`{taken}` in the path `{path}` already means something in a built module"
+        raise fail("name-taken", message, f"give it another name, for example `{another(taken)}`", span=span)
 
 
 def _identifier(path: str) -> str:
-    return re.sub(r"\W", "_", path) or "model"
+    name = re.sub(r"\W", "_", path) or "model"
+    return f"{name}_" if keyword.iskeyword(name) or name == "self" else name

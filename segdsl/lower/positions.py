@@ -23,10 +23,10 @@ def grid_of(table: Table, rows: int, metadata: Mapping[str, str]) -> Grid | None
     None where neither fits.
     """
     cells = rows - table.first
-    said = re.fullmatch(r"(\d+)x(\d+)", metadata.get(MADE_FOR, ""))
-    if said:
-        grid = table.grid((int(said[1]), int(said[2])))
-        return grid if grid[0] * grid[1] == cells else None
+    if MADE_FOR in metadata:
+        said = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", metadata[MADE_FOR])
+        grid = table.grid((int(said[1]), int(said[2]))) if said else (0, 0)
+        return grid if grid[0] * grid[1] == cells > 0 else None
     side = math.isqrt(max(cells, 0))
     return (side, side) if side and side * side == cells else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segdsl.diagnostics import Diagnostic, SegError, fail, nearest, suggest
 from segdsl.ir.graph import Graph
 from segdsl.lower.files import open_weights, read_weights, save_weights
-from segdsl.lower.positions import Grid, grid_of, resized
+from segdsl.lower.positions import MADE_FOR, Grid, grid_of, resized
 
 WRAPPERS = ("module.", "model.", "model.model.")
 """What other tools put in front of every key (distributed training, Lightning, OTX)."""
@@ -69,11 +69,12 @@ def load_weights(
         raise fail("weights-do-not-fit", f"the model has no weights at `{prefix}`", suggest(prefix, parts, "parts"))
     content, metadata = open_weights(Path(source))
     theirs, removed = _best_reading(content, ours, start)
-    moved = _resize_tables(theirs, ours, graph, metadata) if graph else ()
-    report = replace(_compare(str(source), theirs, ours, removed), resized=moved)
+    _require_plain(theirs, str(source))
+    moved, lost = _resize_tables(theirs, ours, graph, metadata) if graph else ([], {})
+    report = replace(_compare(str(source), theirs, ours, removed), resized=tuple(moved))
     spare = report.unexpected if not prefix else ()  # a part's file may hold more, such as the head it was trained with
     if not report.loaded or (strict and (report.missing or report.mismatched or spare)):
-        raise SegError(_misfits(report, theirs, ours, set(graph.tables() if graph else ())))
+        raise SegError(_misfits(report, theirs, ours, lost))
     with torch.no_grad():
         for key in report.loaded:
             ours[key].copy_(theirs[key])
@@ -114,25 +115,43 @@ def _dictionaries(content: Mapping[str, Any], depth: int = 0) -> Iterator[dict[s
 
 def _resize_tables(
     theirs: dict[str, Tensor], ours: Mapping[str, Tensor], graph: Graph, metadata: Mapping[str, str]
-) -> tuple[tuple[str, Grid, Grid], ...]:
-    """Replaces the position tables of another grid than the model's in ``theirs``; says which, from and to what grid.
+) -> tuple[list[tuple[str, Grid, Grid]], dict[str, str]]:
+    """Replaces the position tables of another grid than the model's in ``theirs``.
 
-    A table that differs in more than its grid, or whose grid cannot be told, is left as it is.
+    Gives which, from and to what grid; and for those whose grid cannot be told what to do about them.
     """
     moved: list[tuple[str, Grid, Grid]] = []
+    lost: dict[str, str] = {}
     for key, table in graph.tables().items():
-        if key not in theirs or key not in ours:
+        values, wanted = theirs.get(key), ours.get(key)
+        if values is None or wanted is None or not values.is_floating_point() or values.dim() != wanted.dim():
             continue
-        shape, wanted = list(theirs[key].shape), list(ours[key].shape)
-        old = grid_of(table, shape[table.axis], metadata) if len(shape) == len(wanted) else None
-        if old is None or _others(shape, table.axis) != _others(wanted, table.axis):
+        axis, same = table.axis, values.shape == wanted.shape
+        if _others(values.shape, axis) != _others(wanted.shape, axis) or (same and MADE_FOR not in metadata):
             continue
-        new = table.grid(graph.size)
-        if old == new or table.first + new[0] * new[1] != wanted[table.axis]:
-            continue
-        theirs[key] = resized(theirs[key], table, old, new)
-        moved.append((key, old, new))
-    return tuple(moved)
+        old, new = grid_of(table, values.shape[axis], metadata), table.grid(graph.size)
+        if old is None:
+            lost[key] = _grid_help(metadata)
+        elif old != new and table.first + new[0] * new[1] == wanted.shape[axis]:
+            theirs[key] = resized(values, table, old, new)
+            moved.append((key, old, new))
+    return moved, lost
+
+
+def _grid_help(metadata: Mapping[str, str]) -> str:
+    if MADE_FOR in metadata:
+        return f"the file says that it was made for {metadata[MADE_FOR][:20]}, which its positions do not fit"
+    return "its positions form no square, and the file does not say which grid: use the size it was made for"
+
+
+def _require_plain(theirs: Mapping[str, Tensor], source: str) -> None:
+    """Refuses tensors that cannot be copied as they are: sparse ones, quantized ones, and those without values."""
+    for key, value in theirs.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized:
+            what = "without values" if value.is_meta else "quantized" if value.is_quantized else "sparse"
+            message = f"`{key}` is stored as a tensor {what}" if value.is_meta else f"`{key}` is a {what} tensor"
+            remedy = "save the weights as plain dense tensors"
+            raise fail("weights-unreadable", message, remedy, path=source)
 
 
 def _others(shape: Sequence[int], axis: int) -> list[int]:
@@ -155,7 +174,7 @@ def _compare(source: str, theirs: Mapping[str, Tensor], ours: Mapping[str, Tenso
 
 
 def _misfits(
-    report: LoadReport, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], tables: Set[str]
+    report: LoadReport, theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], lost: Mapping[str, str]
 ) -> list[Diagnostic]:
     """One finding for each key that does not fit, at most SHOWN of a kind, after a first one that counts them."""
     counts = {"missing": report.missing, "left over": report.unexpected, "of another shape": report.mismatched}
@@ -167,9 +186,7 @@ def _misfits(
     found = [_misfit(report, message, remedy)]
     for key, got, expected in report.mismatched[:SHOWN]:
         message = f"`{key}` is {list(got)} in the file and {list(expected)} in the model"
-        remedy = "both must have one shape: check the classes and the widths"
-        if key in tables:
-            remedy = "its positions form no square, and the file does not say which grid: use the size it was made for"
+        remedy = lost.get(key, "both must have one shape: check the classes and the widths")
         found.append(_misfit(report, message, remedy))
     for key in report.missing[:SHOWN]:
         found.append(_misfit(report, f"the file has no `{key}`", _nearest_key(key, theirs, "the file")))

@@ -44,7 +44,9 @@ def need_groups(word: str, channels: int, groups: int, what: str = "channels") -
     if channels % groups:
         near = [g for g in range(groups, 0, -1) if channels % g == 0][:1]
         message = f"`{word}` cannot cut {channels} {what} into {groups} equal groups"
-        raise ShapeError("groups-do-not-divide", message, f"choose a divisor of {channels}, for example {near[0]}")
+        multiple = max(round(channels / groups), 1) * groups
+        remedy = f"choose a divisor of {channels}, for example {near[0]}, or {multiple} {what}"
+        raise ShapeError("groups-do-not-divide", message, remedy)
 
 
 def agree(a: Extent, b: Extent, env: Env, axis: int) -> bool:
@@ -60,7 +62,8 @@ def divisor_that_fits(fits: Callable[[Env], bool], extents: Iterable[Extent], en
     period = factor * math.lcm(1, *(by for extent in extents for by in _divisors_in(extent)))
     sizes = [(i, j) for i in (1, 2, 3, 5) for j in (1, 2, 4)]
     for number in (d for d in range(1, period + 1) if period % d == 0):
-        if all(fits({**env, "H": number * i, "W": number * j}) for i, j in sizes):
+        near = {name: -(-env[name] // number) * number for name in "HW"}  # where ceilings do not hide a difference
+        if all(fits({**env, "H": number * i, "W": number * j}) for i, j in sizes) and fits({**env, **near}):
             return number
     return 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+
 TAKEN_NAMES = frozenset({
     "T_destination", "add_module", "add_submodule", "apply", "bfloat16", "buffers", "call_super_init", "children",
     "code", "compile", "cpu", "cuda", "delete_all_unused_submodules", "delete_submodule", "double", "dump_patches",
@@ -15,3 +17,14 @@ TAKEN_NAMES = frozenset({
     "train", "training", "type", "xpu", "zero_grad",
 })  # fmt: skip
 """Attributes of `torch.nn.Module` and `torch.fx.GraphModule`; a test compares them with the installed torch."""
+
+
+def is_taken(name: str) -> bool:
+    """Whether a part of a path cannot be the name of a module: torch, or Python, needs it."""
+    return name in TAKEN_NAMES or keyword.iskeyword(name) or name == "self" or name.startswith("_")
+
+
+def another(name: str) -> str:
+    """A name in place of one that is taken."""
+    bare = name.strip("_") or "part"
+    return f"{bare}_" if is_taken(bare) else bare

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from segdsl.diagnostics import fail
+from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
 
@@ -78,7 +78,7 @@ def check_out(out: Path | None) -> None:
         )
     above = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise _not_writable(out)
+        raise not_writable(out)
 
 
 def create_run(name: str, out: Path | None) -> RunFolder:
@@ -92,7 +92,7 @@ def create_run(name: str, out: Path | None) -> RunFolder:
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         folder.tensorboard.mkdir(exist_ok=True)
     except OSError as error:
-        raise _not_writable(out or RUNS) from error
+        raise not_writable(out or RUNS) from error
     return folder
 
 
@@ -142,7 +142,8 @@ def _next_free(name: str) -> Path:
             number += 1
 
 
-def _not_writable(path: Path) -> Exception:
+def not_writable(path: Path) -> SegError:
+    """The fault of an output folder that cannot be made or filled."""
     return fail(
         "out-not-writable",
         f"the output folder `{path}` cannot be written",

@@ -186,6 +186,11 @@ def test_the_program_in_readme_checks_and_its_mistake_reads_as_shown(
     assert capsys.readouterr().err.startswith(shown)
 
 
+def test_the_table_in_readme_is_what_compile_prints() -> None:
+    shown = next(block for block in readme_blocks("") if block.startswith("segnext_t: "))
+    assert shown == (ROOT / "tests" / "goldens" / "compile" / "segnext_t.txt").read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_the_python_in_readme_runs() -> None:
     (code,) = readme_blocks("python")
