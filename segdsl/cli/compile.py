@@ -63,7 +63,7 @@ def compile(
         _write(compiled, out, data, text)
     elif text:
         data["torch"] = text
-    shown = text if text and out is None else _table(compiled, data, depth)
+    shown = text if text and out is None else _table(compiled, data, depth, out)
     return Answer(data, shown, findings=program.warnings, sources=_texts(program))
 
 
@@ -103,24 +103,27 @@ def _part(part: Part) -> dict[str, Any]:
 
 def emitted(program: Program) -> str:
     """The model of a program as a file of plain PyTorch."""
+    from segdsl.data.images import STATISTICS
     from segdsl.lower.emit import emit_torch
     from segdsl.passes import run_passes
 
-    return emit_torch(run_passes(program.graph), f"{program.name}.seg")
+    mean, deviation = STATISTICS[program.data.normalize]
+    normalized = f"RGB, less {list(mean)} and then divided by {list(deviation)} on the scale 0..255"
+    return emit_torch(run_passes(program.graph), f"{program.name}.seg", normalized)
 
 
-def _table(compiled: Compiled, data: Mapping[str, Any], depth: int) -> str:
+def _table(compiled: Compiled, data: Mapping[str, Any], depth: int, out: Path | None) -> str:
     from segdsl.ir.parts import parts_of
 
     program, graph = compiled.program, compiled.program.graph
-    out = sys.stdout
+    screen = sys.stdout
     table = part_table(
         parts_of(graph, program.train.freeze),
         {path: name for name, path in graph.outputs.items()},
         depth,
-        width=streams.width(out),
-        color=streams.wants_color(out),
-        unicode=streams.can_print("█▏…", out),
+        width=streams.width(screen),
+        color=streams.wants_color(screen),
+        unicode=streams.can_print("█▏…", screen),
     )
     classes = len(program.classes)
     head = f"{program.name}: {graph.name}, {classes} class{'es' if classes != 1 else ''} at {program.data.input_size}"
@@ -138,6 +141,8 @@ def _table(compiled: Compiled, data: Mapping[str, Any], depth: int) -> str:
     lines.append(f"logits       {sizes[1]} from images of {sizes[0]}")
     lines += [f"weights      {len(report.loaded):,} tensors from {report.source}" for report in compiled.loaded]
     lines += [f"             {note}" for report in compiled.loaded for note in report.notes()]
+    if out is not None:
+        lines.append(f"written to   {out}")
     return "\n".join([head, "", table, "", *lines])
 
 

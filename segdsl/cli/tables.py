@@ -47,18 +47,19 @@ def part_table(
 ) -> str:
     """The parts of a model, one a line: what it gives, its parameters, GFLOPs, and their share of all.
 
-    ``names`` calls a part by another name than its own (an output's). What neither has parameters nor costs anything is
-    left out, unless it stands on the first level. Outputs, and a drawing of the share, are there if ``width`` has room.
+    ``names`` calls a part without parameters by another name than its own (an output's). What neither has parameters
+    nor costs anything is left out, unless it is named so. Outputs, and a drawing of the share, are there if ``width``
+    has room.
     """
-    rows = [(level, p) for level, p in whole.rows(depth) if level == 0 or p.parameters or p.macs]
+    rows = [(level, p) for level, p in whole.rows(depth) if p.parameters or p.macs or p.path in names]
     shares = [part.macs / whole.macs if whole.macs else 0.0 for _, part in rows]
     columns = {
-        "part": ["  " * level + names.get(part.path, part.name) for level, part in rows],
+        "part": ["  " * level + _name(part, names) for level, part in rows],
         "output": [_outputs(part.outputs, "…" if unicode else "...") for _, part in rows],
         "parameters": [f"{part.parameters:,}" for _, part in rows],
         "GFLOPs": [f"{2 * part.macs / 1e9:.3f}" for _, part in rows],
         "share": [f"{share:.1%}" for share in shares],
-        " ": ["frozen" if part.parameters and not part.trained else "" for _, part in rows],
+        " ": [_kept(part) for _, part in rows],
     }
     if not any(columns[" "]):
         del columns[" "]
@@ -69,9 +70,21 @@ def part_table(
     lines = [_line({name: name for name in columns}, widths)]
     for row, (level, part) in enumerate(rows):
         line = _line({name: cells[row] for name, cells in columns.items()}, widths)
-        bar = _bar(shares[row], room, unicode) if level == depth - 1 or not part.opens else ""
+        bar = _bar(shares[row], room, unicode) if not part.opens(level, depth) else ""
         lines.append(f"{_styled(line, BOLD if level == 0 and color else '')}  {bar}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _name(part: Part, names: Mapping[str, str]) -> str:
+    """What a part is called; one with parameters by its path alone, which `train.freeze` and `weights` take."""
+    return part.name if part.parameters else names.get(part.path, part.name)
+
+
+def _kept(part: Part) -> str:
+    """What training leaves as it is: all that could be trained is frozen, or nothing could be."""
+    if not part.parameters or part.trained:
+        return ""
+    return "fixed" if part.fixed == part.parameters else "frozen"
 
 
 def _line(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:

@@ -81,7 +81,7 @@ KINDS: dict[str, tuple[str, str]] = {
 
 def reference() -> str:
     """The whole page."""
-    parts = [HEAD, *_sections(), *_words(), *_small(), *_diagnostics()]
+    parts = [HEAD, *_sections(), *_words(), *_library(), *_small(), *_diagnostics()]
     return "\n".join(parts)
 
 
@@ -219,6 +219,35 @@ def _refusal(check: Any, kind: Any, meta: tuple[Any, ...]) -> Iterator[str]:
     except ValueError as error:
         text = str(error).split(", got")[0]
         yield text.removeprefix("must stay ").removeprefix("must lie ").removeprefix("a length of training is ")
+
+
+def _library() -> Iterator[str]:
+    from segdsl.lang.scope import STD
+    from segdsl.syntax.parser import parse
+    from segdsl.syntax.tree import Block
+
+    yield "## Library\n"
+    yield "Blocks and models that ship with segdsl, written in the language itself. `import` brings them in,"
+    yield "and `segdsl show std/blocks.seg` prints a file.\n"
+    for path in sorted(STD.glob("*.seg")):
+        text = path.read_text(encoding="utf-8")
+        file = parse(text, f"std/{path.name}").file
+        yield f"### `std/{path.name}`\n\n{_plain(file.doc)}\n"
+        blocks = [statement for statement in file.body if isinstance(statement, Block)]
+        if blocks:
+            yield _table(
+                (_kinds(blocks), ""), [(f"`{_signature(block, text)}`", _plain(block.doc)) for block in blocks]
+            )
+
+
+def _kinds(blocks: list[Any]) -> str:
+    return " or ".join(sorted({block.kind for block in blocks}))
+
+
+def _signature(block: Any, text: str) -> str:
+    """`FCNHead(classes: int, channels: int = 0)`: a block as its first line says it."""
+    parameters = [text[p.span.start : p.span.end] for p in block.parameters]
+    return f"{block.name.name}({', '.join(parameters)})"
 
 
 def _small() -> Iterator[str]:

@@ -15,7 +15,8 @@ from segdsl.ir.shape import at, shape_at
 class Part:
     """What lies below a path: ``outputs`` are the shapes of the tensors that it gives, for one image at the size.
 
-    ``parameters`` counts all scalars, ``trained`` those that training changes, ``macs`` multiply-accumulates.
+    ``parameters`` counts all scalars, ``trained`` those that training changes, ``fixed`` those that are stored and
+    never trained, ``macs`` multiply-accumulates.
     """
 
     path: str
@@ -23,22 +24,26 @@ class Part:
     outputs: tuple[tuple[int, ...], ...] = ()
     parameters: int = 0
     trained: int = 0
+    fixed: int = 0
     macs: int = 0
 
     @property
     def name(self) -> str:
         return self.path.rpartition(".")[2]
 
-    @property
-    def opens(self) -> bool:
-        """Whether its children are parts worth telling apart: one that has a name has children of its own."""
-        return any(child.children and not child.name.isdigit() for child in self.children.values())
+    def opens(self, level: int, depth: int) -> bool:
+        """Whether its children are parts worth telling apart, in an outline of ``depth`` levels: some have children.
+
+        A list, or a chain of copies, is opened from the third level on only.
+        """
+        named = depth > 2 or not all(child.name.isdigit() for child in self.children.values())
+        return level + 1 < depth and named and any(child.children for child in self.children.values())
 
     def rows(self, depth: int, level: int = 0) -> Iterator[tuple[int, Part]]:
-        """The parts below, with their level, down to ``depth`` levels; one of single ops or of copies stays closed."""
+        """The parts below, with their level, down to ``depth`` levels; one of single ops stays closed."""
         for child in self.children.values():
             yield level, child
-            if level + 1 < depth and child.opens:
+            if child.opens(level, depth):
                 yield from child.rows(depth, level + 1)
 
 
@@ -60,6 +65,7 @@ def parts_of(graph: Graph, frozen: Sequence[str] = ()) -> Part:
         for part in _along(root, key, create=False):
             part.parameters += scalars
             part.trained += scalars if kept else 0
+            part.fixed += scalars if state.kind == "fixed" else 0
     _set_outputs(root, graph, last)
     return root
 

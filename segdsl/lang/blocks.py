@@ -54,7 +54,7 @@ def block_recipe(block: BlockDef, call: tree.Call, frame: Frame, given: dict[str
                 labels=[Label(parameter.span, "declared here, without a default")],
             )
         arguments[name] = _typed(evaluate(expr, where, ""), parameter, expr)
-        spans[name] = expr.span
+        spans[name] = where.origin(expr)
     extra = {name: evaluate(bound[name][0], bound[name][1], None) for name in further if name in bound}
     return BlockRecipe(block, arguments, spans, extra)
 
@@ -95,7 +95,7 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
     # A module that is made in one place and applied in another: what is wrong with it was said where it was made.
     context.uses.append((block, expr.span if in_library(module.span) else module.span))
     try:
-        frame = Frame(context, block.file, path, {}, None, reuse, block)
+        frame = Frame(context, block.file, path, {}, None, reuse, block, recipe.spans)
         _bind_parameters(recipe, frame)
         _bind_inputs(recipe, value, expr, frame)
         result = run_body(block, frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -231,7 +231,8 @@ def bounded(value: Any, span: Span) -> Any:
 class Frame:
     """The names in sight at one place: of a comprehension, inside a block, inside a file.
 
-    ``path`` is that of the block's instance; ``reuse`` says that the instance is applied again, with its old weights.
+    ``path`` is that of the block's instance; ``reuse`` says that the instance is applied again, with its old weights;
+    ``written`` where the arguments of the block were written down.
     """
 
     context: Context
@@ -241,6 +242,7 @@ class Frame:
     parent: Frame | None = None
     reuse: bool = False
     block: BlockDef | None = None
+    written: Mapping[str, Span] = field(default_factory=dict)
 
     def child(self) -> Frame:
         """A frame for the names of a comprehension."""
@@ -257,6 +259,15 @@ class Frame:
                 return value
             frame = frame.parent
         raise KeyError(name)
+
+    def origin(self, expr: tree.Expr) -> Span:
+        """Where a value was written down: for a parameter, where the argument for it was."""
+        frame: Frame | None = self
+        while frame is not None and isinstance(expr, tree.Name):
+            if expr.name in frame.written:
+                return frame.written[expr.name]
+            frame = frame.parent
+        return expr.span
 
     def local_names(self) -> list[str]:
         """All local names, for suggestions."""

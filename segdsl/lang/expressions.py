@@ -204,16 +204,22 @@ def index(expr: tree.Index, frame: Frame, path: str | None) -> Any:
     if isinstance(position, bool) or not isinstance(position, int):
         raise stop("wrong-type", expr.index.span, f"an index is an integer, got {describe(position)}", "use 0, 1, 2 …")
     if not 0 <= position < len(values):
-        many = len(values)
-        raise stop(
-            "index-out-of-range",
-            expr.index.span,
-            f"the list has {many} element{'s' * (many != 1)}, and this asks for number {position}",
-            "use `0`" if many == 1 else f"positions run from 0 to {many - 1}" if many else "the list is empty",
-        )
+        raise _beyond(values, position, expr, frame)
     if values[position] is POISON:
         raise Stop
     return values[position]
+
+
+def _beyond(values: tuple[Any, ...], position: int, expr: tree.Index, frame: Frame) -> Stop:
+    many, parts = len(values), dotted(expr.value)
+    name = f"`{'.'.join(parts)}`" if parts else "the list"
+    message = f"{name} has {many} element{'s' * (many != 1)}, and this asks for the one at position {position}"
+    help = "use `0`" if many == 1 else f"positions run from 0 to {many - 1}" if many else "the list is empty"
+    if position < 0 and many:
+        help += f"; the last element is `last({'.'.join(parts) if parts else 'xs'})`"
+    written = frame.origin(expr.value)
+    labels = [Label(written, f"{many} here")] if written != expr.value.span else []
+    return stop("index-out-of-range", expr.index.span, message, help, labels=labels)
 
 
 @handles(tree.If)

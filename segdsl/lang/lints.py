@@ -111,17 +111,21 @@ def _paths(program: Program, sink: Sink, settings: Settings) -> None:
         if path not in prefixes:
             _no_such_part(path, prefixes, sink, place)
         elif not any(w == "model" or path == w or path.startswith(w + ".") for w in program.weights):
-            message = f"`{path}` is frozen, and nothing fills its weights: it stays random"
-            _warn(
-                sink,
-                "frozen-random",
-                message,
-                f'load it: `weights {{ {path} = "…" }}`, or do not freeze it',
-                place,
-            )
+            sink.add(_frozen_random(path, place))
     for path in program.weights:
         if path != "model" and path not in prefixes:
             _no_such_part(path, prefixes, sink, settings.values[("weights", *path.split("."))].span)
+
+
+def frozen_at_random(program: Program) -> list[Diagnostic]:
+    """The warnings for a program whose `weights` are not loaded: every frozen part keeps its random start."""
+    return [_frozen_random(path, _at(program, "train.freeze")) for path in program.train.freeze]
+
+
+def _frozen_random(path: str, span: Span | None) -> Diagnostic:
+    message = f"`{path}` is frozen, and nothing fills its weights: it stays random"
+    help = f'load it: `weights {{ {path} = "…" }}`, or do not freeze it'
+    return Diagnostic("frozen-random", message, help, span=span, severity="warning")
 
 
 def _element(settings: Settings, position: int) -> Span | None:

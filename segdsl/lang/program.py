@@ -41,7 +41,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), classes: int | Sequenc
     try:
         with _deep_recursion():
             scope = _read(Path(path), str(path), sink)
-            return _load(scope, Path(path).stem, list(overrides), classes, sink, resolve=True)
+            return _load(scope, Path(path).stem, _listed(overrides), classes, sink, resolve=True)
     except SegError as error:
         raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
     except RecursionError:
@@ -62,12 +62,17 @@ def check_file(
             if not overrides and (not is_program(scope) or is_recipe(scope)):
                 _check_parts(scope, sink)
                 return None, tuple(sink.items), dict(sink.sources)
-            program = _load(scope, Path(path).stem, list(overrides), None, sink, resolve=False)
+            program = _load(scope, Path(path).stem, _listed(overrides), None, sink, resolve=False)
             return program, program.warnings, dict(sink.sources)
     except SegError as error:
         raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
     except RecursionError:
         raise _too_deep(sink, str(path)) from None
+
+
+def _listed(overrides: Iterable[str]) -> list[str]:
+    """The overrides as a list; one text is one of them, and not its letters."""
+    return [overrides] if isinstance(overrides, str) else list(overrides)
 
 
 def _too_deep(sink: Sink, name: str) -> SegError:
@@ -281,7 +286,7 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
     ident = inputs[0].name
     image = Tensor(ident.name, (symbol("B"), 3, symbol("H"), symbol("W")), ident.span)
     context.taken.add(ident.name)
-    frame = Frame(context, block.file, "", dict(recipe.arguments), None, False, block)
+    frame = Frame(context, block.file, "", dict(recipe.arguments), None, False, block, recipe.spans)
     for key, value in recipe.arguments.items():
         frame.vars[key] = fresh(value, key)
     context.uses.append((block, expr.span))

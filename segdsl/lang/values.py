@@ -72,7 +72,7 @@ class OpRecipe(NamedTuple):
 
 
 class BlockRecipe(NamedTuple):
-    """A block with the values of its parameters and of its further inputs."""
+    """A block with the values of its parameters, and of its further inputs; ``spans`` says where they were written."""
 
     block: BlockDef
     arguments: dict[str, Any]

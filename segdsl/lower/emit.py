@@ -30,9 +30,10 @@ HEAD = '''\
 
     model = {name}()
     model.load_state_dict(torch.load("weights.pt"))
-    logits = model.eval()(images)  # (N, 3, H, W), normalised -> {logits}
+    logits = model.eval()(images)  # (N, 3, H, W) -> {logits}
 
-Built for images of {height}x{width}. After `torch.manual_seed(n)` the weights start as segdsl's do.
+Images are {normalized}, built for {height}x{width}.
+After `torch.manual_seed(n)` the weights start as segdsl's do.
 """
 
 from __future__ import annotations
@@ -51,9 +52,9 @@ RESERVED = {
 """Names that the emitted file uses, or may use, for something of its own."""
 
 
-def emit_torch(graph: Graph, source: str) -> str:
-    """The file. ``source`` says in one line what the graph was made from."""
-    return _Emitter(graph, source).text()
+def emit_torch(graph: Graph, source: str, normalized: str = "normalised") -> str:
+    """The file. ``source`` says in one line what the graph was made from, ``normalized`` what is done to an image."""
+    return _Emitter(graph, source, normalized).text()
 
 
 @dataclass
@@ -66,8 +67,8 @@ class _Step:
 
 
 class _Emitter:
-    def __init__(self, graph: Graph, source: str) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, source: str, normalized: str) -> None:
+        self.graph, self.normalized = graph, normalized
         self.source = "".join(c if c.isprintable() and c not in '\\"' else "_" for c in source)
         self.name = _free(graph.name, set(RESERVED))
         self.sizes = {path: shape_at(shape, graph.env) for path, shape in graph.shapes().items()}
@@ -95,7 +96,7 @@ class _Emitter:
         shapes = graph.shapes()
         head = HEAD.format(
             name=self.name, version=__version__, source=self.source, logits=_shape(shapes[output]),
-            height=graph.size[0], width=graph.size[1],
+            normalized=self.normalized, height=graph.size[0], width=graph.size[1],
         )  # fmt: skip
         lines = [f"class {self.name}(nn.Module):", f'    """{self.name} as it stands in {self.source}."""', ""]
         lines += [*self._init(), "", *self._forward()]

@@ -38,7 +38,9 @@ def open_weights(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The content of a file as it is nested there, and its metadata. Raises as :func:`read_weights` does."""
     if not path.is_file():
         where = "is a folder" if path.is_dir() else "does not exist"
-        raise fail("weights-missing", f"the weights file {where}", "check the path", path=str(path))
+        best = path / "checkpoints" / "best.safetensors"
+        remedy = f"name the file in this run: `{best}`" if best.is_file() else "check the path"
+        raise fail("weights-missing", f"the weights file {where}", remedy, path=str(path))
     try:
         with open(path, "rb") as file:
             head = file.read(9)

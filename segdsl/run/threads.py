@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 
-ADVICE = (
-    "other programs keep the processors busy, and training waits for them;\n"
-    "      end them, or start it with GOMP_SPINCOUNT=1000 in the environment"
-)
+
+def advice() -> str:
+    """What to do about it."""
+    further = "" if "GOMP_SPINCOUNT" in os.environ else ", or start it with GOMP_SPINCOUNT=1000 in the environment"
+    return f"other programs keep the processors busy, and training waits for them;\n      end them{further}"
 
 
 def is_crowded(cpu_seconds: float, seconds: float, threads: int) -> bool:

@@ -14,6 +14,7 @@ import torch
 from segdsl.data.dataset import epoch_keys
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
+from segdsl.lang.lints import frozen_at_random
 from segdsl.lower.positions import MADE_FOR
 from segdsl.run.checkpoint import CheckpointWriter, Progress
 from segdsl.run.clock import Clock
@@ -24,7 +25,7 @@ from segdsl.run.folder import RunFolder, check_out, create_run, write_program
 from segdsl.run.log import EpochRow, RunLog
 from segdsl.run.setup import Setup, prepare
 from segdsl.run.sources import resolve_classes, settings_seen_from, weight_files
-from segdsl.run.threads import ADVICE, is_crowded
+from segdsl.run.threads import advice, is_crowded
 from segdsl.words.keepers import Checkpoints
 from segdsl.words.schedules import scale_at
 from segdsl.words.stoppers import EarlyStopping
@@ -71,11 +72,13 @@ def train(
     check_out(out)
     with display.checking() as progress:
         setup = prepare(program, data, weights, progress)
-    display.warn([*program.warnings, *setup.report.warnings])
+    random = frozen_at_random(program) if weights == "none" and program.weights else []
+    display.warn([*program.warnings, *random, *setup.report.warnings])
     folder = create_run(program.name, out)
     overrides = settings_seen_from(folder.root, program, data, weights)
     write_program(folder, program, overrides, weight_files(program, weights), setup.report.digest)
     for report in setup.loaded:
+        display.note(f"{len(report.loaded):,} tensors loaded from {report.source}")
         for text in report.notes():
             display.note(text)
     display.start(_head(setup, folder))
@@ -166,7 +169,7 @@ def _not_finite(value: float, rate: float, setup: Setup, progress: Progress, ste
 
 def _advise(display: Display, clock: Clock) -> None:
     if is_crowded(clock.cpu_seconds, clock.training_seconds, torch.get_num_threads()):
-        display.note(ADVICE)
+        display.note(advice())
 
 
 def _head(setup: Setup, folder: RunFolder) -> Head:

@@ -65,6 +65,70 @@ def test_the_depth_opens_and_closes_parts(capsys: Any) -> None:
     assert "conv1" in deep and "expand_conv" in deep
 
 
+def test_a_row_with_parameters_has_the_name_that_they_have(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "net.seg").write_text(TINY, encoding="utf-8")
+    text = compiled(capsys, str(tmp_path / "net.seg"))
+    assert [line.split()[0] for line in text.splitlines()[4:7]] == ["stem", "ham", "head"]
+    assert "fixed" in text.splitlines()[5] and "16 fixed" in text
+
+
+TINY = """seg 1
+
+extends "std/semantic.seg"
+
+model Net(classes: int) {
+  in image: [B, 3, H, W]
+
+  image -> Conv(8, 3x3) as stem -> ReLU() as act -> NMF(rank = 2) as ham
+  out logits = ham -> Conv(classes) as head
+}
+
+data.input_size = 16x16
+model = Net(classes = len(data.classes))
+"""
+
+
+@pytest.mark.parametrize("out", ["file/below", "file", "/proc/nowhere", "taken"])
+def test_a_folder_that_cannot_be_filled_is_refused(out: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.seg").write_text(TINY, encoding="utf-8")
+    Path("file").write_text("mine", encoding="utf-8")
+    Path("taken").mkdir()
+    Path("taken", "model.py").write_text("mine", encoding="utf-8")
+    assert run(["compile", "net.seg", "--emit", "torch", "--out", out]) == 1
+    assert "error[out-" in capsys.readouterr().err
+    assert Path("file").read_text() == Path("taken", "model.py").read_text() == "mine"
+    assert [p.name for p in Path("taken").iterdir()] == ["model.py"]
+
+
+def test_a_folder_of_an_earlier_compile_is_replaced(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.seg").write_text(TINY, encoding="utf-8")
+    for size in ("16x16", "32x32"):
+        assert run(["compile", "net.seg", "--emit", "torch", "--out", "made", "--set", f"data.input_size={size}"]) == 0
+        assert "written to   made" in capsys.readouterr().out
+    assert json.loads(Path("made", "summary.json").read_text())["input"] == [1, 3, 32, 32]
+    assert not [p for p in Path("made").iterdir() if p.name.startswith(".")]
+
+
+def test_a_failure_while_writing_leaves_nothing_half_done(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.save", fail)
+    Path("net.seg").write_text(TINY, encoding="utf-8")
+    assert run(["compile", "net.seg", "--emit", "torch", "--out", "made"]) == 1
+    assert "error[out-not-writable]" in capsys.readouterr().err
+    assert list(Path("made").iterdir()) == []
+
+
+def test_a_dump_does_nothing_else(tmp_path: Path, capsys: Any) -> None:
+    spec = str(ROOT / "specs" / "quickstart.seg")
+    assert run(["compile", spec, "--dump", "elaborate", "--out", str(tmp_path / "x")]) == 2
+    assert "leave out" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
 def test_a_narrow_terminal_and_one_without_blocks() -> None:
     program = load(ROOT / "specs" / "litehrnet_s.seg", classes=2)
     whole = parts_of(program.graph)

@@ -64,10 +64,10 @@ MISFITS = {
     "library-width-is-missing": (MSCAN, "[32, 64, 160, 256]", "[32, 64, 160]"),
     "library-depth-of-none": (MSCAN, "[3, 3, 5, 2]", "[3, 3, 0, 2]"),
     "library-groups-do-not-divide": (MSCAN, HEAD, "LightHamHead(classes, channels = 100)"),
-    "library-drop-out-of-range": (MSCAN, "depths = [3, 3, 5, 2]", "depths = [3, 3, 5, 2], drop_path_rate = 1.5"),
+    "library-drop-out-of-range": (MSCAN, "MSCAN(widths, depths)", "MSCAN(widths, depths, drop_path_rate = 1.5)"),
     "the-head-gets-the-image": (MSCAN, "= backbone -> FCNHead", "= image -> FCNHead"),
     "the-head-is-one-op": (MSCAN, HEAD, "Conv(classes)"),
-    "the-backbone-has-one-level": (MSCAN, "MSCAN(widths = [32, 64, 160, 256], depths = [3, 3, 5, 2])", "StemConv(32)"),
+    "the-backbone-has-one-level": (MSCAN, "MSCAN(widths, depths)", "StemConv(32)"),
     "weights-name-another-part": (MSCAN, "  backbone = \"otx", "  backbon = \"otx"),
 }  # fmt: skip
 

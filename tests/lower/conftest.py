@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 from torch import fx
 
 import segdsl.ops  # noqa: F401 - registers the ops
@@ -20,6 +21,12 @@ from segdsl.ir.program import Program
 from segdsl.ir.shape import Shape, symbol
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
+from segdsl.ops.act import GELU, ReLU
+from segdsl.ops.conv import Conv
+from segdsl.ops.drop import Dropout, DropPath
+from segdsl.ops.join import ChannelShuffle, Concat
+from segdsl.ops.norm import BatchNorm, GroupNorm, L2Normalize, LayerNorm
+from segdsl.ops.scalar import Add, Multiply
 
 B, H, W = symbol("B"), symbol("H"), symbol("W")
 
@@ -51,6 +58,39 @@ class Sketch:
 @pytest.fixture(scope="session")
 def sketch() -> type[Sketch]:
     return Sketch
+
+
+NAMES = (
+    "conv", "conv_add1", "attention", "resize_to", "F", "nn", "torch", "Tensor", "Group", "assemble", "parts", "self_",
+    "logits", "run_conv", "finish", "a.conv", "a", "a.0", "a.1", "image_", "unfrozen", "b.norm",
+)  # fmt: skip
+"""Names that a model can have, and that something else may want."""
+
+
+def draw_model(data: Any, sketch: type[Sketch]) -> Graph:
+    """A random graph of up to a dozen ops on maps of 4 channels, with names that collide if they can."""
+    drawn = sketch((6, 8))
+    values = [drawn.add("stem", Conv(channels=4), "image")]
+    for name in data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=12, unique=True)):
+        one, two = (data.draw(st.sampled_from(values)) for _ in range(2))
+        op = data.draw(st.sampled_from(OPS))
+        path = f"{name}:{type(op).__name__.lower()}" if data.draw(st.booleans()) and not op.state([(1, 4)]) else name
+        if isinstance(op, Conv | BatchNorm):
+            # The weights are called by the binding; a sum in front of them has taken the node's path.
+            values.append(drawn.add(f"{name}:conv", op, drawn.add(name, Add(), one, two), module=name))
+        elif isinstance(op, Add | Concat):
+            values.append(drawn.add(path, Add(), one, two))
+        else:
+            values.append(drawn.add(path, op, one))
+    outputs = data.draw(st.lists(st.sampled_from(values), min_size=1, max_size=3, unique=True))
+    return drawn.graph(*outputs, names={path.partition(":")[0]: path for path in values})
+
+
+OPS: list[Op] = [
+    Conv(channels=4, init="kaiming"), Conv(channels=4), BatchNorm(), Add(), ReLU(), GELU(), Dropout(p=0.5),
+    DropPath(p=0.5), Multiply(left=2.0), ChannelShuffle(groups=2), L2Normalize(over="space"), LayerNorm(),
+    GroupNorm(groups=2),
+]  # fmt: skip
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +148,12 @@ class Published:
     @staticmethod
     def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def drawn_model(sketch: type[Sketch]) -> Any:
+    """Draws a random graph from hypothesis' ``data``."""
+    return lambda data: draw_model(data, sketch)
 
 
 @cache

@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from segdsl.cli.run import run
+from segdsl.ir.graph import Graph
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.lower.emit import emit_torch
+from segdsl.lower.graph import build
 from segdsl.passes import run_passes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +53,31 @@ def test_the_same_seed_gives_the_same_weights_logits_and_training(name: str, pas
             model.train()(images).square().mean().backward()
             grads.append({key: p.grad for key, p in model.named_parameters() if p.grad is not None})
         assert all(torch.equal(grad, grads[1][key]) for key, grad in grads[0].items())
+
+
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_model_is_written_as_it_is(drawn_model: Any, data: Any) -> None:
+    graph: Graph = drawn_model(data)
+    name = data.draw(st.sampled_from(["Net", "Group", "KaimingConv2d", "F", "Tensor", "DropPath"]))
+    source = data.draw(st.sampled_from(["net.seg", 'a"""b.seg', "C:\\users\\N.seg", "{name}.seg", "a\nb.seg"]))
+    graph = graph.model_copy(update={"name": name})
+    text = emit_torch(graph, source)
+    made = next(line for line in text.splitlines() if "written by segdsl" in line).split(",")[0].strip('"')
+    models = []
+    for make in (lambda: build(graph, {}), emitted(text)[made]):
+        torch.manual_seed(0)
+        models.append(make())
+    ours, theirs = (model.state_dict() for model in models)
+    assert set(ours) == set(theirs) and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    images = torch.randn(2, 3, 6, 8)
+    for training in (True, False):
+        got = []
+        for model in models:
+            torch.manual_seed(1)
+            given_back = model.train(training)(images)
+            got.append(list(given_back.values()) if isinstance(given_back, dict) else [given_back])
+        assert all(torch.equal(one, other) for one, other in zip(*got, strict=True))
 
 
 RUNNER = """

@@ -152,5 +152,20 @@ def test_a_fault_inside_is_explained_and_leaves_no_mode_behind(program: Any) -> 
     assert not torch.is_inference_mode_enabled()
 
 
+def test_freezing_more_later_separates_more(program: Any) -> None:
+    model = frozen_model(program('["backbone.0", scale]'))
+    freeze(model, ["backbone.1"])
+    inside = model.code.partition("unfrozen_")[0]
+    assert "inference_mode" in inside and "backbone_1" in inside and "backbone_2" not in inside
+    model(IMAGES).sum().backward()
+    assert model.get_parameter("backbone.1.conv.weight").grad is None
+    assert model.get_parameter("backbone.2.conv.weight").grad is not None
+
+
+def test_a_part_may_be_called_unfrozen(tmp_path: Path) -> None:
+    (tmp_path / "net.seg").write_text(SOURCE.replace("scaled", "unfrozen"), encoding="utf-8")
+    assert "inference_mode" in frozen_model(load(tmp_path / "net.seg", ["train.freeze=[backbone, scale]"])).code
+
+
 def test_freezing_nothing_changes_nothing(program: Any) -> None:
     assert "inference_mode" not in frozen_model(program("[]")).code

@@ -183,7 +183,7 @@ def test_an_output_may_be_the_input(sketch) -> None:
     assert build(drawn.graph("same", "image"), {})(image)["out1"] is image
 
 
-@pytest.mark.parametrize("name", ["half", "train", "forward"])
+@pytest.mark.parametrize("name", ["half", "train", "forward", "class", "lambda", "self", "_modules", "__class__"])
 def test_a_name_that_torch_uses_is_refused(sketch, name: str) -> None:
     drawn = sketch()
     drawn.add(f"stem.{name}", Conv(channels=4), "image", span=CONV)

@@ -106,6 +106,40 @@ def test_a_file_of_ours_may_be_of_any_grid(tmp_path: Path) -> None:
     assert not same.loaded[0].resized and torch.equal(same.model.get_parameter(KEY), state[KEY])
 
 
+def test_a_file_of_the_same_shape_is_not_touched(tmp_path: Path) -> None:
+    state = compiled("28x112").model.state_dict()  # 2x8 cells, which a square has as well
+    torch.save(state, tmp_path / "same.pt")
+    back = compiled("28x112", str(tmp_path / "same.pt"))
+    assert not back.loaded[0].resized and torch.equal(back.model.get_parameter(KEY), state[KEY])
+
+
+@pytest.mark.parametrize("said", ["0x0", "28x28", "9" * 5000 + "x14", "many", "\u0667\u0660x\u0667\u0660", ""])
+def test_a_size_that_lies_is_refused(said: str, tmp_path: Path) -> None:
+    save_file(compiled("70x70").model.state_dict(), tmp_path / "w.safetensors", {"input_size": said})
+    with pytest.raises(SegError) as caught:
+        compiled("70x98", str(tmp_path / "w.safetensors"))
+    assert "which its positions do not fit" in caught.value.diagnostics[1].help
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda t: t.to_sparse(), lambda t: t.to("meta"), lambda t: t.to(torch.int32), lambda t: t[0]]
+)
+def test_a_table_of_another_kind_is_refused(spoil: Any, tmp_path: Path) -> None:
+    state = compiled("70x70").model.state_dict()
+    torch.save({**state, KEY: spoil(state[KEY])}, tmp_path / "w.pt")
+    with pytest.raises(SegError) as caught:
+        compiled("70x98", str(tmp_path / "w.pt"))
+    assert {d.slug for d in caught.value.diagnostics} <= {"weights-do-not-fit", "weights-unreadable"}
+    assert "form no square" not in str([d.help for d in caught.value.diagnostics])
+
+
+def test_a_table_in_half_precision_is_resized(tmp_path: Path) -> None:
+    state = compiled("70x70").model.state_dict()
+    torch.save({**state, KEY: state[KEY].half()}, tmp_path / "w.pt")
+    got = compiled("70x98", str(tmp_path / "w.pt")).model.get_parameter(KEY)
+    assert (got - resized(state[KEY], TABLE, (5, 5), (5, 7))).abs().max() < 1e-3
+
+
 def test_a_grid_that_cannot_be_told_is_refused(tmp_path: Path) -> None:
     save_file(compiled("70x98").model.state_dict(), tmp_path / "wide.safetensors")
     with pytest.raises(SegError) as caught:
