@@ -196,7 +196,17 @@ class _Emitter:
 
     def _access(self, path: str) -> str:
         """`self.backbone.stage0[1].conv`: the module or parameter of a node."""
-        return "self." + re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", self.attributes[self.keys[path]])
+        owners = set(self.attributes.values())
+        reached, so_far = "self", ""
+        for part in self.attributes[self.keys[path]].split("."):
+            if not part.isdigit():
+                reached = f"{reached}.{part}"
+            elif so_far in owners:  # a module of torch, which gives nothing by number
+                reached = f'getattr({reached}, "{part}")'
+            else:
+                reached = f"{reached}[{part}]"
+            so_far = f"{so_far}.{part}".lstrip(".")
+        return reached
 
     def _type(self, path: str) -> str:
         op = next((node.op for node in self.graph.nodes if node.path == path), None)

@@ -18,7 +18,7 @@ from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.lower.emit import emit_torch
 from segdsl.lower.graph import build
-from segdsl.passes import run_passes
+from segdsl.passes import dead_nodes, run_passes
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECS = sorted(p.stem for p in (ROOT / "specs").glob("*.seg"))
@@ -56,9 +56,9 @@ def test_the_same_seed_gives_the_same_weights_logits_and_training(name: str, pas
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_model_is_written_as_it_is(drawn_model: Any, data: Any) -> None:
-    graph: Graph = drawn_model(data)
+    graph: Graph = dead_nodes(drawn_model(data))  # noise that nothing needs is not written down
     name = data.draw(st.sampled_from(["Net", "Group", "KaimingConv2d", "F", "Tensor", "DropPath"]))
     source = data.draw(st.sampled_from(["net.seg", 'a"""b.seg', "C:\\users\\N.seg", "{name}.seg", "a\nb.seg"]))
     graph = graph.model_copy(update={"name": name})
