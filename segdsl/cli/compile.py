@@ -46,6 +46,8 @@ def compile(
 
     A line for each part: what it gives, its parameters, its operations.
     """
+    from segdsl.ir.parts import parts_of
+
     begin = time.perf_counter()
     if dump is not None:
         if emit or out is not None or weights is not None:
@@ -57,30 +59,29 @@ def compile(
         _check_out(out)
     compiled = verbs.compile(file, overrides, classes, weights)
     program = compiled.program
-    data = {**summary_of(program, depth), "seconds": round(time.perf_counter() - begin, 3)}
+    whole = parts_of(program.graph, program.train.freeze)
+    data = {**summary_of(program, whole, depth), "seconds": round(time.perf_counter() - begin, 3)}
     text = emitted(program) if emit else ""
     if out is not None:
         _write(compiled, out, data, text)
     elif text:
         data["torch"] = text
-    shown = text if text and out is None else _table(compiled, data, depth, out)
+    shown = text if text and out is None else _table(compiled, whole, data, depth, out)
     return Answer(data, shown, findings=program.warnings, sources=_texts(program))
 
 
-def summary_of(program: Program, depth: int = 2) -> dict[str, Any]:
+def summary_of(program: Program, whole: Part, depth: int) -> dict[str, Any]:
     """What `compile` reports of a program: sizes and counts for one image at `data.input_size`, and of its parts."""
-    from segdsl.ir.parts import parts_of
     from segdsl.ir.shape import shape_at
     from segdsl.passes import run_passes
 
     graph = program.graph
-    whole = parts_of(graph, program.train.freeze)
     shapes = graph.shapes()
     return {
         "name": program.name,
         "params": whole.parameters,
         "trainable_params": whole.trained,
-        "fixed_params": graph.parameters(("fixed",)),
+        "fixed_params": whole.fixed,
         "macs": whole.macs,
         "flops": 2 * whole.macs,
         "computed_flops": 2 * run_passes(graph).macs(),
@@ -112,13 +113,11 @@ def emitted(program: Program) -> str:
     return emit_torch(run_passes(program.graph), f"{program.name}.seg", normalized)
 
 
-def _table(compiled: Compiled, data: Mapping[str, Any], depth: int, out: Path | None) -> str:
-    from segdsl.ir.parts import parts_of
-
+def _table(compiled: Compiled, whole: Part, data: Mapping[str, Any], depth: int, out: Path | None) -> str:
     program, graph = compiled.program, compiled.program.graph
     screen = sys.stdout
     table = part_table(
-        parts_of(graph, program.train.freeze),
+        whole,
         {path: name for name, path in graph.outputs.items()},
         depth,
         width=streams.width(screen),

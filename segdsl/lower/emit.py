@@ -19,8 +19,7 @@ from segdsl.ir.parts import parts_of
 from segdsl.ir.shape import shape_at, show
 from segdsl.lower import functional, hierarchy, modules
 from segdsl.lower.graph import module_keys
-from segdsl.lower.modules import Call, Realisation, realise
-from segdsl.ops import init
+from segdsl.lower.modules import Call, Realisation, realise, start_of
 from segdsl.ops.parameter import Parameter
 from segdsl.version import __version__
 
@@ -88,7 +87,10 @@ class _Emitter:
                     self.realised[key] = realise(node.op, [self.sizes[path] for path in node.operands or (node.path,)])
                     self.starts[key] = self._start(node, self.realised[key])
         self.attributes = _attributes([key for key, start in self.starts.items() if start])
+        self.owners = set(self.attributes.values())
+        self.lists = {node.path for node in graph.nodes if node.op.returns == "list"}
         self.steps = self._steps()
+        self.wanted = {*graph.outputs.values(), *(path for step in self.steps for path in self._needs(step))}
 
     def text(self) -> str:
         graph = self.graph
@@ -119,7 +121,8 @@ class _Emitter:
         return ""
 
     def _need(self, item: Callable[..., Any] | type) -> None:
-        self.helpers.setdefault(item.__name__, inspect.getsource(item))
+        if item.__name__ not in self.helpers:
+            self.helpers[item.__name__] = inspect.getsource(item)
 
     def _init(self) -> list[str]:
         lines = ["    def __init__(self) -> None:", "        super().__init__()"]
@@ -173,9 +176,7 @@ class _Emitter:
 
     def _gives(self, step: _Step) -> list[str]:
         """The tensors of a step that others take."""
-        wanted = {path for other in self.steps if other is not step for path in self._needs(other)}
-        wanted |= set(self.graph.outputs.values())
-        return [node.path for node in step.nodes if node.path in wanted]
+        return [node.path for node in step.nodes if node.path in self.wanted]
 
     def _is_parameter(self, path: str) -> bool:
         return isinstance(self.realised.get(self.keys.get(path, "")), nn.Parameter)
@@ -196,12 +197,11 @@ class _Emitter:
 
     def _access(self, path: str) -> str:
         """`self.backbone.stage0[1].conv`: the module or parameter of a node."""
-        owners = set(self.attributes.values())
         reached, so_far = "self", ""
         for part in self.attributes[self.keys[path]].split("."):
             if not part.isdigit():
                 reached = f"{reached}.{part}"
-            elif so_far in owners:  # a module of torch, which gives nothing by number
+            elif so_far in self.owners:  # a module of torch, which gives nothing by number
                 reached = f'getattr({reached}, "{part}")'
             else:
                 reached = f"{reached}[{part}]"
@@ -209,8 +209,7 @@ class _Emitter:
         return reached
 
     def _type(self, path: str) -> str:
-        op = next((node.op for node in self.graph.nodes if node.path == path), None)
-        return "tuple[Tensor, ...]" if op is not None and op.returns == "list" else "Tensor"
+        return "tuple[Tensor, ...]" if path in self.lists else "Tensor"
 
     def _expression(self, node: Node, names: _Names) -> str:
         realised = self.realised[self.keys[node.path]]
@@ -293,18 +292,9 @@ def _shape(shape: Sequence[object]) -> str:
 
 def _parameter(op: Parameter, shape: tuple[int, ...]) -> str:
     """The expression that makes a free parameter as :func:`segdsl.lower.modules.realise` does."""
-    match op.init:
-        case init.Full(value=value):
-            values = f"torch.full({shape}, {value!r})"
-        case init.Normal(std=std):
-            values = f"nn.init.normal_(torch.empty({shape}), std={std!r})"
-        case init.TruncNormal(std=std):
-            values = f"nn.init.trunc_normal_(torch.empty({shape}), std={std!r})"
-        case init.Uniform(low=low, high=high):
-            values = f"nn.init.uniform_(torch.empty({shape}), {low!r}, {high!r})"
-        case _:
-            raise NotImplementedError(f"no expression for the initializer {type(op.init).__name__}")
-    return f"nn.Parameter({values})"
+    name, arguments = start_of(op.init)
+    given = "".join(f", {key}={value!r}" for key, value in arguments.items())
+    return f"nn.Parameter(nn.init.{name}(torch.empty({shape}){given}))"
 
 
 def _call(name: str, *positional: object, **named: tuple[object, object]) -> str:

@@ -170,23 +170,22 @@ def _resize(op: resize.ResizeTo, sizes: Sizes) -> Call:
 
 
 def _parameter(op: parameter.Parameter, shape: tuple[int, ...]) -> nn.Parameter:
-    values = torch.empty(shape)
-    _fill(op.init, values)
-    return nn.Parameter(values)
+    name, arguments = start_of(op.init)
+    return nn.Parameter(getattr(nn.init, name)(torch.empty(shape), **arguments))
 
 
-def _fill(how: Initializer, values: Tensor) -> None:
-    match how:
-        case init.Full(value=value):
-            values.fill_(value)
-        case init.Normal(std=std):
-            nn.init.normal_(values, std=std)
-        case init.TruncNormal(std=std):
-            nn.init.trunc_normal_(values, std=std)
-        case init.Uniform(low=low, high=high):
-            nn.init.uniform_(values, low, high)
-        case _:
-            raise NotImplementedError(f"no realisation of the initializer {type(how).__name__}")
+def start_of(how: Initializer) -> tuple[str, dict[str, float]]:
+    """How a free parameter starts: the function of `torch.nn.init`, and its arguments."""
+    return STARTS[type(how)](how)
+
+
+STARTS: dict[type[Initializer], Callable[[Any], tuple[str, dict[str, float]]]] = {
+    init.Full: lambda how: ("constant_", {"val": how.value}),
+    init.Normal: lambda how: ("normal_", {"std": how.std}),
+    init.TruncNormal: lambda how: ("trunc_normal_", {"std": how.std}),
+    init.Uniform: lambda how: ("uniform_", {"a": how.low, "b": how.high}),
+}
+"""The start that every initializer word means."""
 
 
 def _arithmetic(function: Callable[..., Any]) -> Callable[[Any, Sizes], Call]:
