@@ -164,6 +164,16 @@ def published_model(name: str) -> Published:
 @pytest.fixture(scope="module", params=list(SPECS))
 def published(request: pytest.FixtureRequest) -> Published:
     """Each of the seven published models in turn."""
+    return _published_or_skip(request.param)
+
+
+@pytest.fixture(scope="module")
+def dinov2() -> Published:
+    """The one of the seven whose goldens have a position table and a full size."""
+    return _published_or_skip("dinov2-small-seg")
+
+
+def _published_or_skip(name: str) -> Published:
     if not REFERENCE.is_dir():
         pytest.skip("the shared folder with the reference's numbers is not there")
-    return published_model(request.param)
+    return published_model(name)

@@ -108,16 +108,13 @@ def test_logits_and_levels_are_those_of_the_reference(published: Any) -> None:
         assert_statistics(got["logits"], expected["logits_up"])
 
 
-def test_statistics_at_full_size_are_those_of_the_reference(published: Any) -> None:
-    for tag, expected in published.expected["eval"].items():
-        if f"pre_{tag}" in published.arrays.files:
-            continue
-        match = re.fullmatch(r"nc(\d)_(\d+)x(\d+)", tag)
-        assert match
-        got = evaluated(published, int(match[1]), (int(match[2]), int(match[3])), expected["batch"])
-        for path, statistics in zip(levels(published), expected["features"], strict=True):
-            assert_statistics(got[path], statistics)
-        assert_statistics(got[CLASSIFIER], expected["logits_pre"])
+@pytest.mark.parametrize("tag", ["nc2_518x518", "nc5_518x518"])
+def test_statistics_at_full_size_are_those_of_the_reference(dinov2: Any, tag: str) -> None:
+    expected = dinov2.expected["eval"][tag]
+    got = evaluated(dinov2, int(tag[2]), (518, 518), expected["batch"])
+    for path, statistics in zip(levels(dinov2), expected["features"], strict=True):
+        assert_statistics(got[path], statistics)
+    assert_statistics(got[CLASSIFIER], expected["logits_pre"])
 
 
 def test_the_layout_of_memory_changes_nothing(published: Any) -> None:

@@ -49,10 +49,8 @@ def test_a_position_embedding_is_known_by_its_shape() -> None:
 
 
 @pytest.mark.parametrize("grid", [(5, 5), (7, 9), (40, 40)])
-def test_the_rule_is_that_of_the_authors(published: Any, grid: tuple[int, int]) -> None:
-    if published.name != "dinov2-small-seg":
-        return
-    values = torch.from_numpy(published.fill.fill(KEY, (1, 1370, 384), published.name))
+def test_the_rule_is_that_of_the_authors(dinov2: Any, grid: tuple[int, int]) -> None:
+    values = torch.from_numpy(dinov2.fill.fill(KEY, (1, 1370, 384), dinov2.name))
     golden = np.load(REFERENCE / "goldens" / "pos_embed.npz")[f"meta_{grid[0]}x{grid[1]}_first16ch"]
     got = resized(values, TABLE, (37, 37), grid)
     assert torch.equal(got[:, 0], values[:, 0])
