@@ -233,7 +233,9 @@ def read_text(path: Path, name: str, span: Span | None = None) -> str:
     """The text of a program file. Raises SegError for a file that is missing, unreadable, too large or not UTF-8."""
     try:
         if path.is_dir():
-            raise fail("file-unreadable", f"{name} is a folder", "name a `.seg` file", path=name, span=span)
+            inside = f"the program of this run is `{Path(name) / 'program.seg'}`"
+            help = inside if (path / "program.seg").is_file() else "name a `.seg` file"
+            raise fail("file-unreadable", f"{name} is a folder", help, path=name, span=span)
         if path.stat().st_size > MAX_FILE:
             raise fail("file-unreadable", f"{name} is larger than 4 MiB", "a program is a text; split it", path=name)
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

@@ -111,6 +111,18 @@ def test_a_folder_of_an_earlier_compile_is_replaced(tmp_path: Path, monkeypatch:
     assert not [p for p in Path("made").iterdir() if p.name.startswith(".")]
 
 
+def test_a_folder_with_a_program_names_it(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.seg").write_text(TINY, encoding="utf-8")
+    assert run(["compile", "net.seg", "--out", "made"]) == 0
+    assert run(["compile", "made"]) == 1
+    assert "`made/program.seg`" in capsys.readouterr().err
+    Path("made", "checkpoints").mkdir()
+    Path("made", "weights.safetensors").rename("made/checkpoints/best.safetensors")
+    assert run(["compile", "net.seg", "--weights", "made"]) == 1
+    assert "`made/checkpoints/best.safetensors`" in capsys.readouterr().err
+
+
 def test_a_failure_while_writing_leaves_nothing_half_done(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     def fail(*args: Any) -> None:
         raise RuntimeError("no room")
