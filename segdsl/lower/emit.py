@@ -257,6 +257,7 @@ class _Names:
 def _free(wish: str, taken: set[str]) -> str:
     """``wish`` as an identifier that nothing has yet, which it then has."""
     stem = re.sub(r"\W", "_", wish)
+    stem = f"{stem.strip('_')}_" if stem.startswith("__") else stem  # Python treats these in its own way
     stem = f"_{stem}" if stem[:1].isdigit() or keyword.iskeyword(stem) else stem
     name = next(name for name in _numbered(stem) if name not in taken)
     taken.add(name)
@@ -273,7 +274,8 @@ def _attributes(keys: Sequence[str]) -> dict[str, str]:
     for key in keys:
         if key not in found:
             parent, _, name = key.rpartition(".")
-            first, _, second = name.partition(":")
+            first, *others = name.split(":")
+            second = "_".join(others)
             wish = f"{second}_{first}" if first.isdigit() else f"{first}_{second}"
             path = next(p for p in _numbered(f"{parent}.{wish}".lstrip(".")) if p not in taken)
             found[key] = path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Any, Self
 
 from torch import fx, nn
@@ -139,11 +140,23 @@ class _Builder:
 
 
 def module_keys(graph: Graph) -> dict[str, str]:
-    """Where in the module hierarchy each node lies, by path: at its module, or without state at its path, unless a
-    module has that name (`conv = a + b -> Conv(8)`: the sum is bound to `conv`, and so are the weights)."""
+    """Where in the module hierarchy each node lies, by path: at its module, or without state at its path.
+
+    Where a module has that name (`conv = a + b -> Conv(8)`: the sum is bound to `conv`, and so are the weights), or
+    none can have it (`lambda = x -> Dropout(0.1)`), what has no state lies beside it: no checkpoint knows its name.
+    """
     owned = {node.module for node in graph.nodes if node.module is not None}
-    beside = {n.path: f"{n.path}:{type(n.op).__name__.lower()}1" for n in graph.nodes if n.path in owned}
-    return {node.path: node.module or beside.get(node.path, node.path) for node in graph.nodes}
+    keys: dict[str, str] = {}
+    beside: set[str] = set()
+    for node in graph.nodes:
+        key, parts = node.module or node.path, node.path.split(".")
+        if node.module is None and (node.path in owned or any(map(is_taken, parts))):
+            stem = ".".join(another(part) if is_taken(part) else part for part in parts)
+            keyed = (f"{stem}:{type(node.op).__name__.lower()}{number}" for number in count(1))
+            key = next(key for key in keyed if key not in beside)
+            beside.add(key)
+        keys[node.path] = key
+    return keys
 
 
 def _check_name(path: str, span: Span | None) -> None:

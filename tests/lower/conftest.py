@@ -25,6 +25,7 @@ from segdsl.ops.act import GELU, ReLU
 from segdsl.ops.conv import Conv
 from segdsl.ops.drop import Dropout, DropPath
 from segdsl.ops.join import ChannelShuffle, Concat
+from segdsl.ops.names import is_taken
 from segdsl.ops.norm import BatchNorm, GroupNorm, L2Normalize, LayerNorm
 from segdsl.ops.scalar import Add, Multiply
 
@@ -62,7 +63,8 @@ def sketch() -> type[Sketch]:
 
 NAMES = (
     "conv", "conv_add1", "attention", "resize_to", "F", "nn", "torch", "Tensor", "Group", "assemble", "parts", "self_",
-    "logits", "run_conv", "finish", "a.conv", "a", "a.0", "a.1", "image_", "unfrozen", "b.norm",
+    "self", "lambda", "_lambda", "lambda_", "__class__", "logits", "run_conv", "finish", "a.conv", "a", "a.0", "a.1",
+    "image_", "unfrozen", "b.norm",
 )  # fmt: skip
 """Names that a model can have, and that something else may want."""
 
@@ -73,7 +75,7 @@ def draw_model(data: Any, sketch: type[Sketch]) -> Graph:
     values = [drawn.add("stem", Conv(channels=4), "image")]
     for name in data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=12, unique=True)):
         one, two = (data.draw(st.sampled_from(values)) for _ in range(2))
-        op = data.draw(st.sampled_from(OPS))
+        op = data.draw(st.sampled_from([op for op in OPS if not (is_taken(name) and op.state([(1, 4, 6, 8)]))]))
         path = f"{name}:{type(op).__name__.lower()}" if data.draw(st.booleans()) and not op.state([(1, 4)]) else name
         if isinstance(op, Conv | BatchNorm):
             # The weights are called by the binding; a sum in front of them has taken the node's path.
