@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from segdsl.ir.program import Program
     from segdsl.lower.compiled import Compiled
 
+ALWAYS = ("program.seg", "graph.json", "summary.json", "weights.safetensors")
+ONLY_EMITTED = ("model.py", "weights.pt")
+"""What `--out` fills a folder with: in any case, and with `--emit torch`."""
+
 
 @click.command()
 @click.argument("file")
@@ -199,6 +203,8 @@ def _write(compiled: Compiled, out: Path, data: Mapping[str, Any], torch_source:
             for name, text in texts.items():
                 (draft / name).write_text(text, encoding="utf-8")
             _write_weights(compiled, draft, plain=bool(torch_source))
+            for name in ONLY_EMITTED:  # of an earlier `compile`, whose model may have been another
+                (out / name).unlink(missing_ok=True)
             for written in draft.iterdir():
                 written.replace(out / written.name)
     except (OSError, RuntimeError, SegError) as error:  # torch says of a full disk only that something failed
@@ -222,5 +228,5 @@ def _check_out(out: Path) -> None:
     """Refuses a folder with files of somebody else; those of an earlier `compile` are replaced."""
     from segdsl.run.folder import check_out
 
-    if not (out / "summary.json").is_file():
+    if not all((out / name).is_file() for name in ALWAYS):
         check_out(out)

@@ -109,6 +109,18 @@ def test_a_folder_of_an_earlier_compile_is_replaced(tmp_path: Path, monkeypatch:
         assert "written to   made" in capsys.readouterr().out
     assert json.loads(Path("made", "summary.json").read_text())["input"] == [1, 3, 32, 32]
     assert not [p for p in Path("made").iterdir() if p.name.startswith(".")]
+    assert run(["compile", "net.seg", "--out", "made"]) == 0
+    assert not Path("made", "model.py").exists() and not Path("made", "weights.pt").exists()
+
+
+def test_a_folder_that_only_looks_like_an_earlier_one_is_refused(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.seg").write_text(TINY, encoding="utf-8")
+    Path("theirs").mkdir()
+    Path("theirs", "summary.json").write_text("mine", encoding="utf-8")
+    assert run(["compile", "net.seg", "--out", "theirs"]) == 1
+    assert "error[out-taken]" in capsys.readouterr().err
+    assert Path("theirs", "summary.json").read_text() == "mine"
 
 
 def test_a_folder_with_a_program_names_it(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
