@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from segdsl.ir.program import Program
     from segdsl.lower.compiled import Compiled
     from segdsl.run.train import RunResult
+    from segdsl.weights.fetch import Watcher
 
 PathLike = str | Path
 
@@ -37,17 +38,19 @@ def compile(
     classes: int | Sequence[str] | None = None,
     weights: str | None = None,
     outputs: Sequence[str] = (),
+    watcher: Watcher | None = None,
 ) -> Compiled:
     """The program and its model, a ``torch.fx.GraphModule``: normalised (N, 3, H, W) to logits (N, classes, H, W).
 
-    ``classes`` stands in for `data.classes`; ``weights`` is a file for the whole model. Without it they are random, and
-    what the program's `weights` section names is left to `train`. With ``outputs`` the model returns a dictionary of
-    these nodes by path.
+    ``classes`` stands in for `data.classes`; ``weights`` is a source for the whole model, or `"program"` for what the
+    program's own `weights` section names. Without it they are random. With ``outputs`` the model returns a dictionary
+    of these nodes by path; ``watcher`` is told of files that are fetched.
     """
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
 
-    return compile_program(load(path, overrides, classes), weights or "none", outputs)
+    named = None if weights == "program" else weights or "none"
+    return compile_program(load(path, overrides, classes), named, outputs, watcher)
 
 
 def train(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import re
-from collections.abc import Callable
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +48,27 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def root() -> Path:
     """The root of the repository."""
     return ROOT
+
+
+@contextmanager
+def _otx_task(module: str) -> Iterator[Any]:
+    members = {"SEMANTIC_SEGMENTATION": "SEMANTIC_SEGMENTATION"}
+    task = enum.Enum("OTXTaskType", members, type=str, module=module)
+    names = [".".join(module.split(".")[: i + 1]) for i in range(module.count(".") + 1)]
+    modules = {name: types.ModuleType(name) for name in names}
+    vars(modules[module])["OTXTaskType"] = task
+    sys.modules.update(modules)
+    try:
+        yield next(iter(task))
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+@pytest.fixture
+def otx_task() -> Callable[[str], AbstractContextManager[Any]]:
+    """The enum member that OTX pickles into its checkpoints, as a class of the named module while that is done."""
+    return _otx_task
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ ONLY_EMITTED = ("model.py", "weights.pt")
 @click.command()
 @click.argument("file")
 @click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Number of classes, in place of data.classes.")
-@click.option("--weights", metavar="FILE|none", help="Weights for the whole model; without it they are random.")
+@click.option(
+    "--weights", metavar="SOURCE", help="Weights for the whole model, or `program` for what it names; else random ones."
+)
 @click.option("--depth", type=click.IntRange(min=1), default=2, show_default=True, help="Levels of parts in the table.")
 @click.option("--emit", type=click.Choice(["torch"]), help="Print the model as plain PyTorch; into DIR with --out.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write program, graph and weights here.")
@@ -61,10 +63,11 @@ def compile(
         raise click.UsageError("--emit with --weights needs --out DIR, where the weights go as well.")
     if out is not None:
         _check_out(out)
-    compiled = verbs.compile(file, overrides, classes, weights)
+    compiled = loaded_model(file, overrides, classes, weights)
     program = compiled.program
     whole = parts_of(program.graph, program.train.freeze)
-    data = {**summary_of(program, whole, depth), "seconds": round(time.perf_counter() - begin, 3)}
+    data = {**summary_of(program, whole, depth), "weights": [report.as_json() for report in compiled.loaded]}
+    data["seconds"] = round(time.perf_counter() - begin, 3)
     text = emitted(program) if emit else ""
     if out is not None:
         _write(compiled, out, data, text)
@@ -72,6 +75,16 @@ def compile(
         data["torch"] = text
     shown = text if text and out is None else _table(compiled, whole, data, depth, out)
     return Answer(data, shown, findings=program.warnings, sources=_texts(program))
+
+
+def loaded_model(file: str, overrides: tuple[str, ...], classes: int | None, weights: str | None) -> Compiled:
+    """The model of a file with weights from a source, shown on the way if it is fetched."""
+    if weights in (None, "none"):
+        return verbs.compile(file, overrides, classes)
+    from segdsl.run.fetching import FetchDisplay
+
+    with FetchDisplay() as watcher:
+        return verbs.compile(file, overrides, classes, weights, watcher=watcher)
 
 
 def summary_of(program: Program, whole: Part, depth: int) -> dict[str, Any]:
@@ -118,6 +131,8 @@ def emitted(program: Program) -> str:
 
 
 def _table(compiled: Compiled, whole: Part, data: Mapping[str, Any], depth: int, out: Path | None) -> str:
+    from segdsl.weights.report import load_table
+
     program, graph = compiled.program, compiled.program.graph
     screen = sys.stdout
     table = part_table(
@@ -142,10 +157,10 @@ def _table(compiled: Compiled, whole: Part, data: Mapping[str, Any], depth: int,
         lines.append(f"             {data['computed_flops'] / 1e9:.3f} are computed: what is equal is shared")
     sizes = "x".join(map(str, data["input"])), "x".join(map(str, data["logits"]))
     lines.append(f"logits       {sizes[1]} from images of {sizes[0]}")
-    lines += [f"weights      {len(report.loaded):,} tensors from {report.source}" for report in compiled.loaded]
-    lines += [f"             {note}" for report in compiled.loaded for note in report.notes()]
     if out is not None:
         lines.append(f"written to   {out}")
+    if compiled.loaded:
+        lines += ["", *load_table(compiled.loaded, compiled.at_random(), streams.width(screen))]
     return "\n".join([head, "", table, "", *lines])
 
 
@@ -214,8 +229,8 @@ def _write(compiled: Compiled, out: Path, data: Mapping[str, Any], torch_source:
 def _write_weights(compiled: Compiled, folder: Path, plain: bool) -> None:
     import torch
 
-    from segdsl.lower.positions import MADE_FOR
-    from segdsl.lower.weights import save_weights
+    from segdsl.weights.files import save_weights
+    from segdsl.weights.positions import MADE_FOR
 
     program, model = compiled.program, compiled.model
     facts = {"program": program.resolved, MADE_FOR: str(program.data.input_size)}

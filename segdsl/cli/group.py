@@ -20,6 +20,7 @@ _MODULES = {
     "predict": "model",
     "bench": "model",
     "data": "data",
+    "weights": "weights",
     "demo-data": "data",
 }
 

@@ -15,7 +15,7 @@ from segdsl.cli.tables import facts_table, score_table
 @click.command()
 @click.argument("file")
 @click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of data.root.")
-@click.option("--weights", metavar="FILE|none", help="Weights to start from; none starts from random ones.")
+@click.option("--weights", metavar="SOURCE|none", help="Weights for the whole model; none starts from random ones.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; else a new one in runs/.")
 @set_option
 @json_option

@@ -15,16 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from segdsl.weights.cache import cache_folder
+
 VERSION = 1
 """Raised whenever a cached result would be computed differently today."""
-
-
-def cache_folder() -> Path:
-    """Where caches go; the folder need not exist."""
-    if explicit := os.environ.get("SEGDSL_CACHE"):
-        return Path(explicit)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return Path(base) / "segdsl" if base else Path.home() / ".cache" / "segdsl"
 
 
 def stamp(path: Path) -> tuple[int, int] | None:

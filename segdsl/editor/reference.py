@@ -92,9 +92,35 @@ def _sections() -> Iterator[str]:
     for name, record in SECTIONS.items():
         yield from _section((name,), record)
     yield "### `model`\n\nThe model that is trained, built: `model = LiteHRNetS(classes = len(data.classes))`.\n"
-    yield '### `weights`\n\nWhere weights come from: `PATH = "…"` fills a part of the graph, `model = "…"` all of it.\n'
+    yield from _weights()
     for name in RESERVED_SECTIONS:
         yield f"### `{name}`\n\nReserved for a later version.\n"
+
+
+def _weights() -> Iterator[str]:
+    from segdsl.words.published import HUB_FORM, PUBLISHED
+
+    yield (
+        "### `weights`\n\nWhere weights come from: `PATH = SOURCE` fills a part of the graph, `model = SOURCE` all of "
+        "it, and parts that are named beside `model` are filled after it.\n"
+    )
+    sources = [
+        ("`none`", "nothing: what it would fill starts at random"),
+        ('`"file.safetensors"`', "a file, relative to the program"),
+        ('`"otx:NAME"`', "published weights, by a name of the table below"),
+        ('`"https://HOST/PATH/FILE"`', "a file to be fetched; `#sha256=DIGEST` behind it holds it to a digest"),
+        ('`"hf://ORG/REPO/FILE"`', f"a file of the Hugging Face hub: {HUB_FORM}"),
+    ]
+    yield _table(("source", ""), sources)
+    yield _table(
+        ("key", "default", ""),
+        [("`adapt`", "`false`", "Filters over the image may be changed to fit the number of its channels.")],
+    )
+    rows = [
+        (f"`{name}`", f"`{entry.model}`", f"`{entry.fills}`", entry.by, f"`{entry.url.rpartition('/')[2]}`")
+        for name, entry in PUBLISHED.items()
+    ]
+    yield _table(("name", "model", "fills", "trained by, on", "file"), rows)
 
 
 def _section(path: tuple[str, ...], record: type[Any]) -> Iterator[str]:

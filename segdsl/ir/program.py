@@ -163,7 +163,8 @@ class Program(Record):
 
     ``name`` is the file's stem; ``resolved`` the whole program as one formatted `.seg` text without imports; ``spans``
     maps every path that was set (`train.optimizer.lr`) to where; ``warnings`` are the lints; ``assumed_classes`` says
-    that `data.classes` was left out and two were assumed.
+    that `data.classes` was left out and two were assumed. ``weights`` are sources by the part that they fill, and
+    ``adapt_weights`` whether filters over the image may be changed to fit its channels (`weights.adapt`).
     """
 
     name: str
@@ -173,6 +174,7 @@ class Program(Record):
     eval: Eval
     export: Export
     weights: dict[str, str] = Field(default_factory=dict)
+    adapt_weights: bool = False
     sources: dict[str, Source] = Field(default_factory=dict)
     spans: dict[str, Span] = Field(default_factory=dict)
     resolved: str = ""

@@ -112,9 +112,21 @@ def _paths(program: Program, sink: Sink, settings: Settings) -> None:
             _no_such_part(path, prefixes, sink, place)
         elif not any(w == "model" or path == w or path.startswith(w + ".") for w in program.weights):
             sink.add(_frozen_random(path, place))
-    for path in program.weights:
+    for path, source in program.weights.items():
+        setting = settings.values[("weights", *path.split("."))]
         if path != "model" and path not in prefixes:
-            _no_such_part(path, prefixes, sink, settings.values[("weights", *path.split("."))].span)
+            _no_such_part(path, prefixes, sink, setting.span)
+        else:
+            _weight_source(source, sink, setting.expr.span)
+
+
+def _weight_source(text: str, sink: Sink, span: Span) -> None:
+    from segdsl.words.published import SourceError, parse_source
+
+    try:
+        parse_source(text)
+    except SourceError as error:
+        sink.add(Diagnostic("weights-source", error.message, error.help, span=span))
 
 
 def frozen_at_random(program: Program) -> list[Diagnostic]:

@@ -102,6 +102,7 @@ def _check_parts(scope: FileScope, sink: Sink) -> None:
     for section in SECTIONS:
         sections.record(section)
     sections.weights()
+    sections.adapt_weights()
     _check_lets(scope, sections.context)
     sink.check()
 
@@ -155,7 +156,7 @@ def _load(
     check_blocks(scope, sink)
     sections = Sections(settings, sink, classes)
     records = {section: sections.record(section) for section in SECTIONS}
-    weights = sections.weights()
+    weights, adapt = sections.weights(), sections.adapt_weights()
     _check_lets(scope, sections.context)
     circular = any(d.slug == "recursion" for d in sink.items)
     graph = None if circular else _model(settings, scope, sections)
@@ -165,6 +166,7 @@ def _load(
         name=name,
         graph=graph,
         weights=weights,
+        adapt_weights=adapt,
         sources={name: _source(text) for name, text in sink.sources.items()},
         spans=settings.spans(),
         assumed_classes=sections.assumed,

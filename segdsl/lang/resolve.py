@@ -43,6 +43,7 @@ def resolved_text(program: Program, settings: Settings, sections: Sections, scop
     parts.append(f"model = {model}\n")
     if program.weights:
         lines = "".join(f"  {path} = {_string(source)}\n" for path, source in program.weights.items())
+        lines += "  adapt = true\n" if program.adapt_weights else ""
         parts.append("weights {\n" + lines + "}\n")
     return format_text("\n".join(part for part in parts if part), f"{program.name} (resolved)")
 

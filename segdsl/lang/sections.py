@@ -18,6 +18,8 @@ from segdsl.syntax import tree
 
 MAX_SIDE = 65_536
 """The largest height or width in pixels that a network is laid out for."""
+ADAPT = ("weights", "adapt")
+"""The one path below `weights` that is no part of the graph."""
 OPEN = object()
 """Marks a path whose value is being worked out, to find circles."""
 
@@ -191,7 +193,7 @@ class Sections:
         """The sources of weights, by the path of the graph that they fill."""
         found: dict[str, str] = {}
         for path, setting in self.settings.values.items():
-            if path[0] != "weights":
+            if path[0] != "weights" or path == ADAPT:
                 continue
             try:
                 value = evaluate(setting.expr, Frame(self.context, setting.file), None)
@@ -209,6 +211,23 @@ class Sections:
                 if signal.diagnostic:
                     self.context.report(signal.diagnostic)
         return found
+
+    def adapt_weights(self) -> bool:
+        """`weights.adapt`: whether filters over the image may be changed to fit its channels."""
+        setting = self.settings.values.get(ADAPT)
+        if setting is None:
+            return False
+        try:
+            value = evaluate(setting.expr, Frame(self.context, setting.file), None)
+            if not isinstance(value, bool):
+                message = f"`weights.adapt` is `true` or `false`, got {describe(value)}"
+                help = "to fill a part that is called so, fill the `model` whole"
+                raise stop("wrong-type", setting.expr.span, message, help)
+            return value
+        except Stop as signal:
+            if signal.diagnostic:
+                self.context.report(signal.diagnostic)
+            return False
 
 
 def _elements(expr: tree.Expr, wanted: Callable[[tree.Expr], bool]) -> list[Span]:

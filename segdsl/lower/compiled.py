@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from torch import fx
 
-from segdsl.diagnostics import Diagnostic, SegError, Span
+from segdsl.diagnostics import SegError
 from segdsl.ir.graph import Graph
 from segdsl.ir.program import Program
 from segdsl.lower.graph import build
-from segdsl.lower.weights import LoadReport, load_weights
 from segdsl.passes import run_passes
-
-LATER = ("otx:", "hf:", "hub:", "timm:", "torchvision:", "http:", "https:")
-"""Beginnings of the weight sources that a later version fetches."""
+from segdsl.weights.fetch import Watcher
+from segdsl.weights.load import load_weights
+from segdsl.weights.report import LoadReport
+from segdsl.weights.sources import Located, locate, locked_digests, placed, wanted_weights
 
 
 @dataclass(frozen=True)
@@ -30,25 +29,34 @@ class Compiled:
     model: fx.GraphModule
     loaded: tuple[LoadReport, ...] = ()
 
+    def at_random(self) -> dict[str, int]:
+        """The parts of the model, at its first level, that no file filled anything of, with their tensors counted."""
+        filled = {key for report in self.loaded for key in report.loaded}
+        parts: dict[str, list[str]] = {}
+        for key in self.model.state_dict():
+            parts.setdefault(key.partition(".")[0], []).append(key)
+        return {part: len(keys) for part, keys in parts.items() if not filled.intersection(keys)}
 
-def compile_program(program: Program, weights: str | None = None, outputs: Sequence[str] = ()) -> Compiled:
+
+def compile_program(
+    program: Program, weights: str | None = None, outputs: Sequence[str] = (), watcher: Watcher | None = None
+) -> Compiled:
     """Builds the model of ``program``, in training mode and on the CPU.
 
-    ``weights`` is a file for the whole model, `"none"` for a random start, or None for what the program's `weights`
-    section says. With ``outputs`` the model returns a dict of the tensors at these paths. Raises SegError
-    (`unknown-output`, `weights-source-later` and what :func:`~segdsl.lower.weights.load_weights` raises).
+    ``weights`` is a source for the whole model, `"none"` for a random start, or None for what the program's `weights`
+    section says; files that are not here are fetched, which ``watcher`` is told of. With ``outputs`` the model returns
+    a dict of the tensors at these paths. Raises SegError (`unknown-output`, `weights-source`, and what
+    :func:`~segdsl.weights.sources.locate` and :func:`~segdsl.weights.load.load_weights` raise).
     """
     sources = {name: source.text for name, source in program.sources.items()}
     model = build(_reduced(program.graph, outputs), sources, outputs)
-    wanted = [("model", weights, None)]
-    if weights is None:
-        wanted = [(part, source, program.spans.get(f"weights.{part}")) for part, source in program.weights.items()]
-    loaded = [
-        _load(model, program.graph, source, "" if part == "model" else part, span, sources)
-        for part, source, span in wanted
-        if source is not None and source != "none"
-    ]
-    return Compiled(program, model, tuple(loaded))
+    try:
+        expected = locked_digests(program) if weights is None else {}
+        located = [locate(w, watcher, expected.get(w.part or "model", "")) for w in wanted_weights(program, weights)]
+        loaded = tuple(_load(model, program, source) for source in located)
+    except SegError as error:
+        raise SegError(error.diagnostics, {**sources, **error.sources}) from error
+    return Compiled(program, model, loaded)
 
 
 def _reduced(graph: Graph, outputs: Sequence[str]) -> Graph:
@@ -58,18 +66,22 @@ def _reduced(graph: Graph, outputs: Sequence[str]) -> Graph:
     return run_passes(graph.model_copy(update={"outputs": {**graph.outputs, **wanted}}))
 
 
-def _load(
-    model: fx.GraphModule, graph: Graph, source: str, prefix: str, span: Span | None, sources: dict[str, str]
-) -> LoadReport:
-    if source.startswith(LATER):
-        message = f"`{source}`: published weights are fetched by a later version of segdsl"
-        remedy = "give the path of a file, or `--weights none` for a random start"
-        raise SegError([Diagnostic("weights-source-later", message, remedy, span=span)], sources)
-    file = Path(source)
-    if span is not None and not file.is_absolute():
-        # Written in a program: relative to the file that says it.
-        file = Path(span.file).parent / file
+def _load(model: fx.GraphModule, program: Program, located: Located) -> LoadReport:
+    wanted = located.wanted
     try:
-        return load_weights(model, file, prefix=prefix, graph=graph)
+        report = load_weights(
+            model,
+            located.path,
+            part=wanted.part,
+            graph=program.graph,
+            classes=() if _are_made_up(program) else program.classes,
+            adapt=program.adapt_weights,
+        )
     except SegError as error:
-        raise SegError(error.diagnostics, sources) from error
+        raise placed(error, wanted.span) from error
+    return report.named(wanted.source.text, located.sha256)
+
+
+def _are_made_up(program: Program) -> bool:
+    """Whether the names of the classes only count them (`--classes 4`): then they say nothing about a file's."""
+    return program.classes == tuple(f"class_{number}" for number in range(len(program.classes)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
 from segdsl.run.folder import RunFolder
+from segdsl.weights.files import write_tensors
 from segdsl.words.keepers import Checkpoints
 
 
@@ -61,9 +61,9 @@ class CheckpointWriter:
     def save_last(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         """Writes the last weights and the state that is needed to go on from them."""
         facts = {**self.facts, "epoch": str(progress.epoch), "step": str(progress.step)}
-        write_tensors(self.folder.last, model.state_dict(), facts)
+        write_checkpoint(self.folder.last, model.state_dict(), facts)
         history = json.dumps(progress.history)
-        write_tensors(self.folder.state, run_state(model, optimizer), {**facts, "history": history})
+        write_checkpoint(self.folder.state, run_state(model, optimizer), {**facts, "history": history})
 
     def _keep_best(self, model: nn.Module, progress: Progress, value: float) -> bool:
         value = -math.inf if math.isnan(value) else value
@@ -73,7 +73,7 @@ class CheckpointWriter:
         for place in range(min(len(self.kept), self.rule.best - 1), rank, -1):
             self.best_path(place - 1).replace(self.best_path(place))
         facts = {**self.facts, "epoch": str(progress.epoch), "step": str(progress.step), "value": repr(value)}
-        write_tensors(self.best_path(rank), model.state_dict(), facts)
+        write_checkpoint(self.best_path(rank), model.state_dict(), facts)
         self.kept.insert(rank, value)
         del self.kept[self.rule.best :]
         return rank == 0
@@ -93,23 +93,11 @@ def run_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, T
     return state
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file under another name first, so that ``path`` is never half a file.
-
-    Raises SegError (`checkpoint-not-written`) when the disk refuses it.
-    """
-    from safetensors.torch import save_file
-
-    draft = path.with_name(f".{path.name}.part")
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a checkpoint, whole or not at all. Raises SegError (`checkpoint-not-written`) when the disk refuses it."""
     try:
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, draft, dict(metadata))
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except Exception as error:
-        draft.unlink(missing_ok=True)
-        if not isinstance(error, OSError) and type(error).__name__ != "SafetensorError":
-            raise
+        write_tensors(path, tensors, metadata)
+    except OSError as error:
         raise fail(
             "checkpoint-not-written",
             f"the checkpoint `{path.name}` could not be written",
@@ -125,7 +113,7 @@ def open_run(path: str | Path) -> Run:
     """
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
-    from segdsl.lower.weights import load_weights
+    from segdsl.weights.load import load_weights
 
     folder = RunFolder(Path(path))
     if not folder.program.is_file():
@@ -145,5 +133,5 @@ def open_run(path: str | Path) -> Run:
         )
     program = load(folder.program)
     model: Any = compile_program(program, weights="none").model
-    load_weights(model, weights, graph=program.graph)
+    load_weights(model, weights, graph=program.graph, exact=True)
     return Run(program, model.eval(), folder.root, weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ from rich.text import Text
 
 from segdsl.diagnostics import Diagnostic
 from segdsl.diagnostics.text import clean
+from segdsl.run.fetching import FetchDisplay
 from segdsl.run.log import EpochRow
+from segdsl.weights.report import LoadReport, load_table
 
-NAME_WIDTH, MAX_WARNINGS = 40, 8
+NAME_WIDTH, TABLE_WIDTH, MAX_WARNINGS = 40, 100, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,15 @@ class Display:
             return
         with self.console.status("checking the data") as status:
             yield lambda done, total: status.update(f"checking the data: {done} of {total} images")
+
+    def fetching(self) -> FetchDisplay:
+        """While the weights are got."""
+        return FetchDisplay(self.console)
+
+    def weights(self, reports: Sequence[LoadReport], random: Mapping[str, int]) -> None:
+        """What was loaded, what was left out and why."""
+        for line in load_table(reports, random, min(self.console.width, TABLE_WIDTH)):
+            self._line(Text(line))
 
     def start(self, head: Head) -> None:
         """What is about to be trained, and where it will lie."""

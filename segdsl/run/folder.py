@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
+from segdsl.weights.report import LoadReport
 
 RUNS = Path("runs")
 """Where run folders go, relative to the working directory."""
@@ -97,23 +98,27 @@ def create_run(name: str, out: Path | None) -> RunFolder:
 
 
 def write_program(
-    folder: RunFolder, program: Program, overrides: Iterable[str], weights: Mapping[str, Path], data: str
+    folder: RunFolder, program: Program, overrides: Iterable[str], weights: Iterable[LoadReport], data: str
 ) -> None:
     """Writes `program.seg` and `lock.json`. ``overrides`` state what the program cannot know of itself: where its data
-    and weights lie, seen from the run folder; ``data`` is the digest of the data set."""
+    and weights lie, seen from the run folder; ``weights`` is what was loaded, ``data`` the digest of the data set."""
     folder.program.write_text(program.resolved, encoding="utf-8")
     stated = load(folder.program, overrides)
     folder.program.write_text(stated.resolved, encoding="utf-8")
-    lock = lock_of(program, stated.resolved, weights, data)
+    lock = lock_of(program, stated, weights, data)
     folder.lock.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def lock_of(program: Program, text: str, weights: Mapping[str, Path], data: str) -> dict[str, Any]:
-    """What a run was made of, by SHA-256: its text, the sources of that, weights, data. Nothing of the machine."""
+def lock_of(program: Program, stated: Program, weights: Iterable[LoadReport], data: str) -> dict[str, Any]:
+    """What a run was made of, by SHA-256: its text, the sources of that, weights, data. Nothing of the machine.
+
+    ``stated`` is the program as it lies in the run folder: it says where each of the ``weights`` came from.
+    """
+    parts = {report.part or "model": report.sha256 for report in weights}
     return {
-        "program": hashlib.sha256(text.encode()).hexdigest(),
+        "program": hashlib.sha256(stated.resolved.encode()).hexdigest(),
         "sources": {_portable(name): source.digest for name, source in program.sources.items()},
-        "weights": {part: _digest(path) for part, path in weights.items()},
+        "weights": {part: {"source": stated.weights[part], "sha256": digest} for part, digest in parts.items()},
         "data": data,
         "classes": list(program.classes),
     }
@@ -122,11 +127,6 @@ def lock_of(program: Program, text: str, weights: Mapping[str, Path], data: str)
 def _portable(name: str) -> str:
     """A source's name without the place of the project on this machine."""
     return PurePath(name).name if PurePath(name).is_absolute() or name.startswith("..") else PurePath(name).as_posix()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _next_free(name: str) -> Path:

@@ -14,13 +14,13 @@ from segdsl.data.index import Index
 from segdsl.data.loader import EvalLoader, TrainLoader, eval_loader, normalizer, train_loader
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Optimizer, Program
-from segdsl.lower.compiled import compile_program
+from segdsl.lower.compiled import Compiled, compile_program
 from segdsl.lower.freeze import freeze
-from segdsl.lower.weights import LoadReport
 from segdsl.run.criterion import Criterion, build_criterion
 from segdsl.run.evaluate import score
 from segdsl.run.faults import explained
 from segdsl.run.sources import checked_data
+from segdsl.weights.fetch import Watcher
 from segdsl.words.schedules import Horizon
 
 
@@ -31,7 +31,6 @@ class Setup:
     program: Program
     index: Index
     model: nn.Module
-    loaded: tuple[LoadReport, ...]
     network: nn.Module
     criterion: Criterion
     optimizer: torch.optim.Optimizer
@@ -42,18 +41,23 @@ class Setup:
     report: CheckReport
 
 
-def prepare(
-    program: Program, data: str | Path | None = None, weights: str | None = None, progress: Progress | None = None
-) -> Setup:
-    """Opens and checks the data, builds the model and the objects, and tries one validation batch.
+def start_model(program: Program, weights: str | None = None, watcher: Watcher | None = None) -> Compiled:
+    """The model that a run starts from, before the data is read: a file of weights that does not fit is said first.
+
+    ``watcher`` is told of weights that are fetched. Raises SegError with what is at fault.
+    """
+    _check_complete(program)
+    torch.manual_seed(program.train.seed)
+    return compile_program(program, weights, watcher=watcher)
+
+
+def prepare(compiled: Compiled, data: str | Path | None = None, progress: Progress | None = None) -> Setup:
+    """Opens and checks the data, builds the objects of a run, and tries one validation batch.
 
     ``progress`` is told how many files are checked. Raises SegError with what is at fault.
     """
-    _check_complete(program)
+    program, model = compiled.program, compiled.model
     index, report = checked_data(program, data, progress)
-    torch.manual_seed(program.train.seed)
-    compiled = compile_program(program, weights)
-    model = compiled.model
     device = pick_device()
     network = nn.Sequential(normalizer(program.data.normalize), model).to(device).to(memory_format=torch.channels_last)
     freeze(model, program.train.freeze)
@@ -63,7 +67,6 @@ def prepare(
         program=program,
         index=index,
         model=model,
-        loaded=compiled.loaded,
         network=network,
         criterion=build_criterion(program.train.loss, len(program.classes), index.ignore),
         optimizer=build_optimizer(program.train.optimizer, model),

@@ -11,6 +11,7 @@ from segdsl.data.index import Index, open_index
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
+from segdsl.weights.sources import wanted_weights
 
 
 def data_root(program: Program, data: str | Path | None = None) -> Path:
@@ -83,24 +84,15 @@ def checked_data(
     return index, report
 
 
-def weight_files(program: Program, weights: str | None = None) -> dict[str, Path]:
-    """The files that a run starts from, by the part of the graph that they fill; ``weights`` replaces them all."""
-    if weights is not None:
-        return {} if weights == "none" else {"model": Path(weights)}
-    found = {}
-    for part, source in program.weights.items():
-        span = program.spans.get(f"weights.{part}")
-        if source != "none":
-            found[part] = Path(span.file).parent / source if span else Path(source)
-    return found
-
-
 def settings_seen_from(folder: Path, program: Program, data: str | Path | None, weights: str | None) -> list[str]:
     """Overrides that make ``program`` mean the same data and weights when it lies in ``folder``."""
     overrides = [f"data.root={quoted(_seen_from(folder, data_root(program, data)))}"]
-    files = weight_files(program, weights)
-    overrides += [f"drop weights.{part}" for part in program.weights if part not in files]
-    return overrides + [f"weights.{part}={quoted(_seen_from(folder, path))}" for part, path in files.items()]
+    sources = {wanted.part or "model": wanted for wanted in wanted_weights(program, weights)}
+    overrides += [f"drop weights.{part}" for part in program.weights if part not in sources]
+    for part, wanted in sources.items():
+        text = wanted.source.text if wanted.source.is_remote else _seen_from(folder, wanted.file)
+        overrides.append(f"weights.{part}={quoted(text)}")
+    return overrides
 
 
 def _seen_from(folder: Path, path: Path) -> str:

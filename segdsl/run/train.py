@@ -15,7 +15,6 @@ from segdsl.data.dataset import epoch_keys
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.lints import frozen_at_random
-from segdsl.lower.positions import MADE_FOR
 from segdsl.run.checkpoint import CheckpointWriter, Progress
 from segdsl.run.clock import Clock
 from segdsl.run.display import Display, Head
@@ -23,9 +22,10 @@ from segdsl.run.evaluate import score
 from segdsl.run.faults import explained
 from segdsl.run.folder import RunFolder, check_out, create_run, write_program
 from segdsl.run.log import EpochRow, RunLog
-from segdsl.run.setup import Setup, prepare
-from segdsl.run.sources import resolve_classes, settings_seen_from, weight_files
+from segdsl.run.setup import Setup, prepare, start_model
+from segdsl.run.sources import resolve_classes, settings_seen_from
 from segdsl.run.threads import advice, is_crowded
+from segdsl.weights.positions import MADE_FOR
 from segdsl.words.keepers import Checkpoints
 from segdsl.words.schedules import scale_at
 from segdsl.words.stoppers import EarlyStopping
@@ -70,18 +70,18 @@ def train(
     started = time.perf_counter()
     display = Display(quiet)
     check_out(out)
+    with display.fetching() as watcher:
+        compiled = start_model(program, weights, watcher)
     with display.checking() as progress:
-        setup = prepare(program, data, weights, progress)
+        setup = prepare(compiled, data, progress)
     random = frozen_at_random(program) if weights == "none" and program.weights else []
     display.warn([*program.warnings, *random, *setup.report.warnings])
     folder = create_run(program.name, out)
     overrides = settings_seen_from(folder.root, program, data, weights)
-    write_program(folder, program, overrides, weight_files(program, weights), setup.report.digest)
-    for report in setup.loaded:
-        display.note(f"{len(report.loaded):,} tensors loaded from {report.source}")
-        for text in report.notes():
-            display.note(text)
+    write_program(folder, program, overrides, compiled.loaded, setup.report.digest)
     display.start(_head(setup, folder))
+    if compiled.loaded:
+        display.weights(compiled.loaded, compiled.at_random())
     with RunLog(folder, program.classes) as log, display.running(), explained():
         best, last, why = fit(setup, folder, log, display, started)
     display.end(best, last, program.train.monitor, folder.best, why)

@@ -13,7 +13,7 @@ from PIL import Image
 from segdsl.export.openvino import export_run
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
-from segdsl.lower.weights import save_weights
+from segdsl.weights.files import save_weights
 
 CLASSES = ("background", "rust spot", "Öl, naß", "a_b")
 """Names with white space, a comma, and letters outside of ASCII."""

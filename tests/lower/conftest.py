@@ -111,6 +111,7 @@ class Published:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.reference = REFERENCE
         self.spec = ROOT / "specs" / f"{SPECS[name]}.seg"
         self.expected = self._json(GOLDENS / "goldens.json")["models"][name]
         self.facts = self._json(REFERENCE / "facts.json")["models"][name]

@@ -10,10 +10,10 @@ import torch
 from segdsl.diagnostics import SegError, Span
 from segdsl.ir.program import Data, Eval, Export, Program, Source, Train
 from segdsl.lower.compiled import compile_program
-from segdsl.lower.weights import save_weights
 from segdsl.ops.act import Identity, ReLU
 from segdsl.ops.conv import Conv
 from segdsl.ops.resize import ResizeTo
+from segdsl.weights.files import save_weights
 
 TEXT = 'weights {\n  backbone = "w.safetensors"\n}\n'
 
@@ -73,13 +73,33 @@ def test_a_part_from_the_program_is_relative_to_the_program(program: Program, tm
     assert not torch.equal(got.get_parameter("head.weight"), model.get_parameter("head.weight"))
 
 
-@pytest.mark.parametrize("source", ["otx:lite_hrnet_s", "hf://a/b", "https://x.org/w.pth", "timm:x"])
-def test_published_weights_come_later_and_none_works_now(program: Program, source: str) -> None:
+@pytest.mark.parametrize("source", ["otx:lite_hrnet", "hf://a/b", "https://x.org", "timm:x", "", "s3://a/b.pth"])
+def test_a_source_that_is_none_is_refused_where_it_is_written(program: Program, source: str) -> None:
     wanted = with_weights(program, backbone=source)
     with pytest.raises(SegError) as caught:
         compile_program(wanted)
     (found,) = caught.value.diagnostics
-    assert found.slug == "weights-source-later" and found.span == program.spans["weights.backbone"]
-    assert "--weights none" in found.help and caught.value.sources
+    assert found.slug == "weights-source" and found.span == program.spans["weights.backbone"]
+    assert found.help and caught.value.sources
     assert compile_program(wanted, weights="none").model
     assert compile_program(with_weights(program, backbone="none")).model
+
+
+def test_the_whole_comes_before_its_parts(program: Program, tmp_path: Path) -> None:
+    """What is said of a part wins, in whatever order it is written."""
+    one, two = compile_program(program).model, compile_program(program).model
+    save_weights(one, tmp_path / "one.safetensors")
+    save_weights(two, tmp_path / "two.safetensors")
+    sources = {"backbone": str(tmp_path / "one.safetensors"), "model": str(tmp_path / "two.safetensors")}
+    for names in (list(sources), list(reversed(sources))):
+        got = compile_program(with_weights(program, **{name: sources[name] for name in names})).model
+        assert torch.equal(got.get_parameter("backbone.conv.weight"), one.get_parameter("backbone.conv.weight"))
+        assert torch.equal(got.get_parameter("head.weight"), two.get_parameter("head.weight"))
+
+
+def test_a_file_that_does_not_fit_is_told_where_it_is_named(program: Program, tmp_path: Path) -> None:
+    torch.save({"x": torch.ones(1)}, tmp_path / "w.safetensors")
+    with pytest.raises(SegError) as caught:
+        compile_program(with_weights(program, backbone="w.safetensors"))
+    assert {d.span for d in caught.value.diagnostics} == {program.spans["weights.backbone"]}
+    assert {d.slug for d in caught.value.diagnostics} == {"weights-do-not-fit"}

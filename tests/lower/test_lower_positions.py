@@ -15,7 +15,8 @@ from segdsl.ir.graph import Table
 from segdsl.ir.shape import as_grid, parse
 from segdsl.lang.program import load
 from segdsl.lower.compiled import Compiled, compile_program
-from segdsl.lower.positions import grid_of, resized
+from segdsl.weights.positions import grid_of, resized
+from segdsl.weights.report import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference"
@@ -91,7 +92,7 @@ def test_a_table_is_resized_on_loading_and_said(tmp_path: Path) -> None:
     program = load(SPEC, ["data.input_size=98x126", f'weights.backbone="{tmp_path / "dinov2.pth"}"'], classes=2)
     built = compile_program(program)
     (report,) = built.loaded
-    assert report.notes() == [f"`{KEY}` was made for 5x5 positions, and is resized to 7x9"]
+    assert Finding("resized", (KEY,), "from 5x5 positions to 7x9") in report.findings
     assert torch.equal(built.model.get_parameter(KEY), resized(state[KEY], TABLE, (5, 5), (7, 9)))
 
 
@@ -99,16 +100,16 @@ def test_a_file_of_ours_may_be_of_any_grid(tmp_path: Path) -> None:
     state = compiled("70x98").model.state_dict()
     save_file(state, tmp_path / "wide.safetensors", {"input_size": "70x98"})
     back = compiled("98x70", str(tmp_path / "wide.safetensors"))
-    assert back.loaded[0].resized == ((KEY, (5, 7), (7, 5)),)
+    assert back.loaded[0].of("resized") == [Finding("resized", (KEY,), "from 5x7 positions to 7x5")]
     same = compiled("70x98", str(tmp_path / "wide.safetensors"))
-    assert not same.loaded[0].resized and torch.equal(same.model.get_parameter(KEY), state[KEY])
+    assert not same.loaded[0].findings and torch.equal(same.model.get_parameter(KEY), state[KEY])
 
 
 def test_a_file_of_the_same_shape_is_not_touched(tmp_path: Path) -> None:
     state = compiled("28x112").model.state_dict()  # 2x8 cells, which a square has as well
     torch.save(state, tmp_path / "same.pt")
     back = compiled("28x112", str(tmp_path / "same.pt"))
-    assert not back.loaded[0].resized and torch.equal(back.model.get_parameter(KEY), state[KEY])
+    assert not back.loaded[0].findings and torch.equal(back.model.get_parameter(KEY), state[KEY])
 
 
 @pytest.mark.parametrize("said", ["0x0", "28x28", "9" * 5000 + "x14", "many", "\u0667\u0660x\u0667\u0660", ""])

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from segdsl.run.checkpoint import CheckpointWriter, Progress, write_tensors
+from segdsl.run.checkpoint import CheckpointWriter, Progress, write_checkpoint
 from segdsl.run.folder import RunFolder
 from segdsl.words.keepers import Checkpoints
 
@@ -20,7 +20,7 @@ Slugs = Callable[[Callable[[], object]], list[str]]
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slugs: Slugs) -> None:
     path = tmp_path / "last.safetensors"
-    write_tensors(path, {"a": torch.ones(3)}, {"epoch": "1"})
+    write_checkpoint(path, {"a": torch.ones(3)}, {"epoch": "1"})
     before = path.read_bytes()
 
     def half(tensors: dict, name: Path, metadata: dict) -> None:
@@ -28,7 +28,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(safetensors.torch, "save_file", half)
-    assert slugs(lambda: write_tensors(path, {"a": torch.zeros(3)}, {})) == ["checkpoint-not-written"]
+    assert slugs(lambda: write_checkpoint(path, {"a": torch.zeros(3)}, {})) == ["checkpoint-not-written"]
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["last.safetensors"]
 
@@ -37,7 +37,7 @@ def test_a_kill_between_writing_and_renaming_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.safetensors"
-    write_tensors(path, {"a": torch.ones(3)}, {"epoch": "1"})
+    write_checkpoint(path, {"a": torch.ones(3)}, {"epoch": "1"})
     before = path.read_bytes()
 
     def killed(self: Path, target: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_kill_between_writing_and_renaming_leaves_the_old_file(
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_tensors(path, {"a": torch.zeros(3)}, {})
+        write_checkpoint(path, {"a": torch.zeros(3)}, {})
     assert path.read_bytes() == before
 
 

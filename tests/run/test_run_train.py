@@ -17,7 +17,7 @@ from segdsl.lang.program import load
 from segdsl.run.checkpoint import open_run
 from segdsl.run.display import Display
 from segdsl.run.evaluate import evaluate_model
-from segdsl.run.setup import prepare
+from segdsl.run.setup import prepare, start_model
 from segdsl.run.sources import open_data, resolve_classes
 from segdsl.run.train import train_file
 from segdsl.words.schedules import Horizon, scale_at
@@ -67,7 +67,7 @@ def test_the_best_weights_give_the_logged_score(project: Path) -> None:
     assert not run.model.training
     assert run.program.data.root == "../../set"
     index = open_data(run.program)
-    network = prepare(run.program, weights=str(run.weights)).network
+    network = prepare(start_model(run.program, str(run.weights))).network
     confusion = evaluate_model(network, eval_loader(run.program, index), run.classes, index.ignore)
     best = max(rows(result.run), key=lambda row: float(row["val.miou"]))
     assert confusion.miou == pytest.approx(float(best["val.miou"]), abs=1e-5)
@@ -135,7 +135,7 @@ def test_the_rate_at_every_step_is_the_schedule(project: Path, monkeypatch: pyte
 
 def test_frozen_parts_stay_as_they_are(project: Path) -> None:
     program = resolve_classes("tiny.seg", ["train.freeze=[stem, bn]"])
-    setup = prepare(program)
+    setup = prepare(start_model(program))
     assert sum(len(group["params"]) for group in setup.optimizer.param_groups) == 2
     before = {key: value.clone() for key, value in setup.model.state_dict().items()}
     run = train_file("tiny.seg", ["train.freeze=[stem, bn]"], quiet=True).run

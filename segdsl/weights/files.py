@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import os
-import pickle
-import re
 import struct
 import tempfile
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
-import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segdsl.diagnostics import SegError, fail
+from segdsl.weights.pickles import Damaged, Refused, read_pickled
 
+SHOWN = 3
+"""Names of objects that a refusal spells out."""
 FORMATS = "segdsl reads `.safetensors` files and PyTorch files that hold tensors only"
 
 
-def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors of a file by key, on the CPU, and its metadata (empty for PyTorch files).
-
-    Of a PyTorch file with nested dictionaries the keys are joined by dots. Raises SegError (`weights-missing`,
-    `weights-unreadable`).
-    """
-    content, metadata = open_weights(Path(path))
-    found: dict[str, Tensor] = {}
-    _flatten("", content, found)
-    return found, metadata
-
-
 def open_weights(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """The content of a file as it is nested there, and its metadata. Raises as :func:`read_weights` does."""
+    """The content of a file as it is nested there, its tensors on the CPU, and its metadata (none of PyTorch files).
+
+    Raises SegError (`weights-missing`, `weights-unreadable`).
+    """
     if not path.is_file():
         where = "is a folder" if path.is_dir() else "does not exist"
         best = path / "checkpoints" / "best.safetensors"
@@ -59,19 +49,25 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
     Raises SegError (`weights-not-written`) where the folder cannot be written.
     """
     path = Path(path)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        try:
-            save_file(tensors, name, dict(metadata or {}))
-            _settle(Path(name), path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except (OSError, safetensors.SafetensorError) as error:
-        why = getattr(error, "strerror", None) or "the disk may be full"
-        message = f"the weights could not be written: {why}"
+        write_tensors(path, model.state_dict(), metadata or {})
+    except OSError as error:
+        message = f"the weights could not be written: {error.strerror or 'the disk may be full'}"
         raise fail("weights-not-written", message, "choose another folder or make room", path=str(path)) from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file under another name first, so that ``path`` is never half a file. Raises OSError."""
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(plain, name, dict(metadata))
+        _settle(Path(name), path)
+    except safetensors.SafetensorError as error:  # what it says of a full disk
+        raise OSError(0, "the disk may be full") from error
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _settle(written: Path, path: Path) -> None:
@@ -94,16 +90,16 @@ def _open_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _open_torch(path: Path) -> dict[str, Any]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).rpartition("WeightsUnpickler error:")[2]
-        if not re.search(r"global|reduce|class|function", reason, re.IGNORECASE):
-            raise _damaged(path, "PyTorch") from error
-        remedy = "save its `state_dict` alone, or as safetensors; segdsl never runs what a file contains"
-        raise _unreadable(path, "the PyTorch file holds Python objects beside tensors", remedy) from error
-    except Exception as error:  # what a damaged or hostile file raises is open, and its text is not ours
+        content = read_pickled(path)
+    except Refused as error:
+        shown = ", ".join(f"`{name[:60]}`" for name in error.names[:SHOWN])
+        more = f" and {len(error.names) - SHOWN} more" if len(error.names) > SHOWN else ""
+        message = f"the file holds Python objects beside tensors, which could run code: {shown}{more}"
+        remedy = "segdsl runs nothing that a file contains: where you trust it, save its `state_dict` alone"
+        raise _unreadable(path, message, remedy) from error
+    except Damaged as error:
+        if str(error):
+            raise _unreadable(path, f"the file cannot be read: {error}", FORMATS) from error
         raise _damaged(path, "PyTorch") from error
     if not isinstance(content, Mapping):
         raise _unreadable(path, f"the PyTorch file holds a {_kind(content)}, not a dictionary of tensors", FORMATS)
@@ -112,14 +108,6 @@ def _open_torch(path: Path) -> dict[str, Any]:
 
 def _kind(content: object) -> str:
     return "single tensor" if isinstance(content, Tensor) else type(content).__name__
-
-
-def _flatten(prefix: str, content: Mapping[str, Any], found: dict[str, Tensor]) -> None:
-    for key, value in content.items():
-        if isinstance(value, Tensor):
-            found[f"{prefix}{key}"] = value
-        elif isinstance(value, Mapping):
-            _flatten(f"{prefix}{key}.", value, found)
 
 
 def _unreadable(path: Path, message: str, help: str) -> SegError:

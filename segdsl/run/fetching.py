@@ -1,0 +1,61 @@
+"""What is shown while weights are fetched: a bar on a terminal, one line in a pipe."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.text import Text
+
+from segdsl.weights.fetch import Watcher
+
+
+class FetchDisplay(Watcher):
+    """Shows fetches on ``console``, which is standard error by default; a context manager that takes the bar away."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._named = ""
+
+    def __enter__(self) -> FetchDisplay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._take_away()
+
+    def fetching(self, name: str, done: int, total: int | None) -> None:
+        """``done`` of ``total`` bytes of a file are here."""
+        if self.console.quiet:
+            return
+        if not self.console.is_terminal:
+            if self._named != name:
+                self._note(f"fetching {name}{f' ({total / 2**20:,.1f} MiB)' if total else ''}")
+            self._named = name
+            return
+        if self._bar is None or self._task is None:
+            columns = (TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TransferSpeedColumn())
+            self._bar = Progress(*columns, console=self.console, transient=True)
+            self._task = self._bar.add_task(f"fetching {name[:32]}", total=total)
+            self._bar.start()
+        self._bar.update(self._task, completed=done, total=total)
+
+    def waiting(self, name: str) -> None:
+        """Another process fetches the file."""
+        self._note(f"another process fetches {name}: waiting for it")
+
+    def fetched(self, name: str) -> None:
+        """The file is here."""
+        self._take_away()
+
+    def _take_away(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._bar = self._task = None
+
+    def _note(self, text: str) -> None:
+        self.console.print(Text.assemble(("note: ", "cyan"), text), soft_wrap=True)

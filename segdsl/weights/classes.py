@@ -1,0 +1,74 @@
+"""The layers of a model that have a row for each class, and carrying rows over by the classes' names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from segdsl.ir.graph import Graph
+from segdsl.ir.shape import shape_at
+
+BACKGROUND = "background"
+
+
+def class_keys(graph: Graph) -> tuple[str, ...]:
+    """The keys of the tensors with a row for each class: those of the last layers with parameters before the outputs,
+    as far back as the first that mixes channels."""
+    nodes, shapes, env = {node.path: node for node in graph.nodes}, graph.shapes(), graph.env
+    found: dict[str, None] = {}
+    waiting, seen = [path for path in graph.outputs.values() if path in nodes], set()
+    while waiting:
+        node = nodes[waiting.pop()]
+        if node.path in seen or len(node.shape) < 2:
+            continue
+        seen.add(node.path)
+        channels = shape_at(node.shape, env)[1]
+        state = node.op.state([shapes[operand] for operand in node.operands])
+        for leaf, tensor in state.items():
+            if tensor.shape and shape_at(tensor.shape, env)[0] == channels:
+                found[f"{node.module}.{leaf}" if node.module else leaf] = None
+        if not any(len(tensor.shape) > 1 for tensor in state.values()):
+            sources = [path for path in node.operands if path in nodes and len(nodes[path].shape) > 1]
+            waiting += [path for path in sources if shape_at(nodes[path].shape, env)[1] == channels]
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Which row of a file each class takes, None where it starts anew; ``carried`` and ``fresh`` are their names."""
+
+    order: tuple[int | None, ...]
+    carried: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+    @property
+    def is_same(self) -> bool:
+        return self.order == tuple(range(len(self.order)))
+
+    def taken(self, theirs: Tensor, ours: Tensor) -> Tensor:
+        """``ours`` with the rows of ``theirs`` that belong to its classes."""
+        result = ours.detach().clone()
+        for row, source in enumerate(self.order):
+            if source is not None:
+                result[row] = theirs[source].to(result.dtype)
+        return result
+
+
+def match_rows(theirs: Sequence[str], count: int, ours: Sequence[str]) -> Rows | None:
+    """The rows of a file of ``count`` rows for the classes ``ours``; None where the names of either are not known.
+
+    Names that are one fewer than the rows leave out the background, which is the first.
+    """
+    if len(theirs) + 1 == count and BACKGROUND not in theirs:
+        theirs = (BACKGROUND, *theirs)
+    if len(theirs) != count or not ours:
+        return None
+    places = {name: row for row, name in enumerate(theirs)}
+    order = tuple(places.get(name) for name in ours)
+    return Rows(
+        order,
+        tuple(name for name, row in zip(ours, order, strict=True) if row is not None),
+        tuple(name for name, row in zip(ours, order, strict=True) if row is None),
+    )

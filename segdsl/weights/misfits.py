@@ -1,0 +1,104 @@
+"""The error of a file that does not fit: what is missing, what has another shape, what it may have been meant for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from segdsl.diagnostics import Diagnostic, SegError, nearest
+from segdsl.weights.reading import Reading, best_reading
+
+SHOWN = 5
+"""Keys of one kind that an error spells out."""
+SLUG = "weights-do-not-fit"
+
+
+class Gaps(NamedTuple):
+    """Keys of the model that the file has not, those of another shape there, and keys of the file that are too many."""
+
+    missing: tuple[str, ...]
+    differ: tuple[str, ...]
+    extra: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.differ or self.extra)
+
+
+def misfits(
+    path: str,
+    content: Mapping[str, Any],
+    ours: Mapping[str, Tensor],
+    reading: Reading,
+    gaps: Gaps,
+    remedies: Mapping[str, str],
+    part: str,
+) -> SegError:
+    """One finding that counts what fits, then one for each key that does not, at most SHOWN of a kind.
+
+    ``remedies`` say of a key what is to be done about it.
+    """
+    fitting = None if part else _only_part(content, ours, reading)
+    if fitting is not None:
+        message = f"the file fits the part `{fitting}` of the model, and is to fill all of it"
+        help = f'write `weights {{ {fitting} = "…" }}`, or `--set \'weights.{fitting}="…"\'`'
+        return SegError([Diagnostic(SLUG, message, help, path=path)])
+    theirs = {**reading.tensors, **reading.others}
+    count = sum(key in reading.tensors and reading.tensors[key].shape == value.shape for key, value in ours.items())
+    counts = {"missing": gaps.missing, "of another shape": gaps.differ, "left over": gaps.extra}
+    told = ", ".join(f"{len(keys)} {what}" for what, keys in counts.items() if keys)
+    if not theirs:
+        told = "there is no tensor in it"
+    where = f"`{part}`" if part else "the model"
+    message = f"the file does not fit {where}: {count} of {len(ours)} tensors do, {told}"
+    found = [Diagnostic(SLUG, message, _remedy(reading, gaps, remedies), path=path)]
+    for key in gaps.differ[:SHOWN]:
+        message = f"`{key}` is {list(theirs[key].shape)} in the file and {list(ours[key].shape)} in the model"
+        remedy = remedies.get(key, "both must have one shape: check the classes and the widths")
+        found.append(Diagnostic(SLUG, message, remedy, path=path))
+    for key in gaps.missing[:SHOWN]:
+        help = _nearest_key(key, ours[key], reading.others, "the file")
+        found.append(Diagnostic(SLUG, f"the file has no `{key}` {list(ours[key].shape)}", help, path=path))
+    for key in gaps.extra[:SHOWN]:
+        help = _nearest_key(key, theirs[key], ours, "the model")
+        found.append(Diagnostic(SLUG, f"the model has no `{key}` {list(theirs[key].shape)}", help, path=path))
+    return SegError(found)
+
+
+def _remedy(reading: Reading, gaps: Gaps, remedies: Mapping[str, str]) -> str:
+    if gaps.differ and not gaps.missing and set(gaps.differ) <= set(remedies):
+        return remedies[gaps.differ[0]]
+    if reading.tensors and not gaps.missing and not gaps.extra:
+        return "check the widths and the classes that the file was trained with, or start without: `--weights none`"
+    return "use weights of this model, or start without them: `--weights none`"
+
+
+def _only_part(content: Mapping[str, Any], ours: Mapping[str, Tensor], reading: Reading) -> str | None:
+    """The part of a model, at its first level, that a file fills where it has hardly anything of the others."""
+    for part in dict.fromkeys(key.partition(".")[0] for key in ours if "." in key):
+        outside = [key for key in ours if not key.startswith(f"{part}.")]
+        if sum(key in reading.tensors for key in outside) * 2 < len(outside) and _fills(content, ours, part):
+            return part
+    return None
+
+
+def _fills(content: Mapping[str, Any], ours: Mapping[str, Tensor], part: str) -> bool:
+    inside = {key: value for key, value in ours.items() if key.startswith(f"{part}.")}
+    got = best_reading(content, inside, f"{part}.").tensors
+    return all(
+        key in got and got[key].shape == value.shape
+        for key, value in inside.items()
+        if not key.endswith(".num_batches_tracked")
+    )
+
+
+def _nearest_key(key: str, value: Tensor, others: Mapping[str, Tensor], where: str) -> str:
+    """The key of the other side that is most like this one: of the same leaf, of the same shape if there is one."""
+    leaf = key.rpartition(".")[2]
+    alike = [other for other in others if other.rpartition(".")[2] == leaf]
+    same = [other for other in alike if others[other].shape == value.shape]
+    near = nearest(key, same) or nearest(key, alike)
+    if near is None:
+        return f"nothing in {where} is like it"
+    return f"the nearest in {where} is `{near}` {list(others[near].shape)}"

@@ -1,0 +1,177 @@
+"""Tensors of a file into a model: wrappers and prefixes that are found, and what does not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from segdsl.diagnostics import SegError
+from segdsl.weights.load import load_weights
+from segdsl.weights.report import Finding
+
+
+class Network(nn.Module):
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.head = nn.Conv2d(4, classes, 1)
+
+
+def state(classes: int = 2) -> dict[str, Tensor]:
+    torch.manual_seed(7)
+    return Network(classes).state_dict()
+
+
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in tensors.items()}
+
+
+def error_of(model: nn.Module, path: Path, **options) -> SegError:
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(SegError) as caught:
+        load_weights(model, path, **options)
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items()), "copied before refusing"
+    return caught.value
+
+
+LAYOUTS = {
+    "bare": lambda s: s,
+    "wrapped": lambda s: {"state_dict": s, "epoch": 3},
+    "beside an optimizer": lambda s: {"optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}, "model": s},
+    "distributed": lambda s: prefixed("module.", s),
+    "lightning": lambda s: {"state_dict": prefixed("model.", s), "global_step": 1},
+    "lightning in a model": lambda s: {"state_dict": prefixed("model.model.", s)},
+    "otx 1": lambda s: {"model": {"state_dict": s}, "VERSION": 1, "labels": ["a", "b"]},
+    "averaged": lambda s: {"ema": {"module": s}},
+}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_a_layout_is_found(tmp_path: Path, layout, legacy: bool) -> None:
+    expected = state()
+    torch.save(layout(expected), tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+    model = Network()
+    report = load_weights(model, tmp_path / "w.pth")
+    assert set(report.loaded) == set(expected)
+    assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
+
+
+def test_without_a_graph_other_classes_are_an_error_that_names_both_shapes(tmp_path: Path) -> None:
+    torch.save(state(5), tmp_path / "w.pth")
+    error = error_of(Network(2), tmp_path / "w.pth")
+    assert {d.slug for d in error.diagnostics} == {"weights-do-not-fit"}
+    assert "`head.weight` is [5, 4, 1, 1] in the file and [2, 4, 1, 1] in the model" in str(error)
+    assert "classes" in error.diagnostics[0].help and error.diagnostics[0].path == str(tmp_path / "w.pth")
+
+
+def test_missing_and_left_over_keys_name_the_nearest(tmp_path: Path) -> None:
+    tensors = state()
+    tensors["heads.weight"] = tensors.pop("head.weight")
+    torch.save(tensors, tmp_path / "w.pth")
+    error = error_of(Network(), tmp_path / "w.pth", exact=True)
+    found = {d.message: d.help for d in error.diagnostics}
+    assert "`heads.weight`" in found["the file has no `head.weight` [2, 4, 1, 1]"]
+    assert "`head.weight` [2, 4, 1, 1]" in found["the model has no `heads.weight` [2, 4, 1, 1]"]
+
+
+def test_what_a_file_holds_beside_a_model_is_left_out_and_said(tmp_path: Path) -> None:
+    torch.save({**state(), "auxiliary.weight": torch.ones(2), "head.fc.bias": torch.ones(2)}, tmp_path / "w.pth")
+    report = load_weights(Network(), tmp_path / "w.pth")
+    assert report.of("left out") == [
+        Finding("left out", ("auxiliary.weight",), "the model has no such part"),
+        Finding("left out", ("head.fc.bias",), "the classifier of its pre-training"),
+    ]
+    error_of(Network(), tmp_path / "w.pth", exact=True)
+
+
+def test_layers_that_a_part_has_not_make_its_file_doubtful(tmp_path: Path) -> None:
+    torch.save({**state(), "backbone.2.weight": torch.ones(2)}, tmp_path / "w.pth")
+    (found,) = load_weights(Network(), tmp_path / "w.pth").findings
+    assert (found.what, found.keys) == ("doubtful", ("backbone.2.weight",))
+
+
+def test_a_file_of_one_part_says_so(tmp_path: Path) -> None:
+    part = {key: value for key, value in state().items() if key.startswith("backbone.")}
+    torch.save(part, tmp_path / "w.pth")
+    (found,) = error_of(Network(), tmp_path / "w.pth").diagnostics
+    assert "`backbone`" in found.message and 'weights { backbone = "…" }' in found.help
+
+
+def test_the_averaged_copy_of_a_model_is_taken(tmp_path: Path) -> None:
+    averaged = {key: value + 1 for key, value in state().items()}
+    files = {
+        "ema beside": {"state_dict": state(), "ema": averaged},
+        "teacher": {"model": {**prefixed("student.", state()), **prefixed("teacher.", averaged)}},
+    }
+    for content in files.values():
+        torch.save(content, tmp_path / "w.pth")
+        model = Network()
+        load_weights(model, tmp_path / "w.pth")
+        assert torch.equal(model.head.weight, averaged["head.weight"])
+
+
+@pytest.mark.parametrize("prefix", ["net.student.", "_orig_mod.", "a.b.c.d.", "module.model.segmentor."])
+def test_any_prefix_is_found(tmp_path: Path, prefix: str) -> None:
+    torch.save(prefixed(prefix, {**state(), "other.weight": torch.ones(1)}), tmp_path / "w.pth")
+    report = load_weights(Network(), tmp_path / "w.pth")
+    assert (report.prefix, len(report.loaded)) == (prefix, len(state()))
+
+
+@pytest.mark.parametrize("spoiled", [float("nan"), float("inf")])
+def test_numbers_that_no_training_goes_on_from_are_refused(tmp_path: Path, spoiled: float) -> None:
+    tensors = state()
+    tensors["head.bias"][1] = spoiled
+    torch.save(tensors, tmp_path / "w.pth")
+    (found,) = error_of(Network(), tmp_path / "w.pth").diagnostics
+    assert found.slug == "weights-unreadable" and "`head.bias`" in found.message
+
+
+def test_half_precision_is_loaded_and_integers_are_not(tmp_path: Path) -> None:
+    torch.save({key: value.half() if value.is_floating_point() else value for key, value in state().items()},
+               tmp_path / "w.pth")  # fmt: skip
+    model = Network()
+    assert len(load_weights(model, tmp_path / "w.pth").loaded) == 9
+    assert torch.allclose(model.head.weight, state()["head.weight"], atol=1e-3)
+    torch.save({**state(), "head.bias": torch.ones(2, dtype=torch.int32)}, tmp_path / "w.pth")
+    assert "int32" in str(error_of(Network(), tmp_path / "w.pth"))
+
+
+def test_a_file_of_something_else_does_not_fit_whatever_it_is(tmp_path: Path) -> None:
+    torch.save({"x": torch.ones(3)}, tmp_path / "w.pth")
+    assert "0 of 9 tensors" in str(error_of(Network(), tmp_path / "w.pth"))
+    torch.save({"epoch": 3}, tmp_path / "w.pth")
+    assert "no `backbone.0.weight`" in str(error_of(Network(), tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize("wrapper", ["", "module.", "model."])
+@pytest.mark.parametrize("inner", ["", "backbone."])
+def test_a_part_is_filled_from_its_own_file_or_from_a_whole_one(tmp_path: Path, wrapper: str, inner: str) -> None:
+    part = {key.removeprefix("backbone."): value for key, value in state().items() if key.startswith("backbone.")}
+    others = {"head.fc.weight": torch.ones(3)}
+    torch.save(prefixed(wrapper, {**prefixed(inner, part), **others}), tmp_path / "w.pth")
+    model = Network(9)
+    report = load_weights(model, tmp_path / "w.pth", part="backbone")
+    assert len(report.loaded) == len(part)
+    assert torch.equal(model.get_parameter("backbone.0.weight"), part["0.weight"])
+
+
+def test_a_part_with_a_missing_key_is_refused(tmp_path: Path) -> None:
+    tensors = state()
+    del tensors["backbone.0.bias"]
+    torch.save(tensors, tmp_path / "w.pth")
+    assert "the file has no `backbone.0.bias`" in str(error_of(Network(), tmp_path / "w.pth", part="backbone"))
+
+
+def test_a_part_that_the_model_has_not_is_refused(tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "w.pth")
+    error = error_of(Network(), tmp_path / "w.pth", part="backbon")
+    assert "`backbon`" in str(error) and "`backbone`" in error.diagnostics[0].help
+
+
+def test_files_without_batch_counters_load(tmp_path: Path) -> None:
+    torch.save({k: v for k, v in state().items() if not k.endswith("num_batches_tracked")}, tmp_path / "w.pth")
+    assert len(load_weights(Network(), tmp_path / "w.pth").loaded) == 8
