@@ -126,6 +126,10 @@ def emitted(program: Program) -> str:
     from segdsl.passes import run_passes
 
     mean, deviation = STATISTICS[program.data.normalize]
+    channels = next(iter(program.graph.inputs.values()))[1]
+    if channels != len(mean):
+        normalized = f"normalised, with {channels} in place of 3 channels"
+        return emit_torch(run_passes(program.graph), f"{program.name}.seg", normalized)
     normalized = f"RGB, less {list(mean)} and then divided by {list(deviation)} on the scale 0..255"
     return emit_torch(run_passes(program.graph), f"{program.name}.seg", normalized)
 

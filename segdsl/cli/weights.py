@@ -31,9 +31,8 @@ def weights_list() -> Answer:
     for name, entry in PUBLISHED.items():
         place = place_of(entry.url)
         here = place.stat().st_size if place.is_file() else None
-        entries.append({"source": f"otx:{name}", "model": entry.model, "fills": entry.fills, "by": entry.by,
-                        "url": entry.url, "sha256": entry.sha256, "cached": str(place) if here else None,
-                        "bytes": here})  # fmt: skip
+        cached = str(place) if here else None
+        entries.append({"source": f"otx:{name}", **entry._asdict(), "cached": cached, "bytes": here})
     return Answer({"weights": entries}, _listed(entries))
 
 

@@ -74,8 +74,10 @@ def peak_rss_mb() -> float | None:
 def _from_program(path: Path) -> Model:
     from segdsl.export.trained import TorchModel
     from segdsl.lower.compiled import compile_program
+    from segdsl.run.setup import require_rgb
 
     program = load(path)
+    require_rgb(program)
     return TorchModel(path.parent, program, compile_program(program, weights="none").model)
 
 

@@ -17,7 +17,7 @@ from segdsl.ir.program import SECTIONS, Program, Source
 from segdsl.ir.shape import symbol
 from segdsl.ir.values import Size
 from segdsl.lang import arithmetic, expressions, flows  # noqa: F401 - importing registers the evaluations
-from segdsl.lang.blocks import bind_input, block_recipe, run_body
+from segdsl.lang.blocks import bind_input, block_recipe, note_extent, run_body
 from segdsl.lang.context import Context, Frame
 from segdsl.lang.lints import lint
 from segdsl.lang.scope import STD, FileScope, Loader, project_root
@@ -29,6 +29,8 @@ from segdsl.syntax import tree
 from segdsl.syntax.parser import parse_override
 
 RECURSION = 20_000
+RGB, MAX_CHANNELS = 3, 4096
+"""Channels of an image where a model does not say, and the most that it may say."""
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), classes: int | Sequence[str] | None = None) -> Program:
@@ -286,11 +288,12 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
             "remove it; only images flow into a model" if many else "write `in image: [B, 3, H, W]`",
         )
     ident = inputs[0].name
-    image = Tensor(ident.name, (symbol("B"), 3, symbol("H"), symbol("W")), ident.span)
     context.taken.add(ident.name)
     frame = Frame(context, block.file, "", dict(recipe.arguments), None, False, block, recipe.spans)
     for key, value in recipe.arguments.items():
         frame.vars[key] = fresh(value, key)
+    shape = (symbol("B"), _channels(inputs[0], frame), symbol("H"), symbol("W"))
+    image = Tensor(ident.name, shape, ident.span)
     context.uses.append((block, expr.span))
     bind_input(inputs[0], image, expr, frame)
     run_body(block, frame)
@@ -316,6 +319,18 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
         size=(size.height, size.width),
         names=dict(context.names),
     )
+
+
+def _channels(declared: tree.In, frame: Frame) -> int:
+    """The channels of the images that flow into a model: what its note says, and 3 where that leaves them open."""
+    dims = declared.note.dims if declared.note is not None else None
+    if dims is None or len(dims) != 4 or (isinstance(dims[1], tree.Name) and dims[1].name not in frame.local_names()):
+        return RGB
+    said = note_extent(dims[1], frame)
+    if not isinstance(said, int) or not 1 <= said <= MAX_CHANNELS:
+        message = f"an image has from 1 to {MAX_CHANNELS} channels, got {said}"
+        raise stop("out-of-bounds", frame.origin(dims[1]), message, "write `[B, 3, H, W]` for images in colour")
+    return said
 
 
 __all__ = ["check_file", "is_program", "load"]

@@ -221,7 +221,7 @@ class Sections:
             value = evaluate(setting.expr, Frame(self.context, setting.file), None)
             if not isinstance(value, bool):
                 message = f"`weights.adapt` is `true` or `false`, got {describe(value)}"
-                help = "to fill a part that is called so, fill the `model` whole"
+                help = "write `adapt = true` to fit the filters over the image to its channels"
                 raise stop("wrong-type", setting.expr.span, message, help)
             return value
         except Stop as signal:

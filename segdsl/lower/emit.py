@@ -29,7 +29,7 @@ HEAD = '''\
 
     model = {name}()
     model.load_state_dict(torch.load("weights.pt"))
-    logits = model.eval()(images)  # (N, 3, H, W) -> {logits}
+    logits = model.eval()(images)  # {images} -> {logits}
 
 Images are {normalized}, built for {height}x{width}.
 After `torch.manual_seed(n)` the weights start as segdsl's do.
@@ -98,7 +98,8 @@ class _Emitter:
         shapes = graph.shapes()
         head = HEAD.format(
             name=self.name, version=__version__, source=self.source, logits=_shape(shapes[output]),
-            normalized=self.normalized, height=graph.size[0], width=graph.size[1],
+            images=_shape(next(iter(graph.inputs.values()))), normalized=self.normalized,
+            height=graph.size[0], width=graph.size[1],
         )  # fmt: skip
         lines = [f"class {self.name}(nn.Module):", f'    """{self.name} as it stands in {self.source}."""', ""]
         lines += [*self._init(), "", *self._forward()]

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from segdsl.data.check import CheckReport, Progress
+from segdsl.data.images import STATISTICS
 from segdsl.data.index import Index
 from segdsl.data.loader import EvalLoader, TrainLoader, eval_loader, normalizer, train_loader
-from segdsl.diagnostics import fail
+from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.program import Optimizer, Program
 from segdsl.lower.compiled import Compiled, compile_program
 from segdsl.lower.freeze import freeze
@@ -113,6 +114,7 @@ def _check_complete(program: Program) -> None:
                 f"the program has no `train.{key}`",
                 f'set `train.{key} = {example}`, or start from `extends "std/semantic.seg"`',
             )
+    require_rgb(program)
     outputs = ", ".join(f"`{name}`" for name in program.graph.outputs)
     if len(program.graph.outputs) != 1:
         raise fail(
@@ -120,6 +122,16 @@ def _check_complete(program: Program) -> None:
             f"a model that is trained has one `out`, `{program.graph.name}` has {outputs}",
             "keep the `out` with the logits; `segdsl.compile(…, outputs = [path])` gives the other tensors",
         )
+
+
+def require_rgb(program: Program) -> None:
+    """Refuses a model for images of other channels than those that are read (`image-channels`)."""
+    ((name, shape),) = program.graph.inputs.items()
+    if shape[1] != len(STATISTICS[program.data.normalize][0]):
+        message = f"`{name}` of `{program.graph.name}` has {shape[1]} channels, and images are read with 3 (RGB)"
+        remedy = "train a model for 3 channels: grey images are read as three equal ones"
+        found = Diagnostic("image-channels", message, remedy, span=program.spans.get("model"))
+        raise SegError([found], {name: source.text for name, source in program.sources.items()})
 
 
 def _try_validation(setup: Setup) -> None:

@@ -99,7 +99,7 @@ def _require_same(source: WeightSource, place: Path, digest: str, expected: str,
     """Holds a digest to all that is known; ``part`` is the new file, removed if it is another one."""
     record = read_record(place)
     known = [
-        (source.sha256, "its publisher states", "see that the address is right"),
+        (source.sha256, "is stated", "see that the address is right, and that the digest is"),
         (expected, "the run was made with (`lock.json`)", "fetch the old file, or train the program it was made from"),
         (record.sha256 if record else "", "it had when it was first fetched", f"delete `{record_path(place)}`"),
     ]
@@ -113,7 +113,7 @@ def _require_same(source: WeightSource, place: Path, digest: str, expected: str,
                 remedy = f"delete `{place}`, to fetch it again"
             elif wanted == (record.sha256 if record else None) and not source.sha256:
                 remedy += ", if the new file is to be trusted"
-            raise fail("weights-changed", message, remedy, path=str(place))
+            raise fail("weights-changed", message, remedy)
 
 
 def _require_whole(part: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,9 +57,9 @@ def load_weights(
         fit.adapt_stems(adapt)
     fit.note_kept(exact)
     gaps = fit.gaps(exact)
-    if gaps or not fit.loaded:
+    if gaps.number or not fit.loaded:
         raise misfits(str(path), content, ours, fit.reading, gaps, fit.remedies, part)
-    fit.note_others(start)
+    fit.note_others(start, model.state_dict())
     with torch.no_grad():
         for key in fit.loaded:
             ours[key].copy_(fit.reading.tensors[key])
@@ -145,9 +145,10 @@ class _Fit:
     def carry_classes(self, theirs: Sequence[str], classes: Sequence[str]) -> None:
         """Matches the rows of the layers with a row for each class, by name where both sides have names."""
         assert self.graph is not None
-        for key in class_keys(self.graph):
-            ours, value = self.ours.get(key), self.tensors.get(key)
-            if ours is None or value is None or value.dim() != ours.dim() or value.shape[1:] != ours.shape[1:]:
+        keys = set(class_keys(self.graph))
+        for key, ours in self.ours.items():
+            value = self.tensors.get(key) if key in keys else None
+            if value is None or value.dim() != ours.dim() or value.shape[1:] != ours.shape[1:]:
                 continue
             rows = match_rows(theirs, len(value), classes)
             if rows is not None and rows.is_same and len(value) == len(ours):
@@ -199,14 +200,14 @@ class _Fit:
         differ = [key for key in self.ours if key in self.tensors and not self._fits(key)]
         return Gaps(tuple(missing), tuple(differ), tuple(self.reading.others) if exact else ())
 
-    def note_others(self, start: str) -> None:
-        """Says of what the file holds beside the model's tensors why it was left out."""
+    def note_others(self, start: str, model: Container[str]) -> None:
+        """Says why the rest of the file was left out; ``model`` has the keys of all parts."""
         prefix = self.reading.prefix
         tops = {key[len(start) :].partition(".")[0] for key in self.ours}
         inside: list[str] = []
         known: dict[str, list[str]] = {}
         for key in self.reading.others:
-            why = why_spare(key)
+            why = "" if _is_of(model, key) else why_spare(key)
             if not why and key.startswith(prefix) and key[len(prefix) :].partition(".")[0] in tops:
                 inside.append(key)
             elif not key.endswith(".num_batches_tracked"):
@@ -216,6 +217,12 @@ class _Fit:
                 why = f"not of `{start[:-1]}`, which is all that is filled"
             self.note("left out", keys, why)
         self.note("doubtful", inside, "the model has no such layers there; the file may be of another model")
+
+
+def _is_of(model: Container[str], key: str) -> bool:
+    """Whether a key of a file is one of the model's behind some prefix."""
+    names = key.split(".")
+    return any(".".join(names[begin:]) in model for begin in range(len(names)))
 
 
 def _oddity(value: Tensor, ours: Tensor) -> str:

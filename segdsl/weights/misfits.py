@@ -12,6 +12,8 @@ from segdsl.weights.reading import Reading, best_reading
 
 SHOWN = 5
 """Keys of one kind that an error spells out."""
+HELD = 3
+"""Keys of a file that an error names where hardly anything of it fits."""
 SLUG = "weights-do-not-fit"
 
 
@@ -22,8 +24,10 @@ class Gaps(NamedTuple):
     differ: tuple[str, ...]
     extra: tuple[str, ...]
 
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.differ or self.extra)
+    @property
+    def number(self) -> int:
+        """How many keys do not fit."""
+        return len(self.missing) + len(self.differ) + len(self.extra)
 
 
 def misfits(
@@ -45,14 +49,11 @@ def misfits(
         help = f'write `weights {{ {fitting} = "…" }}`, or `--set \'weights.{fitting}="…"\'`'
         return SegError([Diagnostic(SLUG, message, help, path=path)])
     theirs = {**reading.tensors, **reading.others}
-    count = sum(key in reading.tensors and reading.tensors[key].shape == value.shape for key, value in ours.items())
-    counts = {"missing": gaps.missing, "of another shape": gaps.differ, "left over": gaps.extra}
-    told = ", ".join(f"{len(keys)} {what}" for what, keys in counts.items() if keys)
-    if not theirs:
-        told = "there is no tensor in it"
-    where = f"`{part}`" if part else "the model"
-    message = f"the file does not fit {where}: {count} of {len(ours)} tensors do, {told}"
-    found = [Diagnostic(SLUG, message, _remedy(reading, gaps, remedies), path=path)]
+    found = (
+        []
+        if gaps.number == 1
+        else [Diagnostic(SLUG, _summary(theirs, ours, gaps, part), _remedy(reading, gaps, remedies), path=path)]
+    )
     for key in gaps.differ[:SHOWN]:
         message = f"`{key}` is {list(theirs[key].shape)} in the file and {list(ours[key].shape)} in the model"
         remedy = remedies.get(key, "both must have one shape: check the classes and the widths")
@@ -66,12 +67,27 @@ def misfits(
     return SegError(found)
 
 
+def _summary(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], gaps: Gaps, part: str) -> str:
+    message = f"the file does not fit {f'`{part}`' if part else 'the model'}"
+    if not theirs:
+        return f"{message}: there is no tensor in it"
+    counts = {"not in it": gaps.missing, "of another shape": gaps.differ}
+    told = ", ".join(f"{len(keys)} are {what}" for what, keys in counts.items() if keys)
+    more = f"{'; ' if told else ''}it has {len(gaps.extra)} too many" if gaps.extra else ""
+    return f"{message}: of {len(ours)} tensors {told}{more}" if told else f"{message}: {more}"
+
+
 def _remedy(reading: Reading, gaps: Gaps, remedies: Mapping[str, str]) -> str:
     if gaps.differ and not gaps.missing and set(gaps.differ) <= set(remedies):
         return remedies[gaps.differ[0]]
     if reading.tensors and not gaps.missing and not gaps.extra:
         return "check the widths and the classes that the file was trained with, or start without: `--weights none`"
-    return "use weights of this model, or start without them: `--weights none`"
+    remedy = "use weights of this model, or start without them: `--weights none`"
+    shown = [f"`{key}` {list(value.shape)}" for key, value in list(reading.others.items())[:HELD]]
+    if not shown or len(reading.tensors) > len(gaps.missing):
+        return remedy
+    more = f" and {len(reading.others) - HELD} more" if len(reading.others) > HELD else ""
+    return f"the file has {', '.join(shown)}{more}\n{remedy}"
 
 
 def _only_part(content: Mapping[str, Any], ours: Mapping[str, Tensor], reading: Reading) -> str | None:
@@ -98,7 +114,7 @@ def _nearest_key(key: str, value: Tensor, others: Mapping[str, Tensor], where: s
     leaf = key.rpartition(".")[2]
     alike = [other for other in others if other.rpartition(".")[2] == leaf]
     same = [other for other in alike if others[other].shape == value.shape]
-    near = nearest(key, same) or nearest(key, alike)
+    near = nearest(key, same) or nearest(key, alike) or next(iter(same), None)
     if near is None:
         return f"nothing in {where} is like it"
     return f"the nearest in {where} is `{near}` {list(others[near].shape)}"

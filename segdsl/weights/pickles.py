@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from torch import _weights_only_unpickler
 
 MAX_SWELL = 1.5
 """How many times its size a file may unfold to; torch stores tensors as they are."""
@@ -37,7 +38,7 @@ class TaskName:
         self.value = value if isinstance(value, str) else ""
 
 
-STAND_INS = [(TaskName, "otx.types.task.OTXTaskType"), (TaskName, "otx.core.types.task.OTXTaskType")]
+STAND_INS: list[Any] = [(TaskName, "otx.types.task.OTXTaskType"), (TaskName, "otx.core.types.task.OTXTaskType")]
 """The enum in OTX 2.6, and where it lay in the versions before."""
 
 
@@ -72,7 +73,7 @@ def read_pickled(path: Path) -> Any:
 
 def foreign_names(path: Path) -> list[str]:
     """The classes and functions that a file names and that no tensor needs, in their order, each once."""
-    allowed = set(torch._weights_only_unpickler._get_allowed_globals()) | {name for _, name in STAND_INS}
+    allowed = set(_weights_only_unpickler._get_allowed_globals()) | {name for _, name in STAND_INS}
     found: dict[str, None] = {}
     for name in _names(path):
         if name not in allowed:

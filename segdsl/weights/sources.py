@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segdsl.diagnostics import Diagnostic, SegError, Span, fail
@@ -77,14 +77,12 @@ def locate(wanted: Wanted, watcher: Watcher | None = None, expected: str = "") -
 
 
 def placed(error: SegError, span: Span | None) -> SegError:
-    """An error about a file, with the place where a program names it."""
+    """An error about a file, whose first finding names the file and stands where a program names its source."""
     if span is None:
         return error
-    marked = [
-        Diagnostic(d.slug, d.message, d.help, span=d.span or span, path=d.path, severity=d.severity)
-        for d in error.diagnostics
-    ]
-    return SegError(marked, error.sources)
+    first, *others = error.diagnostics
+    message = f"`{first.path}`: {first.message}" if first.path else first.message
+    return SegError([replace(first, message=message, span=span), *others], error.sources)
 
 
 def _digest(path: Path, expected: str) -> str:

@@ -11,37 +11,48 @@ from segdsl.diagnostics import suggest
 
 
 class Published(NamedTuple):
-    """A file that its authors serve. ``sha256`` is its digest or the beginning of it, empty where none is known; ``by``
-    says who trained it, ``fills`` which part of the model of that name."""
+    """A file that its authors serve, for the model of that name.
+
+    ``by`` says who trained it and on what, ``fills`` which part of the model it is for; ``layout`` is how its keys look,
+    as far as that is known (a reader need not be told). ``sha256`` is its digest or the beginning of it, empty where
+    none is published.
+    """
 
     model: str
     by: str
+    layout: str
     url: str
     sha256: str = ""
     fills: str = "backbone"
 
 
-OTX = (
+_OTX = (
     "https://storage.openvinotoolkit.org/repositories/openvino_training_extensions/models/custom_semantic_segmentation"
 )
-OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segnext"
-META = "https://dl.fbaipublicfiles.com/dinov2"
+_OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segnext"
+_META = "https://dl.fbaipublicfiles.com/dinov2"
 
-# OpenMMLab's file names end in the first eight digits of the SHA-256; the others publish none.
+
+def _lite_hrnet(model: str, file: str) -> Published:
+    return Published(model, "OTX, ImageNet-1k", "keys behind `backbone.`", f"{_OTX}/{file}")
+
+
+def _mscan(model: str, file: str) -> Published:
+    # OpenMMLab's file names end in the first eight digits of the SHA-256; the others publish none.
+    digest = file.rpartition("-")[2].removesuffix(".pth")
+    return Published(model, "OpenMMLab, ImageNet-1k", "bare keys, a classifier", f"{_OPENMMLAB}/{file}", digest)
+
+
 PUBLISHED = {
-    "lite_hrnet_s": Published("LiteHRNetS", "OTX, ImageNet-1k", f"{OTX}/litehrnetsv2_imagenet1k_rsc.pth"),
-    "lite_hrnet_18": Published("LiteHRNet18", "OTX, ImageNet-1k", f"{OTX}/litehrnet18_imagenet1k_rsc.pth"),
-    "lite_hrnet_x": Published("LiteHRNetX", "OTX, ImageNet-1k", f"{OTX}/litehrnetxv3_imagenet1k_rsc.pth"),
-    "segnext_tiny": Published(
-        "SegNeXtT", "OpenMMLab, ImageNet-1k", f"{OPENMMLAB}/mscan_t_20230227-119e8c9f.pth", "119e8c9f"
+    "lite_hrnet_s": _lite_hrnet("LiteHRNetS", "litehrnetsv2_imagenet1k_rsc.pth"),
+    "lite_hrnet_18": _lite_hrnet("LiteHRNet18", "litehrnet18_imagenet1k_rsc.pth"),
+    "lite_hrnet_x": _lite_hrnet("LiteHRNetX", "litehrnetxv3_imagenet1k_rsc.pth"),
+    "segnext_tiny": _mscan("SegNeXtT", "mscan_t_20230227-119e8c9f.pth"),
+    "segnext_small": _mscan("SegNeXtS", "mscan_s_20230227-f33ccdf2.pth"),
+    "segnext_base": _mscan("SegNeXtB", "mscan_b_20230227-3ab7d230.pth"),
+    "dinov2-small-seg": Published(
+        "DinoV2Seg", "Meta, LVD-142M", "bare keys, a mask token", f"{_META}/dinov2_vits14/dinov2_vits14_pretrain.pth"
     ),
-    "segnext_small": Published(
-        "SegNeXtS", "OpenMMLab, ImageNet-1k", f"{OPENMMLAB}/mscan_s_20230227-f33ccdf2.pth", "f33ccdf2"
-    ),
-    "segnext_base": Published(
-        "SegNeXtB", "OpenMMLab, ImageNet-1k", f"{OPENMMLAB}/mscan_b_20230227-3ab7d230.pth", "3ab7d230"
-    ),
-    "dinov2-small-seg": Published("DinoV2Seg", "Meta, LVD-142M", f"{META}/dinov2_vits14/dinov2_vits14_pretrain.pth"),
 }
 """What follows `otx:` in a source: OTX's names of its models, and the file that each of them starts from."""
 
@@ -122,11 +133,14 @@ def _published(text: str) -> WeightSource:
 
 def _address(text: str) -> WeightSource:
     url, digest = _split_digest(text)
+    parts = urlsplit("")
     try:
         parts = urlsplit(url)
         complete = bool(parts.hostname) and parts.path.strip("/") and (parts.port or 1)
     except ValueError:  # a port that is no number, a host in half a bracket
         complete = False
+    if complete and "@" in parts.netloc:
+        raise SourceError("an address with a password in it would be written into every run", "leave it out")
     if not complete or re.search(r"[\s\x00-\x1f\x7f]", url):
         raise SourceError(f"`{url}` is no address of a file", "write it whole: `https://HOST/PATH/FILE`")
     return WeightSource(text, "url", url, digest)

@@ -29,7 +29,9 @@ def command_of(case: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """What lies in a folder, without the cache in it, which a command may fill."""
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {p: p.read_bytes() for p in files if p.relative_to(folder).parts[0] != "cache"}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda p: p.name)
@@ -44,6 +46,8 @@ def test_diagnostic(
     shutil.copytree(case, folder, ignore=shutil.ignore_patterns(".gitkeep", "expected.txt"))
     before = contents(folder)
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("SEGDSL_CACHE", "cache")
+    monkeypatch.setattr("segdsl.weights.download.PAUSE", 0.01)
     status = run(command_of(case))
     out, err = capsys.readouterr()
     severity = re.search(rf"^(error|warning)\[{re.escape(case.name)}\]: .+", err, re.MULTILINE)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from segdsl.diagnostics import SegError
 from segdsl.lower.compiled import Compiled, compile_program
+from segdsl.words.published import PUBLISHED
 
 TOLERANCE = 1e-4
 """Of the golden's standard deviation, for every logit."""
@@ -102,7 +103,19 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("layout", WHOLE)
+SMALL = ("lite_hrnet_s", "segnext_tiny", "dinov2-small-seg")
+"""The models that are loaded in every layout by the quick tests; the slow ones load the others."""
+
+
+def quick_or_slow(model: str, *values: str) -> Any:
+    return pytest.param(model, *values, marks=() if model in SMALL else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("published", "layout"),
+    [quick_or_slow(model, layout) for model in PUBLISHED for layout in WHOLE],
+    indirect=["published"],
+)
 def test_a_trained_model_of_each_layout_gives_the_goldens(
     published: Any, layout: str, tmp_path: Path, otx_task: Any
 ) -> None:

@@ -1,0 +1,108 @@
+"""A server on this machine that does as a test says, and a cache of the test's own."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+Answer = Callable[[Any], None]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the server's table says, and notes what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+    server: Any
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, dict(self.headers.items())))
+        try:
+            self.server.answer(self)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def log_message(self, *arguments: object) -> None:
+        """Says nothing."""
+
+    def send(self, body: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
+        """Sends ``body``; ``length`` is what it says to be sending, an underscore in a name stands for a hyphen."""
+        self.send_response(status)
+        for name, value in {"Content_Type": "application/octet-stream", **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        if length != -1:
+            self.send_header("Content-Length", str(len(body) if length is None else length))
+        if length is not None:
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        self.wfile.write(body)
+
+    def serve(self, body: bytes, most: int | None = None, **headers: str) -> None:
+        """Serves a file as a good server does, going on where it is asked to; breaks off after ``most`` bytes."""
+        begin, status = 0, 200
+        headers = {"ETag": '"1"', **headers}
+        asked = self.headers.get("Range")
+        if asked and self.headers.get("If-Range") == headers["ETag"]:
+            begin, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
+            headers["Content_Range"] = f"bytes {begin}-{len(body) - 1}/{len(body)}"
+        rest = body[begin:]
+        self.send(rest[:most], status, None if most is None or most >= len(rest) else len(rest), **headers)
+
+
+@dataclass
+class Server:
+    """A running server: ``url`` is its address, ``asked`` what it was asked so far, as path and headers."""
+
+    http: Any
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http.server_port}"
+
+    def answers(self, answer: Answer) -> None:
+        """Answers all that is asked from now on with ``answer(handler)``."""
+        self.http.answer = answer
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that answers 404 until it is told otherwise."""
+    http: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running = Server(http)
+    http.asked, http.daemon_threads = running.asked, True
+    running.answers(lambda handler: handler.send(b"", 404))
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield running
+    http.shutdown()
+    http.server_close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; pauses between attempts are short."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("SEGDSL_CACHE", str(folder))
+    for name in ("SEGDSL_MIRROR", "HF_ENDPOINT", "HF_TOKEN", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("segdsl.weights.download.PAUSE", 0.01)
+    monkeypatch.setattr("segdsl.weights.download.TIMEOUT", 0.5)
+    return folder
+
+
+@pytest.fixture
+def weights_file() -> bytes:
+    """A PyTorch file of a MB and a half."""
+    buffer = io.BytesIO()
+    torch.manual_seed(0)
+    torch.save({"weight": torch.randn(400_000)}, buffer)
+    return buffer.getvalue()

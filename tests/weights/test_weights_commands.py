@@ -1,0 +1,290 @@
+"""The commands on weights, and the table of what was loaded: goldens in `tests/goldens/weights`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from segdsl.cli.run import run
+from segdsl.lang.program import load
+from segdsl.lower.compiled import compile_program
+from segdsl.words.published import PUBLISHED
+
+ROOT = Path(__file__).resolve().parents[2]
+GOLDENS = ROOT / "tests" / "goldens" / "weights"
+PROGRAM = """seg 1
+
+block Backbone(wide: int) {
+  in image: [B, C, H, W]
+
+  conv = image -> Conv(wide, 3x3)
+  norm = conv -> BatchNorm()
+  out y = norm -> ReLU()
+}
+
+model Net(classes: int, in_channels: int = 3, wide: int = 4) {
+  in image: [B, in_channels, H, W]
+
+  backbone = image -> Backbone(wide)
+  head     = backbone -> Conv(classes) -> BatchNorm()
+  out logits: [B, classes, H, W] = head
+}
+
+data {
+  classes    = ["background", "crack", "stain"]
+  input_size = 32x48
+}
+
+model = Net(classes = len(data.classes))
+"""
+NAMES = ("background", "crack", "stain")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
+    """A folder with the program, where the command runs."""
+    (tmp_path / "net.seg").write_text(PROGRAM)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def state(*overrides: str, classes: int = 3) -> dict[str, Tensor]:
+    """The tensors of the program's model with that many classes, each a count of its own."""
+    program = load("net.seg", [*overrides, "drop data.classes"], classes)
+    model = compile_program(program, "none").model.state_dict()
+    return {key: torch.arange(value.numel()).view(value.shape).to(value.dtype) for key, value in model.items()}
+
+
+def named(*names: str) -> dict[str, str]:
+    return {"classes": json.dumps(names), "monitor": "val.dice"}
+
+
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in tensors.items()}
+
+
+def part(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix("backbone."): value for key, value in tensors.items() if key.startswith("backbone.")}
+
+
+def other_number() -> list[str]:
+    save_file(state(classes=5), "w.safetensors")
+    return ['weights.model="w.safetensors"']
+
+
+def some_names() -> list[str]:
+    save_file(state(classes=4), "w.safetensors", named("background", "dent", "stain", "hole"))
+    return ['weights.model="w.safetensors"']
+
+
+def other_order() -> list[str]:
+    save_file(state(), "w.safetensors", named("stain", "background", "crack"))
+    return ['weights.model="w.safetensors"']
+
+
+def other_names() -> list[str]:
+    save_file(state(), "w.safetensors", named("sky", "road", "car"))
+    return ['weights.model="w.safetensors"']
+
+
+def same_names() -> list[str]:
+    save_file(state(), "w.safetensors", named(*NAMES))
+    return ['weights.model="w.safetensors"']
+
+
+def otx_without_background() -> list[str]:
+    content = {"state_dict": prefixed("model.", state()), "otx_version": "2.6.0",
+               "hyper_parameters": {"label_info": {"label_names": ["stain", "crack"]}}}  # fmt: skip
+    torch.save(content, "w.ckpt")
+    return ['weights.model="w.ckpt"']
+
+
+def whole_into_part() -> list[str]:
+    torch.save({"state_dict": prefixed("model.", state()), "otx_version": "2.6.0"}, "w.ckpt")
+    return ['weights.backbone="w.ckpt"']
+
+
+def published() -> list[str]:
+    extra = {"mask_token": torch.ones(4), "head.fc.weight": torch.ones(9, 4), "head.fc.bias": torch.ones(9)}
+    torch.save({**part(state()), **extra}, "w.pth")
+    return ['weights.backbone="w.pth"']
+
+
+def deeper() -> list[str]:
+    more = {f"norm.{i}.{leaf}": torch.ones(4) for i in range(6) for leaf in ("weight", "bias")}
+    torch.save({**part(state()), **more, "neck.conv.weight": torch.ones(1)}, "w.pth")
+    return ['weights.backbone="w.pth"']
+
+
+def grey() -> list[str]:
+    torch.save(part(state()), "w.pth")
+    return ['weights.backbone="w.pth"', "model.in_channels=1", "weights.adapt=true"]
+
+
+def two_sources() -> list[str]:
+    save_file(state(), "w.safetensors", named(*NAMES))
+    torch.save(part(state()), "w.pth")
+    return ['weights.backbone="w.pth"', 'weights.model="w.safetensors"']
+
+
+def grey_without_a_word() -> list[str]:
+    torch.save(part(state()), "w.pth")
+    return ['weights.backbone="w.pth"', "model.in_channels=4"]
+
+
+def part_as_whole() -> list[str]:
+    torch.save(part(state()), "w.pth")
+    return ['weights.model="w.pth"']
+
+
+def wider() -> list[str]:
+    save_file(state("model.wide=6"), "w.safetensors", named(*NAMES))
+    return ['weights.model="w.safetensors"']
+
+
+def nothing() -> list[str]:
+    torch.save({"module.layer1.0.conv.weight": torch.ones(4, 3, 3, 3), "module.fc.bias": torch.ones(2)}, "w.pth")
+    return ['weights.backbone="w.pth"']
+
+
+def no_tensors() -> list[str]:
+    torch.save({"epoch": 3}, "w.pth")
+    return ['weights.backbone="w.pth"']
+
+
+LOADED: dict[str, Callable[[], list[str]]] = {
+    f.__name__: f for f in (other_number, some_names, other_order, other_names, same_names, otx_without_background,
+                            whole_into_part, published, deeper, grey, two_sources)
+}  # fmt: skip
+REFUSED: dict[str, Callable[[], list[str]]] = {
+    f.__name__: f for f in (grey_without_a_word, part_as_whole, wider, nothing, no_tensors)
+}
+
+
+def check(overrides: list[str]) -> int:
+    return run(["weights", "check", "net.seg", *(text for setting in overrides for text in ("--set", setting))])
+
+
+@pytest.mark.parametrize("case", [*LOADED, *REFUSED])
+def test_the_table_of_what_was_loaded(folder: Path, case: str, golden: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    status = check({**LOADED, **REFUSED}[case]())
+    out, err = capsys.readouterr()
+    assert status == (1 if case in REFUSED else 0) and bool(out) == (case in LOADED)
+    assert all(len(line) <= 120 for line in out.splitlines())
+    golden(GOLDENS / f"{case}.txt", re.sub(r"SHA-256 [0-9a-f]{12}", "SHA-256 0123456789ab", out + err))
+
+
+def test_no_golden_is_an_orphan() -> None:
+    assert {path.stem for path in GOLDENS.iterdir()} == {*LOADED, *REFUSED}
+
+
+def loaded(*overrides: str) -> dict[str, Tensor]:
+    return compile_program(load("net.seg", overrides)).model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("case", "rows"),
+    [(some_names, [0, None, 2]), (other_order, [1, 2, 0]), (same_names, [0, 1, 2]), (other_names, [None] * 3),
+     (otx_without_background, [0, 2, 1]), (other_number, [None] * 3)],
+)  # fmt: skip
+def test_rows_are_those_of_the_classes(folder: Path, case: Any, rows: list[int | None]) -> None:
+    settings = case()
+    torch.manual_seed(3)
+    fresh = compile_program(load("net.seg")).model.state_dict()
+    torch.manual_seed(3)
+    got = loaded(*settings)
+    theirs = state(classes={"some_names": 4, "other_number": 5}.get(case.__name__, 3))
+    for key in ("head.0.weight", "head.0.bias", "head.1.weight", "head.1.running_var"):
+        for row, source in enumerate(rows):
+            assert torch.equal(got[key][row], fresh[key][row] if source is None else theirs[key][source]), (key, row)
+    assert torch.equal(got["backbone.conv.weight"], theirs["backbone.conv.weight"])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 5, 7])
+@pytest.mark.parametrize("spec", ["segnext_t", "litehrnet_s", "dinov2"])
+def test_an_image_of_equal_channels_gives_the_same_logits(tmp_path: Path, spec: str, channels: int) -> None:
+    file = ROOT / "specs" / f"{spec}.seg"
+    size = "data.input_size=70x98" if spec == "dinov2" else "data.input_size=64x96"
+    torch.manual_seed(0)
+    colour = compile_program(load(file, [size]), "none").model.eval()
+    torch.save(colour.state_dict(), tmp_path / "w.pth")
+    settings = [size, "drop weights.backbone", f'weights.model="{tmp_path}/w.pth"', "weights.adapt=true"]
+    built = compile_program(load(file, [*settings, f"model.in_channels={channels}"]))
+    (report,) = built.loaded
+    (found,) = report.of("adapted")
+    assert f"from 3 to {channels} " in found.why and len(found.keys) == 1
+    grey = torch.randn(2, 1, *map(int, size.partition("=")[2].split("x")))
+    with torch.no_grad():
+        expected, got = colour(grey.repeat(1, 3, 1, 1)), built.model.eval()(grey.repeat(1, channels, 1, 1))
+    torch.testing.assert_close(got, expected, atol=1e-4 * float(expected.std()), rtol=0)
+
+
+def test_other_channels_are_no_matter_of_a_stem_alone(folder: Path) -> None:
+    """Nothing is adapted that does not look at the image, and nothing without being asked for."""
+    tensors = state()
+    tensors["head.0.weight"] = tensors["head.0.weight"][:, :2]
+    save_file({key: value.contiguous() for key, value in tensors.items()}, "w.safetensors")
+    assert check(['weights.model="w.safetensors"', "weights.adapt=true"]) == 1
+
+
+def published_file(name: str, folder: Path) -> bytes:
+    """A file such as the one that is published, of the model's own tensors."""
+    spec = {"dinov2-small-seg": "dinov2", "segnext_tiny": "segnext_t", "segnext_small": "segnext_s",
+            "segnext_base": "segnext_b"}.get(name, name.replace("lite_hrnet", "litehrnet"))  # fmt: skip
+    model = compile_program(load(ROOT / "specs" / f"{spec}.seg"), "none").model
+    torch.save({"state_dict": part(model.state_dict())}, folder / "w.pth")
+    return (folder / "w.pth").read_bytes()
+
+
+def test_the_entries_are_those_of_the_reference() -> None:
+    keys = ROOT.parent / "shared" / "reference" / "keys"
+    if not keys.is_dir():
+        pytest.skip("the shared folder with the reference's lists is not there")
+    urls = {path.stem: json.loads(path.read_text())["published_pretrained"]["url"] for path in keys.glob("*.json")}
+    assert urls == {name: entry.url for name, entry in PUBLISHED.items()}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_entry_resolves(
+    name: str, server: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    content = published_file(name, tmp_path)
+    digest = hashlib.sha256(content).hexdigest()
+    entry = PUBLISHED[name]
+    server.answers(
+        lambda h: h.serve(content) if h.path == "/files/" + entry.url.rpartition("/")[2] else h.send(b"", 404)
+    )
+    monkeypatch.setenv("SEGDSL_MIRROR", f"{server.url}/files/")
+    if entry.sha256:
+        assert run(["weights", "fetch", f"otx:{name}"]) == 1, "the file is not the published one"
+        assert "error[weights-changed]" in capsys.readouterr().err
+        monkeypatch.setitem(PUBLISHED, name, entry._replace(sha256=digest[:8]))
+    (spec,) = [p for p in (ROOT / "specs").glob("*.seg") if f'"otx:{name}"' in p.read_text()]
+    assert run(["weights", "check", str(spec), "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)["weights"]
+    assert report["loaded"] == report["wanted"] > 100 and report["sha256"] == digest and report["part"] == entry.fills
+    assert run(["weights", "list", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["weights"]
+    assert [e["source"] for e in listed if e["cached"]] == [f"otx:{name}"]
+
+
+def test_fetch_takes_sources_and_programs(server: Any, folder: Path, weights_file: bytes, capsys) -> None:
+    server.answers(lambda h: h.serve(weights_file))
+    program = PROGRAM + f'\nweights {{\n  backbone = "{server.url}/a.pth"\n}}\n'
+    (folder / "with.seg").write_text(program)
+    assert run(["weights", "fetch", "with.seg", f"{server.url}/b.pth", "--json"]) == 0
+    fetched = json.loads(capsys.readouterr().out)["fetched"]
+    assert list(fetched) == [f"{server.url}/a.pth", f"{server.url}/b.pth"]
+    assert all(Path(entry["file"]).read_bytes() == weights_file for entry in fetched.values())
+    assert run(["weights", "fetch", "net.seg"]) == 0
+    assert run(["weights", "fetch", "lite_hrnet"]) == 1
+    assert "error[weights-missing]" in capsys.readouterr().err

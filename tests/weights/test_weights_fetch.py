@@ -1,0 +1,336 @@
+"""Fetching: servers that are dead, slow, cut off, lying or leading elsewhere, full disks, two processes at once.
+
+Whatever happens, the cache never holds half a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from segdsl.diagnostics import Diagnostic, SegError
+from segdsl.weights import download
+from segdsl.weights.cache import place_of, read_record, record_path
+from segdsl.weights.fetch import Watcher, fetch
+from segdsl.words.published import parse_source
+
+
+def source(server: Any, path: str = "/w.pth", digest: str = "") -> Any:
+    return parse_source(f"{server.url}{path}" + (f"#sha256={digest}" if digest else ""))
+
+
+def refused(wanted: Any, expected: str = "") -> Diagnostic:
+    with pytest.raises(SegError) as caught:
+        fetch(wanted, expected=expected)
+    (found,) = caught.value.diagnostics
+    return found
+
+
+def whole_files(cache: Path) -> list[bytes]:
+    """What lies in the cache under the name of a file of weights."""
+    files = [p for p in cache.rglob("*") if p.is_file() and not p.name.startswith(".")]
+    return [p.read_bytes() for p in files if not p.name.endswith(".trust.json")]
+
+
+def leftovers(cache: Path) -> list[str]:
+    """What lies there beside them, without locks and records."""
+    hidden = [p.name for p in cache.rglob(".*") if p.is_file()]
+    return sorted(name for name in hidden if not name.endswith(".lock"))
+
+
+class Seen(Watcher):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[int, int | None]] = []
+        self.told: list[str] = []
+
+    def fetching(self, name: str, done: int, total: int | None) -> None:
+        self.steps.append((done, total))
+
+    def waiting(self, name: str) -> None:
+        self.told.append(f"waiting {name}")
+
+    def fetched(self, name: str) -> None:
+        self.told.append(f"fetched {name}")
+
+
+def test_a_file_is_fetched_once_with_progress(server: Any, cache: Path, weights_file: bytes) -> None:
+    server.answers(lambda h: h.serve(weights_file))
+    seen, wanted = Seen(), source(server)
+    first = fetch(wanted, seen)
+    assert first.path == place_of(wanted.url) and first.path.read_bytes() == weights_file
+    assert first.sha256 == hashlib.sha256(weights_file).hexdigest()
+    done = [step[0] for step in seen.steps]
+    assert done == sorted(done) and done[-1] == len(weights_file) and {t for _, t in seen.steps} == {len(weights_file)}
+    assert len(done) > 3 and seen.told == ["fetched w.pth"]
+    assert fetch(wanted) == first and len(server.asked) == 1
+    assert not leftovers(cache)
+
+
+def test_a_file_of_unknown_length_is_fetched(server: Any, cache: Path, weights_file: bytes) -> None:
+    server.answers(lambda h: h.send(weights_file, length=-1))
+    assert fetch(source(server)).path.read_bytes() == weights_file
+
+
+def test_a_cut_connection_goes_on_where_it_ended(server: Any, cache: Path, weights_file: bytes) -> None:
+    server.answers(lambda h: h.serve(weights_file, most=500_000))
+    assert fetch(source(server)).path.read_bytes() == weights_file
+    begins = [headers.get("Range") for _, headers in server.asked]
+    assert begins == [None, "bytes=500000-", "bytes=1000000-", "bytes=1500000-"]
+
+
+def test_a_later_call_goes_on_where_the_first_ended(server: Any, cache: Path, weights_file: bytes) -> None:
+    sent = iter([300_000, 0, 0, 0])
+    server.answers(lambda h: h.serve(weights_file, most=next(sent)))
+    found = refused(source(server))
+    assert (found.slug, "300,000 of" in found.message) == ("weights-not-fetched", True)
+    assert whole_files(cache) == [] and leftovers(cache) == [".w.pth.part", ".w.pth.part.tag"]
+    server.answers(lambda h: h.serve(weights_file))
+    assert fetch(source(server)).path.read_bytes() == weights_file
+    assert server.asked[-1][1]["Range"] == "bytes=300000-" and not leftovers(cache)
+
+
+def test_a_file_that_changed_meanwhile_is_begun_anew(server: Any, cache: Path, weights_file: bytes) -> None:
+    sent = iter([300_000, 0, 0, 0])
+    server.answers(lambda h: h.serve(weights_file[::-1], most=next(sent)))
+    refused(source(server))
+    server.answers(lambda h: h.serve(weights_file, ETag='"2"'))
+    assert fetch(source(server)).path.read_bytes() == weights_file
+
+
+def test_without_a_version_of_the_file_it_is_begun_anew(server: Any, cache: Path, weights_file: bytes) -> None:
+    sent = iter([300_000, 0, 0, 0])
+    server.answers(lambda h: h.send(weights_file[: next(sent)], length=len(weights_file)))
+    refused(source(server))
+    server.answers(lambda h: h.send(weights_file))
+    assert fetch(source(server)).path.read_bytes() == weights_file
+    assert not any("Range" in headers for _, headers in server.asked)
+
+
+def test_a_part_longer_than_the_file_is_begun_anew(server: Any, cache: Path, weights_file: bytes) -> None:
+    place = place_of(source(server).url)
+    place.parent.mkdir(parents=True)
+    place.with_name(".w.pth.part").write_bytes(bytes(len(weights_file) + 5))
+    place.with_name(".w.pth.part.tag").write_text('"1"')
+    server.answers(lambda h: h.send(b"", 416) if h.headers.get("Range") else h.serve(weights_file))
+    assert fetch(source(server)).path.read_bytes() == weights_file
+
+
+def test_a_busy_server_is_asked_again(server: Any, cache: Path, weights_file: bytes) -> None:
+    answers = iter([503, 429, 200])
+
+    def answer(handler: Any) -> None:
+        status = next(answers)
+        handler.send(weights_file if status == 200 else b"", status, Retry_After="0")
+
+    server.answers(answer)
+    assert fetch(source(server)).path.read_bytes() == weights_file
+
+
+def stall(handler: Any) -> None:
+    handler.send(b"\x80\x02", length=1000)
+    time.sleep(1.5)
+
+
+def loop(handler: Any) -> None:
+    handler.send(b"", 302, Location=f"/{len(handler.server.asked)}")
+
+
+PAGE = b"<!DOCTYPE html><title>Log in</title>"
+FAULTS = {
+    "dead": (lambda h, w: h.connection.close(), "breaks off", 4),
+    "silent": (lambda h, w: time.sleep(1.5), "sends nothing", 4),
+    "stalling": (lambda h, w: stall(h), "sends nothing", 4),
+    "cut off": (lambda h, w: h.send(w[:-9], length=len(w)), "ended after", 4),
+    "broken": (lambda h, w: h.send(b"", 500), "500", 4),
+    "without the file": (lambda h, w: h.send(b"", 404), "404: it has no such file", 1),
+    "forbidding": (lambda h, w: h.send(b"", 403), "403: it does not allow it", 1),
+    "showing a page": (lambda h, w: h.send(PAGE, Content_Type="text/html; charset=utf-8"), "a web page", 1),
+    "showing a page as data": (lambda h, w: h.send(PAGE), "no file of weights", 1),
+    "sending nothing": (lambda h, w: h.send(b""), "sends nothing", 1),
+    "sending half as the whole": (lambda h, w: h.send(w[: len(w) // 2]), "the beginning of a file", 1),
+    "lying of its length": (lambda h, w: h.send(w, length=1 << 40), "no file of weights", 1),
+    "going on elsewhere": (lambda h, w: h.send(w[5:], 206, Content_Range=f"bytes 5-9/{len(w)}"), "another place", 4),
+    "leading in a circle": (lambda h, w: loop(h), "leads on without end", 1),
+    "leading to a file": (lambda h, w: h.send(b"", 302, Location="file:///etc/passwd"), "leads on", 1),
+    "leading nowhere": (lambda h, w: h.send(b"", 302, Location="http://"), "", 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_bad_server_leaves_nothing_in_the_cache(server: Any, cache: Path, weights_file: bytes, kind: str) -> None:
+    answer, why, attempts = FAULTS[kind]
+    server.answers(lambda handler: answer(handler, weights_file))
+    found = refused(source(server))
+    assert found.slug == "weights-not-fetched" and why in found.message
+    assert source(server).url in found.help and str(place_of(source(server).url)) in found.help
+    assert "--weights none" in found.help
+    assert whole_files(cache) == [] and not list(cache.rglob("*.trust.json"))
+    if attempts:
+        assert len({path for path, _ in server.asked}) > 1 or len(server.asked) == attempts
+
+
+def test_a_machine_without_a_network_is_told_so_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = parse_source("https://weights.invalid/a/w.pth")
+    started = time.monotonic()
+    found = refused(wanted)
+    assert time.monotonic() - started < 10
+    assert "`weights.invalid` is not known here" in found.message
+    place = place_of(wanted.url)
+    assert place == cache / "weights" / "weights.invalid" / "a" / "w.pth" and str(place) in found.help
+
+
+def test_a_closed_port_is_a_server_that_takes_no_connection(server: Any, cache: Path) -> None:
+    server.http.shutdown()
+    server.http.server_close()
+    assert "takes no connection" in refused(source(server)).message
+
+
+def test_redirects_are_followed(server: Any, cache: Path, weights_file: bytes) -> None:
+    def answer(handler: Any) -> None:
+        if handler.path == "/w.pth":
+            handler.send(b"", 302, Location="/elsewhere/x?y=z")
+        else:
+            handler.serve(weights_file)
+
+    server.answers(answer)
+    fetched = fetch(source(server))
+    assert fetched.path.name == "w.pth" and fetched.path.read_bytes() == weights_file
+
+
+def test_no_redirect_leaves_encryption() -> None:
+    from urllib.request import Request
+
+    handler = download._Redirects()
+    request = Request("https://host/w.pth")
+    with pytest.raises(download.NotFetched, match="not encrypted"):
+        handler.redirect_request(request, None, 302, "", {}, "http://host/w.pth")
+    assert handler.redirect_request(request, None, 302, "", {}, "https://other/w.pth")
+
+
+def test_a_token_goes_to_the_hub_alone(server: Any, cache: Path, weights_file: bytes, monkeypatch) -> None:
+    def answer(handler: Any) -> None:
+        if handler.path.startswith("/org/"):
+            handler.send(b"", 302, Location=f"http://localhost:{handler.server.server_port}/cdn")
+        else:
+            handler.serve(weights_file)
+
+    server.answers(answer)
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    wanted = parse_source("hf://org/repo@v1/sub/model.safetensors")
+    assert fetch(wanted).path == cache / "weights/huggingface.co/org/repo/resolve/v1/sub/model.safetensors"
+    (first, with_token), (second, without) = server.asked
+    assert (first, second) == ("/org/repo/resolve/v1/sub/model.safetensors", "/cdn")
+    assert with_token["Authorization"] == "Bearer secret" and "Authorization" not in without
+
+
+def test_a_hub_that_asks_for_a_login_is_told_with_the_remedy(server: Any, cache: Path, monkeypatch) -> None:
+    server.answers(lambda h: h.send(b"", 401))
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    assert "HF_TOKEN" in refused(parse_source("hf://org/repo/w.pth")).help
+
+
+@pytest.mark.parametrize("digits", [8, 64])
+def test_a_stated_digest_is_held(server: Any, cache: Path, weights_file: bytes, digits: int) -> None:
+    server.answers(lambda h: h.serve(weights_file))
+    digest = hashlib.sha256(weights_file).hexdigest()
+    found = refused(source(server, digest="0" * digits))
+    assert found.slug == "weights-changed" and digest[:12] in found.message
+    assert whole_files(cache) == [] and not leftovers(cache)
+    assert fetch(source(server, digest=digest[:digits])).sha256 == digest
+    assert refused(source(server, digest="0" * digits)).slug == "weights-changed", "the cached file is held to it too"
+
+
+def test_what_was_fetched_first_is_what_is_fetched_again(server: Any, cache: Path, weights_file: bytes) -> None:
+    server.answers(lambda h: h.serve(weights_file))
+    wanted = source(server)
+    place = fetch(wanted).path
+    record = read_record(place)
+    assert record and (record.url, record.size) == (wanted.url, len(weights_file))
+    place.unlink()
+    server.answers(lambda h: h.serve(weights_file + b"PK\x05\x06" + bytes(18)))
+    found = refused(wanted)
+    assert found.slug == "weights-changed" and str(record_path(place)) in found.help
+    assert not place.exists() and not leftovers(cache)
+    record_path(place).unlink()
+    assert fetch(wanted).path == place
+
+
+def test_a_cached_file_that_was_changed_is_refused(server: Any, cache: Path, weights_file: bytes) -> None:
+    server.answers(lambda h: h.serve(weights_file))
+    place = fetch(source(server)).path
+    place.write_bytes(weights_file[:-1] + b"x")
+    found = refused(source(server))
+    assert found.slug == "weights-changed" and f"delete `{place}`" in found.help
+    place.unlink()
+    assert fetch(source(server)).path.read_bytes() == weights_file
+
+
+def test_a_lock_is_held(server: Any, cache: Path, weights_file: bytes) -> None:
+    server.answers(lambda h: h.serve(weights_file))
+    found = refused(source(server), expected="f" * 64)
+    assert found.slug == "weights-changed" and "lock.json" in found.message
+
+
+def test_a_file_that_somebody_put_there_is_used_and_trusted(cache: Path, weights_file: bytes) -> None:
+    wanted = parse_source("https://weights.invalid/a/w.pth")
+    place = place_of(wanted.url)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(weights_file)
+    assert fetch(wanted).path == place
+    place.write_bytes(weights_file + b"x")
+    assert refused(wanted).slug == "weights-changed"
+
+
+def test_a_cache_that_may_only_be_read_is_enough(cache: Path, weights_file: bytes, monkeypatch) -> None:
+    wanted = parse_source("https://weights.invalid/a/w.pth")
+    place = place_of(wanted.url)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(weights_file)
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("segdsl.weights.fetch.FileLock.acquire", refuse)
+    monkeypatch.setattr("segdsl.weights.fetch.write_record", refuse)
+    assert fetch(wanted).path == place and not record_path(place).exists()
+
+
+def test_a_cache_that_cannot_be_made_is_told(server: Any, tmp_path: Path, cache: Path) -> None:
+    cache.write_text("a file")
+    found = refused(source(server))
+    assert found.slug == "cache-not-written" and "SEGDSL_CACHE" in found.help and not server.asked
+
+
+def test_a_disk_that_is_too_small_is_told_before(server: Any, cache: Path, weights_file: bytes, monkeypatch) -> None:
+    server.answers(lambda h: h.serve(weights_file))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
+    found = refused(source(server))
+    assert found.slug == "cache-not-written" and "MiB are free" in found.message
+    assert whole_files(cache) == [] and not leftovers(cache)
+
+
+HOSTILE_PATHS = ["/../../../../etc/passwd", "/%2e%2e/%2e%2e/x", "/a/..%2f..%2fx", "/" + "n" * 400, "/a//b", "/ü/x.pth",
+                 "/x.pth?token=1", "/CON.", "/a%00b", "/.hidden"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", HOSTILE_PATHS)
+def test_every_address_has_a_place_inside_the_cache(cache: Path, path: str) -> None:
+    place = place_of(f"https://host.org{path}")
+    inside = place.relative_to(cache / "weights" / "host.org")
+    assert ".." not in inside.parts and all(len(part) < 200 and not part.startswith(".") for part in inside.parts)
+
+
+def test_addresses_have_places_of_their_own(cache: Path) -> None:
+    addresses = ["https://h.org/a", "https://h.org/b", "https://h.org/a?x=1", "https://h.org/a?x=2", "https://i.org/a",
+                 "https://h.org:8000/a", "https://h.org/a b", "https://h.org/a_b"]  # fmt: skip
+    assert len({place_of(address) for address in addresses}) == len(addresses)
