@@ -3,9 +3,9 @@
     python bench/weights.py [-n RUNS]
 
 For every published model an OTX checkpoint is written and loaded into the built model, in turn with a plain reader:
-`torch.load` of the same file, its keys cut by hand, `load_state_dict`. `load_ratio` is the worst of the medians' ratios.
-`per_tensor_growth` is the cost per tensor of the model with most tensors over that of the one with fewest, when nothing
-fits and all is searched. Then a file of 256 MiB is fetched from a server on this machine, in turn with
+`torch.load` of the same file, its keys cut by hand, `load_state_dict`. `load_ratio` is the worst of the medians'
+ratios. `per_tensor_growth` is the cost per tensor of the model with most tensors over that of the one with fewest, when
+nothing fits and all is searched. Then a file of 256 MiB is fetched from a server on this machine, in turn with
 `urllib.request` copying it to disk: `fetch_ratio`. Run it alone on the machine.
 """
 

@@ -50,7 +50,7 @@ def fetch(source: WeightSource, watcher: Watcher | None = None, expected: str = 
     if not (place.is_file() and read_record(place)):
         with _alone(place, watcher):
             if not place.is_file():
-                _bring(source, place, watcher, expected)
+                return _bring(source, place, watcher, expected)
     return _held(source, place, expected)
 
 
@@ -59,7 +59,7 @@ def is_cached(source: WeightSource) -> bool:
     return place_of(source.url).is_file()
 
 
-def _bring(source: WeightSource, place: Path, watcher: Watcher, expected: str) -> None:
+def _bring(source: WeightSource, place: Path, watcher: Watcher, expected: str) -> Fetched:
     """Fetches the file beside its place, and moves it there once it is known to be the right one."""
     part = place.with_name(f".{place.name}.part")
     url, token = _asked(source)
@@ -78,6 +78,7 @@ def _bring(source: WeightSource, place: Path, watcher: Watcher, expected: str) -
     except OSError as error:
         raise _not_written(place, (error.strerror or "the system refuses it").lower()) from error
     watcher.fetched(place.name)
+    return Fetched(place, digest)
 
 
 def _held(source: WeightSource, place: Path, expected: str) -> Fetched:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
-from urllib.parse import urldefrag, urlsplit
 
 from segdsl.diagnostics import suggest
 
@@ -13,9 +12,9 @@ from segdsl.diagnostics import suggest
 class Published(NamedTuple):
     """A file that its authors serve, for the model of that name.
 
-    ``by`` says who trained it and on what, ``fills`` which part of the model it is for; ``layout`` is how its keys look,
-    as far as that is known (a reader need not be told). ``sha256`` is its digest or the beginning of it, empty where
-    none is published.
+    ``by`` says who trained it and on what, ``fills`` which part of the model it is for; ``layout`` is how its keys
+    look, as far as that is known (a reader need not be told). ``sha256`` is its digest or the beginning of it, empty
+    where none is published.
     """
 
     model: str
@@ -132,6 +131,8 @@ def _published(text: str) -> WeightSource:
 
 
 def _address(text: str) -> WeightSource:
+    from urllib.parse import urlsplit  # `check` of a program with a published name has no need of it
+
     url, digest = _split_digest(text)
     parts = urlsplit("")
     try:
@@ -157,7 +158,7 @@ def _hub(text: str) -> WeightSource:
 
 
 def _split_digest(text: str) -> tuple[str, str]:
-    url, fragment = urldefrag(text)
+    url, _, fragment = text.partition("#")
     if not fragment:
         return url, ""
     digest = fragment.removeprefix("sha256=").lower()
