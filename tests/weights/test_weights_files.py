@@ -172,6 +172,16 @@ NO_WEIGHTS: dict[str, Callable[[Path], bytes]] = {
 }
 
 
+REASONS = {
+    "a hostile file in a zip file": "a zip file with `weights.pth` in it",
+    "a hostile pickle in a zip file": "a zip file of something else",
+    "a program": "TorchScript",
+    "a swollen zip file": "unfold to far more",
+    "one tensor": "a single tensor",
+    "empty": "is empty",
+}
+
+
 def half(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
@@ -207,7 +217,7 @@ def test_what_would_run_code_is_refused_and_named_and_runs_nothing(tmp_path: Pat
 @pytest.mark.parametrize("kind", NO_WEIGHTS)
 def test_what_is_no_file_of_weights_is_refused_and_runs_nothing(tmp_path: Path, kind: str, capfd, recwarn) -> None:
     found = refused(tmp_path, NO_WEIGHTS[kind](tmp_path / "ran"))
-    assert found.help
+    assert found.help and REASONS.get(kind, "") in found.message
     assert not (tmp_path / "ran").exists()
     assert capfd.readouterr() == ("", "") and not recwarn.list
 
