@@ -49,7 +49,7 @@ def compile(
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
 
-    named = None if weights == "program" else weights or "none"
+    named = {None: "none", "program": None}.get(weights, weights)
     return compile_program(load(path, overrides, classes), named, outputs, watcher)
 
 
@@ -69,7 +69,7 @@ def train(
     """
     from segdsl.run.train import train_file
 
-    return train_file(path, overrides, data, weights, out, quiet)
+    return train_file(path, overrides, data, None if weights == "program" else weights, out, quiet)
 
 
 def evaluate(

@@ -56,15 +56,21 @@ def weights_fetch(sources: tuple[str, ...], overrides: tuple[str, ...]) -> Answe
     A source is what a program would name; of a program all that it names is fetched.
     """
     from segdsl.run.fetching import FetchDisplay
+    from segdsl.weights.fetch import is_cached
     from segdsl.weights.sources import locate
 
     found: dict[str, Any] = {}
     with FetchDisplay() as watcher:
         for text in sources:
             for wanted in _named(text, overrides):
+                fetched = wanted.source.is_remote and not is_cached(wanted.source)
                 located = locate(wanted, watcher)
-                found[wanted.source.text] = {"file": str(located.path), "sha256": located.sha256}
-    lines = [f"{source}\n  {entry['file']}\n  SHA-256 {entry['sha256']}" for source, entry in found.items()]
+                entry = {"file": str(located.path), "sha256": located.sha256, "fetched": fetched}
+                found[wanted.source.text] = entry
+    lines = [
+        f"{source}{'' if entry['fetched'] else ' (was here)'}\n  {entry['file']}\n  SHA-256 {entry['sha256']}"
+        for source, entry in found.items()
+    ]
     return Answer({"fetched": found}, "\n".join(lines) or "these programs name no weights")
 
 
@@ -85,21 +91,27 @@ def _named(text: str, overrides: tuple[str, ...]) -> list[Wanted]:
 
 @weights.command("check")
 @click.argument("file")
-@click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Number of classes, in place of data.classes.")
+@click.option("--data", "root", metavar="ROOT", help="Folder of the data set whose classes are meant.")
+@click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Number of classes, in place of their names.")
 @set_option
 @json_option
-def weights_check(file: str, classes: int | None, overrides: tuple[str, ...]) -> Answer:
+def weights_check(file: str, root: str | None, classes: int | None, overrides: tuple[str, ...]) -> Answer:
     """Show how the weights that a program names fit its model.
 
-    They are fetched if need be; nothing is trained.
+    They are fetched if need be; nothing is trained. Classes that the program does not name are read from its data.
     """
     from segdsl.cli.compile import loaded_model
+    from segdsl.run.sources import classes_setting
     from segdsl.weights.report import load_table
 
+    if classes is None:
+        overrides = (*overrides, *classes_setting(file, overrides, root))
     compiled = loaded_model(file, overrides, classes, "program")
     data = {"weights": [report.as_json() for report in compiled.loaded], "random": compiled.at_random()}
     table = load_table(compiled.loaded, compiled.at_random(), streams.width(sys.stdout))
     program = compiled.program
+    if program.assumed_classes:
+        table = ["no data set says the classes: two are assumed (`--data ROOT`, `--classes N`)", "", *table]
     texts = {name: source.text for name, source in program.sources.items()}
     return Answer(data, "\n".join(table), findings=program.warnings, sources=texts)
 

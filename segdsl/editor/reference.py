@@ -105,7 +105,7 @@ def _weights() -> Iterator[str]:
         "it, and parts that are named beside `model` are filled after it.\n"
     )
     sources = [
-        ("`none`", "nothing: what it would fill starts at random"),
+        ("`none`", "no source of its own"),
         ('`"file.safetensors"`', "a file, relative to the program"),
         ('`"otx:NAME"`', "published weights, by a name of the table below"),
         ('`"https://HOST/PATH/FILE"`', "a file to be fetched; `#sha256=DIGEST` behind it holds it to a digest"),

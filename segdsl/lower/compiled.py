@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from torch import fx
@@ -30,12 +30,27 @@ class Compiled:
     loaded: tuple[LoadReport, ...] = ()
 
     def at_random(self) -> dict[str, int]:
-        """The parts of the model, at its first level, that no file filled anything of, with their tensors counted."""
+        """The largest parts of the model that no file filled anything of, with their tensors counted.
+
+        What a file left as it is on purpose, which its report says, is not among them.
+        """
+        told = {key for report in self.loaded for finding in report.findings for key in finding.keys}
         filled = {key for report in self.loaded for key in report.loaded}
-        parts: dict[str, list[str]] = {}
-        for key in self.model.state_dict():
-            parts.setdefault(key.partition(".")[0], []).append(key)
-        return {part: len(keys) for part, keys in parts.items() if not filled.intersection(keys)}
+        return _unfilled("", [key for key in self.model.state_dict() if key not in told - filled], filled)
+
+
+def _unfilled(part: str, keys: Sequence[str], filled: Set[str]) -> dict[str, int]:
+    """The largest parts below ``part`` whose ``keys`` none is ``filled`` of; a counter is no reason to tell of one."""
+    if not any(key in filled for key in keys):
+        weighty = any(not key.endswith(".num_batches_tracked") for key in keys)
+        return {part: len(keys)} if weighty else {}
+    if all(key in filled for key in keys):
+        return {}
+    depth = part.count(".") + 1 if part else 0
+    below: dict[str, list[str]] = {}
+    for key in keys:
+        below.setdefault(".".join(key.split(".")[: depth + 1]), []).append(key)
+    return {name: n for child, inside in below.items() for name, n in _unfilled(child, inside, filled).items()}
 
 
 def compile_program(

@@ -128,7 +128,7 @@ def require_rgb(program: Program) -> None:
     """Refuses a model for images of other channels than those that are read (`image-channels`)."""
     ((name, shape),) = program.graph.inputs.items()
     if shape[1] != len(STATISTICS[program.data.normalize][0]):
-        message = f"`{name}` of `{program.graph.name}` has {shape[1]} channels, and images are read with 3 (RGB)"
+        message = f"`{name}` of `{program.graph.name}` is of {shape[1]} channel(s), and images are read with 3 (RGB)"
         remedy = "train a model for 3 channels: grey images are read as three equal ones"
         found = Diagnostic("image-channels", message, remedy, span=program.spans.get("model"))
         raise SegError([found], {name: source.text for name, source in program.sources.items()})

@@ -41,6 +41,27 @@ def open_data(program: Program, data: str | Path | None = None, subsets: Sequenc
     return open_index(data_root(program, data), program.data.format, program.data.ignore, wanted)
 
 
+def classes_setting(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> list[str]:
+    """The override that names the classes of a program as its data set does; none where the program names them, or
+    where its data is not there and ``data`` names no other.
+
+    Raises SegError as loading and opening do.
+    """
+    program = load(path, overrides)
+    if not program.assumed_classes or (data is None and not _has_data(program)):
+        return []
+    return [_named_classes(program, data)]
+
+
+def _named_classes(program: Program, data: str | Path | None) -> str:
+    names = ", ".join(quoted(name) for name in open_data(program, data).classes)
+    return f"data.classes=[{names}]"
+
+
+def _has_data(program: Program) -> bool:
+    return program.data.root is not None and data_root(program).is_dir()
+
+
 def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> Program:
     """The program of a file, with the classes of its data set where it names none.
 
@@ -50,8 +71,7 @@ def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str |
     program = load(path, overrides)
     if not program.assumed_classes:
         return program
-    names = ", ".join(quoted(name) for name in open_data(program, data).classes)
-    return load(path, [*overrides, f"data.classes=[{names}]"])
+    return load(path, [*overrides, _named_classes(program, data)])
 
 
 def checked_data(

@@ -13,6 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 MAX_NAME = 120
 """Characters of a name in the cache; a longer one is cut, and told apart by a digest."""
+RECORD = ".trust.json"
+"""The end of a record's name."""
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_folder() -> Path:
@@ -27,19 +30,20 @@ def place_of(url: str) -> Path:
     """Where the file at an address lies once it is fetched, or once somebody has put it there: host and path of it."""
     parts = urlsplit(url)
     host = (parts.hostname or "unknown") + (f"+{parts.port}" if parts.port else "")
-    names = [_plain(name) for name in unquote(parts.path).split("/") if name.strip(". ")]
+    host = host if parts.scheme == "https" else f"{parts.scheme}+{host}"
+    names = [_plain(unquote(name)) for name in parts.path.split("/")[1:]] or [_plain("")]
     if parts.query:
-        names[-1:] = [f"{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}-{names[-1]}" if names else "file"]
+        names[-1] = f"{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}-{names[-1]}"
     return cache_folder().joinpath("weights", _plain(host), *names)
 
 
 def _plain(name: str) -> str:
-    """A name that every file system takes, and that stays in its folder."""
+    """A name that every file system takes, that stays in its folder, and that no other name has."""
     safe = re.sub(r"[^\w.+@-]", "_", name.strip(". "))
-    if len(safe) <= MAX_NAME and safe == name:
+    if safe and safe == name and len(safe) <= MAX_NAME and not safe.endswith(RECORD):
         return safe
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{digest}-{safe[-MAX_NAME:]}"
+    return f"{digest}-{safe[-MAX_NAME:].removesuffix(RECORD)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +57,17 @@ class Record:
 
 def record_path(place: Path) -> Path:
     """Where the record of a cached file lies: beside it."""
-    return place.with_name(f"{place.name}.trust.json")
+    return place.with_name(f"{place.name}{RECORD}")
 
 
 def read_record(place: Path) -> Record | None:
     """The record of a cached file; None where there is none, or none that can be read."""
     try:
         found = json.loads(record_path(place).read_text(encoding="utf-8"))
-        return Record(str(found["url"]), str(found["sha256"]), int(found["size"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        record = Record(str(found["url"]), str(found["sha256"]), int(found["size"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
+    return record if DIGEST.fullmatch(record.sha256) else None
 
 
 def write_record(place: Path, record: Record) -> None:

@@ -61,7 +61,7 @@ def match_rows(theirs: Sequence[str], count: int, ours: Sequence[str]) -> Rows |
 
     Names that are one fewer than the rows leave out the background, which is the first.
     """
-    if len(theirs) + 1 == count and BACKGROUND not in theirs:
+    if theirs and len(theirs) + 1 == count and BACKGROUND not in theirs:
         theirs = (BACKGROUND, *theirs)
     if len(theirs) != count or not ours:
         return None

@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -111,7 +111,7 @@ def _attempt(url: str, part: Path, report: Report, token: str) -> None:
 
 def _copy(answer: Any, part: Path, done: int, total: int | None, report: Report) -> None:
     with _writing(part):
-        file = open(part, "ab" if done else "wb")  # noqa: SIM115 - reading may fail for other reasons than the disk
+        file = open(part, "ab" if done else "wb", buffering=0)  # noqa: SIM115 - reading may fail for other reasons than the disk
     with file:
         with _writing(part):
             file.truncate(done)
@@ -121,23 +121,28 @@ def _copy(answer: Any, part: Path, done: int, total: int | None, report: Report)
             done += len(chunk)
             if done > LARGEST:
                 raise NotFetched("the server sends without end")
-            with _writing(part):
-                file.write(chunk)
+            rest = memoryview(chunk)
+            while rest:
+                with _writing(part):
+                    rest = rest[file.write(rest) :]
             report(done, total)
         with _writing(part):
-            file.flush()
             os.fsync(file.fileno())
 
 
 def _extent(answer: Any, have: int) -> tuple[int, int | None]:
     """Where in the file the answer begins, and how long the whole is, None where the server does not say."""
     if answer.status == 206:
-        said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
+        said = re.fullmatch(
+            r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15}|\*)", answer.headers.get("Content-Range", "").strip()
+        )
         if said is None or int(said[1]) != have:
             raise _Passing("the server went on in another place than asked for")
         return have, None if said[2] == "*" else int(said[2])
     length = answer.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
+    if length and not re.fullmatch(r"[0-9]{1,15}", length.strip()):
+        raise NotFetched("the server says nothing sensible of the length of the file")
+    return 0, int(length) if length else None
 
 
 def _require_weights(answer: Any) -> None:
@@ -150,9 +155,14 @@ class _Redirects(HTTPRedirectHandler):
     """Follows a server to another place, but never to one that anybody on the way can read or change."""
 
     def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
-        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme != "https":
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
             raise NotFetched("the server leads on to an address that is not encrypted", code)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        request = super().redirect_request(req, fp, code, msg, headers, newurl)
+        token = req.unredirected_hdrs.get("Authorization")
+        if request is not None and token and (old.scheme, old.netloc) == (new.scheme, new.netloc):
+            request.add_unredirected_header("Authorization", token)
+        return request
 
 
 @contextmanager
@@ -165,7 +175,9 @@ def _faults(part: Path, host: str) -> Iterator[None]:
         raise _of_status(error, part) from error
     except URLError as error:
         raise _of_connection(error.reason, host) from error
-    except (http.client.HTTPException, OSError, EOFError, UnicodeError) as error:
+    except ValueError as error:
+        raise NotFetched("the server leads on to what is no address") from error
+    except (http.client.HTTPException, OSError, EOFError) as error:
         raise _of_connection(error, host) from error
 
 
@@ -209,7 +221,8 @@ def _writing(part: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        forget(part)  # the disk may be full of it
+        with suppress(OSError):
+            forget(part)  # the disk may be full of it
         raise NoRoom((error.strerror or "the disk refuses it").lower()) from error
 
 
@@ -231,9 +244,10 @@ def _tag(part: Path) -> Path:
 def _read_tag(part: Path) -> str:
     """What the server called the version of the file that ``part`` is the beginning of."""
     try:
-        return _tag(part).read_text(encoding="latin-1").strip()
+        tag = _tag(part).read_text(encoding="latin-1").strip()
     except OSError:
         return ""
+    return tag if re.fullmatch(r"[ -~]{1,500}", tag) else ""
 
 
 def _write_tag(part: Path, answer: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import zipfile
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from segdsl.diagnostics import SegError, fail
 from segdsl.weights.cache import Record, digest_of, place_of, read_record, record_path, write_record
 from segdsl.weights.download import NoRoom, NotFetched, download, forget
+from segdsl.weights.files import OBJECTS, open_weights
 from segdsl.words.published import WeightSource
 
 
@@ -43,15 +44,18 @@ def fetch(source: WeightSource, watcher: Watcher | None = None, expected: str = 
     """The file at a source's address, from the cache or else from there.
 
     It is held to the digest that the source states, to the one that was recorded when it was first fetched, and to
-    ``expected``. Raises SegError (`weights-not-fetched`, `weights-changed`, `cache-not-written`); the cache then holds
-    nothing under its name.
+    ``expected``. Raises SegError (`weights-not-fetched`, `weights-unreadable`, `weights-changed`, `cache-not-written`);
+    the cache then holds nothing new under its name.
     """
     place, watcher = place_of(source.url), watcher or Watcher()
-    if not (place.is_file() and read_record(place)):
-        with _alone(place, watcher):
-            if not place.is_file():
-                return _bring(source, place, watcher, expected)
-    return _held(source, place, expected)
+    try:
+        if not (place.is_file() and read_record(place)):
+            with _alone(place, watcher):
+                if not place.is_file():
+                    return _bring(source, place, watcher, expected)
+        return _held(source, place, expected)
+    except OSError as error:
+        raise _not_written(place, (error.strerror or "the system refuses it").lower()) from error
 
 
 def is_cached(source: WeightSource) -> bool:
@@ -65,18 +69,20 @@ def _bring(source: WeightSource, place: Path, watcher: Watcher, expected: str) -
     url, token = _asked(source)
     try:
         download(url, part, lambda done, total: watcher.fetching(place.name, done, total), token)
-        _require_whole(part)
-        digest = digest_of(part)
-        _require_same(source, place, digest, expected, part)
-        write_record(place, Record(source.url, digest, part.stat().st_size))
-        part.replace(place)
-        forget(part)
     except NotFetched as error:
         raise _not_fetched(source, place, str(error), error.status) from error
     except NoRoom as error:
         raise _not_written(place, str(error)) from error
-    except OSError as error:
-        raise _not_written(place, (error.strerror or "the system refuses it").lower()) from error
+    digest = digest_of(part)
+    try:
+        _require_same(source, place, digest, expected, new=True)
+        _require_weights(source, place, part)
+    except SegError:
+        forget(part)
+        raise
+    write_record(place, Record(source.url, digest, part.stat().st_size))
+    part.replace(place)
+    forget(part)
     watcher.fetched(place.name)
     return Fetched(place, digest)
 
@@ -89,67 +95,61 @@ def _held(source: WeightSource, place: Path, expected: str) -> Fetched:
         why = (error.strerror or "it is not readable").lower()
         message = f"the cached file cannot be read: {why}"
         raise fail("weights-unreadable", message, "check its permissions, or delete it", path=str(place)) from error
-    _require_same(source, place, digest, expected, None)
+    _require_same(source, place, digest, expected, new=False)
     if read_record(place) is None:
+        _require_weights(source, place, place)
         with suppress(OSError):  # a cache that is only read keeps no records
             write_record(place, Record(source.url, digest, place.stat().st_size))
     return Fetched(place, digest)
 
 
-def _require_same(source: WeightSource, place: Path, digest: str, expected: str, part: Path | None) -> None:
-    """Holds a digest to all that is known; ``part`` is the new file, removed if it is another one."""
+def _require_same(source: WeightSource, place: Path, digest: str, expected: str, *, new: bool) -> None:
+    """Holds the digest of a file, the cached or the ``new`` one, to all that is known (`weights-changed`)."""
     record = read_record(place)
+    recorded = record.sha256 if record else ""
+    again = f"delete `{place}`, to fetch it again"
+    stated = "see that the address is right, and that the digest is"
+    locked = f"put the old file at `{place}`, or train the program that the run was made from"
+    first = f"if the new file is to be trusted, delete `{record_path(place)}`"
     known = [
-        (source.sha256, "is stated", "see that the address is right, and that the digest is"),
-        (expected, "the run was made with (`lock.json`)", "fetch the old file, or train the program it was made from"),
-        (record.sha256 if record else "", "it had when it was first fetched", f"delete `{record_path(place)}`"),
+        (source.sha256, "is stated", stated if new or digest == recorded else again),
+        (expected, "the run was made with (`lock.json`)", locked),
+        (recorded, "it had when it was first fetched", first if new else again),
     ]
     for wanted, where, remedy in known:
         if wanted and not digest.startswith(wanted):
-            what = "what the server sends" if part else "the cached file"
-            if part is not None:
-                forget(part)
+            what = "what the server sends" if new else "the cached file"
             message = f"`{source.text}`: {what} has the SHA-256 {digest[:12]}…, not the {wanted[:12]}… that {where}"
-            if part is None:
-                remedy = f"delete `{place}`, to fetch it again"
-            elif wanted == (record.sha256 if record else None) and not source.sha256:
-                remedy += ", if the new file is to be trusted"
             raise fail("weights-changed", message, remedy)
 
 
-def _require_whole(part: Path) -> None:
-    """Refuses what is no file of weights, or only the beginning of one; what can be told without reading it all."""
-    size = part.stat().st_size
-    with open(part, "rb") as file:
-        head = file.read(9)
-    if head[:2] == b"PK":
-        good = zipfile.is_zipfile(part)
-    elif head[8:9] == b"{":
-        good = int.from_bytes(head[:8], "little") + 8 <= size
-    else:
-        good = head[:1] == b"\x80"
-    if not good:
-        forget(part)
-        text = "the beginning of a file" if head[:2] == b"PK" else "something that is no file of weights"
-        raise NotFetched(f"the server sends {text if size else 'nothing'}", 200)
+def _require_weights(source: WeightSource, place: Path, file: Path) -> None:
+    """Reads a file before it is trusted, so that one that is cut off, or none of weights, never is."""
+    try:
+        open_weights(file)
+    except SegError as error:
+        (found,) = error.diagnostics
+        if file != place and OBJECTS not in found.message:
+            raise _not_fetched(source, place, f"the server sends something else; {found.message}", 404) from error
+        what = f"`{source.text}`" if file != place else f"`{source.text}`, cached as `{file}`"
+        raise fail("weights-unreadable", f"{what}: {found.message}", found.help) from error
 
 
 @contextmanager
 def _alone(place: Path, watcher: Watcher) -> Iterator[None]:
-    """While no other process fetches the same file."""
+    """While no other process fetches the same file. Raises OSError where nothing can be written, unless the file is
+    there."""
+    lock = FileLock(place.with_name(f".{place.name}.lock"))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place.with_name(f".{place.name}.lock"))
         try:
             lock.acquire(timeout=0)
         except Timeout:
             watcher.waiting(place.name)
             lock.acquire(poll_interval=0.1)
-    except OSError as error:
-        if place.is_file():
-            yield
-            return
-        raise _not_written(place, (error.strerror or "the system refuses it").lower()) from error
+    except OSError:
+        if not place.is_file():
+            raise
     try:
         yield
     finally:
@@ -162,6 +162,9 @@ def _asked(source: WeightSource) -> tuple[str, str]:
         return f"{_server('SEGDSL_MIRROR', mirror)}/{source.url.rpartition('/')[2]}", ""
     if source.kind == "hub":
         token = os.environ.get("HF_TOKEN", "").strip()
+        if not re.fullmatch(r"[!-~]*", token):  # which is not to be printed, not even where it is wrong
+            message = "`HF_TOKEN` is no token: it has blanks, line breaks or other characters that none has"
+            raise fail("weights-not-fetched", message, "set it anew, or unset it")
         if mirror := os.environ.get("HF_ENDPOINT", ""):
             return _server("HF_ENDPOINT", mirror) + urlunsplit(("", "", urlsplit(source.url).path, "", "")), token
         return source.url, token
@@ -169,7 +172,7 @@ def _asked(source: WeightSource) -> tuple[str, str]:
 
 
 def _server(variable: str, value: str) -> str:
-    if urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc:
+    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[!-~]*)?", value):
         raise fail(
             "weights-not-fetched", f"`{variable}` is no address: `{value}`", "set it to `https://…`, or unset it"
         )
@@ -177,13 +180,15 @@ def _server(variable: str, value: str) -> str:
 
 
 def _not_fetched(source: WeightSource, place: Path, why: str, status: int) -> SegError:
-    remedy = f"fetch {source.url} by hand and put it at\n{place}\nor start without: `--weights none`"
+    steps = [f"fetch {source.url} by hand and put it at", str(place), "or train without: `--weights none`"]
+    if status in (404, 410):
+        steps[0] = f"see that the address is right: {source.url}; or put the file at"
     if status in (401, 403) and source.kind == "hub":
-        remedy = "set `HF_TOKEN` to a token that may read it, and accept its licence on its page\n" + remedy
-    return fail("weights-not-fetched", f"`{source.text}` cannot be fetched: {why}", remedy)
+        steps.insert(0, "set `HF_TOKEN` to a token that may read it, and accept its licence on its page; or")
+    return fail("weights-not-fetched", f"`{source.text}` cannot be fetched: {why}", "\n".join(steps))
 
 
 def _not_written(place: Path, why: str) -> SegError:
     message = f"the cache cannot take `{place.name}`: {why}"
-    remedy = "make room, or name another folder in the environment variable `SEGDSL_CACHE`"
+    remedy = "see to the folder, or name another one in the environment variable `SEGDSL_CACHE`"
     return fail("cache-not-written", message, remedy, path=str(place.parent))

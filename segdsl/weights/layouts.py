@@ -97,9 +97,9 @@ def kind_of(content: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
         return "segdsl"
     if isinstance(content.get("otx_version"), str):
         return f"OTX {content['otx_version'][:12]}"
-    if content.get("VERSION") == 1 and isinstance(content.get("model"), Mapping):
+    if isinstance(content.get("VERSION"), int) and isinstance(content.get("model"), dict):
         return "OTX 1"
-    if "hyper_parameters" in content and "label_info" in (content["hyper_parameters"] or ()):
+    if _below(content, ("hyper_parameters", "label_info")) is not None:
         return "OTX 2"
     if "pytorch-lightning_version" in content:
         return "Lightning"
@@ -122,7 +122,7 @@ def class_names(content: Mapping[str, Any], metadata: Mapping[str, str]) -> tupl
     if "classes" in metadata:
         try:
             found = json.loads(metadata["classes"])
-        except ValueError:
+        except (ValueError, RecursionError):
             return ()
     for path in (
         ("hyper_parameters", "label_info", "label_names"),
@@ -130,13 +130,13 @@ def class_names(content: Mapping[str, Any], metadata: Mapping[str, str]) -> tupl
         ("meta", "dataset_meta", "classes"),
         ("meta", "CLASSES"),
     ):
-        found = found or _below(content, path)
-    names = tuple(found) if isinstance(found, (list, tuple, Mapping)) else ()
+        found = _below(content, path) if found is None else found
+    names = tuple(found) if isinstance(found, (list, tuple, dict)) else ()
     names = tuple("background" if name == "otx_background_lbl" else name for name in names)
     return names if all(isinstance(name, str) for name in names) and len(set(names)) == len(names) else ()
 
 
 def _below(content: Any, path: tuple[str, ...]) -> Any:
     for name in path:
-        content = content.get(name) if isinstance(content, Mapping) else None
+        content = dict.get(content, name) if isinstance(content, dict) else None
     return content

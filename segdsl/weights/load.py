@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,7 @@ def load_weights(
         raise fail("weights-do-not-fit", f"the model has no weights at `{part}`", suggest(part, parts, "parts"))
     content, metadata = open_weights(Path(path))
     fit = _Fit(str(path), ours, best_reading(content, ours, start), kind_of(content, metadata), graph)
+    fit.require_one(part)
     fit.require_plain()
     fit.drop()
     fit.resize_tables(metadata)
@@ -57,15 +58,28 @@ def load_weights(
         fit.adapt_stems(adapt)
     fit.note_kept(exact)
     gaps = fit.gaps(exact)
-    if gaps.number or not fit.loaded:
+    if not gaps.number and not fit.loaded:
+        why = fit.findings[0].why if fit.findings else "it has counters alone"
+        raise fail("weights-do-not-fit", f"nothing of the file is of use here: {why}", "leave it out", path=str(path))
+    if gaps.number:
         raise misfits(str(path), content, ours, fit.reading, gaps, fit.remedies, part)
+    fit.convert()
     fit.note_others(start, model.state_dict())
     with torch.no_grad():
         for key in fit.loaded:
-            ours[key].copy_(fit.reading.tensors[key])
+            ours[key].copy_(fit.tensors[key])
     kind = fit.reading.layout or fit.kind
     return LoadReport(
-        str(path), Path(path).name, fit.loaded, len(ours), part, "", kind, fit.reading.prefix, tuple(fit.findings)
+        str(path),
+        Path(path).name,
+        fit.loaded,
+        len(ours),
+        part,
+        "",
+        kind,
+        fit.reading.place,
+        fit.reading.prefix,
+        tuple(fit.findings),
     )
 
 
@@ -104,15 +118,31 @@ class _Fit:
         elif keys:
             self.findings.append(Finding(what, tuple(keys), why))
 
+    def require_one(self, part: str) -> None:
+        """Refuses a file that has what is looked for in several places, of different numbers."""
+        if self.reading.rivals:
+            places = ", ".join(f"`{place}`" for place in (self.reading.where, *self.reading.rivals)[:4])
+            message = f"the file has what fits `{part or 'the model'}` more than once, with different numbers: {places}"
+            remedy = "save the one that is meant alone, or fill a larger part, which only one place fits"
+            raise fail("weights-do-not-fit", message, remedy, path=self.path)
+
     def require_plain(self) -> None:
-        """Refuses tensors that cannot be copied as they are, and numbers that no training goes on from."""
+        """Refuses tensors that cannot be copied as they are."""
         for key, value in self.tensors.items():
             found = _oddity(value, self.ours[key])
             if found:
                 remedy = "save the weights as plain dense tensors"
-                if "finite" in found:
-                    remedy = "take an earlier checkpoint: the training that made this one had gone wrong"
                 raise fail("weights-unreadable", f"`{key}` {found}", remedy, path=self.path)
+
+    def convert(self) -> None:
+        """Brings what is loaded to the model's kinds of numbers, and refuses those that no training goes on from."""
+        for key in self.loaded:
+            value = self.tensors[key].to(self.ours[key].dtype)
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                message = f"`{key}` holds numbers that are not finite"
+                remedy = "take an earlier checkpoint: the training that made this one had gone wrong"
+                raise fail("weights-unreadable", message, remedy, path=self.path)
+            self.tensors[key] = value
 
     def drop(self) -> None:
         """Takes out what files of this kind have and what is not to be loaded."""
@@ -145,19 +175,26 @@ class _Fit:
     def carry_classes(self, theirs: Sequence[str], classes: Sequence[str]) -> None:
         """Matches the rows of the layers with a row for each class, by name where both sides have names."""
         assert self.graph is not None
-        keys = set(class_keys(self.graph))
+        keys = set(class_keys(self.graph)) & set(self.tensors)
+        counts = {len(self.tensors[key]) if self.tensors[key].dim() else 0 for key in keys}
+        if len(counts) != 1 or 0 in counts:
+            return  # nothing of the kind, or no two of one number of classes
         for key, ours in self.ours.items():
-            value = self.tensors.get(key) if key in keys else None
+            value = self.tensors[key] if key in keys else None
             if value is None or value.dim() != ours.dim() or value.shape[1:] != ours.shape[1:]:
                 continue
             rows = match_rows(theirs, len(value), classes)
             if rows is not None and rows.is_same and len(value) == len(ours):
                 continue
+            if rows is None and len(value) == len(ours):
+                if classes:
+                    self.note("carried", [key], "all rows in their order: the file does not name its classes")
+                continue
             if rows is not None and rows.carried:
                 self.tensors[key] = rows.taken(value, ours)
                 fresh = f"; at random: {_listed(rows.fresh)}" if rows.fresh else ""
                 self.note("carried", [key], f"the rows of {_listed(rows.carried)}, by name{fresh}")
-            elif rows is not None or len(value) != len(ours):
+            else:
                 why = f"the file has {len(value)} classes, the program {len(ours)}"
                 if rows is not None:
                     why = f"none of the file's classes is one of the program's ({_listed(theirs)})"
@@ -172,7 +209,7 @@ class _Fit:
             ours, value = self.ours.get(key), self.tensors.get(key)
             if ours is None or value is None or value.dim() != ours.dim() or value.shape == ours.shape:
                 continue
-            if _others(value.shape, 1) != _others(ours.shape, 1):
+            if _others(value.shape, 1) != _others(ours.shape, 1) or not value.shape[1]:
                 continue
             old, new = value.shape[1], ours.shape[1]
             if wanted:
@@ -200,17 +237,18 @@ class _Fit:
         differ = [key for key in self.ours if key in self.tensors and not self._fits(key)]
         return Gaps(tuple(missing), tuple(differ), tuple(self.reading.others) if exact else ())
 
-    def note_others(self, start: str, model: Container[str]) -> None:
+    def note_others(self, start: str, model: Collection[str]) -> None:
         """Says why the rest of the file was left out; ``model`` has the keys of all parts."""
         prefix = self.reading.prefix
         tops = {key[len(start) :].partition(".")[0] for key in self.ours}
         inside: list[str] = []
         known: dict[str, list[str]] = {}
+        depth = max(key.count(".") for key in model) + 1
         for key in self.reading.others:
-            why = "" if _is_of(model, key) else why_spare(key)
+            why = "" if _is_of(model, key, depth) else why_spare(key)
             if not why and key.startswith(prefix) and key[len(prefix) :].partition(".")[0] in tops:
                 inside.append(key)
-            elif not key.endswith(".num_batches_tracked"):
+            else:
                 known.setdefault(why or "the model has no such part", []).append(key)
         for why, keys in known.items():
             if why == "the model has no such part" and start:
@@ -219,9 +257,9 @@ class _Fit:
         self.note("doubtful", inside, "the model has no such layers there; the file may be of another model")
 
 
-def _is_of(model: Container[str], key: str) -> bool:
-    """Whether a key of a file is one of the model's behind some prefix."""
-    names = key.split(".")
+def _is_of(model: Container[str], key: str, depth: int) -> bool:
+    """Whether a key of a file is one of the model's, which have at most ``depth`` names, behind some prefix."""
+    names = key.rsplit(".", depth)
     return any(".".join(names[begin:]) in model for begin in range(len(names)))
 
 
@@ -232,8 +270,6 @@ def _oddity(value: Tensor, ours: Tensor) -> str:
         return f"is a {'quantized' if value.is_quantized else 'sparse'} tensor"
     if ours.is_floating_point() and not value.is_floating_point():
         return f"holds {str(value.dtype).removeprefix('torch.')} numbers, where the model has floating-point ones"
-    if value.is_floating_point() and value.shape == ours.shape and not bool(torch.isfinite(value).all()):
-        return "holds numbers that are not finite"
     return ""
 
 

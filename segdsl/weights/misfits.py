@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -10,8 +10,8 @@ from torch import Tensor
 from segdsl.diagnostics import Diagnostic, SegError, nearest
 from segdsl.weights.reading import Reading, best_reading
 
-SHOWN = 5
-"""Keys of one kind that an error spells out."""
+SHOWN, SHOWN_OF_FOREIGN = 5, 2
+"""Keys of one kind that an error spells out, and those where most of the model is not in the file."""
 HELD = 3
 """Keys of a file that an error names where hardly anything of it fits."""
 SLUG = "weights-do-not-fit"
@@ -39,7 +39,8 @@ def misfits(
     remedies: Mapping[str, str],
     part: str,
 ) -> SegError:
-    """One finding that counts what fits, then one for each key that does not, at most SHOWN of a kind.
+    """One finding that counts what does not fit, then one for each key, of a kind at most SHOWN, and fewer where hardly
+    anything fits.
 
     ``remedies`` say of a key what is to be done about it.
     """
@@ -49,22 +50,31 @@ def misfits(
         help = f'write `weights {{ {fitting} = "…" }}`, or `--set \'weights.{fitting}="…"\'`'
         return SegError([Diagnostic(SLUG, message, help, path=path)])
     theirs = {**reading.tensors, **reading.others}
-    found = (
-        []
-        if gaps.number == 1
-        else [Diagnostic(SLUG, _summary(theirs, ours, gaps, part), _remedy(reading, gaps, remedies), path=path)]
-    )
-    for key in gaps.differ[:SHOWN]:
+    foreign = not gaps.extra and len(gaps.missing) * 2 > len(ours)
+    found = []
+    if gaps.number != 1 or foreign:
+        found = [Diagnostic(SLUG, _summary(theirs, ours, gaps, part), _remedy(reading, gaps, foreign), path=path)]
+    most = SHOWN_OF_FOREIGN if foreign else SHOWN
+    for key in gaps.differ[:most]:
         message = f"`{key}` is {list(theirs[key].shape)} in the file and {list(ours[key].shape)} in the model"
         remedy = remedies.get(key, "both must have one shape: check the classes and the widths")
         found.append(Diagnostic(SLUG, message, remedy, path=path))
-    for key in gaps.missing[:SHOWN]:
+    for key in _told(gaps.missing)[: most if theirs else 0]:
         help = _nearest_key(key, ours[key], reading.others, "the file")
         found.append(Diagnostic(SLUG, f"the file has no `{key}` {list(ours[key].shape)}", help, path=path))
-    for key in gaps.extra[:SHOWN]:
+    for key in _told(gaps.extra)[:most]:
         help = _nearest_key(key, theirs[key], ours, "the model")
         found.append(Diagnostic(SLUG, f"the model has no `{key}` {list(theirs[key].shape)}", help, path=path))
     return SegError(found)
+
+
+def _told(keys: Iterable[str]) -> list[str]:
+    """The keys that say something about a file: the first of each layer, and no counters."""
+    firsts: dict[str, str] = {}
+    for key in keys:
+        if not key.endswith(".num_batches_tracked"):
+            firsts.setdefault(key.rpartition(".")[0], key)
+    return list(firsts.values())
 
 
 def _summary(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], gaps: Gaps, part: str) -> str:
@@ -72,22 +82,25 @@ def _summary(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor], gaps: Gap
     if not theirs:
         return f"{message}: there is no tensor in it"
     counts = {"not in it": gaps.missing, "of another shape": gaps.differ}
-    told = ", ".join(f"{len(keys)} are {what}" for what, keys in counts.items() if keys)
-    more = f"{'; ' if told else ''}it has {len(gaps.extra)} too many" if gaps.extra else ""
-    return f"{message}: of {len(ours)} tensors {told}{more}" if told else f"{message}: {more}"
+    told = ", ".join(
+        f"{len(keys):,} {'is' if len(keys) == 1 else 'are'} {what}" for what, keys in counts.items() if keys
+    )
+    extra = f"it has {len(gaps.extra):,} too many" if gaps.extra else ""
+    return f"{message}: " + "; ".join(
+        [*([f"of {len(ours):,} tensors {told}"] if told else []), *([extra] if extra else [])]
+    )
 
 
-def _remedy(reading: Reading, gaps: Gaps, remedies: Mapping[str, str]) -> str:
-    if gaps.differ and not gaps.missing and set(gaps.differ) <= set(remedies):
-        return remedies[gaps.differ[0]]
+def _remedy(reading: Reading, gaps: Gaps, foreign: bool) -> str:
     if reading.tensors and not gaps.missing and not gaps.extra:
-        return "check the widths and the classes that the file was trained with, or start without: `--weights none`"
-    remedy = "use weights of this model, or start without them: `--weights none`"
-    shown = [f"`{key}` {list(value.shape)}" for key, value in list(reading.others.items())[:HELD]]
-    if not shown or len(reading.tensors) > len(gaps.missing):
+        return "check the widths and the classes that the file was trained with, or train with `--weights none`"
+    remedy = "use weights of this model, or train without them: `--weights none`"
+    others = _told(reading.others)
+    if not foreign or not others:
         return remedy
-    more = f" and {len(reading.others) - HELD} more" if len(reading.others) > HELD else ""
-    return f"the file has {', '.join(shown)}{more}\n{remedy}"
+    shown = ", ".join(f"`{key}` {list(reading.others[key].shape)}" for key in others[:HELD])
+    more = f" and {len(reading.others) - HELD:,} more" if len(reading.others) > HELD else ""
+    return f"the file has {shown}{more}\n{remedy}"
 
 
 def _only_part(content: Mapping[str, Any], ours: Mapping[str, Tensor], reading: Reading) -> str | None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from segdsl.diagnostics.text import clean
+from segdsl.weights.reading import AVERAGED
+
 What = Literal["resized", "adapted", "carried", "left out", "kept", "doubtful"]
+LONGEST = 100
+"""Characters of a key that the table shows."""
 MOST_GROUPS, MOST_LEAVES = 8, 4
 """Groups of keys that a finding of the table lists, and leaves that a group spells out."""
 
@@ -30,16 +35,18 @@ class LoadReport:
     """What was loaded into ``part`` of a model, the whole where it is empty.
 
     ``source`` is what was written, ``file`` the name of the file and ``sha256`` its digest; ``kind`` says what wrote it
-    or whose names it has, ``prefix`` what was cut off its keys. ``wanted`` counts the tensors of the part.
+    or whose names it has. ``place`` is the dictionary in the file that was read, ``prefix`` what was cut off the keys
+    there; ``wanted`` counts the tensors of the part.
     """
 
     source: str
     file: str
-    loaded: tuple[str, ...]
+    loaded: tuple[str, ...] = field(repr=False)
     wanted: int
     part: str = ""
     sha256: str = ""
     kind: str = ""
+    place: str = ""
     prefix: str = ""
     findings: tuple[Finding, ...] = ()
 
@@ -59,6 +66,7 @@ class LoadReport:
             "file": self.file,
             "sha256": self.sha256,
             "kind": self.kind,
+            "place": self.place,
             "prefix": self.prefix,
             "loaded": len(self.loaded),
             "wanted": self.wanted,
@@ -90,13 +98,16 @@ def load_table(reports: Sequence[LoadReport], random: Mapping[str, int], width: 
 def _origin(report: LoadReport) -> str:
     details = [report.file] if report.file != report.source.rpartition("/")[2] else []
     details += [report.kind] if report.kind else []
+    copy = f"{report.place}.{report.prefix}".strip(".")
+    details += [f"the averaged copy in `{copy}`"] if AVERAGED.search(copy) else []
     details += [f"SHA-256 {report.sha256[:12]}"] if report.sha256 else []
     return f"{report.source} ({', '.join(details)})" if details else report.source
 
 
 def _wrapped(label: str, text: str, width: int) -> list[str]:
     room = max(width - len(label), 24)
-    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    label = clean(label)
+    lines = textwrap.wrap(clean(text), room, break_long_words=False, break_on_hyphens=False) or [""]
     return [label + lines[0], *(" " * len(label) + line for line in lines[1:])]
 
 
@@ -105,6 +116,7 @@ def grouped(keys: Iterable[str]) -> list[str]:
     (`decode_head.* (14 tensors)`)."""
     by_layer: dict[str, list[str]] = {}
     for key in keys:
+        key = key if len(key) <= LONGEST else f"{key[:LONGEST]}…"
         layer, _, leaf = key.rpartition(".")
         by_layer.setdefault(layer, []).append(leaf)
     if len(by_layer) > MOST_LEAVES:
@@ -130,6 +142,9 @@ def _by_part(by_layer: Mapping[str, Sequence[str]]) -> list[str]:
             part = ".".join(layer.split(".")[:depth])
             sizes[part] = sizes.get(part, 0) + len(leaves)
         deeper = {".".join(layer.split(".")[: depth + 1]) for layer in by_layer}
+        if len(deeper) == 1:
+            depth += 1
+            continue
         if len(sizes) > 1 or len(deeper) > MOST_GROUPS or len(deeper) == len(sizes):
             return [f"`{part}.*` ({number} tensors)" if number > 1 else f"`{part}.*`" for part, number in sizes.items()]
         depth += 1

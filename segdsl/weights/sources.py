@@ -8,8 +8,9 @@ from pathlib import Path
 
 from segdsl.diagnostics import Diagnostic, SegError, Span, fail
 from segdsl.ir.program import Program
-from segdsl.weights.cache import digest_of
+from segdsl.weights.cache import DIGEST, digest_of
 from segdsl.weights.fetch import Watcher, fetch
+from segdsl.weights.files import require_file
 from segdsl.words.published import SourceError, WeightSource, parse_source
 
 
@@ -26,7 +27,7 @@ class Wanted:
     @property
     def file(self) -> Path:
         """The path of a source that is one."""
-        return self.base / self.source.text
+        return self.base / Path(self.source.text).expanduser()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,7 @@ def placed(error: SegError, span: Span | None) -> SegError:
 
 
 def _digest(path: Path, expected: str) -> str:
-    if not path.is_file():
-        where = "is a folder" if path.is_dir() else "does not exist"
-        best = path / "checkpoints" / "best.safetensors"
-        remedy = f"name the file in this run: `{best}`" if best.is_file() else "check the path"
-        raise fail("weights-missing", f"the weights file {where}", remedy, path=str(path))
+    require_file(path)
     try:
         digest = digest_of(path)
     except OSError as error:
@@ -113,7 +110,8 @@ def locked_digests(program: Program) -> Mapping[str, str]:
         return {}
     try:
         lock = json.loads(file.with_name("lock.json").read_text(encoding="utf-8"))
-        entries = lock["weights"].items()
-        return {part: str(e["sha256"]) for part, e in entries if e["source"] == program.weights.get(part)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        entries = [(part, e["sha256"], e["source"]) for part, e in lock["weights"].items()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
+    known = [(part, digest) for part, digest, source in entries if source == program.weights.get(part)]
+    return {part: digest for part, digest in known if isinstance(digest, str) and DIGEST.fullmatch(digest)}

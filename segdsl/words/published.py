@@ -100,7 +100,11 @@ def parse_source(text: str) -> WeightSource:
 
     An address may end in `#sha256=DIGEST`, which the file is then held to. Raises :class:`SourceError`.
     """
-    if not text.strip() or "\0" in text:
+    if not text.isprintable() and (text.startswith(("http", "hf:")) or "\0" in text):
+        raise SourceError(
+            "a source has characters that none may have", "in an address write them as `%` and two digits"
+        )
+    if not text.strip():
         raise SourceError("a source of weights is empty", "give the path of a file, a published name, or `none`")
     if text == "none":
         return WeightSource(text, "none")
@@ -124,6 +128,8 @@ def parse_source(text: str) -> WeightSource:
 
 def _published(text: str) -> WeightSource:
     name = text[len("otx:") :]
+    if not name:
+        raise SourceError("`otx:` is followed by a name", suggest("", PUBLISHED, "names"))
     if name not in PUBLISHED:
         raise SourceError(f"there are no published weights `{name}`", suggest(name, PUBLISHED, "names"))
     entry = PUBLISHED[name]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from segdsl.diagnostics import SegError
 from segdsl.lower.compiled import Compiled, compile_program
+from segdsl.weights.load import load_weights
 from segdsl.words.published import PUBLISHED
 
 TOLERANCE = 1e-4
@@ -128,7 +129,11 @@ def test_a_trained_model_of_each_layout_gives_the_goldens(
     assert kept == [key for key in tensors if layout == "OTX 1" and key.endswith("ham.bases")]
     for key in kept:
         compiled.model.get_parameter(key).data.copy_(tensors[key])
-    assert len(report.loaded) == len(tensors) - len(kept) and report.findings == tuple(report.of("kept"))
+    ordered = report.of("carried")
+    assert [f.why for f in ordered] == ["all rows in their order: the file does not name its classes"] * (
+        not report.kind
+    )
+    assert len(report.loaded) == len(tensors) - len(kept) and report.findings == (*report.of("kept"), *ordered)
     assert_golden(published, compiled)
 
 
@@ -243,6 +248,27 @@ def test_a_trained_model_fills_a_backbone_alone(published: Any, tmp_path: Path, 
     (left,) = report.findings
     assert report.prefix == "model.backbone." and "not of `backbone`" in left.why
     assert all(key.startswith("model.decode_head.") for key in left.keys)
+
+
+def test_every_named_part_is_filled_by_its_own_tensors(published: Any, tmp_path: Path, otx_task: Any) -> None:
+    """From a file of the whole model, and of the backbone alone: parts that are shaped alike are told apart."""
+    tensors = published_tensors(published)
+    parts = {".".join(key.split(".")[:depth]) for key in tensors for depth in range(1, key.count(".") + 1)}
+    named = sorted(part for part in parts if not re.search(r"\.\d", part))
+    model = compiled_with(published, weights="none").model
+    files = {"whole": {"state_dict": prefixed("model.", tensors)}, "backbone": backbone(tensors)}
+    for file, content in files.items():
+        torch.save(content, tmp_path / "w.pth")
+        for part in named if published.name in SMALL else named[:6]:
+            if file == "backbone" and not part.startswith("backbone"):
+                continue
+            for value in model.state_dict().values():
+                value.zero_()
+            report = load_weights(model, tmp_path / "w.pth", part=part)
+            assert len(report.loaded) == report.wanted > 0
+            assert all(
+                torch.equal(value, tensors[key]) for key, value in model.state_dict().items() if key in report.loaded
+            )
 
 
 def test_a_file_of_another_model_is_refused(published: Any, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -275,6 +277,50 @@ def test_every_published_entry_resolves(
     assert run(["weights", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["weights"]
     assert [e["source"] for e in listed if e["cached"]] == [f"otx:{name}"]
+
+
+def test_check_reads_the_classes_where_the_program_names_none(folder: Path, capsys) -> None:
+    some_names()
+    nameless = PROGRAM.replace('classes    = ["background", "crack", "stain"]\n  ', 'root       = "set"\n  ')
+    Path("net.seg").write_text(nameless)
+    assert run(["weights", "check", "net.seg", "--set", 'weights.model="w.safetensors"']) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("no data set says the classes: two are assumed") and "left out: `head.0" in out
+    for root in ("set", "other"):
+        for subset in ("train", "val"):
+            for kind in ("images", "masks"):
+                Path(root, subset, kind).mkdir(parents=True)
+            names = {"0": "background", "1": "dent" if root == "set" else "hole", "2": "rust"}
+            Path(root, subset, "dataset_meta.json").write_text(json.dumps({"label_map": names}))
+            image = numpy.zeros((8, 8, 3), numpy.uint8)
+            Image.fromarray(image).save(Path(root, subset, "images", "a.png"))
+            Image.fromarray(image[..., 0]).save(Path(root, subset, "masks", "a.png"))
+    assert run(["weights", "check", "net.seg", "--set", 'weights.model="w.safetensors"']) == 0
+    assert "the rows of `background`, `dent`, by name; at random: `rust`" in " ".join(capsys.readouterr().out.split())
+    assert run(["weights", "check", "net.seg", "--data", "other", "--set", 'weights.model="w.safetensors"']) == 0
+    assert "the rows of `background`, `hole`, by name; at random: `rust`" in " ".join(capsys.readouterr().out.split())
+
+
+REMEDIES = {
+    "lite_hrnet_S": "`otx:lite_hrnet_s`",
+    "run": "name the file in this run: `run/checkpoints/best.safetensors`",
+    "run/checkpoints": "name the file in this run: `run/checkpoints/best.safetensors`",
+    "run/checkpoints/best.ckpt": "name the file in this run: `run/checkpoints/best.safetensors`",
+    "mscan.pht": "did you mean `mscan.pth`?",
+    "mscan.pth#sha256=00000000": "a digest is stated of an address",
+    "facebook/dinov2-small": "`hf://facebook/dinov2-small/model.safetensors`",
+    "nothing.bin": "check the path",
+}
+
+
+@pytest.mark.parametrize("source", REMEDIES)
+def test_a_file_that_is_not_there_is_found(folder: Path, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run/checkpoints").mkdir(parents=True)
+    Path("run/checkpoints/best.safetensors").touch()
+    Path("mscan.pth").touch()
+    assert check([f'weights.backbone="{source}"']) == 1
+    err = capsys.readouterr().err
+    assert "error[weights-missing]" in err and REMEDIES[source] in err
 
 
 def test_fetch_takes_sources_and_programs(server: Any, folder: Path, weights_file: bytes, capsys) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from segdsl.diagnostics import Diagnostic, SegError
 from segdsl.weights import download
@@ -154,9 +156,10 @@ FAULTS = {
     "without the file": (lambda h, w: h.send(b"", 404), "404: it has no such file", 1),
     "forbidding": (lambda h, w: h.send(b"", 403), "403: it does not allow it", 1),
     "showing a page": (lambda h, w: h.send(PAGE, Content_Type="text/html; charset=utf-8"), "a web page", 1),
-    "showing a page as data": (lambda h, w: h.send(PAGE), "no file of weights", 1),
-    "sending nothing": (lambda h, w: h.send(b""), "sends nothing", 1),
-    "sending half as the whole": (lambda h, w: h.send(w[: len(w) // 2]), "the beginning of a file", 1),
+    "showing a page as data": (lambda h, w: h.send(PAGE), "a web page", 1),
+    "sending something else": (lambda h, w: h.send(b"{}"), "holds no weights", 1),
+    "sending nothing": (lambda h, w: h.send(b""), "is empty", 1),
+    "sending half as the whole": (lambda h, w: h.send(w[: len(w) // 2]), "cut off", 1),
     "lying of its length": (lambda h, w: h.send(w, length=1 << 40), "no file of weights", 1),
     "going on elsewhere": (lambda h, w: h.send(w[5:], 206, Content_Range=f"bytes 5-9/{len(w)}"), "another place", 4),
     "leading in a circle": (lambda h, w: loop(h), "leads on without end", 1),
@@ -257,7 +260,9 @@ def test_what_was_fetched_first_is_what_is_fetched_again(server: Any, cache: Pat
     record = read_record(place)
     assert record and (record.url, record.size) == (wanted.url, len(weights_file))
     place.unlink()
-    server.answers(lambda h: h.serve(weights_file + b"PK\x05\x06" + bytes(18)))
+    other = io.BytesIO()
+    torch.save({"weight": torch.ones(3)}, other)
+    server.answers(lambda h: h.serve(other.getvalue()))
     found = refused(wanted)
     assert found.slug == "weights-changed" and str(record_path(place)) in found.help
     assert not place.exists() and not leftovers(cache)
@@ -331,6 +336,7 @@ def test_every_address_has_a_place_inside_the_cache(cache: Path, path: str) -> N
 
 
 def test_addresses_have_places_of_their_own(cache: Path) -> None:
-    addresses = ["https://h.org/a", "https://h.org/b", "https://h.org/a?x=1", "https://h.org/a?x=2", "https://i.org/a",
-                 "https://h.org:8000/a", "https://h.org/a b", "https://h.org/a_b"]  # fmt: skip
+    addresses = """http://h.org/a https://h.org/a https://h.org/b https://h.org/a?x=1 https://h.org/a?x=2 https://i.org/a
+        https://h.org:8000/a https://h.org/a_b https://h.org/a%20b https://h.org/a%2Fb https://h.org/a/b https://h.org/a//b
+        https://h.org/x/../a https://h.org/w.pth https://h.org/w.pth.trust.json""".split()
     assert len({place_of(address) for address in addresses}) == len(addresses)

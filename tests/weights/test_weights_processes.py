@@ -47,6 +47,25 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(server: Any, cache: Path, we
     assert whole_files(cache) == [] and not leftovers(cache)
 
 
+def test_a_disk_that_fills_up_by_and_by_is_no_fault_of_the_network(
+    server: Any, cache: Path, weights_file: bytes
+) -> None:
+    def in_pieces(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        for start in range(0, 60_000, 1000):
+            handler.wfile.write(weights_file[start : start + 1000])
+            time.sleep(0.002)
+        handler.close_connection = True
+
+    server.answers(in_pieces)
+    process = segdsl(cache, "weights", "fetch", f"{server.url}/w.pth", limit=20_000)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "error[cache-not-written]" in err and len(server.asked) == 1
+    assert whole_files(cache) == [] and not leftovers(cache)
+
+
 def slowly(content: bytes, pause: float) -> Any:
     def answer(handler: Any) -> None:
         handler.send_response(206 if handler.headers.get("Range") else 200)
