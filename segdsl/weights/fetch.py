@@ -15,7 +15,6 @@ from filelock import FileLock, Timeout
 from segdsl.diagnostics import SegError, fail
 from segdsl.weights.cache import Record, digest_of, place_of, read_record, record_path, write_record
 from segdsl.weights.download import NoRoom, NotFetched, download, forget
-from segdsl.weights.files import OBJECTS, open_weights
 from segdsl.words.published import WeightSource
 
 
@@ -125,6 +124,8 @@ def _require_same(source: WeightSource, place: Path, digest: str, expected: str,
 
 def _require_weights(source: WeightSource, place: Path, file: Path) -> None:
     """Reads a file before it is trusted, so that one that is cut off, or none of weights, never is."""
+    from segdsl.weights.files import OBJECTS, open_weights  # a run that fetches nothing needs no torch for it
+
     try:
         open_weights(file)
     except SegError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -14,11 +13,10 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from segdsl.diagnostics import SegError, fail, nearest
+from segdsl.diagnostics import SegError, fail
+from segdsl.weights.missing import require_file
 from segdsl.weights.pickles import Damaged, Refused, read_pickled
-from segdsl.words.published import PUBLISHED
 
-BEST, SUFFIXES = "best.safetensors", (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 SHOWN = 3
 """Names of objects that a refusal spells out."""
 OBJECTS = "the file holds Python objects beside tensors"
@@ -43,42 +41,6 @@ def open_weights(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     if head.lstrip()[:1] == b"<":
         raise _unreadable(path, "the file is a web page: what was saved is not the file but a page about it", FORMATS)
     raise _unreadable(path, "the file holds no weights" if head else "the file is empty", FORMATS)
-
-
-def require_file(path: Path) -> None:
-    """Refuses what is no file (`weights-missing`), and says which one may be meant."""
-    if path.is_file():
-        return
-    where = "is a folder" if path.is_dir() else "does not exist"
-    raise fail("weights-missing", f"the weights file {where}", _instead(path), path=str(path))
-
-
-def _instead(path: Path) -> str:
-    """What may be meant by a path at which there is no file."""
-    folder = path if path.is_dir() else path.parent
-    for near in (folder / "checkpoints" / BEST, folder / BEST):
-        if near.is_file():
-            return f"name the file in this run: `{near}`"
-    text = str(path)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not folder.is_dir():
-        return f"a file of the Hugging Face hub is named whole: `hf://{text}/model.safetensors`"
-    published = nearest(path.name, PUBLISHED) if "." not in path.name else None
-    if published is not None:
-        return f"did you mean the published weights `otx:{published}`?"
-    if path.name == "program":
-        return "leave `--weights` out: what the program names is where it starts"
-    if "#sha256=" in text:
-        return "a digest is stated of an address; a file of this machine is held to the lock of a run"
-    try:
-        known = [entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES]
-    except OSError:
-        known = []
-    found = nearest(path.name, known)
-    if found is not None:
-        return f"did you mean `{folder / found}`?"
-    if Path(path.name).is_file() and path.parent != Path():
-        return f"a path in a program is relative to the program; there is a `{path.name}` where you stand"
-    return "check the path"
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:

@@ -10,7 +10,7 @@ from segdsl.diagnostics import Diagnostic, SegError, Span, fail
 from segdsl.ir.program import Program
 from segdsl.weights.cache import DIGEST, digest_of
 from segdsl.weights.fetch import Watcher, fetch
-from segdsl.weights.files import require_file
+from segdsl.weights.missing import require_file
 from segdsl.words.published import SourceError, WeightSource, parse_source
 
 
