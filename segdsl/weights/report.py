@@ -145,7 +145,7 @@ def _by_part(by_layer: Mapping[str, Sequence[str]]) -> list[str]:
         if len(deeper) == 1:
             depth += 1
             continue
-        if len(sizes) > 1 or len(deeper) > MOST_GROUPS or len(deeper) == len(sizes):
+        if len(sizes) > 1 or depth > 1 or len(deeper) > MOST_GROUPS or len(deeper) == len(sizes):
             return [f"`{part}.*` ({number} tensors)" if number > 1 else f"`{part}.*`" for part, number in sizes.items()]
         depth += 1
 
