@@ -13,7 +13,7 @@ from segdsl.diagnostics import Diagnostic
 if TYPE_CHECKING:
     from segdsl.data.check import CheckReport
 
-FORMAT = "common_semantic_segmentation"
+FORMAT = "auto"
 VOID = "(void)"
 
 
@@ -24,16 +24,18 @@ def data() -> None:
 
 @data.command("check")
 @click.argument("root")
-@click.option("--format", "form", default=FORMAT, show_default=True, metavar="F", help="Its layout.")
+@click.option("--format", "form", default=FORMAT, show_default=True, metavar="F", help="Its layout; auto looks.")
 @click.option("--ignore", type=click.IntRange(0, 255), default=255, show_default=True, help="Mask value that is void.")
 @click.option("--subset", "subsets", multiple=True, metavar="S", help="Subset to read; any number, by default all.")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class, in the order of ids; for folders.")
 @json_option
-def data_check(root: str, form: str, ignore: int, subsets: tuple[str, ...]) -> Answer:
+def data_check(root: str, form: str, ignore: int, subsets: tuple[str, ...], classes: tuple[str, ...]) -> Answer:
     """Read all of a data set and name each file at fault."""
     from segdsl.data.check import check_data
 
-    report = check_data(Path(root), form, ignore, subsets or None)
+    report = check_data(Path(root), form, ignore, subsets or None, classes or None)
     answer = {
+        "format": report.format,
         "items": report.items,
         "errors": [_entry(d) for d in report.errors],
         "warnings": [_entry(d) for d in report.warnings],
@@ -73,7 +75,7 @@ def _described(answer: dict[str, Any]) -> str:
     for name in [*answer["classes"], VOID]:
         shares = (100 * counts[name] / max(sum(counts.values()), 1) for counts in subsets.values())
         lines.append(f"{name:{width}}" + "".join(f"{share:>8.2f} %" for share in shares))
-    return "\n".join([*lines, f"{answer['items']} items: all good"])
+    return "\n".join([*lines, f"{answer['format']}, {answer['items']} items: all good"])
 
 
 @click.command("demo-data")

@@ -17,7 +17,7 @@ from typing import Any
 
 from segdsl.weights.cache import cache_folder
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a cached result would be computed differently today."""
 
 

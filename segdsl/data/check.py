@@ -15,9 +15,10 @@ import numpy as np
 from segdsl.data.cache import FactCache
 from segdsl.data.dataset import size_differs, value_message
 from segdsl.data.facts import ImageFacts, MaskFacts, PairFacts, pair_facts
-from segdsl.data.index import FORMATS, shortened
-from segdsl.data.labels import META_FILE, LabelSpace
-from segdsl.data.layout import Findings, Layout, Subset, read_layout
+from segdsl.data.formats import read_layout
+from segdsl.data.index import shortened
+from segdsl.data.labels import LabelSpace
+from segdsl.data.layout import COMMON, Findings, Layout, Subset
 from segdsl.diagnostics import Diagnostic, SegError, Severity
 
 Progress = Callable[[int, int], None]
@@ -33,6 +34,7 @@ class CheckReport:
     errors: Findings = field(default_factory=list)
     warnings: Findings = field(default_factory=list)
     classes: tuple[str, ...] = ()
+    format: str = ""
     subsets: dict[str, int] = field(default_factory=dict)
     pixels: dict[str, np.ndarray] = field(default_factory=dict)
     digest: str = ""
@@ -51,7 +53,7 @@ class CheckReport:
 
 def check_data(
     root: str | Path,
-    format: str = FORMATS[0],
+    format: str = COMMON,
     ignore: int = 255,
     subsets: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
@@ -62,16 +64,13 @@ def check_data(
     Never raises on bad data: a data set that is not there is a report with that error.
     """
     report, found = CheckReport(Path(root)), []
-    if format not in FORMATS:
-        help = "known formats: " + ", ".join(f"`{f}`" for f in FORMATS)
-        report.add([Diagnostic("format-unknown", f"there is no data format `{format}`", help, path=str(root))])
-        return report
     try:
-        layout = read_layout(Path(root), subsets, found)
+        layout = read_layout(Path(root), format, subsets, ignore, found, classes)
     except SegError as error:
         report.add([*found, *error.diagnostics])
         return report
     report.add(found)
+    report.format = layout.format
     report.subsets = {name: len(subset) for name, subset in layout.subsets.items()}
     report.items = sum(report.subsets.values())
     if layout.labels is None:
@@ -83,12 +82,11 @@ def check_data(
 
 
 def _class_findings(layout: Layout, labels: LabelSpace, classes: Sequence[str] | None) -> Findings:
-    folder = next(iter(layout.subsets.values())).folder
     found: Findings = []
     if classes is not None and tuple(classes) != labels.classes:
         message = f"the program declares the classes {_listed(classes)}, the data set {_listed(labels.classes)}"
         help = "make them equal, in the same order; or leave `data.classes` out, then the data set decides"
-        found.append(_finding("classes-differ", message, help, folder / META_FILE))
+        found.append(_finding("classes-differ", message, help, layout.meta[0 if layout.format == COMMON else -1]))
     return found
 
 

@@ -33,7 +33,7 @@ class ImageFacts(NamedTuple):
 
 
 class MaskFacts(NamedTuple):
-    """``counts`` has the pixels of every value that occurs."""
+    """``counts`` has the pixels of every value that occurs, ``digest`` is of the ids, however they are stored."""
 
     height: int
     width: int
@@ -76,7 +76,7 @@ class _Known(NamedTuple):
 
 def _known(cache: FactCache, path: Path, tag: str) -> _Known:
     found = stamp(path)
-    value = cache.get(f"{tag}:{path.parent.parent.name}/{path.name}", found) if found else None
+    value = cache.get(f"{tag}:{_short(path)}", found) if found else None
     if value is None:
         return _Known(path, tag, found, None)
     if tag == "image":
@@ -85,9 +85,14 @@ def _known(cache: FactCache, path: Path, tag: str) -> _Known:
     return _Known(path, tag, found, MaskFacts(height, width, {int(k): n for k, n in counts.items()}, digest))
 
 
+def _short(path: Path) -> str:
+    """What tells a file of a data set from the others: its name and those of the two folders above."""
+    return "/".join(path.parts[-3:])
+
+
 def _keep(cache: FactCache, known: _Known, value: ImageFacts | MaskFacts | SegError) -> None:
     if known.value is None and known.stamp and not isinstance(value, SegError):
-        cache.put(f"{known.tag}:{known.path.parent.parent.name}/{known.path.name}", known.stamp, value)
+        cache.put(f"{known.tag}:{_short(known.path)}", known.stamp, value)
 
 
 def _joined(position: int, image: object, mask: object) -> PairFacts:
@@ -118,7 +123,7 @@ def _read_mask(path: Path, colors: tuple[Color | None, ...]) -> MaskFacts | SegE
         return error
     counts = np.bincount(mask.ravel(), minlength=256)
     values = {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
-    return MaskFacts(mask.shape[0], mask.shape[1], values, _digest(data))
+    return MaskFacts(mask.shape[0], mask.shape[1], values, _digest(mask.tobytes()))
 
 
 def _digest(data: bytes) -> str:

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdsl.data.cache import FactCache, stamp
+from segdsl.data.formats import FORMATS, read_layout
 from segdsl.data.images import Color
 from segdsl.data.labels import META_FILE
-from segdsl.data.layout import Findings, Layout, Subset, read_layout
+from segdsl.data.layout import COMMON, Findings, Layout, Subset
 from segdsl.diagnostics import Diagnostic, SegError, fail
 
-FORMATS = ("common_semantic_segmentation",)
 MAX_SHOWN = 20
 """Errors that a run reports before it says how many more there are."""
 
@@ -48,25 +48,24 @@ class Index:
         return self.subsets[name]
 
 
-def open_index(root: str | Path, format: str, ignore: int, subsets: Sequence[str]) -> Index:
-    """Indexes ``subsets`` of the data set at ``root``.
+def open_index(
+    root: str | Path, format: str, ignore: int, subsets: Sequence[str], classes: Sequence[str] | None = None
+) -> Index:
+    """Indexes ``subsets`` of the data set at ``root``; ``classes`` name those of a format that names none.
 
     Raises :class:`SegError` with every missing, doubled and misnamed file; contents are checked by ``check_data``.
     """
-    if format not in FORMATS:
-        help = "known formats: " + ", ".join(f"`{f}`" for f in FORMATS)
-        raise fail("format-unknown", f"there is no data format `{format}`", help, path=str(root))
     found: Findings = []
-    layout = read_layout(Path(root), subsets, found)
+    layout = read_layout(Path(root), format, subsets, ignore, found, classes)
     errors = [d for d in found if d.severity == "error"]
     if errors or layout.labels is None:
         raise SegError(shortened(errors))
-    for subset in layout.subsets.values():
+    for subset in layout.subsets.values() if layout.format == COMMON else ():
         if not _imports(layout, subset):
             _explain(layout, format, ignore)
     labels = layout.labels
     digest = _digest(layout)
-    return Index(layout.root, format, labels.classes, labels.colors, ignore, layout.subsets, digest)
+    return Index(layout.root, layout.format, labels.classes, labels.colors, ignore, layout.subsets, digest)
 
 
 def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:
@@ -80,10 +79,12 @@ def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:
 
 def _digest(layout: Layout) -> str:
     total = hashlib.sha256()
+    for file in layout.meta:
+        total.update(f"{file.name}\0".encode() + file.read_bytes())
     for subset in layout.subsets.values():
-        total.update(f"{subset.name}\0".encode() + (subset.folder / META_FILE).read_bytes())
+        total.update(f"{subset.name}\0".encode())
         for position in range(len(subset)):
-            for path in (subset.image(position), subset.mask(position)):
+            for path in (subset.image(position), *(() if layout.drawn else (subset.mask(position),))):
                 size = (stamp(path) or (0, 0))[0]
                 total.update(os.fsencode(path.name) + f"\0{size}\0".encode())
     return total.hexdigest()

@@ -1,4 +1,5 @@
-"""Common Semantic Segmentation on disk: which subsets a folder has, their label spaces, and their pairs of files.
+"""What a data set is once its names are read: subsets, pairs of files, a label space; and the format that says it most
+directly, Common Semantic Segmentation.
 
 Only names are read here, nothing is decoded. Everything at fault is collected, file by file.
 """
@@ -18,6 +19,7 @@ from segdsl.data.labels import META_FILE, LabelSpace, read_label_space, same_lab
 from segdsl.diagnostics import Diagnostic, SegError, Severity, fail, nearest
 
 Findings = list[Diagnostic]
+COMMON = "common_semantic_segmentation"
 IMAGES, MASKS = "images", "masks"
 FLAT_SUBSET = "default"
 """Datumaro's name for the only subset where `images`, `masks` and the meta file lie in the root itself."""
@@ -25,13 +27,16 @@ FLAT_SUBSET = "default"
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """One subset: ``folder`` and, sorted by id, the names of its files below `images` and `masks`.
+    """One subset: ``folder`` stands for it in messages; sorted by id, the names of its files below ``image_folder`` and
+    ``mask_folder``.
 
     ``images`` and ``masks`` are numpy arrays of encoded file names: a million images are tens of megabytes, no objects.
     """
 
     name: str
     folder: Path
+    image_folder: Path
+    mask_folder: Path
     images: np.ndarray
     masks: np.ndarray
 
@@ -40,11 +45,11 @@ class Subset:
 
     def image(self, position: int) -> Path:
         """The image at ``position``."""
-        return self.folder / IMAGES / os.fsdecode(self.images[position])
+        return self.image_folder / os.fsdecode(self.images[position])
 
     def mask(self, position: int) -> Path:
         """The mask at ``position``."""
-        return self.folder / MASKS / os.fsdecode(self.masks[position])
+        return self.mask_folder / os.fsdecode(self.masks[position])
 
     def ids(self) -> list[str]:
         """The names of the items: file names without their ending."""
@@ -53,28 +58,29 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a root holds: the subsets asked for, and the label space that they share (None where it is unusable)."""
+    """What a root holds: the subsets asked for, and the label space that they share (None where it is unusable).
+
+    ``meta`` are the files that say what the classes are and what belongs to a subset; where masks are made of them
+    (polygons), they alone are the data set's annotation (``drawn``).
+    """
 
     root: Path
-    flat: bool
+    format: str
     labels: LabelSpace | None
     subsets: dict[str, Subset]
+    meta: tuple[Path, ...]
+    drawn: bool = False
 
 
-def read_layout(root: Path, subsets: Sequence[str] | None, found: Findings) -> Layout:
+def read_common(root: Path, subsets: Sequence[str] | None, found: Findings) -> Layout:
     """Reads names and meta files of ``subsets`` (None: all that there are). Appends what is at fault to ``found``.
 
     Raises :class:`SegError` where there is no data set of this format at all.
     """
-    root = Path(root)
-    _require_folder(root)
-    flat, folders = _subset_folders(root, subsets or ())
+    flat, folders = subset_folders(root, subsets or ())
     if not folders:
-        raise _nothing_found(root)
-    wanted = list(dict.fromkeys(folders if subsets is None else subsets))
-    missing = [name for name in wanted if name not in folders]
-    if missing:
-        raise SegError([_missing_subset(root, name, folders, flat) for name in missing])
+        raise nothing_found(root)
+    wanted = wanted_subsets(root, flat, folders, subsets)
     spaces: dict[str, LabelSpace] = {}
     for name in wanted:
         try:
@@ -82,10 +88,28 @@ def read_layout(root: Path, subsets: Sequence[str] | None, found: Findings) -> L
         except SegError as error:
             found.extend(error.diagnostics)
     labels = same_label_space(spaces, {name: folders[name] / META_FILE for name in wanted}, found)
-    return Layout(root, flat, labels, {name: _pairs(name, folders[name], root, found) for name in wanted})
+    pairs = {name: pairs_of(name, folders[name], root, found) for name in wanted}
+    return Layout(root, COMMON, labels, pairs, tuple(folders[name] / META_FILE for name in wanted))
 
 
-def _require_folder(root: Path) -> None:
+def wanted_subsets(root: Path, flat: bool, folders: dict[str, Path], subsets: Sequence[str] | None) -> list[str]:
+    """The names of ``subsets``, of all where that is None. Raises :class:`SegError` for those that are not there."""
+    wanted = list(dict.fromkeys(folders if subsets is None else subsets))
+    missing = [name for name in wanted if name not in folders]
+    if missing:
+        raise SegError([_missing_subset(root, name, folders, flat) for name in missing])
+    return wanted
+
+
+def looks_like_common(root: Path) -> str:
+    """What of this format a folder has; empty where it has not enough."""
+    for folder in (root, *folders_in(root)):
+        if (folder / META_FILE).is_file() and ((folder / MASKS).is_dir() or (folder / IMAGES).is_dir()):
+            return f"`{META_FILE}` in {'it' if folder == root else f'`{folder.name}`'}"
+    return ""
+
+
+def require_folder(root: Path) -> None:
     if not root.exists():
         raise fail("data-root-missing", "the folder of the data set does not exist", _near_path(root), path=str(root))
     if not root.is_dir():
@@ -113,16 +137,16 @@ def _near_path(root: Path) -> str:
     while not parent.is_dir() and parent != parent.parent:
         parent = parent.parent
     child = root.parts[len(parent.parts)] if len(root.parts) > len(parent.parts) else ""
-    near = nearest(child, [p.name for p in _folders(parent)]) if child else None
+    near = nearest(child, [p.name for p in folders_in(parent)]) if child else None
     if near:
         return f"did you mean `{parent / near}`?"
     return f"`{parent}` exists, but not `{child}` in it; give the folder with `data.root` or `--data`"
 
 
-def _subset_folders(root: Path, wanted: Sequence[str] = ()) -> tuple[bool, dict[str, Path]]:
+def subset_folders(root: Path, wanted: Sequence[str] = ()) -> tuple[bool, dict[str, Path]]:
     """Whether the layout is flat, and the folder of every subset: one with two of its three parts, so that the third
     can be reported as missing; of one that is asked for, one part is enough."""
-    folders = {p.name: p for p in _folders(root) if _parts(p) >= (1 if p.name in wanted else 2)}
+    folders = {p.name: p for p in folders_in(root) if _parts(p) >= (1 if p.name in wanted else 2)}
     if _parts(root) >= (1 if not folders else 2):
         return True, {FLAT_SUBSET: root}
     return False, folders
@@ -132,20 +156,20 @@ def _parts(folder: Path) -> int:
     return sum(((folder / IMAGES).is_dir(), (folder / MASKS).is_dir(), (folder / META_FILE).is_file()))
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
     try:
         return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError:
         return []
 
 
-def _nothing_found(root: Path) -> SegError:
-    inside = [p for p in _folders(root) if _subset_folders(p)[1]]
+def nothing_found(root: Path) -> SegError:
+    inside = [p for p in folders_in(root) if subset_folders(p)[1]]
     if inside:
         help = f"did you mean `{inside[0]}`?"
     elif (root / "JPEGImages").is_dir() or (root / "annotations").is_dir():
-        other = "Pascal VOC" if (root / "JPEGImages").is_dir() else "COCO"
-        help = f"this looks like {other}, which is not read yet; {_EXPECTED}"
+        other = "voc_segmentation" if (root / "JPEGImages").is_dir() else "coco_instances"
+        help = f"this looks like `{other}`: name it as the format (`data.format`, `--format`)"
     else:
         help = _EXPECTED
     return fail("data-layout-unknown", "no subset with images and masks was found here", help, path=str(root))
@@ -154,7 +178,7 @@ def _nothing_found(root: Path) -> SegError:
 def _missing_subset(root: Path, name: str, found: dict[str, Path], flat: bool) -> Diagnostic:
     have = ", ".join(f"`{n}`" for n in found)
     if flat:
-        above = [p.name for p in _folders(root.parent)]
+        above = [p.name for p in folders_in(root.parent)]
         help = f'the root itself is the only subset: set `data.train.subset` and `data.val.subset` to "{FLAT_SUBSET}"'
         if root.name in ("train", "val", "test") and name in above:
             help = f"the subset `{name}` lies beside it: give `{root.parent}` as the root"
@@ -165,9 +189,9 @@ def _missing_subset(root: Path, name: str, found: dict[str, Path], flat: bool) -
     return Diagnostic("subset-missing", f"the data set has no subset `{name}`, it has {have}", help, path=str(root))
 
 
-def _pairs(name: str, folder: Path, root: Path, found: Findings) -> Subset:
-    images = _files(folder / IMAGES, root, found)
-    masks = _files(folder / MASKS, root, found)
+def pairs_of(name: str, folder: Path, root: Path, found: Findings) -> Subset:
+    images = picture_files(folder / IMAGES, root, found)
+    masks = picture_files(folder / MASKS, root, found)
     pairs: list[tuple[str, str]] = []
     if images and masks and not images.keys() & masks.keys():
         found.append(_names_differ(folder, min(images), min(masks)))
@@ -178,17 +202,18 @@ def _pairs(name: str, folder: Path, root: Path, found: Findings) -> Subset:
                 pairs.append(pair)
         if not images and not masks:
             help = f"put images into `{IMAGES}` and masks of the same names into `{MASKS}`"
-            found.append(_finding("subset-empty", f"the subset `{name}` has no image and no mask", help, folder))
-    return Subset(name, folder, _encoded(p[0] for p in pairs), _encoded(p[1] for p in pairs))
+            found.append(finding("subset-empty", f"the subset `{name}` has no image and no mask", help, folder))
+    columns = (encoded(p[0] for p in pairs), encoded(p[1] for p in pairs))
+    return Subset(name, folder, folder / IMAGES, folder / MASKS, *columns)
 
 
 def _names_differ(folder: Path, image: str, mask: str) -> Diagnostic:
     message = f"no image and mask have the same name: images are called like `{image}`, masks like `{mask}`"
     help = "give every mask the name of its image, with the ending `.png` and nothing added"
-    return _finding("names-differ", message, help, folder)
+    return finding("names-differ", message, help, folder)
 
 
-def _encoded(names: Iterable[str]) -> np.ndarray:
+def encoded(names: Iterable[str]) -> np.ndarray:
     return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
 
 
@@ -202,12 +227,12 @@ def _pair(
         if names and len(names) > 1:
             listing = ", ".join(f"`{n}`" for n in names)
             message = f"{listing} have the same name but for the ending"
-            found.append(_finding("name-twice", message, "keep one of them", folder / kind / names[1]))
+            found.append(finding("name-twice", message, "keep one of them", folder / kind / names[1]))
             return None
     if images and not masks:
         message = f"the image has no mask: `{MASKS}/{stem}.png` does not exist"
         help = "add the mask (all background if nothing is on it), or remove the image"
-        found.append(_finding("mask-missing", message, help, folder / IMAGES / images[0]))
+        found.append(finding("mask-missing", message, help, folder / IMAGES / images[0]))
         return None
     if not masks:
         return None
@@ -215,25 +240,25 @@ def _pair(
     if path.suffix.lower() not in MASK_EXTENSIONS:
         message = f"the mask is a `{path.suffix}` file, expected `.png`"
         help = "save masks as 8-bit PNG from the original annotation; JPEG changes pixel values, and so class ids"
-        found.append(_finding("mask-format", message, help, path))
+        found.append(finding("mask-format", message, help, path))
         return None
     if not images:
         message = f"the mask has no image: `{IMAGES}` holds no `{stem}` with a picture's ending"
-        found.append(_finding("image-missing", message, "add the image, or remove the mask", path))
+        found.append(finding("image-missing", message, "add the image, or remove the mask", path))
         return None
     return images[0], masks[0]
 
 
-def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | None:
+def picture_files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | None:
     """File names by stem, None without the folder. Hidden files are no data; others that are no pictures are named."""
     try:
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
     except FileNotFoundError:
         help = f"a subset needs `{IMAGES}` and `{MASKS}`, side by side"
-        found.append(_finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
+        found.append(finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
         return None
     except OSError:
-        found.append(_finding("data-file-unreadable", "the folder cannot be listed", "check its permissions", folder))
+        found.append(finding("data-file-unreadable", "the folder cannot be listed", "check its permissions", folder))
         return None
     names: dict[str, list[str]] = defaultdict(list)
     others: list[str] = []
@@ -243,7 +268,7 @@ def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | 
             continue
         if _is_folder(entry):
             help = f"move its files up into `{folder.name}`, each with a name of its own"
-            found.append(_finding("data-nested", f"a folder in `{folder.name}`; what is in it is not used", help, path))
+            found.append(finding("data-nested", f"a folder in `{folder.name}`; what is in it is not used", help, path))
         elif path.suffix.lower() in IMAGE_EXTENSIONS:
             here = names[path.stem]
             if not entry.is_symlink() or _link_holds(path, root, found):
@@ -254,7 +279,7 @@ def _files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | 
         many = f"{len(others)} files here are no pictures and are not used, such as `{others[0]}`"
         message = many if len(others) > 1 else f"`{others[0]}` is no picture and is not used"
         help = "remove them, or convert them to PNG or JPEG if they are meant as data"
-        found.append(_finding("data-file-unused", message, help, folder, severity="warning"))
+        found.append(finding("data-file-unused", message, help, folder, severity="warning"))
     return names
 
 
@@ -274,14 +299,14 @@ def _link_holds(path: Path, root: Path, found: Findings) -> bool:
         target, holds = None, False
     if target is None or not holds:
         message = f"the link points to `{target}`, which does not exist" if target else "the link leads in a circle"
-        found.append(_finding("data-file-missing", message, "repair the link, or remove it", path))
+        found.append(finding("data-file-missing", message, "repair the link, or remove it", path))
         return False
     if not target.is_relative_to(root.resolve()):
         message = f"the link leaves the data set: it points to `{target}`"
         help = "copy the file into the data set, so that it can be moved and archived as one"
-        found.append(_finding("data-link-outside", message, help, path, severity="warning"))
+        found.append(finding("data-link-outside", message, help, path, severity="warning"))
     return True
 
 
-def _finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:
+def finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:
     return Diagnostic(slug, message, help, path=str(path), severity=severity)

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from segdsl.data.formats import read_layout
 from segdsl.data.images import read_image
-from segdsl.data.layout import read_layout
 from segdsl.diagnostics import SegError, fail
 from segdsl.export import runtime
 from segdsl.export.pixels import Image, Maps, prepare
@@ -122,7 +122,9 @@ def trial_images(program: Program, base: Path) -> list[Image]:
         return []
     try:
         subset = program.data.val.subset
-        found = read_layout(base / program.data.root, [subset], []).subsets[subset]
+        found = read_layout(
+            base / program.data.root, program.data.format, [subset], program.data.ignore, [], program.classes
+        ).subsets[subset]
         places = sorted({round(k) for k in np.linspace(0, len(found) - 1, min(IMAGES, len(found)))})
         return [read_image(found.image(k)) for k in places]
     except SegError:

@@ -98,8 +98,10 @@ class Data(Section):
 
     root: str | None = None
     """Folder of the data set, relative to the program; `--data` overrides it."""
-    format: Literal["common_semantic_segmentation"] = "common_semantic_segmentation"
-    """Layout of the folder."""
+    format: Literal["common_semantic_segmentation", "voc_segmentation", "coco_instances", "folders", "auto"] = (
+        "common_semantic_segmentation"
+    )
+    """Layout of the folder; `auto` takes the one that it looks like, and refuses to guess between two."""
     classes: tuple[str, ...] | None = None
     """Names of the classes, in the order of their ids; left out, they are read from the data set."""
     ignore: Annotated[int, Ge(0), Le(255)] = 255

@@ -38,7 +38,8 @@ def program_file(program: Program) -> Path:
 def open_data(program: Program, data: str | Path | None = None, subsets: Sequence[str] = ()) -> Index:
     """The index of a program's data, by default of its training and validation subsets."""
     wanted = subsets or (program.data.train.subset, program.data.val.subset)
-    return open_index(data_root(program, data), program.data.format, program.data.ignore, wanted)
+    root, settings = data_root(program, data), program.data
+    return open_index(root, settings.format, settings.ignore, wanted, settings.classes)
 
 
 def classes_setting(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> list[str]:

@@ -77,7 +77,7 @@ def train(
     random = frozen_at_random(program) if weights == "none" and program.weights else []
     display.warn([*program.warnings, *random, *setup.report.warnings])
     folder = create_run(program.name, out)
-    overrides = settings_seen_from(folder.root, program, data, weights)
+    overrides = [*settings_seen_from(folder.root, program, data, weights), f"data.format={setup.index.format}"]
     write_program(folder, program, overrides, compiled.loaded, setup.report.digest)
     display.start(_head(setup, folder))
     if compiled.loaded:

@@ -1,0 +1,47 @@
+"""Plain folders: images and masks of the same names, whose classes the program names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segdsl.data.labels import META_FILE, LabelSpace
+from segdsl.data.layout import (
+    IMAGES,
+    MASKS,
+    Findings,
+    Layout,
+    finding,
+    folders_in,
+    nothing_found,
+    pairs_of,
+    subset_folders,
+    wanted_subsets,
+)
+
+
+def looks_like_folders(root: Path) -> str:
+    """What of this format a folder has; empty where it has not enough, or where a meta file names classes."""
+    both = [f for f in (root, *folders_in(root)) if (f / IMAGES).is_dir() and (f / MASKS).is_dir()]
+    if not both or any((folder / META_FILE).is_file() for folder in both):
+        return ""
+    return f"`{IMAGES}` and `{MASKS}` in {'it' if both[0] == root else f'`{both[0].name}`'}, and no `{META_FILE}`"
+
+
+def read_folders(root: Path, subsets: Sequence[str] | None, classes: Sequence[str] | None, found: Findings) -> Layout:
+    """Reads the names of ``subsets`` (None: all). Appends what is at fault to ``found``.
+
+    Raises :class:`SegError` where there is no data set of this format at all.
+    """
+    flat, folders = subset_folders(root, subsets or ())
+    if not folders:
+        raise nothing_found(root)
+    wanted = wanted_subsets(root, flat, folders, subsets)
+    if not classes:
+        help = (
+            'name them in the order of their ids: `data.classes = ["background", "…"]`, or `--class NAME` for each;\n'
+            f'or write `{META_FILE}` into every subset: {{"label_map": {{"0": "background", "1": "…"}}}}'
+        )
+        found.append(finding("meta-missing", "plain folders do not say what the classes are called", help, root))
+    pairs = {name: pairs_of(name, folders[name], root, found) for name in wanted}
+    return Layout(root, "folders", LabelSpace(tuple(classes)) if classes else None, pairs, ())

@@ -1,0 +1,360 @@
+"""The formats, each on a small tree of its true layout; and the real sets of the shared folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as rle
+
+from segdsl.data.check import check_data
+from segdsl.data.dataset import read_sample
+from segdsl.data.formats import FORMATS, detect
+from segdsl.data.index import Index, open_index
+from segdsl.data.voc import NAMES, voc_color
+from segdsl.diagnostics import SegError
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SIZE = (6, 8)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test sees what another, or the user, has cached."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("SEGDSL_CACHE", str(folder))
+    return folder
+
+
+def save(path: Path, pixels: np.ndarray, palette: list[int] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    if palette is not None:
+        image = image.convert("P")
+        image.putpalette(palette)
+    image.save(path)
+
+
+def photo(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), np.uint8)
+
+
+def ids(*rows: tuple[int, ...]) -> np.ndarray:
+    """A mask whose rows begin as given, of class 0 else."""
+    mask = np.zeros(SIZE, np.uint8)
+    for number, row in enumerate(rows):
+        mask[number, : len(row)] = row
+    return mask
+
+
+MASKS = {"a": ids((1, 1, 0, 255), (1,)), "b": ids((255,) * 8, (2, 2))}
+PALETTE = [channel for k in range(256) for channel in ((224, 224, 192) if k == 255 else voc_color(k))]
+
+
+def voc(
+    root: Path, *, labels: str | None = "background:0,0,0::\ncrack:128,0,0::\nstain:0,128,0::\n", rgb: bool = False
+) -> None:
+    """Pascal VOC as its own tools, or with ``rgb`` Datumaro, write it."""
+    for name, mask in MASKS.items():
+        save(root / "JPEGImages" / f"{name}.jpg", photo())
+        colors = np.array(PALETTE, np.uint8).reshape(256, 3)
+        save(root / "SegmentationClass" / f"{name}.png", colors[mask] if rgb else mask, None if rgb else PALETTE)
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a\n")
+    (lists / "val.txt").write_text("b 1\n\n")
+    if labels is not None:
+        (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n" + labels + "ignored:224,224,192::\n")
+
+
+def rect(left: float, top: float, right: float, bottom: float) -> list[float]:
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def runs(mask: np.ndarray, *, text: bool = True) -> dict[str, Any]:
+    """A mask as run lengths, compressed or not."""
+    if text:
+        found = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
+        return {"size": list(mask.shape), "counts": found["counts"].decode()}
+    flat = mask.astype(np.uint8).ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *edges.tolist(), len(flat)]).tolist()
+    return {"size": list(mask.shape), "counts": counts if flat[0] == 0 else [0, *counts]}
+
+
+def annotation(number: int, image: int, category: int, shape: Any, **more: Any) -> dict[str, Any]:
+    return {"id": number, "image_id": image, "category_id": category, "segmentation": shape, "iscrowd": 0, **more}
+
+
+def coco(root: Path, annotations: list[dict[str, Any]] | None = None, **more: Any) -> None:
+    """COCO instances: two categories whose ids have a gap, and one image in each subset."""
+    for number, subset in enumerate(("train", "val"), 1):
+        save(root / "images" / subset / f"{subset}.png", photo())
+        shapes = [
+            annotation(1, number, 7, [rect(1, 1, 5, 4)]),
+            annotation(2, number, 3, [rect(2, 2, 3, 3), rect(6, 0, 8, 1)]),
+        ]
+        content = {
+            "images": [{"id": number, "file_name": f"{subset}.png", "height": SIZE[0], "width": SIZE[1]}],
+            "categories": [{"id": 7, "name": "dent"}, {"id": 3, "name": "crack"}],
+            "annotations": shapes if annotations is None else [{**a, "image_id": number} for a in annotations],
+            **more,
+        }
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "annotations" / f"instances_{subset}.json").write_text(json.dumps(content))
+
+
+def folders(root: Path) -> None:
+    for subset, name in (("train", "a"), ("val", "b")):
+        save(root / subset / "images" / f"{name}.png", photo())
+        save(root / subset / "masks" / f"{name}.png", MASKS[name])
+
+
+def common(root: Path) -> None:
+    folders(root)
+    for subset in ("train", "val"):
+        names = {"0": "background", "1": "crack", "2": "stain"}
+        (root / subset / "dataset_meta.json").write_text(json.dumps({"label_map": names}))
+
+
+TREES: dict[str, Callable[[Path], None]] = {
+    "common_semantic_segmentation": common, "voc_segmentation": voc, "coco_instances": coco, "folders": folders,
+}  # fmt: skip
+CLASSES = ("background", "crack", "stain")
+
+
+def opened(root: Path, format: str = "auto", **options: Any) -> Index:
+    return open_index(root, format, options.get("ignore", 255), ["train", "val"], options.get("classes"))
+
+
+def mask_of(index: Index, subset: str) -> np.ndarray:
+    return read_sample(index, index.subset(subset), 0).mask
+
+
+def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
+    return sorted({d.slug for d in check_data(root, format, **options).errors})
+
+
+def test_every_format_has_a_tree() -> None:
+    assert list(TREES) == list(FORMATS)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_format_is_known_by_its_looks(tmp_path: Path, format: str) -> None:
+    TREES[format](tmp_path)
+    assert detect(tmp_path) == format
+    report = check_data(tmp_path, "auto", classes=CLASSES if format == "folders" else None)
+    assert report.format == format and not report.errors and report.items == 2
+
+
+def test_two_looks_are_not_chosen_between(tmp_path: Path) -> None:
+    voc(tmp_path)
+    coco(tmp_path)
+    assert slugs(tmp_path) == ["format-unclear"]
+    assert not slugs(tmp_path, "voc_segmentation")
+
+
+def test_a_folder_without_looks_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    assert slugs(tmp_path) == ["data-layout-unknown"]
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_voc_has_its_classes_and_void(tmp_path: Path, rgb: bool) -> None:
+    voc(tmp_path, rgb=rgb)
+    index = opened(tmp_path)
+    assert index.classes == CLASSES and index.format == "voc_segmentation"
+    for subset, name in (("train", "a"), ("val", "b")):
+        assert np.array_equal(mask_of(index, subset), MASKS[name])
+
+
+def test_voc_in_another_order_is_read_by_colour(tmp_path: Path) -> None:
+    voc(tmp_path, labels="background:0,0,0::\nstain:0,128,0::\ncrack:128,0,0::\n")
+    index = opened(tmp_path)
+    assert index.classes == ("background", "stain", "crack")
+    expected = np.choose(np.minimum(MASKS["a"], 3), [0, 2, 1, 255])
+    assert np.array_equal(mask_of(index, "train"), expected)
+
+
+def test_voc_without_a_label_map_is_that_of_2012(tmp_path: Path) -> None:
+    voc(tmp_path, labels=None)
+    index = opened(tmp_path)
+    assert index.classes == NAMES and len(NAMES) == 21
+    assert np.array_equal(mask_of(index, "val"), MASKS["b"])
+
+
+def test_voc_takes_void_of_another_value(tmp_path: Path) -> None:
+    voc(tmp_path, rgb=True)
+    mask = mask_of(opened(tmp_path, ignore=9), "train")
+    assert np.array_equal(mask, np.where(MASKS["a"] == 255, 9, MASKS["a"]))
+
+
+def drop(path: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).unlink()
+
+
+def write(path: str, text: str) -> Callable[[Path], None]:
+    return lambda root: (root / path).write_text(text) and None
+
+
+LIST = "ImageSets/Segmentation/train.txt"
+VOC_FAULTS: dict[str, tuple[Callable[[Path], None], str, str]] = {
+    "no mask": (drop("SegmentationClass/a.png"), "mask-missing", "JPEGImages/a.jpg"),
+    "no image": (drop("JPEGImages/a.jpg"), "image-missing", LIST),
+    "a name that is a path": (write(LIST, "../../a\n"), "image-missing", LIST),
+    "a name twice": (write(LIST, "a\na\n"), "name-twice", LIST),
+    "an empty list": (write(LIST, "\n"), "subset-empty", LIST),
+    "two endings": (lambda root: save(root / "JPEGImages/a.png", photo()), "name-twice", "JPEGImages/a.png"),
+    "a label that is none": (write("labelmap.txt", "crack:1,2\n"), "meta-malformed", "labelmap.txt"),
+    "a colour that is none": (write("labelmap.txt", "crack:1,2,333::\n"), "meta-malformed", "labelmap.txt"),
+    "a class twice": (write("labelmap.txt", "a:0,0,0::\na:1,1,1::\n"), "meta-class-twice", "labelmap.txt"),
+    "no class": (write("labelmap.txt", "# nothing\n"), "meta-malformed", "labelmap.txt"),
+    "a class that is not declared": (
+        write("labelmap.txt", "background:0,0,0::\n"), "mask-value-out-of-range", "SegmentationClass/a.png"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", VOC_FAULTS)
+def test_a_fault_of_voc_is_named(tmp_path: Path, case: str) -> None:
+    spoil, slug, path = VOC_FAULTS[case]
+    voc(tmp_path)
+    spoil(tmp_path)
+    found = {(d.slug, d.path) for d in check_data(tmp_path, "voc_segmentation").errors}
+    assert (slug, str(tmp_path / path)) in found
+
+
+def test_coco_is_drawn_exactly(tmp_path: Path) -> None:
+    coco(tmp_path)
+    index = opened(tmp_path)
+    assert index.classes == ("background", "crack", "dent")
+    expected = np.zeros(SIZE, np.uint8)
+    expected[1:4, 1:5] = 2
+    expected[2:3, 2:3] = expected[0:1, 6:8] = 1
+    assert np.array_equal(mask_of(index, "train"), expected) and np.array_equal(mask_of(index, "val"), expected)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_coco_has_run_lengths_holes_crowds_and_overlaps(tmp_path: Path, text: bool) -> None:
+    ring = np.zeros(SIZE, bool)
+    ring[0:5, 0:5] = True
+    ring[2, 2] = False
+    crowd = np.ones(SIZE, bool)
+    crowd[5] = False
+    dot = np.zeros(SIZE, bool)
+    dot[0, 0] = True
+    coco(tmp_path, [
+        annotation(1, 1, 3, runs(dot, text=text)), annotation(2, 1, 7, runs(ring, text=text)),
+        annotation(3, 1, 3, runs(crowd, text=text), iscrowd=1),
+    ])  # fmt: skip
+    expected = np.where(dot, 1, np.where(ring, 2, np.where(crowd, 1, 0)))
+    assert np.array_equal(mask_of(opened(tmp_path), "train"), expected)
+
+
+def test_coco_with_a_background_of_its_own_adds_none(tmp_path: Path) -> None:
+    coco(tmp_path, categories=[{"id": 3, "name": "background"}, {"id": 7, "name": "dent"}])
+    assert opened(tmp_path).classes == ("background", "dent")
+
+
+def test_coco_is_drawn_once_and_again_where_it_changed(tmp_path: Path, own_cache: Path) -> None:
+    coco(tmp_path)
+    opened(tmp_path)
+    drawn = {path: path.stat().st_mtime_ns for path in (own_cache / "masks").rglob("*.png")}
+    opened(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in (own_cache / "masks").rglob("*.png")} == drawn and len(drawn) == 2
+    coco(tmp_path, [annotation(1, 1, 7, [rect(0, 0, 8, 6)])])
+    assert mask_of(opened(tmp_path), "train").min() == 2
+
+
+def test_coco_that_was_not_drawn_to_the_end_is_finished(tmp_path: Path, own_cache: Path) -> None:
+    coco(tmp_path)
+    expected = mask_of(opened(tmp_path), "train")
+    for path in (own_cache / "masks").rglob("*"):
+        if path.name in (".whole", "train.png"):
+            path.unlink()
+    assert np.array_equal(mask_of(opened(tmp_path), "train"), expected)
+
+
+COCO_FAULTS: dict[str, tuple[list[dict[str, Any]] | None, dict[str, Any], str]] = {
+    "no outline": ([annotation(5, 1, 3, [])], {}, "meta-malformed"),
+    "a line": ([annotation(5, 1, 3, [[1, 1, 2, 2]])], {}, "meta-malformed"),
+    "an odd number": ([annotation(5, 1, 3, [[1, 1, 2, 2, 3, 3, 4]])], {}, "meta-malformed"),
+    "a number that is none": ([annotation(5, 1, 3, [[1, 1, 2, 2, 3, "x"]])], {}, "meta-malformed"),
+    "runs of another size": ([annotation(5, 1, 3, runs(np.ones((3, 3), bool)))], {}, "meta-malformed"),
+    "runs that do not add up": ([annotation(5, 1, 3, {"size": list(SIZE), "counts": [3]})], {}, "meta-malformed"),
+    "a category that is none": ([annotation(5, 1, 4, [rect(0, 0, 2, 2)])], {}, "meta-malformed"),
+    "an image that is none": (None, {"images": []}, "meta-malformed"),
+    "an image without a size": (None, {"images": [{"id": 1, "file_name": "train.png"}]}, "meta-malformed"),
+    "a path that leads out": (
+        None, {"images": [{"id": 1, "file_name": "../../x.png", "height": 6, "width": 8}]}, "meta-malformed"),
+    "an image that is not there": (
+        None, {"images": [{"id": 1, "file_name": "x.png", "height": 6, "width": 8}]}, "image-missing"),
+    "another size": (
+        None, {"images": [{"id": 1, "file_name": "train.png", "height": 6, "width": 9}]}, "mask-size-differs"),
+    "a class twice": (None, {"categories": [{"id": 3, "name": "a"}, {"id": 7, "name": "a"}]}, "meta-class-twice"),
+    "no categories": (None, {"categories": []}, "meta-malformed"),
+    "no list of images": (None, {"images": 3}, "meta-malformed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", COCO_FAULTS)
+def test_a_fault_of_coco_is_named(tmp_path: Path, case: str) -> None:
+    annotations, more, slug = COCO_FAULTS[case]
+    coco(tmp_path, annotations, **more)
+    (tmp_path / "annotations" / "instances_val.json").unlink()
+    assert slug in slugs(tmp_path, "coco_instances")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"images": []}', "[" * 100_000, "\x00"])
+def test_coco_that_is_no_json_is_named(tmp_path: Path, text: str) -> None:
+    coco(tmp_path)
+    (tmp_path / "annotations" / "instances_train.json").write_text(text)
+    found = check_data(tmp_path, "coco_instances").errors
+    assert found and all(d.path and d.help for d in found)
+
+
+def test_a_cache_that_cannot_take_masks_is_told(tmp_path: Path, own_cache: Path) -> None:
+    coco(tmp_path)
+    (own_cache / "masks").write_text("a file")
+    with pytest.raises(SegError) as caught:
+        opened(tmp_path)
+    assert {d.slug for d in caught.value.diagnostics} == {"cache-not-written"}
+
+
+def test_folders_take_the_classes_of_the_program(tmp_path: Path) -> None:
+    folders(tmp_path)
+    index = opened(tmp_path, classes=CLASSES)
+    assert index.classes == CLASSES and np.array_equal(mask_of(index, "train"), MASKS["a"])
+    assert slugs(tmp_path) == ["meta-missing"]
+    assert slugs(tmp_path, classes=CLASSES[:2]) == ["mask-value-out-of-range"]
+
+
+@pytest.mark.parametrize("format", [f for f in FORMATS if f != "folders"])
+def test_the_digest_is_that_of_the_data_and_not_of_its_place(tmp_path: Path, format: str) -> None:
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        TREES[format](tmp_path / place)
+    assert opened(tmp_path / "one").digest == opened(tmp_path / "two").digest
+    assert check_data(tmp_path / "one", format).digest == check_data(tmp_path / "two", format).digest != ""
+
+
+REAL = {
+    "crackforest": ("voc_segmentation", {"background": 97.656, "crack": 1.608}, 0.736, 79),
+    "nuclei": ("coco_instances", {"background": 83.566, "nucleus": 16.434}, 0.0, 83),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_set_has_the_shares_that_its_page_says(name: str) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the shared folder with real images is not there")
+    format, shares, void, images = REAL[name]
+    report = check_data(SHARED / name, "auto")
+    assert report.format == format and not report.errors and report.subsets["train"] == images
+    counts = report.pixels["train"]
+    got = {label: round(100 * int(counts[k]) / int(counts.sum()), 3) for k, label in enumerate(report.classes)}
+    assert got == shares and round(100 * int(counts[255]) / int(counts.sum()), 3) == void
