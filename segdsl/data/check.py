@@ -110,7 +110,7 @@ class _Checker:
         with FactCache(self.layout.root) as cache:
             for name, subset in self.layout.subsets.items():
                 self.report.pixels[name] = np.zeros(256, dtype=np.int64)
-                for facts in pair_facts(subset, self.labels.colors, cache):
+                for facts in pair_facts(subset, self.labels, cache):
                     self.report.add(self._pair(name, subset, facts))
                     self.done += 1
                     if self.progress:

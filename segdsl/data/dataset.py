@@ -71,7 +71,7 @@ def read_sample(index: Index, subset: Subset, position: int) -> Sample:
     """The decoded pair at ``position``, with the mask's size and values checked. Raises :class:`SegError`."""
     image = read_image(subset.image(position))
     path = subset.mask(position)
-    mask = read_mask(path, index.colors)
+    mask = read_mask(path, index.colors, index.table)
     if mask.shape != image.shape[:2]:
         raise size_differs(path, mask.shape, image.shape)
     wrong = (mask >= len(index.classes)) & (mask != index.ignore)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from segdsl.data.cache import FactCache, stamp
-from segdsl.data.images import Color, decode_image, decode_mask, read_bytes
+from segdsl.data.images import decode_image, decode_mask, read_bytes
+from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import Subset
 from segdsl.diagnostics import Diagnostic, SegError
 
@@ -51,16 +52,16 @@ class PairFacts:
     faults: tuple[Diagnostic, ...]
 
 
-def pair_facts(subset: Subset, colors: tuple[Color | None, ...], cache: FactCache) -> Iterator[PairFacts]:
+def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache) -> Iterator[PairFacts]:
     """The facts of every pair in order; files are decoded by threads, a bounded number at a time."""
-    tag = hashlib.blake2b(repr(colors).encode(), digest_size=6).hexdigest()
+    tag = hashlib.blake2b(repr((labels.colors, labels.table)).encode(), digest_size=6).hexdigest()
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(subset), CHUNK):
             positions = range(start, min(start + CHUNK, len(subset)))
             images = [_known(cache, subset.image(p), "image") for p in positions]
             masks = [_known(cache, subset.mask(p), tag) for p in positions]
             read_images = pool.map(lambda known: known.value or _read_image(known.path), images)
-            read_masks = pool.map(lambda known: known.value or _read_mask(known.path, colors), masks)
+            read_masks = pool.map(lambda known: known.value or _read_mask(known.path, labels), masks)
             for position, image, mask in zip(positions, read_images, read_masks, strict=True):
                 _keep(cache, images[position - start], image)
                 _keep(cache, masks[position - start], mask)
@@ -115,10 +116,10 @@ def _read_image(path: Path) -> ImageFacts | SegError:
     return ImageFacts(height, width, picture.mode, picture.orientation, _digest(data))
 
 
-def _read_mask(path: Path, colors: tuple[Color | None, ...]) -> MaskFacts | SegError:
+def _read_mask(path: Path, labels: LabelSpace) -> MaskFacts | SegError:
     try:
         data = read_bytes(path)
-        mask = decode_mask(data, path, colors)
+        mask = decode_mask(data, path, labels.colors, labels.table)
     except SegError as error:
         return error
     counts = np.bincount(mask.ravel(), minlength=256)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from segdsl.data import benchmarks
 from segdsl.data.coco import looks_like_coco, read_coco
 from segdsl.data.folders import looks_like_folders, read_folders
 from segdsl.data.layout import COMMON, Findings, Layout, looks_like_common, read_common, require_folder
@@ -37,6 +38,22 @@ FORMATS = {
     ),
     "coco_instances": Format(
         lambda root, asked, found: read_coco(root, asked.subsets, asked.ignore, found), looks_like_coco
+    ),
+    "cityscapes": Format(
+        lambda root, asked, found: benchmarks.read_cityscapes(root, asked.subsets, asked.ignore, found),
+        benchmarks.looks_like_cityscapes,
+    ),
+    "kitti_segmentation": Format(
+        lambda root, asked, found: benchmarks.read_kitti(root, asked.subsets, asked.ignore, found),
+        benchmarks.looks_like_kitti,
+    ),
+    "ade20k": Format(
+        lambda root, asked, found: benchmarks.read_ade20k(root, asked.subsets, asked.ignore, asked.classes, found),
+        benchmarks.looks_like_ade20k,
+    ),
+    "mapillary_vistas": Format(
+        lambda root, asked, found: benchmarks.read_vistas(root, asked.subsets, asked.ignore, found),
+        benchmarks.looks_like_vistas,
     ),
     "folders": Format(
         lambda root, asked, found: read_folders(root, asked.subsets, asked.classes, found), looks_like_folders

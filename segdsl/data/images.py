@@ -62,14 +62,15 @@ def read_image(path: str | Path) -> np.ndarray:
     return decode_image(read_bytes(path), path).pixels
 
 
-def read_mask(path: str | Path, colors: Sequence[Color | None] = ()) -> np.ndarray:
+def read_mask(path: str | Path, colors: Sequence[Color | None] = (), table: Sequence[int] = ()) -> np.ndarray:
     """The mask as class ids, uint8 (H, W).
 
     One 8-bit channel is read as it is. A three-channel mask goes through ``colors``, one for each class. A palette mask
     is read by its indices unless its palette names the classes' colours in another order; then by colour.
+    With ``table`` each value becomes the one at its place, and one that is negative there is none of the data set's.
     Raises :class:`SegError` that names the file.
     """
-    return decode_mask(read_bytes(path), path, colors)
+    return decode_mask(read_bytes(path), path, colors, table)
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -132,8 +133,24 @@ def _unfit(path: str | Path, what: str) -> SegError:
     return fail("image-depth-unknown", message, "convert the image to 8 bits a channel", path=str(path))
 
 
-def decode_mask(data: bytes, path: str | Path, colors: Sequence[Color | None] = ()) -> np.ndarray:
+def decode_mask(
+    data: bytes, path: str | Path, colors: Sequence[Color | None] = (), table: Sequence[int] = ()
+) -> np.ndarray:
     """The class ids in ``data``; see :func:`read_mask`."""
+    mask = _decoded_mask(data, path, colors)
+    if not table:
+        return mask
+    here = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    strange = next((value for value in here.tolist() if table[value] < 0), None)
+    if strange is not None:
+        message = f"the mask holds the id {strange}, which a data set of this format does not have"
+        help = "see that the mask is the one of class ids, and the format (`data.format`) the right one"
+        raise fail("mask-value-out-of-range", message, help, path=str(path))
+    return np.asarray(table, np.int16).astype(np.uint8)[mask]
+
+
+def _decoded_mask(data: bytes, path: str | Path, colors: Sequence[Color | None]) -> np.ndarray:
+    """The values in ``data``, as they are or by their colours."""
     with _opened(data, path, "mask") as picture:
         if picture.format not in ("PNG",):
             raise fail(

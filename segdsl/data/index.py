@@ -28,12 +28,13 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A data set: class names by id, colours of three-channel masks, void, and its subsets by name."""
+    """A data set: class names by id, how masks are read (`LabelSpace`), void, and its subsets by name."""
 
     root: Path
     format: str
     classes: tuple[str, ...]
     colors: tuple[Color | None, ...]
+    table: tuple[int, ...]
     ignore: int
     subsets: dict[str, Subset]
     digest: str
@@ -65,7 +66,9 @@ def open_index(
             _explain(layout, format, ignore)
     labels = layout.labels
     digest = _digest(layout)
-    return Index(layout.root, layout.format, labels.classes, labels.colors, ignore, layout.subsets, digest)
+    return Index(
+        layout.root, layout.format, labels.classes, labels.colors, labels.table, ignore, layout.subsets, digest
+    )
 
 
 def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:

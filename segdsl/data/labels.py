@@ -21,10 +21,15 @@ MAX_CLASSES = 256
 
 @dataclass(frozen=True, slots=True)
 class LabelSpace:
-    """Class names in the order of their ids, and the colours of three-channel masks (empty where none are given)."""
+    """Class names in the order of their ids, and the colours of three-channel masks (empty where none are given).
+
+    ``table`` is what each of the 256 values of a mask becomes, where they are not ids already; -1 for one that no mask
+    of this format has.
+    """
 
     classes: tuple[str, ...]
     colors: tuple[Color | None, ...] = ()
+    table: tuple[int, ...] = ()
 
 
 def read_label_space(path: Path) -> LabelSpace:

@@ -18,6 +18,11 @@ PositiveFloat = Annotated[float, Gt(0)]
 NaturalFloat = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 
+DataFormat = Literal[
+    "common_semantic_segmentation", "voc_segmentation", "coco_instances", "cityscapes", "kitti_segmentation", "ade20k",
+    "mapillary_vistas", "folders", "auto",
+]  # fmt: skip
+"""How a data set lies on disk; `segdsl/data/formats.py` reads each of them."""
 Monitor = Literal["val.dice", "val.miou", "val.accuracy", "val.loss"]
 """What a run watches; `val.loss` is better when smaller, the others when larger."""
 
@@ -98,9 +103,7 @@ class Data(Section):
 
     root: str | None = None
     """Folder of the data set, relative to the program; `--data` overrides it."""
-    format: Literal["common_semantic_segmentation", "voc_segmentation", "coco_instances", "folders", "auto"] = (
-        "common_semantic_segmentation"
-    )
+    format: DataFormat = "common_semantic_segmentation"
     """Layout of the folder; `auto` takes the one that it looks like, and refuses to guess between two."""
     classes: tuple[str, ...] | None = None
     """Names of the classes, in the order of their ids; left out, they are read from the data set."""
