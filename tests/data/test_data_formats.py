@@ -123,56 +123,8 @@ def common(root: Path) -> None:
         (root / subset / "dataset_meta.json").write_text(json.dumps({"label_map": names}))
 
 
-RAW = ids((7, 8, 11, 33), (0, 4, 18, 255), (26,) * 8)
-"""Ids of Cityscapes: road, sidewalk, building, bicycle; unlabeled, static, polegroup, a licence plate; car."""
-SCORED = ids((0, 1, 2, 18), (255,) * 4, (13,) * 8)
-SCORED[SCORED == 0] = 255
-SCORED[0, 0] = 0
-
-
-def cityscapes(root: Path) -> None:
-    for subset, city in (("train", "aachen"), ("val", "lindau")):
-        name = f"{subset}/{city}/{city}_000000_000019"
-        save(root / "leftImg8bit" / f"{name}_leftImg8bit.png", photo())
-        save(root / "gtFine" / f"{name}_gtFine_labelIds.png", RAW)
-        save(root / "gtFine" / f"{name}_gtFine_color.png", photo())
-        save(root / "gtFine" / f"{name}_gtFine_instanceIds.png", RAW)
-    (root / "leftImg8bit" / "test").mkdir()
-
-
-def kitti(root: Path) -> None:
-    for subset in ("training", "validation"):
-        save(root / subset / "image_2" / "000000_10.png", photo())
-        save(root / subset / "semantic" / "000000_10.png", RAW)
-        save(root / subset / "semantic_rgb" / "000000_10.png", photo())
-
-
-def ade20k(root: Path) -> None:
-    for subset, number in (("training", 1), ("validation", 2)):
-        save(root / "images" / subset / f"ADE_{number:08}.jpg", photo())
-        save(root / "annotations" / subset / f"ADE_{number:08}.png", ids((1, 2, 3, 0)))
-    rows = [
-        "Idx\tRatio\tTrain\tVal\tName",
-        "1\t0.1\t9\t9\twall",
-        "2\t0.1\t9\t9\tbuilding, edifice",
-        "3\t0.1\t9\t9\tsky",
-    ]
-    (root / "objectInfo150.txt").write_text("\n".join(rows) + "\n")
-
-
-def vistas(root: Path) -> None:
-    for subset in ("training", "validation"):
-        save(root / subset / "images" / "x.jpg", photo())
-        save(root / subset / "v2.0" / "labels" / "x.png", ids((0, 1, 2, 0)), PALETTE)
-        save(root / subset / "v1.2" / "labels" / "x.png", ids((9,)), PALETTE)
-    entries = [{"name": "a--b", "readable": "Bird", "evaluate": True}, {"readable": "Car Mount", "evaluate": False},
-               {"readable": "Curb", "evaluate": True}]  # fmt: skip
-    (root / "config_v2.0.json").write_text(json.dumps({"version": "2.0", "labels": entries}))
-
-
 TREES: dict[str, Callable[[Path], None]] = {
-    "common_semantic_segmentation": common, "voc_segmentation": voc, "coco_instances": coco, "cityscapes": cityscapes,
-    "kitti_segmentation": kitti, "ade20k": ade20k, "mapillary_vistas": vistas, "folders": folders,
+    "common_semantic_segmentation": common, "voc_segmentation": voc, "coco_instances": coco, "folders": folders,
 }  # fmt: skip
 CLASSES = ("background", "crack", "stain")
 
@@ -189,11 +141,7 @@ def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
     return sorted({d.slug for d in check_data(root, format, **options).errors})
 
 
-def test_every_format_has_a_tree() -> None:
-    assert list(TREES) == list(FORMATS)
-
-
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", TREES)
 def test_a_format_is_known_by_its_looks(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
     assert detect(tmp_path) == format
@@ -243,57 +191,7 @@ def test_voc_takes_void_of_another_value(tmp_path: Path) -> None:
     assert np.array_equal(mask, np.where(MASKS["a"] == 255, 9, MASKS["a"]))
 
 
-def test_cityscapes_and_kitti_have_their_nineteen_classes(tmp_path: Path) -> None:
-    for write_tree in (cityscapes, kitti):
-        write_tree(tmp_path / write_tree.__name__)
-        index = opened(tmp_path / write_tree.__name__)
-        assert len(index.classes) == 19 and index.classes[13] == "car"
-        assert np.array_equal(mask_of(index, "train"), SCORED)
-        assert np.array_equal(mask_of(opened(index.root, ignore=99), "val"), np.where(SCORED == 255, 99, SCORED))
-
-
-def test_ade20k_counts_from_one_and_0_is_void(tmp_path: Path) -> None:
-    ade20k(tmp_path)
-    index = opened(tmp_path)
-    assert index.classes == ("wall", "building", "sky")
-    mask = mask_of(index, "train")
-    assert mask[0].tolist() == [0, 1, 2, 255, 255, 255, 255, 255]
-    (tmp_path / "objectInfo150.txt").unlink()
-    assert slugs(tmp_path) == ["meta-missing"]
-    assert opened(tmp_path, classes=("a", "b", "c")).classes == ("a", "b", "c")
-
-
-def test_vistas_takes_the_newest_masks_and_what_is_evaluated(tmp_path: Path) -> None:
-    vistas(tmp_path)
-    index = opened(tmp_path)
-    assert index.classes == ("Bird", "Curb")
-    assert mask_of(index, "val")[0].tolist() == [0, 255, 1, 0, 0, 0, 0, 0]
-
-
-BENCHMARK_FAULTS: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any], str]] = {
-    "no mask": (cityscapes, lambda r: next(r.rglob("*labelIds.png")).unlink(), "mask-missing"),
-    "no image": (kitti, lambda r: next(r.rglob("image_2/*.png")).unlink(), "image-missing"),
-    "an id that is none": (kitti, lambda r: save(r / "training/semantic/000000_10.png", ids((77,))),
-                           "mask-value-out-of-range"),
-    "masks of train ids": (ade20k, lambda r: save(r / "annotations/training/ADE_00000001.png", ids((4,))),
-                           "mask-value-out-of-range"),
-    "no classes": (vistas, lambda r: (r / "config_v2.0.json").write_text("{}"), "meta-malformed"),
-    "classes of one name": (
-        vistas, lambda r: (r / "config_v2.0.json").write_text('{"labels": [{"readable": "a"}, {"readable": "a"}]}'),
-        "meta-malformed"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", BENCHMARK_FAULTS)
-def test_a_fault_of_a_benchmark_is_named(tmp_path: Path, case: str) -> None:
-    make, spoil, slug = BENCHMARK_FAULTS[case]
-    make(tmp_path)
-    spoil(tmp_path)
-    found = [d for d in check_data(tmp_path, "auto").errors if d.slug == slug]
-    assert found and all(d.path and d.help for d in found)
-
-
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", TREES)
 def test_a_subset_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
     report = check_data(tmp_path, format, subsets=["trian"], classes=CLASSES)
@@ -444,7 +342,7 @@ def test_folders_take_the_classes_of_the_program(tmp_path: Path) -> None:
     assert slugs(tmp_path, classes=CLASSES[:2]) == ["mask-value-out-of-range"]
 
 
-@pytest.mark.parametrize("format", [f for f in FORMATS if f != "folders"])
+@pytest.mark.parametrize("format", [f for f in TREES if f != "folders"])
 def test_the_digest_is_that_of_the_data_and_not_of_its_place(tmp_path: Path, format: str) -> None:
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
