@@ -9,10 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as rle
 
 from segdsl.data.check import check_data
+from segdsl.data.coco import run_lengths
 from segdsl.data.dataset import read_sample
 from segdsl.data.formats import FORMATS, detect
 from segdsl.data.index import Index, open_index
@@ -22,14 +26,6 @@ from segdsl.ir.program import DataFormat
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SIZE = (6, 8)
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees what another, or the user, has cached."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("SEGDSL_CACHE", str(folder))
-    return folder
 
 
 def save(path: Path, pixels: np.ndarray, palette: list[int] | None = None) -> None:
@@ -264,6 +260,12 @@ def test_coco_has_run_lengths_holes_crowds_and_overlaps(tmp_path: Path, text: bo
     assert np.array_equal(mask_of(opened(tmp_path), "train"), expected)
 
 
+@given(arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))))
+def test_run_lengths_are_read_as_pycocotools_writes_them(mask: np.ndarray) -> None:
+    text = runs(mask)["counts"]
+    assert run_lengths(text) == runs(mask, text=False)["counts"]
+
+
 def test_coco_with_a_background_of_its_own_adds_none(tmp_path: Path) -> None:
     coco(tmp_path, categories=[{"id": 3, "name": "background"}, {"id": 7, "name": "dent"}])
     assert opened(tmp_path).classes == ("background", "dent")
@@ -295,6 +297,14 @@ COCO_FAULTS: dict[str, tuple[list[dict[str, Any]] | None, dict[str, Any], str]] 
     "a number that is none": ([annotation(5, 1, 3, [[1, 1, 2, 2, 3, "x"]])], {}, "meta-malformed"),
     "runs of another size": ([annotation(5, 1, 3, runs(np.ones((3, 3), bool)))], {}, "meta-malformed"),
     "runs that do not add up": ([annotation(5, 1, 3, {"size": list(SIZE), "counts": [3]})], {}, "meta-malformed"),
+    "runs that are cut off": ([annotation(5, 1, 3, {"size": list(SIZE), "counts": "0`"})], {}, "meta-malformed"),
+    "runs of other letters": ([annotation(5, 1, 3, {"size": list(SIZE), "counts": "\u00fc~~"})], {}, "meta-malformed"),
+    "runs beyond the image": ([annotation(5, 1, 3, {"size": list(SIZE), "counts": "0oo1"})], {}, "meta-malformed"),
+    "a point that is no number": ([annotation(5, 1, 3, [[1, 1, 2, 2, 3, float("nan")]])], {}, "meta-malformed"),
+    "a category of another kind": ([annotation(5, 1, [3], [rect(0, 0, 2, 2)])], {}, "meta-malformed"),  # type: ignore
+    "an id beyond reason": (None, {"categories": [{"id": float("inf"), "name": "a"}]}, "meta-malformed"),
+    "a name that no file has": (
+        None, {"images": [{"id": 1, "file_name": "a\0.png", "height": 6, "width": 8}]}, "meta-malformed"),
     "a category that is none": ([annotation(5, 1, 4, [rect(0, 0, 2, 2)])], {}, "meta-malformed"),
     "an image that is none": (None, {"images": []}, "meta-malformed"),
     "an image without a size": (None, {"images": [{"id": 1, "file_name": "train.png"}]}, "meta-malformed"),
