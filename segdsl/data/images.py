@@ -7,6 +7,7 @@ from the header before anything is decoded.
 from __future__ import annotations
 
 import io
+import stat
 import struct
 import warnings
 import zlib
@@ -76,6 +77,9 @@ def read_mask(path: str | Path, colors: Sequence[Color | None] = (), table: Sequ
 def read_bytes(path: str | Path) -> bytes:
     """The content of a file. Raises :class:`SegError` where it cannot be read or is empty."""
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode) and not Path(path).is_dir():
+            help = "replace it by the picture itself; what a pipe or a device gives has no end"
+            raise fail("data-file-unreadable", "the file is a pipe or a device", help, path=str(path))
         data = Path(path).read_bytes()
     except FileNotFoundError:
         help = "check the path; a link may point to a place that is gone"

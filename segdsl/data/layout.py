@@ -255,6 +255,8 @@ def picture_files(folder: Path, root: Path, found: Findings) -> dict[str, list[s
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
     except FileNotFoundError:
         help = f"a subset needs `{IMAGES}` and `{MASKS}`, side by side"
+        if folder.name not in (IMAGES, MASKS):
+            help = "the pictures of this format lie there: see that the root is right, and that all was unpacked"
         found.append(finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
         return None
     except OSError:

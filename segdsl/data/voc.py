@@ -89,7 +89,10 @@ def _subset(
 
 
 def _lines(file: Path) -> list[str]:
-    return read_bytes(file).decode("utf-8-sig", "replace").splitlines() if file.stat().st_size else []
+    try:
+        return read_bytes(file).decode("utf-8-sig").splitlines() if file.stat().st_size else []
+    except UnicodeDecodeError:
+        raise fail("meta-malformed", "it is no text in UTF-8", "save it as such", path=str(file)) from None
 
 
 def _label_space(file: Path, ignore: int) -> LabelSpace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,14 @@ VOC_FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "a label that is none": (write("labelmap.txt", "crack:1,2\n"), "meta-malformed", "labelmap.txt"),
     "a colour that is none": (write("labelmap.txt", "crack:1,2,333::\n"), "meta-malformed", "labelmap.txt"),
     "a class twice": (write("labelmap.txt", "a:0,0,0::\na:1,1,1::\n"), "meta-class-twice", "labelmap.txt"),
+    "a label map of other bytes": (
+        lambda root: (root / "labelmap.txt").write_bytes(b"\xff\xfe"), "meta-malformed", "labelmap.txt"),
+    "a list of other bytes": (lambda root: (root / LIST).write_bytes(b"\xff\xfe"), "meta-malformed", LIST),
+    "a pipe": (lambda root: (drop("JPEGImages/a.jpg")(root), os.mkfifo(root / "JPEGImages/a.jpg")),
+               "data-file-unreadable", "JPEGImages/a.jpg"),
+    "a device": (lambda root: (drop("SegmentationClass/a.png")(root),
+                               (root / "SegmentationClass/a.png").symlink_to("/dev/zero")),
+                 "data-file-unreadable", "SegmentationClass/a.png"),
     "no class": (write("labelmap.txt", "# nothing\n"), "meta-malformed", "labelmap.txt"),
     "a class that is not declared": (
         write("labelmap.txt", "background:0,0,0::\n"), "mask-value-out-of-range", "SegmentationClass/a.png"),
