@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from segdsl.data.images import read_bytes
 from segdsl.data.labels import MAX_CLASSES, LabelSpace
-from segdsl.data.layout import Findings, Layout, Subset, encoded, finding
-from segdsl.diagnostics import fail, nearest
+from segdsl.data.layout import Findings, Layout, Request, Subset, encoded, finding, wanted_subsets
+from segdsl.diagnostics import fail
 
 ALIASES = {"train": "training", "val": "validation"}
 """What these data sets call the subsets of a program that names none."""
@@ -53,16 +53,10 @@ class Benchmark(NamedTuple):
 def read_benchmark(benchmark: Benchmark, root: Path, subsets: Sequence[str] | None, found: Findings) -> Layout:
     """Reads names of ``subsets`` (None: all). Appends what is at fault to ``found``; raises :class:`SegError` where a
     subset is not there."""
-    here = benchmark.subsets
-    pairs: dict[str, Subset] = {}
-    for name in here if subsets is None else dict.fromkeys(subsets):
-        known = name if name in here else ALIASES.get(name, name)
-        if known not in here:
-            near = nearest(name, here) or next(iter(here))
-            message = f"the data set has no subset `{name}`, it has {', '.join(f'`{n}`' for n in here)}"
-            help = f'did you mean `{near}`? Set `data.train.subset` or `data.val.subset` to "{near}"'
-            raise fail("subset-missing", message, help, path=str(root))
-        pairs[name] = _subset(name, *here[known], root, found)
+    here = dict(benchmark.subsets)
+    here |= {name: here[full] for name, full in ALIASES.items() if name not in here and full in here}
+    names = wanted_subsets(root, here, list(benchmark.subsets) if subsets is None else subsets)
+    pairs = {name: _subset(name, *here[name], root, found) for name in names}
     return Layout(root, benchmark.name, benchmark.labels, pairs, benchmark.meta)
 
 
@@ -105,14 +99,17 @@ def looks_like_cityscapes(root: Path) -> str:
     return "`leftImg8bit` and `gtFine`" if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir() else ""
 
 
-def read_cityscapes(root: Path, subsets: Sequence[str] | None, ignore: int, found: Findings) -> Layout:
+def read_cityscapes(root: Path, asked: Request, found: Findings) -> Layout:
     """Cityscapes: `leftImg8bit/<subset>/<city>/…`, `gtFine/<subset>/<city>/…_gtFine_labelIds.png`."""
     images, masks = root / "leftImg8bit", root / "gtFine"
     names = [n for n in _folders(images) if (masks / n).is_dir()]
     _require(names, root, "Cityscapes", "`leftImg8bit/<subset>` and `gtFine/<subset>`")
     files = {n: (Files(images / n, "_leftImg8bit.png"), Files(masks / n, "_gtFine_labelIds.png")) for n in names}
-    labels = LabelSpace(STREETS, (), _table(STREET_IDS, range(34), ignore))
-    return read_benchmark(Benchmark("cityscapes", files, labels), root, subsets, found)
+    return read_benchmark(Benchmark("cityscapes", files, _streets(asked)), root, asked.subsets, found)
+
+
+def _streets(asked: Request) -> LabelSpace:
+    return LabelSpace(STREETS, (), _table(STREET_IDS, range(34), asked.ignore))
 
 
 def looks_like_kitti(root: Path) -> str:
@@ -125,13 +122,12 @@ def _kitti_subsets(root: Path) -> list[str]:
     return [n for n in _folders(root) if (root / n / "image_2").is_dir() and (root / n / "semantic").is_dir()]
 
 
-def read_kitti(root: Path, subsets: Sequence[str] | None, ignore: int, found: Findings) -> Layout:
+def read_kitti(root: Path, asked: Request, found: Findings) -> Layout:
     """KITTI's semantic segmentation: `<subset>/image_2`, `<subset>/semantic` with the ids of Cityscapes."""
     names = _kitti_subsets(root)
     _require(names, root, "KITTI", "`<subset>/image_2` and `<subset>/semantic`")
     files = {n: (Files(root / n / "image_2", ".png"), Files(root / n / "semantic", ".png")) for n in names}
-    labels = LabelSpace(STREETS, (), _table(STREET_IDS, range(34), ignore))
-    return read_benchmark(Benchmark("kitti_segmentation", files, labels), root, subsets, found)
+    return read_benchmark(Benchmark("kitti_segmentation", files, _streets(asked)), root, asked.subsets, found)
 
 
 def looks_like_ade20k(root: Path) -> str:
@@ -144,14 +140,12 @@ def _ade_subsets(root: Path) -> list[str]:
     return [n for n in _folders(root / "images") if (root / "annotations" / n).is_dir()]
 
 
-def read_ade20k(
-    root: Path, subsets: Sequence[str] | None, ignore: int, classes: Sequence[str] | None, found: Findings
-) -> Layout:
+def read_ade20k(root: Path, asked: Request, found: Findings) -> Layout:
     """ADE20K for scene parsing: `images/<subset>`, `annotations/<subset>`; 0 is void, and the names lie beside them."""
     names = _ade_subsets(root)
     _require(names, root, "ADE20K (scene parsing)", "`images/<subset>` and `annotations/<subset>`")
     files = {n: (Files(root / "images" / n, ".jpg"), Files(root / "annotations" / n, ".png")) for n in names}
-    file = root / ADE_NAMES
+    file, classes = root / ADE_NAMES, asked.classes
     if classes is None and file.is_file():
         rows = [
             line.split("\t") for line in read_bytes(file).decode("utf-8", "replace").splitlines()[1:] if line.strip()
@@ -160,10 +154,10 @@ def read_ade20k(
     if not classes or len(classes) > MAX_CLASSES - 1 or len(set(classes)) != len(classes):
         help = f'put `{ADE_NAMES}` into the root, or name them: `data.classes = ["wall", "…"]`, `--class NAME` for each'
         raise fail("meta-missing", "nothing says what the classes are called", help, path=str(file))
-    table = _table(range(1, len(classes) + 1), [0], ignore)
+    table = _table(range(1, len(classes) + 1), [0], asked.ignore)
     meta = (file,) if file.is_file() else ()
     benchmark = Benchmark("ade20k", files, LabelSpace(tuple(classes), (), table), meta)
-    return read_benchmark(benchmark, root, subsets, found)
+    return read_benchmark(benchmark, root, asked.subsets, found)
 
 
 VISTAS = (("config_v2.0.json", Path("v2.0", "labels")), ("config_v1.2.json", Path("v1.2", "labels")),
@@ -186,7 +180,7 @@ def looks_like_vistas(root: Path) -> str:
     return f"`{found[0].name}` and `{next(iter(found[1]))}/images`" if found else ""
 
 
-def read_vistas(root: Path, subsets: Sequence[str] | None, ignore: int, found: Findings) -> Layout:
+def read_vistas(root: Path, asked: Request, found: Findings) -> Layout:
     """Mapillary Vistas 1.2 and 2.0: `<subset>/images`, `<subset>/…/labels`, and the classes in `config….json`."""
     here = _vistas(root)
     if here is None:
@@ -205,8 +199,8 @@ def read_vistas(root: Path, subsets: Sequence[str] | None, ignore: int, found: F
         message = f"it declares {len(entries)} labels, of which {len(set(classes))} are scored and differ in name"
         raise fail("meta-malformed", message, "fetch it again from its source", path=str(file))
     files = {n: (Files(root / n / "images", ".jpg"), Files(folder, ".png")) for n, folder in masks.items()}
-    labels = LabelSpace(tuple(classes), (), _table(scored, range(len(entries)), ignore))
-    return read_benchmark(Benchmark("mapillary_vistas", files, labels, (file,)), root, subsets, found)
+    labels = LabelSpace(tuple(classes), (), _table(scored, range(len(entries)), asked.ignore))
+    return read_benchmark(Benchmark("mapillary_vistas", files, labels, (file,)), root, asked.subsets, found)
 
 
 def _require(names: Sequence[str], root: Path, what: str, form: str) -> None:

@@ -7,11 +7,12 @@ Pixels under none are background. Polygons and run lengths are drawn by pycocoto
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,8 +22,8 @@ from PIL import Image
 
 from segdsl.data.images import read_bytes
 from segdsl.data.labels import MAX_CLASSES, LabelSpace, same_label_space
-from segdsl.data.layout import Findings, Layout, Subset, encoded, finding
-from segdsl.diagnostics import SegError, fail, nearest
+from segdsl.data.layout import Findings, Layout, Request, Subset, encoded, finding, wanted_subsets
+from segdsl.diagnostics import SegError, fail
 from segdsl.weights.cache import cache_folder
 
 ANNOTATIONS, IMAGES, START = "annotations", "images", "instances_"
@@ -38,8 +39,8 @@ def looks_like_coco(root: Path) -> str:
     return f"`{ANNOTATIONS}/{files[0].name}`" if files else ""
 
 
-def read_coco(root: Path, subsets: Sequence[str] | None, ignore: int, found: Findings) -> Layout:
-    """Reads the annotations of ``subsets`` (None: all), and draws their masks into the cache.
+def read_coco(root: Path, asked: Request, found: Findings) -> Layout:
+    """Reads the annotations of the subsets that are asked for, and draws their masks into the cache.
 
     Appends what is at fault to ``found``. Raises :class:`SegError` where there is no data set of this format at all.
     """
@@ -48,17 +49,11 @@ def read_coco(root: Path, subsets: Sequence[str] | None, ignore: int, found: Fin
     if not files:
         help = f"expected `{ANNOTATIONS}/{START}<subset>.json`, and `{IMAGES}/<subset>`"
         raise fail("data-layout-unknown", "this is no COCO data set: it has no annotations", help, path=str(root))
-    wanted = list(dict.fromkeys(files if subsets is None else subsets))
-    for name in wanted:
-        if name not in files:
-            near = nearest(name, files) or next(iter(files))
-            message = f"the data set has no subset `{name}`, it has {', '.join(f'`{n}`' for n in files)}"
-            help = f'did you mean `{near}`? Set `data.train.subset` or `data.val.subset` to "{near}"'
-            raise fail("subset-missing", message, help, path=str(root))
+    wanted = wanted_subsets(root, files, asked.subsets)
     read: dict[str, _Annotations] = {}
     for name in wanted:
         try:
-            read[name] = _read(files[name], ignore)
+            read[name] = _read(files[name], asked.ignore)
         except SegError as error:
             found.extend(error.diagnostics)
     labels = same_label_space({n: a.labels for n, a in read.items()}, {n: files[n] for n in read}, found)
@@ -156,10 +151,9 @@ def _draw(pairs: Mapping[str, tuple[str, int]], read: _Annotations, folder: Path
         except SegError as error:
             found.extend(error.diagnostics)
             continue
-        with tempfile.SpooledTemporaryFile() as file:
-            Image.fromarray(mask).save(file, "PNG")
-            file.seek(0)
-            _write(path, file.read())
+        file = io.BytesIO()
+        Image.fromarray(mask).save(file, "PNG")
+        _write(path, file.getvalue())
 
 
 def _mask(read: _Annotations, number: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from segdsl.data.labels import META_FILE, LabelSpace
@@ -11,6 +10,7 @@ from segdsl.data.layout import (
     MASKS,
     Findings,
     Layout,
+    Request,
     finding,
     folders_in,
     nothing_found,
@@ -28,20 +28,20 @@ def looks_like_folders(root: Path) -> str:
     return f"`{IMAGES}` and `{MASKS}` in {'it' if both[0] == root else f'`{both[0].name}`'}, and no `{META_FILE}`"
 
 
-def read_folders(root: Path, subsets: Sequence[str] | None, classes: Sequence[str] | None, found: Findings) -> Layout:
-    """Reads the names of ``subsets`` (None: all). Appends what is at fault to ``found``.
+def read_folders(root: Path, asked: Request, found: Findings) -> Layout:
+    """Reads the names of the subsets that are asked for. Appends what is at fault to ``found``.
 
     Raises :class:`SegError` where there is no data set of this format at all.
     """
-    flat, folders = subset_folders(root, subsets or ())
+    flat, folders = subset_folders(root, asked.subsets or ())
     if not folders:
         raise nothing_found(root)
-    wanted = wanted_subsets(root, flat, folders, subsets)
-    if not classes:
+    wanted = wanted_subsets(root, folders, asked.subsets, flat=flat)
+    if not asked.classes:
         help = (
             'name them in the order of their ids: `data.classes = ["background", "…"]`, or `--class NAME` for each;\n'
             f'or write `{META_FILE}` into every subset: {{"label_map": {{"0": "background", "1": "…"}}}}'
         )
         found.append(finding("meta-missing", "plain folders do not say what the classes are called", help, root))
     pairs = {name: pairs_of(name, folders[name], root, found) for name in wanted}
-    return Layout(root, "folders", LabelSpace(tuple(classes)) if classes else None, pairs, ())
+    return Layout(root, "folders", LabelSpace(tuple(asked.classes)) if asked.classes else None, pairs, ())

@@ -9,19 +9,11 @@ from typing import NamedTuple
 from segdsl.data import benchmarks
 from segdsl.data.coco import looks_like_coco, read_coco
 from segdsl.data.folders import looks_like_folders, read_folders
-from segdsl.data.layout import COMMON, Findings, Layout, looks_like_common, read_common, require_folder
+from segdsl.data.layout import COMMON, Findings, Layout, Request, looks_like_common, read_common, require_folder
 from segdsl.data.voc import looks_like_voc, read_voc
 from segdsl.diagnostics import fail
 
 AUTO = "auto"
-
-
-class Request(NamedTuple):
-    """What is wanted of a data set: subsets (None: all), the value of void, and the classes that a program names."""
-
-    subsets: Sequence[str] | None
-    ignore: int
-    classes: Sequence[str] | None
 
 
 class Format(NamedTuple):
@@ -32,32 +24,14 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    COMMON: Format(lambda root, asked, found: read_common(root, asked.subsets, found), looks_like_common),
-    "voc_segmentation": Format(
-        lambda root, asked, found: read_voc(root, asked.subsets, asked.ignore, found), looks_like_voc
-    ),
-    "coco_instances": Format(
-        lambda root, asked, found: read_coco(root, asked.subsets, asked.ignore, found), looks_like_coco
-    ),
-    "cityscapes": Format(
-        lambda root, asked, found: benchmarks.read_cityscapes(root, asked.subsets, asked.ignore, found),
-        benchmarks.looks_like_cityscapes,
-    ),
-    "kitti_segmentation": Format(
-        lambda root, asked, found: benchmarks.read_kitti(root, asked.subsets, asked.ignore, found),
-        benchmarks.looks_like_kitti,
-    ),
-    "ade20k": Format(
-        lambda root, asked, found: benchmarks.read_ade20k(root, asked.subsets, asked.ignore, asked.classes, found),
-        benchmarks.looks_like_ade20k,
-    ),
-    "mapillary_vistas": Format(
-        lambda root, asked, found: benchmarks.read_vistas(root, asked.subsets, asked.ignore, found),
-        benchmarks.looks_like_vistas,
-    ),
-    "folders": Format(
-        lambda root, asked, found: read_folders(root, asked.subsets, asked.classes, found), looks_like_folders
-    ),
+    COMMON: Format(read_common, looks_like_common),
+    "voc_segmentation": Format(read_voc, looks_like_voc),
+    "coco_instances": Format(read_coco, looks_like_coco),
+    "cityscapes": Format(benchmarks.read_cityscapes, benchmarks.looks_like_cityscapes),
+    "kitti_segmentation": Format(benchmarks.read_kitti, benchmarks.looks_like_kitti),
+    "ade20k": Format(benchmarks.read_ade20k, benchmarks.looks_like_ade20k),
+    "mapillary_vistas": Format(benchmarks.read_vistas, benchmarks.looks_like_vistas),
+    "folders": Format(read_folders, looks_like_folders),
 }
 
 

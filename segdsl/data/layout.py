@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,14 @@ COMMON = "common_semantic_segmentation"
 IMAGES, MASKS = "images", "masks"
 FLAT_SUBSET = "default"
 """Datumaro's name for the only subset where `images`, `masks` and the meta file lie in the root itself."""
+
+
+class Request(NamedTuple):
+    """What is wanted of a data set: subsets (None: all), the value of void, and the classes that a program names."""
+
+    subsets: Sequence[str] | None = None
+    ignore: int = 255
+    classes: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +81,15 @@ class Layout:
     drawn: bool = False
 
 
-def read_common(root: Path, subsets: Sequence[str] | None, found: Findings) -> Layout:
-    """Reads names and meta files of ``subsets`` (None: all that there are). Appends what is at fault to ``found``.
+def read_common(root: Path, asked: Request, found: Findings) -> Layout:
+    """Reads names and meta files of the subsets that are asked for. Appends what is at fault to ``found``.
 
     Raises :class:`SegError` where there is no data set of this format at all.
     """
-    flat, folders = subset_folders(root, subsets or ())
+    flat, folders = subset_folders(root, asked.subsets or ())
     if not folders:
         raise nothing_found(root)
-    wanted = wanted_subsets(root, flat, folders, subsets)
+    wanted = wanted_subsets(root, folders, asked.subsets, flat=flat)
     spaces: dict[str, LabelSpace] = {}
     for name in wanted:
         try:
@@ -92,12 +101,16 @@ def read_common(root: Path, subsets: Sequence[str] | None, found: Findings) -> L
     return Layout(root, COMMON, labels, pairs, tuple(folders[name] / META_FILE for name in wanted))
 
 
-def wanted_subsets(root: Path, flat: bool, folders: dict[str, Path], subsets: Sequence[str] | None) -> list[str]:
-    """The names of ``subsets``, of all where that is None. Raises :class:`SegError` for those that are not there."""
-    wanted = list(dict.fromkeys(folders if subsets is None else subsets))
-    missing = [name for name in wanted if name not in folders]
+def wanted_subsets(root: Path, here: Iterable[str], subsets: Sequence[str] | None, *, flat: bool = False) -> list[str]:
+    """The names of ``subsets``, of all that are ``here`` where that is None.
+
+    Raises :class:`SegError` for those that are not there.
+    """
+    known = list(here)
+    wanted = list(dict.fromkeys(known if subsets is None else subsets))
+    missing = [name for name in wanted if name not in known]
     if missing:
-        raise SegError([_missing_subset(root, name, folders, flat) for name in missing])
+        raise SegError([_missing_subset(root, name, known, flat) for name in missing])
     return wanted
 
 
@@ -175,7 +188,7 @@ def nothing_found(root: Path) -> SegError:
     return fail("data-layout-unknown", "no subset with images and masks was found here", help, path=str(root))
 
 
-def _missing_subset(root: Path, name: str, found: dict[str, Path], flat: bool) -> Diagnostic:
+def _missing_subset(root: Path, name: str, found: Sequence[str], flat: bool) -> Diagnostic:
     have = ", ".join(f"`{n}`" for n in found)
     if flat:
         above = [p.name for p in folders_in(root.parent)]
@@ -184,7 +197,7 @@ def _missing_subset(root: Path, name: str, found: dict[str, Path], flat: bool) -
             help = f"the subset `{name}` lies beside it: give `{root.parent}` as the root"
     else:
         near = nearest(name, found) or next((n for n in found if n.startswith(name[:3])), None)
-        choice = near or next(iter(found))
+        choice = near or found[0]
         help = f'did you mean `{choice}`? Set `data.train.subset` or `data.val.subset` to "{choice}"'
     return Diagnostic("subset-missing", f"the data set has no subset `{name}`, it has {have}", help, path=str(root))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from segdsl.data.images import Color, read_bytes
 from segdsl.data.labels import MAX_CLASSES, LabelSpace
-from segdsl.data.layout import Findings, Layout, Subset, encoded, finding, picture_files
-from segdsl.diagnostics import SegError, fail, nearest
+from segdsl.data.layout import Findings, Layout, Request, Subset, encoded, finding, picture_files, wanted_subsets
+from segdsl.diagnostics import SegError, fail
 
 LISTS, IMAGES, MASKS, LABELS = Path("ImageSets", "Segmentation"), "JPEGImages", "SegmentationClass", "labelmap.txt"
 VOID_NAMES = ("ignored", "ignore", "void", "border")
@@ -28,8 +27,8 @@ def looks_like_voc(root: Path) -> str:
     return f"`{LISTS.as_posix()}` and `{MASKS}`" if (root / LISTS).is_dir() and (root / MASKS).is_dir() else ""
 
 
-def read_voc(root: Path, subsets: Sequence[str] | None, ignore: int, found: Findings) -> Layout:
-    """Reads the lists of ``subsets`` (None: all). Appends what is at fault to ``found``.
+def read_voc(root: Path, asked: Request, found: Findings) -> Layout:
+    """Reads the lists of the subsets that are asked for. Appends what is at fault to ``found``.
 
     Raises :class:`SegError` where there is no data set of this format at all.
     """
@@ -39,15 +38,9 @@ def read_voc(root: Path, subsets: Sequence[str] | None, ignore: int, found: Find
         raise fail(
             "data-layout-unknown", "this is no Pascal VOC data set: it has no list of names", help, path=str(root)
         )
-    wanted = list(dict.fromkeys(lists if subsets is None else subsets))
-    for name in wanted:
-        if name not in lists:
-            near = nearest(name, lists) or next(iter(lists))
-            message = f"the data set has no subset `{name}`, it has {', '.join(f'`{n}`' for n in lists)}"
-            help = f'did you mean `{near}`? Set `data.train.subset` or `data.val.subset` to "{near}"'
-            raise fail("subset-missing", message, help, path=str(root))
+    wanted = wanted_subsets(root, lists, asked.subsets)
     try:
-        labels = _label_space(root / LABELS, ignore)
+        labels = _label_space(root / LABELS, asked.ignore)
     except SegError as error:
         found.extend(error.diagnostics)
         labels = None

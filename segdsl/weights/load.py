@@ -244,15 +244,14 @@ class _Fit:
         inside: list[str] = []
         known: dict[str, list[str]] = {}
         depth = max(key.count(".") for key in model) + 1
+        usual = f"not of `{start[:-1]}`, which is all that is filled" if start else "the model has no such part"
         for key in self.reading.others:
             why = "" if _is_of(model, key, depth) else why_spare(key)
             if not why and key.startswith(prefix) and key[len(prefix) :].partition(".")[0] in tops:
                 inside.append(key)
             else:
-                known.setdefault(why or "the model has no such part", []).append(key)
+                known.setdefault(why or usual, []).append(key)
         for why, keys in known.items():
-            if why == "the model has no such part" and start:
-                why = f"not of `{start[:-1]}`, which is all that is filled"
             self.note("left out", keys, why)
         self.note("doubtful", inside, "the model has no such layers there; the file may be of another model")
 
