@@ -91,7 +91,8 @@ def size_differs(path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> S
 def value_message(value: int, classes: Sequence[str], ignore: int) -> tuple[str, str]:
     """Message and help for a mask value that is neither a class id nor void."""
     message = f"the mask holds the value {value}; class ids go from 0 to {len(classes) - 1}, void is {ignore}"
-    return message, f"correct the mask, add the class to `{META_FILE}`, or set `data.ignore = {value}` if it is void"
+    where = f"where the data set does (`{META_FILE}` and its like)"
+    return message, f"correct the mask, declare the class {where}, or set `data.ignore = {value}` if it is void"
 
 
 def epoch_keys(length: int, batch: int, seed: int, epoch: int) -> list[list[Key]]:

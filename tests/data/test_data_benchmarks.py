@@ -20,14 +20,6 @@ from segdsl.data.voc import voc_color
 SIZE = (6, 8)
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees what another, or the user, has cached."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("SEGDSL_CACHE", str(folder))
-    return folder
-
-
 def save(path: Path, pixels: np.ndarray, palette: list[int] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(pixels)

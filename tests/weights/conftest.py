@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from segdsl.diagnostics import Diagnostic, SegError
+from segdsl.weights.fetch import fetch
+from segdsl.words.published import WeightSource, parse_source
+
 Answer = Callable[[Any], None]
 
 
@@ -68,9 +72,34 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.http.server_port}"
 
+    def source(self, path: str = "/w.pth", digest: str = "") -> WeightSource:
+        """The source of a file of this server."""
+        return parse_source(f"{self.url}{path}" + (f"#sha256={digest}" if digest else ""))
+
     def answers(self, answer: Answer) -> None:
         """Answers all that is asked from now on with ``answer(handler)``."""
         self.http.answer = answer
+
+
+class Cache(type(Path())):
+    """The folder of a cache, and what a test asks of it."""
+
+    def refused(self, wanted: WeightSource, expected: str = "") -> Diagnostic:
+        """The one finding with which a source is refused."""
+        with pytest.raises(SegError) as caught:
+            fetch(wanted, expected=expected)
+        (found,) = caught.value.diagnostics
+        return found
+
+    def whole_files(self) -> list[bytes]:
+        """What lies here under the name of a file of weights."""
+        files = [p for p in self.rglob("*") if p.is_file() and not p.name.startswith(".")]
+        return [p.read_bytes() for p in files if not p.name.endswith(".trust.json")]
+
+    def leftovers(self) -> list[str]:
+        """What lies here beside them, without locks and records."""
+        hidden = [p.name for p in self.rglob(".*") if p.is_file()]
+        return sorted(name for name in hidden if not name.endswith(".lock"))
 
 
 @pytest.fixture
@@ -88,9 +117,9 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cache:
     """An empty cache; pauses between attempts are short."""
-    folder = tmp_path / "cache"
+    folder = Cache(tmp_path / "cache")
     monkeypatch.setenv("SEGDSL_CACHE", str(folder))
     for name in ("SEGDSL_MIRROR", "HF_ENDPOINT", "HF_TOKEN", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)

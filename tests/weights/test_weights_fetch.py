@@ -17,34 +17,10 @@ from typing import Any
 import pytest
 import torch
 
-from segdsl.diagnostics import Diagnostic, SegError
 from segdsl.weights import download
 from segdsl.weights.cache import place_of, read_record, record_path
 from segdsl.weights.fetch import Watcher, fetch
 from segdsl.words.published import parse_source
-
-
-def source(server: Any, path: str = "/w.pth", digest: str = "") -> Any:
-    return parse_source(f"{server.url}{path}" + (f"#sha256={digest}" if digest else ""))
-
-
-def refused(wanted: Any, expected: str = "") -> Diagnostic:
-    with pytest.raises(SegError) as caught:
-        fetch(wanted, expected=expected)
-    (found,) = caught.value.diagnostics
-    return found
-
-
-def whole_files(cache: Path) -> list[bytes]:
-    """What lies in the cache under the name of a file of weights."""
-    files = [p for p in cache.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    return [p.read_bytes() for p in files if not p.name.endswith(".trust.json")]
-
-
-def leftovers(cache: Path) -> list[str]:
-    """What lies there beside them, without locks and records."""
-    hidden = [p.name for p in cache.rglob(".*") if p.is_file()]
-    return sorted(name for name in hidden if not name.endswith(".lock"))
 
 
 class Seen(Watcher):
@@ -64,9 +40,9 @@ class Seen(Watcher):
         self.told.append(f"fetched {name}")
 
 
-def test_a_file_is_fetched_once_with_progress(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_a_file_is_fetched_once_with_progress(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
-    seen, wanted = Seen(), source(server)
+    seen, wanted = Seen(), server.source()
     first = fetch(wanted, seen)
     assert first.path == place_of(wanted.url) and first.path.read_bytes() == weights_file
     assert first.sha256 == hashlib.sha256(weights_file).hexdigest()
@@ -74,59 +50,59 @@ def test_a_file_is_fetched_once_with_progress(server: Any, cache: Path, weights_
     assert done == sorted(done) and done[-1] == len(weights_file) and {t for _, t in seen.steps} == {len(weights_file)}
     assert len(done) > 3 and seen.told == ["fetched w.pth"]
     assert fetch(wanted) == first and len(server.asked) == 1
-    assert not leftovers(cache)
+    assert not cache.leftovers()
 
 
-def test_a_file_of_unknown_length_is_fetched(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_a_file_of_unknown_length_is_fetched(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.send(weights_file, length=-1))
-    assert fetch(source(server)).path.read_bytes() == weights_file
+    assert fetch(server.source()).path.read_bytes() == weights_file
 
 
-def test_a_cut_connection_goes_on_where_it_ended(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_a_cut_connection_goes_on_where_it_ended(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file, most=500_000))
-    assert fetch(source(server)).path.read_bytes() == weights_file
+    assert fetch(server.source()).path.read_bytes() == weights_file
     begins = [headers.get("Range") for _, headers in server.asked]
     assert begins == [None, "bytes=500000-", "bytes=1000000-", "bytes=1500000-"]
 
 
-def test_a_later_call_goes_on_where_the_first_ended(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_a_later_call_goes_on_where_the_first_ended(server: Any, cache: Any, weights_file: bytes) -> None:
     sent = iter([300_000, 0, 0, 0])
     server.answers(lambda h: h.serve(weights_file, most=next(sent)))
-    found = refused(source(server))
+    found = cache.refused(server.source())
     assert (found.slug, "300,000 of" in found.message) == ("weights-not-fetched", True)
-    assert whole_files(cache) == [] and leftovers(cache) == [".w.pth.part", ".w.pth.part.tag"]
+    assert cache.whole_files() == [] and cache.leftovers() == [".w.pth.part", ".w.pth.part.tag"]
     server.answers(lambda h: h.serve(weights_file))
-    assert fetch(source(server)).path.read_bytes() == weights_file
-    assert server.asked[-1][1]["Range"] == "bytes=300000-" and not leftovers(cache)
+    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert server.asked[-1][1]["Range"] == "bytes=300000-" and not cache.leftovers()
 
 
-def test_a_file_that_changed_meanwhile_is_begun_anew(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_a_file_that_changed_meanwhile_is_begun_anew(server: Any, cache: Any, weights_file: bytes) -> None:
     sent = iter([300_000, 0, 0, 0])
     server.answers(lambda h: h.serve(weights_file[::-1], most=next(sent)))
-    refused(source(server))
+    cache.refused(server.source())
     server.answers(lambda h: h.serve(weights_file, ETag='"2"'))
-    assert fetch(source(server)).path.read_bytes() == weights_file
+    assert fetch(server.source()).path.read_bytes() == weights_file
 
 
-def test_without_a_version_of_the_file_it_is_begun_anew(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_without_a_version_of_the_file_it_is_begun_anew(server: Any, cache: Any, weights_file: bytes) -> None:
     sent = iter([300_000, 0, 0, 0])
     server.answers(lambda h: h.send(weights_file[: next(sent)], length=len(weights_file)))
-    refused(source(server))
+    cache.refused(server.source())
     server.answers(lambda h: h.send(weights_file))
-    assert fetch(source(server)).path.read_bytes() == weights_file
+    assert fetch(server.source()).path.read_bytes() == weights_file
     assert not any("Range" in headers for _, headers in server.asked)
 
 
-def test_a_part_longer_than_the_file_is_begun_anew(server: Any, cache: Path, weights_file: bytes) -> None:
-    place = place_of(source(server).url)
+def test_a_part_longer_than_the_file_is_begun_anew(server: Any, cache: Any, weights_file: bytes) -> None:
+    place = place_of(server.source().url)
     place.parent.mkdir(parents=True)
     place.with_name(".w.pth.part").write_bytes(bytes(len(weights_file) + 5))
     place.with_name(".w.pth.part.tag").write_text('"1"')
     server.answers(lambda h: h.send(b"", 416) if h.headers.get("Range") else h.serve(weights_file))
-    assert fetch(source(server)).path.read_bytes() == weights_file
+    assert fetch(server.source()).path.read_bytes() == weights_file
 
 
-def test_a_busy_server_is_asked_again(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_a_busy_server_is_asked_again(server: Any, cache: Any, weights_file: bytes) -> None:
     answers = iter([503, 429, 200])
 
     def answer(handler: Any) -> None:
@@ -134,7 +110,7 @@ def test_a_busy_server_is_asked_again(server: Any, cache: Path, weights_file: by
         handler.send(weights_file if status == 200 else b"", status, Retry_After="0")
 
     server.answers(answer)
-    assert fetch(source(server)).path.read_bytes() == weights_file
+    assert fetch(server.source()).path.read_bytes() == weights_file
 
 
 def stall(handler: Any) -> None:
@@ -169,35 +145,35 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_bad_server_leaves_nothing_in_the_cache(server: Any, cache: Path, weights_file: bytes, kind: str) -> None:
+def test_a_bad_server_leaves_nothing_in_the_cache(server: Any, cache: Any, weights_file: bytes, kind: str) -> None:
     answer, why, attempts = FAULTS[kind]
     server.answers(lambda handler: answer(handler, weights_file))
-    found = refused(source(server))
+    found = cache.refused(server.source())
     assert found.slug == "weights-not-fetched" and why in found.message
-    assert source(server).url in found.help and str(place_of(source(server).url)) in found.help
+    assert server.source().url in found.help and str(place_of(server.source().url)) in found.help
     assert "--weights none" in found.help
-    assert whole_files(cache) == [] and not list(cache.rglob("*.trust.json"))
+    assert cache.whole_files() == [] and not list(cache.rglob("*.trust.json"))
     if attempts:
         assert len({path for path, _ in server.asked}) > 1 or len(server.asked) == attempts
 
 
-def test_a_machine_without_a_network_is_told_so_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_a_network_is_told_so_at_once(cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
     started = time.monotonic()
-    found = refused(wanted)
+    found = cache.refused(wanted)
     assert time.monotonic() - started < 10
     assert "`weights.invalid` is not known here" in found.message
     place = place_of(wanted.url)
     assert place == cache / "weights" / "weights.invalid" / "a" / "w.pth" and str(place) in found.help
 
 
-def test_a_closed_port_is_a_server_that_takes_no_connection(server: Any, cache: Path) -> None:
+def test_a_closed_port_is_a_server_that_takes_no_connection(server: Any, cache: Any) -> None:
     server.http.shutdown()
     server.http.server_close()
-    assert "takes no connection" in refused(source(server)).message
+    assert "takes no connection" in cache.refused(server.source()).message
 
 
-def test_redirects_are_followed(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_redirects_are_followed(server: Any, cache: Any, weights_file: bytes) -> None:
     def answer(handler: Any) -> None:
         if handler.path == "/w.pth":
             handler.send(b"", 302, Location="/elsewhere/x?y=z")
@@ -205,7 +181,7 @@ def test_redirects_are_followed(server: Any, cache: Path, weights_file: bytes) -
             handler.serve(weights_file)
 
     server.answers(answer)
-    fetched = fetch(source(server))
+    fetched = fetch(server.source())
     assert fetched.path.name == "w.pth" and fetched.path.read_bytes() == weights_file
 
 
@@ -219,7 +195,7 @@ def test_no_redirect_leaves_encryption() -> None:
     assert handler.redirect_request(request, None, 302, "", {}, "https://other/w.pth")
 
 
-def test_a_token_goes_to_the_hub_alone(server: Any, cache: Path, weights_file: bytes, monkeypatch) -> None:
+def test_a_token_goes_to_the_hub_alone(server: Any, cache: Any, weights_file: bytes, monkeypatch) -> None:
     def answer(handler: Any) -> None:
         if handler.path.startswith("/org/"):
             handler.send(b"", 302, Location=f"http://localhost:{handler.server.server_port}/cdn")
@@ -236,26 +212,28 @@ def test_a_token_goes_to_the_hub_alone(server: Any, cache: Path, weights_file: b
     assert with_token["Authorization"] == "Bearer secret" and "Authorization" not in without
 
 
-def test_a_hub_that_asks_for_a_login_is_told_with_the_remedy(server: Any, cache: Path, monkeypatch) -> None:
+def test_a_hub_that_asks_for_a_login_is_told_with_the_remedy(server: Any, cache: Any, monkeypatch) -> None:
     server.answers(lambda h: h.send(b"", 401))
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    assert "HF_TOKEN" in refused(parse_source("hf://org/repo/w.pth")).help
+    assert "HF_TOKEN" in cache.refused(parse_source("hf://org/repo/w.pth")).help
 
 
 @pytest.mark.parametrize("digits", [8, 64])
-def test_a_stated_digest_is_held(server: Any, cache: Path, weights_file: bytes, digits: int) -> None:
+def test_a_stated_digest_is_held(server: Any, cache: Any, weights_file: bytes, digits: int) -> None:
     server.answers(lambda h: h.serve(weights_file))
     digest = hashlib.sha256(weights_file).hexdigest()
-    found = refused(source(server, digest="0" * digits))
+    found = cache.refused(server.source(digest="0" * digits))
     assert found.slug == "weights-changed" and digest[:12] in found.message
-    assert whole_files(cache) == [] and not leftovers(cache)
-    assert fetch(source(server, digest=digest[:digits])).sha256 == digest
-    assert refused(source(server, digest="0" * digits)).slug == "weights-changed", "the cached file is held to it too"
+    assert cache.whole_files() == [] and not cache.leftovers()
+    assert fetch(server.source(digest=digest[:digits])).sha256 == digest
+    assert cache.refused(server.source(digest="0" * digits)).slug == "weights-changed", (
+        "the cached file is held to it too"
+    )
 
 
-def test_what_was_fetched_first_is_what_is_fetched_again(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_what_was_fetched_first_is_what_is_fetched_again(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
-    wanted = source(server)
+    wanted = server.source()
     place = fetch(wanted).path
     record = read_record(place)
     assert record and (record.url, record.size) == (wanted.url, len(weights_file))
@@ -263,40 +241,40 @@ def test_what_was_fetched_first_is_what_is_fetched_again(server: Any, cache: Pat
     other = io.BytesIO()
     torch.save({"weight": torch.ones(3)}, other)
     server.answers(lambda h: h.serve(other.getvalue()))
-    found = refused(wanted)
+    found = cache.refused(wanted)
     assert found.slug == "weights-changed" and str(record_path(place)) in found.help
-    assert not place.exists() and not leftovers(cache)
+    assert not place.exists() and not cache.leftovers()
     record_path(place).unlink()
     assert fetch(wanted).path == place
 
 
-def test_a_cached_file_that_was_changed_is_refused(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_a_cached_file_that_was_changed_is_refused(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
-    place = fetch(source(server)).path
+    place = fetch(server.source()).path
     place.write_bytes(weights_file[:-1] + b"x")
-    found = refused(source(server))
+    found = cache.refused(server.source())
     assert found.slug == "weights-changed" and f"delete `{place}`" in found.help
     place.unlink()
-    assert fetch(source(server)).path.read_bytes() == weights_file
+    assert fetch(server.source()).path.read_bytes() == weights_file
 
 
-def test_a_lock_is_held(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_a_lock_is_held(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
-    found = refused(source(server), expected="f" * 64)
+    found = cache.refused(server.source(), expected="f" * 64)
     assert found.slug == "weights-changed" and "lock.json" in found.message
 
 
-def test_a_file_that_somebody_put_there_is_used_and_trusted(cache: Path, weights_file: bytes) -> None:
+def test_a_file_that_somebody_put_there_is_used_and_trusted(cache: Any, weights_file: bytes) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
     place = place_of(wanted.url)
     place.parent.mkdir(parents=True)
     place.write_bytes(weights_file)
     assert fetch(wanted).path == place
     place.write_bytes(weights_file + b"x")
-    assert refused(wanted).slug == "weights-changed"
+    assert cache.refused(wanted).slug == "weights-changed"
 
 
-def test_a_cache_that_may_only_be_read_is_enough(cache: Path, weights_file: bytes, monkeypatch) -> None:
+def test_a_cache_that_may_only_be_read_is_enough(cache: Any, weights_file: bytes, monkeypatch) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
     place = place_of(wanted.url)
     place.parent.mkdir(parents=True)
@@ -310,18 +288,18 @@ def test_a_cache_that_may_only_be_read_is_enough(cache: Path, weights_file: byte
     assert fetch(wanted).path == place and not record_path(place).exists()
 
 
-def test_a_cache_that_cannot_be_made_is_told(server: Any, tmp_path: Path, cache: Path) -> None:
+def test_a_cache_that_cannot_be_made_is_told(server: Any, tmp_path: Path, cache: Any) -> None:
     cache.write_text("a file")
-    found = refused(source(server))
+    found = cache.refused(server.source())
     assert found.slug == "cache-not-written" and "SEGDSL_CACHE" in found.help and not server.asked
 
 
-def test_a_disk_that_is_too_small_is_told_before(server: Any, cache: Path, weights_file: bytes, monkeypatch) -> None:
+def test_a_disk_that_is_too_small_is_told_before(server: Any, cache: Any, weights_file: bytes, monkeypatch) -> None:
     server.answers(lambda h: h.serve(weights_file))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
-    found = refused(source(server))
+    found = cache.refused(server.source())
     assert found.slug == "cache-not-written" and "MiB are free" in found.message
-    assert whole_files(cache) == [] and not leftovers(cache)
+    assert cache.whole_files() == [] and not cache.leftovers()
 
 
 HOSTILE_PATHS = ["/../../../../etc/passwd", "/%2e%2e/%2e%2e/x", "/a/..%2f..%2fx", "/" + "n" * 400, "/a//b", "/ü/x.pth",
@@ -329,13 +307,13 @@ HOSTILE_PATHS = ["/../../../../etc/passwd", "/%2e%2e/%2e%2e/x", "/a/..%2f..%2fx"
 
 
 @pytest.mark.parametrize("path", HOSTILE_PATHS)
-def test_every_address_has_a_place_inside_the_cache(cache: Path, path: str) -> None:
+def test_every_address_has_a_place_inside_the_cache(cache: Any, path: str) -> None:
     place = place_of(f"https://host.org{path}")
     inside = place.relative_to(cache / "weights" / "host.org")
     assert ".." not in inside.parts and all(len(part) < 200 and not part.startswith(".") for part in inside.parts)
 
 
-def test_addresses_have_places_of_their_own(cache: Path) -> None:
+def test_addresses_have_places_of_their_own(cache: Any) -> None:
     paths = ["a", "b", "a?x=1", "a?x=2", "a_b", "a%20b", "a%2Fb", "a/b", "a//b", "x/../a", "w.pth", "w.pth.trust.json"]
     hosts = ["http://h.org", "https://h.org", "https://i.org", "https://h.org:8000"]
     addresses = [f"{host}/{path}" for host in hosts for path in paths]

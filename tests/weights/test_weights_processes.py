@@ -8,25 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from segdsl.weights.cache import place_of
 
 
-def whole_files(cache: Path) -> list[bytes]:
-    """What lies in the cache under the name of a file of weights."""
-    files = [p for p in cache.rglob("*") if p.is_file() and not p.name.startswith(".")]
-    return [p.read_bytes() for p in files if not p.name.endswith(".trust.json")]
-
-
-def leftovers(cache: Path) -> list[str]:
-    """What lies there beside them, without locks and records."""
-    hidden = [p.name for p in cache.rglob(".*") if p.is_file()]
-    return sorted(name for name in hidden if not name.endswith(".lock"))
-
-
-def segdsl(cache: Path, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
+def segdsl(cache: Any, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
     """The command in a process of its own, which may write files of ``limit`` bytes."""
     code = "import sys; from segdsl.cli import main; main(sys.argv[1:])"
     if limit is not None:
@@ -38,17 +25,17 @@ def segdsl(cache: Path, *arguments: str, limit: int | None = None) -> subprocess
     )  # fmt: skip
 
 
-def test_a_disk_that_fills_up_leaves_nothing_behind(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_a_disk_that_fills_up_leaves_nothing_behind(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.send(weights_file, length=-1))
     process = segdsl(cache, "weights", "fetch", f"{server.url}/w.pth", limit=300_000)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "error[cache-not-written]" in err and "Traceback" not in err
     assert os.strerror(errno.EFBIG).lower() in err
-    assert whole_files(cache) == [] and not leftovers(cache)
+    assert cache.whole_files() == [] and not cache.leftovers()
 
 
 def test_a_disk_that_fills_up_by_and_by_is_no_fault_of_the_network(
-    server: Any, cache: Path, weights_file: bytes
+    server: Any, cache: Any, weights_file: bytes
 ) -> None:
     def in_pieces(handler: Any) -> None:
         handler.send_response(200)
@@ -63,7 +50,7 @@ def test_a_disk_that_fills_up_by_and_by_is_no_fault_of_the_network(
     process = segdsl(cache, "weights", "fetch", f"{server.url}/w.pth", limit=20_000)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "error[cache-not-written]" in err and len(server.asked) == 1
-    assert whole_files(cache) == [] and not leftovers(cache)
+    assert cache.whole_files() == [] and not cache.leftovers()
 
 
 def slowly(content: bytes, pause: float) -> Any:
@@ -89,15 +76,15 @@ def wait_until(condition: Any) -> None:
         time.sleep(0.02)
 
 
-def test_two_processes_at_once_fetch_once(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_two_processes_at_once_fetch_once(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(slowly(weights_file, 0.1))
     both = [segdsl(cache, "weights", "fetch", f"{server.url}/w.pth") for _ in range(2)]
     texts = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], texts
-    assert len(server.asked) == 1 and whole_files(cache) == [weights_file] and not leftovers(cache)
+    assert len(server.asked) == 1 and cache.whole_files() == [weights_file] and not cache.leftovers()
 
 
-def test_when_the_one_that_fetches_is_killed_the_other_goes_on(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_when_the_one_that_fetches_is_killed_the_other_goes_on(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(slowly(weights_file, 0.1))
     first = segdsl(cache, "weights", "fetch", f"{server.url}/w.pth")
     part = place_of(f"{server.url}/w.pth").with_name(".w.pth.part")
@@ -106,14 +93,14 @@ def test_when_the_one_that_fetches_is_killed_the_other_goes_on(server: Any, cach
     time.sleep(0.1)
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    assert whole_files(cache) == []
+    assert cache.whole_files() == []
     _, err = second.communicate(timeout=120)
     assert second.returncode == 0, err
-    assert whole_files(cache) == [weights_file] and not leftovers(cache)
+    assert cache.whole_files() == [weights_file] and not cache.leftovers()
     assert int(server.asked[-1][1]["Range"].removeprefix("bytes=").rstrip("-")) >= 300_000
 
 
-def test_ctrl_c_keeps_what_came_and_nothing_else(server: Any, cache: Path, weights_file: bytes) -> None:
+def test_ctrl_c_keeps_what_came_and_nothing_else(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(slowly(weights_file, 0.2))
     process = segdsl(cache, "weights", "fetch", f"{server.url}/w.pth")
     part = place_of(f"{server.url}/w.pth").with_name(".w.pth.part")
@@ -121,4 +108,4 @@ def test_ctrl_c_keeps_what_came_and_nothing_else(server: Any, cache: Path, weigh
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err
-    assert whole_files(cache) == [] and ".w.pth.part" in leftovers(cache)
+    assert cache.whole_files() == [] and ".w.pth.part" in cache.leftovers()
