@@ -16,6 +16,7 @@ from segdsl.data.augment import Setting, augment, counter_rng
 from segdsl.data.dataset import TrainDataset, read_sample
 from segdsl.data.demo import write_demo
 from segdsl.data.index import Index, open_index
+from segdsl.data.layout import Request
 from segdsl.data.loader import TrainLoader
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
@@ -59,7 +60,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = arguments.root or write_demo(Path(folder) / "demo").out
-        index = open_index(root, "common_semantic_segmentation", 255, [arguments.subset])
+        index = open_index(root, "common_semantic_segmentation", Request([arguments.subset]))
         rates = measure(index, arguments.subset, arguments.size, arguments.workers)
     print(json.dumps({"bench": "loader", "size": arguments.size, "images_per_second": rates}))
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segdsl.cli.answer import AT_FAULT, DONE, Answer, json_option
+from segdsl.cli.datasource import counting, data_source, source_options
 from segdsl.diagnostics import Diagnostic
 
 if TYPE_CHECKING:
     from segdsl.data.check import CheckReport
 
-FORMAT = "auto"
 VOID = "(void)"
 
 
@@ -23,17 +23,19 @@ def data() -> None:
 
 
 @data.command("check")
-@click.argument("root")
-@click.option("--format", "form", default=FORMAT, show_default=True, metavar="F", help="Its layout; auto looks.")
-@click.option("--ignore", type=click.IntRange(0, 255), default=255, show_default=True, help="Mask value that is void.")
-@click.option("--subset", "subsets", multiple=True, metavar="S", help="Subset to read; any number, by default all.")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class, in the order of ids; for folders.")
+@source_options
 @json_option
-def data_check(root: str, form: str, ignore: int, subsets: tuple[str, ...], classes: tuple[str, ...]) -> Answer:
-    """Read all of a data set and name each file at fault."""
+def data_check(**source: Any) -> Answer:
+    """Read all of a data set and name each file at fault.
+
+    ROOT is its folder. In place of it a program FILE.seg may be given: then its data is read as it says.
+    """
     from segdsl.data.check import check_data
 
-    report = check_data(Path(root), form, ignore, subsets or None, classes or None)
+    found = data_source(**source)
+    ignore = found.asked.ignore
+    with counting() as progress:
+        report = check_data(found.root, found.format, found.asked, progress)
     answer = {
         "format": report.format,
         "items": report.items,

@@ -17,8 +17,8 @@ from segdsl.data.dataset import size_differs, value_message
 from segdsl.data.facts import ImageFacts, MaskFacts, PairFacts, pair_facts
 from segdsl.data.formats import read_layout
 from segdsl.data.index import shortened
-from segdsl.data.labels import LabelSpace
-from segdsl.data.layout import COMMON, Findings, Layout, Subset
+from segdsl.data.labels import DOUBTFUL_NAMES, LabelSpace
+from segdsl.data.layout import ALL, COMMON, Findings, Layout, Request, Subset
 from segdsl.diagnostics import Diagnostic, SegError, Severity
 
 Progress = Callable[[int, int], None]
@@ -52,20 +52,15 @@ class CheckReport:
 
 
 def check_data(
-    root: str | Path,
-    format: str = COMMON,
-    ignore: int = 255,
-    subsets: Sequence[str] | None = None,
-    classes: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    root: str | Path, format: str = COMMON, asked: Request = ALL, progress: Progress | None = None
 ) -> CheckReport:
-    """Reads every file of ``subsets`` (None: all) and reports; ``classes`` are those that a program declares.
+    """Reads every file that is asked for, and reports.
 
     Never raises on bad data: a data set that is not there is a report with that error.
     """
     report, found = CheckReport(Path(root)), []
     try:
-        layout = read_layout(Path(root), format, subsets, ignore, found, classes)
+        layout = read_layout(Path(root), format, asked, found)
     except SegError as error:
         report.add([*found, *error.diagnostics])
         return report
@@ -76,17 +71,23 @@ def check_data(
     if layout.labels is None:
         return report
     report.classes = layout.labels.classes
-    report.add(_class_findings(layout, layout.labels, classes))
-    _Checker(layout, layout.labels, ignore, report, progress).run()
+    report.add(_class_findings(layout, layout.labels, asked.classes))
+    _Checker(layout, layout.labels, asked.ignore, report, progress).run()
     return report
 
 
 def _class_findings(layout: Layout, labels: LabelSpace, classes: Sequence[str] | None) -> Findings:
     found: Findings = []
-    if classes is not None and tuple(classes) != labels.classes:
-        message = f"the program declares the classes {_listed(classes)}, the data set {_listed(labels.classes)}"
+    file = layout.meta[0 if layout.format == COMMON else -1] if layout.meta else layout.root
+    if classes is not None and tuple(classes) != labels.in_masks:
+        message = f"the program declares the classes {_listed(classes)}, the data set {_listed(labels.in_masks)}"
         help = "make them equal, in the same order; or leave `data.classes` out, then the data set decides"
-        found.append(_finding("classes-differ", message, help, layout.meta[0 if layout.format == COMMON else -1]))
+        found.append(_finding("classes-differ", message, help, file))
+    for name in labels.classes:
+        if name.strip().lower() in DOUBTFUL_NAMES:
+            message = f"the class `{name}` is learnt and scored like any other, and its name says that it is none"
+            help = f'write `data.exclude = ["{name}"]` if its pixels are void'
+            found.append(_finding("class-looks-void", message, help, file, "warning"))
     return found
 
 
@@ -187,9 +188,13 @@ class _Checker:
             )
             help = f"write 1 instead of 255 where `{self.labels.classes[1]}` is"
             return [_finding("mask-0-255", message, help, self.layout.root)]
+        for name in [n for n, classes in present.items() if not classes and pixels[n].any()]:
+            message = f"no pixel of the subset `{name}` is of any class: all are void"
+            help = "label some pixels, or see that `data.ignore` is the value of void"
+            found.append(_finding("subset-all-void", message, help, self.layout.subsets[name].folder))
         for name, classes in present.items():
             missing = [self.labels.classes[k] for k in scored if k not in classes]
-            if missing and self.report.subsets[name]:
+            if missing and classes and self.report.subsets[name]:
                 message = f"no pixel of `{name}` is of class {_listed(missing)}"
                 help = "its score says nothing of them" if classes != everywhere else "remove them from the meta files"
                 help += "; move images between the subsets so that each shows every class" if len(pixels) > 1 else ""

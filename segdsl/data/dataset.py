@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segdsl.data.augment import SHUFFLE_STREAM, Sample, Setting, augment, counter_rng, fit
-from segdsl.data.images import read_image, read_mask
+from segdsl.data.converted import read_ids
+from segdsl.data.images import read_image
 from segdsl.data.index import Index, Subset
 from segdsl.data.labels import META_FILE
 from segdsl.diagnostics import SegError, fail
@@ -71,7 +72,7 @@ def read_sample(index: Index, subset: Subset, position: int) -> Sample:
     """The decoded pair at ``position``, with the mask's size and values checked. Raises :class:`SegError`."""
     image = read_image(subset.image(position))
     path = subset.mask(position)
-    mask = read_mask(path, index.colors, index.table)
+    mask = read_ids(path, index.labels)
     if mask.shape != image.shape[:2]:
         raise size_differs(path, mask.shape, image.shape)
     wrong = (mask >= len(index.classes)) & (mask != index.ignore)

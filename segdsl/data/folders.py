@@ -33,9 +33,9 @@ def read_folders(root: Path, asked: Request, found: Findings) -> Layout:
 
     Raises :class:`SegError` where there is no data set of this format at all.
     """
-    flat, folders = subset_folders(root, asked.subsets or ())
+    flat, folders = subset_folders(root, asked.subsets or (), asked.parts)
     if not folders:
-        raise nothing_found(root)
+        raise nothing_found(root, asked.parts)
     wanted = wanted_subsets(root, folders, asked.subsets, flat=flat)
     if not asked.classes:
         help = (
@@ -43,5 +43,5 @@ def read_folders(root: Path, asked: Request, found: Findings) -> Layout:
             f'or write `{META_FILE}` into every subset: {{"label_map": {{"0": "background", "1": "…"}}}}'
         )
         found.append(finding("meta-missing", "plain folders do not say what the classes are called", help, root))
-    pairs = {name: pairs_of(name, folders[name], root, found) for name in wanted}
+    pairs = {name: pairs_of(name, folders[name], root, found, asked.parts) for name in wanted}
     return Layout(root, "folders", LabelSpace(tuple(asked.classes)) if asked.classes else None, pairs, ())

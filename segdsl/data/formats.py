@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from segdsl.data import benchmarks
 from segdsl.data.coco import looks_like_coco, read_coco
 from segdsl.data.folders import looks_like_folders, read_folders
-from segdsl.data.layout import COMMON, Findings, Layout, Request, looks_like_common, read_common, require_folder
+from segdsl.data.labels import LabelSpace
+from segdsl.data.layout import (
+    COMMON,
+    Findings,
+    Layout,
+    Request,
+    finding,
+    looks_like_common,
+    read_common,
+    require_folder,
+)
 from segdsl.data.voc import looks_like_voc, read_voc
 from segdsl.diagnostics import fail
+from segdsl.ir.labels import Fault, faults, offered
 
 AUTO = "auto"
+VOID = "void"
+"""`data.background` where pixels that no annotation covers are void."""
 
 
 class Format(NamedTuple):
@@ -35,25 +49,33 @@ FORMATS = {
 }
 
 
-def read_layout(
-    root: Path,
-    format: str,
-    subsets: Sequence[str] | None,
-    ignore: int,
-    found: Findings,
-    classes: Sequence[str] | None = None,
-) -> Layout:
-    """Reads names and label space of ``subsets`` (None: all that there are). Appends what is at fault to ``found``.
+def read_layout(root: Path, format: str, asked: Request, found: Findings) -> Layout:
+    """Reads names and label space of what is asked for. Appends what is at fault to ``found``.
 
-    ``classes`` are those that a program names, for the formats that name none. Raises :class:`SegError` where there is
-    no data set of this format at all, or where `auto` cannot tell.
+    Raises :class:`SegError` where there is no data set of this format at all, or where `auto` cannot tell.
     """
     root = Path(root)
     if format != AUTO and format not in FORMATS:
         help = "known formats: " + ", ".join(f"`{f}`" for f in (*FORMATS, AUTO))
         raise fail("format-unknown", f"there is no data format `{format}`", help, path=str(root))
     require_folder(root)
-    return FORMATS[detect(root) if format == AUTO else format].read(root, Request(subsets, ignore, classes), found)
+    layout = FORMATS[detect(root) if format == AUTO else format].read(root, asked, found)
+    return layout if layout.labels is None else _relabelled(layout, layout.labels, asked, found)
+
+
+def _relabelled(layout: Layout, labels: LabelSpace, asked: Request, found: Findings) -> Layout:
+    """The layout with the classes that are learnt; without a label space, and with findings, where there are none."""
+    wrong = faults(labels.classes, asked.ignore, asked.exclude, asked.merges, asked.values)
+    if labels.table and asked.values:
+        message = f"`{layout.format}` says itself which mask value is which class"
+        wrong.append(Fault("values", 0, "setting-without-effect", message, "leave `data.values` out"))
+    if asked.background not in (None, VOID, *labels.classes):
+        message, help = f"there is no class `{asked.background}`", offered(asked.background, labels.classes)
+        wrong.append(Fault("background", 0, "class-unknown", message, help))
+    for fault in wrong:
+        found.append(finding(fault.slug, f"`data.{fault.setting}`: {fault.message}", fault.help, layout.root))
+    learnt = None if wrong else labels.relabel(asked.ignore, asked.exclude, asked.merges, asked.values)
+    return replace(layout, labels=learnt)
 
 
 def detect(root: Path) -> str:

@@ -147,8 +147,8 @@ def decode_mask(
     here = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
     strange = next((value for value in here.tolist() if table[value] < 0), None)
     if strange is not None:
-        message = f"the mask holds the id {strange}, which a data set of this format does not have"
-        help = "see that the mask is the one of class ids, and the format (`data.format`) the right one"
+        message = f"the mask holds the value {strange}, which is neither a class of the data set nor void"
+        help = "see that the mask is the one of class ids, and `data.format`, `data.values` and `data.ignore` are right"
         raise fail("mask-value-out-of-range", message, help, path=str(path))
     return np.asarray(table, np.int16).astype(np.uint8)[mask]
 
@@ -274,6 +274,11 @@ def _decode(picture: Image.Image, data: bytes, path: str | Path, what: str) -> N
 def _damaged(data: bytes, path: str | Path, what: str) -> SegError:
     message = f"the {what} is truncated or damaged: it does not decode from its {len(data):,} bytes"
     return fail("image-truncated", message, "copy it again from its source, or remove image and mask", path=str(path))
+
+
+def has_colors(data: bytes) -> bool:
+    """Whether a PNG has three channels or four, of which each colour is looked up."""
+    return len(data) > 25 and data[25] in (2, 6)
 
 
 def _png_depth(data: bytes) -> int:

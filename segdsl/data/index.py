@@ -11,15 +11,14 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from segdsl.data.cache import FactCache, stamp
 from segdsl.data.formats import FORMATS, read_layout
-from segdsl.data.images import Color
-from segdsl.data.labels import META_FILE
-from segdsl.data.layout import COMMON, Findings, Layout, Subset
+from segdsl.data.labels import META_FILE, LabelSpace
+from segdsl.data.layout import COMMON, Findings, Layout, Request, Subset
 from segdsl.diagnostics import Diagnostic, SegError, fail
 
 MAX_SHOWN = 20
@@ -28,17 +27,20 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A data set: class names by id, how masks are read (`LabelSpace`), void, and its subsets by name."""
+    """A data set: its label space, the value of void, and its subsets by name."""
 
     root: Path
     format: str
-    classes: tuple[str, ...]
-    colors: tuple[Color | None, ...]
-    table: tuple[int, ...]
+    labels: LabelSpace
     ignore: int
     subsets: dict[str, Subset]
     digest: str
     """Names, sizes and meta files of all subsets in one hash: the same for the same data on another machine."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that are learnt, in the order of their ids."""
+        return self.labels.classes
 
     def subset(self, name: str) -> Subset:
         """The subset called ``name``. Raises :class:`SegError` where the index was opened without it."""
@@ -49,26 +51,22 @@ class Index:
         return self.subsets[name]
 
 
-def open_index(
-    root: str | Path, format: str, ignore: int, subsets: Sequence[str], classes: Sequence[str] | None = None
-) -> Index:
-    """Indexes ``subsets`` of the data set at ``root``; ``classes`` name those of a format that names none.
+def open_index(root: str | Path, format: str, asked: Request) -> Index:
+    """Indexes what is asked for of the data set at ``root``.
 
     Raises :class:`SegError` with every missing, doubled and misnamed file; contents are checked by ``check_data``.
     """
     found: Findings = []
-    layout = read_layout(Path(root), format, subsets, ignore, found, classes)
+    layout = read_layout(Path(root), format, asked, found)
     errors = [d for d in found if d.severity == "error"]
     if errors or layout.labels is None:
         raise SegError(shortened(errors))
     for subset in layout.subsets.values() if layout.format == COMMON else ():
         if not _imports(layout, subset):
-            _explain(layout, format, ignore)
+            _explain(layout, format, asked)
     labels = layout.labels
     digest = _digest(layout)
-    return Index(
-        layout.root, layout.format, labels.classes, labels.colors, labels.table, ignore, layout.subsets, digest
-    )
+    return Index(layout.root, layout.format, labels, asked.ignore, layout.subsets, digest)
 
 
 def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:
@@ -128,7 +126,7 @@ def _import(layout: Layout, subset: Subset) -> bool:
         except Exception:
             return False
     names = tuple(str(getattr(c, "name", c)) for c in getattr(categories, "items", ()))
-    if names != layout.labels.classes:
+    if names != layout.labels.in_masks:
         raise _disagrees(subset, f"it reads the classes {', '.join(names)}")
     lost = [stem for stem in subset.ids() if stem not in imported]
     if lost:
@@ -148,7 +146,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _explain(layout: Layout, format: str, ignore: int) -> None:
+def _explain(layout: Layout, format: str, asked: Request) -> None:
     """Says which files stopped an import, by our own check. Raises :class:`SegError` with all that is at fault.
 
     Where nothing is, the set is usable although Datumaro cannot read it: palette masks whose void has a colour of its
@@ -156,7 +154,7 @@ def _explain(layout: Layout, format: str, ignore: int) -> None:
     """
     from segdsl.data.check import check_data
 
-    check_data(layout.root, format, ignore, list(layout.subsets)).require()
+    check_data(layout.root, format, asked).require()
 
 
 def _disagrees(subset: Subset, message: str) -> SegError:

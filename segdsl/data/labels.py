@@ -7,16 +7,22 @@ in every reader of the format, so they are refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segdsl.data.images import Color, read_bytes
 from segdsl.diagnostics import Diagnostic, SegError, fail
+from segdsl.ir.labels import Merges, relabelled
+from segdsl.ir.values import Range
 
 META_FILE = "dataset_meta.json"
 MAX_CLASSES = 256
+VOID_NAMES = ("ignored", "ignore", "void", "border")
+"""What the label of void is called, in lower case."""
+DOUBTFUL_NAMES = (*VOID_NAMES, "unlabeled", "unlabelled", "unknown", "don't care", "dontcare", "unclassified")
+"""What a class may be called that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +30,51 @@ class LabelSpace:
     """Class names in the order of their ids, and the colours of three-channel masks (empty where none are given).
 
     ``table`` is what each of the 256 values of a mask becomes, where they are not ids already; -1 for one that no mask
-    of this format has.
+    of this format has. ``declared`` are the classes of the masks where a program learns others (`relabel`); colours are
+    theirs.
     """
 
     classes: tuple[str, ...]
     colors: tuple[Color | None, ...] = ()
     table: tuple[int, ...] = ()
+    declared: tuple[str, ...] = ()
+
+    @property
+    def in_masks(self) -> tuple[str, ...]:
+        """The classes of the masks, in the order of their ids."""
+        return self.declared or self.classes
+
+    def relabel(
+        self, ignore: int, exclude: Sequence[str], merges: Merges, values: Sequence[Range] | None = None
+    ) -> LabelSpace:
+        """The space that a program learns: mask values become the ids of classes that are left, or void (``ignore``).
+
+        ``values`` are those of each class in the masks, where they are not its id.
+        """
+        if not (exclude or merges or values):
+            return self
+        learnt = relabelled(self.classes, exclude, merges)
+        table = [-1] * 256
+        for value, place in enumerate(self.table or _places(len(self.classes), ignore, values)):
+            if 0 <= place < len(learnt.ids):
+                found = learnt.ids[place]
+                table[value] = ignore if found is None else found
+            elif place == ignore:
+                table[value] = ignore
+        return LabelSpace(learnt.classes, self.colors, tuple(table), self.classes)
+
+
+def _places(count: int, ignore: int, values: Sequence[Range] | None) -> list[int]:
+    """The id of each mask value: itself, or by ``values``; -1 for one that is neither a class nor void."""
+    places = [-1] * 256
+    places[ignore] = ignore
+    if values is None:
+        places[:count] = range(count)
+        return places
+    for place, span in enumerate(values):
+        for value in range(int(span.low), int(span.high) + 1):
+            places[value] = place
+    return places
 
 
 def read_label_space(path: Path) -> LabelSpace:

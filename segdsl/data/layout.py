@@ -18,20 +18,42 @@ import numpy as np
 from segdsl.data.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS
 from segdsl.data.labels import META_FILE, LabelSpace, read_label_space, same_label_space
 from segdsl.diagnostics import Diagnostic, SegError, Severity, fail, nearest
+from segdsl.ir.labels import Merges
+from segdsl.ir.program import Data
+from segdsl.ir.values import Range
 
 Findings = list[Diagnostic]
 COMMON = "common_semantic_segmentation"
 IMAGES, MASKS = "images", "masks"
+Parts = tuple[str, str]
+"""What the folders of images and of masks are called."""
 FLAT_SUBSET = "default"
 """Datumaro's name for the only subset where `images`, `masks` and the meta file lie in the root itself."""
 
 
 class Request(NamedTuple):
-    """What is wanted of a data set: subsets (None: all), the value of void, and the classes that a program names."""
+    """What is wanted of a data set: subsets (None: all), and what `data` says of its label space and its folders."""
 
     subsets: Sequence[str] | None = None
     ignore: int = 255
     classes: Sequence[str] | None = None
+    background: str | None = None
+    values: Sequence[Range] | None = None
+    exclude: Sequence[str] = ()
+    merges: Merges = ()
+    parts: Parts = (IMAGES, MASKS)
+
+    @classmethod
+    def of(cls, data: Data, subsets: Sequence[str]) -> Request:
+        """What the section `data` of a program asks for."""
+        return cls(
+            subsets, data.ignore, data.classes, data.background, data.values, data.exclude, data.merges,
+            (data.images, data.masks),
+        )  # fmt: skip
+
+
+ALL = Request()
+"""All that a data set has, as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,17 +178,19 @@ def _near_path(root: Path) -> str:
     return f"`{parent}` exists, but not `{child}` in it; give the folder with `data.root` or `--data`"
 
 
-def subset_folders(root: Path, wanted: Sequence[str] = ()) -> tuple[bool, dict[str, Path]]:
+def subset_folders(
+    root: Path, wanted: Sequence[str] = (), parts: Parts = (IMAGES, MASKS)
+) -> tuple[bool, dict[str, Path]]:
     """Whether the layout is flat, and the folder of every subset: one with two of its three parts, so that the third
     can be reported as missing; of one that is asked for, one part is enough."""
-    folders = {p.name: p for p in folders_in(root) if _parts(p) >= (1 if p.name in wanted else 2)}
-    if _parts(root) >= (1 if not folders else 2):
+    folders = {p.name: p for p in folders_in(root) if _parts(p, parts) >= (1 if p.name in wanted else 2)}
+    if _parts(root, parts) >= (1 if not folders else 2):
         return True, {FLAT_SUBSET: root}
     return False, folders
 
 
-def _parts(folder: Path) -> int:
-    return sum(((folder / IMAGES).is_dir(), (folder / MASKS).is_dir(), (folder / META_FILE).is_file()))
+def _parts(folder: Path, parts: Parts) -> int:
+    return sum((folder / part).is_dir() for part in parts) + (folder / META_FILE).is_file()
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -176,15 +200,15 @@ def folders_in(folder: Path) -> list[Path]:
         return []
 
 
-def nothing_found(root: Path) -> SegError:
-    inside = [p for p in folders_in(root) if subset_folders(p)[1]]
+def nothing_found(root: Path, parts: Parts = (IMAGES, MASKS)) -> SegError:
+    inside = [p for p in folders_in(root) if subset_folders(p, parts=parts)[1]]
     if inside:
         help = f"did you mean `{inside[0]}`?"
     elif (root / "JPEGImages").is_dir() or (root / "annotations").is_dir():
         other = "voc_segmentation" if (root / "JPEGImages").is_dir() else "coco_instances"
         help = f"this looks like `{other}`: name it as the format (`data.format`, `--format`)"
     else:
-        help = _EXPECTED
+        help = _EXPECTED if parts == (IMAGES, MASKS) else f"expected folders `{parts[0]}` and `{parts[1]}` in it"
     return fail("data-layout-unknown", "no subset with images and masks was found here", help, path=str(root))
 
 
@@ -202,22 +226,23 @@ def _missing_subset(root: Path, name: str, found: Sequence[str], flat: bool) -> 
     return Diagnostic("subset-missing", f"the data set has no subset `{name}`, it has {have}", help, path=str(root))
 
 
-def pairs_of(name: str, folder: Path, root: Path, found: Findings) -> Subset:
-    images = picture_files(folder / IMAGES, root, found)
-    masks = picture_files(folder / MASKS, root, found)
+def pairs_of(name: str, folder: Path, root: Path, found: Findings, parts: Parts = (IMAGES, MASKS)) -> Subset:
+    here, there = folder / parts[0], folder / parts[1]
+    images = picture_files(here, root, found, beside=parts[1])
+    masks = picture_files(there, root, found, beside=parts[0])
     pairs: list[tuple[str, str]] = []
     if images and masks and not images.keys() & masks.keys():
         found.append(_names_differ(folder, min(images), min(masks)))
     elif images is not None and masks is not None:
         for stem in sorted(images.keys() | masks.keys()):
-            pair = _pair(folder, stem, images.get(stem), masks.get(stem), found)
+            pair = _pair((here, there), stem, images.get(stem), masks.get(stem), found)
             if pair:
                 pairs.append(pair)
         if not images and not masks:
-            help = f"put images into `{IMAGES}` and masks of the same names into `{MASKS}`"
+            help = f"put images into `{parts[0]}` and masks of the same names into `{parts[1]}`"
             found.append(finding("subset-empty", f"the subset `{name}` has no image and no mask", help, folder))
     columns = (encoded(p[0] for p in pairs), encoded(p[1] for p in pairs))
-    return Subset(name, folder, folder / IMAGES, folder / MASKS, *columns)
+    return Subset(name, folder, here, there, *columns)
 
 
 def _names_differ(folder: Path, image: str, mask: str) -> Diagnostic:
@@ -231,44 +256,47 @@ def encoded(names: Iterable[str]) -> np.ndarray:
 
 
 def _pair(
-    folder: Path, stem: str, images: list[str] | None, masks: list[str] | None, found: Findings
+    folders: tuple[Path, Path], stem: str, images: list[str] | None, masks: list[str] | None, found: Findings
 ) -> tuple[str, str] | None:
     """The image and mask called ``stem``, or None with a finding; an empty list stands for one that has a finding."""
     if images == [] or masks == []:
         return None
-    for names, kind in ((images, IMAGES), (masks, MASKS)):
+    for names, folder in zip((images, masks), folders, strict=True):
         if names and len(names) > 1:
             listing = ", ".join(f"`{n}`" for n in names)
             message = f"{listing} have the same name but for the ending"
-            found.append(finding("name-twice", message, "keep one of them", folder / kind / names[1]))
+            found.append(finding("name-twice", message, "keep one of them", folder / names[1]))
             return None
     if images and not masks:
-        message = f"the image has no mask: `{MASKS}/{stem}.png` does not exist"
+        message = f"the image has no mask: `{folders[1].name}/{stem}.png` does not exist"
         help = "add the mask (all background if nothing is on it), or remove the image"
-        found.append(finding("mask-missing", message, help, folder / IMAGES / images[0]))
+        found.append(finding("mask-missing", message, help, folders[0] / images[0]))
         return None
     if not masks:
         return None
-    path = folder / MASKS / masks[0]
+    path = folders[1] / masks[0]
     if path.suffix.lower() not in MASK_EXTENSIONS:
         message = f"the mask is a `{path.suffix}` file, expected `.png`"
         help = "save masks as 8-bit PNG from the original annotation; JPEG changes pixel values, and so class ids"
         found.append(finding("mask-format", message, help, path))
         return None
     if not images:
-        message = f"the mask has no image: `{IMAGES}` holds no `{stem}` with a picture's ending"
+        message = f"the mask has no image: `{folders[0].name}` holds no `{stem}` with a picture's ending"
         found.append(finding("image-missing", message, "add the image, or remove the mask", path))
         return None
     return images[0], masks[0]
 
 
-def picture_files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]] | None:
-    """File names by stem, None without the folder. Hidden files are no data; others that are no pictures are named."""
+def picture_files(folder: Path, root: Path, found: Findings, beside: str = "") -> dict[str, list[str]] | None:
+    """File names by stem, None without the folder, which then should lie ``beside`` another.
+
+    Hidden files are no data; others that are no pictures are named.
+    """
     try:
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
     except FileNotFoundError:
-        help = f"a subset needs `{IMAGES}` and `{MASKS}`, side by side"
-        if folder.name not in (IMAGES, MASKS):
+        help = f"a subset needs `{folder.name}` and `{beside}`, side by side"
+        if not beside:
             help = "the pictures of this format lie there: see that the root is right, and that all was unpacked"
         found.append(finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
         return None

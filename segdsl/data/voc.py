@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from segdsl.data.images import Color, read_bytes
-from segdsl.data.labels import MAX_CLASSES, LabelSpace
+from segdsl.data.labels import MAX_CLASSES, VOID_NAMES, LabelSpace
 from segdsl.data.layout import Findings, Layout, Request, Subset, encoded, finding, picture_files, wanted_subsets
 from segdsl.diagnostics import SegError, fail
 
 LISTS, IMAGES, MASKS, LABELS = Path("ImageSets", "Segmentation"), "JPEGImages", "SegmentationClass", "labelmap.txt"
-VOID_NAMES = ("ignored", "ignore", "void", "border")
-"""What the label of void is called; its colour stands for `data.ignore`."""
 BORDER = (224, 224, 192)
 """Void's colour in Pascal VOC's own masks."""
 NAMES = (

@@ -66,6 +66,7 @@ KINDS: dict[str, tuple[str, str]] = {
     "op": ("Ops", "The primitives of a graph. What flows in is no argument: `x -> Conv(64, 3x3)`."),
     "initializer": ("Initializers", "How a free parameter starts: `param scale: [C] = Normal(std = 0.02)`."),
     "augmentation": ("Augmentations", "Steps of `data.train.augment`, on image and mask together."),
+    "remap": ("Label space", "How classes are merged and renamed: `data.remap`."),
     "loss": ("Losses", "What training minimises: `train.loss`."),
     "optimizer": ("Optimizers", "How the weights follow the gradient: `train.optimizer`."),
     "schedule": (

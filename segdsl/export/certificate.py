@@ -15,6 +15,7 @@ from torch import nn
 
 from segdsl.data.formats import read_layout
 from segdsl.data.images import read_image
+from segdsl.data.layout import Request
 from segdsl.diagnostics import SegError, fail
 from segdsl.export import runtime
 from segdsl.export.pixels import Image, Maps, prepare
@@ -122,9 +123,8 @@ def trial_images(program: Program, base: Path) -> list[Image]:
         return []
     try:
         subset = program.data.val.subset
-        found = read_layout(
-            base / program.data.root, program.data.format, [subset], program.data.ignore, [], program.classes
-        ).subsets[subset]
+        asked = Request.of(program.data, [subset])
+        found = read_layout(base / program.data.root, program.data.format, asked, []).subsets[subset]
         places = sorted({round(k) for k in np.linspace(0, len(found) - 1, min(IMAGES, len(found)))})
         return [read_image(found.image(k)) for k in places]
     except SegError:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from segdsl.data.dataset import EvalDataset
 from segdsl.data.index import Index, open_index
+from segdsl.data.layout import Request
 from segdsl.diagnostics import SegError, fail
 from segdsl.export.model import Model, open_model
 from segdsl.run.metrics import Confusion
@@ -58,7 +59,7 @@ def _open_data(model: Model, data: str | None, subset: str) -> Index:
         root = model.base / program.data.root
     else:
         root = data_root(program, data)
-    index = open_index(root, program.data.format, model.ignore, [subset], program.classes)
+    index = open_index(root, program.data.format, Request.of(program.data, [subset]))
     if index.classes != model.classes:
         raise _classes_differ(model, index)
     return index

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.ir.graph import Graph
-from segdsl.ir.values import Duration, GraphPath, Size
+from segdsl.ir.labels import Merges, relabelled
+from segdsl.ir.values import Duration, GraphPath, OrSingle, Range, Size
 from segdsl.ir.word import Record, Word
 
 PositiveInt = Annotated[int, Gt(0)]
@@ -18,6 +19,16 @@ PositiveFloat = Annotated[float, Gt(0)]
 NaturalFloat = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 
+
+def _mask_values(value: Range) -> Range:
+    """A validator: whole numbers that an 8-bit mask can hold."""
+    if not (0 <= value.low <= value.high <= 255 and value.low == int(value.low) and value.high == int(value.high)):
+        raise ValueError("must be whole numbers within 0..255")
+    return value
+
+
+MaskValues = Annotated[Range, OrSingle(), AfterValidator(_mask_values)]
+"""Values of a mask: `7`, or `0..127`."""
 DataFormat = Literal[
     "common_semantic_segmentation", "voc_segmentation", "coco_instances", "cityscapes", "kitti_segmentation", "ade20k",
     "mapillary_vistas", "folders", "auto",
@@ -62,6 +73,16 @@ class Keeper(Word, abstract=True):
     """A rule that says which checkpoints stay."""
 
     kind: ClassVar[str] = "keeper"
+
+
+class Remap(Word, abstract=True):
+    """A change of the label space by name."""
+
+    kind: ClassVar[str] = "remap"
+    classes: tuple[str, ...]
+    """Classes that masks declare."""
+    into: str
+    """What they become: one of the declared classes, or a new name."""
 
 
 class Exporter(Word, abstract=True):
@@ -109,6 +130,18 @@ class Data(Section):
     """Names of the classes, in the order of their ids; left out, they are read from the data set."""
     ignore: Annotated[int, Ge(0), Le(255)] = 255
     """Mask value that is neither learnt nor scored."""
+    exclude: tuple[str, ...] = ()
+    """Classes that are not learnt: their pixels become void."""
+    remap: tuple[Remap, ...] = ()
+    """Classes that are merged or renamed, by name. Everywhere else `data.classes` means what is left."""
+    background: str | None = None
+    """Class of the pixels that no polygon covers, where masks are drawn; "void" for none."""
+    values: tuple[MaskValues, ...] | None = None
+    """Mask values of each class, in the order of `classes`: a number or a range; left out, the value is the id."""
+    images: str = "images"
+    """Name of the folders of images, for the format `folders`."""
+    masks: str = "masks"
+    """Name of the folders of masks, for the format `folders`."""
     input_size: Size = Size(512, 512)
     """Height x width of what the network sees."""
     normalize: Literal["imagenet", "none"] = "imagenet"
@@ -117,6 +150,11 @@ class Data(Section):
     """The training subset."""
     val: EvalSubset = Field(default_factory=lambda: EvalSubset.trusted({}))
     """The validation subset."""
+
+    @property
+    def merges(self) -> Merges:
+        """`remap` as names and what they become."""
+        return [(word.classes, word.into) for word in self.remap]
 
 
 class Train(Section):
@@ -188,8 +226,10 @@ class Program(Record):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The class names; placeholders where `data.classes` was left out."""
-        return self.data.classes or ("class_0", "class_1")
+        """The classes that are learnt, in the order of their ids; placeholders where `data.classes` was left out."""
+        if self.data.classes is None:
+            return ("class_0", "class_1")
+        return relabelled(self.data.classes, self.data.exclude, self.data.merges).classes
 
 
 SECTIONS: dict[str, type[Section]] = {"data": Data, "train": Train, "eval": Eval, "export": Export}
@@ -199,6 +239,7 @@ RESERVED_SECTIONS = ("sweep",)
 
 __all__ = [
     "RESERVED_SECTIONS", "SECTIONS", "Augmentation", "Data", "Duration", "Eval", "EvalSubset", "Export", "Exporter",
-    "Keeper", "Loss", "Monitor", "NaturalFloat", "NaturalInt", "Optimizer", "PositiveFloat", "PositiveInt",
-    "Probability", "Program", "Schedule", "Section", "Source", "Stopper", "Train", "TrainSubset",
+    "Keeper", "Loss", "MaskValues", "Monitor", "NaturalFloat", "NaturalInt", "Optimizer", "PositiveFloat",
+    "PositiveInt", "Probability", "Program", "Remap", "Schedule", "Section", "Source", "Stopper", "Train",
+    "TrainSubset",
 ]  # fmt: skip

@@ -59,6 +59,12 @@ Angle = Annotated[Quantity, Units(("deg",))]
 """An angle: `18 deg`."""
 AngleRange = Annotated[Range, Units(("deg",))]
 """A range of angles: `-10 deg..10 deg`."""
+
+
+class OrSingle:
+    """Marks a Range field that takes a single number too: both ends."""
+
+
 Memory = Annotated[Quantity, Units(("KiB", "MiB", "GiB"))]
 """An amount of memory: `4 GiB`."""
 GraphPath = Annotated[str, PathText()]
@@ -85,6 +91,7 @@ __all__ = [
     "Extent",
     "GraphPath",
     "Memory",
+    "OrSingle",
     "PathText",
     "Quantity",
     "Range",

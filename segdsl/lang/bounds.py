@@ -15,7 +15,7 @@ from typing import Any, Union
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator, ValidationError
 
-from segdsl.ir.values import PathText, Units
+from segdsl.ir.values import OrSingle, PathText, Units
 from segdsl.ir.word import Record
 
 Check = Callable[[Any], Any]
@@ -119,7 +119,7 @@ def _element(check: Check, value: Any) -> Any:
 
 
 def _bound(item: Any) -> Check | None:
-    if isinstance(item, (Units, PathText)):
+    if isinstance(item, (Units, PathText, OrSingle)):
         return None
     if isinstance(item, AfterValidator):
         return typing.cast(Check, item.func)

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from segdsl.diagnostics import Fix, Label, Span, nearest, suggest
 from segdsl.ir.program import Schedule
-from segdsl.ir.values import PathText, Quantity, Range, Size, Units, number
+from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, number
 from segdsl.ir.word import Record, Word, members
 from segdsl.lang.bounds import bounded
 from segdsl.lang.context import Frame, evaluate
@@ -325,6 +325,8 @@ def coerce(value: Any, kind: Any, meta: tuple[Any, ...], expr: tree.Expr) -> Any
         )
     if kind is Range and isinstance(value, Range) and (value.unit in units if units else value.unit is None):
         return value
+    if kind is Range and isinstance(value, (int, float)) and plain and any(isinstance(m, OrSingle) for m in meta):
+        return Range(value, value)
     if units and isinstance(value, (int, float)) and plain:
         offers = " or ".join(f"`{number(value)} {unit}`" for unit in units)
         raise stop("unit-missing", expr.span, f"{number(value)} of what? a unit is needed here", f"write {offers}")
@@ -361,6 +363,8 @@ def wanted(kind: Any, meta: tuple[Any, ...]) -> str:
     if origin is Literal:
         return "one of " + ", ".join(f"`{k}`" for k in typing.get_args(kind))
     units = next((m.names for m in meta if isinstance(m, Units)), None)
+    if any(isinstance(m, OrSingle) for m in meta):
+        return "a number or a range such as `0..127`"
     if units:
         example = f"-10 {units[0]}..10 {units[0]}" if kind is Range else f"100 {units[0]}"
         return f"a {'range' if kind is Range else 'number'} in {spelled(units)}, such as `{example}`"

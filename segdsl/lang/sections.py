@@ -6,7 +6,8 @@ import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from segdsl.diagnostics import Label, Sink, Span, suggest
+from segdsl.diagnostics import Diagnostic, Label, Sink, Span, suggest
+from segdsl.ir.labels import Fault, faults, relabelled
 from segdsl.ir.program import SECTIONS, Section
 from segdsl.ir.values import Size
 from segdsl.lang.context import Context, Frame, evaluate
@@ -20,6 +21,7 @@ MAX_SIDE = 65_536
 """The largest height or width in pixels that a network is laid out for."""
 ADAPT = ("weights", "adapt")
 """The one path below `weights` that is no part of the graph."""
+CLASSES = ("data", "classes")
 OPEN = object()
 """Marks a path whose value is being worked out, to find circles."""
 
@@ -31,10 +33,10 @@ class Sections:
         self.settings, self.sink = settings, sink
         self.counted = isinstance(classes, int)
         self.classes = tuple(f"class_{i}" for i in range(classes)) if isinstance(classes, int) else classes
-        stated = settings.values.get(("data", "classes"))
+        stated = settings.values.get(CLASSES)
         if stated is not None and isinstance(stated.expr, tree.Constant) and stated.expr.value is None:
             del settings.values["data", "classes"]
-        self.assumed = classes is None and ("data", "classes") not in settings.values
+        self.assumed = classes is None and CLASSES not in settings.values
         self.values: dict[Path, Any] = {}
         self.context = Context(sink, {"B": 1, "H": 512, "W": 512}, self.resolve, lambda name: name in SECTIONS)
         size = self.size()
@@ -72,10 +74,37 @@ class Sections:
                 f"`{'.'.join(path)}` is a section, not a value",
                 suggest("", kind.model_fields, "keys"),
             )
-        value = self.value(path, span)
+        value = self.labels(span) if path == CLASSES else self.value(path, span)
         if isinstance(value, Poison):
             raise Stop
         return value
+
+    def labels(self, asked: Span | None = None) -> Any:
+        """The classes that are learnt: those that masks declare, without `exclude` and after `remap`.
+
+        Placeholders stay as they are. POISON where something of it failed.
+        """
+        declared = self.value(CLASSES, asked)
+        if self.assumed or self.counted or isinstance(declared, Poison):
+            return declared
+        exclude, remap, ignore, values = (
+            self.value(("data", name), asked) for name in ("exclude", "remap", "ignore", "values")
+        )
+        if any(isinstance(part, Poison) for part in (exclude, remap, ignore, values)):
+            return POISON
+        merges = [(word.classes, word.into) for word in remap]
+        found = faults(declared, ignore, exclude, merges, values)
+        for fault in found:
+            self.context.report(self._located(fault))
+        return POISON if found else relabelled(declared, exclude, merges).classes
+
+    def _located(self, fault: Fault) -> Diagnostic:
+        setting = self.settings.values.get(("data", fault.setting))
+        span = None
+        if setting is not None:
+            items = setting.expr.items if isinstance(setting.expr, tree.ListExpr) else ()
+            span = items[fault.position].span if 0 <= fault.position < len(items) else setting.expr.span
+        return Diagnostic(fault.slug, fault.message, fault.help, span=span)
 
     def value(self, path: Path, asked: Span | None = None) -> Any:
         """The value at a key, its default if it is not set, POISON if it failed."""
@@ -95,7 +124,7 @@ class Sections:
         return self.values[path]
 
     def _compute(self, path: Path) -> Any:
-        if path == ("data", "classes"):
+        if path == CLASSES:
             return self._class_names()
         record, info = _field(path)
         setting = self.settings.values.get(path)
@@ -109,7 +138,7 @@ class Sections:
         return getattr(checked, path[-1])
 
     def _class_names(self) -> Any:
-        setting = self.settings.values.get(("data", "classes"))
+        setting = self.settings.values.get(CLASSES)
         if setting is None:
             return tuple(self.classes or ("class_0", "class_1"))
         names = self._stated(setting)
@@ -169,10 +198,15 @@ class Sections:
                 values[name] = self._record(info.annotation, path)
             elif typing.get_origin(info.annotation) is dict:
                 values[name] = self._named(path, info)
-            elif path != ("data", "classes") or path in self.settings.values or self.classes is not None:
+            elif path != CLASSES or path in self.settings.values or self.classes is not None:
                 values[name] = self.value(path)
         if any(isinstance(v, Poison) for v in values.values()):
             return POISON
+        if prefix == ("data",):
+            if isinstance(self.labels(), Poison):
+                return POISON
+            if self.counted:
+                values |= {"exclude": (), "remap": (), "values": None}
         return kind.model_construct(**values)
 
     def _named(self, prefix: Path, info: Any) -> Any:

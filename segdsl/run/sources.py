@@ -8,6 +8,7 @@ from pathlib import Path
 
 from segdsl.data.check import CheckReport, Progress, check_data
 from segdsl.data.index import Index, open_index
+from segdsl.data.layout import Request
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
@@ -39,7 +40,7 @@ def open_data(program: Program, data: str | Path | None = None, subsets: Sequenc
     """The index of a program's data, by default of its training and validation subsets."""
     wanted = subsets or (program.data.train.subset, program.data.val.subset)
     root, settings = data_root(program, data), program.data
-    return open_index(root, settings.format, settings.ignore, wanted, settings.classes)
+    return open_index(root, settings.format, Request.of(settings, wanted))
 
 
 def classes_setting(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> list[str]:
@@ -55,8 +56,10 @@ def classes_setting(path: str | Path, overrides: Iterable[str] = (), data: str |
 
 
 def _named_classes(program: Program, data: str | Path | None) -> str:
-    names = ", ".join(quoted(name) for name in open_data(program, data).classes)
-    return f"data.classes=[{names}]"
+    # What the program makes of the classes is checked when it is loaded with their names: there it has spans.
+    plain = program.data.model_copy(update={"exclude": (), "remap": ()})
+    index = open_data(program.model_copy(update={"data": plain}), data)
+    return f"data.classes=[{', '.join(quoted(name) for name in index.classes)}]"
 
 
 def _has_data(program: Program) -> bool:
@@ -80,7 +83,7 @@ def checked_data(
 ) -> tuple[Index, CheckReport]:
     """The index of a program's data after every file was looked at, and what was found.
 
-    Raises SegError with what is at fault (beside the findings of the check `classes-unknown`, `subset-all-void`).
+    Raises SegError with what is at fault (beside the findings of the check `classes-unknown`).
     """
     index = open_data(program, data)
     if program.assumed_classes:
@@ -90,18 +93,8 @@ def checked_data(
             "name them in `data.classes`, or train from the file: `segdsl train FILE`",
             path=str(index.root),
         )
-    report = check_data(
-        index.root, index.format, index.ignore, tuple(index.subsets), classes=program.classes, progress=progress
-    )
+    report = check_data(index.root, index.format, Request.of(program.data, tuple(index.subsets)), progress)
     report.require()
-    for name, pixels in report.pixels.items():
-        if not sum(int(n) for value, n in enumerate(pixels[: len(index.classes)]) if value != index.ignore):
-            raise fail(
-                "subset-all-void",
-                f"no pixel of the subset `{name}` is of any class: all are void",
-                "label some pixels, or see that `data.ignore` is the value of void",
-                path=str(index.root / name),
-            )
     return index, report
 
 

@@ -15,6 +15,7 @@ from segdsl.data.check import check_data
 from segdsl.data.dataset import read_sample
 from segdsl.data.formats import detect
 from segdsl.data.index import Index, open_index
+from segdsl.data.layout import Request
 from segdsl.data.voc import voc_color
 
 SIZE = (6, 8)
@@ -96,7 +97,7 @@ TREES: dict[str, Callable[[Path], None]] = {
 
 
 def opened(root: Path, format: str = "auto", **options: Any) -> Index:
-    return open_index(root, format, options.get("ignore", 255), ["train", "val"], options.get("classes"))
+    return open_index(root, format, Request(["train", "val"], **options))
 
 
 def mask_of(index: Index, subset: str) -> np.ndarray:
@@ -104,7 +105,7 @@ def mask_of(index: Index, subset: str) -> np.ndarray:
 
 
 def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
-    return sorted({d.slug for d in check_data(root, format, **options).errors})
+    return sorted({d.slug for d in check_data(root, format, Request(**options)).errors})
 
 
 @pytest.mark.parametrize("format", TREES)
@@ -118,7 +119,7 @@ def test_a_format_is_known_by_its_looks(tmp_path: Path, format: str) -> None:
 @pytest.mark.parametrize("format", TREES)
 def test_a_subset_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
-    report = check_data(tmp_path, format, subsets=["trian"])
+    report = check_data(tmp_path, format, Request(["trian"]))
     (found,) = report.errors
     assert found.slug == "subset-missing" and "did you mean `train" in found.help
 

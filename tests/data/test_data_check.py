@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import segdsl.data.facts
-from segdsl.data.check import CheckReport, check_data
+from segdsl.data.check import CheckReport, Progress, check_data
 from segdsl.data.index import open_index
+from segdsl.data.layout import Request
 from segdsl.diagnostics import SegError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -79,8 +80,8 @@ def relink(path: Path, target: str) -> None:
     path.symlink_to(target)
 
 
-def checked(root: Path, **options: object) -> CheckReport:
-    return check_data(root, subsets=["train", "val"], **options)  # type: ignore[arg-type]
+def checked(root: Path, progress: Progress | None = None, **options: object) -> CheckReport:
+    return check_data(root, asked=Request(["train", "val"], **options), progress=progress)  # type: ignore[arg-type]
 
 
 def slugs(report: CheckReport) -> list[str]:
@@ -113,7 +114,7 @@ def test_opening_bad_data_either_reports_it_or_leaves_it_to_the_check(
 ) -> None:
     damage(tree)
     try:
-        open_index(tree, FORMAT, 255, ["train", "val"])
+        open_index(tree, FORMAT, Request(["train", "val"]))
     except SegError as error:
         assert [d.slug for d in error.diagnostics] == [slug]
         assert error.diagnostics[0].path == str(tree / where)
@@ -160,7 +161,7 @@ def test_colors_may_be_left_out_and_labels_may_be_a_list(tree: Path) -> None:
         (tree / subset / "dataset_meta.json").write_text('{"labels": ["road", "car", "sky"]}', encoding="utf-8")
     report = checked(tree)
     assert not report.errors and report.classes == ("road", "car", "sky")
-    assert open_index(tree, FORMAT, 255, ["train"]).colors == ()
+    assert open_index(tree, FORMAT, Request(["train"])).labels.colors == ()
 
 
 def test_classes_of_the_program_must_be_those_of_the_data(tree: Path) -> None:

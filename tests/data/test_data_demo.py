@@ -12,6 +12,7 @@ from segdsl.data.check import check_data
 from segdsl.data.defects import CLASSES, VOID, Recipe, draw_defects
 from segdsl.data.demo import MARKER, demo_sample, write_demo
 from segdsl.data.index import open_index
+from segdsl.data.layout import Request
 from segdsl.data.surfaces import MATERIALS
 from segdsl.diagnostics import SegError
 
@@ -27,7 +28,7 @@ def test_the_demo_is_sound_and_opens_as_its_format(tmp_path: Path) -> None:
     assert not report.errors and {d.slug for d in report.warnings} <= {"class-absent"}
     assert report.subsets == {"train": 12, "val": 6} and report.classes == CLASSES
     assert (report.pixels["train"][[0, 1, 2, 3, VOID]] > 0).all()
-    index = open_index(info.out, "common_semantic_segmentation", VOID, ["train", "val"])
+    index = open_index(info.out, "common_semantic_segmentation", Request(["train", "val"], VOID))
     suffixes = {index.subset("train").image(i).suffix for i in range(12)}
     assert suffixes == {".jpg", ".png"}
 

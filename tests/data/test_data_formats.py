@@ -21,6 +21,7 @@ from segdsl.data.coco import run_lengths
 from segdsl.data.dataset import read_sample
 from segdsl.data.formats import FORMATS, detect
 from segdsl.data.index import Index, open_index
+from segdsl.data.layout import Request
 from segdsl.data.voc import NAMES, voc_color
 from segdsl.diagnostics import SegError
 from segdsl.ir.program import DataFormat
@@ -127,7 +128,7 @@ CLASSES = ("background", "crack", "stain")
 
 
 def opened(root: Path, format: str = "auto", **options: Any) -> Index:
-    return open_index(root, format, options.get("ignore", 255), ["train", "val"], options.get("classes"))
+    return open_index(root, format, Request(["train", "val"], **options))
 
 
 def mask_of(index: Index, subset: str) -> np.ndarray:
@@ -135,14 +136,14 @@ def mask_of(index: Index, subset: str) -> np.ndarray:
 
 
 def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
-    return sorted({d.slug for d in check_data(root, format, **options).errors})
+    return sorted({d.slug for d in check_data(root, format, Request(**options)).errors})
 
 
 @pytest.mark.parametrize("format", TREES)
 def test_a_format_is_known_by_its_looks(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
     assert detect(tmp_path) == format
-    report = check_data(tmp_path, "auto", classes=CLASSES if format == "folders" else None)
+    report = check_data(tmp_path, "auto", Request(classes=CLASSES if format == "folders" else None))
     assert report.format == format and not report.errors and report.items == 2
 
 
@@ -191,7 +192,7 @@ def test_voc_takes_void_of_another_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", TREES)
 def test_a_subset_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
-    report = check_data(tmp_path, format, subsets=["trian"], classes=CLASSES)
+    report = check_data(tmp_path, format, Request(["trian"], classes=CLASSES))
     (found,) = report.errors
     assert found.slug == "subset-missing" and "did you mean `train" in found.help
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from segdsl.data.dataset import EvalDataset
 from segdsl.data.index import MAX_SHOWN, Index, open_index, shortened
+from segdsl.data.layout import Request
 from segdsl.diagnostics import Diagnostic, SegError
 
 FORMAT = "common_semantic_segmentation"
@@ -22,7 +23,7 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/d
 
 
 def opened(root: Path, *subsets: str) -> Index:
-    return open_index(root, FORMAT, 255, subsets or ("train", "val"))
+    return open_index(root, FORMAT, Request(subsets or ("train", "val")))
 
 
 def only_error(root: Path, *subsets: str) -> Diagnostic:
@@ -34,7 +35,7 @@ def only_error(root: Path, *subsets: str) -> Diagnostic:
 
 def test_subset_folders_are_indexed_in_the_order_of_ids(tree: Path) -> None:
     index = opened(tree)
-    assert index.classes == ("road", "car", "sky") and index.colors[1] == (0, 0, 142)
+    assert index.classes == ("road", "car", "sky") and index.labels.colors[1] == (0, 0, 142)
     train = index.subset("train")
     assert train.ids() == ["a", "b", "c"] and len(train) == 3 and len(index.subset("val")) == 2
     assert train.image(2) == tree / "train" / "images" / "c.png"
@@ -91,7 +92,7 @@ def test_a_misspelt_root_is_answered_with_the_near_one(tree: Path) -> None:
 
 def test_an_unknown_format_is_refused(tree: Path) -> None:
     with pytest.raises(SegError, match="format-unknown"):
-        open_index(tree, "coco", 255, ["train"])
+        open_index(tree, "coco", Request(["train"]))
 
 
 def test_the_digest_follows_names_and_sizes_not_the_place(tree: Path) -> None:
@@ -107,7 +108,8 @@ IMPORTS = """
 import sys
 from pathlib import Path
 from segdsl.data.index import open_index
-open_index(Path(sys.argv[1]), "common_semantic_segmentation", 255, ["train", "val"])
+from segdsl.data.layout import Request
+open_index(Path(sys.argv[1]), "common_semantic_segmentation", Request(["train", "val"]))
 print("datumaro" in sys.modules, "torch" in sys.modules)
 """
 

@@ -12,6 +12,7 @@ import torch
 
 from segdsl.data.dataset import EvalDataset, Key, TrainDataset, epoch_keys
 from segdsl.data.index import Index, open_index
+from segdsl.data.layout import Request
 from segdsl.data.loader import EvalLoader, TrainLoader, normalizer
 from segdsl.diagnostics import SegError
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
@@ -22,7 +23,7 @@ SIZE = (16, 20)
 
 @pytest.fixture
 def index(tree: Path) -> Index:
-    return open_index(tree, "common_semantic_segmentation", 255, ["train", "val"])
+    return open_index(tree, "common_semantic_segmentation", Request(["train", "val"]))
 
 
 def loader(index: Index, batch: int = 2, workers: int = 0, seed: int = 0) -> TrainLoader:
