@@ -94,8 +94,21 @@ def _sections() -> Iterator[str]:
         yield from _section((name,), record)
     yield "### `model`\n\nThe model that is trained, built: `model = LiteHRNetS(classes = len(data.classes))`.\n"
     yield from _weights()
+    yield from _formats()
     for name in RESERVED_SECTIONS:
         yield f"### `{name}`\n\nReserved for a later version.\n"
+
+
+def _formats() -> Iterator[str]:
+    from segdsl.words.formats import FORMATS
+
+    yield (
+        "### Formats of data\n\n`data.format` names how a data set lies on disk; `auto` takes the one that it looks "
+        "like. `train` and `val` mean `training` and `validation` where the benchmarks call them so. Images are read "
+        "from JPEG, PNG, BMP, TIFF, WebP, PNM, JPEG 2000 and TGA, masks from PNG.\n"
+    )
+    rows = [(f"`{name}`", *doc) for name, doc in FORMATS.items()]
+    yield _table(("format", "what lies where", "masks", "tried on"), rows)
 
 
 def _weights() -> Iterator[str]:

@@ -25,6 +25,7 @@ from segdsl.data.layout import Request
 from segdsl.data.voc import NAMES, voc_color
 from segdsl.diagnostics import SegError
 from segdsl.ir.program import DataFormat
+from segdsl.words.formats import FORMATS as DOCS
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SIZE = (6, 8)
@@ -199,6 +200,7 @@ def test_a_subset_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, 
 
 def test_the_language_knows_the_formats() -> None:
     assert set(DataFormat.__args__) == {*FORMATS, "auto"}
+    assert list(FORMATS) == list(DOCS), "REFERENCE says what each is"
 
 
 def drop(path: str) -> Callable[[Path], Any]:

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segdsl.cli.run import run
+from segdsl.data.benchmarks import STREETS
 from segdsl.data.check import check_data
 from segdsl.data.dataset import read_sample
 from segdsl.data.index import open_index
 from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import Request
+from segdsl.data.voc import NAMES as VOC_CLASSES
 from segdsl.diagnostics import SegError
 from segdsl.export.contract import describe
 from segdsl.ir.labels import faults, relabelled
@@ -217,3 +219,35 @@ def test_colours_are_looked_up_once(tree: Path, own_cache: Path, monkeypatch: py
     monkeypatch.undo()
     monkeypatch.setenv("SEGDSL_CACHE", str(own_cache))
     assert (read_sample(index, index.subset("train"), 0).mask == drawn).all(), "a damaged copy is made again"
+
+
+PRESET = """seg 1
+
+extends "std/{0}.seg"
+import "std/lite_hrnet.seg"
+
+model = LiteHRNetS(classes = len(data.classes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("preset", "classes"), [("cityscapes", STREETS), ("kitti", STREETS), ("voc2012", VOC_CLASSES), ("dis5k", None)]
+)
+def test_a_preset_says_what_its_data_set_says(preset: str, classes: tuple | None, tmp_path: Path) -> None:
+    (tmp_path / "p.seg").write_text(PRESET.format(preset), encoding="utf-8")
+    program = load(tmp_path / "p.seg")
+    assert program.warnings == ()
+    assert program.classes == (classes or ("background", "object"))
+    assert program.graph.shapes()[program.graph.outputs["logits"]][1] == len(program.classes)
+
+
+def test_the_preset_of_dis5k_reads_its_tree(tmp_path: Path) -> None:
+    for subset in ("DIS-TR", "DIS-VD"):
+        grey_set(tmp_path / "set" / subset, (0, 127, 128, 255))
+        for part in ("im", "gt"):
+            (tmp_path / "set" / subset / "train" / part).rename(tmp_path / "set" / subset / part)
+    (tmp_path / "p.seg").write_text(PRESET.format("dis5k") + 'data.root = "set"\n', encoding="utf-8")
+    data = load(tmp_path / "p.seg").data
+    report = check_data(tmp_path / "set", data.format, Request.of(data, ["DIS-TR", "DIS-VD"]))
+    assert report.errors == []
+    assert report.pixels["DIS-VD"][:2].tolist() == [12, 12]
