@@ -121,16 +121,13 @@ def _part(part: Part) -> dict[str, Any]:
 
 def emitted(program: Program) -> str:
     """The model of a program as a file of plain PyTorch."""
-    from segdsl.data.images import STATISTICS
+    from segdsl.data.images import statistics
     from segdsl.lower.emit import emit_torch
     from segdsl.passes import run_passes
 
-    mean, deviation = STATISTICS[program.data.normalize]
-    channels = next(iter(program.graph.inputs.values()))[1]
-    if channels != len(mean):
-        normalized = f"normalised, with {channels} in place of 3 channels"
-        return emit_torch(run_passes(program.graph), f"{program.name}.seg", normalized)
-    normalized = f"RGB, less {list(mean)} and then divided by {list(deviation)} on the scale 0..255"
+    mean, deviation = statistics(program.data.normalize, program.channels)
+    kind = "RGB" if program.channels == 3 else f"{program.channels} channels"
+    normalized = f"{kind}, less {list(mean)} and then divided by {list(deviation)} on the scale 0..255"
     return emit_torch(run_passes(program.graph), f"{program.name}.seg", normalized)
 
 

@@ -74,7 +74,7 @@ def _of_program(file: str, root: str | None, overrides: tuple[str, ...], subsets
     program = resolve_classes(file, overrides, root)
     data = program.data
     wanted = subsets or tuple(dict.fromkeys((data.train.subset, data.val.subset)))
-    return DataSource(data_root(program, root), data.format, Request.of(data, wanted))
+    return DataSource(data_root(program, root), data.format, Request.of(program, wanted))
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from segdsl.ir.program import Augmentation
 from segdsl.words import augmentations as words
 
 FILL = (124, 116, 104)
-"""What stands in the image where there is none: the mean colour of ImageNet, close to 0 once normalised."""
+"""What stands in an RGB image where there is none: the mean colour of ImageNet, close to 0 once normalised."""
+GREY = (115, 115, 115, 115)
+"""The same in images of other channels: their mean."""
 TRIES = 10
 """Windows that RandomResizedCrop tries before it falls back to the central one."""
 
@@ -24,7 +26,7 @@ AUGMENT_STREAM, SHUFFLE_STREAM = 0, 1
 
 
 class Sample(NamedTuple):
-    """An image, uint8 RGB (H, W, 3), and its mask, uint8 (H, W)."""
+    """An image, uint8 (H, W, C), RGB unless the model takes other channels, and its mask, uint8 (H, W)."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -81,9 +83,24 @@ def _resized(sample: Sample, size: tuple[int, int], interpolation: int | None = 
     if interpolation is None:
         shrinks = sample.size[0] >= height and sample.size[1] >= width
         interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    image = cv2.resize(np.ascontiguousarray(sample.image), (width, height), interpolation=interpolation)
+    image = by_fours(lambda part, _: cv2.resize(part, (width, height), interpolation=interpolation), sample.image)
     mask = cv2.resize(np.ascontiguousarray(sample.mask), (width, height), interpolation=cv2.INTER_NEAREST)
     return Sample(image, mask)
+
+
+def by_fours(change: Callable[[np.ndarray, tuple[int, ...]], np.ndarray], image: np.ndarray) -> np.ndarray:
+    """What ``change`` makes of an image (H, W, C), given four channels at a time, as many as OpenCV takes; with them it
+    is given the colour that stands where there is no image."""
+    channels = image.shape[2]
+    if channels == 3:
+        return change(np.ascontiguousarray(image), FILL)
+    parts = [change(np.ascontiguousarray(image[:, :, k : k + 4]), GREY) for k in range(0, channels, 4)]
+    return np.concatenate([_kept(part) for part in parts], axis=2)
+
+
+def _kept(image: np.ndarray) -> np.ndarray:
+    """The image with the third axis that OpenCV drops where it has one channel."""
+    return image if image.ndim == 3 else image[:, :, None]
 
 
 def _window(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
@@ -110,7 +127,10 @@ def _random_crop(word: words.RandomCrop, sample: Sample, rng: Rng, setting: Sett
     h, w = (word.size.height, word.size.width) if word.size else setting.size
     below, right = max(0, h - sample.size[0]), max(0, w - sample.size[1])
     if below or right:
-        image = cv2.copyMakeBorder(sample.image, 0, below, 0, right, cv2.BORDER_CONSTANT, value=FILL)
+        image = by_fours(
+            lambda part, fill: cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_CONSTANT, value=fill),
+            sample.image,
+        )
         mask = cv2.copyMakeBorder(sample.mask, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(setting.ignore,))
         sample = Sample(image, mask)
     top, left = int(rng.integers(0, sample.size[0] - h + 1)), int(rng.integers(0, sample.size[1] - w + 1))
@@ -135,8 +155,10 @@ def _photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, se
             table = (table + (2 * draw[0] - 1) * word.brightness).clip(0, 255)
         if apply[1]:
             table = table * (word.contrast.low + draw[1] * (word.contrast.high - word.contrast.low))
-        image = cv2.LUT(np.ascontiguousarray(image), _bytes(table))
-    if apply[2] or apply[3]:
+        image = (
+            _bytes(table)[image] if image.shape[2] > 4 else _kept(cv2.LUT(np.ascontiguousarray(image), _bytes(table)))
+        )
+    if image.shape[2] == 3 and (apply[2] or apply[3]):
         # OpenCV's integer HSV: hue in steps of 2 degrees, 0 to 179.
         tables = np.stack([levels, levels, levels], axis=1)
         if apply[2]:
@@ -156,7 +178,8 @@ def _flip(axis: int) -> Step:
     def step(word: Any, sample: Sample, rng: Rng, setting: Setting) -> Sample:
         if rng.random() >= word.p:
             return sample
-        return Sample(cv2.flip(sample.image, axis), cv2.flip(sample.mask, axis))
+        image = by_fours(lambda part, _: cv2.flip(part, axis), sample.image)
+        return Sample(image, cv2.flip(sample.mask, axis))
 
     return step
 
@@ -167,9 +190,11 @@ def _rotate(word: words.Rotate, sample: Sample, rng: Rng, setting: Setting) -> S
         return sample
     height, width = sample.size
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
-    image, mask = np.ascontiguousarray(sample.image), np.ascontiguousarray(sample.mask)
-    turned = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=FILL)
-    void = (setting.ignore,)
+    turned = by_fours(
+        lambda part, fill: cv2.warpAffine(part, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=fill),
+        sample.image,
+    )
+    mask, void = np.ascontiguousarray(sample.mask), (setting.ignore,)
     return Sample(turned, cv2.warpAffine(mask, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=void))
 
 

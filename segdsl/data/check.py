@@ -72,7 +72,7 @@ def check_data(
         return report
     report.classes = layout.labels.classes
     report.add(_class_findings(layout, layout.labels, asked.classes))
-    _Checker(layout, layout.labels, asked.ignore, report, progress).run()
+    _Checker(layout, layout.labels, asked, report, progress).run()
     return report
 
 
@@ -99,9 +99,9 @@ class _Checker:
     """One pass over all pairs, then what only the whole can tell."""
 
     def __init__(
-        self, layout: Layout, labels: LabelSpace, ignore: int, report: CheckReport, progress: Progress | None
+        self, layout: Layout, labels: LabelSpace, asked: Request, report: CheckReport, progress: Progress | None
     ) -> None:
-        self.layout, self.labels, self.ignore = layout, labels, ignore
+        self.layout, self.labels, self.ignore, self.reading = layout, labels, asked.ignore, asked.reading
         self.report, self.progress = report, progress
         self.seen: dict[bytes, tuple[str, int]] = {}
         self.total, self.done = hashlib.sha256(), 0
@@ -111,7 +111,7 @@ class _Checker:
         with FactCache(self.layout.root) as cache:
             for name, subset in self.layout.subsets.items():
                 self.report.pixels[name] = np.zeros(256, dtype=np.int64)
-                for facts in pair_facts(subset, self.labels, cache):
+                for facts in pair_facts(subset, self.labels, cache, self.reading):
                     self.report.add(self._pair(name, subset, facts))
                     self.done += 1
                     if self.progress:
@@ -136,9 +136,9 @@ class _Checker:
 
     def _image(self, name: str, subset: Subset, position: int, image: ImageFacts) -> Findings:
         path, found = subset.image(position), []
-        if image.mode.startswith("I"):
+        if image.mode.startswith(("I", "16 bits")) and self.reading.levels is None:
             message = "the image has 16 bits a pixel; only the upper 8 are used"
-            help = "stretch its range to 8 bits beforehand if the picture comes out dark or flat"
+            help = "say which values are black and white if it comes out dark or flat: `data.levels = 0..4095`"
             found.append(_finding("image-depth", message, help, path, "warning"))
         if image.orientation != 1:
             message = f"an EXIF tag turns or mirrors the image (orientation {image.orientation})"

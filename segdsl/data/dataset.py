@@ -43,7 +43,7 @@ class TrainDataset:
         return len(self.subset)
 
     def __getitem__(self, key: Key) -> Sample:
-        """uint8 RGB (H, W, 3) and uint8 ids (H, W) at the input size. Raises :class:`SegError` naming a bad file."""
+        """uint8 (H, W, C) and uint8 ids (H, W) at the input size. Raises :class:`SegError` naming a bad file."""
         sample = read_sample(self.index, self.subset, key.position)
         return augment(self.steps, sample, counter_rng(self.seed, key.epoch, key.position, key.draw), self.setting)
 
@@ -63,14 +63,14 @@ class EvalDataset:
         return self.subset.image(position)
 
     def __getitem__(self, position: int) -> Sample:
-        """uint8 RGB (H, W, 3) and uint8 ids (H, W). Raises :class:`SegError` naming a bad file."""
+        """uint8 (H, W, C) and uint8 ids (H, W). Raises :class:`SegError` naming a bad file."""
         sample = read_sample(self.index, self.subset, position)
         return fit(sample, self.size) if self.size else sample
 
 
 def read_sample(index: Index, subset: Subset, position: int) -> Sample:
     """The decoded pair at ``position``, with the mask's size and values checked. Raises :class:`SegError`."""
-    image = read_image(subset.image(position))
+    image = read_image(subset.image(position), index.reading)
     path = subset.mask(position)
     mask = read_ids(path, index.labels)
     if mask.shape != image.shape[:2]:

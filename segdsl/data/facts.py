@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from segdsl.data.cache import FactCache, stamp
-from segdsl.data.images import decode_image, decode_mask, read_bytes
+from segdsl.data.images import RGB, Reading, decode_image, decode_mask, read_bytes
 from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import Subset
 from segdsl.diagnostics import Diagnostic, SegError
@@ -24,7 +24,7 @@ THREADS = 8
 
 
 class ImageFacts(NamedTuple):
-    """Of the upright image; ``mode`` is Pillow's, ``orientation`` EXIF's (1: upright), ``digest`` of the file."""
+    """Of the upright image; ``mode`` as in `Picture`, ``orientation`` EXIF's (1: upright), ``digest`` of the file."""
 
     height: int
     width: int
@@ -52,15 +52,16 @@ class PairFacts:
     faults: tuple[Diagnostic, ...]
 
 
-def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache) -> Iterator[PairFacts]:
+def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache, how: Reading = RGB) -> Iterator[PairFacts]:
     """The facts of every pair in order; files are decoded by threads, a bounded number at a time."""
     tag = hashlib.blake2b(repr((labels.colors, labels.table)).encode(), digest_size=6).hexdigest()
+    seen = "image" if how == RGB else f"image {how.channels} {how.levels}"
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         for start in range(0, len(subset), CHUNK):
             positions = range(start, min(start + CHUNK, len(subset)))
-            images = [_known(cache, subset.image(p), "image") for p in positions]
+            images = [_known(cache, subset.image(p), seen) for p in positions]
             masks = [_known(cache, subset.mask(p), tag) for p in positions]
-            read_images = pool.map(lambda known: known.value or _read_image(known.path), images)
+            read_images = pool.map(lambda known: known.value or _read_image(known.path, how), images)
             read_masks = pool.map(lambda known: known.value or _read_mask(known.path, labels), masks)
             for position, image, mask in zip(positions, read_images, read_masks, strict=True):
                 _keep(cache, images[position - start], image)
@@ -80,7 +81,7 @@ def _known(cache: FactCache, path: Path, tag: str) -> _Known:
     value = cache.get(f"{tag}:{_short(path)}", found) if found else None
     if value is None:
         return _Known(path, tag, found, None)
-    if tag == "image":
+    if tag.startswith("image"):
         return _Known(path, tag, found, ImageFacts(*value))
     height, width, counts, digest = value
     return _Known(path, tag, found, MaskFacts(height, width, {int(k): n for k, n in counts.items()}, digest))
@@ -106,10 +107,10 @@ def _joined(position: int, image: object, mask: object) -> PairFacts:
     )
 
 
-def _read_image(path: Path) -> ImageFacts | SegError:
+def _read_image(path: Path, how: Reading) -> ImageFacts | SegError:
     try:
         data = read_bytes(path)
-        picture = decode_image(data, path)
+        picture = decode_image(data, path, how)
     except SegError as error:
         return error
     height, width = picture.pixels.shape[:2]

@@ -15,11 +15,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from segdsl.data.bands import (
+    deep_samples,
+    is_tiff,
+    pillow_samples,
+    tiff_is_plain,
+    tiff_samples,
+    to_bytes,
+    to_channels,
+)
 from segdsl.diagnostics import SegError, fail
+from segdsl.ir.values import Range
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a small file can unfold to gigabytes."""
@@ -35,6 +46,24 @@ STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, floa
 }
 """Mean and deviation of the RGB channels on the scale 0..255, for each value of `data.normalize`."""
 
+
+def statistics(normalize: str, channels: int = 3) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel, on the scale 0..255; for images that are not RGB, the mean over RGB's."""
+    mean, deviation = STATISTICS[normalize]
+    if channels == len(mean):
+        return mean, deviation
+    return (sum(mean) / 3,) * channels, (sum(deviation) / 3,) * channels
+
+
+class Reading(NamedTuple):
+    """How images are read: into how many ``channels`` (None: as many as they have), and which values (``levels``)
+    become 0 and 255 (None: the whole range of their depth)."""
+
+    channels: int | None = 3
+    levels: Range | None = None
+
+
+RGB = Reading()
 Color = tuple[int, int, int]
 DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
@@ -44,23 +73,26 @@ DECODE_ERRORS = (
 
 # Our own limit is checked and reported; Pillow's warning at a lower one would reach the user's terminal.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A decoded image, uint8 RGB (H, W, 3), with Pillow's ``mode`` and EXIF's ``orientation`` (1: upright)."""
+    """A decoded image, uint8 (H, W, C), with the ``mode`` of the file and EXIF's ``orientation`` (1: upright).
+
+    ``mode`` is Pillow's, or depth and channels of what Pillow does not read whole: `16 bits x 5`.
+    """
 
     pixels: np.ndarray
     mode: str
     orientation: int
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """The image as RGB uint8 (H, W, 3): turned upright by its EXIF tag, grey repeated, alpha dropped, 16 bits cut to 8.
-
-    Raises :class:`SegError` that names the file.
+def read_image(path: str | Path, how: Reading = RGB) -> np.ndarray:
+    """The image as uint8 (H, W, C), by default RGB: turned upright by its EXIF tag, grey repeated, alpha dropped, 16
+    bits cut to 8. Raises :class:`SegError` that names the file.
     """
-    return decode_image(read_bytes(path), path).pixels
+    return decode_image(read_bytes(path), path, how).pixels
 
 
 def read_mask(path: str | Path, colors: Sequence[Color | None] = (), table: Sequence[int] = ()) -> np.ndarray:
@@ -95,15 +127,45 @@ def read_bytes(path: str | Path) -> bytes:
     return data
 
 
-def decode_image(data: bytes, path: str | Path) -> Picture:
+def decode_image(data: bytes, path: str | Path, how: Reading = RGB) -> Picture:
     """The image in ``data``; ``path`` is for the diagnostics. Raises :class:`SegError`."""
+    if is_tiff(data) and not _is_plain(data, path):
+        return _tiff(data, path, how)
     with _opened(data, path, "image") as picture:
         mode = picture.mode
         _decode(picture, data, path, "image")
         orientation = _orientation(picture)
         if orientation != 1:
             picture = ImageOps.exif_transpose(picture)
-        return Picture(_rgb(picture, path), mode, orientation)
+        deep_png = picture.format == "PNG" and _png_depth(data) == 16
+        if how == RGB and not deep_png and mode in ("RGB", "L", "1", "CMYK", "YCbCr"):
+            # A copy: the result must own its memory once the file is closed.
+            return Picture(np.array(picture.convert("RGB")), mode, orientation)
+        samples = pillow_samples(picture)
+        deep = deep_samples(data) if deep_png and samples.dtype == np.uint8 and orientation == 1 else None
+        if deep is not None:
+            samples, mode = deep, f"16 bits x {deep.shape[2]}"
+        return Picture(_converted(samples, path, how, alpha=True), mode, orientation)
+
+
+def _tiff(data: bytes, path: str | Path, how: Reading) -> Picture:
+    samples, alpha = tiff_samples(data, path, MAX_PIXELS)
+    return Picture(_converted(samples, path, how, alpha), f"{8 * samples.dtype.itemsize} bits x {samples.shape[2]}", 1)
+
+
+def _is_plain(data: bytes, path: str | Path) -> bool:
+    """Whether Pillow reads all of a TIFF. Raises :class:`SegError` for one that is too large."""
+    try:
+        with _opened(data, path, "image") as picture:
+            return tiff_is_plain(picture)
+    except SegError as error:
+        if error.diagnostics[0].slug == "image-too-large":
+            raise
+        return False
+
+
+def _converted(samples: np.ndarray, path: str | Path, how: Reading, alpha: bool) -> np.ndarray:
+    return to_channels(to_bytes(samples, how.levels, path), how.channels, path, alpha)
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -112,29 +174,6 @@ def _orientation(picture: Image.Image) -> int:
     except DECODE_ERRORS:
         return 1
     return value if value in range(1, 9) else 1
-
-
-def _rgb(picture: Image.Image, path: str | Path) -> np.ndarray:
-    mode = picture.mode
-    if mode.startswith("I;16"):
-        grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    if mode == "I":
-        raw = np.asarray(picture)
-        if raw.min() < 0 or raw.max() > 65535:
-            raise _unfit(path, "integers of 32 bits")
-        return np.repeat((raw >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-    if mode == "F":
-        raise _unfit(path, "floating-point numbers")
-    if mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    # A copy: the result must own its memory once the file is closed.
-    return np.array(picture.convert("RGB"))
-
-
-def _unfit(path: str | Path, what: str) -> SegError:
-    message = f"the pixels are {what}, with no known black and white"
-    return fail("image-depth-unknown", message, "convert the image to 8 bits a channel", path=str(path))
 
 
 def decode_mask(

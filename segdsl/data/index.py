@@ -17,6 +17,7 @@ from pathlib import Path
 
 from segdsl.data.cache import FactCache, stamp
 from segdsl.data.formats import FORMATS, read_layout
+from segdsl.data.images import Reading
 from segdsl.data.labels import META_FILE, LabelSpace
 from segdsl.data.layout import COMMON, Findings, Layout, Request, Subset
 from segdsl.diagnostics import Diagnostic, SegError, fail
@@ -27,13 +28,14 @@ MAX_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A data set: its label space, the value of void, and its subsets by name."""
+    """A data set: its label space, the value of void, its subsets by name, and how its images are read."""
 
     root: Path
     format: str
     labels: LabelSpace
     ignore: int
     subsets: dict[str, Subset]
+    reading: Reading
     digest: str
     """Names, sizes and meta files of all subsets in one hash: the same for the same data on another machine."""
 
@@ -66,7 +68,7 @@ def open_index(root: str | Path, format: str, asked: Request) -> Index:
             _explain(layout, format, asked)
     labels = layout.labels
     digest = _digest(layout)
-    return Index(layout.root, layout.format, labels, asked.ignore, layout.subsets, digest)
+    return Index(layout.root, layout.format, labels, asked.ignore, layout.subsets, asked.reading, digest)
 
 
 def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:

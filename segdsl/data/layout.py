@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segdsl.data.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS
+from segdsl.data.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS, RGB, Reading
 from segdsl.data.labels import META_FILE, LabelSpace, read_label_space, same_label_space
 from segdsl.diagnostics import Diagnostic, SegError, Severity, fail, nearest
 from segdsl.ir.labels import Merges
-from segdsl.ir.program import Data
+from segdsl.ir.program import Program
 from segdsl.ir.values import Range
 
 Findings = list[Diagnostic]
@@ -42,13 +42,15 @@ class Request(NamedTuple):
     exclude: Sequence[str] = ()
     merges: Merges = ()
     parts: Parts = (IMAGES, MASKS)
+    reading: Reading = RGB
 
     @classmethod
-    def of(cls, data: Data, subsets: Sequence[str]) -> Request:
-        """What the section `data` of a program asks for."""
+    def of(cls, program: Program, subsets: Sequence[str]) -> Request:
+        """What a program asks for."""
+        data = program.data
         return cls(
             subsets, data.ignore, data.classes, data.background, data.values, data.exclude, data.merges,
-            (data.images, data.masks),
+            (data.images, data.masks), Reading(program.channels, data.levels),
         )  # fmt: skip
 
 

@@ -13,21 +13,21 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from segdsl.data.dataset import EvalDataset, Key, Sample, TrainDataset, epoch_keys
-from segdsl.data.images import STATISTICS
+from segdsl.data.images import statistics
 from segdsl.data.index import Index
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.program import Program
 
 
 class Batch(NamedTuple):
-    """``images`` uint8 RGB (N, 3, H, W), laid out channels last; ``target`` uint8 class ids (N, H, W)."""
+    """``images`` uint8 (N, C, H, W), laid out channels last; ``target`` uint8 class ids (N, H, W)."""
 
     images: Tensor
     target: Tensor
 
 
 class Normalizer(nn.Module):
-    """uint8 RGB (N, 3, H, W) to float32 of the same shape and layout, on the device of the input."""
+    """uint8 (N, C, H, W) to float32 of the same shape and layout, on the device of the input."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
@@ -40,9 +40,9 @@ class Normalizer(nn.Module):
         return (images.float() - self.mean) * self.scale
 
 
-def normalizer(normalize: str) -> Normalizer:
-    """The module for a value of `data.normalize`."""
-    return Normalizer(*STATISTICS[normalize])
+def normalizer(normalize: str, channels: int = 3) -> Normalizer:
+    """The module for a value of `data.normalize` and the channels of the model."""
+    return Normalizer(*statistics(normalize, channels))
 
 
 class _Failure(NamedTuple):

@@ -34,7 +34,7 @@ def bench(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     model = _from_program(path) if path.suffix == ".seg" else open_model(path)
     size = model.input_size
-    image = np.random.default_rng(0).integers(0, 256, (size.height, size.width, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (size.height, size.width, model.program.channels), np.uint8)
     latency = median_ms(lambda: model.scores(image))
     step = None if model.kind == "openvino" else _training_step(cast("TorchModel", model), image)
     graph = model.program.graph
@@ -74,10 +74,8 @@ def peak_rss_mb() -> float | None:
 def _from_program(path: Path) -> Model:
     from segdsl.export.trained import TorchModel
     from segdsl.lower.compiled import compile_program
-    from segdsl.run.setup import require_rgb
 
     program = load(path)
-    require_rgb(program)
     return TorchModel(path.parent, program, compile_program(program, weights="none").model)
 
 

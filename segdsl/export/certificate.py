@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from segdsl.data.augment import by_fours
 from segdsl.data.formats import read_layout
 from segdsl.data.images import read_image
 from segdsl.data.layout import Request
@@ -79,7 +80,7 @@ def certify(program: Program, network: nn.Module, xml: Path, precision: str, ima
     compared = Comparison(tolerance.tie)
     compiled = runtime.compile_model(runtime.read_model(xml), "f32", xml)
     size, normalize = program.data.input_size, program.data.normalize
-    for image in images or noise_images(size.height, size.width):
+    for image in images or noise_images(size.height, size.width, channels=program.channels):
         tensor = prepare(image, size, normalize)
         with torch.inference_mode():
             logits = network.model(torch.from_numpy(tensor))[0].numpy()  # type: ignore[operator]
@@ -123,26 +124,28 @@ def trial_images(program: Program, base: Path) -> list[Image]:
         return []
     try:
         subset = program.data.val.subset
-        asked = Request.of(program.data, [subset])
+        asked = Request.of(program, [subset])
         found = read_layout(base / program.data.root, program.data.format, asked, []).subsets[subset]
         places = sorted({round(k) for k in np.linspace(0, len(found) - 1, min(IMAGES, len(found)))})
-        return [read_image(found.image(k)) for k in places]
+        return [read_image(found.image(k), asked.reading) for k in places]
     except SegError:
         return []
 
 
-def noise_images(height: int, width: int, count: int = IMAGES) -> list[Image]:
+def noise_images(height: int, width: int, count: int = IMAGES, channels: int = 3) -> list[Image]:
     """Seeded pictures with structure at every scale, which look like none but excite every channel."""
     generator = np.random.default_rng(0)
     pictures = []
     for _ in range(count):
-        layers = [_layer(generator, height, width, cells) for cells in (2, 4, 8, 16, 32)]
+        layers = [_layer(generator, height, width, cells, channels) for cells in (2, 4, 8, 16, 32)]
         total = np.sum(layers, axis=0)
         low, high = total.min(), total.max()
         pictures.append(((total - low) / (high - low) * 255).astype(np.uint8))
     return pictures
 
 
-def _layer(generator: np.random.Generator, height: int, width: int, cells: int) -> npt.NDArray[np.float32]:
-    coarse = generator.random((cells, cells, 3), dtype=np.float32)
-    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+def _layer(
+    generator: np.random.Generator, height: int, width: int, cells: int, channels: int
+) -> npt.NDArray[np.float32]:
+    coarse = generator.random((cells, cells, channels), dtype=np.float32)
+    return by_fours(lambda part, _: cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), coarse)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segdsl.data.images import STATISTICS
+from segdsl.data.images import statistics
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
@@ -40,7 +40,7 @@ class ModelInfo:
 
 def describe(program: Program, precision: str) -> dict[str, str]:
     """The entries of `model_info` but for the digest of the weights."""
-    mean, scale = STATISTICS[program.data.normalize]
+    mean, scale = statistics(program.data.normalize, program.channels)
     names = list(program.classes)
     ids = [str(k) for k in range(len(names))]
     label_info = {

@@ -59,7 +59,7 @@ def _open_data(model: Model, data: str | None, subset: str) -> Index:
         root = model.base / program.data.root
     else:
         root = data_root(program, data)
-    index = open_index(root, program.data.format, Request.of(program.data, [subset]))
+    index = open_index(root, program.data.format, Request.of(program, [subset]))
     if index.classes != model.classes:
         raise _classes_differ(model, index)
     return index

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from segdsl.data.images import Reading
 from segdsl.diagnostics import fail
 from segdsl.export import runtime
 from segdsl.export.contract import FOLDER, digest_of, read_info
@@ -41,6 +42,11 @@ class Model(ABC):
     def input_size(self) -> Size:
         """Height x width of what the network sees."""
         return self.program.data.input_size
+
+    @property
+    def reading(self) -> Reading:
+        """How its images are read."""
+        return Reading(self.program.channels, self.program.data.levels)
 
     @property
     @abstractmethod

@@ -87,7 +87,7 @@ def convert(network: nn.Module, program: Program) -> Any:
     Raises SegError (`graph-failed`, `export-failed`).
     """
     size = program.data.input_size
-    image = torch.zeros(1, 3, size.height, size.width)
+    image = torch.zeros(1, program.channels, size.height, size.width)
     _try(network, image, program)
     try:
         with runtime.quiet(), torch.no_grad():

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from segdsl.export.pixels import Image, Mask
+from segdsl.export.pixels import Image, Mask, visible
 
 Color = tuple[int, int, int]
 
@@ -58,7 +58,7 @@ def mask_png(mask: Mask, colors: Sequence[Color]) -> bytes:
 
 def overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> bytes:
     """The image tinted by class, borders drawn, and below it a legend of the classes on it with their shares."""
-    tinted = Pictures.fromarray(tint(image, mask, classes, colors))
+    tinted = Pictures.fromarray(tint(visible(image), mask, classes, colors))
     counts = np.bincount(mask.ravel(), minlength=len(classes))
     shares = {k: count / mask.size for k, count in enumerate(counts.tolist()) if count}
     swatches = ["white" if is_background(name) else color for name, color in zip(classes, colors, strict=True)]

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segdsl.data.images import STATISTICS
+from segdsl.data.augment import by_fours
+from segdsl.data.images import statistics
 from segdsl.ir.values import Size
 
 Image = npt.NDArray[np.uint8]
-"""RGB, (H, W, 3)."""
+"""(H, W, C): RGB unless the model takes other channels."""
 Mask = npt.NDArray[np.uint8]
 """Class ids, (H, W)."""
 Maps = npt.NDArray[np.float32]
@@ -21,8 +22,8 @@ Maps = npt.NDArray[np.float32]
 
 
 def prepare(image: Image, size: Size, normalize: str) -> npt.NDArray[np.float32]:
-    """The image stretched to ``size`` and normalised, (1, 3, h, w)."""
-    mean, deviation = (np.array(values, np.float32) for values in STATISTICS[normalize])
+    """The image stretched to ``size`` and normalised, (1, C, h, w)."""
+    mean, deviation = (np.array(values, np.float32) for values in statistics(normalize, image.shape[2]))
     resized = stretch(image, size).astype(np.float32)
     return np.ascontiguousarray(((resized - mean) / deviation).transpose(2, 0, 1)[None])
 
@@ -31,7 +32,14 @@ def stretch(image: Image, size: Size) -> Image:
     """The image at ``size``, bilinear, without regard to its aspect."""
     if image.shape[:2] == (size.height, size.width):
         return image
-    return cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+    return by_fours(lambda part, _: cv2.resize(part, (size.width, size.height), interpolation=cv2.INTER_LINEAR), image)
+
+
+def visible(image: Image) -> Image:
+    """An image of any channels as RGB, to be looked at: grey repeated, of many channels the first three."""
+    if image.shape[2] < 3:
+        return np.repeat(image[:, :, :1], 3, axis=2)
+    return np.ascontiguousarray(image[:, :, :3])
 
 
 def restore(mask: Mask, height: int, width: int) -> Mask:

@@ -63,7 +63,7 @@ def _segment_all(model: Model, jobs: Sequence[Job], out: Path, faults: list[Diag
     colors = class_colors(model.classes)
     for job in jobs:
         try:
-            image = read_image(job.image)
+            image = read_image(job.image, model.reading)
         except SegError as error:
             faults.extend(error.diagnostics)
             continue

@@ -27,6 +27,13 @@ def _mask_values(value: Range) -> Range:
     return value
 
 
+def _rising(value: Range) -> Range:
+    """A validator: two numbers, the first being smaller."""
+    if not value.low < value.high:
+        raise ValueError("must go from a smaller number to a larger")
+    return value
+
+
 MaskValues = Annotated[Range, OrSingle(), AfterValidator(_mask_values)]
 """Values of a mask: `7`, or `0..127`."""
 DataFormat = Literal[
@@ -144,6 +151,8 @@ class Data(Section):
     """Name of the folders of masks, for the format `folders`."""
     input_size: Size = Size(512, 512)
     """Height x width of what the network sees."""
+    levels: Annotated[Range, AfterValidator(_rising)] | None = None
+    """Pixel values that become black and white; left out, the whole range of 8 or 16 bits."""
     normalize: Literal["imagenet", "none"] = "imagenet"
     """Mean and deviation that are taken out of the pixels: ImageNet's, or a plain division by 255."""
     train: TrainSubset = Field(default_factory=lambda: TrainSubset.trusted({}))
@@ -223,6 +232,11 @@ class Program(Record):
     resolved: str = ""
     assumed_classes: bool = False
     warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def channels(self) -> int:
+        """The channels of an image, as the model takes them."""
+        return int(str(next(iter(self.graph.inputs.values()))[1]))
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from segdsl.run.criterion import Criterion
 from segdsl.run.metrics import Confusion
 
 Batches = Iterable[Any]
-"""Batches with ``images``, uint8 (N, 3, H, W), and ``target``, uint8 (N, H, W)."""
+"""Batches with ``images``, uint8 (N, C, H, W), and ``target``, uint8 (N, H, W)."""
 
 
 def evaluate_model(model: nn.Module, batches: Batches, classes: Sequence[str], ignore: int) -> Confusion:

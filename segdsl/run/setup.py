@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from segdsl.data.check import CheckReport, Progress
-from segdsl.data.images import STATISTICS
 from segdsl.data.index import Index
 from segdsl.data.loader import EvalLoader, TrainLoader, eval_loader, normalizer, train_loader
-from segdsl.diagnostics import Diagnostic, SegError, fail
+from segdsl.diagnostics import fail
 from segdsl.ir.program import Optimizer, Program
 from segdsl.lower.compiled import Compiled, compile_program
 from segdsl.lower.freeze import freeze
@@ -27,7 +26,7 @@ from segdsl.words.schedules import Horizon
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A prepared run. ``network`` is the normalisation followed by ``model``; it takes uint8 images (N, 3, H, W)."""
+    """A prepared run. ``network`` is the normalisation followed by ``model``; it takes uint8 images (N, C, H, W)."""
 
     program: Program
     index: Index
@@ -60,7 +59,11 @@ def prepare(compiled: Compiled, data: str | Path | None = None, progress: Progre
     program, model = compiled.program, compiled.model
     index, report = checked_data(program, data, progress)
     device = pick_device()
-    network = nn.Sequential(normalizer(program.data.normalize), model).to(device).to(memory_format=torch.channels_last)
+    network = (
+        nn.Sequential(normalizer(program.data.normalize, program.channels), model)
+        .to(device)
+        .to(memory_format=torch.channels_last)
+    )
     freeze(model, program.train.freeze)
     train = train_loader(program, index)
     assert program.train.loss is not None and program.train.optimizer is not None
@@ -114,7 +117,6 @@ def _check_complete(program: Program) -> None:
                 f"the program has no `train.{key}`",
                 f'set `train.{key} = {example}`, or start from `extends "std/semantic.seg"`',
             )
-    require_rgb(program)
     outputs = ", ".join(f"`{name}`" for name in program.graph.outputs)
     if len(program.graph.outputs) != 1:
         raise fail(
@@ -122,16 +124,6 @@ def _check_complete(program: Program) -> None:
             f"a model that is trained has one `out`, `{program.graph.name}` has {outputs}",
             "keep the `out` with the logits; `segdsl.compile(…, outputs = [path])` gives the other tensors",
         )
-
-
-def require_rgb(program: Program) -> None:
-    """Refuses a model for images of other channels than those that are read (`image-channels`)."""
-    ((name, shape),) = program.graph.inputs.items()
-    if shape[1] != len(STATISTICS[program.data.normalize][0]):
-        message = f"`{name}` of `{program.graph.name}` is of {shape[1]} channel(s), and images are read with 3 (RGB)"
-        remedy = "train a model for 3 channels: grey images are read as three equal ones"
-        found = Diagnostic("image-channels", message, remedy, span=program.spans.get("model"))
-        raise SegError([found], {name: source.text for name, source in program.sources.items()})
 
 
 def _try_validation(setup: Setup) -> None:

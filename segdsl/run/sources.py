@@ -40,7 +40,7 @@ def open_data(program: Program, data: str | Path | None = None, subsets: Sequenc
     """The index of a program's data, by default of its training and validation subsets."""
     wanted = subsets or (program.data.train.subset, program.data.val.subset)
     root, settings = data_root(program, data), program.data
-    return open_index(root, settings.format, Request.of(settings, wanted))
+    return open_index(root, settings.format, Request.of(program, wanted))
 
 
 def classes_setting(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> list[str]:
@@ -93,7 +93,7 @@ def checked_data(
             "name them in `data.classes`, or train from the file: `segdsl train FILE`",
             path=str(index.root),
         )
-    report = check_data(index.root, index.format, Request.of(program.data, tuple(index.subsets)), progress)
+    report = check_data(index.root, index.format, Request.of(program, tuple(index.subsets)), progress)
     report.require()
     return index, report
 

@@ -137,7 +137,7 @@ def train_epoch(setup: Setup, progress: Progress, display: Display, clock: Clock
         rate = base * scale_at(schedule, progress.step, setup.horizon, progress.history)
         for group in setup.optimizer.param_groups:
             group["lr"] = rate
-        images = batch.images.to(setup.device, non_blocking=True)  # (N, 3, H, W) uint8
+        images = batch.images.to(setup.device, non_blocking=True)  # (N, C, H, W) uint8
         target = batch.target.to(setup.device, non_blocking=True).long()  # (N, H, W)
         logits = setup.network(images)  # (N, classes, H, W)
         loss = setup.criterion(logits, target)

@@ -74,13 +74,14 @@ class Resize(Augmentation):
 class PhotometricDistortion(Augmentation):
     """Changes brightness, contrast, saturation and hue, in this order, each on its own with probability `p`.
 
-    Values stay within 0 and 255. After SSD's training pipeline (Liu et al., 2016), without its shuffled channels.
+    Values stay within 0 and 255. Images that are not RGB have no saturation and hue: there these two change nothing.
+    After SSD's training pipeline (Liu et al., 2016), without its shuffled channels.
     """
 
     brightness: Levels = 32.0
     """Largest number of grey levels (of 255) that are added or taken off."""
     contrast: Factor = Range(0.5, 1.5)
-    """Factor on all three channels."""
+    """Factor on all channels."""
     saturation: Factor = Range(0.5, 1.5)
     """Factor on the saturation of HSV."""
     hue: Hue = Quantity(18, "deg")

@@ -258,7 +258,9 @@ def test_facts_are_cached_until_a_file_changes(tree: Path, monkeypatch: pytest.M
     decoded: list[str] = []
     original = segdsl.data.facts.decode_image
     monkeypatch.setattr(
-        segdsl.data.facts, "decode_image", lambda data, path: (decoded.append(Path(path).name), original(data, path))[1]
+        segdsl.data.facts,
+        "decode_image",
+        lambda data, path, how: (decoded.append(Path(path).name), original(data, path))[1],
     )
     first = checked(tree)
     assert sorted(decoded) == ["a.png", "b.png", "c.png", "d.png", "e.png"]

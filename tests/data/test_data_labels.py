@@ -43,7 +43,7 @@ data {{
   {0}
 }}
 """
-NAMES = ("road", "traffic light", "Öl, naß", "a_b", "sky", "bus")
+NAMES: tuple[str, ...] = ("road", "traffic light", "Öl, naß", "a_b", "sky", "bus")
 
 
 @st.composite
@@ -105,7 +105,7 @@ def test_ids_mean_the_same_from_mask_to_export(
     (folder / "train" / "dataset_meta.json").write_text(json.dumps({"labels": declared}), encoding="utf-8")
 
     program = load(file)
-    index = open_index(folder, "common_semantic_segmentation", Request.of(program.data, ["train"]))
+    index = open_index(folder, "common_semantic_segmentation", Request.of(program, ["train"]))
     seen = read_sample(index, index.subset("train"), 0).mask
     exported = json.loads(describe(program, "fp32")["segdsl_classes"])
     assert index.classes == program.classes == tuple(exported)
@@ -247,7 +247,7 @@ def test_the_preset_of_dis5k_reads_its_tree(tmp_path: Path) -> None:
         for part in ("im", "gt"):
             (tmp_path / "set" / subset / "train" / part).rename(tmp_path / "set" / subset / part)
     (tmp_path / "p.seg").write_text(PRESET.format("dis5k") + 'data.root = "set"\n', encoding="utf-8")
-    data = load(tmp_path / "p.seg").data
-    report = check_data(tmp_path / "set", data.format, Request.of(data, ["DIS-TR", "DIS-VD"]))
+    program = load(tmp_path / "p.seg")
+    report = check_data(tmp_path / "set", program.data.format, Request.of(program, ["DIS-TR", "DIS-VD"]))
     assert report.errors == []
     assert report.pixels["DIS-VD"][:2].tolist() == [12, 12]
