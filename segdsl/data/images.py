@@ -168,6 +168,16 @@ def _converted(samples: np.ndarray, path: str | Path, how: Reading, alpha: bool)
     return to_channels(to_bytes(samples, how.levels, path), how.channels, path, alpha)
 
 
+def picture_size(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(height, width) of an image as it is read, and as it is stored, before its EXIF tag turns it; from the header.
+
+    Raises :class:`SegError` that names the file.
+    """
+    with _opened(read_bytes(path), path, "image") as picture:
+        stored = picture.height, picture.width
+        return (stored[1], stored[0]) if _orientation(picture) > 4 else stored, stored
+
+
 def _orientation(picture: Image.Image) -> int:
     try:
         value = picture.getexif().get(ExifTags.Base.Orientation, 1)

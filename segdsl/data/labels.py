@@ -154,6 +154,22 @@ def _colors(value: Any, count: int, path: Path) -> tuple[Color | None, ...]:
     return colors
 
 
+def drawn_classes(classes: Sequence[str], declared: int, ignore: int, path: Path) -> LabelSpace:
+    """The label space of masks that are drawn from annotations, which declare the last ``declared`` of ``classes``.
+
+    Raises :class:`SegError` that names the annotation file.
+    """
+    twice = next((name for name in classes if classes.count(name) > 1), None)
+    if twice is not None:
+        help = "give each a name of its own"
+        raise fail("meta-class-twice", f"two classes are called `{twice}`", help, path=str(path))
+    most = ignore if declared <= ignore < MAX_CLASSES else MAX_CLASSES
+    if len(classes) > most or not declared:
+        message = f"it declares {declared} categories; with the background a mask holds {MAX_CLASSES - 1} and void"
+        raise fail("meta-malformed", message, "leave categories out", path=str(path))
+    return LabelSpace(tuple(classes))
+
+
 def _color(entry: Any, path: Path) -> Color | None:
     if entry is None:
         return None

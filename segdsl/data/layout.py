@@ -24,7 +24,7 @@ from segdsl.ir.values import Range
 
 Findings = list[Diagnostic]
 COMMON = "common_semantic_segmentation"
-IMAGES, MASKS = "images", "masks"
+IMAGES, MASKS, ANNOTATIONS = "images", "masks", "annotations"
 Parts = tuple[str, str]
 """What the folders of images and of masks are called."""
 FLAT_SUBSET = "default"
@@ -206,8 +206,9 @@ def nothing_found(root: Path, parts: Parts = (IMAGES, MASKS)) -> SegError:
     inside = [p for p in folders_in(root) if subset_folders(p, parts=parts)[1]]
     if inside:
         help = f"did you mean `{inside[0]}`?"
-    elif (root / "JPEGImages").is_dir() or (root / "annotations").is_dir():
-        other = "voc_segmentation" if (root / "JPEGImages").is_dir() else "coco_instances"
+    elif (root / "JPEGImages").is_dir() or (root / ANNOTATIONS).is_dir():
+        coco = "coco_instances" if any((root / ANNOTATIONS).glob("instances_*.json")) else "datumaro"
+        other = "voc_segmentation" if (root / "JPEGImages").is_dir() else coco
         help = f"this looks like `{other}`: name it as the format (`data.format`, `--format`)"
     else:
         help = _EXPECTED if parts == (IMAGES, MASKS) else f"expected folders `{parts[0]}` and `{parts[1]}` in it"
@@ -316,7 +317,7 @@ def picture_files(folder: Path, root: Path, found: Findings, beside: str = "") -
             found.append(finding("data-nested", f"a folder in `{folder.name}`; what is in it is not used", help, path))
         elif path.suffix.lower() in IMAGE_EXTENSIONS:
             here = names[path.stem]
-            if not entry.is_symlink() or _link_holds(path, root, found):
+            if not entry.is_symlink() or link_holds(path, root, found):
                 here.append(entry.name)
         else:
             others.append(entry.name)
@@ -335,7 +336,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _link_holds(path: Path, root: Path, found: Findings) -> bool:
+def link_holds(path: Path, root: Path, found: Findings) -> bool:
     """Whether the link leads to something; reports one that does not, and one that leads out of the data set."""
     try:
         target: Path | None = path.resolve()

@@ -17,8 +17,8 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from segdsl.data.check import check_data
-from segdsl.data.coco import run_lengths
 from segdsl.data.dataset import read_sample
+from segdsl.data.drawn import run_lengths
 from segdsl.data.formats import FORMATS, detect
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
@@ -322,6 +322,11 @@ COCO_FAULTS: dict[str, tuple[list[dict[str, Any]] | None, dict[str, Any], str]] 
     "an image without a size": (None, {"images": [{"id": 1, "file_name": "train.png"}]}, "meta-malformed"),
     "a path that leads out": (
         None, {"images": [{"id": 1, "file_name": "../../x.png", "height": 6, "width": 8}]}, "meta-malformed"),
+    "a path from the root": (
+        None, {"images": [{"id": 1, "file_name": "/etc/x.png", "height": 6, "width": 8}]}, "meta-malformed"),
+    "a name that is too long": (
+        None, {"images": [{"id": 1, "file_name": "a" * 5000, "height": 6, "width": 8}]}, "image-missing"),
+    "an outline without end": ([annotation(5, 1, 3, [[0, 0, 9e5, 9e5] * 500])], {}, "meta-malformed"),
     "an image that is not there": (
         None, {"images": [{"id": 1, "file_name": "x.png", "height": 6, "width": 8}]}, "image-missing"),
     "another size": (
