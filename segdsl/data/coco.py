@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from segdsl.data.datumaro import is_datumaro
 from segdsl.data.drawn import Drawing, Pictured, Shape, Size, drawn_subset, outline, painted, stated_size
 from segdsl.data.images import read_bytes
 from segdsl.data.labels import LabelSpace, drawn_classes, same_label_space
@@ -30,7 +31,8 @@ OUTLINES = "a list of polygons of three points or more, or run lengths of its im
 def looks_like_coco(root: Path) -> str:
     """What of this format a folder has; empty where it has not enough."""
     files = sorted((root / ANNOTATIONS).glob(f"{START}*.json")) if (root / ANNOTATIONS).is_dir() else []
-    return f"`{ANNOTATIONS}/{files[0].name}`" if files else ""
+    file = next((file for file in files if not is_datumaro(file)), None)
+    return f"`{ANNOTATIONS}/{file.name}`" if file else ""
 
 
 def read_coco(root: Path, asked: Request, found: Findings) -> Layout:

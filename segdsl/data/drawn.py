@@ -24,6 +24,8 @@ from segdsl.data.layout import Findings, Subset, encoded, finding, link_holds
 from segdsl.diagnostics import SegError, fail
 from segdsl.weights.cache import cache_folder
 
+VOID = "void"
+"""`data.background` where pixels that no annotation covers are void."""
 VERSION = 2
 """Raised whenever a mask would be drawn differently today."""
 WHOLE = ".whole"

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from segdsl.data import benchmarks
 from segdsl.data.coco import looks_like_coco, read_coco
+from segdsl.data.datumaro import looks_like_datumaro, read_datumaro
+from segdsl.data.drawn import VOID
 from segdsl.data.folders import looks_like_folders, read_folders
 from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import (
@@ -26,8 +28,6 @@ from segdsl.diagnostics import fail
 from segdsl.ir.labels import Fault, faults, offered
 
 AUTO = "auto"
-VOID = "void"
-"""`data.background` where pixels that no annotation covers are void."""
 
 
 class Format(NamedTuple):
@@ -41,6 +41,7 @@ FORMATS = {
     COMMON: Format(read_common, looks_like_common),
     "voc_segmentation": Format(read_voc, looks_like_voc),
     "coco_instances": Format(read_coco, looks_like_coco),
+    "datumaro": Format(read_datumaro, looks_like_datumaro),
     "cityscapes": Format(benchmarks.read_cityscapes, benchmarks.looks_like_cityscapes),
     "kitti_segmentation": Format(benchmarks.read_kitti, benchmarks.looks_like_kitti),
     "ade20k": Format(benchmarks.read_ade20k, benchmarks.looks_like_ade20k),

@@ -37,8 +37,8 @@ def _rising(value: Range) -> Range:
 MaskValues = Annotated[Range, OrSingle(), AfterValidator(_mask_values)]
 """Values of a mask: `7`, or `0..127`."""
 DataFormat = Literal[
-    "common_semantic_segmentation", "voc_segmentation", "coco_instances", "cityscapes", "kitti_segmentation", "ade20k",
-    "mapillary_vistas", "folders", "auto",
+    "common_semantic_segmentation", "voc_segmentation", "coco_instances", "datumaro", "cityscapes",
+    "kitti_segmentation", "ade20k", "mapillary_vistas", "folders", "auto",
 ]  # fmt: skip
 """How a data set lies on disk; `segdsl/data/formats.py` reads each of them."""
 Monitor = Literal["val.dice", "val.miou", "val.accuracy", "val.loss"]

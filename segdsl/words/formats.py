@@ -29,6 +29,12 @@ FORMATS: dict[str, FormatDoc] = {
         "polygons and run lengths, drawn once; the smallest instance counts, crowds lie under all, else background",
         "nuclei (110 images, 3,668 polygons); both forms of run lengths",
     ),
+    "datumaro": FormatDoc(
+        "`annotations/<subset>.json`, `images/<subset>`, as Datumaro exports them with `save_media=True`",
+        "polygons, ellipses and masks, drawn once by `z_order`; what none covers is the label `background` or "
+        "`data.background`",
+        "what Datumaro 1.13 writes, against the masks that it makes of it",
+    ),
     "cityscapes": FormatDoc(
         "`leftImg8bit/<subset>/<city>`, `gtFine/<subset>/<city>/…_gtFine_labelIds.png`",
         "ids 0 to 33; the 19 classes that are scored, all else is void",
