@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from segdsl.data.images import read_bytes
 from segdsl.data.labels import MAX_CLASSES, LabelSpace
-from segdsl.data.layout import Findings, Layout, Request, Subset, encoded, finding, wanted_subsets
+from segdsl.data.layout import Findings, Layout, Request, Subset, finding, wanted_subsets
+from segdsl.data.names import encoded
 from segdsl.diagnostics import fail
 
 ALIASES = {"train": "training", "val": "validation"}

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,8 @@ from segdsl.weights.cache import cache_folder
 
 VERSION = 2
 """Raised whenever a cached result would be computed differently today."""
+ASKED = 500
+"""Names in one question; older SQLite takes 999."""
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
@@ -60,13 +63,21 @@ class FactCache:
 
     def get(self, name: str, stamp: tuple[int, int]) -> Any:
         """The JSON value kept under ``name`` for this stamp, or None."""
-        if self._connection is None:
-            return None
-        try:
-            row = self._connection.execute("SELECT size, changed, value FROM facts WHERE name = ?", (name,)).fetchone()
-            return json.loads(row[2]) if row and (row[0], row[1]) == stamp else None
-        except (sqlite3.Error, ValueError):
-            return None
+        return self.get_all([name], [stamp])[0]
+
+    def get_all(self, names: Sequence[str], stamps: Sequence[Sequence[int]]) -> list[Any]:
+        """What :meth:`get` says of each name with its stamp, from few questions to the file."""
+        kept: dict[str, tuple[int, int, str]] = {}
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                for start in range(0, len(names), ASKED):
+                    asked = names[start : start + ASKED]
+                    marks = ",".join("?" * len(asked))
+                    rows = self._connection.execute(
+                        f"SELECT name, size, changed, value FROM facts WHERE name IN ({marks})", asked
+                    )
+                    kept.update((name, (size, changed, value)) for name, size, changed, value in rows)
+        return [_value(kept.get(name), size, changed) for name, (size, changed) in zip(names, stamps, strict=True)]
 
     def put(self, name: str, stamp: tuple[int, int], value: Any) -> None:
         """Keeps a JSON value under ``name``."""
@@ -74,3 +85,10 @@ class FactCache:
             with contextlib.suppress(sqlite3.Error):
                 row = (name, stamp[0], stamp[1], json.dumps(value))
                 self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", row)
+
+
+def _value(row: tuple[int, int, str] | None, size: int, changed: int) -> Any:
+    try:
+        return json.loads(row[2]) if row and row[0] == size and row[1] == changed else None
+    except ValueError:
+        return None

@@ -125,9 +125,10 @@ class _Checker:
         if image:
             found += self._image(name, subset, facts.position, image)
         if mask:
-            found += self._mask(name, subset.mask(facts.position), mask)
+            found += self._mask(name, subset, facts.position, mask)
         if image and mask:
-            self.total.update(f"{name}/{subset.mask(facts.position).stem}{image.digest}{mask.digest}".encode())
+            item = f"{name}/{subset.id(facts.position)}{image.digest}{mask.digest}"
+            self.total.update(item.encode("utf-8", "surrogateescape"))
             if (image.height, image.width) != (mask.height, mask.width):
                 found += self._sizes(subset, facts.position, image, mask)
         else:
@@ -135,35 +136,37 @@ class _Checker:
         return found
 
     def _image(self, name: str, subset: Subset, position: int, image: ImageFacts) -> Findings:
-        path, found = subset.image(position), []
+        found: Findings = []
         if image.mode.startswith(("I", "16 bits")) and self.reading.levels is None:
             message = "the image has 16 bits a pixel; only the upper 8 are used"
             help = "say which values are black and white if it comes out dark or flat: `data.levels = 0..4095`"
-            found.append(_finding("image-depth", message, help, path, "warning"))
+            found.append(_finding("image-depth", message, help, subset.image(position), "warning"))
         if image.orientation != 1:
             message = f"an EXIF tag turns or mirrors the image (orientation {image.orientation})"
             help = "make sure that the mask was drawn on the turned image; saving it upright removes all doubt"
-            found.append(_finding("image-turned", message, help, path, "warning"))
+            found.append(_finding("image-turned", message, help, subset.image(position), "warning"))
         key = bytes.fromhex(image.digest)
         first, where = self.seen.setdefault(key, (name, position))
         if (first, where) != (name, position):
             other = self.layout.subsets[first].image(where)
             across = f"; the score of `{name}` then counts what was learnt" if first != name else ""
             message = f"the same image as `{other.relative_to(self.layout.root)}`{across}"
-            found.append(_finding("image-twice", message, "keep one of them", path, "warning"))
+            found.append(_finding("image-twice", message, "keep one of them", subset.image(position), "warning"))
         return found
 
-    def _mask(self, name: str, path: Path, mask: MaskFacts) -> Findings:
+    def _mask(self, name: str, subset: Subset, position: int, mask: MaskFacts) -> Findings:
         for value, count in mask.counts.items():
             self.report.pixels[name][value] += count
         wrong = [v for v in mask.counts if v >= len(self.labels.classes) and v != self.ignore]
         if wrong:
             message, help = value_message(wrong[0], self.labels.classes, self.ignore)
             listing = ", ".join(f"{v} ({mask.counts[v]} px)" for v in wrong[:6]) + (", …" if len(wrong) > 6 else "")
-            return [_finding("mask-value-out-of-range", f"{message}; found {listing}", help, path)]
+            return [_finding("mask-value-out-of-range", f"{message}; found {listing}", help, subset.mask(position))]
         if set(mask.counts) == {self.ignore}:
             message = f"every pixel of the mask is void ({self.ignore}), so that nothing is learnt or scored"
-            return [_finding("mask-all-void", message, "remove the pair, or annotate it", path, "warning")]
+            return [
+                _finding("mask-all-void", message, "remove the pair, or annotate it", subset.mask(position), "warning")
+            ]
         return []
 
     def _sizes(self, subset: Subset, position: int, image: ImageFacts, mask: MaskFacts) -> Findings:

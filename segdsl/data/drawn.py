@@ -20,7 +20,8 @@ from PIL import Image
 
 from segdsl.data.cache import stamp
 from segdsl.data.images import MAX_PIXELS, picture_size
-from segdsl.data.layout import Findings, Subset, encoded, finding, link_holds
+from segdsl.data.layout import Findings, Subset, finding, link_holds
+from segdsl.data.names import encoded
 from segdsl.diagnostics import SegError, fail
 from segdsl.weights.cache import cache_folder
 

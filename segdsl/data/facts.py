@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from segdsl.data.cache import FactCache, stamp
+from segdsl.data.cache import FactCache
 from segdsl.data.images import RGB, Reading, decode_image, decode_mask, read_bytes
 from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import Subset
+from segdsl.data.names import blocks, stamps
 from segdsl.diagnostics import Diagnostic, SegError
 
 CHUNK = 64
@@ -56,45 +57,54 @@ def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache, how: Readin
     """The facts of every pair in order; files are decoded by threads, a bounded number at a time."""
     tag = hashlib.blake2b(repr((labels.colors, labels.table)).encode(), digest_size=6).hexdigest()
     seen = "image" if how == RGB else f"image {how.channels} {how.levels}"
+    images = _Files(cache, seen, subset.image_folder, _image_facts, lambda path: _read_image(path, how))
+    masks = _Files(cache, tag, subset.mask_folder, _mask_facts, lambda path: _read_mask(path, labels))
+    position = 0
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(subset), CHUNK):
-            positions = range(start, min(start + CHUNK, len(subset)))
-            images = [_known(cache, subset.image(p), seen) for p in positions]
-            masks = [_known(cache, subset.mask(p), tag) for p in positions]
-            read_images = pool.map(lambda known: known.value or _read_image(known.path, how), images)
-            read_masks = pool.map(lambda known: known.value or _read_mask(known.path, labels), masks)
-            for position, image, mask in zip(positions, read_images, read_masks, strict=True):
-                _keep(cache, images[position - start], image)
-                _keep(cache, masks[position - start], mask)
+        for names in blocks(subset.images, subset.masks, length=CHUNK):
+            facts = (files.read(part, pool) for files, part in zip((images, masks), names, strict=True))
+            for image, mask in zip(*facts, strict=True):
                 yield _joined(position, image, mask)
+                position += 1
 
 
-class _Known(NamedTuple):
-    path: Path
+class _Files(NamedTuple):
+    """Files of one kind in a folder: how facts of them are kept, by ``tag``, and how they are read."""
+
+    cache: FactCache
     tag: str
-    stamp: tuple[int, int] | None
-    value: ImageFacts | MaskFacts | None
+    folder: Path
+    facts: Callable[[Any], ImageFacts | MaskFacts]
+    decode: Callable[[Path], ImageFacts | MaskFacts | SegError]
+
+    def read(self, names: np.ndarray, pool: ThreadPoolExecutor) -> Iterator[ImageFacts | MaskFacts | SegError]:
+        """The facts of each file in order; what the cache does not know is decoded by ``pool``, and kept."""
+        here = [os.fsdecode(name) for name in names.tolist()]
+        stamped, keys = stamps(self.folder, names).tolist(), [self._key(name) for name in here]
+        known = self.cache.get_all(keys, stamped)
+        read = iter(pool.map(self.decode, [self.folder / n for n, k in zip(here, known, strict=True) if k is None]))
+        for key, stamp, value in zip(keys, stamped, known, strict=True):
+            if value is not None:
+                yield self.facts(value)
+                continue
+            fresh = next(read)
+            if stamp[0] >= 0 and not isinstance(fresh, SegError):
+                self.cache.put(key, stamp, fresh)
+            yield fresh
+
+    def _key(self, name: str) -> str:
+        """What tells a file of a data set from the others: its name and those of the two folders above."""
+        short = "/".join([*self.folder.parts[-2:], *name.split("/")][-3:])
+        return f"{self.tag}:{os.fsencode(short).decode(errors='backslashreplace')}"
 
 
-def _known(cache: FactCache, path: Path, tag: str) -> _Known:
-    found = stamp(path)
-    value = cache.get(f"{tag}:{_short(path)}", found) if found else None
-    if value is None:
-        return _Known(path, tag, found, None)
-    if tag.startswith("image"):
-        return _Known(path, tag, found, ImageFacts(*value))
+def _image_facts(value: Any) -> ImageFacts:
+    return ImageFacts(*value)
+
+
+def _mask_facts(value: Any) -> MaskFacts:
     height, width, counts, digest = value
-    return _Known(path, tag, found, MaskFacts(height, width, {int(k): n for k, n in counts.items()}, digest))
-
-
-def _short(path: Path) -> str:
-    """What tells a file of a data set from the others: its name and those of the two folders above."""
-    return "/".join(path.parts[-3:])
-
-
-def _keep(cache: FactCache, known: _Known, value: ImageFacts | MaskFacts | SegError) -> None:
-    if known.value is None and known.stamp and not isinstance(value, SegError):
-        cache.put(f"{known.tag}:{_short(known.path)}", known.stamp, value)
+    return MaskFacts(height, width, {int(k): n for k, n in counts.items()}, digest)
 
 
 def _joined(position: int, image: object, mask: object) -> PairFacts:

@@ -7,8 +7,7 @@ Only names are read here, nothing is decoded. Everything at fault is collected, 
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 
 from segdsl.data.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS, RGB, Reading
 from segdsl.data.labels import META_FILE, LabelSpace, read_label_space, same_label_space
+from segdsl.data.names import Pictures, encoded, odd_stems, pictures, split
 from segdsl.diagnostics import Diagnostic, SegError, Severity, fail, nearest
 from segdsl.ir.labels import Merges
 from segdsl.ir.program import Program
@@ -84,9 +84,14 @@ class Subset:
         """The mask at ``position``."""
         return self.mask_folder / os.fsdecode(self.masks[position])
 
+    def id(self, position: int) -> str:
+        """The name of the item at ``position``: a file name without its ending."""
+        name = bytes(self.masks[position])
+        return os.fsdecode(split(name[name.rfind(b"/") + 1 :])[0])
+
     def ids(self) -> list[str]:
-        """The names of the items: file names without their ending."""
-        return [Path(os.fsdecode(name)).stem for name in self.masks]
+        """The names of the items."""
+        return [self.id(position) for position in range(len(self))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,21 +235,23 @@ def _missing_subset(root: Path, name: str, found: Sequence[str], flat: bool) -> 
 
 
 def pairs_of(name: str, folder: Path, root: Path, found: Findings, parts: Parts = (IMAGES, MASKS)) -> Subset:
+    """The images and masks of the same names in the two folders ``parts``. Appends what is at fault to ``found``."""
     here, there = folder / parts[0], folder / parts[1]
-    images = picture_files(here, root, found, beside=parts[1])
-    masks = picture_files(there, root, found, beside=parts[0])
-    pairs: list[tuple[str, str]] = []
-    if images and masks and not images.keys() & masks.keys():
-        found.append(_names_differ(folder, min(images), min(masks)))
-    elif images is not None and masks is not None:
-        for stem in sorted(images.keys() | masks.keys()):
-            pair = _pair((here, there), stem, images.get(stem), masks.get(stem), found)
-            if pair:
-                pairs.append(pair)
-        if not images and not masks:
+    images = picture_names(here, root, found, beside=parts[1])
+    masks = picture_names(there, root, found, beside=parts[0])
+    if images is None or masks is None:
+        return Subset(name, folder, here, there, encoded(()), encoded(()))
+    odd = odd_stems(images, masks, {os.fsencode(ending) for ending in MASK_EXTENSIONS})
+    left, right = images.all_stems(), masks.all_stems()
+    if len(left) and len(right) and not np.isin(left, right).any():
+        found.append(_names_differ(folder, os.fsdecode(left[0]), os.fsdecode(right[0])))
+    else:
+        wrong = (_fault((here, there), images.called(stem), masks.called(stem)) for stem in odd.tolist())
+        found.extend(fault for fault in wrong if fault)
+        if not len(left) and not len(right):
             help = f"put images into `{parts[0]}` and masks of the same names into `{parts[1]}`"
             found.append(finding("subset-empty", f"the subset `{name}` has no image and no mask", help, folder))
-    columns = (encoded(p[0] for p in pairs), encoded(p[1] for p in pairs))
+    columns = [p.names[~np.isin(p.stems, odd)] if len(odd) else p.names for p in (images, masks)]
     return Subset(name, folder, here, there, *columns)
 
 
@@ -254,49 +261,51 @@ def _names_differ(folder: Path, image: str, mask: str) -> Diagnostic:
     return finding("names-differ", message, help, folder)
 
 
-def encoded(names: Iterable[str]) -> np.ndarray:
-    return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
-
-
-def _pair(
-    folders: tuple[Path, Path], stem: str, images: list[str] | None, masks: list[str] | None, found: Findings
-) -> tuple[str, str] | None:
-    """The image and mask called ``stem``, or None with a finding; an empty list stands for one that has a finding."""
+def _fault(folders: tuple[Path, Path], images: list[str] | None, masks: list[str] | None) -> Diagnostic | None:
+    """What is wrong with the images and masks of one stem, in the folders of both; an empty list stands for one that
+    has a finding."""
     if images == [] or masks == []:
         return None
     for names, folder in zip((images, masks), folders, strict=True):
         if names and len(names) > 1:
             listing = ", ".join(f"`{n}`" for n in names)
             message = f"{listing} have the same name but for the ending"
-            found.append(finding("name-twice", message, "keep one of them", folder / names[1]))
-            return None
+            return finding("name-twice", message, "keep one of them", folder / names[1])
     if images and not masks:
-        message = f"the image has no mask: `{folders[1].name}/{stem}.png` does not exist"
+        message = f"the image has no mask: `{folders[1].name}/{Path(images[0]).stem}.png` does not exist"
         help = "add the mask (all background if nothing is on it), or remove the image"
-        found.append(finding("mask-missing", message, help, folders[0] / images[0]))
-        return None
+        return finding("mask-missing", message, help, folders[0] / images[0])
     if not masks:
         return None
     path = folders[1] / masks[0]
     if path.suffix.lower() not in MASK_EXTENSIONS:
         message = f"the mask is a `{path.suffix}` file, expected `.png`"
         help = "save masks as 8-bit PNG from the original annotation; JPEG changes pixel values, and so class ids"
-        found.append(finding("mask-format", message, help, path))
-        return None
-    if not images:
-        message = f"the mask has no image: `{folders[0].name}` holds no `{stem}` with a picture's ending"
-        found.append(finding("image-missing", message, "add the image, or remove the mask", path))
-        return None
-    return images[0], masks[0]
+        return finding("mask-format", message, help, path)
+    message = f"the mask has no image: `{folders[0].name}` holds no `{path.stem}` with a picture's ending"
+    return finding("image-missing", message, "add the image, or remove the mask", path)
 
 
-def picture_files(folder: Path, root: Path, found: Findings, beside: str = "") -> dict[str, list[str]] | None:
-    """File names by stem, None without the folder, which then should lie ``beside`` another.
+def picture_files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]]:
+    """File names by stem of a folder that must be there; an empty list stands for a link that leads to nothing."""
+    here = picture_names(folder, root, found)
+    if here is None:
+        return {}
+    names: dict[str, list[str]] = {os.fsdecode(stem): [] for stem in here.dead}
+    for stem, name in zip(here.stems.tolist(), here.names.tolist(), strict=True):
+        names.setdefault(os.fsdecode(stem), []).append(os.fsdecode(name))
+    return names
+
+
+def picture_names(folder: Path, root: Path, found: Findings, beside: str = "") -> Pictures | None:
+    """The pictures in a folder; None without the folder, which then should lie ``beside`` another.
 
     Hidden files are no data; others that are no pictures are named.
     """
+    seen = _Seen()
     try:
-        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        with os.scandir(os.fsencode(folder)) as entries:
+            listed = pictures(seen.pictures(entries))
     except FileNotFoundError:
         help = f"a subset needs `{folder.name}` and `{beside}`, side by side"
         if not beside:
@@ -306,30 +315,50 @@ def picture_files(folder: Path, root: Path, found: Findings, beside: str = "") -
     except OSError:
         found.append(finding("data-file-unreadable", "the folder cannot be listed", "check its permissions", folder))
         return None
-    names: dict[str, list[str]] = defaultdict(list)
-    others: list[str] = []
-    for entry in entries:
-        path = Path(entry.path)
-        if entry.name.startswith("."):
-            continue
-        if _is_folder(entry):
-            help = f"move its files up into `{folder.name}`, each with a name of its own"
-            found.append(finding("data-nested", f"a folder in `{folder.name}`; what is in it is not used", help, path))
-        elif path.suffix.lower() in IMAGE_EXTENSIONS:
-            here = names[path.stem]
-            if not entry.is_symlink() or link_holds(path, root, found):
-                here.append(entry.name)
-        else:
-            others.append(entry.name)
-    if others:
-        many = f"{len(others)} files here are no pictures and are not used, such as `{others[0]}`"
-        message = many if len(others) > 1 else f"`{others[0]}` is no picture and is not used"
+    for name in sorted(seen.folders):
+        help = f"move its files up into `{folder.name}`, each with a name of its own"
+        message = f"a folder in `{folder.name}`; what is in it is not used"
+        found.append(finding("data-nested", message, help, folder / os.fsdecode(name)))
+    dead = [name for name in sorted(seen.links) if not link_holds(folder / os.fsdecode(name), root, found)]
+    if seen.others:
+        first = os.fsdecode(min(seen.others))
+        many = f"{len(seen.others)} files here are no pictures and are not used, such as `{first}`"
+        message = many if len(seen.others) > 1 else f"`{first}` is no picture and is not used"
         help = "remove them, or convert them to PNG or JPEG if they are meant as data"
         found.append(finding("data-file-unused", message, help, folder, severity="warning"))
-    return names
+    return listed.without(dead)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+_ENDINGS = frozenset(os.fsencode(ending) for ending in IMAGE_EXTENSIONS)
+
+
+class _Seen:
+    """What a folder holds beside pictures, gathered while its pictures are listed; links are pictures too."""
+
+    def __init__(self) -> None:
+        self.folders: list[bytes] = []
+        self.links: list[bytes] = []
+        self.others: list[bytes] = []
+
+    def pictures(self, entries: Iterable[os.DirEntry[bytes]]) -> Iterator[tuple[bytes, bytes]]:
+        """The names of the pictures among the entries of a folder, and their stems."""
+        for entry in entries:
+            name = entry.name
+            stem, ending = split(name)
+            if name.startswith(b"."):
+                continue
+            plain = entry.is_file(follow_symlinks=False)
+            if not plain and _is_folder(entry):
+                self.folders.append(name)
+            elif ending.lower() in _ENDINGS:
+                if not plain and entry.is_symlink():
+                    self.links.append(name)
+                yield name, stem
+            else:
+                self.others.append(name)
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

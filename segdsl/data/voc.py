@@ -6,7 +6,8 @@ from pathlib import Path
 
 from segdsl.data.images import Color, read_bytes
 from segdsl.data.labels import MAX_CLASSES, VOID_NAMES, LabelSpace
-from segdsl.data.layout import Findings, Layout, Request, Subset, encoded, finding, picture_files, wanted_subsets
+from segdsl.data.layout import Findings, Layout, Request, Subset, finding, picture_files, wanted_subsets
+from segdsl.data.names import encoded
 from segdsl.diagnostics import SegError, fail
 
 LISTS, IMAGES, MASKS, LABELS = Path("ImageSets", "Segmentation"), "JPEGImages", "SegmentationClass", "labelmap.txt"
@@ -42,8 +43,8 @@ def read_voc(root: Path, asked: Request, found: Findings) -> Layout:
     except SegError as error:
         found.extend(error.diagnostics)
         labels = None
-    images = picture_files(root / IMAGES, root, found) or {}
-    masks = picture_files(root / MASKS, root, found) or {}
+    images = picture_files(root / IMAGES, root, found)
+    masks = picture_files(root / MASKS, root, found)
     pairs = {name: _subset(name, lists[name], root, images, masks, found) for name in wanted}
     meta = [lists[name] for name in wanted] + [p for p in [root / LABELS] if p.is_file()]
     return Layout(root, "voc_segmentation", labels, pairs, tuple(meta))

@@ -1,0 +1,128 @@
+"""Names in bulk: what the arrays say is what a plain look at the folder says; and data sets of many files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segdsl.data import index, names
+from segdsl.data.cache import FactCache, stamp
+from segdsl.data.check import check_data
+from segdsl.data.index import open_index
+from segdsl.data.layout import COMMON, Findings, Request, pairs_of
+from segdsl.data.names import blocks, encoded, odd_stems, pictures, split, stamps
+
+BOTH = Request(["train", "val"])
+NAMES = st.builds(lambda stem, end: stem + end, st.sampled_from(["a", "b", "a-b", "a.b", "é", "c."]), st.sampled_from(
+    [".png", ".PNG", ".jpg", ".txt", "", "."]))  # fmt: skip
+FOLDERS = st.sets(NAMES, max_size=6)
+
+
+@given(st.text(st.sampled_from("ab."), min_size=1, max_size=6).filter(lambda name: name.strip(".")))
+def test_a_name_is_split_as_pathlib_splits_it(name: str) -> None:
+    assert split(name.encode()) == (Path(name).stem.encode(), Path(name).suffix.encode())
+
+
+@given(FOLDERS, FOLDERS)
+def test_pairs_are_those_of_a_plain_look(
+    tmp_path_factory: pytest.TempPathFactory, images: set[str], masks: set[str]
+) -> None:
+    root = tmp_path_factory.mktemp("set")
+    for folder, files in (("images", images), ("masks", masks)):
+        (root / folder).mkdir()
+        for name in files:
+            (root / folder / name).touch()
+    found: Findings = []
+    subset = pairs_of("train", root, root, found)
+    files = [[n for n in some if Path(n).suffix.lower() in (".png", ".jpg")] for some in (images, masks)]
+    stems = [[Path(n).stem for n in some] for some in files]
+    good = {s for s in stems[0] if stems[0].count(s) == stems[1].count(s) == 1}
+    good -= {Path(n).stem for n in files[1] if not n.lower().endswith(".png")}
+    assert subset.ids() == sorted(good, key=os.fsencode)
+    assert [Path(os.fsdecode(n)).stem for n in subset.images.tolist()] == subset.ids()
+    wrong = {s for some in stems for s in some} - good
+    assert bool(wrong) <= bool(found), "what is left out is told"
+
+
+def test_stems_that_are_not_once_in_both_are_odd() -> None:
+    left = pictures((name, split(name)[0]) for name in (b"b.png", b"a.png", b"a.jpg", b"d.png", b"e.png"))
+    right = pictures((name, split(name)[0]) for name in (b"a.png", b"b.png", b"c.png", b"e.jpg"))
+    assert odd_stems(left, right, {b".png"}).tolist() == [b"a", b"c", b"d", b"e"]
+    assert left.called(b"a") == ["a.jpg", "a.png"] and left.called(b"c") is None
+    less = left.without([b"b.png", b"a.png"])
+    assert less.called(b"b") == [] and less.called(b"a") == ["a.jpg"] and less.all_stems()[1] == b"b"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_arrays_are_made_of_blocks(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "BLOCK", 3)
+    texts = [f"{'x' * k}.png" for k in range(count)]
+    assert [os.fsdecode(n) for n in encoded(texts).tolist()] == texts and encoded(texts).dtype.kind == "S"
+    pieces = [piece.tolist() for (piece,) in blocks(np.arange(count), length=3)]
+    assert [k for piece in pieces for k in piece] == list(range(count)) and all(len(p) <= 3 for p in pieces)
+
+
+def test_stamps_are_those_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a.png", "deep/b.png"):
+        (tmp_path / name).write_bytes(b"x" * len(name))
+    rows = stamps(tmp_path, encoded(["a.png", "deep/b.png", "c.png"])).tolist()
+    assert [tuple(row) for row in rows] == [stamp(tmp_path / "a.png"), stamp(tmp_path / "deep/b.png"), (-1, -1)]
+    assert stamps(tmp_path, encoded([])).shape == (0, 2)
+
+
+def test_the_digest_is_that_of_earlier_versions(tree: Path) -> None:
+    """Runs are told to have used other data by it."""
+    total = hashlib.sha256()
+    for subset in ("train", "val"):
+        total.update(b"dataset_meta.json\0" + (tree / subset / "dataset_meta.json").read_bytes())
+    for subset in ("train", "val"):
+        total.update(subset.encode() + b"\0")
+        for image in sorted((tree / subset / "images").iterdir()):
+            for path in (image, tree / subset / "masks" / image.name):
+                total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+    assert open_index(tree, COMMON, BOTH).digest == total.hexdigest()
+
+
+def test_datumaro_is_not_given_more_than_it_can_do(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(index, "_import", lambda layout, subset: not asked.append(subset.name))
+    monkeypatch.setattr(index, "MAX_IMPORTED", 2)
+    assert len(open_index(tree, COMMON, BOTH).subset("train")) == 3
+    assert asked == ["val"]
+
+
+def test_facts_are_asked_for_in_bulk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segdsl.data.cache.ASKED", 2)
+    with FactCache(tmp_path) as cache:
+        for k in range(5):
+            cache.put(f"n{k}", (k, k), [k])
+        assert cache.get_all([f"n{k}" for k in range(7)], [(k, 3) for k in range(7)]) == [None] * 3 + [[3]] + [None] * 3
+        assert cache.get_all([], []) == [] and cache.get("n4", (4, 4)) == [4] and cache.get("n4", (4, 5)) is None
+
+
+def test_the_second_check_decodes_nothing_and_says_the_same(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = check_data(tree)
+    monkeypatch.setattr("segdsl.data.facts.decode_image", None)
+    monkeypatch.setattr("segdsl.data.facts.decode_mask", None)
+    again = check_data(tree)
+    assert (again.digest, again.errors, again.items) == (first.digest, [], 5) and first.digest
+    assert all(np.array_equal(again.pixels[name], first.pixels[name]) for name in first.pixels)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_are_read_and_kept(tree: Path) -> None:
+    for part in ("images", "masks"):
+        folder = tree / "train" / part
+        os.rename(os.fsencode(folder / "a.png"), os.fsencode(folder) + b"/\xff.png")  # noqa: PTH104 - bytes
+    for _ in range(2):
+        report = check_data(tree)
+        assert not report.errors and report.digest and report.items == 5
+    assert open_index(tree, COMMON, BOTH).subset("train").ids()[-1] == "\udcff"
