@@ -1,7 +1,7 @@
 """COCO instances on disk: images, and one JSON of polygons and run lengths for each subset, drawn once as index masks.
 
 Every pixel gets the class of the smallest instance over it; a crowd counts as its class, and lies under all instances.
-Pixels under none are background. Polygons and run lengths are drawn by pycocotools, which draws them exactly.
+Pixels under none are background (`data.background`). pycocotools draws polygons and run lengths, exactly.
 """
 
 from __future__ import annotations
@@ -17,14 +17,24 @@ from typing import Any
 import numpy as np
 
 from segdsl.data.datumaro import is_datumaro
-from segdsl.data.drawn import Drawing, Pictured, Shape, Size, drawn_subset, outline, painted, stated_size
+from segdsl.data.drawn import (
+    BACKGROUND,
+    Drawing,
+    Pictured,
+    Shape,
+    Size,
+    drawn_subset,
+    outline,
+    painted,
+    stated_size,
+    uncovered,
+)
 from segdsl.data.images import read_bytes
 from segdsl.data.labels import LabelSpace, drawn_classes, same_label_space
 from segdsl.data.layout import ANNOTATIONS, IMAGES, Findings, Layout, Request, Subset, finding, wanted_subsets
 from segdsl.diagnostics import SegError, fail
 
 START = "instances_"
-BACKGROUND = "background"
 OUTLINES = "a list of polygons of three points or more, or run lengths of its image's size"
 
 
@@ -49,7 +59,7 @@ def read_coco(root: Path, asked: Request, found: Findings) -> Layout:
     read: dict[str, _Annotations] = {}
     for name in wanted:
         try:
-            read[name] = _read(files[name], asked.ignore)
+            read[name] = _read(files[name], asked)
         except SegError as error:
             found.extend(error.diagnostics)
     labels = same_label_space({n: a.labels for n, a in read.items()}, {n: files[n] for n in read}, found)
@@ -60,17 +70,19 @@ def read_coco(root: Path, asked: Request, found: Findings) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Annotations:
-    """One JSON: its classes, the class of each category, images by id, and the instances of each image."""
+    """One JSON: its classes, the class of each category, the id where no instance is, images by id, and the instances
+    of each image."""
 
     file: Path
     digest: str
     labels: LabelSpace
     ids: Mapping[int, int]
+    fill: int
     images: Mapping[int, Mapping[str, Any]]
     instances: Mapping[int, list[Mapping[str, Any]]]
 
 
-def _read(file: Path, ignore: int) -> _Annotations:
+def _read(file: Path, asked: Request) -> _Annotations:
     data = read_bytes(file)
     try:
         content = json.loads(data)
@@ -86,10 +98,12 @@ def _read(file: Path, ignore: int) -> _Annotations:
         help = "expected an object with the lists `images`, `annotations` and `categories`, as COCO's instances have"
         raise fail("meta-malformed", what.replace("'", "`"), help, path=str(file)) from None
     names = [name for _, name in listed]
-    start = 0 if names[:1] == [BACKGROUND] else 1
-    labels = drawn_classes((*([BACKGROUND] * start), *names), len(names), ignore, file)
-    ids = {number: position + start for position, (number, _) in enumerate(listed)}
-    return _Annotations(file, hashlib.sha256(data).hexdigest(), labels, ids, by_id, instances)
+    rest = asked.background or BACKGROUND
+    first, fill = uncovered(names, rest, asked.ignore)
+    labels = drawn_classes((*([rest] * first), *names), len(names), asked.ignore, file)
+    ids = {number: position + first for position, (number, _) in enumerate(listed)}
+    digest = hashlib.sha256(data + repr((first, fill)).encode()).hexdigest()
+    return _Annotations(file, digest, labels, ids, fill or 0, by_id, instances)
 
 
 def _subset(name: str, root: Path, read: _Annotations, found: Findings) -> Subset:
@@ -119,7 +133,7 @@ def _mask(read: _Annotations, number: int, size: Size) -> np.ndarray | None:
     for entry in read.instances.get(number, ()):
         shape = _shape(entry, size, read)
         drawn.append((not entry.get("iscrowd"), -int(rle.area(shape.runs)), len(drawn), shape))
-    return painted((d[3] for d in sorted(drawn, key=lambda d: d[:3])), size, 0)
+    return painted((d[3] for d in sorted(drawn, key=lambda d: d[:3])), size, read.fill)
 
 
 def _shape(entry: Mapping[str, Any], size: Size, read: _Annotations) -> Shape:

@@ -18,14 +18,25 @@ from typing import Any
 
 import numpy as np
 
-from segdsl.data.drawn import VOID, Drawing, Pictured, Shape, Size, drawn_subset, outline, painted, stated_size
+from segdsl.data.drawn import (
+    BACKGROUND,
+    VOID,
+    Drawing,
+    Pictured,
+    Shape,
+    Size,
+    drawn_subset,
+    outline,
+    painted,
+    stated_size,
+    uncovered,
+)
 from segdsl.data.images import read_bytes
 from segdsl.data.labels import LabelSpace, drawn_classes, same_label_space
 from segdsl.data.layout import ANNOTATIONS, IMAGES, Findings, Layout, Request, Subset, finding, wanted_subsets
 from segdsl.diagnostics import Diagnostic, SegError, fail
 
 FORMAT = "datumaro"
-BACKGROUND = "background"
 SEGMENTS = ("polygon", "mask", "ellipse")
 ELLIPSE_POINTS = 720
 HEAD = 1 << 16
@@ -100,7 +111,7 @@ def _read(file: Path, asked: Request) -> _Annotations:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else "it is no JSON, or of another form"
         raise fail("meta-malformed", what.replace("'", "`"), FORM, path=str(file)) from None
-    first, fill = _background(names, asked)
+    first, fill = uncovered(names, asked.background, asked.ignore)
     added = [asked.background] if first and asked.background else []
     labels = drawn_classes([*added, *names], len(names), asked.ignore, file)
     digest = hashlib.sha256(data + repr((first, fill)).encode()).hexdigest()
@@ -115,15 +126,6 @@ def _parts(content: Any) -> tuple[list[str], list[dict[str, Any]]]:
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise ValueError
     return names, items
-
-
-def _background(names: Sequence[str], asked: Request) -> tuple[int, int | None]:
-    """The id of the first label, and the id of what no annotation covers; None where nothing says it."""
-    if asked.background == VOID:
-        return 0, asked.ignore
-    if asked.background:
-        return (0, names.index(asked.background)) if asked.background in names else (1, 0)
-    return 0, next((k for k, name in enumerate(names) if name.lower() == BACKGROUND), None)
 
 
 def _subset(name: str, root: Path, read: _Annotations, found: Findings) -> Subset:
@@ -174,7 +176,7 @@ def _pictured(subset: str, item: Mapping[str, Any], known: set[str], file: Path)
         help = "expected `path`, a text, and `size`, [height, width] or left out"
         raise fail("meta-malformed", f"{name} has an `image` of another form", help, path=str(file))
     places = [f"{subset}/{path}", path]
-    return Pictured(item, name, places, None if size is None else stated_size(*size, name, file))
+    return Pictured(item, name, places, None if size is None else stated_size(size[0], size[1], name, file))
 
 
 def _shapes(item: Mapping[str, Any], size: Size, read: _Annotations) -> list[Shape]:
@@ -218,7 +220,7 @@ def _runs(entry: Mapping[str, Any], size: Size, name: str, file: Path) -> Any:
     return runs
 
 
-def _outside(ring: Sequence[float], size: Size) -> bool:
+def _outside(ring: Any, size: Size) -> bool:
     columns, rows = ring[::2], ring[1::2]
     return max(columns) <= 0 or max(rows) <= 0 or min(columns) >= size[1] or min(rows) >= size[0]
 

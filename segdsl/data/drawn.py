@@ -27,6 +27,8 @@ from segdsl.weights.cache import cache_folder
 
 VOID = "void"
 """`data.background` where pixels that no annotation covers are void."""
+BACKGROUND = "background"
+"""The class of these pixels where it is left out."""
 VERSION = 2
 """Raised whenever a mask would be drawn differently today."""
 WHOLE = ".whole"
@@ -184,6 +186,16 @@ def stated_size(height: object, width: object, name: str, file: Path) -> Size:
         message = f"{name} has no size that can be: height {_short(repr(height))}, width {_short(repr(width))}"
         raise fail("meta-malformed", message, f"state both in pixels, at most {MAX_PIXELS:,} in all", path=str(file))
     return height, width
+
+
+def uncovered(names: Sequence[str], background: str | None, ignore: int) -> tuple[int, int | None]:
+    """The id of the first label, and of what no annotation covers: void, one of the labels ``names``, or a new class 0;
+    None where nothing says it."""
+    if background == VOID:
+        return 0, ignore
+    if background:
+        return (0, names.index(background)) if background in names else (1, 0)
+    return 0, next((k for k, name in enumerate(names) if name.lower() == BACKGROUND), None)
 
 
 class Shape(NamedTuple):

@@ -174,7 +174,7 @@ def test_shapes_over_one_another_are_joined_as_datumaro_does(
     masks = [m if isinstance(m, dm["Mask"]) else PolygonsToMasks.convert_polygon(m, *SIZE) for m in drawn]
     expected = np.full(SIZE, 255, np.uint8)
     for mask in sorted(masks, key=lambda m: m.z_order):
-        expected[mask.image.astype(bool)] = mask.label
+        expected[mask.image.astype(bool)] = mask.label  # pyright: ignore[reportCallIssue, reportArgumentType]
     assert np.array_equal(mask_of(read(root, "void", subsets=["train"])[0]), expected)
 
 

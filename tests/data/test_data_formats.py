@@ -278,7 +278,11 @@ def test_run_lengths_are_read_as_pycocotools_writes_them(mask: np.ndarray) -> No
     assert run_lengths(text) == runs(mask, text=False)["counts"]
 
 
-def test_coco_with_a_background_of_its_own_adds_none(tmp_path: Path) -> None:
+def test_coco_has_the_background_that_is_said(tmp_path: Path) -> None:
+    for background, fill, classes in (("wall", 0, ("wall", "crack", "dent")), ("void", 255, ("crack", "dent"))):
+        coco(tmp_path / background)
+        index = open_index(tmp_path / background, "coco_instances", Request(["train"], background=background))
+        assert index.classes == classes and mask_of(index, "train")[5, 7] == fill
     coco(tmp_path, categories=[{"id": 3, "name": "background"}, {"id": 7, "name": "dent"}])
     assert opened(tmp_path).classes == ("background", "dent")
 
