@@ -77,7 +77,9 @@ def _described(answer: dict[str, Any]) -> str:
     for name in [*answer["classes"], VOID]:
         shares = (100 * counts[name] / max(sum(counts.values()), 1) for counts in subsets.values())
         lines.append(f"{name:{width}}" + "".join(f"{share:>8.2f} %" for share in shares))
-    return "\n".join([*lines, f"{answer['format']}, {answer['items']} items: all good"])
+    warned = len(answer["warnings"])
+    verdict = f"usable, {warned} warning{'s' * (warned > 1)}" if warned else "all good"
+    return "\n".join([*lines, f"{answer['format']}, {answer['items']} items: {verdict}"])
 
 
 @click.command("demo-data")

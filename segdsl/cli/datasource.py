@@ -56,12 +56,14 @@ def data_source(
 ) -> DataSource:
     """The data set that a command line means. Raises SegError as loading does, UsageError where options do not go
     together."""
+    from segdsl.data.images import Reading
     from segdsl.data.layout import Request
 
     if not source.endswith(".seg"):
         if root is not None or overrides:
             raise click.UsageError("--data and --set go with a program: segdsl data check FILE.seg --data ROOT")
-        return DataSource(Path(source), form, Request(subsets or None, ignore, classes or None))
+        asked = Request(subsets or None, ignore, classes or None, reading=Reading(None))
+        return DataSource(Path(source), form, asked)
     if classes or form != FORMAT or ignore != IGNORE:
         raise click.UsageError("a program says format, ignored value and classes itself; change them with --set")
     return _of_program(source, root, overrides, subsets)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from segdsl.diagnostics import SegError, fail
+from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.values import Range, number
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would write of what it finds odd in a file
@@ -135,13 +135,21 @@ def to_channels(samples: np.ndarray, channels: int | None, path: object, alpha: 
     have = samples.shape[2]
     if channels is None or have == channels:
         return samples
-    colors = have - 1 if alpha and have in (2, 4) else have
+    colors = have - 1 if alpha else have
     if colors == channels:
         return np.ascontiguousarray(samples[:, :, :colors])
     if channels == 3 and colors == 1:
         return np.repeat(samples[:, :, :1], 3, axis=2)
     if channels == 1 and colors == 3:
         return np.rint(samples[:, :, :3] @ np.array(GREY_OF_RGB, np.float32)).astype(np.uint8)[:, :, None]
-    message = f"the image has {have} channels, the model takes {channels}"
+    raise SegError(not_the_channels(have, alpha, channels, path))
+
+
+def not_the_channels(have: int, alpha: bool, wanted: int, path: object) -> list[Diagnostic]:
+    """The error of an image whose channels cannot become those that are ``wanted``; none where they can."""
+    colors = have - 1 if alpha else have
+    if wanted in (have, colors) or (colors, wanted) in ((1, 3), (3, 1)):
+        return []
+    message = f"the image has {have} channels, the model takes {wanted}"
     help = f"make the model one for {have} channels: `in image: [B, {have}, H, W]`, or `in_channels = {have}`"
-    raise fail("image-channels", message, help, path=str(path))
+    return [Diagnostic("image-channels", message, help, path=str(path))]

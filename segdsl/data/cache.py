@@ -18,7 +18,7 @@ from typing import Any
 
 from segdsl.weights.cache import cache_folder
 
-VERSION = 2
+VERSION = 3
 """Raised whenever a cached result would be computed differently today."""
 ASKED = 500
 """Names in one question; older SQLite takes 999."""

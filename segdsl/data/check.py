@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segdsl.data.bands import not_the_channels
 from segdsl.data.cache import FactCache
 from segdsl.data.dataset import size_differs, value_message
 from segdsl.data.facts import ImageFacts, MaskFacts, PairFacts, pair_facts
@@ -19,6 +20,7 @@ from segdsl.data.formats import read_layout
 from segdsl.data.index import shortened
 from segdsl.data.labels import DOUBTFUL_NAMES, LabelSpace
 from segdsl.data.layout import ALL, COMMON, Findings, Layout, Request, Subset
+from segdsl.data.overall import Kinds, class_findings, listed
 from segdsl.diagnostics import Diagnostic, SegError, Severity
 
 Progress = Callable[[int, int], None]
@@ -80,7 +82,7 @@ def _class_findings(layout: Layout, labels: LabelSpace, classes: Sequence[str] |
     found: Findings = []
     file = layout.meta[0 if layout.format == COMMON else -1] if layout.meta else layout.root
     if classes is not None and tuple(classes) != labels.in_masks:
-        message = f"the program declares the classes {_listed(classes)}, the data set {_listed(labels.in_masks)}"
+        message = f"the program declares the classes {listed(classes)}, the data set {listed(labels.in_masks)}"
         help = "make them equal, in the same order; or leave `data.classes` out, then the data set decides"
         found.append(_finding("classes-differ", message, help, file))
     for name in labels.classes:
@@ -89,10 +91,6 @@ def _class_findings(layout: Layout, labels: LabelSpace, classes: Sequence[str] |
             help = f'write `data.exclude = ["{name}"]` if its pixels are void'
             found.append(_finding("class-looks-void", message, help, file, "warning"))
     return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(f"`{n}`" for n in list(names)[:6]) + (", …" if len(names) > 6 else "")
 
 
 class _Checker:
@@ -106,6 +104,7 @@ class _Checker:
         self.seen: dict[bytes, tuple[str, int]] = {}
         self.total, self.done = hashlib.sha256(), 0
         self.whole = True
+        self.kinds = Kinds()
 
     def run(self) -> None:
         with FactCache(self.layout.root) as cache:
@@ -116,7 +115,8 @@ class _Checker:
                     self.done += 1
                     if self.progress:
                         self.progress(self.done, self.report.items)
-        self.report.add(self._absent_classes())
+        self.report.add(class_findings(self.layout, self.labels, self.ignore, self.report.pixels))
+        self.report.add(self.kinds.findings(self.reading.channels))
         self.report.digest = self.total.hexdigest() if self.whole else ""
 
     def _pair(self, name: str, subset: Subset, facts: PairFacts) -> Findings:
@@ -137,21 +137,25 @@ class _Checker:
 
     def _image(self, name: str, subset: Subset, position: int, image: ImageFacts) -> Findings:
         found: Findings = []
+        path = subset.image(position)
+        self.kinds.add(image.channels, image.alpha, path)
+        if self.reading.channels not in (None, image.channels):
+            found += not_the_channels(image.channels, image.alpha, self.reading.channels, path)
         if image.mode.startswith(("I", "16 bits")) and self.reading.levels is None:
             message = "the image has 16 bits a pixel; only the upper 8 are used"
             help = "say which values are black and white if it comes out dark or flat: `data.levels = 0..4095`"
-            found.append(_finding("image-depth", message, help, subset.image(position), "warning"))
+            found.append(_finding("image-depth", message, help, path, "warning"))
         if image.orientation != 1:
             message = f"an EXIF tag turns or mirrors the image (orientation {image.orientation})"
             help = "make sure that the mask was drawn on the turned image; saving it upright removes all doubt"
-            found.append(_finding("image-turned", message, help, subset.image(position), "warning"))
+            found.append(_finding("image-turned", message, help, path, "warning"))
         key = bytes.fromhex(image.digest)
         first, where = self.seen.setdefault(key, (name, position))
         if (first, where) != (name, position):
             other = self.layout.subsets[first].image(where)
             across = f"; the score of `{name}` then counts what was learnt" if first != name else ""
             message = f"the same image as `{other.relative_to(self.layout.root)}`{across}"
-            found.append(_finding("image-twice", message, "keep one of them", subset.image(position), "warning"))
+            found.append(_finding("image-twice", message, "keep one of them", path, "warning"))
         return found
 
     def _mask(self, name: str, subset: Subset, position: int, mask: MaskFacts) -> Findings:
@@ -176,33 +180,6 @@ class _Checker:
             help = "save the image without the tag, or turn the mask as well"
             return [_finding("mask-size-differs", message, help, subset.mask(position))]
         return list(error.diagnostics)
-
-    def _absent_classes(self) -> Findings:
-        """Classes that one subset, or all of them, never show."""
-        found: Findings = []
-        pixels, count = self.report.pixels, len(self.labels.classes)
-        scored = [k for k in range(count) if k != self.ignore]
-        present = {name: {k for k in scored if counts[k]} for name, counts in pixels.items()}
-        everywhere = set().union(*present.values())
-        only_void = [n for n, counts in pixels.items() if counts[self.ignore] and not counts[1 : self.ignore].any()]
-        if count == 2 and self.ignore == 255 and len(only_void) == len(pixels) and 0 in everywhere:
-            message = (
-                f"all masks hold 0 and 255 only: 255 is void here, and class `{self.labels.classes[1]}` never occurs"
-            )
-            help = f"write 1 instead of 255 where `{self.labels.classes[1]}` is"
-            return [_finding("mask-0-255", message, help, self.layout.root)]
-        for name in [n for n, classes in present.items() if not classes and pixels[n].any()]:
-            message = f"no pixel of the subset `{name}` is of any class: all are void"
-            help = "label some pixels, or see that `data.ignore` is the value of void"
-            found.append(_finding("subset-all-void", message, help, self.layout.subsets[name].folder))
-        for name, classes in present.items():
-            missing = [self.labels.classes[k] for k in scored if k not in classes]
-            if missing and classes and self.report.subsets[name]:
-                message = f"no pixel of `{name}` is of class {_listed(missing)}"
-                help = "its score says nothing of them" if classes != everywhere else "remove them from the meta files"
-                help += "; move images between the subsets so that each shows every class" if len(pixels) > 1 else ""
-                found.append(_finding("class-absent", message, help, self.layout.subsets[name].folder, "warning"))
-        return found
 
 
 def _finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:

@@ -31,6 +31,8 @@ class ImageFacts(NamedTuple):
     width: int
     mode: str
     orientation: int
+    channels: int
+    alpha: bool
     digest: str
 
 
@@ -56,7 +58,9 @@ class PairFacts:
 def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache, how: Reading = RGB) -> Iterator[PairFacts]:
     """The facts of every pair in order; files are decoded by threads, a bounded number at a time."""
     tag = hashlib.blake2b(repr((labels.colors, labels.table)).encode(), digest_size=6).hexdigest()
-    seen = "image" if how == RGB else f"image {how.channels} {how.levels}"
+    # What an image is does not depend on the channels that a model takes: those are held against the facts.
+    how = Reading(None, how.levels)
+    seen = "image" if how.levels is None else f"image {how.levels}"
     images = _Files(cache, seen, subset.image_folder, _image_facts, lambda path: _read_image(path, how))
     masks = _Files(cache, tag, subset.mask_folder, _mask_facts, lambda path: _read_mask(path, labels))
     position = 0
@@ -124,7 +128,7 @@ def _read_image(path: Path, how: Reading) -> ImageFacts | SegError:
     except SegError as error:
         return error
     height, width = picture.pixels.shape[:2]
-    return ImageFacts(height, width, picture.mode, picture.orientation, _digest(data))
+    return ImageFacts(height, width, picture.mode, picture.orientation, picture.channels, picture.alpha, _digest(data))
 
 
 def _read_mask(path: Path, labels: LabelSpace) -> MaskFacts | SegError:

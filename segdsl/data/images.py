@@ -71,8 +71,8 @@ DECODE_ERRORS = (
 )  # fmt: skip
 """What Pillow raises on files that are damaged; a MemoryError is none of them."""
 
-# Our own limit is checked and reported; Pillow's warning at a lower one would reach the user's terminal.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Our own limit is checked as soon as a file is opened, and says how large the picture is.
+Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 
@@ -80,12 +80,15 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 class Picture:
     """A decoded image, uint8 (H, W, C), with the ``mode`` of the file and EXIF's ``orientation`` (1: upright).
 
-    ``mode`` is Pillow's, or depth and channels of what Pillow does not read whole: `16 bits x 5`.
+    ``mode`` is Pillow's, or depth and channels of what it does not read whole: `16 bits x 5`. ``channels`` are those
+    of the file, of which the last may be no colour (``alpha``).
     """
 
     pixels: np.ndarray
     mode: str
     orientation: int
+    channels: int = 3
+    alpha: bool = False
 
 
 def read_image(path: str | Path, how: Reading = RGB) -> np.ndarray:
@@ -140,17 +143,18 @@ def decode_image(data: bytes, path: str | Path, how: Reading = RGB) -> Picture:
         deep_png = picture.format == "PNG" and _png_depth(data) == 16
         if how == RGB and not deep_png and mode in ("RGB", "L", "1", "CMYK", "YCbCr"):
             # A copy: the result must own its memory once the file is closed.
-            return Picture(np.array(picture.convert("RGB")), mode, orientation)
+            return Picture(np.array(picture.convert("RGB")), mode, orientation, 1 if mode in ("L", "1") else 3)
         samples = pillow_samples(picture)
         deep = deep_samples(data) if deep_png and samples.dtype == np.uint8 and orientation == 1 else None
         if deep is not None:
             samples, mode = deep, f"16 bits x {deep.shape[2]}"
-        return Picture(_converted(samples, path, how, alpha=True), mode, orientation)
+        return _picture(samples, path, how, mode, orientation, alpha=samples.shape[2] in (2, 4))
 
 
 def _tiff(data: bytes, path: str | Path, how: Reading) -> Picture:
     samples, alpha = tiff_samples(data, path, MAX_PIXELS)
-    return Picture(_converted(samples, path, how, alpha), f"{8 * samples.dtype.itemsize} bits x {samples.shape[2]}", 1)
+    mode = f"{8 * samples.dtype.itemsize} bits x {samples.shape[2]}"
+    return _picture(samples, path, how, mode, 1, alpha=alpha and samples.shape[2] in (2, 4))
 
 
 def _is_plain(data: bytes, path: str | Path) -> bool:
@@ -164,8 +168,11 @@ def _is_plain(data: bytes, path: str | Path) -> bool:
         return False
 
 
-def _converted(samples: np.ndarray, path: str | Path, how: Reading, alpha: bool) -> np.ndarray:
-    return to_channels(to_bytes(samples, how.levels, path), how.channels, path, alpha)
+def _picture(
+    samples: np.ndarray, path: str | Path, how: Reading, mode: str, orientation: int, *, alpha: bool
+) -> Picture:
+    pixels = to_channels(to_bytes(samples, how.levels, path), how.channels, path, alpha)
+    return Picture(pixels, mode, orientation, samples.shape[2], alpha)
 
 
 def picture_size(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -290,8 +297,6 @@ def _color_table(colors: tuple[Color | None, ...]) -> tuple[np.ndarray, np.ndarr
 def _opened(data: bytes, path: str | Path, what: str) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(data))
-    except Image.DecompressionBombError:
-        raise _too_large(path, f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,}") from None
     except UnidentifiedImageError:
         help = f"expected one of {_listing()}; the content counts, not the name"
         raise fail("image-unknown", f"this is no {what} that can be read", help, path=str(path)) from None

@@ -20,7 +20,7 @@ import numpy as np
 
 from segdsl.data.cache import FactCache
 from segdsl.data.formats import FORMATS, read_layout
-from segdsl.data.images import Reading
+from segdsl.data.images import Reading, picture_size
 from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import COMMON, Findings, Layout, Request, Subset
 from segdsl.data.names import blocks, stamps
@@ -120,10 +120,20 @@ def _imports(layout: Layout, subset: Subset, state: str) -> bool:
     with FactCache(layout.root) as cache:
         if cache.get(f"{subset.name}/", (len(subset), 0)) == state:
             return True
-        if not _import(layout, subset):
+        if _has_a_bomb(subset) or not _import(layout, subset):
             return False
         cache.put(f"{subset.name}/", (len(subset), 0), state)
         return True
+
+
+def _has_a_bomb(subset: Subset) -> bool:
+    """Whether a mask is so large, or so damaged, that another reader should not be given it."""
+    try:
+        for position in range(len(subset)):
+            picture_size(subset.mask(position))
+    except SegError:
+        return True
+    return False
 
 
 def _import(layout: Layout, subset: Subset) -> bool:

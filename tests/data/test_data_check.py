@@ -226,7 +226,8 @@ def test_what_may_be_meant_is_a_warning(tree: Path, slug: str, where: str, chang
     change(tree)
     report = checked(tree)
     assert not report.errors
-    assert [(d.slug, d.path) for d in report.warnings] == [(slug, str(tree / where))]
+    beside = "image-modes-mixed"  # what is of 16 bits is grey among colours, too
+    assert [(d.slug, d.path) for d in report.warnings if d.slug != beside] == [(slug, str(tree / where))]
 
 
 def test_a_mask_drawn_on_the_unturned_image_is_recognised(tree: Path) -> None:
