@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
+
+import numpy as np
 
 from segdsl.data.augment import SHUFFLE_STREAM, Sample, Setting, augment, counter_rng, fit
 from segdsl.data.converted import read_ids
@@ -96,16 +98,43 @@ def value_message(value: int, classes: Sequence[str], ignore: int) -> tuple[str,
     return message, f"correct the mask, declare the class {where}, or set `data.ignore = {value}` if it is void"
 
 
-def epoch_keys(length: int, batch: int, seed: int, epoch: int) -> list[list[Key]]:
+class EpochKeys(Sequence[list[Key]]):
+    """The batches of one epoch, made when they are asked for: a list of all keys of a million images is 200 MB."""
+
+    def __init__(self, order: np.ndarray, batch: int, epoch: int) -> None:
+        self._order, self._batch, self._epoch = order, batch, epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._batch)
+
+    @overload
+    def __getitem__(self, place: int) -> list[Key]: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[list[Key]]: ...
+    def __getitem__(self, place: int | slice) -> list[Key] | list[list[Key]]:
+        if isinstance(place, slice):
+            return [self[k] for k in range(*place.indices(len(self)))]
+        first, length = range(len(self))[place] * self._batch, len(self._order)
+        taken = range(first, first + self._batch)
+        return [Key(self._epoch, int(self._order[i % length]), i // length) for i in taken]
+
+
+def epoch_keys(length: int, batch: int, seed: int, epoch: int) -> EpochKeys:
     """The batches of one epoch, in an order that depends on seed and epoch alone.
 
     All batches are full: what the last one lacks is taken from the start of the order and drawn anew, so that every
     image is seen and no step has a handful of images to take batch statistics from.
     """
-    order = counter_rng(seed, epoch, 0, stream=SHUFFLE_STREAM).permutation(length).tolist()
-    steps = -(-length // batch)
-    keys = [Key(epoch, order[i % length], i // length) for i in range(steps * batch)]
-    return [keys[i : i + batch] for i in range(0, len(keys), batch)]
+    return EpochKeys(counter_rng(seed, epoch, 0, stream=SHUFFLE_STREAM).permutation(length), batch, epoch)
 
 
-__all__ = ["EvalDataset", "Key", "TrainDataset", "epoch_keys", "read_sample", "size_differs", "value_message"]
+__all__ = [
+    "EpochKeys",
+    "EvalDataset",
+    "Key",
+    "TrainDataset",
+    "epoch_keys",
+    "read_sample",
+    "size_differs",
+    "value_message",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -80,7 +80,7 @@ class _Order(Sampler):
     """Hands out the lists of keys that the loader sets before each pass."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Any]] = []
+        self.batches: Sequence[list[Any]] = ()
 
     def __iter__(self) -> Iterator[list[Any]]:
         return iter(self.batches)
@@ -108,7 +108,7 @@ class _Loader:
             prefetch_factor=2 if workers > 0 else None,
         )
 
-    def _run(self, batches: list[list[Any]]) -> Iterator[Batch]:
+    def _run(self, batches: Sequence[list[Any]]) -> Iterator[Batch]:
         self._order.batches = batches
         try:
             for batch in self._loader:

@@ -56,6 +56,7 @@ def test_every_image_is_seen_in_every_epoch_and_all_batches_are_full() -> None:
         keys = [k for b in batches for k in b]
         assert {k.position for k in keys[:length]} == set(range(length))
         assert len(set(keys)) == len(keys)
+        assert batches[-1] == list(batches)[-1] and batches[:2] == list(batches)[:2]
 
 
 def test_the_order_depends_on_seed_and_epoch_alone() -> None:

@@ -1,0 +1,208 @@
+"""What an index of very many files costs: opening it, a loader over it, and a second check. One JSON line.
+
+The tree is one of hard links to a handful of small images and masks. Each measurement runs in a process of its own;
+memory is the highest that it took (Linux, `VmHWM`) over what it held before. The baseline of the same run lists the two
+folders with `os.scandir` and sorts the names. `--items 1000000` measures that number once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+SIZES = (25_000, 50_000, 100_000)
+LINKS = 30_000
+"""Links to one file; ext4 takes 65,000."""
+ROUNDS = 3
+CHECKED = 2_000
+"""Items of the tree that is checked; no two of them are alike."""
+BATCHES, BATCH, SIZE = 30, 8, 256
+MIB = 1 << 20
+RATIO_LIMIT, WORKER_LIMIT_MIB = 1.5, 300
+
+
+def write_pair(folder: Path, name: str, rng: np.random.Generator) -> None:
+    """A small image and its mask, below `images` and `masks`."""
+    for part, high, shape in (("images", 256, (32, 32, 3)), ("masks", 2, (32, 32))):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, high, shape, np.uint8)).save(folder / part / f"{name}.png")
+
+
+def write_meta(root: Path) -> None:
+    """The classes of the subset `train`."""
+    meta = {"label_map": {"0": "background", "1": "crack"}}
+    (root / "train" / "dataset_meta.json").write_text(json.dumps(meta), encoding="utf-8")
+
+
+def grow(root: Path, items: int) -> None:
+    """Links files into the subset `train` until it has so many items."""
+    rng, train, sources = np.random.default_rng(0), root / "train", root.parent / f"{root.name} sources"
+    for part in ("images", "masks"):
+        (train / part).mkdir(parents=True, exist_ok=True)
+    here = sum(1 for _ in os.scandir(train / "masks"))
+    for number in range(here, items):
+        source = f"{number // LINKS}"
+        if not (sources / "masks" / f"{source}.png").exists():
+            write_pair(sources, source, rng)
+        for part in ("images", "masks"):
+            os.link(sources / part / f"{source}.png", train / part / f"{number:08}.png")
+    write_meta(root)
+
+
+def memory(what: str, pid: str = "self") -> int:
+    """Bytes that a process holds (`VmRSS`), holds in no file (`RssAnon`), or held at most (`VmHWM`)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{what}:"))
+
+
+def best(work: Callable[[], object], runs: int = 5) -> float:
+    """The least CPU time of some runs, in seconds."""
+    times: list[float] = []
+    for _ in range(runs):
+        started = time.process_time()
+        work()
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def listed(root: Path) -> list[list[str]]:
+    """The baseline: the names in both folders, sorted."""
+    return [sorted(entry.name for entry in os.scandir(root / "train" / part)) for part in ("images", "masks")]
+
+
+def measure_open(root: Path) -> dict[str, float]:
+    """CPU seconds and bytes of opening the index, and the seconds of the baseline."""
+    from segdsl.data.index import open_index
+    from segdsl.data.layout import COMMON, Request
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of the imports is none of the index
+    before = memory("VmRSS")
+    index = open_index(root, COMMON, Request(["train"]))
+    taken = memory("VmHWM") - before
+    seconds = best(lambda: open_index(root, COMMON, Request(["train"])))
+    return {
+        "items": len(index.subset("train")),
+        "seconds": seconds,
+        "bytes": taken,
+        "scan_seconds": best(lambda: listed(root)),
+    }
+
+
+def measure_worker(root: Path) -> dict[str, float]:
+    """What one worker held at most over some batches, and holds in no file at their end, over a process that imported
+    torch and no more."""
+    import torch
+
+    whole, own = memory("VmRSS"), memory("RssAnon")
+    from segdsl.data.dataset import TrainDataset
+    from segdsl.data.index import open_index
+    from segdsl.data.layout import COMMON, Request
+    from segdsl.data.loader import TrainLoader
+    from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
+
+    steps = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
+    index = open_index(root, COMMON, Request(["train"]))
+    batches = TrainLoader(TrainDataset(index, "train", (SIZE, SIZE), steps), BATCH, 1).epoch(0)
+    for _ in range(BATCHES):
+        assert next(batches).images.dtype == torch.uint8
+    (worker,) = multiprocessing.active_children()
+    return {"whole": memory("VmHWM", str(worker.pid)) - whole, "own": memory("RssAnon", str(worker.pid)) - own}
+
+
+def measure_check(root: Path) -> dict[str, float]:
+    """CPU seconds of the second check of a tree of `CHECKED` different items, and of asking for each file's state."""
+    from segdsl.data.check import check_data
+
+    rng = np.random.default_rng(0)
+    for number in range(CHECKED):
+        write_pair(root / "train", f"{number:08}", rng)
+    write_meta(root)
+    check_data(root)
+    files = [file for part in ("images", "masks") for file in sorted((root / "train" / part).iterdir())]
+    return {
+        "seconds": best(lambda: check_data(root)),
+        "stat_seconds": best(lambda: [file.stat() for file in files]),
+        "files": len(files),
+    }
+
+
+MEASURES = {"open": measure_open, "worker": measure_worker, "check": measure_check}
+
+
+def measured(what: str, root: Path) -> dict[str, float]:
+    """One measurement, in a process of its own."""
+    environment = {**os.environ, "SEGDSL_CACHE": str(root.parent / "cache")}
+    command = [sys.executable, __file__, "--measure", what, str(root)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+
+
+def opened(roots: list[Path]) -> list[dict[str, float]]:
+    """The least of some measurements of each tree, taken in turn, so that other work on the machine meets all alike."""
+    rounds = [[measured("open", root) for root in roots] for _ in range(ROUNDS if len(roots) > 1 else 1)]
+    return [{key: min(row[key] for row in rows) for key in rows[0]} for rows in zip(*rounds, strict=True)]
+
+
+def slope(rows: list[dict[str, float]], key: str) -> float:
+    """The growth of a figure for each item between the first and the last row; of the only row, its share."""
+    if len(rows) == 1:
+        return rows[0][key] / rows[0]["items"]
+    return (rows[-1][key] - rows[0][key]) / (rows[-1]["items"] - rows[0]["items"])
+
+
+def measure(sizes: tuple[int, ...]) -> dict[str, Any]:
+    """All figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        roots = [Path(folder) / f"{size}" for size in sizes]
+        for root, size in zip(roots, sizes, strict=True):
+            grow(root, size)
+        rows = opened(roots)
+        worker = measured("worker", roots[-1])
+        check = measured("check", Path(folder) / "checked")
+    ratio = slope(rows[1:], "seconds") / slope(rows[:2], "seconds") if len(rows) > 2 else None
+    return {
+        "benchmark": "scale",
+        "items": list(sizes),
+        "open_seconds": [round(row["seconds"], 3) for row in rows],
+        "open_us_per_item": round(1e6 * slope(rows, "seconds"), 2),
+        "open_slope_ratio": ratio and round(ratio, 2),
+        "open_bytes_per_item": round(slope(rows, "bytes")),
+        "scan_us_per_item": round(1e6 * slope(rows, "scan_seconds"), 2),
+        "open_over_scan": round(slope(rows, "seconds") / slope(rows, "scan_seconds"), 1),
+        "worker_over_torch_mib": round(worker["whole"] / MIB),
+        "worker_own_over_torch_mib": round(worker["own"] / MIB),
+        "check_again_us_per_file": round(1e6 * check["seconds"] / check["files"], 1),
+        "stat_us_per_file": round(1e6 * check["stat_seconds"] / check["files"], 1),
+    }
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--items", type=int, help="measure this number once, in place of three")
+    parser.add_argument("--enforce", action="store_true", help="exit with 1 when a limit is missed")
+    parser.add_argument("--measure", nargs=2, metavar=("WHAT", "ROOT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(MEASURES[options.measure[0]](Path(options.measure[1]))))
+        return
+    result = measure((options.items,) if options.items else SIZES)
+    print(json.dumps(result))
+    worker = max(result["worker_over_torch_mib"], result["worker_own_over_torch_mib"])
+    if options.enforce and ((result["open_slope_ratio"] or 1) > RATIO_LIMIT or worker > WORKER_LIMIT_MIB):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
