@@ -1,4 +1,4 @@
-"""Commands on data sets: `data check` and `demo-data`."""
+"""Commands on data sets: `data check`, `demo-data`, and the group that `data stats` belongs to."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segdsl.cli.answer import AT_FAULT, DONE, Answer, json_option
-from segdsl.cli.datasource import counting, data_source, source_options
-from segdsl.diagnostics import Diagnostic
+from segdsl.cli.datasource import counting, data_source, finding_entry, source_options
+from segdsl.cli.stats import data_stats
 
 if TYPE_CHECKING:
     from segdsl.data.check import CheckReport
@@ -20,6 +20,9 @@ VOID = "(void)"
 @click.group()
 def data() -> None:
     """Look at a data set."""
+
+
+data.add_command(data_stats)
 
 
 @data.command("check")
@@ -39,23 +42,14 @@ def data_check(**source: Any) -> Answer:
     answer = {
         "format": report.format,
         "items": report.items,
-        "errors": [_entry(d) for d in report.errors],
-        "warnings": [_entry(d) for d in report.warnings],
+        "errors": [finding_entry(d) for d in report.errors],
+        "warnings": [finding_entry(d) for d in report.warnings],
         "classes": list(report.classes),
         "subsets": report.subsets,
         "pixels": _pixels(report, ignore),
     }
     status = AT_FAULT if report.errors else DONE
     return Answer(answer, "" if report.errors else _described(answer), status, (*report.errors, *report.warnings))
-
-
-def _entry(diagnostic: Diagnostic) -> dict[str, str | None]:
-    return {
-        "file": diagnostic.path,
-        "slug": diagnostic.slug,
-        "message": diagnostic.message,
-        "help": diagnostic.help,
-    }
 
 
 def _pixels(report: CheckReport, ignore: int) -> dict[str, dict[str, int]]:

@@ -15,6 +15,7 @@ from segdsl.cli.answer import set_option
 if TYPE_CHECKING:
     from segdsl.data.check import Progress
     from segdsl.data.layout import Request
+    from segdsl.diagnostics import Diagnostic
 
 FORMAT, IGNORE = "auto", 255
 _OPTIONS = (
@@ -77,6 +78,16 @@ def _of_program(file: str, root: str | None, overrides: tuple[str, ...], subsets
     data = program.data
     wanted = subsets or tuple(dict.fromkeys((data.train.subset, data.val.subset)))
     return DataSource(data_root(program, root), data.format, Request.of(program, wanted))
+
+
+def finding_entry(diagnostic: Diagnostic) -> dict[str, str | None]:
+    """A finding as the JSON objects of these commands have it."""
+    return {
+        "file": diagnostic.path,
+        "slug": diagnostic.slug,
+        "message": diagnostic.message,
+        "help": diagnostic.help,
+    }
 
 
 @contextmanager

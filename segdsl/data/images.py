@@ -98,6 +98,13 @@ def read_image(path: str | Path, how: Reading = RGB) -> np.ndarray:
     return decode_image(read_bytes(path), path, how).pixels
 
 
+def visible(image: np.ndarray) -> np.ndarray:
+    """An image of any channels as RGB, to be looked at: grey repeated, of many channels the first three."""
+    if image.shape[2] < 3:
+        return np.repeat(image[:, :, :1], 3, axis=2)
+    return np.ascontiguousarray(image[:, :, :3])
+
+
 def read_mask(path: str | Path, colors: Sequence[Color | None] = (), table: Sequence[int] = ()) -> np.ndarray:
     """The mask as class ids, uint8 (H, W).
 

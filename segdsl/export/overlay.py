@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -11,39 +10,14 @@ import numpy.typing as npt
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from segdsl.export.pixels import Image, Mask, visible
-
-Color = tuple[int, int, int]
+from segdsl.data.colors import Color, is_background
+from segdsl.data.images import visible
+from segdsl.export.pixels import Image, Mask
 
 TINT = 0.45
 """How much of a class's colour covers the image."""
 LEGEND_WIDTH = 240
 """A legend is at least so wide, however small the image is."""
-BACKGROUND = "background"
-"""Name of the class that is left untinted, in any case."""
-
-_COLORS: tuple[Color, ...] = (
-    (228, 54, 60), (46, 134, 222), (52, 172, 88), (250, 176, 36), (148, 82, 196), (24, 188, 190),
-    (240, 110, 170), (150, 190, 40), (250, 120, 50), (110, 120, 230), (150, 98, 60), (20, 120, 100),
-)  # fmt: skip
-
-
-def class_colors(classes: Sequence[str]) -> list[Color]:
-    """One colour for each class: black for the background, else twelve chosen ones, then hues of the golden angle."""
-    others = iter(range(len(classes)))
-    return [(0, 0, 0) if is_background(name) else _color(next(others)) for name in classes]
-
-
-def is_background(name: str) -> bool:
-    """Whether a class is the one that is left untinted."""
-    return name.lower() == BACKGROUND
-
-
-def _color(k: int) -> Color:
-    if k < len(_COLORS):
-        return _COLORS[k]
-    red, green, blue = colorsys.hsv_to_rgb(k * 0.381966 % 1.0, 0.5 + 0.4 * (k % 2), 0.9 - 0.3 * (k % 3) / 2)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def mask_png(mask: Mask, colors: Sequence[Color]) -> bytes:

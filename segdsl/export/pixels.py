@@ -35,13 +35,6 @@ def stretch(image: Image, size: Size) -> Image:
     return by_fours(lambda part, _: cv2.resize(part, (size.width, size.height), interpolation=cv2.INTER_LINEAR), image)
 
 
-def visible(image: Image) -> Image:
-    """An image of any channels as RGB, to be looked at: grey repeated, of many channels the first three."""
-    if image.shape[2] < 3:
-        return np.repeat(image[:, :, :1], 3, axis=2)
-    return np.ascontiguousarray(image[:, :, :3])
-
-
 def restore(mask: Mask, height: int, width: int) -> Mask:
     """Class ids at the size of the picture, each taken from the nearest pixel."""
     if mask.shape == (height, width):

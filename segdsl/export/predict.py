@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segdsl.data.colors import class_colors
 from segdsl.data.images import IMAGE_EXTENSIONS, read_image
 from segdsl.diagnostics import Diagnostic, SegError, fail, nearest
 from segdsl.export.model import Model, open_model
-from segdsl.export.overlay import class_colors, mask_png, overlay_png
+from segdsl.export.overlay import mask_png, overlay_png
 
 TABLE = "predictions.csv"
 """Which image became which mask; its presence says that a folder was filled by us."""

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segdsl.data.colors import class_colors
 from segdsl.diagnostics import SegError
 from segdsl.export import predict as predicting
 from segdsl.export.model import open_model
-from segdsl.export.overlay import class_colors, mask_png, overlay_png, tint
+from segdsl.export.overlay import mask_png, overlay_png, tint
 from segdsl.export.predict import collect, predict
 
 

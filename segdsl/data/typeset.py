@@ -1,0 +1,57 @@
+"""Type and colours of drawn sheets."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+
+from PIL import ImageFont
+
+PAPER, PANEL, INK, GREY = (255, 255, 255), (238, 239, 242), (28, 30, 36), (112, 117, 128)
+"""Of the paper, of what is free beside an image, of words, and of words that matter less."""
+
+UNKNOWN = "\ue000"
+"""A character that no font has."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@lru_cache(maxsize=16)
+def font(size: int) -> Font:
+    """Pillow's own font, which is there on every machine."""
+    return ImageFont.load_default(size)
+
+
+def readable(text: str, otherwise: str) -> str:
+    """A text in the letters that the font has: without accents, `?` for what it lacks; ``otherwise`` for one that it
+    lacks altogether."""
+    text = " ".join(text.split())
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    known = "".join(c if _has(c) else "?" for c in plain)
+    return known if known.strip("? ") else otherwise
+
+
+@lru_cache(maxsize=4096)
+def _has(char: str) -> bool:
+    return char == " " or _glyph(char) != _glyph(UNKNOWN)
+
+
+def _glyph(char: str) -> bytes:
+    return bytes(font(16).getmask(char))  # pyright: ignore
+
+
+def cut(text: str, face: Font, width: float, *, end: bool = False) -> str:
+    """A text that is at most ``width`` pixels wide, cut in the middle, since names differ at their ends; or at its
+    ``end``."""
+    if face.getlength(text) <= width:
+        return text
+    low, high = 0, len(text) - 1
+    while low < high:  # the most characters that fit
+        kept = (low + high + 1) // 2
+        low, high = (kept, high) if face.getlength(_kept(text, kept, end)) <= width else (low, kept - 1)
+    return _kept(text, low, end)
+
+
+def _kept(text: str, count: int, end: bool) -> str:
+    head = count if end else count // 2
+    return f"{text[:head].rstrip()}…{text[len(text) - (count - head) :]}"
