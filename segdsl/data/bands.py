@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import io
 import logging
+import math
+import zlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +23,8 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would wr
 TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How a TIFF begins, and a BigTIFF."""
 MAX_BANDS = 4096
+STORED, DEFLATED, PACKED_BITS = (1,), (8, 32946), (32773,)
+"""What tifffile unpacks by itself, by the number of the TIFF specification."""
 GREY_OF_RGB = (0.299, 0.587, 0.114)
 """The luma of ITU-R BT.601."""
 
@@ -47,6 +52,8 @@ def tiff_samples(data: bytes, path: object, most: int) -> tuple[np.ndarray, bool
             size = shape[0] * shape[1]
             if size > most or len(pages) * first.samplesperpixel > MAX_BANDS:
                 raise _too_many(first, len(pages), path)
+            for page in pages:
+                _require_bounded(page, data)
             if len(pages) > 1 and all(page.shape == first.shape and len(page.shape) == 2 for page in pages):
                 return np.stack([page.asarray() for page in pages], axis=2), False
             alpha = first.photometric == tifffile.PHOTOMETRIC.RGB
@@ -61,7 +68,7 @@ def tiff_samples(data: bytes, path: object, most: int) -> tuple[np.ndarray, bool
         deep = deep_samples(data)
         if deep is not None and deep.shape[:2] == shape:
             return deep, alpha
-        packed = "imagecodecs" in str(error)
+        packed = isinstance(error, _Unpacked) or "imagecodecs" in str(error)
         message = "the TIFF is compressed in a way that is not read" if packed else "the TIFF is truncated or damaged"
         help = "save it without compression, or with deflate" if packed else "copy it again from its source"
         raise fail("image-truncated" if not packed else "image-unknown", message, help, path=str(path)) from None
@@ -69,6 +76,23 @@ def tiff_samples(data: bytes, path: object, most: int) -> tuple[np.ndarray, bool
         message = f"the TIFF is of {samples.ndim} dimensions: {' x '.join(map(str, samples.shape))}"
         raise fail("image-unknown", message, "save height x width x channels", path=str(path))
     return samples, alpha
+
+
+class _Unpacked(Exception):
+    """A TIFF whose parts are packed in a way that is not read, or hold more than its header says."""
+
+
+def _require_bounded(page: Any, data: bytes) -> None:
+    """Raises where a part of a page would unfold to more than the header says: tifffile asks for all of it."""
+    if page.compression in STORED + PACKED_BITS:
+        return
+    if page.compression not in DEFLATED:
+        raise _Unpacked("packed in a way that is not read")
+    limit = math.prod(page.chunks) * page.dtype.itemsize
+    for start, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+        unpacked = zlib.decompressobj().decompress(data[start : start + length], limit + 1)
+        if len(unpacked) > limit:
+            raise zlib.error
 
 
 def tiff_is_plain(picture: Image.Image) -> bool:

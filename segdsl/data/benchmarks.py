@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from segdsl.data.images import read_bytes
 from segdsl.data.labels import MAX_CLASSES, LabelSpace
-from segdsl.data.layout import Findings, Layout, Request, Subset, finding, wanted_subsets
+from segdsl.data.layout import Findings, Layout, Request, Subset, finding, link_holds, wanted_subsets
 from segdsl.data.names import encoded
 from segdsl.diagnostics import fail
 
@@ -35,11 +35,12 @@ class Files(NamedTuple):
     folder: Path
     end: str
 
-    def found(self, root: Path) -> dict[str, str]:
-        """The pictures by what tells one from another, with their path from the root."""
+    def found(self, root: Path, findings: Findings) -> dict[str, str]:
+        """The pictures by what tells one from another, with their path from the root; links to nothing are reported."""
         paths = sorted(self.folder.rglob(f"*{self.end}")) if self.folder.is_dir() else []
-        keyed = [(p.relative_to(self.folder).as_posix()[: -len(self.end)], p) for p in paths]
-        return {key: p.relative_to(root).as_posix() for key, p in keyed if not p.name.startswith(".")}
+        held = [p for p in paths if p.name[0] != "." and (not p.is_symlink() or link_holds(p, root, findings))]
+        keyed = [(p.relative_to(self.folder).as_posix()[: -len(self.end)], p) for p in held]
+        return {key: p.relative_to(root).as_posix() for key, p in keyed}
 
 
 class Benchmark(NamedTuple):
@@ -62,7 +63,7 @@ def read_benchmark(benchmark: Benchmark, root: Path, subsets: Sequence[str] | No
 
 
 def _subset(name: str, images: Files, masks: Files, root: Path, found: Findings) -> Subset:
-    pictures, drawn = images.found(root), masks.found(root)
+    pictures, drawn = images.found(root, found), masks.found(root, found)
     for key in sorted(pictures.keys() - drawn.keys()):
         message = (
             f"the image has no mask: `{masks.folder.relative_to(root).as_posix()}/{key}{masks.end}` does not exist"

@@ -1,0 +1,180 @@
+"""Files that are made to do harm: each ends in a diagnostic that names it, in bounded time and memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from segdsl.data.check import check_data
+from segdsl.data.index import open_index
+from segdsl.data.layout import Request
+from segdsl.diagnostics import SegError
+
+SIDE = 24_000
+"""Of a picture that would take 1.7 GB as RGB."""
+IMAGE, MASK = "train/images/b", "train/masks/b.png"
+
+
+def png(width: int, height: int, kind: int, rows: int, row: int) -> bytes:
+    """A PNG that claims a size, with ``rows`` rows of ``row`` zero bytes behind it."""
+    packer = zlib.compressobj(9)
+    data = b"".join(packer.compress(bytes(row + 1)) for _ in range(rows)) + packer.flush()
+    table = [(b"PLTE", bytes(768))] if kind == 3 else []
+    head = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    chunks = [(b"IHDR", head), *table, (b"IDAT", data), (b"IEND", b"")]
+    body = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(body)
+
+
+def tiff(samples: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, samples, photometric="minisblack", **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def tiff_bomb() -> bytes:
+    """A TIFF of 8 x 6 pixels and five channels whose one strip unfolds to 2 GB."""
+    whole = bytearray(tiff(np.zeros((6, 8, 5), np.uint8), planarconfig="contig", compression="zlib"))
+    packer = zlib.compressobj(9)
+    block = bytes(1 << 20)
+    strip = b"".join(packer.compress(block) for _ in range(2048)) + packer.flush()
+    offset = struct.unpack("<I", whole[4:8])[0]
+    for entry in range(struct.unpack("<H", whole[offset : offset + 2])[0]):
+        place = offset + 2 + 12 * entry
+        tag = struct.unpack("<H", whole[place : place + 2])[0]
+        if tag in (273, 279):
+            whole[place + 2 : place + 12] = struct.pack("<HII", 4, 1, len(whole) if tag == 273 else len(strip))
+    return bytes(whole) + strip
+
+
+def jpeg_claiming(side: int) -> bytes:
+    """A JPEG whose frame claims ``side`` times ``side`` pixels."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
+    data = bytearray(buffer.getvalue())
+    place = data.index(b"\xff\xc0")
+    data[place + 5 : place + 9] = struct.pack(">HH", side, side)
+    return bytes(data)
+
+
+def with_text(length: int) -> bytes:
+    """A PNG with a compressed text that unfolds to ``length`` bytes."""
+    whole = png(8, 6, 0, 6, 8)
+    text = b"Comment\0\0" + zlib.compress(bytes(length), 9)
+    chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
+    return whole[:33] + chunk + whole[33:]
+
+
+HOSTILE: dict[str, tuple[str, Callable[[], bytes], set[str]]] = {
+    "a bomb": (f"{IMAGE}.png", lambda: png(SIDE, SIDE, 2, SIDE, 3 * SIDE), {"image-too-large"}),
+    "a bomb as mask": (MASK, lambda: png(SIDE, SIDE, 0, SIDE, SIDE), {"image-too-large"}),
+    "a bomb as palette mask": (MASK, lambda: png(SIDE, SIDE, 3, SIDE, SIDE), {"image-too-large"}),
+    "a claim": (f"{IMAGE}.png", lambda: png(60_000, 60_000, 2, 2, 8), {"image-too-large"}),
+    "a claim of billions": (f"{IMAGE}.png", lambda: png(2**31 - 1, 2**31 - 1, 0, 2, 8), {"image-too-large"}),
+    "a claim as mask": (MASK, lambda: png(60_000, 60_000, 0, 2, 8), {"image-too-large"}),
+    "a claim as JPEG": (f"{IMAGE}.jpg", lambda: jpeg_claiming(60_000), {"image-too-large"}),
+    "a size of nothing": (f"{IMAGE}.png", lambda: png(0, 6, 0, 6, 0), {"image-unknown", "image-truncated"}),
+    "more behind a small claim": (f"{IMAGE}.png", lambda: png(32, 24, 2, 20_000, 30_000), set()),
+    "a text that unfolds": (f"{IMAGE}.png", lambda: with_text(1 << 30), {"image-truncated"}),
+    "a TIFF that unfolds": (f"{IMAGE}.tif", tiff_bomb, {"image-truncated"}),
+}
+SOURCE = """
+import sys
+from segdsl.cli.run import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+def place(tree: Path, name: str, data: bytes) -> Path:
+    path = tree / name
+    for old in path.parent.glob(f"{path.stem}.*"):
+        old.unlink()
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_named_in_bounded_memory(tree: Path, name: str) -> None:
+    file, make, slugs = HOSTILE[name]
+    path = place(tree, file, make())
+    command = [sys.executable, "-c", SOURCE, "data", "check", str(tree), "--json"]
+    process = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert b"Traceback" not in process.stderr
+    errors = json.loads(process.stdout)["errors"]
+    assert {e["slug"] for e in errors} <= slugs | {"mask-size-differs"}
+    assert {e["file"] for e in errors} <= {str(path), str(tree / MASK)}
+    assert bool(errors) == bool(slugs)
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    assert peak < 1 << 30, f"{peak:,} bytes at the peak"
+
+
+@pytest.mark.parametrize("name", [n for n, (file, _, _) in HOSTILE.items() if file == MASK])
+def test_no_other_reader_is_given_a_bomb(tree: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place(tree, MASK, HOSTILE[name][1]())
+    monkeypatch.setattr("segdsl.data.index._import", None)
+    with pytest.raises(SegError) as caught:
+        open_index(tree, "common_semantic_segmentation", Request(["train"]))
+    assert caught.value.diagnostics[0].slug == "image-too-large"
+
+
+PIPES = [
+    ("common_semantic_segmentation", "train/dataset_meta.json"),
+    ("common_semantic_segmentation", MASK),
+    ("coco_instances", "annotations/instances_train.json"),
+    ("datumaro", "annotations/train.json"),
+    ("voc_segmentation", "ImageSets/Segmentation/train.txt"),
+    ("mapillary_vistas", "config_v2.0.json"),
+    ("ade20k", "objectInfo150.txt"),
+]
+
+
+@pytest.mark.parametrize(("format", "name"), PIPES, ids=[f"{f} {Path(n).name}" for f, n in PIPES])
+def test_a_pipe_in_place_of_any_file_holds_nobody_up(tree: Path, format: str, name: str) -> None:
+    path = tree / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    for folder in ("JPEGImages", "SegmentationClass", "images/train", "annotations/train", "train/v2.0/labels"):
+        (tree / folder).mkdir(parents=True, exist_ok=True)
+    source = f"from segdsl.data.check import check_data; print(len(check_data({str(tree)!r}, {format!r}).errors))"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, timeout=60, check=True, text=True)
+    assert int(done.stdout) > 0
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "../../../../../../etc/hostname", "/dev/zero", "/no/such/file"])
+def test_a_link_out_of_the_set_is_said(tree: Path, target: str) -> None:
+    path = tree / f"{IMAGE}.png"
+    path.unlink()
+    path.symlink_to(target)
+    report = check_data(tree)
+    found = {d.slug for d in (*report.errors, *report.warnings) if d.path == str(path)}
+    assert found & {"data-link-outside", "data-file-missing"}
+
+
+@pytest.mark.parametrize("name", ["line\nbreak", "日本語", "e\u0301", "a b", "\x1b[31mred", "-dash", "…", "x" * 200])
+def test_names_of_any_script_are_data(tree: Path, name: str) -> None:
+    for kind in ("images", "masks"):
+        (tree / "train" / kind / "b.png").rename(tree / "train" / kind / f"{name}.png")
+    assert check_data(tree, asked=Request(["train", "val"])).errors == []
+    index = open_index(tree, "common_semantic_segmentation", Request(["train"]))
+    assert name in index.subset("train").ids()
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the file system takes no such name")
+def test_a_name_of_no_script_is_data(tree: Path) -> None:
+    for kind in ("images", "masks"):
+        (tree / "train" / kind / "b.png").rename(tree / "train" / kind / os.fsdecode(b"\xff\xfe.png"))
+    assert check_data(tree, asked=Request(["train", "val"])).errors == []
