@@ -26,6 +26,7 @@ _OPTIONS = (
     click.option(
         "--class", "classes", multiple=True, metavar="NAME", help="A class, in the order of ids; for folders."
     ),
+    click.option("--background", metavar="NAME", help="Class of what no annotation covers; void for none."),
     click.option("--data", "root", metavar="ROOT", help="With FILE.seg: the folder, in place of data.root."),
     set_option,
 )
@@ -52,6 +53,7 @@ def data_source(
     ignore: int = IGNORE,
     subsets: tuple[str, ...] = (),
     classes: tuple[str, ...] = (),
+    background: str | None = None,
     root: str | None = None,
     overrides: tuple[str, ...] = (),
 ) -> DataSource:
@@ -63,10 +65,10 @@ def data_source(
     if not source.endswith(".seg"):
         if root is not None or overrides:
             raise click.UsageError("--data and --set go with a program: segdsl data check FILE.seg --data ROOT")
-        asked = Request(subsets or None, ignore, classes or None, reading=Reading(None))
+        asked = Request(subsets or None, ignore, classes or None, background, reading=Reading(None))
         return DataSource(Path(source), form, asked)
-    if classes or form != FORMAT or ignore != IGNORE:
-        raise click.UsageError("a program says format, ignored value and classes itself; change them with --set")
+    if classes or background or form != FORMAT or ignore != IGNORE:
+        raise click.UsageError("a program says format, classes and void itself; change them with --set")
     return _of_program(source, root, overrides, subsets)
 
 

@@ -159,7 +159,10 @@ def _subset(name: str, root: Path, read: _Annotations, found: Findings) -> Subse
 def _unsaid(file: Path, items: Sequence[str]) -> Diagnostic:
     more = f" and {len(items) - 1} more" if len(items) > 1 else ""
     message = f"annotations leave pixels of the item `{items[0]}`{more} free, and nothing says what is there"
-    help = f'say it: `data.background = "{BACKGROUND}"` (a class), or `data.background = "{VOID}"` (not learnt)'
+    help = (
+        f'say it: `data.background = "{BACKGROUND}"` makes it a class, "{VOID}" leaves it out of learning and scores '
+        "(`--background` where there is no program)"
+    )
     return finding("background-unsaid", message, help, file)
 
 
