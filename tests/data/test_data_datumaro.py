@@ -135,7 +135,7 @@ def test_a_background_that_nobody_says_is_an_error(dm: Any, tmp_path: Path) -> N
         (error,) = check_data(tmp_path, "auto").errors
         assert error.slug == "background-unsaid" and error.path == str(tmp_path / "annotations" / "train.json")
         assert "`a` and 1 more" in error.message
-        assert '`data.background = "background"`' in error.help and '`data.background = "void"`' in error.help
+        assert '`data.background = "background"`' in error.help and '"void"' in error.help
     with pytest.raises(SegError, match="background-unsaid"):
         open_index(tmp_path, "datumaro", Request(["train"]))
     assert open_index(tmp_path, "datumaro", Request(["val"])).classes == LABELS
