@@ -14,12 +14,12 @@ import numpy as np
 
 from segdsl.data.bands import not_the_channels
 from segdsl.data.cache import FactCache
-from segdsl.data.dataset import size_differs, value_message
 from segdsl.data.facts import ImageFacts, MaskFacts, PairFacts, pair_facts
 from segdsl.data.formats import read_layout
 from segdsl.data.index import shortened
 from segdsl.data.labels import DOUBTFUL_NAMES, LabelSpace
 from segdsl.data.layout import ALL, COMMON, Findings, Layout, Request, Subset
+from segdsl.data.mismatch import size_differs, value_message
 from segdsl.data.overall import Kinds, class_findings, listed
 from segdsl.diagnostics import Diagnostic, SegError, Severity
 

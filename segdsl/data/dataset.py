@@ -12,8 +12,8 @@ from segdsl.data.augment import SHUFFLE_STREAM, Sample, Setting, augment, counte
 from segdsl.data.converted import read_ids
 from segdsl.data.images import read_image
 from segdsl.data.index import Index, Subset
-from segdsl.data.labels import META_FILE
-from segdsl.diagnostics import SegError, fail
+from segdsl.data.mismatch import size_differs, value_message
+from segdsl.diagnostics import fail
 from segdsl.ir.program import Augmentation
 
 
@@ -85,19 +85,6 @@ def read_sample(index: Index, subset: Subset, position: int) -> Sample:
     return Sample(image, mask)
 
 
-def size_differs(path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> SegError:
-    """The error of a mask whose (height, width) is not its image's."""
-    message = f"the mask is {mask[1]} x {mask[0]} pixels (width x height), its image {image[1]} x {image[0]}"
-    return fail("mask-size-differs", message, "draw the mask again at the size of the image", path=str(path))
-
-
-def value_message(value: int, classes: Sequence[str], ignore: int) -> tuple[str, str]:
-    """Message and help for a mask value that is neither a class id nor void."""
-    message = f"the mask holds the value {value}; class ids go from 0 to {len(classes) - 1}, void is {ignore}"
-    where = f"where the data set does (`{META_FILE}` and its like)"
-    return message, f"correct the mask, declare the class {where}, or set `data.ignore = {value}` if it is void"
-
-
 class EpochKeys(Sequence[list[Key]]):
     """The batches of one epoch, made when they are asked for: a list of all keys of a million images is 200 MB."""
 
@@ -135,6 +122,4 @@ __all__ = [
     "TrainDataset",
     "epoch_keys",
     "read_sample",
-    "size_differs",
-    "value_message",
 ]

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from segdsl.data.labels import META_FILE, LabelSpace, read_label_space, same_lab
 from segdsl.data.names import Pictures, encoded, odd_stems, pictures, split
 from segdsl.diagnostics import Diagnostic, SegError, Severity, fail, nearest
 from segdsl.ir.labels import Merges
-from segdsl.ir.program import Program
 from segdsl.ir.values import Range
+
+if TYPE_CHECKING:
+    from segdsl.ir.program import Program
 
 Findings = list[Diagnostic]
 COMMON = "common_semantic_segmentation"

@@ -1,0 +1,22 @@
+"""What is said where an image and its mask, or a mask and the classes, do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segdsl.data.labels import META_FILE
+from segdsl.diagnostics import SegError, fail
+
+
+def size_differs(path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> SegError:
+    """The error of a mask whose (height, width) is not its image's."""
+    message = f"the mask is {mask[1]} x {mask[0]} pixels (width x height), its image {image[1]} x {image[0]}"
+    return fail("mask-size-differs", message, "draw the mask again at the size of the image", path=str(path))
+
+
+def value_message(value: int, classes: Sequence[str], ignore: int) -> tuple[str, str]:
+    """Message and help for a mask value that is neither a class id nor void."""
+    message = f"the mask holds the value {value}; class ids go from 0 to {len(classes) - 1}, void is {ignore}"
+    where = f"where the data set does (`{META_FILE}` and its like)"
+    return message, f"correct the mask, declare the class {where}, or set `data.ignore = {value}` if it is void"
