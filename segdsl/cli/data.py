@@ -36,7 +36,7 @@ def data_check(**source: Any) -> Answer:
     from segdsl.data.check import check_data
 
     found = data_source(**source)
-    ignore = found.asked.ignore
+    ignore = found.asked.void
     with counting() as progress:
         report = check_data(found.root, found.format, found.asked, progress)
     answer = {

@@ -1,16 +1,10 @@
 """Images of other depths and channels than 8-bit RGB: their samples as they are stored, and how they become uint8.
 
 Pillow reads four channels of 8 bits at most and cuts deeper ones without a word, so that those of 16 bits go to OpenCV,
-and TIFF of more channels or pages to tifffile.
+and TIFF of more channels or pages to tifffile (``tiff``).
 """
 
 from __future__ import annotations
-
-import io
-import logging
-import math
-import zlib
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,92 +14,8 @@ from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.values import Range, number
 
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would write of what it finds odd in a file
-TIFF_MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""How a TIFF begins, and a BigTIFF."""
-MAX_BANDS = 4096
-STORED, DEFLATED, PACKED_BITS = (1,), (8, 32946), (32773,)
-"""What tifffile unpacks by itself, by the number of the TIFF specification."""
 GREY_OF_RGB = (0.299, 0.587, 0.114)
 """The luma of ITU-R BT.601."""
-
-
-def is_tiff(data: bytes) -> bool:
-    """Whether a file begins as a TIFF does."""
-    return data[:4] in TIFF_MARKS
-
-
-def tiff_samples(data: bytes, path: object, most: int) -> tuple[np.ndarray, bool]:
-    """The samples of a TIFF, (H, W, channels), in the depth of the file, and whether the last of them is no colour;
-    several pages of one channel are channels.
-
-    Raises :class:`SegError` where it is damaged, packed in a way that is not known, or has more than ``most`` pixels.
-    """
-    import tifffile
-
-    shape, alpha = None, False
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            pages = [page for page in file.pages if isinstance(page, tifffile.TiffPage)]
-            first = pages[0]
-            shape = (int(first.imagelength), int(first.imagewidth))
-            size = shape[0] * shape[1]
-            if size > most or len(pages) * first.samplesperpixel > MAX_BANDS:
-                raise _too_many(first, len(pages), path)
-            for page in pages:
-                _require_bounded(page, data)
-            if len(pages) > 1 and all(page.shape == first.shape and len(page.shape) == 2 for page in pages):
-                return np.stack([page.asarray() for page in pages], axis=2), False
-            alpha = first.photometric == tifffile.PHOTOMETRIC.RGB
-            samples = first.asarray()
-            if samples.ndim == 3 and first.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
-                samples = np.moveaxis(samples, 0, 2)
-            elif samples.ndim == 2:
-                samples = samples[:, :, None]
-    except SegError:
-        raise
-    except Exception as error:
-        deep = deep_samples(data)
-        if deep is not None and deep.shape[:2] == shape:
-            return deep, alpha
-        packed = isinstance(error, _Unpacked) or "imagecodecs" in str(error)
-        message = "the TIFF is compressed in a way that is not read" if packed else "the TIFF is truncated or damaged"
-        help = "save it without compression, or with deflate" if packed else "copy it again from its source"
-        raise fail("image-truncated" if not packed else "image-unknown", message, help, path=str(path)) from None
-    if samples.ndim != 3:
-        message = f"the TIFF is of {samples.ndim} dimensions: {' x '.join(map(str, samples.shape))}"
-        raise fail("image-unknown", message, "save height x width x channels", path=str(path))
-    return samples, alpha
-
-
-class _Unpacked(Exception):
-    """A TIFF whose parts are packed in a way that is not read, or hold more than its header says."""
-
-
-def _require_bounded(page: Any, data: bytes) -> None:
-    """Raises where a part of a page would unfold to more than the header says: tifffile asks for all of it."""
-    if page.compression in STORED + PACKED_BITS:
-        return
-    if page.compression not in DEFLATED:
-        raise _Unpacked("packed in a way that is not read")
-    limit = math.prod(page.chunks) * page.dtype.itemsize
-    for start, length in zip(page.dataoffsets, page.databytecounts, strict=True):
-        unpacked = zlib.decompressobj().decompress(data[start : start + length], limit + 1)
-        if len(unpacked) > limit:
-            raise zlib.error
-
-
-def tiff_is_plain(picture: Image.Image) -> bool:
-    """Whether Pillow reads all of a TIFF: one page of one channel, or of up to four channels of 8 bits."""
-    tags = getattr(picture, "tag_v2", {})
-    bits, channels, colored = tags.get(258, (1,)), tags.get(277, 1), tags.get(262, 0) > 1
-    return getattr(picture, "n_frames", 1) == 1 and (channels == 1 or (channels <= 4 and max(bits) <= 8 and colored))
-
-
-def _too_many(page: object, pages: int, path: object) -> SegError:
-    width, height = getattr(page, "imagewidth", 0), getattr(page, "imagelength", 0)
-    message = f"the picture has {width} x {height} pixels in {pages} pages, which is more than is decoded"
-    return fail("image-too-large", message, "cut it into tiles, or scale it down", path=str(path))
 
 
 def deep_samples(data: bytes) -> np.ndarray | None:
@@ -125,6 +35,8 @@ def pillow_samples(picture: Image.Image) -> np.ndarray:
     elif picture.mode not in ("L", "LA", "RGB", "RGBA", "F") and not picture.mode.startswith("I"):
         picture = picture.convert("L" if picture.mode == "1" else "RGB")
     samples = np.asarray(picture)
+    if samples.dtype == np.int32 and samples.min() >= 0 and samples.max() <= 65535:
+        samples = samples.astype(np.uint16)  # how Pillow holds grey of 16 bits
     return samples if samples.ndim == 3 else samples[:, :, None]
 
 
@@ -133,18 +45,20 @@ def to_bytes(samples: np.ndarray, levels: Range | None, path: object) -> np.ndar
 
     Raises :class:`SegError` (`image-depth-unknown`) for other depths without levels.
     """
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        message = "the pixels hold numbers that are not finite"
+        raise fail("image-depth-unknown", message, "replace them by a value, such as 0", path=str(path))
     if levels is not None:
         factor = 255 / (levels.high - levels.low)
         return np.rint((samples.astype(np.float32) - levels.low) * factor).clip(0, 255).astype(np.uint8)
     if samples.dtype == np.uint8:
         return np.ascontiguousarray(samples)
-    if samples.dtype.kind in "iu" and samples.min() >= 0 and samples.max() <= 65535 and samples.dtype.itemsize > 1:
+    if samples.dtype == np.uint16:
         return (samples >> 8).astype(np.uint8)
     if samples.dtype == np.bool_:
         return samples.astype(np.uint8) * 255
     what = "floating-point numbers" if samples.dtype.kind == "f" else f"integers of {8 * samples.dtype.itemsize} bits"
-    finite = samples[np.isfinite(samples)] if samples.dtype.kind == "f" else samples
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    low, high = (float(f"{value:.4g}") for value in (samples.min(), samples.max()))
     message = f"the pixels are {what}, with no known black and white; here they go from {number(low)} to {number(high)}"
     help = f"say which values become black and white: `data.levels = {Range(low, high if high > low else low + 1)}`"
     raise fail("image-depth-unknown", message, help, path=str(path))

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from segdsl.data.findings import Findings, finding, link_holds
 from segdsl.data.images import read_bytes
 from segdsl.data.labels import MAX_CLASSES, LabelSpace
-from segdsl.data.layout import Findings, Layout, Request, Subset, finding, link_holds, wanted_subsets
+from segdsl.data.layout import Layout, Request, Subset, wanted_subsets
 from segdsl.data.names import encoded
 from segdsl.diagnostics import fail
 

@@ -16,21 +16,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from segdsl.data.names import changed
 from segdsl.weights.cache import cache_folder
 
-VERSION = 3
+VERSION = 4
 """Raised whenever a cached result would be computed differently today."""
 ASKED = 500
 """Names in one question; older SQLite takes 999."""
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """Size and time of change (ns) of a file, None where there is none."""
+    """Size and time of change (`changed`) of a file, None where there is none."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, changed(status)
 
 
 class FactCache:

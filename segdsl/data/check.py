@@ -6,7 +6,7 @@ An error is what would stop a run or teach it something wrong; a warning is what
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +15,13 @@ import numpy as np
 from segdsl.data.bands import not_the_channels
 from segdsl.data.cache import FactCache
 from segdsl.data.facts import ImageFacts, MaskFacts, PairFacts, pair_facts
+from segdsl.data.findings import Findings
 from segdsl.data.formats import read_layout
 from segdsl.data.index import shortened
 from segdsl.data.labels import DOUBTFUL_NAMES, LabelSpace
-from segdsl.data.layout import ALL, COMMON, Findings, Layout, Request, Subset
+from segdsl.data.layout import ALL, COMMON, Layout, Request, Subset
 from segdsl.data.mismatch import size_differs, value_message
-from segdsl.data.overall import Kinds, class_findings, listed
+from segdsl.data.overall import Kinds, class_findings, excluding, listed
 from segdsl.diagnostics import Diagnostic, SegError, Severity
 
 Progress = Callable[[int, int], None]
@@ -73,22 +74,29 @@ def check_data(
     if layout.labels is None:
         return report
     report.classes = layout.labels.classes
-    report.add(_class_findings(layout, layout.labels, asked.classes))
+    report.add(_class_findings(layout, layout.labels, asked))
     _Checker(layout, layout.labels, asked, report, progress).run()
     return report
 
 
-def _class_findings(layout: Layout, labels: LabelSpace, classes: Sequence[str] | None) -> Findings:
+def _class_findings(layout: Layout, labels: LabelSpace, asked: Request) -> Findings:
     found: Findings = []
+    classes = asked.classes
     file = layout.meta[0 if layout.format == COMMON else -1] if layout.meta else layout.root
     if classes is not None and tuple(classes) != labels.in_masks:
         message = f"the program declares the classes {listed(classes)}, the data set {listed(labels.in_masks)}"
         help = "make them equal, in the same order; or leave `data.classes` out, then the data set decides"
         found.append(_finding("classes-differ", message, help, file))
+    if asked.void < len(labels.classes):
+        message = (
+            f"the ignored value {asked.void} is also the class `{labels.classes[asked.void]}`, which is never learnt"
+        )
+        help = "use a value that is no class, such as 255; void of another value in the masks goes with `data.values`"
+        found.append(_finding("ignore-is-class", message, help, file, "warning"))
     for name in labels.classes:
         if name.strip().lower() in DOUBTFUL_NAMES:
             message = f"the class `{name}` is learnt and scored like any other, and its name says that it is none"
-            help = f'write `data.exclude = ["{name}"]` if its pixels are void'
+            help = f"if its pixels are void, {excluding([name], labels)}"
             found.append(_finding("class-looks-void", message, help, file, "warning"))
     return found
 
@@ -99,7 +107,7 @@ class _Checker:
     def __init__(
         self, layout: Layout, labels: LabelSpace, asked: Request, report: CheckReport, progress: Progress | None
     ) -> None:
-        self.layout, self.labels, self.ignore, self.reading = layout, labels, asked.ignore, asked.reading
+        self.layout, self.labels, self.ignore, self.reading = layout, labels, asked.void, asked.reading
         self.report, self.progress = report, progress
         self.seen: dict[bytes, tuple[str, int]] = {}
         self.total, self.done = hashlib.sha256(), 0
@@ -117,6 +125,7 @@ class _Checker:
                         self.progress(self.done, self.report.items)
         self.report.add(class_findings(self.layout, self.labels, self.ignore, self.report.pixels))
         self.report.add(self.kinds.findings(self.reading.channels))
+        self.report.add(self.kinds.depth_findings(self.reading.levels))
         self.report.digest = self.total.hexdigest() if self.whole else ""
 
     def _pair(self, name: str, subset: Subset, facts: PairFacts) -> Findings:
@@ -141,10 +150,7 @@ class _Checker:
         self.kinds.add(image.channels, image.alpha, path)
         if self.reading.channels not in (None, image.channels):
             found += not_the_channels(image.channels, image.alpha, self.reading.channels, path)
-        if image.mode.startswith(("I", "16 bits")) and self.reading.levels is None:
-            message = "the image has 16 bits a pixel; only the upper 8 are used"
-            help = "say which values are black and white if it comes out dark or flat: `data.levels = 0..4095`"
-            found.append(_finding("image-depth", message, help, path, "warning"))
+        self.kinds.add_depth(16 if image.mode.startswith(("I", "16 bits")) else 8, path)
         if image.orientation != 1:
             message = f"an EXIF tag turns or mirrors the image (orientation {image.orientation})"
             help = "make sure that the mask was drawn on the turned image; saving it upright removes all doubt"

@@ -21,7 +21,7 @@ from segdsl.data.images import decode_mask, has_colors, read_bytes
 from segdsl.data.labels import LabelSpace
 from segdsl.weights.cache import cache_folder
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a mask would be converted differently today."""
 
 

@@ -31,9 +31,10 @@ from segdsl.data.drawn import (
     stated_size,
     uncovered,
 )
+from segdsl.data.findings import Findings, finding
 from segdsl.data.images import read_bytes
 from segdsl.data.labels import LabelSpace, drawn_classes, same_label_space
-from segdsl.data.layout import ANNOTATIONS, IMAGES, Findings, Layout, Request, Subset, finding, wanted_subsets
+from segdsl.data.layout import ANNOTATIONS, IMAGES, Layout, Request, Subset, wanted_subsets
 from segdsl.diagnostics import Diagnostic, SegError, fail
 
 FORMAT = "datumaro"

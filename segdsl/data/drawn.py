@@ -19,9 +19,10 @@ import numpy as np
 from PIL import Image
 
 from segdsl.data.cache import stamp
+from segdsl.data.findings import Findings, finding, link_holds
 from segdsl.data.images import MAX_PIXELS, picture_size
-from segdsl.data.layout import Findings, Subset, finding, link_holds
-from segdsl.data.names import encoded
+from segdsl.data.layout import Subset
+from segdsl.data.names import encoded, stamps
 from segdsl.diagnostics import SegError, fail
 from segdsl.weights.cache import cache_folder
 
@@ -29,7 +30,7 @@ VOID = "void"
 """`data.background` where pixels that no annotation covers are void."""
 BACKGROUND = "background"
 """The class of these pixels where it is left out."""
-VERSION = 2
+VERSION = 3
 """Raised whenever a mask would be drawn differently today."""
 WHOLE = ".whole"
 """Stands in a folder of masks in which none is missing."""
@@ -74,12 +75,33 @@ def drawn_subset(name: str, root: Path, drawing: Drawing, found: Findings) -> Su
         help = f"annotations name images that lie in `{drawing.images.name}`"
         found.append(finding("subset-empty", f"the subset `{name}` has no image", help, drawing.file))
     masks = cache_folder() / "masks" / _version(name, drawing, pairs)
-    lacking = set() if (masks / WHOLE).is_file() else _draw(drawing, pairs, masks, found)
-    if not lacking and len(pairs) == len(drawing.pictures) and not (masks / WHOLE).is_file():
-        _write(masks / WHOLE, b"")
+    names = encoded(f"{key}.png" for key in sorted(pairs))
+    lacking: set[str] = set()
+    if not _is_whole(masks, names):
+        lacking = _draw(drawing, pairs, masks, found)
+        if not lacking and len(pairs) == len(drawing.pictures):
+            _write(masks / WHOLE, _state(masks, names))
     keys = sorted(pairs.keys() - lacking)
     columns = (encoded(pairs[key][0] for key in keys), encoded(f"{key}.png" for key in keys))
     return Subset(name, drawing.file, drawing.images, masks, *columns)
+
+
+def _is_whole(masks: Path, names: np.ndarray) -> bool:
+    """Whether all masks are there as they were drawn; removes those that are not, to be drawn again."""
+    try:
+        kept = (masks / WHOLE).read_bytes()
+    except OSError:
+        return False
+    if kept == _state(masks, names):
+        return True
+    for path in [masks / os.fsdecode(name) for name in names.tolist()]:
+        path.unlink(missing_ok=True)
+    return False
+
+
+def _state(masks: Path, names: np.ndarray) -> bytes:
+    """The names and stamps of masks in one hash."""
+    return hashlib.sha256(names.tobytes() + stamps(masks, names).tobytes()).hexdigest().encode()
 
 
 _Pairs = dict[str, tuple[str, Pictured]]
@@ -139,7 +161,7 @@ def _short(text: str) -> str:
 
 def _version(name: str, drawing: Drawing, pairs: _Pairs) -> str:
     """The name of a folder of masks. Where no size is stated it is that of the picture, which may change."""
-    total = hashlib.sha256(repr((VERSION, name, drawing.digest)).encode())
+    total = hashlib.sha256(repr((VERSION, name, drawing.digest, sorted(pairs))).encode())
     for place, picture in pairs.values():
         if picture.size is None:
             total.update(repr((place, stamp(drawing.images / place))).encode())

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from segdsl.data.findings import Findings, finding
 from segdsl.data.labels import META_FILE, LabelSpace
 from segdsl.data.layout import (
     IMAGES,
     MASKS,
-    Findings,
     Layout,
     Request,
-    finding,
     folders_in,
     nothing_found,
     pairs_of,
@@ -37,6 +36,9 @@ def read_folders(root: Path, asked: Request, found: Findings) -> Layout:
     if not folders:
         raise nothing_found(root, asked.parts)
     wanted = wanted_subsets(root, folders, asked.subsets, flat=flat)
+    if asked.parts[0] == asked.parts[1]:
+        message = f"images and masks cannot both lie in `{asked.parts[0]}`"
+        found.append(finding("names-differ", message, "name two folders: `data.images`, `data.masks`", root))
     if not asked.classes:
         help = (
             'name them in the order of their ids: `data.classes = ["background", "…"]`, or `--class NAME` for each;\n'

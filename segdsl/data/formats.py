@@ -11,18 +11,10 @@ from segdsl.data import benchmarks
 from segdsl.data.coco import looks_like_coco, read_coco
 from segdsl.data.datumaro import looks_like_datumaro, read_datumaro
 from segdsl.data.drawn import VOID
+from segdsl.data.findings import Findings, finding
 from segdsl.data.folders import looks_like_folders, read_folders
 from segdsl.data.labels import LabelSpace
-from segdsl.data.layout import (
-    COMMON,
-    Findings,
-    Layout,
-    Request,
-    finding,
-    looks_like_common,
-    read_common,
-    require_folder,
-)
+from segdsl.data.layout import COMMON, IMAGES, MASKS, Layout, Request, looks_like_common, read_common, require_folder
 from segdsl.data.voc import looks_like_voc, read_voc
 from segdsl.diagnostics import fail
 from segdsl.ir.labels import Fault, faults, offered
@@ -60,23 +52,53 @@ def read_layout(root: Path, format: str, asked: Request, found: Findings) -> Lay
         help = "known formats: " + ", ".join(f"`{f}`" for f in (*FORMATS, AUTO))
         raise fail("format-unknown", f"there is no data format `{format}`", help, path=str(root))
     require_folder(root)
+    if format == COMMON:
+        _require_no_other(root)
     layout = FORMATS[detect(root) if format == AUTO else format].read(root, asked, found)
     return layout if layout.labels is None else _relabelled(layout, layout.labels, asked, found)
+
+
+def _without_effect(layout: Layout, labels: LabelSpace, asked: Request) -> list[Fault]:
+    """Settings that mean nothing for this format."""
+    found: list[Fault] = []
+    slug, out = "setting-without-effect", "leave it out"
+    if asked.values and (labels.table or labels.colors or layout.drawn):
+        message = f"the masks of this data set (`{layout.format}`) say themselves what is which class"
+        found.append(Fault("values", 0, slug, message, f"{out}; it is for masks of one channel and no colours"))
+    if asked.background and not layout.drawn:
+        message = f"the masks of `{layout.format}` are not drawn, and leave nothing uncovered"
+        found.append(Fault("background", 0, slug, message, out))
+    for name, said, usual in zip(("images", "masks"), asked.parts, (IMAGES, MASKS), strict=True):
+        if said != usual and layout.format != "folders":
+            message = f"`{layout.format}` has its own names of folders"
+            found.append(Fault(name, 0, slug, message, f"{out}, or write `data.format = folders`"))
+    return found
 
 
 def _relabelled(layout: Layout, labels: LabelSpace, asked: Request, found: Findings) -> Layout:
     """The layout with the classes that are learnt; without a label space, and with findings, where there are none."""
     wrong = faults(labels.classes, asked.ignore, asked.exclude, asked.merges, asked.values)
-    if labels.table and asked.values:
-        message = f"`{layout.format}` says itself which mask value is which class"
-        wrong.append(Fault("values", 0, "setting-without-effect", message, "leave `data.values` out"))
-    if asked.background not in (None, VOID, *labels.classes):
+    wrong += _without_effect(layout, labels, asked)
+    if layout.drawn and asked.background not in (None, VOID, *labels.classes):
         message, help = f"there is no class `{asked.background}`", offered(asked.background, labels.classes)
         wrong.append(Fault("background", 0, "class-unknown", message, help))
     for fault in wrong:
         found.append(finding(fault.slug, f"`data.{fault.setting}`: {fault.message}", fault.help, layout.root))
     learnt = None if wrong else labels.relabel(asked.ignore, asked.exclude, asked.merges, asked.values)
     return replace(layout, labels=learnt)
+
+
+def _require_no_other(root: Path) -> None:
+    """Raises :class:`SegError` where the folder is not what a program takes it for by default, and another is seen."""
+    if FORMATS[COMMON].shows(root):
+        return
+    seen = {n: what for n, form in FORMATS.items() if n not in (COMMON, "folders") and (what := form.shows(root))}
+    if seen:
+        name, what = next(iter(seen.items()))
+        message = f"this is no `{COMMON}`; it looks like `{name}` by {what}"
+        raise fail(
+            "data-layout-unknown", message, f"write `data.format = {name}`, or `--format {name}`", path=str(root)
+        )
 
 
 def detect(root: Path) -> str:

@@ -11,7 +11,7 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,20 +20,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from segdsl.data.bands import (
-    deep_samples,
-    is_tiff,
-    pillow_samples,
-    tiff_is_plain,
-    tiff_samples,
-    to_bytes,
-    to_channels,
-)
+from segdsl.data.bands import deep_samples, pillow_samples, to_bytes, to_channels
+from segdsl.data.tiff import Stored, is_tiff, tiff_image
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.values import Range
 
 MAX_PIXELS = 100_000_000
 """Larger pictures are refused before they are decoded: a small file can unfold to gigabytes."""
+MAX_BYTES = 4 * MAX_PIXELS
+"""The same for images of many channels or bits."""
 IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".jp2", ".tga"}
 )
@@ -139,47 +134,59 @@ def read_bytes(path: str | Path) -> bytes:
 
 def decode_image(data: bytes, path: str | Path, how: Reading = RGB) -> Picture:
     """The image in ``data``; ``path`` is for the diagnostics. Raises :class:`SegError`."""
-    if is_tiff(data) and not _is_plain(data, path):
-        return _tiff(data, path, how)
+    found = tiff_image(data, path, MAX_BYTES) if is_tiff(data) else 0
+    if isinstance(found, Stored):
+        return _of_samples(found, path, how)
     with _opened(data, path, "image") as picture:
+        _seek(picture, found, data, path)
         mode = picture.mode
         _decode(picture, data, path, "image")
         orientation = _orientation(picture)
+        if deep := _deep(picture, data):
+            return _of_samples(Stored(deep[0], orientation, deep[0].shape[2] in (2, 4)), path, how)
         if orientation != 1:
             picture = ImageOps.exif_transpose(picture)
-        deep_png = picture.format == "PNG" and _png_depth(data) == 16
-        if how == RGB and not deep_png and mode in ("RGB", "L", "1", "CMYK", "YCbCr"):
+        if how == RGB and mode in ("RGB", "L", "1", "CMYK", "YCbCr", "LAB"):
             # A copy: the result must own its memory once the file is closed.
             return Picture(np.array(picture.convert("RGB")), mode, orientation, 1 if mode in ("L", "1") else 3)
         samples = pillow_samples(picture)
-        deep = deep_samples(data) if deep_png and samples.dtype == np.uint8 and orientation == 1 else None
-        if deep is not None:
-            samples, mode = deep, f"16 bits x {deep.shape[2]}"
-        return _picture(samples, path, how, mode, orientation, alpha=samples.shape[2] in (2, 4))
+        return _of_samples(Stored(samples, 1, samples.shape[2] in (2, 4)), path, how, mode, orientation)
 
 
-def _tiff(data: bytes, path: str | Path, how: Reading) -> Picture:
-    samples, alpha = tiff_samples(data, path, MAX_PIXELS)
-    mode = f"{8 * samples.dtype.itemsize} bits x {samples.shape[2]}"
-    return _picture(samples, path, how, mode, 1, alpha=alpha and samples.shape[2] in (2, 4))
-
-
-def _is_plain(data: bytes, path: str | Path) -> bool:
-    """Whether Pillow reads all of a TIFF. Raises :class:`SegError` for one that is too large."""
+def _seek(picture: Image.Image, page: int, data: bytes, path: str | Path) -> None:
     try:
-        with _opened(data, path, "image") as picture:
-            return tiff_is_plain(picture)
-    except SegError as error:
-        if error.diagnostics[0].slug == "image-too-large":
-            raise
-        return False
+        if page:
+            picture.seek(page)
+    except DECODE_ERRORS:
+        raise _damaged(data, path, "image") from None
+    _require_size(picture, path)
 
 
-def _picture(
-    samples: np.ndarray, path: str | Path, how: Reading, mode: str, orientation: int, *, alpha: bool
+def _deep(picture: Image.Image, data: bytes) -> tuple[np.ndarray] | None:
+    """The samples of a file of 16 bits a channel that Pillow cuts to 8."""
+    if picture.format == "PNG" and (_png_depth(data) != 16 or picture.mode not in ("RGB", "RGBA", "LA")):
+        return None
+    if picture.format not in ("PNG", "PPM", "JPEG2000") or picture.mode.startswith("I"):
+        return None
+    samples = deep_samples(data)
+    return None if samples is None or samples.dtype != np.uint16 else (samples,)
+
+
+def _of_samples(
+    stored: Stored, path: str | Path, how: Reading, mode: str = "", orientation: int | None = None
 ) -> Picture:
-    pixels = to_channels(to_bytes(samples, how.levels, path), how.channels, path, alpha)
-    return Picture(pixels, mode, orientation, samples.shape[2], alpha)
+    """The picture of samples, which are turned upright; what they were called, and how they lay, may be said."""
+    samples = np.ascontiguousarray(TURNS[stored.orientation](stored.samples))
+    pixels = to_channels(to_bytes(samples, how.levels, path), how.channels, path, stored.alpha)
+    turn = stored.orientation if orientation is None else orientation
+    return Picture(pixels, mode or stored.mode, turn, samples.shape[2], stored.alpha)
+
+
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90,
+}  # fmt: skip
+"""What undoes EXIF's orientation, by its number."""
 
 
 def picture_size(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -252,6 +259,9 @@ def _decoded_mask(data: bytes, path: str | Path, colors: Sequence[Color | None])
 
 
 def _palette_ids(mask: np.ndarray, palette: list[int], path: str | Path, colors: Sequence[Color | None]) -> np.ndarray:
+    first = list(colors[: colors.index(None)] if None in colors else colors)
+    if [tuple(palette[3 * k : 3 * k + 3]) for k in range(len(first))] == first:
+        return mask  # in the order of the classes, whatever fills the rest of the palette
     named_ids: dict[tuple[int, ...], int] = {c: k for k, c in enumerate(colors) if c is not None}
     named = {i: named_ids.get(tuple(palette[3 * i : 3 * i + 3])) for i in np.unique(mask).tolist()}
     if all(k is None or k == i for i, k in named.items()):
@@ -289,7 +299,7 @@ def _ids_of_colors(rgb: np.ndarray, path: str | Path, colors: tuple[Color | None
         raise fail(
             "mask-color-unknown",
             f"colour [{r}, {g}, {b}] at x = {x}, y = {y} belongs to no class{grey}; {int(unknown.sum())} such pixels",
-            "add the colour to `segmentation_colors`, or save the mask with one channel; void needs one channel",
+            "add the colour to the others (`segmentation_colors`, `labelmap.txt`), or save the mask with one channel",
             path=str(path),
         )
     return ids[place]
@@ -309,9 +319,13 @@ def _opened(data: bytes, path: str | Path, what: str) -> Image.Image:
         raise fail("image-unknown", f"this is no {what} that can be read", help, path=str(path)) from None
     except DECODE_ERRORS:
         raise _damaged(data, path, what) from None
+    _require_size(picture, path)
+    return picture
+
+
+def _require_size(picture: Image.Image, path: str | Path) -> None:
     if picture.width * picture.height > MAX_PIXELS:
         raise _too_large(path, f"{picture.width} x {picture.height} = {picture.width * picture.height:,}")
-    return picture
 
 
 def _listing() -> str:

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from segdsl.data.cache import FactCache
+from segdsl.data.findings import Findings
 from segdsl.data.formats import FORMATS, read_layout
 from segdsl.data.images import Reading, picture_size
 from segdsl.data.labels import LabelSpace
-from segdsl.data.layout import COMMON, Findings, Layout, Request, Subset
+from segdsl.data.layout import COMMON, Layout, Request, Subset
 from segdsl.data.names import blocks, stamps
 from segdsl.diagnostics import Diagnostic, SegError, fail
 
@@ -73,7 +74,7 @@ def open_index(root: str | Path, format: str, asked: Request) -> Index:
     for name, subset in layout.subsets.items() if layout.format == COMMON else ():
         if len(subset) <= MAX_IMPORTED and not _imports(layout, subset, states[name]):
             _explain(layout, format, asked)
-    return Index(layout.root, layout.format, layout.labels, asked.ignore, layout.subsets, asked.reading, digest)
+    return Index(layout.root, layout.format, layout.labels, asked.void, layout.subsets, asked.reading, digest)
 
 
 def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:

@@ -14,7 +14,7 @@ from typing import Any
 
 from segdsl.data.images import Color, read_bytes
 from segdsl.diagnostics import Diagnostic, SegError, fail
-from segdsl.ir.labels import Merges, relabelled
+from segdsl.ir.labels import VOID_ID, Merges, relabelled
 from segdsl.ir.values import Range
 
 META_FILE = "dataset_meta.json"
@@ -55,22 +55,24 @@ class LabelSpace:
             return self
         learnt = relabelled(self.classes, exclude, merges)
         table = [-1] * 256
+        void = ignore if values is None else VOID_ID
         for value, place in enumerate(self.table or _places(len(self.classes), ignore, values)):
             if 0 <= place < len(learnt.ids):
                 found = learnt.ids[place]
-                table[value] = ignore if found is None else found
-            elif place == ignore:
-                table[value] = ignore
+                table[value] = void if found is None else found
+            elif place == void:
+                table[value] = void
         return LabelSpace(learnt.classes, self.colors, tuple(table), self.classes)
 
 
 def _places(count: int, ignore: int, values: Sequence[Range] | None) -> list[int]:
     """The id of each mask value: itself, or by ``values``; -1 for one that is neither a class nor void."""
     places = [-1] * 256
-    places[ignore] = ignore
     if values is None:
+        places[ignore] = ignore
         places[:count] = range(count)
         return places
+    places[ignore] = VOID_ID
     for place, span in enumerate(values):
         for value in range(int(span.low), int(span.high) + 1):
             places[value] = place

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from segdsl.data.findings import Findings, finding, link_holds
 from segdsl.data.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS, RGB, Reading
 from segdsl.data.labels import META_FILE, LabelSpace, read_label_space, same_label_space
 from segdsl.data.names import Pictures, encoded, odd_stems, pictures, split
-from segdsl.diagnostics import Diagnostic, SegError, Severity, fail, nearest
-from segdsl.ir.labels import Merges
+from segdsl.diagnostics import Diagnostic, SegError, fail, nearest
+from segdsl.ir.labels import VOID_ID, Merges
 from segdsl.ir.values import Range
 
 if TYPE_CHECKING:
     from segdsl.ir.program import Program
 
-Findings = list[Diagnostic]
 COMMON = "common_semantic_segmentation"
 IMAGES, MASKS, ANNOTATIONS = "images", "masks", "annotations"
 Parts = tuple[str, str]
@@ -45,6 +45,11 @@ class Request(NamedTuple):
     merges: Merges = ()
     parts: Parts = (IMAGES, MASKS)
     reading: Reading = RGB
+
+    @property
+    def void(self) -> int:
+        """The id of void. Where `values` say what masks hold, ``ignore`` is a value there and no id."""
+        return self.ignore if self.values is None else VOID_ID
 
     @classmethod
     def of(cls, program: Program, subsets: Sequence[str]) -> Request:
@@ -365,35 +370,3 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself
         return False
-
-
-def link_holds(path: Path, root: Path, found: Findings) -> bool:
-    """Whether the link leads to something; reports one that does not, and one that leads out of the data set."""
-    try:
-        target: Path | None = path.resolve()
-        holds = target.exists()
-    except (OSError, RuntimeError):
-        target, holds = None, False
-    if target is None or not holds:
-        message = (
-            f"the link points to `{_link_of(path)}`, which does not exist" if target else "the link leads in a circle"
-        )
-        found.append(finding("data-file-missing", message, "repair the link, or remove it", path))
-        return False
-    if not target.is_relative_to(root.resolve()):
-        message = f"the link leaves the data set: it points to `{_link_of(path)}`"
-        help = "copy the file into the data set, so that it can be moved and archived as one"
-        found.append(finding("data-link-outside", message, help, path, severity="warning"))
-    return True
-
-
-def _link_of(path: Path) -> str:
-    """What a link says; where a folder on the way is the link, what it leads to."""
-    try:
-        return os.readlink(path)  # noqa: PTH115 - a Path would tidy up what the link says
-    except OSError:
-        return str(path.resolve())
-
-
-def finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:
-    return Diagnostic(slug, message, help, path=str(path), severity=severity)

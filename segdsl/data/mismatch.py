@@ -18,5 +18,5 @@ def size_differs(path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> S
 def value_message(value: int, classes: Sequence[str], ignore: int) -> tuple[str, str]:
     """Message and help for a mask value that is neither a class id nor void."""
     message = f"the mask holds the value {value}; class ids go from 0 to {len(classes) - 1}, void is {ignore}"
-    where = f"where the data set does (`{META_FILE}` and its like)"
+    where = f"where the others are (`{META_FILE}` and its like, `data.classes`)"
     return message, f"correct the mask, declare the class {where}, or set `data.ignore = {value}` if it is void"

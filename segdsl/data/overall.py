@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from segdsl.data.findings import Findings, finding
 from segdsl.data.labels import LabelSpace
-from segdsl.data.layout import Findings, Layout, finding
+from segdsl.data.layout import Layout
+from segdsl.ir.values import Range, number
 
 Pixels = dict[str, np.ndarray]
 """The pixels of each of the 256 mask values, by subset."""
@@ -22,11 +24,31 @@ class Kinds:
     def __init__(self) -> None:
         self.counts: Counter[tuple[int, bool]] = Counter()
         self.first: dict[tuple[int, bool], Path] = {}
+        self.depths: Counter[int] = Counter()
+        self.first_of_depth: dict[int, Path] = {}
 
     def add(self, channels: int, alpha: bool, path: Path) -> None:
         """Notes an image."""
         self.counts[channels, alpha] += 1
         self.first.setdefault((channels, alpha), path)
+
+    def add_depth(self, bits: int, path: Path) -> None:
+        """Notes the bits of an image."""
+        self.depths[bits] += 1
+        self.first_of_depth.setdefault(bits, path)
+
+    def depth_findings(self, levels: Range | None) -> Findings:
+        """Images of 16 bits that are cut to 8, and such of 8 that are taken for deeper ones."""
+        if levels is None and self.depths[16]:
+            many = f"{self.depths[16]} images have" if self.depths[16] > 1 else "the image has"
+            message = f"{many} 16 bits a pixel; only the upper 8 are used"
+            help = "say which values are black and white if they come out dark or flat: `data.levels = 0..4095`"
+            return [finding("image-depth", message, help, self.first_of_depth[16], "warning")]
+        if levels is not None and levels.high > 255 and self.depths[8]:
+            message = f"{self.depths[8]} images have 8 bits a pixel, and `data.levels` goes up to {number(levels.high)}"
+            help = "they come out nearly black; leave `data.levels` out, or keep images of one depth together"
+            return [finding("image-depth", message, help, self.first_of_depth[8], "warning")]
+        return []
 
     def findings(self, wanted: int | None) -> Findings:
         """Grey images and such with alpha among others, where all become RGB; other numbers of channels that differ."""
@@ -63,8 +85,9 @@ def class_findings(layout: Layout, labels: LabelSpace, ignore: int, pixels: Pixe
     never = [labels.classes[k] for k in scored if k not in everywhere]
     if never and everywhere:
         message = f"no mask of the data set shows the class {listed(never)}"
-        names = json.dumps(never, ensure_ascii=False)
-        help = f"add images that show it, or leave out what cannot be learnt: `data.exclude = {names}`"
+        help = "add images that show it"
+        if len(labels.classes) - len(never) >= 2:
+            help += f", or {excluding(never, labels)}: what is in no mask cannot be learnt"
         found.append(finding("class-absent", message, help, layout.root, "warning"))
     for name, classes in present.items():
         folder = layout.subsets[name].folder
@@ -84,6 +107,14 @@ def _black_and_white(labels: LabelSpace, ignore: int, pixels: Pixels) -> bool:
     if len(labels.classes) != 2 or ignore != 255:
         return False
     return all(counts[255] and not counts[1:255].any() for counts in pixels.values())
+
+
+def excluding(names: Sequence[str], labels: LabelSpace) -> str:
+    """What to write to leave classes out, which may be merged of others."""
+    if not set(names) <= set(labels.in_masks):
+        return f"exclude what is merged into {listed(names)} in place of merging it"
+    texts = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
+    return f"add {texts} to `data.exclude`, a list of names"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -140,7 +140,7 @@ class Survey:
     @property
     def ignore(self) -> int:
         """The value of void."""
-        return self.asked.ignore
+        return self.asked.void
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -166,7 +166,7 @@ def count_layout(layout: Layout, asked: Request) -> dict[str, SubsetStats]:
             for facts in pair_facts(stats.subset, layout.labels, cache, asked.reading):
                 if facts.faults:
                     raise SegError(list(facts.faults))
-                stats.add(facts, asked.ignore)
+                stats.add(facts, asked.void)
     return found
 
 

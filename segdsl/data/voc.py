@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from segdsl.data.findings import Findings, finding
 from segdsl.data.images import Color, read_bytes
 from segdsl.data.labels import MAX_CLASSES, VOID_NAMES, LabelSpace
-from segdsl.data.layout import Findings, Layout, Request, Subset, finding, picture_files, wanted_subsets
+from segdsl.data.layout import Layout, Request, Subset, picture_files, wanted_subsets
 from segdsl.data.names import encoded
 from segdsl.diagnostics import SegError, fail
 
@@ -111,10 +112,32 @@ def _label_space(file: Path, ignore: int) -> LabelSpace:
         else:
             names.append(name)
             colors.append(color)
+    given = [color for color in colors if color is not None]
+    twice = next((color for color in given if given.count(color) > 1), None)
+    if twice is not None:
+        message = f"two classes have the colour {','.join(map(str, twice))}"
+        raise fail("color-twice", message, "give every class a colour of its own", path=str(file))
     if not names or len(names) > MAX_CLASSES:
         message = f"it declares {len(names) or 'no'} classes; a mask holds from 1 to {MAX_CLASSES}"
         raise fail("meta-malformed", message, f"write {FORM}", path=str(file))
-    return LabelSpace(tuple(names), _with_void(colors, void or [BORDER], ignore))
+    return _void_of_many_colors(
+        LabelSpace(tuple(names), _with_void(colors, void or [BORDER], ignore)), void[1:], ignore
+    )
+
+
+def _void_of_many_colors(labels: LabelSpace, more: list[Color], ignore: int) -> LabelSpace:
+    """The label space with further colours of void, at free places that the table makes void."""
+    count = len(labels.classes)
+    free = [k for k in range(count, MAX_CLASSES) if k != ignore][: len(more)]
+    if not free or not labels.colors:
+        return labels
+    colors = [*labels.colors, *[None] * (max(*free, ignore) + 1 - len(labels.colors))]
+    table = [k if k < count else -1 for k in range(MAX_CLASSES)]
+    for place, color in zip(free, more, strict=False):
+        colors[place] = color
+        table[place] = ignore
+    table[ignore] = ignore
+    return LabelSpace(labels.classes, tuple(colors), tuple(table))
 
 
 def _entry(line: str, number: int, file: Path) -> tuple[str, Color | None]:

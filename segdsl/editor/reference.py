@@ -253,7 +253,8 @@ def _bounds(kind: Any, meta: tuple[Any, ...]) -> Iterator[str]:
 def _refusal(check: Any, kind: Any, meta: tuple[Any, ...]) -> Iterator[str]:
     """What a validator says of a value far out of bounds: its own words are the documentation of the bound."""
     unit = next((m.names[0] for m in meta if isinstance(m, Units)), None)
-    probe = Range(-1e9, 1e9, unit) if kind is Range else Quantity(-1e9, unit or "") if kind is Quantity else -1e9
+    probes: dict[Any, Any] = {Range: Range(-1e9, 1e9, unit), Quantity: Quantity(-1e9, unit or ""), str: ""}
+    probe = probes.get(kind, -1e9)
     try:
         check(probe)
     except ValueError as error:

@@ -90,7 +90,7 @@ def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | No
     program = model.program
     if program.train.loss is None or program.train.optimizer is None:
         return None
-    classes, ignore, batch = len(program.classes), program.data.ignore, program.data.train.batch
+    classes, ignore, batch = len(program.classes), program.void, program.data.train.batch
     network = model.model.train()
     freeze(model.model, program.train.freeze)
     criterion = build_criterion(program.train.loss, classes, ignore)

@@ -47,7 +47,7 @@ def describe(program: Program, precision: str) -> dict[str, str]:
         "label_names": names,
         "label_ids": ids,
         "label_groups": [names],
-        "ignore_index": program.data.ignore,
+        "ignore_index": program.void,
     }
     return {
         "model_type": "Segmentation",
@@ -67,7 +67,7 @@ def describe(program: Program, precision: str) -> dict[str, str]:
         "segdsl_version": __version__,
         "segdsl_program": program.resolved,
         "segdsl_classes": json.dumps(names),
-        "segdsl_ignore": str(program.data.ignore),
+        "segdsl_ignore": str(program.void),
         "segdsl_precision": precision,
     }
 

@@ -36,7 +36,7 @@ class Model(ABC):
     @property
     def ignore(self) -> int:
         """The mask value that is not scored."""
-        return self.program.data.ignore
+        return self.program.void
 
     @property
     def input_size(self) -> Size:

@@ -12,6 +12,9 @@ from typing import NamedTuple
 from segdsl.diagnostics import nearest
 from segdsl.ir.values import Range
 
+VOID_ID = 255
+"""The id of void where masks hold values of their own."""
+
 
 class Fault(NamedTuple):
     """What is wrong with one entry of a setting of `data`."""
@@ -66,7 +69,7 @@ def faults(
             message = f"classes are merged into `{into}`, which is itself {moved[into]}"
             help = f"name the final class in `into`, or leave `{into}` where it is"
             found.append(Fault("remap", position, "class-moved-twice", message, help))
-    if (exclude or merges) and ignore < len(declared):
+    if (exclude or merges) and values is None and ignore < len(declared):
         message = (
             f"the ignored value {ignore} is also the class `{declared[ignore]}`, and classes change their ids here"
         )
@@ -96,7 +99,7 @@ def _placed(
     if name not in declared:
         return [Fault(setting, position, "class-unknown", f"there is no class `{name}`", offered(name, declared))]
     if name in moved:
-        message = f"`{name}` is {moved[name]}, and here {what}"
+        message = f"`{name}` is {moved[name]}, and here {what}" if moved[name] != what else f"`{name}` is {what} twice"
         return [Fault(setting, position, "class-moved-twice", message, "keep one of the two")]
     moved[name] = what
     return []

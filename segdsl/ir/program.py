@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import AfterValidator, Field
 
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.ir.graph import Graph
-from segdsl.ir.labels import Merges, relabelled
+from segdsl.ir.labels import VOID_ID, Merges, relabelled
 from segdsl.ir.values import Duration, GraphPath, OrSingle, Range, Size
 from segdsl.ir.word import Record, Word
 
@@ -20,10 +20,24 @@ NaturalFloat = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 
 
+def _named(value: str) -> str:
+    """A validator: a name that can be seen."""
+    if not value.strip():
+        raise ValueError("must not be empty")
+    return value
+
+
+def _folder_name(value: str) -> str:
+    """A validator: a folder in another, by its name or a path downwards."""
+    if not value.strip() or value.startswith("/") or ".." in value.split("/") or "\\" in value:
+        raise ValueError("must be the name of a folder in the data set")
+    return value
+
+
 def _mask_values(value: Range) -> Range:
     """A validator: whole numbers that an 8-bit mask can hold."""
     if not (0 <= value.low <= value.high <= 255 and value.low == int(value.low) and value.high == int(value.high)):
-        raise ValueError("must be whole numbers within 0..255")
+        raise ValueError("must be whole numbers from 0 to 255, or ranges of them")
     return value
 
 
@@ -34,6 +48,8 @@ def _rising(value: Range) -> Range:
     return value
 
 
+Named = Annotated[str, AfterValidator(_named)]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 MaskValues = Annotated[Range, OrSingle(), AfterValidator(_mask_values)]
 """Values of a mask: `7`, or `0..127`."""
 DataFormat = Literal[
@@ -86,9 +102,9 @@ class Remap(Word, abstract=True):
     """A change of the label space by name."""
 
     kind: ClassVar[str] = "remap"
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[str, ...], MinLen(1)]
     """Classes that masks declare."""
-    into: str
+    into: Named
     """What they become: one of the declared classes, or a new name."""
 
 
@@ -141,13 +157,13 @@ class Data(Section):
     """Classes that are not learnt: their pixels become void."""
     remap: tuple[Remap, ...] = ()
     """Classes that are merged or renamed, by name. Everywhere else `data.classes` means what is left."""
-    background: str | None = None
+    background: Named | None = None
     """Class of the pixels that no polygon covers, where masks are drawn; "void" for none."""
     values: tuple[MaskValues, ...] | None = None
     """Mask values of each class, in the order of `classes`: a number or a range; left out, the value is the id."""
-    images: str = "images"
+    images: FolderName = "images"
     """Name of the folders of images, for the format `folders`."""
-    masks: str = "masks"
+    masks: FolderName = "masks"
     """Name of the folders of masks, for the format `folders`."""
     input_size: Size = Size(512, 512)
     """Height x width of what the network sees."""
@@ -232,6 +248,11 @@ class Program(Record):
     resolved: str = ""
     assumed_classes: bool = False
     warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def void(self) -> int:
+        """The id of void, which `data.ignore` means everywhere else."""
+        return self.data.ignore if self.data.values is None else VOID_ID
 
     @property
     def channels(self) -> int:

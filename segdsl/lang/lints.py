@@ -38,7 +38,7 @@ def _warn(sink: Sink, slug: str, message: str, help: str, span: Span | None) -> 
 
 
 def _label_space(program: Program, sink: Sink, outs: Mapping[str, Span]) -> None:
-    classes, ignore = len(program.classes), program.data.ignore
+    classes, ignore = len(program.classes), program.void
     if ignore < classes:
         message = (
             f"the ignored value {ignore} is also the class {program.classes[ignore]!r}, which is then never learnt"

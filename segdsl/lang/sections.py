@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span, suggest
-from segdsl.ir.labels import Fault, faults, relabelled
+from segdsl.ir.labels import VOID_ID, Fault, faults, relabelled
 from segdsl.ir.program import SECTIONS, Section
 from segdsl.ir.values import Size
 from segdsl.lang.context import Context, Frame, evaluate
@@ -75,6 +75,8 @@ class Sections:
                 suggest("", kind.model_fields, "keys"),
             )
         value = self.labels(span) if path == CLASSES else self.value(path, span)
+        if path == ("data", "ignore") and self.value(("data", "values"), span) is not None:
+            value = VOID_ID
         if isinstance(value, Poison):
             raise Stop
         return value

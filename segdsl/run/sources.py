@@ -59,6 +59,10 @@ def _named_classes(program: Program, data: str | Path | None) -> str:
     # What the program makes of the classes is checked when it is loaded with their names: there it has spans.
     plain = program.data.model_copy(update={"exclude": (), "remap": ()})
     index = open_data(program.model_copy(update={"data": plain}), data)
+    if len(index.classes) == 1:
+        message = f"the data set has the class `{index.classes[0]}` alone, and a segmentation needs two"
+        help = "name what is not it: `data.background`, where masks are drawn, or a second class of the masks"
+        raise fail("too-few-classes", message, help, path=str(index.root))
     return f"data.classes=[{', '.join(quoted(name) for name in index.classes)}]"
 
 

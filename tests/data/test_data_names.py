@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from segdsl.data import index, names
 from segdsl.data.cache import FactCache, stamp
 from segdsl.data.check import check_data
+from segdsl.data.findings import Findings
 from segdsl.data.index import open_index
-from segdsl.data.layout import COMMON, Findings, Request, pairs_of
+from segdsl.data.layout import COMMON, Request, pairs_of
 from segdsl.data.names import blocks, encoded, odd_stems, pictures, split, stamps
 
 BOTH = Request(["train", "val"])
