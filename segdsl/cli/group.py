@@ -9,6 +9,7 @@ import click
 from segdsl.version import __version__
 
 _MODULES = {
+    "new": "new",
     "check": "source",
     "fmt": "source",
     "show": "source",

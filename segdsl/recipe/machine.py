@@ -1,0 +1,67 @@
+"""What a program may use of this machine: processors, memory, an accelerator's memory. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+GIB = 1 << 30
+UNKNOWN_MEMORY = 8 * GIB
+"""What is taken for the memory of a machine that does not tell."""
+LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where a container says how much memory it may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """``cores`` that this process may use, ``memory`` in bytes, and that of the ``accelerator``, 0 without one."""
+
+    cores: int
+    memory: int
+    accelerator: int = 0
+
+
+def this_machine() -> Machine:
+    """The machine that this runs on."""
+    return Machine(cores(), memory(), accelerator_memory())
+
+
+def cores() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory() -> int:
+    """Bytes of main memory, or what a container is allowed of it."""
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        whole = UNKNOWN_MEMORY
+    limits = [int(text) for file in LIMITS if (text := _content(file)).isdecimal()]
+    return min([whole, *(limit for limit in limits if limit > 0)])
+
+
+def _content(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def accelerator_memory() -> int:
+    """Bytes of the first NVIDIA accelerator, as its own tool tells; 0 where there is none."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return 0
+    command = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    first = (done.stdout.splitlines() or [""])[0].strip()
+    return int(first) << 20 if done.returncode == 0 and first.isdecimal() else 0
