@@ -108,6 +108,21 @@ def test_the_object_has_every_choice_with_its_reason(
     assert {"model", "train.loss", "data.train.batch", "data.train.augment.crop"} <= set(found["choices"])
 
 
+def test_the_facts_are_those_of_a_slow_count(street: Path, tmp_path: Path) -> None:
+    masks = [np.array(Image.open(path)) for path in sorted((street / "train" / "masks").iterdir())]
+    masks[0][:] = 1  # an image without heaven and pole
+    Image.fromarray(masks[0]).save(sorted((street / "train" / "masks").iterdir())[0])
+    facts = create(tmp_path / "again.seg", Wanted(street), DESK).facts
+    labelled = sum(int((m != 255).sum()) for m in masks)
+    assert facts.void == pytest.approx(sum(int((m == 255).sum()) for m in masks) / sum(m.size for m in masks))
+    for k, found in enumerate(facts.classes):
+        here = [m for m in masks if (m == k).any()]
+        count = sum(int((m == k).sum()) for m in here)
+        assert (found.images, found.share) == (len(here), pytest.approx(count / labelled))
+        assert found.frequency == pytest.approx(count / sum(int((m != 255).sum()) for m in here))
+    assert facts.classes[2].width == pytest.approx(2, abs=0.2) and facts.colored == facts.sampled == 8
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_makes_a_good_program_also_with_its_weights(street: Path, tmp_path: Path, model: str) -> None:
     file = tmp_path / "my.seg"
