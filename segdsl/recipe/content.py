@@ -56,7 +56,7 @@ def posture(facts: SetFacts) -> tuple[bool, str]:
     farthest = max(facts.classes, key=lambda c: abs(c.offset.mean) if c.offset.images >= FEW else -1.0)
     if farthest.offset.images < FEW:
         return False, f"{counted(facts.train_images, 'image')} are too few to tell"
-    measure = f"{abs(farthest.offset.mean):.2f} +- {farthest.offset.error:.2f} of the height"
+    measure = f"{abs(farthest.offset.mean):.2f}±{farthest.offset.error:.2f} of the height"
     nowhere = f"no class surely lies above or below the middle ({named(farthest.name)} at most: {measure})"
     if words & FREE:
         return True, f"{_names_with(facts, FREE)} may lie any way round, and {nowhere}"
@@ -90,15 +90,11 @@ def is_grey(facts: SetFacts) -> bool:
     return facts.colored * 20 < facts.sampled
 
 
-def colors_reason(facts: SetFacts) -> Choice:
-    """The photometric step, with its reason."""
+def photometric(facts: SetFacts) -> Choice:
+    """The photometric step; grey images have neither saturation nor hue."""
+    seen = f"{facts.colored} of {counted(facts.sampled, 'image')} have colours"
     if is_grey(facts):
-        value = (
-            "PhotometricDistortion(brightness = 32, contrast = 0.5..1.5, saturation = 1.0..1.0, hue = 0 deg, p = 0.5)"
+        return Choice(
+            "PhotometricDistortion(saturation = 1.0..1.0, hue = 0 deg)", f"{seen}: brightness and contrast alone"
         )
-        seen = (
-            f"{facts.colored} of {counted(facts.sampled, 'image')} have colours" if facts.colored else "images are grey"
-        )
-        return Choice(value, f"{seen}: brightness and contrast alone")
-    value = "PhotometricDistortion(brightness = 32, contrast = 0.5..1.5, saturation = 0.5..1.5, hue = 18 deg, p = 0.5)"
-    return Choice(value, f"{facts.colored} of {counted(facts.sampled, 'image')} have colours")
+    return Choice("PhotometricDistortion()", seen)

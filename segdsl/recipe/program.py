@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from segdsl.recipe.balance import loss_for
 from segdsl.recipe.choice import Choice, counted, percent
-from segdsl.recipe.content import colors_reason, has_sides, posture, thin_classes
+from segdsl.recipe.content import has_sides, photometric, posture, thin_classes
 from segdsl.recipe.facts import SetFacts
 from segdsl.recipe.plan import Plan, is_uneven
 from segdsl.syntax.format import format_text
@@ -81,7 +81,7 @@ def steps_for(facts: SetFacts, size: tuple[int, int]) -> dict[str, Choice]:
     free, why = posture(facts)
     sides = has_sides(facts)
     flip = Choice("", f"left and right matter to {sides}") if sides else Choice("HorizontalFlip(p = 0.5)", "")
-    steps = {"crop": crop_for(facts, size), "photo": colors_reason(facts), "flip": flip}
+    steps = {"crop": crop_for(facts, size), "photo": photometric(facts), "flip": flip}
     if free and not sides:
         steps["flip_top"] = Choice("VerticalFlip(p = 0.5)", why)
         steps["turn"] = Choice("Rotate(range = -90 deg..90 deg, p = 0.5)", "for the same reason")
