@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from segdsl.cli.answer import DONE, Answer, json_option
-from segdsl.cli.stats import COLUMNS, data_options, entry
+from segdsl.cli.datasource import FORMAT, IGNORE, counting, finding_entry
+from segdsl.cli.stats import COLUMNS
 
 if TYPE_CHECKING:
     from segdsl.recipe.create import Created
@@ -31,7 +32,10 @@ TOLD = {
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.seg")
 @click.option("--data", "root", required=True, metavar="ROOT", help="Folder of the data set.")
-@data_options
+@click.option("--format", "form", default=FORMAT, show_default=True, metavar="F", help="Its layout; auto looks.")
+@click.option("--ignore", type=click.IntRange(0, 255), default=IGNORE, show_default=True, help="Value of void.")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class, in the order of ids; for folders.")
+@click.option("--background", metavar="NAME", help="Class of what no annotation covers; void for none.")
 @click.option(
     "--subset", "subsets", multiple=True, metavar="S", help="Given twice: one to learn from, one to score on."
 )
@@ -43,6 +47,7 @@ def new(
     form: str,
     ignore: int,
     classes: tuple[str, ...],
+    background: str | None,
     subsets: tuple[str, ...],
     model: str | None,
 ) -> Answer:
@@ -54,13 +59,15 @@ def new(
 
     if len(subsets) not in (0, 2):
         raise click.UsageError("--subset is given twice, or not at all: one to learn from, then one to score on.")
-    made = create(file, Wanted(Path(root), form, ignore, classes, subsets, model))
+    wanted = Wanted(Path(root), form, ignore, classes, background, subsets, model)
+    with counting() as progress:
+        made = create(file, wanted, progress=progress)
     following = shlex.join(["segdsl", "train", str(file)])
     data = {
         "file": str(file),
         "choices": {path: {"value": c.value, "reason": c.reason} for path, c in made.recipe.choices.items()},
         "next": following,
-        "warnings": [entry(d) for d in made.warnings],
+        "warnings": [finding_entry(d) for d in made.warnings],
     }
     return Answer(data, _described(made, following), DONE, made.warnings)
 

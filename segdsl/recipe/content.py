@@ -24,6 +24,7 @@ SURE = 3.0
 """Standard errors by which an offset must differ from none."""
 FEW = 5
 """Images below which nothing is concluded from where a class lies."""
+GREY_STEP = "PhotometricDistortion(saturation = 1.0..1.0, hue = 0 deg)"
 THIN = 6.0
 """Pixels of width below which a class is thin."""
 
@@ -91,10 +92,10 @@ def is_grey(facts: SetFacts) -> bool:
 
 
 def photometric(facts: SetFacts) -> Choice:
-    """The photometric step; grey images have neither saturation nor hue."""
+    """The photometric step; only images in colour have saturation and hue."""
+    if facts.channels != 3:
+        return Choice(GREY_STEP, f"{facts.channels} channels: brightness and contrast alone")
     seen = f"{facts.colored} of {counted(facts.sampled, 'image')} have colours"
     if is_grey(facts):
-        return Choice(
-            "PhotometricDistortion(saturation = 1.0..1.0, hue = 0 deg)", f"{seen}: brightness and contrast alone"
-        )
+        return Choice(GREY_STEP, f"{seen}: brightness and contrast alone")
     return Choice("PhotometricDistortion()", seen)

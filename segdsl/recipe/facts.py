@@ -6,12 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from segdsl.data.images import read_image, read_mask
+from segdsl.data.converted import read_ids
+from segdsl.data.images import RGB, Reading, read_image
 from segdsl.data.stats import ClassStats, Survey
+from segdsl.diagnostics import SegError
 
 SAMPLED = 200
 """Pairs of the training subset that are measured, in even steps."""
@@ -47,7 +50,8 @@ class ClassFacts:
 @dataclass(frozen=True, slots=True)
 class SetFacts:
     """A data set as decisions see it. ``sizes`` are (height, width) of the training images, ``void`` is the share of
-    their pixels, ``colored`` of the ``sampled`` images are not grey."""
+    their pixels, ``colored`` of the ``sampled`` images are not grey; ``channels`` is 3 also where they are grey, and
+    ``background`` the class of what no annotation covers, where it was named."""
 
     format: str
     ignore: int
@@ -60,6 +64,8 @@ class SetFacts:
     void: float
     sampled: int
     colored: int
+    channels: int = 3
+    background: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -85,6 +91,8 @@ def facts_of(found: Survey, train: str, val: str) -> SetFacts:
         void=void.pixels / stats.pixels,
         sampled=sample.images,
         colored=sample.colored,
+        channels=sample.channels,
+        background=found.asked.background,
     )
 
 
@@ -104,12 +112,14 @@ class Sample:
 
     def __init__(self) -> None:
         self.images = self.colored = 0
+        self.channels = 3
         self.area, self.outline = np.zeros(256), np.zeros(256)
         self.offsets: list[list[float]] = [[] for _ in range(256)]
 
     def add(self, image: np.ndarray, mask: np.ndarray, ignore: int) -> None:
-        """Measures one pair: uint8 (H, W, 3) and uint8 (H, W)."""
+        """Measures one pair: uint8 (H, W, C) and uint8 (H, W)."""
         self.images += 1
+        self.channels = image.shape[2]
         self.colored += bool(color_of(image) >= COLORLESS)
         area = np.bincount(mask.ravel(), minlength=256)
         self.area += area
@@ -152,9 +162,18 @@ def measured(found: Survey, subset: str, most: int = SAMPLED) -> Sample:
     assert found.layout is not None and found.layout.labels is not None
     labels, files, sample = found.layout.labels, found.layout.subsets[subset], Sample()
     for position in evenly(len(files), most):
-        mask = read_mask(files.mask(position), labels.colors, labels.table)
-        sample.add(read_image(files.image(position)), mask, found.ignore)
+        sample.add(_image(files.image(position)), read_ids(files.mask(position), labels), found.ignore)
     return sample
+
+
+def _image(path: Path) -> np.ndarray:
+    """An image as RGB where it can be that, else with all its channels."""
+    try:
+        return read_image(path, RGB)
+    except SegError as error:
+        if error.diagnostics[0].slug != "image-channels":
+            raise
+    return read_image(path, Reading(None))
 
 
 def evenly(length: int, most: int) -> Sequence[int]:

@@ -41,6 +41,7 @@ def all_choices(facts: SetFacts, plan: Plan, root: str) -> dict[str, Choice]:
         "data.root": Choice(quoted(root), ""),
         "data.format": Choice(facts.format, "the layout of this folder"),
         **_classes(facts),
+        **_background(facts),
         "data.ignore": Choice(str(facts.ignore), f"void, neither learnt nor scored: {void}"),
         "data.input_size": plan.choices["input_size"],
         "data.train.subset": Choice(quoted(facts.train), train),
@@ -64,6 +65,13 @@ def _classes(facts: SetFacts) -> dict[str, Choice]:
     if not all(name.isprintable() for name in facts.names):
         return {}
     return {"data.classes": Choice(listed(facts.names), "in the order of their ids")}
+
+
+def _background(facts: SetFacts) -> dict[str, Choice]:
+    """What no annotation covers, where it was named."""
+    if facts.background is None:
+        return {}
+    return {"data.background": Choice(quoted(facts.background), "what no annotation covers; named on the command line")}
 
 
 def _schedule(steps: int) -> Choice:
@@ -139,17 +147,24 @@ def _lines(facts: SetFacts, plan: Plan, choices: dict[str, Choice]) -> Iterator[
     yield "}"
     yield ""
     yield from _dropped(choices)
-    yield from _statement("model", f"{plan.model.name}(classes = len(data.classes))", choices["model"].reason, 0)
+    yield from _statement("model", f"{plan.model.name}({_arguments(facts)})", choices["model"].reason, 0)
     yield ""
     yield "# The weights start at random. A backbone that has seen ImageNet scores higher, most of all on small sets:"
     yield f"# take the marks off these lines, and lower the learning rate to {plan.model.tuned}. It is fetched once."
     yield "# weights {"
     yield f'#   backbone = "{plan.model.weights}"'
+    if facts.channels != 3:
+        yield "#   adapt    = true"
     yield "# }"
     yield ""
     yield "train {"
     yield from _settings(choices, "train", 1)
     yield "}"
+
+
+def _arguments(facts: SetFacts) -> str:
+    channels = f", in_channels = {facts.channels}" if facts.channels != 3 else ""
+    return f"classes = len(data.classes){channels}"
 
 
 def _settings(choices: dict[str, Choice], section: str, level: int) -> Iterator[str]:

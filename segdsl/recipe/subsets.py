@@ -18,6 +18,7 @@ SPLITS = {
     "folders": "make the folders `train` and `val`, each with `images` and `masks`, and move about a fifth of the "
     "images with their masks into `val`",
     "voc_segmentation": "move about a fifth of the names into a second list, `ImageSets/Segmentation/val.txt`",
+    "datumaro": "move about a fifth of the items into a second file, `annotations/val.json`",
     "coco_instances": "move about a fifth of the images with their annotations into a second file, "
     "`annotations/instances_val.json`",
 }

@@ -181,6 +181,49 @@ def test_subsets_can_be_named(street: Path, tmp_path: Path) -> None:
     assert new(tmp_path / "b.seg", "--data", street, "--subset", "val", "--subset", "none") == 1
 
 
+def test_images_of_five_channels_get_a_model_for_them(street: Path, tmp_path: Path) -> None:
+    import tifffile
+
+    for path in (*(street / "train" / "images").iterdir(), *(street / "val" / "images").iterdir()):
+        bands = np.random.default_rng(0).integers(0, 256, (64, 96, 5), np.uint8)
+        tifffile.imwrite(path.with_suffix(".tif"), bands, photometric="minisblack", planarconfig="contig")
+        path.unlink()
+    file = tmp_path / "my.seg"
+    assert new(file, "--data", street) == 0
+    text = require_good(file)
+    assert "LiteHRNet18(classes = len(data.classes), in_channels = 5)" in text and "# 5 channels: brightness" in text
+    file.write_text(re.sub(r"^# (weights \{|  [ab].* = .*|\})$", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
+    assert load(file).adapt_weights and load(file).graph.inputs["image"][1] == 5
+
+
+def test_what_no_annotation_covers_is_named(tmp_path: Path) -> None:
+    for folder in ("images", "annotations"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    for subset in ("train", "val"):
+        Image.fromarray(np.full((64, 64, 3), len(subset), np.uint8)).save(tmp_path / "set" / "images" / f"{subset}.png")
+        content = {
+            "images": [{"id": 1, "file_name": f"{subset}.png", "height": 64, "width": 64}],
+            "categories": [{"id": 1, "name": "cell"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[9, 9, 40, 9, 40, 40]]}],
+        }
+        (tmp_path / "set" / "annotations" / f"instances_{subset}.json").write_text(json.dumps(content))
+    assert new(tmp_path / "my.seg", "--data", tmp_path / "set", "--background", "rest") == 0
+    data = load(tmp_path / "my.seg").data
+    assert (data.background, data.classes, data.format) == ("rest", ("rest", "cell"), "coco_instances")
+    assert run(["data", "check", str(tmp_path / "my.seg")]) == 0
+    with pytest.raises(SegError) as caught:
+        create(tmp_path / "none.seg", Wanted(tmp_path / "set", background="void"), DESK)
+    assert caught.value.diagnostics[0].slug == "too-few-classes"
+
+
+def test_void_that_is_a_class_as_well_is_what_was_asked_for(street: Path, tmp_path: Path) -> None:
+    for path in street.rglob("masks/*.png"):
+        mask = np.array(Image.open(path))
+        Image.fromarray(np.where(mask == 255, 0, mask)).save(path)
+    assert new(tmp_path / "my.seg", "--data", street, "--ignore", "0") == 0
+    assert [d.slug for d in load(tmp_path / "my.seg").warnings] == ["ignore-is-class"]
+
+
 def test_only_the_two_subsets_are_read(street: Path, tmp_path: Path) -> None:
     shutil.copytree(street / "val", street / "test")
     next((street / "test" / "masks").iterdir()).unlink()
