@@ -149,7 +149,7 @@ def _lines(facts: SetFacts, plan: Plan, choices: dict[str, Choice]) -> Iterator[
     yield from _dropped(choices)
     yield from _statement("model", f"{plan.model.name}({_arguments(facts)})", choices["model"].reason, 0)
     yield ""
-    yield "# The weights start at random. A backbone that has seen ImageNet scores higher, most of all on small sets:"
+    yield "# The weights start at random. A backbone that has seen ImageNet usually scores higher, most on small sets:"
     yield f"# take the marks off these lines, and lower the learning rate to {plan.model.tuned}. It is fetched once."
     yield "# weights {"
     yield f'#   backbone = "{plan.model.weights}"'
