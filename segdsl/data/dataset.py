@@ -8,11 +8,12 @@ from typing import NamedTuple, overload
 
 import numpy as np
 
-from segdsl.data.augment import SHUFFLE_STREAM, Sample, Setting, augment, counter_rng, fit
+from segdsl.data.augment import augment
 from segdsl.data.converted import read_ids
 from segdsl.data.images import read_image
 from segdsl.data.index import Index, Subset
 from segdsl.data.mismatch import size_differs, value_message
+from segdsl.data.sample import SHUFFLE_STREAM, Rng, Sample, Setting, counter_rng, fit
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Augmentation
 
@@ -39,15 +40,21 @@ class TrainDataset:
         self.subset = index.subset(subset)
         self.index, self.seed = index, seed
         self.steps = tuple(steps)
-        self.setting = Setting(size, index.ignore)
+        self.setting = Setting(size, index.ignore, index.classes)
 
     def __len__(self) -> int:
         return len(self.subset)
 
     def __getitem__(self, key: Key) -> Sample:
         """uint8 (H, W, C) and uint8 ids (H, W) at the input size. Raises :class:`SegError` naming a bad file."""
-        sample = read_sample(self.index, self.subset, key.position)
-        return augment(self.steps, sample, counter_rng(self.seed, key.epoch, key.position, key.draw), self.setting)
+        rng = counter_rng(self.seed, key.epoch, key.position, key.draw)
+        return augment(self.steps, self._read(key.position), rng, self.setting, self._other)
+
+    def _read(self, position: int) -> Sample:
+        return read_sample(self.index, self.subset, position)
+
+    def _other(self, rng: Rng) -> Sample:
+        return self._read(int(rng.integers(len(self.subset))))
 
 
 class EvalDataset:

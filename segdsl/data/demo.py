@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segdsl.data.augment import counter_rng
 from segdsl.data.defects import CLASSES, COLORS, VOID, Recipe, draw_defects
 from segdsl.data.labels import META_FILE
 from segdsl.data.layout import IMAGES, MASKS
+from segdsl.data.sample import counter_rng
 from segdsl.data.surfaces import illumination, surface
 from segdsl.diagnostics import SegError, fail
 

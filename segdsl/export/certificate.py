@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from segdsl.data.augment import by_fours
 from segdsl.data.formats import read_layout
 from segdsl.data.images import read_image
 from segdsl.data.layout import Request
+from segdsl.data.sample import by_fours
 from segdsl.diagnostics import SegError, fail
 from segdsl.export import runtime
 from segdsl.export.pixels import Image, Maps, prepare

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from segdsl.data.augment import by_fours
 from segdsl.data.images import statistics
+from segdsl.data.sample import by_fours
 from segdsl.ir.values import Size
 
 Image = npt.NDArray[np.uint8]

@@ -1,11 +1,11 @@
-"""Augmentations: steps of `data.train.augment`. Each word has its realisation in ``segdsl/data/augment.py``."""
+"""Augmentations: steps of `data.train.augment`. ``segdsl/data/augment.py`` has their realisations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator
 
 from segdsl.ir.program import Augmentation, Probability
@@ -38,6 +38,12 @@ Zoom = Annotated[Range, AfterValidator(_within(0.1, 10.0))]
 Turn = Annotated[AngleRange, AfterValidator(_within(-180.0, 180.0))]
 Hue = Annotated[Angle, AfterValidator(_half_turn)]
 Levels = Annotated[float, Ge(0), Le(255)]
+LevelRange = Annotated[Range, AfterValidator(_within(0.0, 255.0))]
+Shift = Annotated[Range, AfterValidator(_within(-1.0, 1.0))]
+Lean = Annotated[AngleRange, AfterValidator(_within(-60.0, 60.0))]
+Sigma = Annotated[Range, AfterValidator(_within(0.0, 20.0))]
+Place = Annotated[Range, AfterValidator(_within(0.05, 0.95))]
+Count = Annotated[int, Ge(1), Le(8)]
 
 
 class RandomResizedCrop(Augmentation):
@@ -60,15 +66,23 @@ class RandomCrop(Augmentation):
 
     size: Size | None = None
     """Height x width of the window; left out, `data.input_size`."""
+    most: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Largest share of one class among the pixels that are not void; ten windows are tried. 0.75 keeps out windows of
+    nothing but road."""
 
 
 class Resize(Augmentation):
-    """Stretches the image to a size, times a random factor."""
+    """Brings the image to a size, times a random factor.
+
+    Use it before `RandomCrop`, for scales that a fixed window alone does not give.
+    """
 
     size: Size | None = None
     """Height x width before the factor; left out, `data.input_size`."""
     scale: Zoom = Range(1.0, 1.0)
     """The factor for height and width together."""
+    fit: Literal["stretch", "letterbox"] = "stretch"
+    """Without regard to the image's shape; or as large as it fits in, with the mean colour and void around it."""
 
 
 class PhotometricDistortion(Augmentation):
@@ -91,14 +105,14 @@ class PhotometricDistortion(Augmentation):
 
 
 class HorizontalFlip(Augmentation):
-    """Mirrors left and right."""
+    """Mirrors left and right. Not where sides have a meaning: text, left and right organs, lanes of traffic."""
 
     p: Probability = 0.5
     """Probability of the flip."""
 
 
 class VerticalFlip(Augmentation):
-    """Mirrors top and bottom."""
+    """Mirrors top and bottom. For images without an up and down: microscopy, surfaces, images from above."""
 
     p: Probability = 0.5
     """Probability of the flip."""
@@ -111,3 +125,111 @@ class Rotate(Augmentation):
     """Angles to draw from; positive turns against the clock."""
     p: Probability = 0.5
     """Probability of a turn."""
+
+
+class Affine(Augmentation):
+    """Turns, scales, leans and moves the image in one step, at the same size.
+
+    What comes in is the mean colour in the image, void in the mask. `Rotate` and a crop are enough for most sets.
+    """
+
+    rotate: Turn = Range(-10.0, 10.0, "deg")
+    """Angles to draw from; positive turns against the clock."""
+    scale: Zoom = Range(0.9, 1.1)
+    """Factor for height and width together."""
+    translate: Shift = Range(-0.1, 0.1)
+    """Way to the right, and way down, as a share of width and height."""
+    shear: Lean = Range(-5.0, 5.0, "deg")
+    """How far vertical lines lean."""
+    p: Probability = 0.5
+    """Probability of the step."""
+
+
+class AugMix(Augmentation):
+    """Mixes differently distorted copies of the image with one another and with the image itself.
+
+    Each copy goes through a chain of changes: brightness, contrast, saturation, sharpness, posterising, solarising,
+    stretching and equalising of the histogram. None of them moves a pixel, so that the mask stays as it is. After
+    Hendrycks et al. (2020). It makes a model robust to other cameras and weather, and costs some milliseconds an
+    image; not where colour itself tells the classes apart.
+    """
+
+    chains: Count = 3
+    """Distorted copies."""
+    depth: Count = 3
+    """Most changes in a chain; their number is drawn from 1 on."""
+    severity: Annotated[float, Gt(0), Le(1)] = 0.3
+    """Strength of the strongest change, of 1."""
+    alpha: Annotated[float, Gt(0), Le(100)] = 1.0
+    """Of the Dirichlet and Beta distributions that the weights come from; the larger, the more even is the mixture."""
+    p: Probability = 0.5
+    """Probability of the step."""
+
+
+class GaussianBlur(Augmentation):
+    """Blurs the image. Not where classes are told apart by fine texture, or are a few pixels wide."""
+
+    sigma: Sigma = Range(0.1, 2.0)
+    """Deviation of the bell, in pixels of the image as it is at this step."""
+    p: Probability = 0.5
+    """Probability of the blur."""
+
+
+class GaussianNoise(Augmentation):
+    """Adds noise to every value on its own, as sensors do in the dark. Use it where such images are to be met."""
+
+    std: LevelRange = Range(0.0, 25.0)
+    """Deviation of the noise, in levels of 255."""
+    p: Probability = 0.5
+    """Probability of the noise."""
+
+
+class Grayscale(Augmentation):
+    """Takes the colour out, and leaves three equal channels; images that are not RGB stay as they are.
+
+    For data that is met in grey as well. Not where colour tells the classes apart.
+    """
+
+    p: Probability = 0.1
+    """Probability of the step."""
+
+
+class CutMix(Augmentation):
+    """Puts a rectangle of another training image over the same place (Yun et al., 2019; French et al., 2020).
+
+    The other image goes through the steps before this one. Use it after the crop, for few images of scenes without a
+    fixed layout.
+    """
+
+    area: Share = Range(0.1, 0.5)
+    """Area of the rectangle, as a share of the image's."""
+    ratio: Ratio = Range(0.5, 2.0)
+    """Width over height; drawn evenly in the logarithm."""
+    p: Probability = 0.5
+    """Probability of the step."""
+
+
+class Mosaic(Augmentation):
+    """Puts windows of four images around a point (Bochkovskiy et al., 2020).
+
+    The other three go through the steps before this one. It shows many objects at once; not for scenes with a fixed
+    layout, whose context it tears apart. Reading four images takes four times as long.
+    """
+
+    center: Place = Range(0.3, 0.7)
+    """Where the four meet, as a share of height and of width."""
+    p: Probability = 0.5
+    """Probability of the step."""
+
+
+class ClassMix(Augmentation):
+    """Copies what is of some classes in another image over this one (Olsson et al., 2021).
+
+    The other image goes through the steps before this one. Rare classes that are named are shown more often than the
+    data does.
+    """
+
+    classes: tuple[str, ...] | None = None
+    """Names of the classes that are copied; left out, half of those in the other image, drawn anew each time."""
+    p: Probability = 0.5
+    """Probability of the step."""

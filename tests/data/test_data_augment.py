@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segdsl.data.augment import FILL, STEPS, Sample, Setting, augment, counter_rng, fit
+from segdsl.data.augment import STEPS, augment
+from segdsl.data.sample import FILL, Sample, Setting, counter_rng, fit
 from segdsl.ir.program import Augmentation
 from segdsl.ir.values import Quantity, Range, Size
 from segdsl.ir.word import members
@@ -19,7 +20,11 @@ SETTING = Setting((32, 48), 255)
 ALL_WORDS: tuple[Augmentation, ...] = (
     words.RandomResizedCrop(), words.RandomCrop(), words.Resize(scale=Range(0.5, 2.0)),
     words.PhotometricDistortion(p=1.0), words.HorizontalFlip(p=1.0), words.VerticalFlip(p=1.0), words.Rotate(p=1.0),
+    words.Affine(p=1.0), words.AugMix(p=1.0), words.GaussianBlur(p=1.0), words.GaussianNoise(p=1.0),
+    words.Grayscale(p=1.0), words.CutMix(p=1.0), words.Mosaic(p=1.0), words.ClassMix(p=1.0),
+    words.Resize(fit="letterbox"), words.RandomCrop(most=0.5),
 )  # fmt: skip
+CHANCED = [w for w in ALL_WORDS if "p" in type(w).model_fields]
 
 
 def sample(height: int = 40, width: int = 60, seed: int = 0) -> Sample:
@@ -44,10 +49,19 @@ def test_any_image_comes_out_at_the_input_size_with_known_labels(
     word: Augmentation, height: int, width: int, index: int
 ) -> None:
     given = sample(height, width)
-    image, mask = augment([word], given, counter_rng(0, 0, index), SETTING)
+    other = sample(width, height, seed=1)
+    image, mask = augment([word], given, counter_rng(0, 0, index), SETTING, lambda rng: other)
     assert image.shape == (32, 48, 3) and mask.shape == (32, 48)
     assert image.dtype == mask.dtype == np.uint8
-    assert set(np.unique(mask)) <= set(np.unique(given.mask)) | {SETTING.ignore}
+    assert set(np.unique(mask)) <= {*np.unique(given.mask), *np.unique(other.mask), SETTING.ignore}
+
+
+@pytest.mark.parametrize("word", ALL_WORDS, ids=lambda w: type(w).__name__)
+@settings(max_examples=10, deadline=None)
+@given(index=st.integers(0, 1000))
+def test_void_stays_void(word: Augmentation, index: int) -> None:
+    given = Sample(sample().image, np.full((40, 60), SETTING.ignore, np.uint8))
+    assert (augment([word], given, counter_rng(0, 0, index), SETTING, lambda rng: given).mask == SETTING.ignore).all()
 
 
 @pytest.mark.parametrize("word", ALL_WORDS, ids=lambda w: type(w).__name__)
@@ -58,11 +72,9 @@ def test_the_arrays_given_are_not_changed(word: Augmentation) -> None:
     assert (given.image == image).all() and (given.mask == mask).all()
 
 
-@pytest.mark.parametrize(
-    "word", [words.PhotometricDistortion(p=0), words.HorizontalFlip(p=0), words.VerticalFlip(p=0), words.Rotate(p=0)]
-)
+@pytest.mark.parametrize("word", CHANCED, ids=lambda w: type(w).__name__)
 def test_probability_zero_changes_nothing(word: Augmentation) -> None:
-    given = sample(32, 48)
+    given, word = sample(32, 48), type(word).model_validate({"p": 0})
     for index in range(20):
         image, mask = after(word, given, index)
         assert (image == given.image).all() and (mask == given.mask).all()

@@ -12,10 +12,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segdsl.data.augment import STEPS, Sample, Setting, augment, by_fours, counter_rng, fit
+from segdsl.data.augment import STEPS, augment
 from segdsl.data.check import check_data
 from segdsl.data.images import RGB, Picture, Reading, decode_image, statistics
 from segdsl.data.layout import Request
+from segdsl.data.sample import Sample, Setting, by_fours, counter_rng, fit
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range, Size
 from segdsl.words import augmentations as words
