@@ -113,7 +113,8 @@ def test_augmix_mixes_within_the_bounds_and_leaves_masks_alone() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 5, 9])
 @pytest.mark.parametrize(
     "word", [words.AugMix(p=1), words.GaussianBlur(p=1), words.GaussianNoise(p=1), words.Grayscale(p=1),
-             words.CutMix(p=1), words.Mosaic(p=1), words.ClassMix(p=1), words.Affine(p=1)], ids=lambda w: type(w).__name__
+             words.CutMix(p=1), words.Mosaic(p=1), words.ClassMix(p=1), words.Affine(p=1)],
+    ids=lambda w: type(w).__name__,
 )  # fmt: skip
 def test_they_take_any_number_of_channels(word: Augmentation, channels: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 60, channels), np.uint8)
