@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from segdsl.data.augment import augment
-from segdsl.data.dataset import TrainDataset, read_sample
+from segdsl.data.dataset import TrainDataset
 from segdsl.data.demo import write_demo
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
 from segdsl.data.loader import TrainLoader
+from segdsl.data.pending import read_sample
 from segdsl.data.sample import Setting, counter_rng
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 

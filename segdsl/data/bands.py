@@ -6,6 +6,8 @@ and TIFF of more channels or pages to tifffile (``tiff``).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from PIL import Image
@@ -16,6 +18,18 @@ from segdsl.ir.values import Range, number
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would write of what it finds odd in a file
 GREY_OF_RGB = (0.299, 0.587, 0.114)
 """The luma of ITU-R BT.601."""
+
+
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90,
+}  # fmt: skip
+"""What undoes EXIF's orientation, by its number."""
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """The pixels (H, W, C), turned as EXIF's ``orientation`` says."""
+    return np.ascontiguousarray(TURNS[orientation](pixels))
 
 
 def deep_samples(data: bytes) -> np.ndarray | None:

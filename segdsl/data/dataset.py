@@ -9,12 +9,9 @@ from typing import NamedTuple, overload
 import numpy as np
 
 from segdsl.data.augment import augment
-from segdsl.data.converted import read_ids
-from segdsl.data.images import read_image
-from segdsl.data.index import Index, Subset
-from segdsl.data.mismatch import size_differs, value_message
+from segdsl.data.index import Index
+from segdsl.data.pending import Pending, open_sample, read_sample
 from segdsl.data.sample import SHUFFLE_STREAM, Rng, Sample, Setting, counter_rng, fit
-from segdsl.diagnostics import fail
 from segdsl.ir.program import Augmentation
 
 
@@ -48,13 +45,15 @@ class TrainDataset:
     def __getitem__(self, key: Key) -> Sample:
         """uint8 (H, W, C) and uint8 ids (H, W) at the input size. Raises :class:`SegError` naming a bad file."""
         rng = counter_rng(self.seed, key.epoch, key.position, key.draw)
-        return augment(self.steps, self._read(key.position), rng, self.setting, self._other)
+        return augment(self.steps, self.opened(key.position), rng, self.setting, self.other)
 
-    def _read(self, position: int) -> Sample:
-        return read_sample(self.index, self.subset, position)
+    def opened(self, position: int) -> Sample | Pending:
+        """The pair at ``position``, not decoded yet where a part of it may be enough."""
+        return open_sample(self.index, self.subset, position)
 
-    def _other(self, rng: Rng) -> Sample:
-        return self._read(int(rng.integers(len(self.subset))))
+    def other(self, rng: Rng) -> Sample | Pending:
+        """Another pair, to be mixed in."""
+        return self.opened(int(rng.integers(len(self.subset))))
 
 
 class EvalDataset:
@@ -75,21 +74,6 @@ class EvalDataset:
         """uint8 (H, W, C) and uint8 ids (H, W). Raises :class:`SegError` naming a bad file."""
         sample = read_sample(self.index, self.subset, position)
         return fit(sample, self.size) if self.size else sample
-
-
-def read_sample(index: Index, subset: Subset, position: int) -> Sample:
-    """The decoded pair at ``position``, with the mask's size and values checked. Raises :class:`SegError`."""
-    image = read_image(subset.image(position), index.reading)
-    path = subset.mask(position)
-    mask = read_ids(path, index.labels)
-    if mask.shape != image.shape[:2]:
-        raise size_differs(path, mask.shape, image.shape)
-    wrong = (mask >= len(index.classes)) & (mask != index.ignore)
-    if wrong.any():
-        raise fail(
-            "mask-value-out-of-range", *value_message(int(mask[wrong][0]), index.classes, index.ignore), path=str(path)
-        )
-    return Sample(image, mask)
 
 
 class EpochKeys(Sequence[list[Key]]):
@@ -128,5 +112,4 @@ __all__ = [
     "Key",
     "TrainDataset",
     "epoch_keys",
-    "read_sample",
 ]

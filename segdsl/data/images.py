@@ -11,7 +11,7 @@ import stat
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from segdsl.data.bands import deep_samples, pillow_samples, to_bytes, to_channels
+from segdsl.data.bands import deep_samples, pillow_samples, to_bytes, to_channels, upright
+from segdsl.data.jpeg import Reducible, decoded_jpeg, is_whole_jpeg
 from segdsl.data.tiff import Stored, is_tiff, tiff_image
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.values import Range
@@ -140,6 +141,9 @@ def decode_image(data: bytes, path: str | Path, how: Reading = RGB) -> Picture:
     with _opened(data, path, "image") as picture:
         _seek(picture, found, data, path)
         mode = picture.mode
+        if how == RGB and is_whole_jpeg(picture, data) and (pixels := decoded_jpeg(data)) is not None:
+            turn = _orientation(picture)
+            return Picture(upright(pixels, turn), mode, turn, 1 if mode == "L" else 3)
         _decode(picture, data, path, "image")
         orientation = _orientation(picture)
         if deep := _deep(picture, data):
@@ -176,17 +180,10 @@ def _of_samples(
     stored: Stored, path: str | Path, how: Reading, mode: str = "", orientation: int | None = None
 ) -> Picture:
     """The picture of samples, which are turned upright; what they were called, and how they lay, may be said."""
-    samples = np.ascontiguousarray(TURNS[stored.orientation](stored.samples))
+    samples = upright(stored.samples, stored.orientation)
     pixels = to_channels(to_bytes(samples, how.levels, path), how.channels, path, stored.alpha)
     turn = stored.orientation if orientation is None else orientation
     return Picture(pixels, mode or stored.mode, turn, samples.shape[2], stored.alpha)
-
-
-TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: np.rot90,
-}  # fmt: skip
-"""What undoes EXIF's orientation, by its number."""
 
 
 def picture_size(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -197,6 +194,18 @@ def picture_size(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
     with _opened(read_bytes(path), path, "image") as picture:
         stored = picture.height, picture.width
         return (stored[1], stored[0]) if _orientation(picture) > 4 else stored, stored
+
+
+def reducible(path: Path, how: Reading) -> Reducible | None:
+    """The file if it is a JPEG that can be decoded at a reduced size. Raises :class:`SegError` that names it."""
+    if how != RGB or path.suffix.lower() not in (".jpg", ".jpeg", ".jpe"):
+        return None
+    data = read_bytes(path)
+    with _opened(data, path, "image") as picture:
+        if not is_whole_jpeg(picture, data):
+            return None
+        turn, height, width = _orientation(picture), picture.height, picture.width
+        return Reducible(data, (width, height) if turn > 4 else (height, width), turn)
 
 
 def _orientation(picture: Image.Image) -> int:

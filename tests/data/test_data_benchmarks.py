@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from segdsl.data.check import check_data
-from segdsl.data.dataset import read_sample
 from segdsl.data.formats import detect
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
+from segdsl.data.pending import read_sample
 from segdsl.data.voc import voc_color
 
 SIZE = (6, 8)

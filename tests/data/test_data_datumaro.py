@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segdsl.data.check import check_data
-from segdsl.data.dataset import read_sample
 from segdsl.data.datumaro import ELLIPSE_POINTS, looks_like_datumaro, read_datumaro
 from segdsl.data.findings import Findings
 from segdsl.data.formats import detect
 from segdsl.data.images import read_mask
 from segdsl.data.index import open_index
 from segdsl.data.layout import Layout, Request
+from segdsl.data.pending import read_sample
 from segdsl.diagnostics import SegError
 
 SIZE = (6, 8)

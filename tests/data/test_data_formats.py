@@ -17,11 +17,11 @@ from PIL import Image
 from pycocotools import mask as rle
 
 from segdsl.data.check import check_data
-from segdsl.data.dataset import read_sample
 from segdsl.data.drawn import run_lengths
 from segdsl.data.formats import FORMATS, detect
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
+from segdsl.data.pending import read_sample
 from segdsl.data.voc import NAMES, voc_color
 from segdsl.diagnostics import SegError
 from segdsl.ir.program import DataFormat

@@ -14,10 +14,10 @@ from PIL import Image
 from segdsl.cli.run import run
 from segdsl.data.benchmarks import STREETS
 from segdsl.data.check import check_data
-from segdsl.data.dataset import read_sample
 from segdsl.data.index import open_index
 from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import Request
+from segdsl.data.pending import read_sample
 from segdsl.data.voc import NAMES as VOC_CLASSES
 from segdsl.diagnostics import SegError
 from segdsl.export.contract import describe
