@@ -13,10 +13,10 @@ import tifffile
 from PIL import Image
 
 from segdsl.data.check import check_data
-from segdsl.data.dataset import read_sample
 from segdsl.data.images import Reading, decode_image, decode_mask
 from segdsl.data.index import open_index
 from segdsl.data.layout import Request
+from segdsl.data.pending import read_sample
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range
 
