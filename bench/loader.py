@@ -1,70 +1,136 @@
-"""Images a second through the training loader: decoding, cropping, distortion, flip. One JSON line.
+"""Images a second on one core through decoding, a crop to 512, photometric distortion and a flip, beside torchvision.
 
-Give it a data set in Common Semantic Segmentation; without one it writes the demo data set to a temporary folder.
+From JPEG of 480x360 and of 2048x1024 with their masks, made of a data set's images (CamVid's, else the demo's), each in
+turn with torchvision's v2 transforms of the same steps, when that is installed. Prints one JSON line; the parts are in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import cv2
+from PIL import Image
 
 from segdsl.data.augment import augment
-from segdsl.data.dataset import TrainDataset
+from segdsl.data.dataset import Key, TrainDataset
 from segdsl.data.demo import write_demo
+from segdsl.data.images import read_image
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
-from segdsl.data.loader import TrainLoader
 from segdsl.data.pending import read_sample
 from segdsl.data.sample import Setting, counter_rng
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
+COMMON, SIZE, ROUNDS = "common_semantic_segmentation", 512, 5
 STEPS = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
+SHAPES = {"480": (360, 480), "2048": (1024, 2048)}
 
 
-def rate(images: int, work: Callable[[], object]) -> float:
-    """Images a second of ``work``, which handles ``images``."""
-    started = time.perf_counter()
-    work()
-    return round(images / (time.perf_counter() - started), 1)
+def write_set(root: Path, source: Path, shape: tuple[int, int], count: int) -> Index:
+    """A data set of ``count`` JPEG images and index masks of one (height, width), resized from another."""
+    index = open_index(source, COMMON, Request(["train"]))
+    subset = index.subset("train")
+    for kind in ("images", "masks"):
+        (root / "train" / kind).mkdir(parents=True)
+    for number in range(count):
+        sample = read_sample(index, subset, number % len(subset))
+        image = cv2.resize(sample.image, shape[::-1], interpolation=cv2.INTER_CUBIC)
+        mask = cv2.resize(sample.mask, shape[::-1], interpolation=cv2.INTER_NEAREST)
+        Image.fromarray(image).save(root / "train" / "images" / f"{number}.jpg", quality=90)
+        Image.fromarray(mask).save(root / "train" / "masks" / f"{number}.png")
+    (root / "train" / "dataset_meta.json").write_text(json.dumps({"labels": list(index.classes)}))
+    return open_index(root, COMMON, Request(["train"]))
 
 
-def measure(index: Index, subset: str, size: int, workers: list[int]) -> dict[str, float]:
-    """Rates of decoding alone, of augmenting alone, and of the loader with each number of workers."""
-    files = index.subset(subset)
-    count = len(files)
-    samples = [read_sample(index, files, i) for i in range(min(count, 32))]
-    setting = Setting((size, size), index.ignore)
-    found = {
-        "decode": rate(count, lambda: [read_sample(index, files, i) for i in range(count)]),
-        "augment": rate(
-            count, lambda: [augment(STEPS, samples[i % 32], counter_rng(0, 0, i), setting) for i in range(count)]
-        ),
+def ours(index: Index) -> Callable[[int], object]:
+    """Our whole way to one sample."""
+    dataset = TrainDataset(index, "train", (SIZE, SIZE), STEPS)
+    return lambda k: dataset[Key(0, k % len(dataset), k // len(dataset))]
+
+
+def torchvisions(index: Index) -> Callable[[int], object] | None:
+    """The same steps by torchvision's v2 transforms on uint8; None where it is not installed."""
+    try:
+        import torch
+        from torchvision import io as tvio
+        from torchvision import tv_tensors
+        from torchvision.transforms import v2
+    except ImportError:
+        return None
+    torch.set_num_threads(1)
+    subset = index.subset("train")
+    steps = v2.Compose(
+        [
+            v2.RandomResizedCrop((SIZE, SIZE), scale=(0.2, 1.0), ratio=(0.75, 1.34), antialias=True),
+            v2.RandomPhotometricDistort(p=0.5),
+            v2.RandomHorizontalFlip(0.5),
+        ]
+    )
+
+    def read(k: int) -> object:
+        k %= len(subset)
+        image = tvio.decode_image(tvio.read_file(str(subset.image(k))), tvio.ImageReadMode.RGB)
+        mask = tvio.decode_image(tvio.read_file(str(subset.mask(k))), tvio.ImageReadMode.UNCHANGED)
+        return steps(tv_tensors.Image(image), tv_tensors.Mask(mask))
+
+    return read
+
+
+def parts(index: Index) -> dict[str, Callable[[int], Any]]:
+    """What the whole is made of: decoding of the image and of the pair, the steps alone."""
+    subset = index.subset("train")
+    samples = [read_sample(index, subset, k) for k in range(min(8, len(subset)))]
+    setting = Setting((SIZE, SIZE), index.ignore)
+    return {
+        "image": lambda k: read_image(subset.image(k % len(subset))),
+        "pair": lambda k: read_sample(index, subset, k % len(subset)),
+        "steps": lambda k: augment(STEPS, samples[k % len(samples)], counter_rng(0, 0, k), setting),
     }
-    for number in workers:
-        loader = TrainLoader(TrainDataset(index, subset, (size, size), STEPS), 8, number)
-        list(loader.epoch(0))  # the workers start here, which is not counted
-        steps = len(loader)
-        found[f"loader_{number}"] = rate(8 * steps, lambda loader=loader: list(loader.epoch(1)))
-    return found
+
+
+def rates(works: dict[str, Callable[[int], object]], count: int) -> dict[str, float]:
+    """Images a second of each work: the median of rounds in which all take their turn, in CPU time of this thread."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(ROUNDS):
+        for name, work in works.items():
+            begin = time.thread_time()
+            for k in range(count):
+                work(k)
+            times[name].append((time.thread_time() - begin) / count)
+    return {name: round(1 / statistics.median(found), 1) for name, found in times.items()}
 
 
 def main() -> None:
     """Parses the arguments and prints the rates."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", nargs="?", type=Path)
-    parser.add_argument("--subset", default="train")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("root", nargs="?", type=Path, help="a data set in Common Semantic Segmentation")
+    parser.add_argument("--count", type=int, default=40, help="images of each size")
     arguments = parser.parse_args()
+    cv2.setNumThreads(0)
+    found: dict[str, Any] = {"bench": "loader", "size": SIZE}
     with tempfile.TemporaryDirectory() as folder:
-        root = arguments.root or write_demo(Path(folder) / "demo").out
-        index = open_index(root, "common_semantic_segmentation", Request([arguments.subset]))
-        rates = measure(index, arguments.subset, arguments.size, arguments.workers)
-    print(json.dumps({"bench": "loader", "size": arguments.size, "images_per_second": rates}))
+        source = arguments.root or write_demo(Path(folder) / "demo").out
+        for name, shape in SHAPES.items():
+            count = arguments.count if name == "480" else max(arguments.count // 2, 1)
+            index = write_set(Path(folder) / name, source, shape, count)
+            works: dict[str, Callable[[int], object]] = {"ours": ours(index)}
+            other = torchvisions(index)
+            if other is not None:
+                works["torchvision"] = other
+            measured = rates({**works, **parts(index)}, count)
+            found[f"images_per_s_{name}"] = measured.pop("ours")
+            if other is not None:
+                ratio = found[f"images_per_s_{name}"] / measured["torchvision"]
+                found["ratio_torchvision" if name == "480" else f"ratio_torchvision_{name}"] = round(ratio, 2)
+            found[f"parts_{name}"] = measured
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

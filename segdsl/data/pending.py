@@ -19,6 +19,9 @@ from segdsl.data.sample import Rng, Sample, Setting, resized
 from segdsl.diagnostics import fail
 from segdsl.words.augmentations import RandomResizedCrop
 
+Window = tuple[int, int, int, int]
+"""Top, left, height and width."""
+
 
 class Pending(NamedTuple):
     """A pair whose image, a JPEG, is not decoded yet."""
@@ -35,15 +38,17 @@ class Pending(NamedTuple):
     def cut(self, word: RandomResizedCrop, rng: Rng, setting: Setting) -> Sample:
         """What `RandomResizedCrop` makes of it: the largest factor at which the window still is as large as the input
         decides the size at which it is decoded. Raises :class:`SegError`."""
-        place = draw_window(word, self.image.size, rng)
-        factor = _factor(place[2:], setting.size)
+        drawn = draw_window(word, self.image.size, rng)
+        factor = _factor(drawn[2:], setting.size)
+        place = snapped(drawn, factor)
         pixels = self.image.decode(factor)
         path = self.subset.mask(self.position)
         mask = read_ids(path, self.index.labels)
         if pixels is None or mask.shape != self.image.size:
             sample = self.whole()  # which says what is wrong
             return resized(window(sample, *place), setting.size)
-        image = window(Sample(pixels, pixels[:, :, 0]), *_reduced(place, factor, pixels.shape)).image
+        top, left, height, width = (edge // factor for edge in place)
+        image = pixels[top : top + height, left : left + width]
         labels = window(Sample(mask, mask), *place).mask
         require_values(labels, self.index.classes, self.index.ignore, path)
         return Sample(resized(Sample(image, image[:, :, 0]), setting.size).image, _nearest(labels, setting.size))
@@ -54,11 +59,10 @@ def _factor(size: Sequence[int], wanted: Sequence[int]) -> int:
     return max((f for f in FACTORS if size[0] >= f * wanted[0] and size[1] >= f * wanted[1]), default=1)
 
 
-def _reduced(place: tuple[int, int, int, int], factor: int, shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """A window in the image that is smaller by ``factor``."""
-    top, left = min(place[0] // factor, shape[0] - 1), min(place[1] // factor, shape[1] - 1)
-    below, right = -(-(place[0] + place[2]) // factor), -(-(place[1] + place[3]) // factor)
-    return top, left, min(below, shape[0]) - top, min(right, shape[1]) - left
+def snapped(place: Window, factor: int) -> Window:
+    """A window whose edges lie between pixels of the image that is smaller by ``factor``: image and mask then agree."""
+    top, left, height, width = (edge // factor * factor for edge in place)
+    return top, left, height, width
 
 
 def _nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
