@@ -1,7 +1,7 @@
 """Images a second on one core through decoding, a crop to 512, photometric distortion and a flip, beside torchvision.
 
-From JPEG of 480x360 and of 2048x1024 with their masks, made of a data set's images (CamVid's, else the demo's), each in
-turn with torchvision's v2 transforms of the same steps, when that is installed. Prints one JSON line; the parts are in it.
+From JPEG of 480x360 and of 2048x1024 with their masks, made of a data set's images (CamVid's, else the demo's), each
+in turn with torchvision's v2 transforms of the same steps, when that is installed. Prints one JSON line, parts and all.
 """
 
 from __future__ import annotations

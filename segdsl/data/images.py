@@ -202,10 +202,10 @@ def reducible(path: Path, how: Reading) -> Reducible | None:
         return None
     data = read_bytes(path)
     with _opened(data, path, "image") as picture:
-        if not is_whole_jpeg(picture, data):
+        # A turned image would begin with the part of a pixel that is over at the end of the stored one.
+        if not is_whole_jpeg(picture, data) or _orientation(picture) != 1:
             return None
-        turn, height, width = _orientation(picture), picture.height, picture.width
-        return Reducible(data, (width, height) if turn > 4 else (height, width), turn)
+        return Reducible(data, (picture.height, picture.width))
 
 
 def _orientation(picture: Image.Image) -> int:

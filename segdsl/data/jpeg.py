@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from segdsl.data.bands import upright
-
 FACTORS = {
     1: cv2.IMREAD_COLOR_RGB,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -36,13 +34,11 @@ def decoded_jpeg(data: bytes, factor: int = 1) -> np.ndarray | None:
 
 
 class Reducible(NamedTuple):
-    """A JPEG that is not decoded yet: its size upright, (height, width), and its EXIF orientation."""
+    """A JPEG that lies upright and is not decoded yet, and its (height, width)."""
 
     data: bytes
     size: tuple[int, int]
-    orientation: int
 
     def decode(self, factor: int) -> np.ndarray | None:
-        """RGB uint8, upright, at the size divided by ``factor`` (1, 2, 4 or 8) and rounded up; None where damaged."""
-        pixels = decoded_jpeg(self.data, factor)
-        return None if pixels is None else upright(pixels, self.orientation)
+        """RGB uint8 at the size divided by ``factor`` (1, 2, 4 or 8) and rounded up; None where it is damaged."""
+        return decoded_jpeg(self.data, factor)

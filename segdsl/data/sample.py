@@ -61,20 +61,40 @@ def fit(sample: Sample, size: tuple[int, int]) -> Sample:
     """The sample stretched to (height, width) as at inference: image linear, mask nearest."""
     if sample.size == tuple(size):
         return sample
-    return resized(sample, size, cv2.INTER_LINEAR)
+    return resized(sample, size, average=False)
 
 
-def resized(sample: Sample, size: tuple[int, int], interpolation: int | None = None) -> Sample:
-    """The sample at (height, width): the image by areas where it shrinks, else linear; the mask nearest."""
+def resized(sample: Sample, size: tuple[int, int], *, average: bool = True) -> Sample:
+    """The sample at (height, width): the image averaged over whole blocks while it is twice as large or more, then
+    linear; the mask nearest. OpenCV's areas of any ratio take seven times as long."""
     height, width = size
     if sample.size == (height, width):
         return sample
-    if interpolation is None:
-        shrinks = sample.size[0] >= height and sample.size[1] >= width
-        interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    image = by_fours(lambda part, _: cv2.resize(part, (width, height), interpolation=interpolation), sample.image)
+    image = _shrunk(sample.image, size) if average else None
+    if image is None:
+        image = by_fours(
+            lambda part, _: cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), sample.image
+        )
     mask = cv2.resize(np.ascontiguousarray(sample.mask), (width, height), interpolation=cv2.INTER_NEAREST)
     return Sample(image, mask)
+
+
+def _shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+    """The image at ``size`` by averages of blocks of pixels, as large as leave it no smaller, and lines between them;
+    None where it is not twice as large. What is over at the edges of the blocks is left out, and nothing is shifted."""
+    block = min(image.shape[0] // size[0], image.shape[1] // size[1])
+    if block < 2:
+        return None
+    rows, columns = image.shape[0] // block, image.shape[1] // block
+    down, right = image.shape[0] / (block * size[0]), image.shape[1] / (block * size[1])
+    place = np.array([[right, 0, right / 2 - 0.5], [0, down, down / 2 - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
+    def change(part: np.ndarray, _: tuple[int, ...]) -> np.ndarray:
+        small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+        return cv2.warpAffine(small, place, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+    return by_fours(change, image[: rows * block, : columns * block])
 
 
 def by_fours(change: Callable[[np.ndarray, tuple[int, ...]], np.ndarray], image: np.ndarray) -> np.ndarray:
