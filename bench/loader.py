@@ -59,9 +59,9 @@ def torchvisions(index: Index) -> Callable[[int], object] | None:
     """The same steps by torchvision's v2 transforms on uint8; None where it is not installed."""
     try:
         import torch
-        from torchvision import io as tvio
-        from torchvision import tv_tensors
-        from torchvision.transforms import v2
+        from torchvision import io as tvio  # pyright: ignore[reportMissingImports]
+        from torchvision import tv_tensors  # pyright: ignore[reportMissingImports]
+        from torchvision.transforms import v2  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     torch.set_num_threads(1)
