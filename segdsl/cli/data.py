@@ -1,4 +1,4 @@
-"""Commands on data sets: `data check`, `demo-data`, and the group that `data stats` belongs to."""
+"""Commands on data sets: `data check`, `demo-data`, and the group that `data stats` and `data preview` belong to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from segdsl.cli.answer import AT_FAULT, DONE, Answer, json_option
 from segdsl.cli.datasource import counting, data_source, finding_entry, source_options
+from segdsl.cli.preview import data_preview
 from segdsl.cli.stats import data_stats
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def data() -> None:
 
 
 data.add_command(data_stats)
+data.add_command(data_preview)
 
 
 @data.command("check")

@@ -40,7 +40,7 @@ def data_stats(out: Path | None, **source: Any) -> Answer:
 
     meant = data_source(**source)
     if out is not None:
-        from segdsl.data.sheet import require_target
+        from segdsl.data.page import require_target
 
         require_target(out, meant.root)
     with counting() as progress:

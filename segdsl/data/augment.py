@@ -5,7 +5,7 @@ The words are in ``segdsl/words/augmentations.py``, what they do in ``geometry``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from segdsl.data import geometry, mixing, photometry
 from segdsl.data.pending import Pending
@@ -36,14 +36,33 @@ def after(
 ) -> Sample:
     """The sample after these steps, at the size that they give it. A :class:`Pending` one is decoded at a reduced size
     where the first step cuts out of it and that is enough."""
-    first = 0
-    if isinstance(sample, Pending):
-        word = steps[0] if steps else None
-        first = int(isinstance(word, RandomResizedCrop))
-        sample = sample.cut(word, rng, setting) if isinstance(word, RandomResizedCrop) else sample.whole()
-    for number, word in enumerate(steps[first:], first):
-        sample = STEPS[type(word)](word, sample, rng, _with_partner(steps[:number], setting, others))
-    return sample
+    for number in range(len(steps)):
+        sample = _after_one(steps, number, sample, rng, setting, others)
+    return _whole(sample)
+
+
+def stages(
+    steps: Sequence[Augmentation], sample: Drawn, rng: Rng, setting: Setting, others: Others | None = None
+) -> Iterator[Sample]:
+    """The sample as it is, after each of the steps, and at last as :func:`augment` gives it."""
+    yield _whole(sample)
+    for number in range(len(steps)):
+        sample = _after_one(steps, number, sample, rng, setting, others)
+        yield sample
+    yield fit(_whole(sample), setting.size)
+
+
+def _after_one(
+    steps: Sequence[Augmentation], number: int, sample: Drawn, rng: Rng, setting: Setting, others: Others | None
+) -> Sample:
+    word = steps[number]
+    if isinstance(sample, Pending) and isinstance(word, RandomResizedCrop):
+        return sample.cut(word, rng, setting)
+    return STEPS[type(word)](word, _whole(sample), rng, _with_partner(steps[:number], setting, others))
+
+
+def _whole(sample: Drawn) -> Sample:
+    return sample.whole() if isinstance(sample, Pending) else sample
 
 
 def _with_partner(before: Sequence[Augmentation], setting: Setting, others: Others | None) -> Setting:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, overload
 
 import numpy as np
 
-from segdsl.data.augment import augment
+from segdsl.data.augment import augment, stages
 from segdsl.data.index import Index
 from segdsl.data.pending import Pending, open_sample, read_sample
 from segdsl.data.sample import SHUFFLE_STREAM, Rng, Sample, Setting, counter_rng, fit
-from segdsl.ir.program import Augmentation
+from segdsl.ir.program import Augmentation, Program
 
 
 class Key(NamedTuple):
@@ -47,6 +47,11 @@ class TrainDataset:
         rng = counter_rng(self.seed, key.epoch, key.position, key.draw)
         return augment(self.steps, self.opened(key.position), rng, self.setting, self.other)
 
+    def stages(self, key: Key) -> Iterator[Sample]:
+        """What this gives for ``key``, on its way: as it is decoded, after each step, and as the network gets it."""
+        rng = counter_rng(self.seed, key.epoch, key.position, key.draw)
+        return stages(self.steps, self.opened(key.position), rng, self.setting, self.other)
+
     def opened(self, position: int) -> Sample | Pending:
         """The pair at ``position``, not decoded yet where a part of it may be enough."""
         return open_sample(self.index, self.subset, position)
@@ -54,6 +59,13 @@ class TrainDataset:
     def other(self, rng: Rng) -> Sample | Pending:
         """Another pair, to be mixed in."""
         return self.opened(int(rng.integers(len(self.subset))))
+
+
+def train_dataset(program: Program, index: Index) -> TrainDataset:
+    """The training samples of a program."""
+    data = program.data
+    size = (data.input_size.height, data.input_size.width)
+    return TrainDataset(index, data.train.subset, size, data.train.augment.values(), program.train.seed)
 
 
 class EvalDataset:
@@ -112,4 +124,5 @@ __all__ = [
     "Key",
     "TrainDataset",
     "epoch_keys",
+    "train_dataset",
 ]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from segdsl.data.dataset import EvalDataset, Key, Sample, TrainDataset, epoch_keys
+from segdsl.data.dataset import EvalDataset, Key, Sample, TrainDataset, epoch_keys, train_dataset
 from segdsl.data.images import statistics
 from segdsl.data.index import Index
 from segdsl.diagnostics import Diagnostic, SegError, fail
@@ -162,10 +162,7 @@ class EvalLoader(_Loader):
 
 def train_loader(program: Program, index: Index) -> TrainLoader:
     """The training batches of a program."""
-    data = program.data
-    size = (data.input_size.height, data.input_size.width)
-    dataset = TrainDataset(index, data.train.subset, size, data.train.augment.values(), program.train.seed)
-    return TrainLoader(dataset, data.train.batch, data.train.workers)
+    return TrainLoader(train_dataset(program, index), program.data.train.batch, program.data.train.workers)
 
 
 def eval_loader(program: Program, index: Index, subset: str | None = None) -> EvalLoader:

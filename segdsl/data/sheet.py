@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from segdsl.data.colors import Color, class_colors
+from segdsl.data.colors import Color
 from segdsl.data.converted import read_ids
 from segdsl.data.images import read_image, visible
+from segdsl.data.page import GAP, INSIDE, MARGIN, WIDTH, Entry, colors_of, head, legend, require_target, write_picture
 from segdsl.data.selection import Pick, picked
 from segdsl.data.stats import Survey
-from segdsl.data.tiles import drawn, fitted, hatch, shrunk, small_mask
+from segdsl.data.tiles import drawn, fitted, shrunk, small_mask
 from segdsl.data.typeset import GREY, INK, PANEL, PAPER, cut, font, readable
-from segdsl.diagnostics import fail
 
-ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""Of pictures that can be written, with their formats; a JPEG has the colours of the classes only nearly."""
-WIDTH, MARGIN, GAP = 1600, 48, 28
-"""Of the sheet, in pixels: its width, what is free around it, and what lies between two pairs."""
 SEAM = 4
 """Pixels between an image and its mask."""
 PANEL_AREA = 52_000
@@ -30,8 +24,6 @@ PANEL_AREA = 52_000
 LEAST_IMAGES = 12
 CAPTION = 48
 """Pixels below an image, for two lines of text."""
-SWATCH, ENTRY = 22, 34
-"""Side of a colour in the legend, and height of a line of it."""
 
 
 class Geometry(NamedTuple):
@@ -47,56 +39,30 @@ class Geometry(NamedTuple):
         return 2 * self.width + SEAM
 
 
-def require_target(out: Path, root: Path) -> None:
-    """Refuses a place where no picture can be put, before anything is read. Raises :class:`SegError` (`sheet-ending`,
-    `sheet-target-taken`)."""
-    if out.is_dir():
-        message = "the sheet is to be drawn here, and this is a folder"
-        raise fail("sheet-target-taken", message, f"name a file, such as `{out / 'sheet.png'}`", path=str(out))
-    if out.suffix.lower() not in ENDINGS:
-        message = f"`{out.suffix or out.name}` is no ending of a picture"
-        help = f"name it `{out.with_suffix('.png')}`; {', '.join(ENDINGS)} are drawn"
-        raise fail("sheet-ending", message, help, path=str(out))
-    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
-        message = "the file lies in the data set, and would be taken for one of its images"
-        raise fail("sheet-target-taken", message, "name a file outside of the data set", path=str(out))
-
-
 def write_sheet(found: Survey, out: Path) -> None:
     """Draws the sheet of a survey without errors into a file, at once or not at all.
 
     Raises :class:`SegError` where the file cannot be written (`sheet-not-written`), and as :func:`require_target`.
     """
     require_target(out, found.report.root)
-    content = BytesIO()
-    sheet(found).save(content, ENDINGS[out.suffix.lower()], quality=95, subsampling=0)
-    draft = out.with_name(f".{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_bytes(content.getbuffer())
-            draft.replace(out)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        message = f"the sheet cannot be written: {(error.strerror or 'the system refuses it').lower()}"
-        raise fail("sheet-not-written", message, "name another file, where there is room", path=str(out)) from error
+    write_picture(sheet(found), out)
 
 
 def sheet(found: Survey) -> Image.Image:
     """The sheet of a survey without errors, RGB, :data:`WIDTH` wide. Raises SegError for a file that is unreadable."""
     geometry = geometry_of(found)
     picks = picked(found, -(-LEAST_IMAGES // geometry.columns) * geometry.columns)
-    colors = colors_of(found)
-    head = _head(found, colors)
+    assert found.layout is not None and found.layout.labels is not None
+    colors = colors_of(found.layout.labels)
+    top = head(_title(found), _numbers(found), _entries(found, colors))
     row = geometry.height + CAPTION + GAP
     rows = -(-len(picks) // geometry.columns)
-    canvas = Image.new("RGB", (WIDTH, head.height + rows * row - GAP + MARGIN), PAPER)
-    canvas.paste(head, (0, 0))
+    canvas = Image.new("RGB", (WIDTH, top.height + rows * row - GAP + MARGIN), PAPER)
+    canvas.paste(top, (0, 0))
     for number, pick in enumerate(picks):
         left = MARGIN + number % geometry.columns * (geometry.pair + GAP)
-        top = head.height + number // geometry.columns * row
-        _draw_pair(canvas, (left, top), found, pick, geometry, colors)
+        place = (left, top.height + number // geometry.columns * row)
+        _draw_pair(canvas, place, found, pick, geometry, colors)
     return canvas
 
 
@@ -104,56 +70,18 @@ def geometry_of(found: Survey) -> Geometry:
     """Panels of the middle shape of all images, so many in a row that each has about :data:`PANEL_AREA` pixels."""
     shapes = sorted(stats.aspects().median for stats in found.subsets.values())
     aspect = min(max(shapes[len(shapes) // 2], 0.4), 3.0)
-    inside = WIDTH - 2 * MARGIN
-    columns = max(1, round((inside + GAP) / (2 * (PANEL_AREA * aspect) ** 0.5 + SEAM + GAP)))
-    width = ((inside + GAP) // columns - GAP - SEAM) // 2
+    columns = max(1, round((INSIDE + GAP) / (2 * (PANEL_AREA * aspect) ** 0.5 + SEAM + GAP)))
+    width = ((INSIDE + GAP) // columns - GAP - SEAM) // 2
     return Geometry(width, round(width / aspect), columns)
 
 
-def colors_of(found: Survey) -> list[Color]:
-    """The data set's own colours; chosen ones for classes that have none."""
-    assert found.layout is not None and found.layout.labels is not None
-    labels = found.layout.labels
-    own = [*(() if labels.declared else labels.colors), *[None] * len(found.classes)]
-    return [mine or chosen for mine, chosen in zip(own, class_colors(found.classes), strict=False)]
-
-
-def _head(found: Survey, colors: Sequence[Color]) -> Image.Image:
-    """Title, numbers and legend, over the whole width."""
-    entries = _entries(found, colors)
-    face = font(17)
-    inside = WIDTH - 2 * MARGIN
-    widest = max(face.getlength(text) + face.getlength(share) for _, text, share in entries)
-    columns = min(max(1, int(inside // (widest + SWATCH + 64))), len(entries))
-    lines = -(-len(entries) // columns)
-    canvas = Image.new("RGB", (WIDTH, 132 + lines * ENTRY + GAP), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    draw.text((MARGIN, 38), cut(_title(found), font(34), inside), fill=INK, font=font(34))
-    draw.text((MARGIN, 84), cut(_numbers(found), font(18), inside, end=True), fill=GREY, font=font(18))
-    step = inside // max(columns, 4)
-    for number, (color, text, share) in enumerate(entries):
-        left, top = MARGIN + number // lines * step, 132 + number % lines * ENTRY
-        swatch = hatch(SWATCH, SWATCH) if color is None else None
-        if swatch is not None:
-            canvas.paste(Image.fromarray(swatch), (left, top))
-        draw.rectangle((left, top, left + SWATCH - 1, top + SWATCH - 1), fill=color, outline=GREY)
-        draw.text((left + SWATCH + 12, top + SWATCH / 2), text, fill=INK, font=face, anchor="lm")
-        after = left + SWATCH + 12 + face.getlength(text) + 10
-        draw.text((after, top + SWATCH / 2), share, fill=GREY, font=face, anchor="lm")
-    return canvas
-
-
-def _entries(found: Survey, colors: Sequence[Color]) -> list[tuple[Color | None, str, str]]:
-    """Colour, name and share of pixels of each class, void last and without a colour."""
+def _entries(found: Survey, colors: Sequence[Color]) -> list[Entry]:
+    """Of each class its share of the pixels, void last."""
     subsets = found.subsets.values()
     whole = sum(stats.pixels for stats in subsets)
-    shares = {k: sum(stats.of(k).pixels for stats in subsets) / whole for k in [*range(len(colors)), found.ignore]}
-    face = font(17)
-    entries: list[tuple[Color | None, str, str]] = [
-        (color, cut(readable(name, f"class {k}"), face, 260), _percent(shares[k]))
-        for k, (name, color) in enumerate(zip(found.classes, colors, strict=True))
-    ]
-    return [*entries, (None, "void", _percent(shares[found.ignore]))] if shares[found.ignore] else entries
+    shares = [sum(stats.of(k).pixels for stats in subsets) / whole for k in [*range(len(colors)), found.ignore]]
+    entries = legend(found.classes, colors, [_percent(share) for share in shares[:-1]])
+    return [*entries, Entry(None, "void", _percent(shares[-1]))] if shares[-1] else entries
 
 
 def _percent(share: float) -> str:

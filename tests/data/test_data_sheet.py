@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from segdsl.cli.run import run
-from segdsl.data import sheet
+from segdsl.data import page
 from segdsl.data.colors import class_colors
-from segdsl.data.sheet import WIDTH, colors_of, geometry_of
+from segdsl.data.index import open_index
+from segdsl.data.layout import ALL
+from segdsl.data.page import WIDTH, colors_of
+from segdsl.data.sheet import geometry_of, write_sheet
 from segdsl.data.stats import survey
 from segdsl.data.tiles import DARK, LIGHT, borders, drawn, fitted, small_mask
 from segdsl.data.typeset import cut, font, readable
@@ -64,7 +67,8 @@ def test_a_set_is_drawn_in_its_own_colours(tmp_path: Path) -> None:
     sheet_of(root, out)
     chosen = class_colors(CLASSES)
     expected = [(10, 20, 30), (200, 100, 50), chosen[2], (1, 2, 3)]
-    assert colors_of(survey(root, "auto")) == expected and set(expected) <= colors_in(out)
+    labels = open_index(root, "auto", ALL).labels
+    assert colors_of(labels) == expected and set(expected) <= colors_in(out)
 
 
 def test_the_same_set_gives_the_same_file(tmp_path: Path) -> None:
@@ -118,9 +122,9 @@ def test_a_sheet_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path, monk
     def refuse(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sheet.Path, "replace", refuse)
+    monkeypatch.setattr(page.Path, "replace", refuse)
     with pytest.raises(SegError) as caught:
-        sheet.write_sheet(survey(root, "auto"), out)
+        write_sheet(survey(root, "auto"), out)
     assert caught.value.diagnostics[0].slug == "sheet-not-written"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set", "sheet.png"] and out.read_bytes() == b"older"
 
