@@ -93,7 +93,10 @@ def described(found: Preview, out: Path) -> str:
     images = f"{many} image{'s' if many != 1 else ''} of `{data.train.subset}`"
     head = f"{images}, as epoch {found.epoch + 1} gives them to the network at {data.input_size}"
     steps = list(zip(*(shown.stages[1:-1] for shown in found.samples), strict=True))
-    rows = [(s[0].name, s[0].word or "", sum(stage.changed for stage in s)) for s in steps]
-    name, word = (max((len(row[k]) for row in rows), default=0) for k in (0, 1))
-    lines = [f"  {n:{name}}  {w:{word}}  changed {count} of {many}" for n, w, count in rows]
+    name = max((len(stages[0].name) for stages in steps), default=0)
+    word = max((len(stages[0].word or "") for stages in steps), default=0)
+    lines = [
+        f"  {s[0].name:{name}}  {s[0].word or '':{word}}  changed {sum(stage.changed for stage in s)} of {many}"
+        for s in steps
+    ]
     return "\n".join([head, *(lines or ["  data.train.augment has no step"]), f"drawn to {out}"])

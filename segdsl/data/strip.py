@@ -131,7 +131,7 @@ def _draw_stage(
 ) -> None:
     """What the stage is called above its image, its mask over the image below it."""
     _draw_label(canvas, at, stage, box[1])
-    size = fitted(*stage.image.shape[:2], box)
+    size = fitted(stage.image.shape[0], stage.image.shape[1], box)
     small = shrunk(stage.image, size)
     over = drawn(small, small_mask(stage.mask, size, frequent(stage.mask)), colors, ignore)
     draw = ImageDraw.Draw(canvas)

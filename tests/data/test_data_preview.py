@@ -1,0 +1,258 @@
+"""`data preview`: the samples of a run and no others, each step where it belongs, and a sheet that is readable."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segdsl.cli.run import run
+from segdsl.data import preview as previews
+from segdsl.data.augment import after
+from segdsl.data.dataset import epoch_keys, train_dataset
+from segdsl.data.page import INSIDE, WIDTH
+from segdsl.data.preview import Preview, preview
+from segdsl.data.sample import counter_rng
+from segdsl.data.strip import BETWEEN, LEAST_HEIGHT, MOST_HEIGHT, geometry_of, laid_out, preview_sheet
+from segdsl.data.tiles import DARK, LIGHT
+from segdsl.run.sources import open_data, resolve_classes
+
+STEPS = """
+      crop  = RandomResizedCrop(scale = 0.3..1.0)
+      photo = PhotometricDistortion()
+      flip  = HorizontalFlip(p = 0.5)
+      lean  = Affine(p = 0.7)
+      cut   = CutMix(p = 0.7)
+      tiles = Mosaic(p = 0.5)
+      paste = ClassMix(p = 0.7)
+      mix   = AugMix(p = 0.7)
+      box   = Resize(size = 40x20, fit = letterbox)
+"""
+PROGRAM = """seg 1
+
+extends "std/semantic.seg"
+import "std/lite_hrnet.seg"
+
+data {{
+  root       = "set"
+  input_size = 32x64
+  train {{
+    batch = 2
+    augment {{{steps}    }}
+  }}
+}}
+
+model = LiteHRNetS(classes = len(data.classes))
+"""
+
+
+def write_program(folder: Path, steps: str = STEPS) -> Path:
+    """A program on the data set `set` beside it."""
+    file = folder / "my.seg"
+    file.write_text(PROGRAM.format(steps=steps), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def program(tree: Path) -> Path:
+    return write_program(tree.parent)
+
+
+def previewed(file: Path, count: int = 5, epoch: int = 0, *overrides: str) -> Preview:
+    loaded = resolve_classes(file, overrides)
+    return preview(loaded, open_data(loaded), count, epoch)
+
+
+def whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages keep their images as they are."""
+    monkeypatch.setattr(previews, "_reduced", lambda sample: sample)
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_every_stage_is_that_of_a_run(program: Path, epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole(monkeypatch)
+    found = previewed(program, 4, epoch)
+    dataset = train_dataset(found.program, found.index)
+    batches = epoch_keys(3, 2, found.program.train.seed, epoch)
+    assert [shown.key for shown in found.samples] == [key for batch in batches for key in batch]
+    for shown in found.samples:
+        key, last = shown.key, dataset[shown.key]
+        assert shown.file == dataset.subset.image(key.position)
+        assert last.image.tobytes() == shown.stages[-1].image.tobytes()
+        assert last.mask.tobytes() == shown.stages[-1].mask.tobytes() and shown.stages[-1].size == (32, 64)
+        for number, stage in enumerate(shown.stages[:-1]):
+            rng = counter_rng(dataset.seed, key.epoch, key.position, key.draw)
+            steps = dataset.steps[:number]
+            image, mask = after(steps, dataset.opened(key.position), rng, dataset.setting, dataset.other)
+            assert image.tobytes() == stage.image.tobytes() and mask.tobytes() == stage.mask.tobytes()
+
+
+def test_a_jpeg_that_is_cut_at_a_reduced_size_is_that_of_a_run(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole(monkeypatch)
+    for path in (tree / "train").rglob("*.png"):
+        large = Image.open(path).resize((512, 384), Image.Resampling.NEAREST)
+        large.save(path if path.parent.name == "masks" else path.with_suffix(".jpg"))
+    for path in (tree / "train" / "images").glob("*.png"):
+        path.unlink()
+    found = previewed(write_program(tree.parent), 3)
+    dataset = train_dataset(found.program, found.index)
+    for shown in found.samples:
+        assert shown.stages[0].size == (384, 512) and shown.stages[1].size == (32, 64)
+        assert dataset[shown.key].image.tobytes() == shown.stages[-1].image.tobytes()
+
+
+def test_what_a_step_left_as_it_was_is_told_apart(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole(monkeypatch)
+    found = previewed(program, 3, 0, "data.train.augment.flip.p=1", "data.train.augment.cut.p=0")
+    for shown in found.samples:
+        stages = {stage.name: stage for stage in shown.stages}
+        assert not stages["flip"].idle and stages["flip"].word == "HorizontalFlip"
+        assert np.array_equal(stages["flip"].image, stages["photo"].image[:, ::-1])
+        assert stages["cut"].idle and np.array_equal(stages["cut"].image, stages["lean"].image)
+        assert not stages["image"].idle and not stages["network"].idle
+
+
+def test_no_steps_are_two_stages(tree: Path) -> None:
+    found = previewed(write_program(tree.parent, "\n      drop crop\n      drop photo\n      drop flip\n"))
+    assert [stage.name for stage in found.samples[0].stages] == ["image", "network"]
+    assert preview_sheet(found).width == WIDTH
+
+
+def test_stages_of_large_images_are_kept_small(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(previews, "LARGEST", 16)
+    for shown in previewed(program).samples:
+        for stage in shown.stages:
+            assert max(stage.image.shape) <= 16 and stage.image.shape[:2] == stage.mask.shape
+        assert shown.stages[0].size == (24, 32)
+
+
+def colors_in(picture: Image.Image) -> set[tuple[int, ...]]:
+    return {tuple(c) for c in np.unique(np.array(picture).reshape(-1, 3), axis=0).tolist()}
+
+
+def test_a_sheet_has_its_margins_the_classes_and_void(program: Path) -> None:
+    found = previewed(program)
+    picture = preview_sheet(found)
+    pixels = np.array(picture)
+    assert (pixels[:, [*range(40), *range(WIDTH - 40, WIDTH)]] == 255).all() and (pixels[-40:] == 255).all()
+    assert {(128, 64, 128), (0, 0, 142), (70, 130, 180), (DARK,) * 3, (LIGHT,) * 3} <= colors_in(picture)
+    assert np.array_equal(pixels, np.array(preview_sheet(previewed(program))))
+
+
+def test_void_is_in_the_legend_where_it_is_in_the_sheet(program: Path) -> None:
+    found = previewed(program, 1)
+    (shown,) = found.samples
+    none = shown._replace(stages=tuple(s._replace(mask=s.mask * (s.mask != 255)) for s in shown.stages))
+
+    def grays(given: Preview) -> set[tuple[int, ...]]:
+        return colors_in(preview_sheet(given).crop((0, 120, WIDTH, 160))) & {(LIGHT,) * 3, (DARK,) * 3}
+
+    assert len(grays(found)) == 2 and not grays(found._replace(samples=(none,)))
+
+
+def test_an_idle_step_is_paled(program: Path) -> None:
+    found = previewed(program, 1, 0, "data.train.augment.flip.p=0")
+    (shown,) = found.samples
+    busy = shown._replace(stages=tuple(stage._replace(changed=True) for stage in shown.stages))
+    idle = [stage for stage in shown.stages if stage.idle]
+    assert "flip" in [stage.name for stage in idle]
+    paled, full = (np.array(preview_sheet(found._replace(samples=(s,)))).astype(int) for s in (shown, busy))
+    lighter = (paled - full)[(paled != full).any(axis=2)]
+    geometry = geometry_of([shown])
+    width = min(width for line in geometry.lines for width in line)
+    assert lighter.mean() > 40 and len(lighter) > 0.9 * len(idle) * 2 * geometry.height * width
+
+
+@pytest.mark.parametrize("aspects", [[1.0], [1.5] * 3 + [1.0] * 5, [0.4] * 9, [3.0] * 11, [1.33] * 30, [3.0, 0.4] * 4])
+def test_many_steps_go_on_in_another_line(aspects: list[float]) -> None:
+    geometry = laid_out(aspects)
+    assert [len(line) for line in geometry.lines] and sum(map(len, geometry.lines)) == len(aspects)
+    assert all(sum(line) + (len(line) - 1) * BETWEEN <= INSIDE for line in geometry.lines)
+    assert LEAST_HEIGHT <= geometry.height <= MOST_HEIGHT
+
+
+def test_the_lines_are_of_like_length() -> None:
+    assert [len(line) for line in laid_out([2.0] * 4 + [1.0] * 6).lines] == [4, 6]
+
+
+def answer(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, Any, str]:
+    status = run(["data", "preview", *args])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_the_command_says_what_it_drew(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = answer(capsys, "my.seg", "--samples", "2", "--epoch", "4")
+    assert status == 0 and not err and "2 images of `train`, as epoch 4" in out and out.endswith("preview.png\n")
+    assert "  crop   RandomResizedCrop      changed 2 of 2\n" in out
+    assert Image.open(tmp_path / "preview.png").width == WIDTH
+    status, out, err = answer(capsys, "my.seg", "--samples", "9", "--out", "new/p.jpg", "--json", "--data", "set")
+    facts = json.loads(out)
+    assert status == 0 and not err and Image.open(tmp_path / facts["sheet"]).format == "JPEG"
+    assert facts["epoch"] == 1 and facts["input_size"] == {"height": 32, "width": 64}
+    assert [s["draw"] for s in facts["samples"]] == [0, 0, 0, 1]  # a full last batch: one image is used again
+    expected = [key.position for batch in epoch_keys(3, 2, 0, 0) for key in batch]
+    assert [s["image"] for s in facts["samples"]] == [f"{'abc'[k]}.png" for k in expected]
+    box = facts["samples"][0]["stages"][-2]
+    assert box == {"name": "box", "word": "Resize", "height": 40, "width": 20, "changed": True}
+
+
+@pytest.mark.parametrize(
+    ("args", "slug"),
+    [
+        (["my.seg", "--out", "set/train/images/p.png"], "sheet-target-taken"),
+        (["my.seg", "--out", "p.txt"], "sheet-ending"),
+        (["my.seg", "--data", "elsewhere"], "data-root-missing"),
+        (["my.seg", "--set", "data.train.augment.flip.q=1"], "unknown-argument"),
+        (["my.seg", "--set", 'data.train.subset="other"'], "subset-missing"),
+        (["gone.seg"], "file-missing"),
+        (["set"], "file-unreadable"),
+    ],
+)
+def test_what_is_at_fault_is_named(
+    program: Path,
+    tmp_path: Path,
+    args: list[str],
+    slug: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = answer(capsys, *args)
+    assert status == 1 and not out and err.startswith(f"error[{slug}]") and "= help: " in err, err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["my.seg", "set"]
+
+
+def test_a_bad_image_is_named(program: Path, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        path = tree / "train" / "images" / f"{name}.png"
+        path.write_bytes(path.read_bytes()[:200])
+    status, out, err = answer(capsys, str(program), "--out", str(tree.parent / "p.png"))
+    assert status == 1 and not out and "image-" in err.splitlines()[0] and ".png" in err
+    assert not (tree.parent / "p.png").exists()
+
+
+@pytest.mark.parametrize("args", [["--samples", "0"], ["--epoch", "0"], ["--samples", "65"], ["--epoch", "x"]])
+def test_numbers_that_are_none_are_wrong_usage(
+    program: Path, args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answer(capsys, str(program), *args)[0] == 2
+
+
+def test_it_imports_no_torch(program: Path) -> None:
+    code = (
+        f"import sys; from segdsl.cli.run import run; assert run(['data', 'preview', {str(program)!r}]) == 0;"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=program.parent, env=os.environ, capture_output=True)
+    assert done.returncode == 0, done.stderr
