@@ -62,10 +62,15 @@ UNIT_DOCS = {
     "GiB": "1,024 MiB.",
 }
 """What each unit means; a test holds it against the units there are."""
+PICTURES = "augmentations"
+"""The folder of the pictures of the augmentations, seen from the page."""
 KINDS: dict[str, tuple[str, str]] = {
     "op": ("Ops", "The primitives of a graph. What flows in is no argument: `x -> Conv(64, 3x3)`."),
     "initializer": ("Initializers", "How a free parameter starts: `param scale: [C] = Normal(std = 0.02)`."),
-    "augmentation": ("Augmentations", "Steps of `data.train.augment`, on image and mask together."),
+    "augmentation": (
+        "Augmentations",
+        "Steps of `data.train.augment`, on image and mask together. `segdsl data preview` draws those of a program.",
+    ),
     "remap": ("Label space", "How classes are merged and renamed: `data.remap`."),
     "loss": ("Losses", "What training minimises: `train.loss`."),
     "optimizer": ("Optimizers", "How the weights follow the gradient: `train.optimizer`."),
@@ -177,6 +182,23 @@ def _word(word: type[Any]) -> Iterator[str]:
     rows = [*needed, *fields, *optional]
     if rows:
         yield _table(("argument", "type", "default", ""), rows)
+    if word.kind == "augmentation":
+        yield _picture(word)
+
+
+def _picture(word: type[Any]) -> str:
+    """The strip that ``segdsl/data/gallery.py`` draws of an augmentation, and the arguments that it has there."""
+    from segdsl.lang.resolve import spell
+    from segdsl.words.shown import shown
+
+    step, arguments = shown(word), []
+    for name, info in word.model_fields.items():
+        value = getattr(step, name)
+        if value != info.get_default(call_default_factory=True):
+            arguments.append(f"{name} = {value if _is_choice(info.annotation) else spell(value)}")
+    call = f"{word.__name__}({', '.join(arguments)})"
+    link = f"![Four draws of {word.__name__}]({PICTURES}/{word.__name__}.jpg)"
+    return f"An image, and four draws of `{call}`:\n\n{link}\n"
 
 
 def _kind(info: Any) -> tuple[str, str]:

@@ -7,7 +7,7 @@ its annotation and bounds are the validation. Registry, reference, hover, comple
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
@@ -45,6 +45,7 @@ def _defaults(record: type[Record]) -> tuple[dict[str, Any], tuple[tuple[str, An
 
 REGISTRY: dict[str, type[Word]] = {}
 """Every concrete word by name."""
+Family = TypeVar("Family", bound="Word")
 
 
 class Word(Record):
@@ -91,7 +92,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Dim) else value
 
 
-def members(family: type[Word]) -> dict[str, type[Word]]:
+def members(family: type[Family]) -> dict[str, type[Family]]:
     """The words of a family, by name."""
     return {name: word for name, word in sorted(REGISTRY.items()) if issubclass(word, family)}
 
