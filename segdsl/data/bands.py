@@ -54,14 +54,18 @@ def pillow_samples(picture: Image.Image) -> np.ndarray:
     return samples if samples.ndim == 3 else samples[:, :, None]
 
 
+def require_finite(samples: np.ndarray, path: object) -> None:
+    """Raises :class:`SegError` (`image-depth-unknown`) where a sample is infinite or no number."""
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        message = "the pixels hold numbers that are not finite"
+        raise fail("image-depth-unknown", message, "replace them by a value, such as 0", path=str(path))
+
+
 def to_bytes(samples: np.ndarray, levels: Range | None, path: object) -> np.ndarray:
     """The samples as uint8: ``levels`` become 0 and 255, by default the whole range of 8 or 16 bits.
 
     Raises :class:`SegError` (`image-depth-unknown`) for other depths without levels.
     """
-    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
-        message = "the pixels hold numbers that are not finite"
-        raise fail("image-depth-unknown", message, "replace them by a value, such as 0", path=str(path))
     if levels is not None:
         factor = 255 / (levels.high - levels.low)
         return np.rint((samples.astype(np.float32) - levels.low) * factor).clip(0, 255).astype(np.uint8)

@@ -19,7 +19,7 @@ from typing import Any
 from segdsl.data.names import changed
 from segdsl.weights.cache import cache_folder
 
-VERSION = 4
+VERSION = 5
 """Raised whenever a cached result would be computed differently today."""
 ASKED = 500
 """Names in one question; older SQLite takes 999."""

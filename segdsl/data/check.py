@@ -118,12 +118,15 @@ class _Checker:
         with FactCache(self.layout.root) as cache:
             for name, subset in self.layout.subsets.items():
                 self.report.pixels[name] = np.zeros(256, dtype=np.int64)
-                for facts in pair_facts(subset, self.labels, cache, self.reading):
+                for facts in pair_facts(subset, self.labels, cache):
                     self.report.add(self._pair(name, subset, facts))
                     self.done += 1
                     if self.progress:
                         self.progress(self.done, self.report.items)
-        self.report.add(class_findings(self.layout, self.labels, self.ignore, self.report.pixels))
+        found = class_findings(self.layout, self.labels, self.ignore, self.report.pixels)
+        if any(d.slug == "mask-0-255" for d in found):
+            self.report.errors = [d for d in self.report.errors if d.slug != "mask-value-out-of-range"]
+        self.report.add(found)
         self.report.add(self.kinds.findings(self.reading.channels))
         self.report.add(self.kinds.depth_findings(self.reading.levels))
         self.report.digest = self.total.hexdigest() if self.whole else ""
@@ -139,7 +142,8 @@ class _Checker:
             item = f"{name}/{subset.id(facts.position)}{image.digest}{mask.digest}"
             self.total.update(item.encode("utf-8", "surrogateescape"))
             if (image.height, image.width) != (mask.height, mask.width):
-                found += self._sizes(subset, facts.position, image, mask)
+                values = [d for d in found if d.slug == "mask-value-out-of-range"]  # a mask that was scaled smoothly
+                found = [d for d in found if d not in values] + self._sizes(subset, facts.position, image, mask)
         else:
             self.whole = False
         return found
@@ -150,7 +154,7 @@ class _Checker:
         self.kinds.add(image.channels, image.alpha, path)
         if self.reading.channels not in (None, image.channels):
             found += not_the_channels(image.channels, image.alpha, self.reading.channels, path)
-        self.kinds.add_depth(16 if image.mode.startswith(("I", "16 bits")) else 8, path)
+        self.kinds.add_depth(image.bits, image.low, image.high, path)
         if image.orientation != 1:
             message = f"an EXIF tag turns or mirrors the image (orientation {image.orientation})"
             help = "make sure that the mask was drawn on the turned image; saving it upright removes all doubt"
@@ -169,7 +173,7 @@ class _Checker:
             self.report.pixels[name][value] += count
         wrong = [v for v in mask.counts if v >= len(self.labels.classes) and v != self.ignore]
         if wrong:
-            message, help = value_message(wrong[0], self.labels.classes, self.ignore)
+            message, help = value_message(max(wrong), self.labels.classes, self.ignore)
             listing = ", ".join(f"{v} ({mask.counts[v]} px)" for v in wrong[:6]) + (", …" if len(wrong) > 6 else "")
             return [_finding("mask-value-out-of-range", f"{message}; found {listing}", help, subset.mask(position))]
         if set(mask.counts) == {self.ignore}:
@@ -180,6 +184,11 @@ class _Checker:
         return []
 
     def _sizes(self, subset: Subset, position: int, image: ImageFacts, mask: MaskFacts) -> Findings:
+        if self.layout.drawn:
+            message = f"the image is {image.width} x {image.height} pixels (width x height), its annotation is for "
+            message += f"{mask.width} x {mask.height}"
+            help = f"give the image that was annotated, or scale what `{subset.folder.name}` says of it"
+            return [_finding("mask-size-differs", message, help, subset.image(position))]
         error = size_differs(subset.mask(position), (mask.height, mask.width), (image.height, image.width))
         if image.orientation > 4 and (mask.width, mask.height) == (image.height, image.width):
             message = "the mask fits the image only without the turn that the image's EXIF tag demands"

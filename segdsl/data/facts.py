@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from segdsl.data.cache import FactCache
-from segdsl.data.images import RGB, Reading, decode_image, decode_mask, read_bytes
+from segdsl.data.images import Reading, decode_image, decode_mask, read_bytes
 from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import Subset
 from segdsl.data.names import blocks, stamps
@@ -33,6 +33,9 @@ class ImageFacts(NamedTuple):
     orientation: int
     channels: int
     alpha: bool
+    bits: int
+    low: float
+    high: float
     digest: str
 
 
@@ -55,13 +58,10 @@ class PairFacts:
     faults: tuple[Diagnostic, ...]
 
 
-def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache, how: Reading = RGB) -> Iterator[PairFacts]:
+def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache) -> Iterator[PairFacts]:
     """The facts of every pair in order; files are decoded by threads, a bounded number at a time."""
     tag = hashlib.blake2b(repr((labels.colors, labels.table)).encode(), digest_size=6).hexdigest()
-    # What an image is does not depend on the channels that a model takes: those are held against the facts.
-    how = Reading(None, how.levels)
-    seen = "image" if how.levels is None else f"image {how.levels}"
-    images = _Files(cache, seen, subset.image_folder, _image_facts, lambda path: _read_image(path, how))
+    images = _Files(cache, "image", subset.image_folder, _image_facts, _read_image)
     masks = _Files(cache, tag, subset.mask_folder, _mask_facts, lambda path: _read_mask(path, labels))
     position = 0
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
@@ -121,14 +121,28 @@ def _joined(position: int, image: object, mask: object) -> PairFacts:
     )
 
 
-def _read_image(path: Path, how: Reading) -> ImageFacts | SegError:
+MEASURE = Reading(None, None, measure=True)
+"""What an image is does not depend on what a model takes: that is held against the facts."""
+
+
+def _read_image(path: Path) -> ImageFacts | SegError:
     try:
         data = read_bytes(path)
-        picture = decode_image(data, path, how)
+        picture = decode_image(data, path, MEASURE)
     except SegError as error:
         return error
     height, width = picture.pixels.shape[:2]
-    return ImageFacts(height, width, picture.mode, picture.orientation, picture.channels, picture.alpha, _digest(data))
+    return ImageFacts(
+        height,
+        width,
+        picture.mode,
+        picture.orientation,
+        picture.channels,
+        picture.alpha,
+        picture.bits,
+        *picture.span,
+        _digest(data),
+    )
 
 
 def _read_mask(path: Path, labels: LabelSpace) -> MaskFacts | SegError:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from segdsl.data.bands import deep_samples, pillow_samples, to_bytes, to_channels, upright
+from segdsl.data.bands import deep_samples, pillow_samples, require_finite, to_bytes, to_channels, upright
 from segdsl.data.jpeg import Reducible, decoded_jpeg, is_whole_jpeg
 from segdsl.data.tiff import Stored, is_tiff, tiff_image
 from segdsl.diagnostics import SegError, fail
@@ -53,10 +53,11 @@ def statistics(normalize: str, channels: int = 3) -> tuple[tuple[float, ...], tu
 
 class Reading(NamedTuple):
     """How images are read: into how many ``channels`` (None: as many as they have), and which values (``levels``)
-    become 0 and 255 (None: the whole range of their depth)."""
+    become 0 and 255 (None: the whole range of their depth). Where they are only measured, their pixels are left out."""
 
     channels: int | None = 3
     levels: Range | None = None
+    measure: bool = False
 
 
 RGB = Reading()
@@ -77,7 +78,8 @@ class Picture:
     """A decoded image, uint8 (H, W, C), with the ``mode`` of the file and EXIF's ``orientation`` (1: upright).
 
     ``mode`` is Pillow's, or depth and channels of what it does not read whole: `16 bits x 5`. ``channels`` are those
-    of the file, of which the last may be no colour (``alpha``).
+    of the file, of which the last may be no colour (``alpha``); ``bits`` are 8, 16, or 0 for numbers without a known
+    black and white, and ``span`` the least and the greatest of the deeper ones.
     """
 
     pixels: np.ndarray
@@ -85,6 +87,8 @@ class Picture:
     orientation: int
     channels: int = 3
     alpha: bool = False
+    bits: int = 8
+    span: tuple[float, float] = (0.0, 255.0)
 
 
 def read_image(path: str | Path, how: Reading = RGB) -> np.ndarray:
@@ -181,9 +185,15 @@ def _of_samples(
 ) -> Picture:
     """The picture of samples, which are turned upright; what they were called, and how they lay, may be said."""
     samples = upright(stored.samples, stored.orientation)
-    pixels = to_channels(to_bytes(samples, how.levels, path), how.channels, path, stored.alpha)
+    require_finite(samples, path)
+    if how.measure:
+        pixels = np.empty(samples.shape, np.uint8)
+    else:
+        pixels = to_channels(to_bytes(samples, how.levels, path), how.channels, path, stored.alpha)
     turn = stored.orientation if orientation is None else orientation
-    return Picture(pixels, mode or stored.mode, turn, samples.shape[2], stored.alpha)
+    bits = {1: 8, 2: 16}.get(samples.dtype.itemsize, 0) if samples.dtype.kind in "ub" else 0
+    span = (0.0, 255.0) if bits == 8 else (float(samples.min()), float(samples.max()))
+    return Picture(pixels, mode or stored.mode, turn, samples.shape[2], stored.alpha, bits, span)
 
 
 def picture_size(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:

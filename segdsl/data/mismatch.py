@@ -18,5 +18,9 @@ def size_differs(path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> S
 def value_message(value: int, classes: Sequence[str], ignore: int) -> tuple[str, str]:
     """Message and help for a mask value that is neither a class id nor void."""
     message = f"the mask holds the value {value}; class ids go from 0 to {len(classes) - 1}, void is {ignore}"
+    if value == len(classes):
+        ids = ", ".join(map(str, range(1, min(value, 3) + 1))) + (", …" if value > 3 else "")
+        help = f"are ids counted from 1? Then write `data.values = [{ids}]`, and `data.ignore = 0` if 0 is void; "
+        return message, f"{help}else correct the mask, or declare the class"
     where = f"where the others are (`{META_FILE}` and its like, `data.classes`)"
     return message, f"correct the mask, declare the class {where}, or set `data.ignore = {value}` if it is void"

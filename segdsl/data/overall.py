@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,37 +19,83 @@ Pixels = dict[str, np.ndarray]
 """The pixels of each of the 256 mask values, by subset."""
 
 
+class Depth(NamedTuple):
+    """Images of one depth: how many, their least and greatest value, and the first of them."""
+
+    count: int
+    low: float
+    high: float
+    first: Path
+
+    def with_(self, other: Depth) -> Depth:
+        """Both together."""
+        return Depth(self.count + other.count, min(self.low, other.low), max(self.high, other.high), self.first)
+
+    @property
+    def many(self) -> str:
+        """Their number, in words."""
+        return f"{self.count} image{'s' if self.count > 1 else ''}"
+
+    @property
+    def way(self) -> str:
+        """From the least to the greatest value."""
+        return f"from {float(f'{self.low:.4g}'):g} to {float(f'{self.high:.5g}'):g}"
+
+    @property
+    def levels(self) -> Range:
+        """The range of them all, rounded outwards where they are whole."""
+        low, high = float(f"{self.low:.4g}"), float(f"{self.high:.5g}")
+        return Range(low, high if high > low else low + 1)
+
+
 class Kinds:
     """How many images there are of each kind, and the first of each: their channels, and whether the last is alpha."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[int, bool]] = Counter()
         self.first: dict[tuple[int, bool], Path] = {}
-        self.depths: Counter[int] = Counter()
-        self.first_of_depth: dict[int, Path] = {}
+        self.depths: dict[int, Depth] = {}
 
     def add(self, channels: int, alpha: bool, path: Path) -> None:
         """Notes an image."""
         self.counts[channels, alpha] += 1
         self.first.setdefault((channels, alpha), path)
 
-    def add_depth(self, bits: int, path: Path) -> None:
-        """Notes the bits of an image."""
-        self.depths[bits] += 1
-        self.first_of_depth.setdefault(bits, path)
+    def add_depth(self, bits: int, low: float, high: float, path: Path) -> None:
+        """Notes the bits of an image, and its least and greatest value."""
+        one = Depth(1, low, high, path)
+        known = self.depths.get(bits)
+        self.depths[bits] = one if known is None else known.with_(one)
 
     def depth_findings(self, levels: Range | None) -> Findings:
-        """Images of 16 bits that are cut to 8, and such of 8 that are taken for deeper ones."""
-        if levels is None and self.depths[16]:
-            many = f"{self.depths[16]} images have" if self.depths[16] > 1 else "the image has"
-            message = f"{many} 16 bits a pixel; only the upper 8 are used"
-            help = "say which values are black and white if they come out dark or flat: `data.levels = 0..4095`"
-            return [finding("image-depth", message, help, self.first_of_depth[16], "warning")]
-        if levels is not None and levels.high > 255 and self.depths[8]:
-            message = f"{self.depths[8]} images have 8 bits a pixel, and `data.levels` goes up to {number(levels.high)}"
-            help = "they come out nearly black; leave `data.levels` out, or keep images of one depth together"
-            return [finding("image-depth", message, help, self.first_of_depth[8], "warning")]
-        return []
+        """Images without a known black and white, those of 16 bits that are cut to 8, and levels that do not fit."""
+        if levels is not None:
+            return self._misfits(levels)
+        found: Findings = []
+        if odd := self.depths.get(0):
+            message = f"the pixels of {odd.many} are numbers with no known black and white; they go {odd.way}"
+            help = f"say which values become black and white: `data.levels = {odd.levels}`"
+            found.append(finding("image-depth-unknown", message, help, odd.first))
+        if deep := self.depths.get(16):
+            message = f"{deep.many} of 16 bits: only the upper 8 are used; the values go {deep.way}"
+            help = f"say which values are black and white if they come out dark or flat: `data.levels = {deep.levels}`"
+            found.append(finding("image-depth", message, help, deep.first, "warning"))
+        return found
+
+    def _misfits(self, levels: Range) -> Findings:
+        flat, found = self.depths.get(8), []
+        if flat and levels.high > 255:
+            message = f"{flat.many} of 8 bits, and `data.levels` goes up to {number(levels.high)}: they come out dark"
+            help = "leave `data.levels` out, or keep images of one depth together"
+            found.append(finding("image-depth", message, help, flat.first, "warning"))
+        for deep in [depth for bits, depth in self.depths.items() if bits != 8]:
+            if deep.low < levels.low or deep.high > levels.high:
+                message = f"the values of {deep.many} go {deep.way}; `data.levels = {levels}` cuts what lies beyond"
+                help = (
+                    f"`data.levels = {deep.levels}` takes all; a narrower range is right where the rest does not matter"
+                )
+                found.append(finding("image-depth", message, help, deep.first, "warning"))
+        return found
 
     def findings(self, wanted: int | None) -> Findings:
         """Grey images and such with alpha among others, where all become RGB; other numbers of channels that differ."""
@@ -76,10 +123,10 @@ def class_findings(layout: Layout, labels: LabelSpace, ignore: int, pixels: Pixe
     scored = [k for k in range(len(labels.classes)) if k != ignore]
     present = {name: {k for k in scored if counts[k]} for name, counts in pixels.items()}
     everywhere = set().union(*present.values())
-    if everywhere == {0} and _black_and_white(labels, ignore, pixels):
-        name = labels.classes[1]
-        message = f"all masks hold 0 and 255 only: 255 is void here, and class `{name}` never occurs"
-        help = f"if 255 is `{name}`, write `data.values = [0, 255]`, or 1 instead of 255 into the masks"
+    if 0 in everywhere and (soft := _black_and_white(labels, ignore, pixels)):
+        name, values = labels.classes[1], "[0..127, 128..255]" if soft == "soft" else "[0, 255]"
+        message = f"masks are black and white: 255 is void here, and nearly no pixel is of the class `{name}`"
+        help = f"if 255 is `{name}`, write `data.values = {values}`, or 1 instead of 255 into the masks"
         return [finding("mask-0-255", message, help, layout.root)]
     found: Findings = []
     never = [labels.classes[k] for k in scored if k not in everywhere]
@@ -102,11 +149,16 @@ def class_findings(layout: Layout, labels: LabelSpace, ignore: int, pixels: Pixe
     return found
 
 
-def _black_and_white(labels: LabelSpace, ignore: int, pixels: Pixels) -> bool:
-    """Whether all masks of two classes hold nothing but 0 and 255, read as void."""
-    if len(labels.classes) != 2 or ignore != 255:
-        return False
-    return all(counts[255] and not counts[1:255].any() for counts in pixels.values())
+def _black_and_white(labels: LabelSpace, ignore: int, pixels: Pixels) -> str:
+    """Whether masks of two classes hold 0 and 255, read as void, and little else: "hard", "soft" where what is between
+    them is there too, else empty."""
+    if len(labels.classes) != 2 or ignore != 255 or labels.table:
+        return ""
+    counts = np.sum(list(pixels.values()), axis=0)
+    between = int(counts[1:255].sum())
+    if not counts[255] or counts[1] > counts[255] / 100 or between > counts[255]:
+        return ""
+    return "soft" if between else "hard"
 
 
 def excluding(names: Sequence[str], labels: LabelSpace) -> str:

@@ -163,7 +163,7 @@ def count_layout(layout: Layout, asked: Request) -> dict[str, SubsetStats]:
     found = {name: SubsetStats(subset) for name, subset in layout.subsets.items()}
     with FactCache(layout.root) as cache:
         for stats in found.values():
-            for facts in pair_facts(stats.subset, layout.labels, cache, asked.reading):
+            for facts in pair_facts(stats.subset, layout.labels, cache):
                 if facts.faults:
                     raise SegError(list(facts.faults))
                 stats.add(facts, asked.void)
