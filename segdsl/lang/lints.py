@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from segdsl.diagnostics import Diagnostic, Sink, Span, suggest
 from segdsl.ir.graph import Op
-from segdsl.ir.program import Program
+from segdsl.ir.program import Loss, Program
 from segdsl.ir.shape import Shape, shape_at, show
 from segdsl.lang.settings import Settings
 from segdsl.ops.act import Identity, ReLU, Sigmoid, Softmax
@@ -50,9 +50,23 @@ def _label_space(program: Program, sink: Sink, outs: Mapping[str, Span]) -> None
             "use a value that is no class, such as 255",
             _at(program, "data.ignore"),
         )
+    _class_weights(program, program.train.loss, sink)
     shapes = program.graph.shapes()
     for name, path in program.graph.outputs.items():
         _output(name, shapes[path], program, sink, outs.get(name) or _at(program, "model"))
+
+
+def _class_weights(program: Program, loss: Loss | None, sink: Sink) -> None:
+    """Holds the weights of classes against the classes that are learnt, where the program names them."""
+    for inner in getattr(loss, "losses", ()):
+        _class_weights(program, inner, sink)
+    weights = getattr(loss, "class_weights", None)
+    if weights is None or program.assumed_classes or len(weights) == len(program.classes):
+        return
+    names = ", ".join(program.classes[:8]) + (", …" if len(program.classes) > 8 else "")
+    message = f"`class_weights` has {len(weights)} numbers for {len(program.classes)} classes"
+    help = f"give one for each, in this order: {names}"
+    sink.add(Diagnostic("class-weights-count", message, help, span=_at(program, "train.loss.class_weights")))
 
 
 def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | None) -> None:

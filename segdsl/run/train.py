@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from segdsl.data.dataset import epoch_keys
-from segdsl.diagnostics import SegError, fail
+from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.lints import frozen_at_random
 from segdsl.run.checkpoint import CheckpointWriter, Progress
@@ -27,7 +27,7 @@ from segdsl.run.sources import resolve_classes, settings_seen_from
 from segdsl.run.threads import advice, is_crowded
 from segdsl.weights.positions import MADE_FOR
 from segdsl.words.keepers import Checkpoints
-from segdsl.words.schedules import scale_at
+from segdsl.words.schedules import Horizon, Warmup, scale_at
 from segdsl.words.stoppers import EarlyStopping
 
 
@@ -75,7 +75,7 @@ def train(
     with display.checking() as progress:
         setup = prepare(compiled, data, progress)
     random = frozen_at_random(program) if weights == "none" and program.weights else []
-    display.warn([*program.warnings, *random, *setup.report.warnings])
+    display.warn([*program.warnings, *random, *_too_long(program, setup.horizon), *setup.report.warnings])
     folder = create_run(program.name, out)
     overrides = [*settings_seen_from(folder.root, program, data, weights), f"data.format={setup.index.format}"]
     write_program(folder, program, overrides, compiled.loaded, setup.report.digest)
@@ -87,6 +87,18 @@ def train(
     display.end(best, last, program.train.monitor, folder.best, why)
     values = {**best.confusion.summary(), "loss": best.val_loss, "epoch": best.epoch}
     return RunResult(folder.root, last.epoch, values, time.perf_counter() - started)
+
+
+def _too_long(program: Program, horizon: Horizon) -> list[Diagnostic]:
+    """The warning of a warm-up in steps that the run, whose length only its data says, never leaves."""
+    first = program.train.schedule[:1]
+    if not first or not isinstance(first[0], Warmup) or first[0].over.unit == "epochs":
+        return []
+    length = horizon.steps(first[0].over)
+    if length < horizon.total:
+        return []
+    message = f"the warm-up takes {length} steps, and the run has {horizon.total}: the rate never rises to what it says"
+    return [Diagnostic("warmup-too-long", message, "train for more epochs, or shorten it", severity="warning")]
 
 
 def fit(

@@ -85,3 +85,17 @@ def test_warnings_point_at_the_value(bench: Any) -> None:
     assert bench.said(warning) == "1"
     (warning,) = bench.settings("train.optimizer.lr = 0.5\ntrain.freeze = [backbone]\n").warnings
     assert bench.said(warning) == "backbone"
+
+
+def test_weights_of_classes_are_counted_where_classes_are_named(bench: Any) -> None:
+    text = (
+        'seg 1\n\nextends "std/semantic.seg"\nimport "std/lite_hrnet.seg"\n\n'
+        'data.classes = ["road", "car", "sky"]\ndata.exclude = ["sky"]\n'
+        "train.loss = WeightedSum([Dice(), CrossEntropy(class_weights = [1.0, 2.0, 3.0])])\n"
+        "model = LiteHRNetS(classes = len(data.classes))\n"
+    )
+    (error,) = bench.errors(text)
+    assert error.slug == "class-weights-count" and "in this order: road, car" in error.help
+    assert error.span is not None and error.span.start > text.index("train.loss")
+    program, _ = bench.check(text.replace("[1.0, 2.0, 3.0]", "[1.0, 2.0]"))
+    assert program is not None

@@ -194,3 +194,10 @@ def test_the_state_holds_what_is_needed_to_go_on(project: Path) -> None:
     assert "rng:torch" in state
     history = json.loads(metadata(run / "checkpoints/state.safetensors")["history"])
     assert history == pytest.approx([float(row["val.dice"]) for row in rows(run)], abs=1e-5)
+
+
+def test_a_warm_up_that_outlasts_the_run_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_file("tiny.seg", ["train.schedule=Warmup(100 iters) -> Poly()"])
+    assert "the warm-up takes 100 steps, and the run has 4" in " ".join(capsys.readouterr().out.split())
+    train_file("tiny.seg", ["train.schedule=Warmup(2 iters) -> Poly()"])
+    assert "warm-up" not in capsys.readouterr().out
