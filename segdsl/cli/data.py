@@ -41,6 +41,10 @@ def data_check(**source: Any) -> Answer:
     ignore = found.asked.void
     with counting() as progress:
         report = check_data(found.root, found.format, found.asked, progress)
+    if found.program is not None and not report.errors:
+        from segdsl.data.doubts import doubts
+
+        report.add(doubts(found.program, report))
     answer = {
         "format": report.format,
         "items": report.items,

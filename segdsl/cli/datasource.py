@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from segdsl.data.check import Progress
     from segdsl.data.layout import Request
     from segdsl.diagnostics import Diagnostic
+    from segdsl.ir.program import Program
 
 FORMAT, IGNORE = "auto", 255
 _OPTIONS = (
@@ -33,11 +34,12 @@ _OPTIONS = (
 
 
 class DataSource(NamedTuple):
-    """A folder, its format, and what is asked of it."""
+    """A folder, its format, and what is asked of it; the program that says so, if one does."""
 
     root: Path
     format: str
     asked: Request
+    program: Program | None = None
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,7 +81,7 @@ def _of_program(file: str, root: str | None, overrides: tuple[str, ...], subsets
     program = resolve_classes(file, overrides, root)
     data = program.data
     wanted = subsets or tuple(dict.fromkeys((data.train.subset, data.val.subset)))
-    return DataSource(data_root(program, root), data.format, Request.of(program, wanted))
+    return DataSource(data_root(program, root), data.format, Request.of(program, wanted), program)
 
 
 def finding_entry(diagnostic: Diagnostic) -> dict[str, str | None]:

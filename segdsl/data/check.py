@@ -6,6 +6,7 @@ An error is what would stop a run or teach it something wrong; a warning is what
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,8 @@ Progress = Callable[[int, int], None]
 
 @dataclass(slots=True)
 class CheckReport:
-    """What was found. ``items`` counts pairs of files, ``pixels[subset]`` the pixels of each of the 256 mask values."""
+    """What was found. ``items`` counts pairs of files, ``pixels[subset]`` the pixels of each of the 256 mask values,
+    ``sizes[subset]`` the images of each (height, width), ``grey[subset]`` those of one channel."""
 
     root: Path
     items: int = 0
@@ -40,6 +42,8 @@ class CheckReport:
     format: str = ""
     subsets: dict[str, int] = field(default_factory=dict)
     pixels: dict[str, np.ndarray] = field(default_factory=dict)
+    sizes: dict[str, Counter[tuple[int, int]]] = field(default_factory=dict)
+    grey: dict[str, int] = field(default_factory=dict)
     digest: str = ""
     """One hash of all contents, the same wherever the data lies; empty where a file could not be read."""
 
@@ -151,6 +155,8 @@ class _Checker:
     def _image(self, name: str, subset: Subset, position: int, image: ImageFacts) -> Findings:
         found: Findings = []
         path = subset.image(position)
+        self.report.sizes.setdefault(name, Counter())[image.height, image.width] += 1
+        self.report.grey[name] = self.report.grey.get(name, 0) + (image.channels - image.alpha == 1)
         self.kinds.add(image.channels, image.alpha, path)
         if self.reading.channels not in (None, image.channels):
             found += not_the_channels(image.channels, image.alpha, self.reading.channels, path)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from segdsl.diagnostics import Diagnostic, Sink, Span, suggest
 from segdsl.ir.graph import Op
+from segdsl.ir.labels import offered
 from segdsl.ir.program import Loss, Program
 from segdsl.ir.shape import Shape, shape_at, show
 from segdsl.lang.settings import Settings
@@ -15,6 +16,7 @@ from segdsl.ops.factor import NMF
 from segdsl.ops.pool import AdaptiveAvgPool
 from segdsl.ops.resize import ResizeTo
 from segdsl.syntax import tree
+from segdsl.words.augmentations import ClassMix, VerticalFlip
 from segdsl.words.schedules import Cosine, Poly, ReduceOnPlateau, Warmup, endless
 
 
@@ -22,6 +24,7 @@ def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Sp
     """Adds the findings to ``sink``; ``outs`` says where each output of the model comes from."""
     _label_space(program, sink, outs)
     _factorised(program, sink)
+    _augmentation(program, sink)
     _paths(program, sink, settings)
     _schedule(program, sink)
 
@@ -94,6 +97,25 @@ def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | 
         message = f"`{name}` has the shape {show(shape)}, and the masks have the size of the image, HxW"
         help = f"end the model with `-> ResizeTo({next(iter(program.graph.inputs))})`"
         sink.add(Diagnostic("output-size", message, help, span=made))
+
+
+UPRIGHT = frozenset({"sky", "road", "ground", "floor", "ceiling", "sidewalk", "pavement", "horizon", "roof", "street"})
+"""Names of classes that lie above or below the others in every picture, in lower case."""
+
+
+def _augmentation(program: Program, sink: Sink) -> None:
+    """Steps that the classes speak against, and classes that a step names and nobody learns."""
+    for name, word in program.data.train.augment.items():
+        span = _at(program, f"data.train.augment.{name}")
+        if isinstance(word, VerticalFlip) and word.p > 0 and not program.assumed_classes:
+            upright = [c for c in program.classes if c.lower() in UPRIGHT]
+            if upright:
+                message = f"the image is turned upside down, and `{upright[0]}` is a class that has its place"
+                _warn(sink, "flip-upside-down", message, "take the flip out; `HorizontalFlip` stays right", span)
+        if isinstance(word, ClassMix) and not program.assumed_classes:
+            for unknown in [c for c in word.classes or () if c not in program.classes]:
+                message, help = f"there is no class `{unknown}`", offered(unknown, program.classes)
+                sink.add(Diagnostic("class-unknown", message, help, span=span))
 
 
 def _factorised(program: Program, sink: Sink) -> None:

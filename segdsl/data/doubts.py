@@ -1,0 +1,41 @@
+"""What is doubtful about a program once its data is known: each part is right by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segdsl.data.findings import Findings, finding
+
+if TYPE_CHECKING:
+    from segdsl.data.check import CheckReport
+    from segdsl.ir.program import Program
+
+MOST = 0.5
+"""Of the training images: what holds for more than this share holds for most."""
+
+
+def doubts(program: Program, report: CheckReport) -> Findings:
+    """Warnings about the training subset: windows that are larger than most images, colours that grey images lack."""
+    name = program.data.train.subset
+    sizes = report.sizes.get(name)
+    if not sizes:
+        return []
+    from segdsl.words.augmentations import PhotometricDistortion, RandomCrop
+
+    found: Findings = []
+    total = sizes.total()
+    for step, word in program.data.train.augment.items():
+        path = f"data.train.augment.{step}"
+        if isinstance(word, RandomCrop):
+            size = word.size or program.data.input_size
+            small = sum(n for (height, width), n in sizes.items() if height < size.height or width < size.width)
+            if small > MOST * total:
+                message = f"`{path}` cuts out {size}, and {small} of {total} images are smaller: the rest is padding"
+                help = "cut out a smaller window, or put a `Resize` before it"
+                found.append(finding("crop-larger", message, help, report.root / name, "warning"))
+        colored = isinstance(word, PhotometricDistortion) and (word.hue.value > 0 or word.saturation.low != 1)
+        if colored and report.grey.get(name, 0) == total:
+            message = f"`{path}` changes saturation and hue, and all {total} images are grey"
+            help = "write `saturation = 1.0..1.0, hue = 0 deg`: grey has neither, and the time is lost"
+            found.append(finding("hue-on-grey", message, help, report.root / name, "warning"))
+    return found
