@@ -220,7 +220,7 @@ def test_doc_comments_belong_to_the_file_and_to_blocks() -> None:
 def test_what_we_ship_parses(path: Path) -> None:
     parsed = parse(path.read_text(encoding="utf-8"), path.name)
     assert parsed.diagnostics == ()
-    assert len(parsed.file.body) > 2
+    assert len(parsed.file.body) >= 2
 
 
 @pytest.mark.skipif(not MANUAL.is_file(), reason="the design in shared/ is not here")
