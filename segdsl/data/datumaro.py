@@ -25,6 +25,7 @@ from segdsl.data.drawn import (
     Pictured,
     Shape,
     Size,
+    drawn_layout,
     drawn_subset,
     outline,
     painted,
@@ -33,8 +34,8 @@ from segdsl.data.drawn import (
 )
 from segdsl.data.findings import Findings, finding
 from segdsl.data.images import read_bytes
-from segdsl.data.labels import LabelSpace, drawn_classes, same_label_space
-from segdsl.data.layout import ANNOTATIONS, IMAGES, Layout, Request, Subset, wanted_subsets
+from segdsl.data.labels import LabelSpace, drawn_classes
+from segdsl.data.layout import ANNOTATIONS, IMAGES, Layout, Request, Subset
 from segdsl.diagnostics import Diagnostic, SegError, fail
 
 FORMAT = "datumaro"
@@ -80,17 +81,7 @@ def read_datumaro(root: Path, asked: Request, found: Findings) -> Layout:
         raise fail(
             "data-layout-unknown", "this is no data set of Datumaro: it has no annotations", help, path=str(root)
         )
-    wanted = wanted_subsets(root, files, asked.subsets)
-    read: dict[str, _Annotations] = {}
-    for name in wanted:
-        try:
-            read[name] = _read(files[name], asked)
-        except SegError as error:
-            found.extend(error.diagnostics)
-    labels = same_label_space({n: a.labels for n, a in read.items()}, {n: files[n] for n in read}, found)
-    pairs = {name: _subset(name, root, read[name], found) for name in wanted if name in read}
-    meta = tuple(files[name] for name in wanted)
-    return Layout(root, FORMAT, labels if len(read) == len(wanted) else None, pairs, meta, drawn=True)
+    return drawn_layout(root, FORMAT, files, asked, (_read, _subset), found)
 
 
 @dataclass(frozen=True, slots=True)

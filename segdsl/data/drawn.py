@@ -6,14 +6,15 @@ along an outline.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,8 @@ from PIL import Image
 from segdsl.data.cache import stamp
 from segdsl.data.findings import Findings, finding, link_holds
 from segdsl.data.images import MAX_PIXELS, picture_size
-from segdsl.data.layout import Subset
+from segdsl.data.labels import LabelSpace, same_label_space
+from segdsl.data.layout import Layout, Request, Subset, wanted_subsets
 from segdsl.data.names import encoded, stamps
 from segdsl.diagnostics import SegError, fail
 from segdsl.weights.cache import cache_folder
@@ -65,6 +67,42 @@ class Drawing:
     mask: Callable[[Any, Size], np.ndarray | None]
 
 
+class Annotated(Protocol):
+    """What a format has read of one annotation file: at least the classes of the masks that it says."""
+
+    @property
+    def labels(self) -> LabelSpace:
+        """Their label space."""
+        ...
+
+
+A = TypeVar("A", bound=Annotated)
+
+
+def drawn_layout(
+    root: Path,
+    format: str,
+    files: Mapping[str, Path],
+    asked: Request,
+    parts: tuple[Callable[[Path, Request], A], Callable[[str, Path, A, Findings], Subset]],
+    found: Findings,
+) -> Layout:
+    """The subsets that are asked for, each of one of the annotation ``files`` by name; ``parts`` read such a file, and
+    make a subset of what was read. Appends what is at fault to ``found``, raises :class:`SegError` as they do."""
+    read_file, subset = parts
+    wanted = wanted_subsets(root, files, asked.subsets)
+    read: dict[str, A] = {}
+    for name in wanted:
+        try:
+            read[name] = read_file(files[name], asked)
+        except SegError as error:
+            found.extend(error.diagnostics)
+    labels = same_label_space({n: a.labels for n, a in read.items()}, {n: files[n] for n in read}, found)
+    pairs = {name: subset(name, root, read[name], found) for name in wanted if name in read}
+    meta = tuple(files[name] for name in wanted)
+    return Layout(root, format, labels if len(read) == len(wanted) else None, pairs, meta, drawn=True)
+
+
 def drawn_subset(name: str, root: Path, drawing: Drawing, found: Findings) -> Subset:
     """The subset of an annotation file, its masks drawn into the cache. Appends what is at fault to ``found``.
 
@@ -95,7 +133,8 @@ def _is_whole(masks: Path, names: np.ndarray) -> bool:
     if kept == _state(masks, names):
         return True
     for path in [masks / os.fsdecode(name) for name in names.tolist()]:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it stays what it is, and is said where it is read
+            path.unlink()
     return False
 
 
