@@ -89,6 +89,10 @@ class Sections:
         declared = self.value(CLASSES, asked)
         if self.assumed or self.counted or isinstance(declared, Poison):
             return declared
+        own = next((n for n in ("exclude", "remap") if self.values.get(("data", n)) is OPEN), None)
+        if own is not None and asked is not None:
+            message = f"`data.{own}` changes `data.classes`, and is defined by it"
+            raise stop("value-cycle", asked, message, "name the classes as texts")
         exclude, remap, ignore, values = (
             self.value(("data", name), asked) for name in ("exclude", "remap", "ignore", "values")
         )

@@ -99,3 +99,15 @@ def test_weights_of_classes_are_counted_where_classes_are_named(bench: Any) -> N
     assert error.span is not None and error.span.start > text.index("train.loss")
     program, _ = bench.check(text.replace("[1.0, 2.0, 3.0]", "[1.0, 2.0]"))
     assert program is not None
+
+
+def test_what_changes_the_classes_is_not_defined_by_them(bench: Any) -> None:
+    text = (
+        'seg 1\n\nextends "std/semantic.seg"\nimport "std/lite_hrnet.seg"\n\n'
+        'data.classes = ["road", "car", "sky"]\n'
+        'data.remap = [Merge(data.classes, into = "all")]\n'
+        "model = LiteHRNetS(classes = len(data.classes))\n"
+    )
+    (error,) = bench.errors(text)
+    assert error.slug == "value-cycle" and "`data.remap` changes `data.classes`" in error.message
+    assert error.span is not None and text[error.span.start : error.span.end] == "data.classes"
