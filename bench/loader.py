@@ -1,7 +1,9 @@
 """Images a second on one core through decoding, a crop to 512, photometric distortion and a flip, beside torchvision.
 
 From JPEG of 480x360 and of 2048x1024 with their masks, made of a data set's images (CamVid's, else the demo's), each
-in turn with torchvision's v2 transforms of the same steps, when that is installed. Prints one JSON line, parts and all.
+in turn with torchvision's v2 transforms of the same steps, when that is installed. `kept` is our way where the decoded
+cache has all masks, as it has from the second epoch on, and `all_kept` where it has the images too. Prints one JSON
+line, parts and all.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from segdsl.data.demo import write_demo
 from segdsl.data.images import read_image
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
-from segdsl.data.pending import read_sample
+from segdsl.data.memory import NOTHING, DecodedCache
+from segdsl.data.pending import Pairs, Pending, read_sample
 from segdsl.data.sample import Setting, counter_rng
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
@@ -49,10 +52,25 @@ def write_set(root: Path, source: Path, shape: tuple[int, int], count: int) -> I
     return open_index(root, COMMON, Request(["train"]))
 
 
-def ours(index: Index) -> Callable[[int], object]:
+def ours(index: Index, memory: DecodedCache = NOTHING) -> Callable[[int], object]:
     """Our whole way to one sample."""
-    dataset = TrainDataset(index, "train", (SIZE, SIZE), STEPS)
+    dataset = TrainDataset(index, "train", (SIZE, SIZE), STEPS, memory=memory)
     return lambda k: dataset[Key(0, k % len(dataset), k // len(dataset))]
+
+
+def kept(index: Index, images: bool) -> Callable[[int], object]:
+    """The same with a decoded cache that holds all masks, and the ``images`` too or none."""
+    subset = index.subset("train")
+    memory = DecodedCache(len(subset), 1 << 30)
+    pairs = Pairs(index, subset, memory)
+    for position in range(len(subset)):
+        found = pairs.open(position)
+        pairs.mask(position, found.size)
+        if images and isinstance(found, Pending):
+            found.whole()
+    if not images:
+        memory.budget = memory.used  # nothing more is taken
+    return ours(index, memory)
 
 
 def torchvisions(index: Index) -> Callable[[int], object] | None:
@@ -120,7 +138,8 @@ def main() -> None:
         for name, shape in SHAPES.items():
             count = arguments.count if name == "480" else max(arguments.count // 2, 1)
             index = write_set(Path(folder) / name, source, shape, count)
-            works: dict[str, Callable[[int], object]] = {"ours": ours(index)}
+            works: dict[str, Callable[[int], object]] = {"ours": ours(index), "kept": kept(index, images=False)}
+            works["all_kept"] = kept(index, images=True)
             other = torchvisions(index)
             if other is not None:
                 works["torchvision"] = other

@@ -46,11 +46,16 @@ def data_preview(
     from segdsl.data.page import require_target, write_picture
     from segdsl.data.preview import preview
     from segdsl.data.strip import preview_sheet
-    from segdsl.run.sources import data_root, open_data, resolve_classes
+    from segdsl.run.sources import checked_data, data_root, open_data, resolve_classes
 
     program = resolve_classes(file, overrides, root)
     require_target(out, data_root(program, root))
-    found = preview(program, open_data(program, root), samples, epoch - 1)
+    if program.data.train.sampler is None:
+        index, shown = open_data(program, root), None
+    else:
+        index, report = checked_data(program, root)
+        shown = report.shown[program.data.train.subset]
+    found = preview(program, index, samples, epoch - 1, shown)
     write_picture(preview_sheet(found), out)
     return Answer(facts_of(found, out), described(found, out))
 

@@ -23,6 +23,7 @@ from segdsl.data.labels import DOUBTFUL_NAMES, LabelSpace
 from segdsl.data.layout import ALL, COMMON, Layout, Request, Subset
 from segdsl.data.mismatch import size_differs, value_message
 from segdsl.data.overall import Kinds, class_findings, excluding, listed
+from segdsl.data.sampling import packed
 from segdsl.diagnostics import Diagnostic, SegError, Severity
 
 Progress = Callable[[int, int], None]
@@ -32,7 +33,8 @@ Progress = Callable[[int, int], None]
 @dataclass(slots=True)
 class CheckReport:
     """What was found. ``items`` counts pairs of files, ``pixels[subset]`` the pixels of each of the 256 mask values,
-    ``sizes[subset]`` the images of each (height, width), ``grey[subset]`` those of one channel."""
+    ``sizes[subset]`` the images of each (height, width), ``grey[subset]`` those of one channel; ``shown[subset]`` says
+    which classes each image shows (see `sampling`)."""
 
     root: Path
     items: int = 0
@@ -44,6 +46,7 @@ class CheckReport:
     pixels: dict[str, np.ndarray] = field(default_factory=dict)
     sizes: dict[str, Counter[tuple[int, int]]] = field(default_factory=dict)
     grey: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, np.ndarray] = field(default_factory=dict)
     digest: str = ""
     """One hash of all contents, the same wherever the data lies; empty where a file could not be read."""
 
@@ -122,6 +125,7 @@ class _Checker:
         with FactCache(self.layout.root) as cache:
             for name, subset in self.layout.subsets.items():
                 self.report.pixels[name] = np.zeros(256, dtype=np.int64)
+                self.report.shown[name] = np.zeros((len(subset), -(-len(self.labels.classes) // 8)), np.uint8)
                 for facts in pair_facts(subset, self.labels, cache):
                     self.report.add(self._pair(name, subset, facts))
                     self.done += 1
@@ -177,6 +181,7 @@ class _Checker:
     def _mask(self, name: str, subset: Subset, position: int, mask: MaskFacts) -> Findings:
         for value, count in mask.counts.items():
             self.report.pixels[name][value] += count
+        self.report.shown[name][position] = packed(mask.counts, len(self.labels.classes))
         wrong = [v for v in mask.counts if v >= len(self.labels.classes) and v != self.ignore]
         if wrong:
             message, help = value_message(max(wrong), self.labels.classes, self.ignore)

@@ -10,8 +10,10 @@ import numpy as np
 
 from segdsl.data.augment import augment, stages
 from segdsl.data.index import Index
-from segdsl.data.pending import Pending, open_sample, read_sample
+from segdsl.data.memory import MASK, NOTHING, WHOLE, DecodedCache
+from segdsl.data.pending import Pairs, Pending, read_sample
 from segdsl.data.sample import SHUFFLE_STREAM, Rng, Sample, Setting, counter_rng, fit
+from segdsl.data.sampling import epoch_length, epoch_order, occurrences, repeats
 from segdsl.ir.program import Augmentation, Program
 
 
@@ -24,7 +26,11 @@ class Key(NamedTuple):
 
 
 class TrainDataset:
-    """The training samples of a subset: image and mask, cut and changed by the steps of `data.train.augment`."""
+    """The training samples of a subset: image and mask, cut and changed by the steps of `data.train.augment`.
+
+    ``memory`` may keep what was decoded; samples are the same with it and without. ``repeats`` says how often an epoch
+    uses each image on average (see `sampling`); without it, once.
+    """
 
     def __init__(
         self,
@@ -33,9 +39,12 @@ class TrainDataset:
         size: tuple[int, int],
         steps: Iterable[Augmentation] = (),
         seed: int = 0,
+        memory: DecodedCache = NOTHING,
+        repeats: np.ndarray | None = None,
     ) -> None:
         self.subset = index.subset(subset)
-        self.index, self.seed = index, seed
+        self.repeats = repeats
+        self.pairs, self.seed = Pairs(index, self.subset, memory), seed
         self.steps = tuple(steps)
         self.setting = Setting(size, index.ignore, index.classes)
 
@@ -47,6 +56,21 @@ class TrainDataset:
         rng = counter_rng(self.seed, key.epoch, key.position, key.draw)
         return augment(self.steps, self.opened(key.position), rng, self.setting, self.other)
 
+    @property
+    def epoch_length(self) -> int:
+        """How many samples an epoch has."""
+        return len(self) if self.repeats is None else epoch_length(self.repeats)
+
+    def keys(self, batch: int, epoch: int) -> EpochKeys:
+        """The batches of one epoch, in an order that depends on seed and epoch alone.
+
+        All batches are full: what the last one lacks is taken from the start of the order and drawn anew, so that no
+        step has a handful of images to take batch statistics from.
+        """
+        rng = counter_rng(self.seed, epoch, 0, stream=SHUFFLE_STREAM)
+        order = rng.permutation(len(self)) if self.repeats is None else epoch_order(self.repeats, rng)
+        return EpochKeys(order, batch, epoch)
+
     def stages(self, key: Key) -> Iterator[Sample]:
         """What this gives for ``key``, on its way: as it is decoded, after each step, and as the network gets it."""
         rng = counter_rng(self.seed, key.epoch, key.position, key.draw)
@@ -54,26 +78,33 @@ class TrainDataset:
 
     def opened(self, position: int) -> Sample | Pending:
         """The pair at ``position``, not decoded yet where a part of it may be enough."""
-        return open_sample(self.index, self.subset, position)
+        return self.pairs.open(position)
 
     def other(self, rng: Rng) -> Sample | Pending:
         """Another pair, to be mixed in."""
         return self.opened(int(rng.integers(len(self.subset))))
 
 
-def train_dataset(program: Program, index: Index) -> TrainDataset:
-    """The training samples of a program."""
-    data = program.data
+def train_dataset(
+    program: Program, index: Index, memory: DecodedCache = NOTHING, shown: np.ndarray | None = None
+) -> TrainDataset:
+    """The training samples of a program; ``shown`` (see `sampling`) is needed where it has a sampler."""
+    data, sampler = program.data, program.data.train.sampler
     size = (data.input_size.height, data.input_size.width)
-    return TrainDataset(index, data.train.subset, size, data.train.augment.values(), program.train.seed)
+    often = None if sampler is None or shown is None else repeats(sampler, shown, len(index.classes))
+    steps = data.train.augment.values()
+    return TrainDataset(index, data.train.subset, size, steps, program.train.seed, memory, often)
 
 
 class EvalDataset:
-    """The samples of a subset as they are; with ``size`` stretched to (height, width), image linear, mask nearest."""
+    """The samples of a subset as they are; with ``size`` stretched to (height, width), image linear, mask nearest, and
+    kept by ``memory``."""
 
-    def __init__(self, index: Index, subset: str, size: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, index: Index, subset: str, size: tuple[int, int] | None = None, memory: DecodedCache = NOTHING
+    ) -> None:
         self.subset = index.subset(subset)
-        self.index, self.size = index, size
+        self.index, self.size, self.memory = index, size, memory
 
     def __len__(self) -> int:
         return len(self.subset)
@@ -84,18 +115,27 @@ class EvalDataset:
 
     def __getitem__(self, position: int) -> Sample:
         """uint8 (H, W, C) and uint8 ids (H, W). Raises :class:`SegError` naming a bad file."""
+        image, mask = self.memory.get(position, WHOLE), self.memory.get(position, MASK)
+        if image is not None and mask is not None:
+            return Sample(image, mask)
         sample = read_sample(self.index, self.subset, position)
-        return fit(sample, self.size) if self.size else sample
+        if self.size is None:
+            return sample
+        sample = fit(sample, self.size)
+        self.memory.put(position, WHOLE, sample.image)
+        self.memory.put(position, MASK, sample.mask)
+        return sample
 
 
 class EpochKeys(Sequence[list[Key]]):
     """The batches of one epoch, made when they are asked for: a list of all keys of a million images is 200 MB."""
 
     def __init__(self, order: np.ndarray, batch: int, epoch: int) -> None:
-        self._order, self._batch, self._epoch = order, batch, epoch
+        self._order = np.resize(order, -(-len(order) // batch) * batch)
+        self._draws, self._batch, self._epoch = occurrences(self._order), batch, epoch
 
     def __len__(self) -> int:
-        return -(-len(self._order) // self._batch)
+        return len(self._order) // self._batch
 
     @overload
     def __getitem__(self, place: int) -> list[Key]: ...
@@ -104,18 +144,10 @@ class EpochKeys(Sequence[list[Key]]):
     def __getitem__(self, place: int | slice) -> list[Key] | list[list[Key]]:
         if isinstance(place, slice):
             return [self[k] for k in range(*place.indices(len(self)))]
-        first, length = range(len(self))[place] * self._batch, len(self._order)
-        taken = range(first, first + self._batch)
-        return [Key(self._epoch, int(self._order[i % length]), i // length) for i in taken]
-
-
-def epoch_keys(length: int, batch: int, seed: int, epoch: int) -> EpochKeys:
-    """The batches of one epoch, in an order that depends on seed and epoch alone.
-
-    All batches are full: what the last one lacks is taken from the start of the order and drawn anew, so that every
-    image is seen and no step has a handful of images to take batch statistics from.
-    """
-    return EpochKeys(counter_rng(seed, epoch, 0, stream=SHUFFLE_STREAM).permutation(length), batch, epoch)
+        first = range(len(self))[place] * self._batch
+        taken = slice(first, first + self._batch)
+        drawn = zip(self._order[taken].tolist(), self._draws[taken].tolist(), strict=True)
+        return [Key(self._epoch, position, draw) for position, draw in drawn]
 
 
 __all__ = [
@@ -123,6 +155,5 @@ __all__ = [
     "EvalDataset",
     "Key",
     "TrainDataset",
-    "epoch_keys",
     "train_dataset",
 ]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
+import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,11 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
-from segdsl.data.dataset import EvalDataset, Key, Sample, TrainDataset, epoch_keys, train_dataset
+from segdsl.data.dataset import EpochKeys, EvalDataset, Key, Sample, TrainDataset, train_dataset
 from segdsl.data.images import statistics
 from segdsl.data.index import Index
+from segdsl.data.memory import DecodedCache, free_share
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.program import Program
+
+AMOUNTS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 class Batch(NamedTuple):
@@ -54,9 +60,12 @@ class _Failure(NamedTuple):
 class _Batches(Dataset):
     """Makes whole batches, so that a bad file in a worker arrives as diagnostics; notes what each worker reads."""
 
+    everywhere: ClassVar[weakref.WeakSet[_Batches]] = weakref.WeakSet()
+
     def __init__(self, read: Callable[[Any], Sample], name: Callable[[Any], str], workers: int) -> None:
         self.read, self.name = read, name
         self.reading = torch.full((max(workers, 1),), -1, dtype=torch.int64).share_memory_()
+        self.everywhere.add(self)
 
     def __getitem__(self, keys: list[Any]) -> Batch | _Failure:
         info = get_worker_info()
@@ -68,6 +77,8 @@ class _Batches(Dataset):
                 samples.append(self.read(key))
             except SegError as error:
                 return _Failure(error.diagnostics)
+        if info is not None:
+            self.reading[info.id] = -1
         images = torch.from_numpy(np.stack([s.image for s in samples]))
         return Batch(images.permute(0, 3, 1, 2), torch.from_numpy(np.stack([s.mask for s in samples])))
 
@@ -94,8 +105,14 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
+# The program says how many processes there are; that more than the processors slow a run is said by `run`.
+warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+
+
 class _Loader:
     def __init__(self, read: Callable[[Any], Sample], name: Callable[[Any], str], workers: int) -> None:
+        self.waited = 0.0
+        """Seconds for which the caller has waited for batches."""
         self._order = _Order()
         self._batches = _Batches(read, name, workers)
         self._loader = DataLoader(
@@ -105,43 +122,102 @@ class _Loader:
             num_workers=workers,
             worker_init_fn=_one_thread,
             persistent_workers=workers > 0,
+            pin_memory=torch.accelerator.is_available() and torch.accelerator.current_accelerator() is not None,
             prefetch_factor=2 if workers > 0 else None,
         )
 
-    def _run(self, batches: Sequence[list[Any]]) -> Iterator[Batch]:
+    def _begin(self, batches: Sequence[list[Any]]) -> Iterator[Batch | _Failure]:
+        """Sets the processes to work on these batches."""
         self._order.batches = batches
-        try:
-            for batch in self._loader:
-                if isinstance(batch, _Failure):
-                    raise SegError(batch.diagnostics)
-                yield batch
-        except RuntimeError as error:
-            raise self._died(error) from None
+        return iter(self._loader)
 
-    def _died(self, error: RuntimeError) -> BaseException:
-        """The diagnostic of a worker that the system killed; any other error stays what it is."""
-        if not re.search(r"DataLoader worker .*(exited unexpectedly|killed)", str(error)):
-            return error
-        names = sorted({self._batches.name(p) for p in self._batches.reading.tolist() if p >= 0})
-        message = "a loading process ended without a word; the workers were reading " + ", ".join(names)
-        help = "most often memory ran out: lower `data.train.workers` or `data.train.batch`, or look at these files"
-        return fail("worker-died", message, help)
+    def _run(self, begun: Iterator[Batch | _Failure]) -> Iterator[Batch]:
+        while True:
+            start = time.perf_counter()
+            try:
+                batch = next(begun, None)
+            except RuntimeError as error:
+                raise worker_died(error) or error from None
+            self.waited += time.perf_counter() - start
+            if batch is None:
+                return
+            if isinstance(batch, _Failure):
+                raise SegError(batch.diagnostics)
+            yield batch
+
+
+def worker_died(error: BaseException) -> SegError | None:
+    """The diagnostic of a loading process that the system ended, None for any other error.
+
+    Torch may raise it wherever the main process is at the time.
+    """
+    if not re.search(r"DataLoader worker .*(exited unexpectedly|killed)", str(error)):
+        return None
+    names = {b.name(p) for b in list(_Batches.everywhere) for p in b.reading.tolist() if p >= 0}
+    message = "a loading process ended without a word"
+    message += f"; what was being read: {', '.join(sorted(names))}" if names else ""
+    help = "most often memory ran out: lower `data.train.workers`, `data.train.batch` or `data.cache`"
+    return fail("worker-died", message, help + (", or look at these files" if names else ""))
+
+
+class Part(NamedTuple):
+    """The samples of each batch that are for one of several devices."""
+
+    rank: int = 0
+    devices: int = 1
+
+    def of(self, keys: list[Key]) -> list[Key]:
+        """Those of a batch: neighbours, whose number differs by one at most between devices."""
+        return keys[len(keys) * self.rank // self.devices : len(keys) * (self.rank + 1) // self.devices]
+
+
+ALONE = Part()
+"""All samples: there is one device."""
+
+
+class _Shares(Sequence[list[Key]]):
+    """The batches of an epoch from ``first`` on, of each only a part."""
+
+    def __init__(self, batches: EpochKeys, first: int, part: Part) -> None:
+        self._batches, self._first, self._part = batches, first, part
+
+    def __len__(self) -> int:
+        return max(len(self._batches) - self._first, 0)
+
+    def __getitem__(self, place: int) -> list[Key]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self._part.of(self._batches[range(self._first, len(self._batches))[place]])
 
 
 class TrainLoader(_Loader):
-    """The training batches, epoch by epoch; what they hold depends on seed and epoch, not on workers or order."""
+    """The training batches, epoch by epoch; what they hold depends on seed and epoch, not on workers, order, devices,
+    or where an epoch is begun."""
 
-    def __init__(self, dataset: TrainDataset, batch: int, workers: int) -> None:
+    def __init__(self, dataset: TrainDataset, batch: int, workers: int, part: Part = ALONE) -> None:
         super().__init__(dataset.__getitem__, lambda p: str(dataset.subset.image(p)), workers)
-        self.dataset, self.batch = dataset, batch
+        self.dataset, self.batch, self.part, self.workers = dataset, batch, part, workers
+        self._ahead: tuple[int, Iterator[Batch | _Failure]] | None = None
 
     def __len__(self) -> int:
         """Steps of an epoch."""
-        return -(-len(self.dataset) // self.batch)
+        return -(-self.dataset.epoch_length // self.batch)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of epoch ``epoch`` (from 0), all of them full."""
-        return self._run(epoch_keys(len(self.dataset), self.batch, self.dataset.seed, epoch))
+    def keys(self, epoch: int) -> EpochKeys:
+        """Which samples the batches of an epoch hold, on all devices together."""
+        return self.dataset.keys(self.batch, epoch)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of epoch ``epoch`` (from 0), all of them full, from number ``first`` on.
+
+        When the last has been taken, processes begin with the next epoch, so that it does not start with a wait.
+        """
+        ahead, self._ahead = self._ahead, None
+        begun = ahead[1] if ahead and ahead[0] == epoch and not first else self._begin(self._shares(epoch, first))
+        yield from self._run(begun)
+        if self.workers:
+            self._ahead = epoch + 1, self._begin(self._shares(epoch + 1, 0))
+
+    def _shares(self, epoch: int, first: int) -> _Shares:
+        return _Shares(self.keys(epoch), first, self.part)
 
 
 class EvalLoader(_Loader):
@@ -157,16 +233,21 @@ class EvalLoader(_Loader):
 
     def __iter__(self) -> Iterator[Batch]:
         count = len(self.dataset)
-        return self._run([list(range(i, min(i + self.batch, count))) for i in range(0, count, self.batch)])
+        batches = [list(range(i, min(i + self.batch, count))) for i in range(0, count, self.batch)]
+        return self._run(self._begin(batches))
 
 
-def train_loader(program: Program, index: Index) -> TrainLoader:
-    """The training batches of a program."""
-    return TrainLoader(train_dataset(program, index), program.data.train.batch, program.data.train.workers)
+def loaders(program: Program, index: Index, shown: np.ndarray | None = None) -> tuple[TrainLoader, EvalLoader]:
+    """The training batches of a program, and those on which it is scored meanwhile; they share `data.cache`.
 
-
-def eval_loader(program: Program, index: Index, subset: str | None = None) -> EvalLoader:
-    """The batches on which a program is scored while it trains, `data.val.subset` unless named."""
+    ``shown`` says which classes each training image shows, for a sampler.
+    """
     data = program.data
     size = (data.input_size.height, data.input_size.width)
-    return EvalLoader(EvalDataset(index, subset or data.val.subset, size), data.val.batch, data.val.workers)
+    budget = free_share() if data.cache is None else int(data.cache.value * AMOUNTS[data.cache.unit])
+    images = len(index.subset(data.val.subset))
+    scored = DecodedCache(images, min(images * size[0] * size[1] * (program.channels + 1), budget // 2))
+    learnt = DecodedCache(len(index.subset(data.train.subset)), budget - scored.budget)
+    train = TrainLoader(train_dataset(program, index, learnt, shown), data.train.batch, data.train.workers)
+    val = EvalLoader(EvalDataset(index, data.val.subset, size, scored), data.val.batch, data.val.workers)
+    return train, val

@@ -15,6 +15,13 @@ def size_differs(path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> S
     return fail("mask-size-differs", message, "draw the mask again at the size of the image", path=str(path))
 
 
+def size_changed(path: Path, first: tuple[int, ...], now: tuple[int, ...]) -> SegError:
+    """The error of an image whose (height, width) is another than when it was read first."""
+    message = f"the image is {now[1]} x {now[0]} pixels (width x height) now, and was {first[1]} x {first[0]} before"
+    help = "a data set must stay as it is while it is read; begin again, `segdsl data check` first"
+    return fail("data-file-changed", message, help, path=str(path))
+
+
 def value_message(value: int, classes: Sequence[str], ignore: int) -> tuple[str, str]:
     """Message and help for a mask value that is neither a class id nor void."""
     message = f"the mask holds the value {value}; class ids go from 0 to {len(classes) - 1}, void is {ignore}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,44 +15,97 @@ from segdsl.data.images import read_image, reducible
 from segdsl.data.index import Index
 from segdsl.data.jpeg import FACTORS, Reducible
 from segdsl.data.layout import Subset
-from segdsl.data.mismatch import size_differs, value_message
-from segdsl.data.sample import Rng, Sample, Setting, resized
+from segdsl.data.memory import MASK, NOTHING, WHOLE, DecodedCache
+from segdsl.data.mismatch import size_changed, size_differs, value_message
+from segdsl.data.sample import Rng, Sample, Setting, resized_image, resized_mask
 from segdsl.diagnostics import fail
 from segdsl.words.augmentations import RandomResizedCrop
 
 Window = tuple[int, int, int, int]
 """Top, left, height and width."""
+KIND = {factor: WHOLE + 1 + place for place, factor in enumerate(FACTORS)}
+"""Under which kind a JPEG is kept that was decoded at a factor."""
 
 
-class Pending(NamedTuple):
-    """A pair whose image, a JPEG, is not decoded yet."""
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The pairs of a subset. What ``memory`` keeps is not read again, and is the same as if it were."""
 
     index: Index
     subset: Subset
+    memory: DecodedCache = NOTHING
+
+    def open(self, position: int) -> Sample | Pending:
+        """The pair at ``position``, not decoded yet where its image is a JPEG. Raises :class:`SegError`."""
+        size = self.memory.size(position)
+        if size is not None:
+            return Pending(self, position, size)
+        image = self.memory.get(position, WHOLE)
+        if image is not None:
+            return Sample(image, self.mask(position, image.shape[:2]))
+        file = reducible(self.subset.image(position), self.index.reading)
+        if file is not None:
+            self.memory.note_size(position, file.size)
+            return Pending(self, position, file.size, file)
+        image = read_image(self.subset.image(position), self.index.reading)
+        self.memory.put(position, WHOLE, image)
+        return Sample(image, self.mask(position, image.shape[:2]))
+
+    def mask(self, position: int, size: tuple[int, ...]) -> np.ndarray:
+        """The ids, uint8 (H, W), of the mask of an image of this (height, width). Raises :class:`SegError`."""
+        kept = self.memory.get(position, MASK)
+        if kept is not None:
+            return kept
+        path = self.subset.mask(position)
+        mask = read_ids(path, self.index.labels)
+        if mask.shape != size:
+            raise size_differs(path, mask.shape, size)
+        require_values(mask, self.index.classes, self.index.ignore, path)
+        self.memory.put(position, MASK, mask)
+        return mask
+
+    def jpeg(self, position: int, size: tuple[int, int], factor: int, file: Reducible | None = None) -> np.ndarray:
+        """A JPEG of (height, width) ``size`` decoded at that divided by ``factor``. Raises :class:`SegError`."""
+        kept = self.memory.get(position, KIND[factor])
+        if kept is not None:
+            return kept
+        path = self.subset.image(position)
+        file = file or reducible(path, self.index.reading)
+        pixels = None if file is None else file.decode(factor)
+        if file is None or pixels is None:
+            whole = read_image(path, self.index.reading)  # which says what is wrong, if it is not that it is another
+            raise size_changed(path, size, whole.shape)
+        if file.size != size:
+            raise size_changed(path, size, file.size)
+        self.memory.put(position, KIND[factor], pixels)
+        return pixels
+
+
+class Pending(NamedTuple):
+    """A pair whose image, a JPEG of (height, width) ``size``, is not decoded yet; its ``file``, if it was opened."""
+
+    pairs: Pairs
     position: int
-    image: Reducible
+    size: tuple[int, int]
+    file: Reducible | None = None
 
     def whole(self) -> Sample:
         """The pair as it is. Raises :class:`SegError`."""
-        return read_sample(self.index, self.subset, self.position)
+        image = self.pairs.jpeg(self.position, self.size, 1, self.file)
+        return Sample(image, self.pairs.mask(self.position, self.size))
 
     def cut(self, word: RandomResizedCrop, rng: Rng, setting: Setting) -> Sample:
         """What `RandomResizedCrop` makes of it: the largest factor at which the window still is as large as the input
         decides the size at which it is decoded. Raises :class:`SegError`."""
-        drawn = draw_window(word, self.image.size, rng)
+        drawn = draw_window(word, self.size, rng)
         factor = _factor(drawn[2:], setting.size)
         place = snapped(drawn, factor)
-        pixels = self.image.decode(factor)
-        path = self.subset.mask(self.position)
-        mask = read_ids(path, self.index.labels)
-        if pixels is None or mask.shape != self.image.size:
-            sample = self.whole()  # which says what is wrong
-            return resized(window(sample, *place), setting.size)
+        pixels = self.pairs.jpeg(self.position, self.size, factor, self.file)
+        mask = self.pairs.mask(self.position, self.size)
         top, left, height, width = (edge // factor for edge in place)
         image = pixels[top : top + height, left : left + width]
         labels = window(Sample(mask, mask), *place).mask
-        require_values(labels, self.index.classes, self.index.ignore, path)
-        return Sample(resized(Sample(image, image[:, :, 0]), setting.size).image, _nearest(labels, setting.size))
+        return Sample(resized_image(image, setting.size), resized_mask(labels, setting.size))
 
 
 def _factor(size: Sequence[int], wanted: Sequence[int]) -> int:
@@ -65,25 +119,10 @@ def snapped(place: Window, factor: int) -> Window:
     return top, left, height, width
 
 
-def _nearest(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return resized(Sample(mask[:, :, None], mask), size).mask
-
-
-def open_sample(index: Index, subset: Subset, position: int) -> Sample | Pending:
-    """The pair at ``position``, not decoded yet where its image is a JPEG. Raises :class:`SegError`."""
-    image = reducible(subset.image(position), index.reading)
-    return read_sample(index, subset, position) if image is None else Pending(index, subset, position, image)
-
-
 def read_sample(index: Index, subset: Subset, position: int) -> Sample:
     """The decoded pair at ``position``, with the mask's size and values checked. Raises :class:`SegError`."""
-    image = read_image(subset.image(position), index.reading)
-    path = subset.mask(position)
-    mask = read_ids(path, index.labels)
-    if mask.shape != image.shape[:2]:
-        raise size_differs(path, mask.shape, image.shape)
-    require_values(mask, index.classes, index.ignore, path)
-    return Sample(image, mask)
+    found = Pairs(index, subset).open(position)
+    return found.whole() if isinstance(found, Pending) else found
 
 
 def require_values(mask: np.ndarray, classes: Sequence[str], ignore: int, path: Path) -> None:

@@ -39,14 +39,20 @@ def photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, set
         image = looked_up(image, table)
     if image.shape[2] == 3 and (apply[2] or apply[3]):
         # OpenCV's integer HSV: hue in steps of 2 degrees, 0 to 179.
-        tables = np.stack([LEVELS, LEVELS, LEVELS], axis=1)
-        if apply[2]:
-            tables[:, 1] = LEVELS * (word.saturation.low + draw[2] * (word.saturation.high - word.saturation.low))
-        if apply[3]:
-            tables[:, 0] = (LEVELS + round((2 * draw[3] - 1) * word.hue.value / 2)) % 180
         hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV)
-        image = cv2.cvtColor(looked_up(hsv, tables), cv2.COLOR_HSV2RGB)
+        if apply[2]:
+            factor = word.saturation.low + draw[2] * (word.saturation.high - word.saturation.low)
+            _look_up_channel(hsv, 1, LEVELS * factor)
+        if apply[3]:
+            _look_up_channel(hsv, 0, (LEVELS + round((2 * draw[3] - 1) * word.hue.value / 2)) % 180)
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     return Sample(image, sample.mask)
+
+
+def _look_up_channel(image: Image, channel: int, table: np.ndarray) -> None:
+    """Replaces the values of one channel by those of ``table``, in place: half the time of looking up three."""
+    values = cv2.extractChannel(image, channel)
+    cv2.insertChannel(looked_up(values[:, :, None], table), image, channel)
 
 
 def grayscale(word: words.Grayscale, sample: Sample, rng: Rng, setting: Setting) -> Sample:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segdsl.data.dataset import Key, TrainDataset, epoch_keys, train_dataset
+from segdsl.data.dataset import Key, TrainDataset, train_dataset
 from segdsl.data.images import visible
 from segdsl.data.index import Index
 from segdsl.data.sample import Sample
@@ -58,10 +58,11 @@ class Preview(NamedTuple):
     samples: tuple[Shown, ...]
 
 
-def preview(program: Program, index: Index, count: int, epoch: int = 0) -> Preview:
-    """The first ``count`` samples of an epoch, so many as it has. Raises :class:`SegError` naming a bad file."""
-    dataset, train = train_dataset(program, index), program.data.train
-    keys = chain.from_iterable(epoch_keys(len(dataset), train.batch, dataset.seed, epoch))
+def preview(program: Program, index: Index, count: int, epoch: int = 0, shown: np.ndarray | None = None) -> Preview:
+    """The first ``count`` samples of an epoch, so many as it has; ``shown`` is what a sampler needs. Raises
+    :class:`SegError` naming a bad file."""
+    dataset, train = train_dataset(program, index, shown=shown), program.data.train
+    keys = chain.from_iterable(dataset.keys(train.batch, epoch))
     samples = tuple(_shown(dataset, key, train.augment) for key in islice(keys, count))
     return Preview(program, index, epoch, samples)
 

@@ -65,18 +65,28 @@ def fit(sample: Sample, size: tuple[int, int]) -> Sample:
 
 
 def resized(sample: Sample, size: tuple[int, int], *, average: bool = True) -> Sample:
-    """The sample at (height, width): the image averaged over whole blocks while it is twice as large or more, then
-    linear; the mask nearest. OpenCV's areas of any ratio take seven times as long."""
-    height, width = size
-    if sample.size == (height, width):
+    """The sample at (height, width), by :func:`resized_image` and :func:`resized_mask`."""
+    if sample.size == tuple(size):
         return sample
-    image = _shrunk(sample.image, size) if average else None
-    if image is None:
-        image = by_fours(
-            lambda part, _: cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), sample.image
-        )
-    mask = cv2.resize(np.ascontiguousarray(sample.mask), (width, height), interpolation=cv2.INTER_NEAREST)
-    return Sample(image, mask)
+    return Sample(resized_image(sample.image, size, average=average), resized_mask(sample.mask, size))
+
+
+def resized_image(image: np.ndarray, size: tuple[int, int], *, average: bool = True) -> np.ndarray:
+    """The image at (height, width): averaged over whole blocks while it is twice as large or more, then linear.
+    OpenCV's areas of any ratio take seven times as long."""
+    if image.shape[:2] == tuple(size):
+        return image
+    shrunk = _shrunk(image, size) if average else None
+    if shrunk is not None:
+        return shrunk
+    return by_fours(lambda part, _: cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR), image)
+
+
+def resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask at (height, width), each pixel the nearest of the old ones."""
+    if mask.shape == tuple(size):
+        return mask
+    return cv2.resize(np.ascontiguousarray(mask), size[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def _shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:

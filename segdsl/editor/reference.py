@@ -71,6 +71,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "Augmentations",
         "Steps of `data.train.augment`, on image and mask together. `segdsl data preview` draws those of a program.",
     ),
+    "sampler": ("Samplers", "How often an epoch uses each training image: `data.train.sampler`."),
     "remap": ("Label space", "How classes are merged and renamed: `data.remap`."),
     "loss": ("Losses", "What training minimises: `train.loss`."),
     "optimizer": ("Optimizers", "How the weights follow the gradient: `train.optimizer`."),

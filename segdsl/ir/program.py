@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.ir.graph import Graph
 from segdsl.ir.labels import VOID_ID, Merges, relabelled
-from segdsl.ir.values import Duration, GraphPath, OrSingle, Range, Size
+from segdsl.ir.values import Duration, GraphPath, Memory, OrSingle, Quantity, Range, Size
 from segdsl.ir.word import Record, Word
 
 PositiveInt = Annotated[int, Gt(0)]
@@ -48,10 +48,19 @@ def _rising(value: Range) -> Range:
     return value
 
 
+def _natural_amount(value: Quantity) -> Quantity:
+    """A validator: an amount that can be had."""
+    if value.value < 0:
+        raise ValueError("must be 0 or more")
+    return value
+
+
 Named = Annotated[str, AfterValidator(_named)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 MaskValues = Annotated[Range, OrSingle(), AfterValidator(_mask_values)]
 """Values of a mask: `7`, or `0..127`."""
+MemoryAmount = Annotated[Memory, AfterValidator(_natural_amount)]
+"""An amount of memory, 0 included."""
 DataFormat = Literal[
     "common_semantic_segmentation", "voc_segmentation", "coco_instances", "datumaro", "cityscapes",
     "kitti_segmentation", "ade20k", "mapillary_vistas", "folders", "auto",
@@ -108,6 +117,12 @@ class Remap(Word, abstract=True):
     """What they become: one of the declared classes, or a new name."""
 
 
+class Sampler(Word, abstract=True):
+    """How often an epoch uses each training image."""
+
+    kind: ClassVar[str] = "sampler"
+
+
 class Exporter(Word, abstract=True):
     """A form in which the model is shipped."""
 
@@ -127,6 +142,8 @@ class TrainSubset(Section):
     """Images in one step."""
     workers: NaturalInt = 2
     """Processes that load and augment; 0 loads in the main process."""
+    sampler: Sampler | None = None
+    """How often an epoch uses each image; left out, once."""
     augment: dict[str, Augmentation] = Field(default_factory=dict)
     """Named steps, applied in the order in which they first appear."""
 
@@ -171,6 +188,8 @@ class Data(Section):
     """Pixel values that become black and white; left out, the whole range of 8 or 16 bits."""
     normalize: Literal["imagenet", "none"] = "imagenet"
     """Mean and deviation that are taken out of the pixels: ImageNet's, or a plain division by 255."""
+    cache: MemoryAmount | None = None
+    """Memory for decoded images, which all processes share; left out, a quarter of what is free; `0 GiB` for none."""
     train: TrainSubset = Field(default_factory=lambda: TrainSubset.trusted({}))
     """The training subset."""
     val: EvalSubset = Field(default_factory=lambda: EvalSubset.trusted({}))
@@ -275,6 +294,6 @@ RESERVED_SECTIONS = ("sweep",)
 __all__ = [
     "RESERVED_SECTIONS", "SECTIONS", "Augmentation", "Data", "Duration", "Eval", "EvalSubset", "Export", "Exporter",
     "Keeper", "Loss", "MaskValues", "Monitor", "NaturalFloat", "NaturalInt", "Optimizer", "PositiveFloat",
-    "PositiveInt", "Probability", "Program", "Remap", "Schedule", "Section", "Source", "Stopper", "Train",
+    "PositiveInt", "Probability", "Program", "Remap", "Sampler", "Schedule", "Section", "Source", "Stopper", "Train",
     "TrainSubset",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
+from segdsl.data.loader import worker_died
 from segdsl.diagnostics import SegError, fail
 
 MEMORY_SIGNS = ("can't allocate memory", "not enough memory", "out of memory")
@@ -15,7 +16,7 @@ SHARING_SIGNS = ("unable to open shared memory", "received 0 items of ancdata", 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turns faults of memory into diagnostics (`out-of-memory`, `shared-memory-full`)."""
+    """Turns faults of the machine into diagnostics (`out-of-memory`, `shared-memory-full`, `worker-died`)."""
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
@@ -28,6 +29,8 @@ def explained() -> Iterator[None]:
 def explain(error: BaseException) -> SegError | None:
     """The diagnostic of an error that the machine is at fault for, or None."""
     text = str(error)
+    if (died := worker_died(error)) is not None:
+        return died
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in text for sign in MEMORY_SIGNS):
         return fail(
             "out-of-memory",

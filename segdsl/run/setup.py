@@ -11,7 +11,7 @@ from torch import nn
 
 from segdsl.data.check import CheckReport, Progress
 from segdsl.data.index import Index
-from segdsl.data.loader import EvalLoader, TrainLoader, eval_loader, normalizer, train_loader
+from segdsl.data.loader import EvalLoader, TrainLoader, loaders, normalizer
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Optimizer, Program
 from segdsl.lower.compiled import Compiled, compile_program
@@ -65,7 +65,7 @@ def prepare(compiled: Compiled, data: str | Path | None = None, progress: Progre
         .to(memory_format=torch.channels_last)
     )
     freeze(model, program.train.freeze)
-    train = train_loader(program, index)
+    train, val = loaders(program, index, report.shown[program.data.train.subset])
     assert program.train.loss is not None and program.train.optimizer is not None
     setup = Setup(
         program=program,
@@ -75,7 +75,7 @@ def prepare(compiled: Compiled, data: str | Path | None = None, progress: Progre
         criterion=build_criterion(program.train.loss, len(program.classes), index.ignore),
         optimizer=build_optimizer(program.train.optimizer, model),
         train=train,
-        val=eval_loader(program, index),
+        val=val,
         horizon=Horizon(len(train), program.train.epochs),
         device=device,
         report=report,

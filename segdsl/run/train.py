@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 
-from segdsl.data.dataset import epoch_keys
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.lints import frozen_at_random
@@ -169,7 +168,7 @@ def train_epoch(setup: Setup, progress: Progress, display: Display, clock: Clock
 
 def _not_finite(value: float, rate: float, setup: Setup, progress: Progress, step: int) -> SegError:
     train, subset = setup.train, setup.train.dataset.subset
-    keys = epoch_keys(len(train.dataset), train.batch, setup.program.train.seed, progress.epoch)[step - 1]
+    keys = train.keys(progress.epoch)[step - 1]
     names = [subset.image(key.position).name for key in keys]
     shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
     return fail(

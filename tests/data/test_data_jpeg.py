@@ -17,7 +17,7 @@ from segdsl.data.images import decode_image, reducible
 from segdsl.data.index import open_index
 from segdsl.data.jpeg import FACTORS
 from segdsl.data.layout import Request
-from segdsl.data.pending import Pending, open_sample, read_sample, snapped
+from segdsl.data.pending import Pairs, Pending, read_sample, snapped
 from segdsl.data.sample import Setting, counter_rng, resized
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range
@@ -75,8 +75,9 @@ def large(root: Path) -> None:
 def test_a_reduced_window_is_the_window(tmp_path: Path, size: tuple[int, int]) -> None:
     large(tmp_path)
     index = open_index(tmp_path, "common_semantic_segmentation", Request(["train"]))
-    pending, whole = open_sample(index, index.subset("train"), 0), read_sample(index, index.subset("train"), 0)
-    assert isinstance(pending, Pending) and pending.image.size == whole.size == (403, 611)
+    subset = index.subset("train")
+    pending, whole = Pairs(index, subset).open(0), read_sample(index, subset, 0)
+    assert isinstance(pending, Pending) and pending.size == whole.size == (403, 611)
     word = RandomResizedCrop(scale=Range(0.3, 1.0))
     for number in range(12):
         fast = augment([word, HorizontalFlip(p=0)], pending, counter_rng(0, 0, number), Setting(size, 255))

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from segdsl.data.dataset import EvalDataset, Key, TrainDataset, epoch_keys
+from segdsl.data.dataset import EpochKeys, EvalDataset, Key, TrainDataset
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
-from segdsl.data.loader import EvalLoader, TrainLoader, normalizer
+from segdsl.data.loader import EvalLoader, Part, TrainLoader, normalizer
 from segdsl.diagnostics import SegError
+from segdsl.run.faults import explain
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
 STEPS = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
@@ -41,17 +42,56 @@ def test_a_batch_is_uint8_with_channels_last_in_memory(index: Index) -> None:
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_workers_and_epochs_before_do_not_change_what_a_batch_holds(index: Index) -> None:
-    alone, shared = loader(index, workers=0), loader(index, workers=2)
+@pytest.mark.parametrize("repeats", [None, np.array([1.3, 4.0, 0.5])])
+def test_workers_and_epochs_before_do_not_change_what_a_batch_holds(index: Index, repeats: np.ndarray | None) -> None:
+    def made(workers: int, seed: int = 0) -> TrainLoader:
+        return TrainLoader(TrainDataset(index, "train", SIZE, STEPS, seed, repeats=repeats), 2, workers)
+
+    alone, shared = made(0), made(4)
     first, third = contents(alone, 0), contents(alone, 2)
+    assert len(first) == len(alone) == (2 if repeats is None else 3)
     assert contents(shared, 2) == third
     assert contents(shared, 0) == first
-    assert first != third and contents(loader(index, seed=1), 0) != first
+    assert contents(shared, 1) == contents(alone, 1), "what was begun ahead"
+    assert first != third and contents(made(0, seed=1), 0) != first
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_that_is_begun_in_its_middle_goes_on_alike(index: Index, workers: int) -> None:
+    often = np.array([3.0, 2.0, 4.0])
+    dataset = TrainDataset(index, "train", SIZE, STEPS, repeats=often)
+    whole = contents(TrainLoader(dataset, 2, 0), 1)
+    assert len(whole) == 5
+    for first in range(6):
+        resumed = TrainLoader(dataset, 2, workers)
+        rest = [b.images.numpy().tobytes() + b.target.numpy().tobytes() for b in resumed.epoch(1, first)]
+        assert rest == whole[first:]
+        assert contents(resumed, 2) == contents(TrainLoader(dataset, 2, 0), 2)
+
+
+@pytest.mark.parametrize(("batch", "devices"), [(4, 2), (3, 2), (4, 3)])
+def test_devices_see_together_what_one_sees(index: Index, batch: int, devices: int) -> None:
+    dataset = TrainDataset(index, "train", SIZE, STEPS, repeats=np.full(3, 4.0))
+    parts = [TrainLoader(dataset, batch, 0, Part(rank, devices)) for rank in range(devices)]
+    together = list(zip(*(part.epoch(2) for part in parts), strict=True))
+    whole = list(TrainLoader(dataset, batch, 0).epoch(2))
+    assert len(together) == len(whole) == len(parts[0])
+    for shares, one in zip(together, whole, strict=True):
+        assert torch.equal(torch.cat([s.images for s in shares]), one.images)
+        assert torch.equal(torch.cat([s.target for s in shares]), one.target)
+        assert {len(s.target) for s in shares} <= {batch // devices, -(-batch // devices)}
+
+
+def test_it_is_known_how_long_batches_were_waited_for(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = loader(index)
+    monkeypatch.setattr("segdsl.data.loader.time.perf_counter", iter(range(100)).__next__)
+    list(batches.epoch(0))
+    assert batches.waited == 3, "two batches and the end"
 
 
 def test_every_image_is_seen_in_every_epoch_and_all_batches_are_full() -> None:
     for length, batch in ((10, 4), (3, 8), (8, 4), (1, 1)):
-        batches = epoch_keys(length, batch, seed=3, epoch=5)
+        batches = EpochKeys(np.random.default_rng(3).permutation(length), batch, 5)
         assert len(batches) == -(-length // batch) and {len(b) for b in batches} == {batch}
         keys = [k for b in batches for k in b]
         assert {k.position for k in keys[:length]} == set(range(length))
@@ -59,9 +99,12 @@ def test_every_image_is_seen_in_every_epoch_and_all_batches_are_full() -> None:
         assert batches[-1] == list(batches)[-1] and batches[:2] == list(batches)[:2]
 
 
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+def test_the_order_depends_on_seed_and_epoch_alone(index: Index) -> None:
+    often = np.full(3, 20.0)
+
     def order(seed: int, epoch: int) -> list[int]:
-        return [k.position for b in epoch_keys(50, 5, seed, epoch) for k in b]
+        dataset = TrainDataset(index, "train", SIZE, STEPS, seed, repeats=often)
+        return [k.position for b in dataset.keys(5, epoch) for k in b]
 
     assert order(0, 0) == order(0, 0)
     assert len({tuple(order(s, e)) for s in range(3) for e in range(3)}) == 9
@@ -116,6 +159,8 @@ def test_a_worker_that_is_killed_is_reported_with_what_it_was_reading(index: Ind
         list(batches.epoch(0))
     (found,) = caught.value.diagnostics
     assert found.slug == "worker-died" and str(index.subset("train").image(1)) in found.message
+    (said,) = (explain(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")) or caught.value).diagnostics
+    assert said.slug == "worker-died", "torch may raise it anywhere in a run"
 
 
 def test_the_normalizer_takes_out_mean_and_deviation() -> None:

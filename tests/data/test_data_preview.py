@@ -16,7 +16,7 @@ from PIL import Image
 from segdsl.cli.run import run
 from segdsl.data import preview as previews
 from segdsl.data.augment import after
-from segdsl.data.dataset import epoch_keys, train_dataset
+from segdsl.data.dataset import train_dataset
 from segdsl.data.page import INSIDE, WIDTH
 from segdsl.data.preview import Preview, preview
 from segdsl.data.sample import counter_rng
@@ -80,7 +80,7 @@ def test_every_stage_is_that_of_a_run(program: Path, epoch: int, monkeypatch: py
     whole(monkeypatch)
     found = previewed(program, 4, epoch)
     dataset = train_dataset(found.program, found.index)
-    batches = epoch_keys(3, 2, found.program.train.seed, epoch)
+    batches = dataset.keys(2, epoch)
     assert [shown.key for shown in found.samples] == [key for batch in batches for key in batch]
     for shown in found.samples:
         key, last = shown.key, dataset[shown.key]
@@ -201,7 +201,8 @@ def test_the_command_says_what_it_drew(
     assert status == 0 and not err and Image.open(tmp_path / facts["sheet"]).format == "JPEG"
     assert facts["epoch"] == 1 and facts["input_size"] == {"height": 32, "width": 64}
     assert [s["draw"] for s in facts["samples"]] == [0, 0, 0, 1]  # a full last batch: one image is used again
-    expected = [key.position for batch in epoch_keys(3, 2, 0, 0) for key in batch]
+    found = previewed(tmp_path / "my.seg", 4, 0)
+    expected = [shown.key.position for shown in found.samples]
     assert [s["image"] for s in facts["samples"]] == [f"{'abc'[k]}.png" for k in expected]
     box = facts["samples"][0]["stages"][-2]
     assert box == {"name": "box", "word": "Resize", "height": 40, "width": 20, "changed": True}

@@ -12,7 +12,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from segdsl.data.loader import eval_loader
 from segdsl.lang.program import load
 from segdsl.run.checkpoint import open_run
 from segdsl.run.display import Display
@@ -67,8 +66,8 @@ def test_the_best_weights_give_the_logged_score(project: Path) -> None:
     assert not run.model.training
     assert run.program.data.root == "../../set"
     index = open_data(run.program)
-    network = prepare(start_model(run.program, str(run.weights))).network
-    confusion = evaluate_model(network, eval_loader(run.program, index), run.classes, index.ignore)
+    setup = prepare(start_model(run.program, str(run.weights)))
+    confusion = evaluate_model(setup.network, setup.val, run.classes, index.ignore)
     best = max(rows(result.run), key=lambda row: float(row["val.miou"]))
     assert confusion.miou == pytest.approx(float(best["val.miou"]), abs=1e-5)
     assert confusion.dice == pytest.approx(result.best["dice"], abs=1e-6)

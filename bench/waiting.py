@@ -1,0 +1,82 @@
+"""How long a training step waits for its data, for each of the seven programs, as they are.
+
+Each is trained for some steps on a data set's training images, at the size and with the workers that its program says,
+in a process of its own; then as many steps on one batch that lies ready. Prints one JSON line: for each program the
+share of a step that is waiting, and its length over that of the steps without loading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from segdsl.data.loader import Batch
+
+PROGRAMS = ("litehrnet_s", "litehrnet_18", "litehrnet_x", "segnext_t", "segnext_s", "segnext_b", "dinov2")
+SPECS = Path(__file__).parent.parent / "specs"
+
+
+def measure(name: str, root: Path, steps: int, overrides: list[str]) -> dict[str, float]:
+    """Median seconds of a step and of its waiting, with the loader and without."""
+    from segdsl.run.setup import Setup, prepare, start_model
+    from segdsl.run.sources import resolve_classes
+
+    program = resolve_classes(SPECS / f"{name}.seg", overrides, root)
+    setup = prepare(start_model(program, "none"), root)
+    setup.network.train()
+
+    def step(setup: Setup, batch: Batch) -> None:
+        loss = setup.criterion(setup.network(batch.images), batch.target.long())
+        setup.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        setup.optimizer.step()
+
+    batch, loaded, waits, alone = None, [], [], []
+    batches = setup.train.epoch(0)
+    for number in range(steps + 1):
+        begin, waited = time.perf_counter(), setup.train.waited
+        batch = next(batches)
+        step(setup, batch)
+        if number:  # the first has the start of the processes in it
+            loaded.append(time.perf_counter() - begin)
+            waits.append(setup.train.waited - waited)
+    del batches, setup.train._loader
+    assert batch is not None
+    for _ in range(steps):
+        begin = time.perf_counter()
+        step(setup, batch)
+        alone.append(time.perf_counter() - begin)
+    return {
+        "step_s": round(statistics.median(loaded), 3),
+        "waiting": round(sum(waits) / sum(loaded), 4),
+        "over_ready": round(statistics.median(loaded) / statistics.median(alone), 3),
+    }
+
+
+def main() -> None:
+    """Parses the arguments, measures each program in a process of its own, and prints the shares."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("root", type=Path, help="a data set in Common Semantic Segmentation")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE")
+    parser.add_argument("--only", choices=PROGRAMS, help="one program, in this process")
+    arguments = parser.parse_args()
+    if arguments.only:
+        print(json.dumps(measure(arguments.only, arguments.root, arguments.steps, arguments.overrides)))
+        return
+    found = {}
+    for name in PROGRAMS:
+        command = [sys.executable, *sys.argv, "--only", name]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found[name] = json.loads(done.stdout)
+    worst = max(result["waiting"] for result in found.values())
+    print(json.dumps({"bench": "waiting", "worst": worst, **found}))
+
+
+if __name__ == "__main__":
+    main()

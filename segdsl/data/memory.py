@@ -1,0 +1,124 @@
+"""Decoded pictures kept in main memory, which all loading processes of a run share, up to a budget.
+
+What is kept never changes what is read: it is what a file gave, at the size at which it was decoded. The first that
+come are kept, and stay: an epoch uses every image once, so that giving one up for another wins nothing.
+"""
+
+from __future__ import annotations
+
+import mmap
+import multiprocessing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MASK, WHOLE = 0, 1
+"""What is kept of a pair besides the JPEG at a factor (2 to 5): the mask, and an image that is no such JPEG."""
+KINDS = 6
+ROW = np.dtype([("end", np.int64), ("height", np.int32), ("width", np.int32), ("channels", np.int32)], align=True)
+SHARE = 4
+"""One part in so many of the memory that is free is taken where a program does not say how much."""
+LIMITS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+"""Where a container says how much memory it may take, and how much it has taken."""
+
+
+class DecodedCache:
+    """Arrays uint8 (H, W) or (H, W, C) of ``items`` pairs, by position and kind, ``budget`` bytes together.
+
+    Memory is taken when it is filled. Processes that are forked share it; a copy for one that is not keeps nothing.
+    """
+
+    def __init__(self, items: int, budget: int) -> None:
+        self.items, self.budget = items, budget
+        self._lock: Any = None
+        table = -(-items * KINDS * ROW.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+        if budget <= 0 or items <= 0 or multiprocessing.get_start_method() != "fork":
+            self.budget = 0
+            return
+        try:
+            flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+            shared = mmap.mmap(-1, mmap.PAGESIZE + items * 8 + table + budget, flags=flags)
+        except (OSError, ValueError, OverflowError):
+            self.budget = 0
+            return
+        self._lock = multiprocessing.Lock()
+        self._used = np.frombuffer(shared, np.int64, 1)
+        self._sizes = np.frombuffer(shared, np.int64, items, offset=mmap.PAGESIZE)
+        rows = mmap.PAGESIZE + items * 8
+        self._rows = np.frombuffer(shared, ROW, items * KINDS, offset=rows).reshape(items, KINDS)
+        self._bytes = np.frombuffer(shared, np.uint8, budget, offset=rows + table)
+
+    def __reduce__(self) -> tuple[type[DecodedCache], tuple[int, int]]:
+        return DecodedCache, (self.items, 0)
+
+    @property
+    def used(self) -> int:
+        """Bytes that are taken."""
+        return int(self._used[0]) if self.budget else 0
+
+    def get(self, position: int, kind: int) -> np.ndarray | None:
+        """The array of this kind, not to be written to; None where it is not kept."""
+        if not self.budget:
+            return None
+        with self._lock:
+            end, height, width, channels = self._rows[position, kind].tolist()
+        if not end:
+            return None
+        shape = (height, width, channels) if channels else (height, width)
+        found = self._bytes[end - height * width * max(channels, 1) : end].reshape(shape)
+        found.flags.writeable = False
+        return found
+
+    def put(self, position: int, kind: int, array: np.ndarray) -> None:
+        """Keeps an array, if there is room for it."""
+        if not self.budget:
+            return
+        with self._lock:
+            start, end = int(self._used[0]), int(self._used[0]) + array.size
+            if end > self.budget or self._rows[position, kind]["end"]:
+                return
+            self._used[0] = end
+        self._bytes[start:end] = array.reshape(-1)
+        with self._lock:
+            # Said only now that it is all there: another process may look at any moment.
+            self._rows[position, kind] = (end, *array.shape, *(() if array.ndim == 3 else (0,)))
+
+    def size(self, position: int) -> tuple[int, int] | None:
+        """The (height, width) that :meth:`note_size` was told."""
+        packed = int(self._sizes[position]) if self.budget else 0
+        return (packed >> 32, packed & 0xFFFFFFFF) if packed else None
+
+    def note_size(self, position: int, size: Sequence[int]) -> None:
+        """Notes the (height, width) of an image that can be decoded at several sizes."""
+        if self.budget:
+            self._sizes[position] = size[0] << 32 | size[1]
+
+
+NOTHING = DecodedCache(0, 0)
+"""A cache that keeps nothing."""
+
+
+def free_share() -> int:
+    """Bytes of memory that a cache may take where nothing else is said; 0 where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
+    for limit, taken in LIMITS:
+        most, now = _number(limit), _number(taken)
+        if most is not None and now is not None:
+            free = min(free, max(most - now, 0))
+    return free // SHARE
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

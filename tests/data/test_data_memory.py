@@ -1,0 +1,180 @@
+"""The decoded cache: it never changes what is read, stays within its budget, and is shared by all processes."""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from segdsl.data import memory, pending
+from segdsl.data.dataset import EvalDataset, Key, TrainDataset
+from segdsl.data.index import Index, open_index
+from segdsl.data.layout import Request
+from segdsl.data.loader import TrainLoader, loaders
+from segdsl.data.memory import KINDS, MASK, WHOLE, DecodedCache, free_share
+from segdsl.diagnostics import SegError
+from segdsl.ir.values import Range
+from segdsl.lang.program import load
+from segdsl.words.augmentations import HorizontalFlip, RandomResizedCrop, Resize
+
+COUNT, SIZE = 5, (24, 20)
+WAYS = (
+    (RandomResizedCrop(scale=Range(0.2, 1.0)), HorizontalFlip()),
+    (Resize(), HorizontalFlip()),
+)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    """JPEG that may be reduced, turned JPEG, and PNG, of sizes at which each factor is used."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+    (tmp_path / "train" / "dataset_meta.json").write_text(json.dumps({"labels": ["a", "b", "c"]}))
+    for number in range(COUNT):
+        height, width = ((50, 61), (130, 90), (300, 240), (60, 60), (210, 200))[number]
+        picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
+        name, exif = (f"{number}.png", None) if number == 3 else (f"{number}.jpg", Image.Exif())
+        if number == 4 and exif is not None:
+            exif[0x0112] = 3
+        data = io.BytesIO()
+        picture.save(data, "PNG") if exif is None else picture.save(data, "JPEG", exif=exif)
+        (tmp_path / "train" / "images" / name).write_bytes(data.getvalue())
+        mask = Image.fromarray(rng.integers(0, 3, (height, width), np.uint8))
+        mask.save(tmp_path / "train" / "masks" / f"{number}.png")
+    return open_index(tmp_path, "common_semantic_segmentation", Request(["train"]))
+
+
+def samples(index: Index, steps: tuple, cache: DecodedCache) -> Iterator[bytes]:
+    dataset = TrainDataset(index, "train", SIZE, steps, memory=cache)
+    for epoch in range(4):
+        for position in range(COUNT):
+            sample = dataset[Key(epoch, position)]
+            yield sample.image.tobytes() + sample.mask.tobytes()
+
+
+@pytest.mark.parametrize("steps", WAYS)
+def test_what_is_kept_is_what_is_read(index: Index, steps: tuple) -> None:
+    plain = list(samples(index, steps, DecodedCache(0, 0)))
+    for budget in (1 << 22, 60_000, 1):
+        cache = DecodedCache(COUNT, budget)
+        assert list(samples(index, steps, cache)) == plain
+        assert cache.used <= budget and (cache.used > 0) == (budget > 1)
+
+
+@pytest.mark.parametrize("steps", WAYS)
+def test_no_file_is_read_twice_where_all_fits(index: Index, steps: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = DecodedCache(COUNT, 1 << 22)
+    read: list[str] = []
+    for name in ("read_image", "read_ids", "reducible"):
+        real = getattr(pending, name)
+        monkeypatch.setattr(pending, name, lambda path, how, real=real: read.append(str(path)) or real(path, how))
+    list(samples(index, steps, cache))
+    assert read
+    if isinstance(steps[0], Resize):
+        read.clear()
+        list(samples(index, steps, cache))
+        assert not read
+    else:  # a JPEG is decoded once at each factor, and its header is read before
+        assert max(read.count(path) for path in read) <= 5
+
+
+def test_a_whole_run_shares_one_budget_between_processes(index: Index, tree: Path) -> None:
+    def batches(workers: int, cache: DecodedCache) -> list[bytes]:
+        loader = TrainLoader(TrainDataset(index, "train", SIZE, WAYS[0], memory=cache), 2, workers)
+        return [b.images.numpy().tobytes() + b.target.numpy().tobytes() for e in range(3) for b in loader.epoch(e)]
+
+    plain = batches(0, DecodedCache(0, 0))
+    shared = DecodedCache(COUNT, 200_000)
+    assert batches(3, shared) == plain
+    assert 0 < shared.used <= 200_000, "what the workers decoded is here"
+    assert sum(shared.get(p, MASK) is not None for p in range(COUNT)) >= 3
+
+
+def test_validation_keeps_what_the_network_sees(index: Index) -> None:
+    cache = DecodedCache(COUNT, COUNT * 24 * 20 * 4)
+    dataset, plain = EvalDataset(index, "train", SIZE, cache), EvalDataset(index, "train", SIZE)
+    for _ in range(2):
+        for position in range(COUNT):
+            assert (dataset[position].image == plain[position].image).all()
+            assert (dataset[position].mask == plain[position].mask).all()
+    assert cache.used == cache.budget
+
+
+@pytest.mark.parametrize(("said", "most"), [("0 GiB", 0), ("64 KiB", 65536), ("0.5 MiB", 524288), (None, 3 << 20)])
+def test_the_program_says_how_much(tree: Path, said: str | None, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segdsl.data import loader
+
+    monkeypatch.setattr(loader, "free_share", lambda: 3 << 20)
+    settings = [f"data.root={json.dumps(str(tree))}", "data.input_size=32x32"]
+    program = load("specs/litehrnet_s.seg", [*settings, *([f"data.cache={said}"] if said else [])])
+    opened = open_index(tree, "common_semantic_segmentation", Request(["train", "val"]))
+    train, val = loaders(program, opened)
+    assert train.dataset.pairs.memory.budget + val.dataset.memory.budget == most
+    assert val.dataset.memory.budget <= most // 2
+
+
+def test_an_image_that_changes_under_a_run_is_named(index: Index) -> None:
+    dataset = TrainDataset(index, "train", SIZE, WAYS[0], memory=DecodedCache(COUNT, 1 << 22))
+    dataset[Key(0, 2)]
+    path = index.subset("train").image(2)
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(path)
+    with pytest.raises(SegError) as caught:
+        for epoch in range(40):
+            dataset[Key(epoch, 2)]
+    (found,) = caught.value.diagnostics
+    assert (found.slug, found.path) == ("data-file-changed", str(path))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, KINDS - 1), st.integers(1, 9), st.integers(0, 4))))
+def test_arrays_come_back_as_they_were(wanted: list[tuple[int, int, int, int]]) -> None:
+    cache, kept = DecodedCache(4, 200), {}
+    for number, (position, kind, edge, channels) in enumerate(wanted):
+        array = np.full((edge, 3, channels) if channels else (edge, 3), number % 256, np.uint8)
+        fits = (position, kind) not in kept and cache.used + array.size <= 200
+        cache.put(position, kind, array)
+        if fits:
+            kept[position, kind] = array
+        found = cache.get(position, kind)
+        assert (found is None) == ((position, kind) not in kept)
+    for key, array in kept.items():
+        found = cache.get(*key)
+        assert found is not None and found.shape == array.shape and (found == array).all()
+        with pytest.raises(ValueError, match="read-only"):
+            found[...] = 0
+    assert cache.used == sum(array.size for array in kept.values()) <= 200
+
+
+def test_without_forks_or_memory_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pickle
+
+    copied = pickle.loads(pickle.dumps(DecodedCache(3, 1000)))
+    copied.put(0, WHOLE, np.zeros((2, 2, 3), np.uint8))
+    assert copied.get(0, WHOLE) is None and copied.used == 0 and copied.size(0) is None
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+    assert DecodedCache(3, 1000).budget == 0
+    monkeypatch.undo()
+    assert DecodedCache(3, 1 << 60).budget == 0, "more than an address space holds"
+
+
+def test_a_quarter_of_what_is_free_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 0 < free_share() < 1 << 50
+    limit, taken = tmp_path / "max", tmp_path / "now"
+    monkeypatch.setattr(memory, "LIMITS", ((limit, taken),))
+    limit.write_text("max\n")
+    taken.write_text("5\n")
+    assert free_share() > 1 << 20
+    limit.write_text("4096\n")
+    taken.write_text("96\n")
+    assert free_share() == 1000
+    taken.write_text("5000\n")
+    assert free_share() == 0
