@@ -26,6 +26,7 @@ from segdsl.data.demo import write_demo
 from segdsl.data.images import read_image
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
+from segdsl.data.loader import prepare_worker
 from segdsl.data.memory import NOTHING, DecodedCache
 from segdsl.data.pending import Pairs, Pending, read_sample
 from segdsl.data.sample import Setting, counter_rng
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("root", nargs="?", type=Path, help="a data set in Common Semantic Segmentation")
     parser.add_argument("--count", type=int, default=40, help="images of each size")
     arguments = parser.parse_args()
-    cv2.setNumThreads(0)
+    prepare_worker()
     found: dict[str, Any] = {"bench": "loader", "size": SIZE}
     with tempfile.TemporaryDirectory() as folder:
         source = arguments.root or write_demo(Path(folder) / "demo").out

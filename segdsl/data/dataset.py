@@ -10,7 +10,7 @@ import numpy as np
 
 from segdsl.data.augment import augment, stages
 from segdsl.data.index import Index
-from segdsl.data.memory import MASK, NOTHING, WHOLE, DecodedCache
+from segdsl.data.memory import MASK, NOTHING, WHOLE, DecodedCache, from_run_lengths, run_lengths
 from segdsl.data.pending import Pairs, Pending, read_sample
 from segdsl.data.sample import SHUFFLE_STREAM, Rng, Sample, Setting, counter_rng, fit
 from segdsl.data.sampling import epoch_length, epoch_order, occurrences, repeats
@@ -117,13 +117,13 @@ class EvalDataset:
         """uint8 (H, W, C) and uint8 ids (H, W). Raises :class:`SegError` naming a bad file."""
         image, mask = self.memory.get(position, WHOLE), self.memory.get(position, MASK)
         if image is not None and mask is not None:
-            return Sample(image, mask)
+            return Sample(image, from_run_lengths(mask, self.size or image.shape[:2]))
         sample = read_sample(self.index, self.subset, position)
         if self.size is None:
             return sample
         sample = fit(sample, self.size)
         self.memory.put(position, WHOLE, sample.image)
-        self.memory.put(position, MASK, sample.mask)
+        self.memory.put(position, MASK, run_lengths(sample.mask))
         return sample
 
 

@@ -15,7 +15,7 @@ from segdsl.data.images import read_image, reducible
 from segdsl.data.index import Index
 from segdsl.data.jpeg import FACTORS, Reducible
 from segdsl.data.layout import Subset
-from segdsl.data.memory import MASK, NOTHING, WHOLE, DecodedCache
+from segdsl.data.memory import MASK, NOTHING, WHOLE, DecodedCache, from_run_lengths, run_lengths
 from segdsl.data.mismatch import size_changed, size_differs, value_message
 from segdsl.data.sample import Rng, Sample, Setting, resized_image, resized_mask
 from segdsl.diagnostics import fail
@@ -55,13 +55,14 @@ class Pairs:
         """The ids, uint8 (H, W), of the mask of an image of this (height, width). Raises :class:`SegError`."""
         kept = self.memory.get(position, MASK)
         if kept is not None:
-            return kept
+            return from_run_lengths(kept, size)
         path = self.subset.mask(position)
         mask = read_ids(path, self.index.labels)
         if mask.shape != size:
             raise size_differs(path, mask.shape, size)
         require_values(mask, self.index.classes, self.index.ignore, path)
-        self.memory.put(position, MASK, mask)
+        if self.memory.budget:
+            self.memory.put(position, MASK, run_lengths(mask))
         return mask
 
     def jpeg(self, position: int, size: tuple[int, int], factor: int, file: Reducible | None = None) -> np.ndarray:

@@ -30,13 +30,11 @@ def photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, set
     chance, draw = rng.random(4), rng.random(4)
     apply = chance < word.p
     image = sample.image
-    if apply[0] or apply[1]:
-        table = LEVELS
-        if apply[0]:
-            table = (table + (2 * draw[0] - 1) * word.brightness).clip(0, 255)
-        if apply[1]:
-            table = table * (word.contrast.low + draw[1] * (word.contrast.high - word.contrast.low))
-        image = looked_up(image, table)
+    if apply[0]:
+        image = _brightened(image, round((2 * draw[0] - 1) * word.brightness))
+    if apply[1]:
+        factor = word.contrast.low + draw[1] * (word.contrast.high - word.contrast.low)
+        image = with_channels(cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=factor))
     if image.shape[2] == 3 and (apply[2] or apply[3]):
         # OpenCV's integer HSV: hue in steps of 2 degrees, 0 to 179.
         hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV)
@@ -47,6 +45,13 @@ def photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, set
             _look_up_channel(hsv, 0, (LEVELS + round((2 * draw[3] - 1) * word.hue.value / 2)) % 180)
         image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
     return Sample(image, sample.mask)
+
+
+def _brightened(image: Image, more: int) -> Image:
+    """Every value larger by ``more``, a sixth of the time of a table."""
+    flat = np.ascontiguousarray(image).reshape(len(image), -1)
+    changed = cv2.add(flat, (more,)) if more >= 0 else cv2.subtract(flat, (-more,))
+    return changed.reshape(image.shape)
 
 
 def _look_up_channel(image: Image, channel: int, table: np.ndarray) -> None:

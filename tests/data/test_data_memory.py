@@ -19,7 +19,7 @@ from segdsl.data.dataset import EvalDataset, Key, TrainDataset
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
 from segdsl.data.loader import TrainLoader, loaders
-from segdsl.data.memory import KINDS, MASK, WHOLE, DecodedCache, free_share
+from segdsl.data.memory import KINDS, MASK, WHOLE, DecodedCache, free_share, from_run_lengths, run_lengths
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range
 from segdsl.lang.program import load
@@ -100,13 +100,13 @@ def test_a_whole_run_shares_one_budget_between_processes(index: Index, tree: Pat
 
 
 def test_validation_keeps_what_the_network_sees(index: Index) -> None:
-    cache = DecodedCache(COUNT, COUNT * 24 * 20 * 4)
+    cache = DecodedCache(COUNT, COUNT * 24 * 20 * 8)
     dataset, plain = EvalDataset(index, "train", SIZE, cache), EvalDataset(index, "train", SIZE)
     for _ in range(2):
         for position in range(COUNT):
             assert (dataset[position].image == plain[position].image).all()
             assert (dataset[position].mask == plain[position].mask).all()
-    assert cache.used == cache.budget
+    assert all(cache.get(p, WHOLE) is not None and cache.get(p, MASK) is not None for p in range(COUNT))
 
 
 @pytest.mark.parametrize(("said", "most"), [("0 GiB", 0), ("64 KiB", 65536), ("0.5 MiB", 524288), (None, 3 << 20)])
@@ -132,6 +132,18 @@ def test_an_image_that_changes_under_a_run_is_named(index: Index) -> None:
             dataset[Key(epoch, 2)]
     (found,) = caught.value.diagnostics
     assert (found.slug, found.path) == ("data-file-changed", str(path))
+
+
+@given(st.integers(1, 7), st.integers(1, 9), st.lists(st.integers(0, 255), min_size=1, max_size=63))
+def test_run_lengths_are_the_mask(height: int, width: int, values: list[int]) -> None:
+    mask = np.resize(np.array(values, np.uint8), (height, width))
+    packed = run_lengths(mask)
+    assert packed.dtype == np.uint8 and (from_run_lengths(packed, (height, width)) == mask).all()
+
+
+def test_a_run_may_be_longer_than_two_bytes_count() -> None:
+    assert len(run_lengths(np.full((700, 900), 3, np.uint8))) == 1
+    assert (from_run_lengths(run_lengths(np.full((700, 900), 3, np.uint8)), (700, 900)) == 3).all()
 
 
 @settings(max_examples=40, deadline=None)
