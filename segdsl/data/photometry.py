@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,7 +51,8 @@ def photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, set
 def _brightened(image: Image, more: int) -> Image:
     """Every value larger by ``more``, a sixth of the time of a table."""
     flat = np.ascontiguousarray(image).reshape(len(image), -1)
-    changed = cv2.add(flat, (more,)) if more >= 0 else cv2.subtract(flat, (-more,))
+    amount: Any = (abs(more),)  # a scalar, which OpenCV's types do not know
+    changed = cv2.add(flat, amount) if more >= 0 else cv2.subtract(flat, amount)
     return changed.reshape(image.shape)
 
 
