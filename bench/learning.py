@@ -1,0 +1,127 @@
+"""Trains Lite-HRNet-s from scratch on three data sets, once for each seed, and prints one JSON line.
+
+    python bench/learning.py [--data FOLDER] [--only NAME] [--recipe ours|published] [SEED …]
+    python bench/learning.py --seven
+
+`bench/nuclei.seg`, `crackforest.seg` and `camvid.seg` are what is trained, at 256x256. Scores are those of the best
+epoch on the validation subset at that size; seconds are wall time of the whole process, from its start to its end. With
+`--seven` each of the published programs takes 200 steps at a reduced size instead, and the fall of its loss is printed.
+Run it alone on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parent.parent / "shared" / "data"
+RECIPES = {
+    "ours": [],
+    "published": [
+        "train.optimizer=Adam(lr=1e-3)",
+        "train.schedule=Warmup(100 iters) -> ReduceOnPlateau(factor=0.1, patience=4 epochs)",
+        "train.loss=CrossEntropy(average=all)",
+    ],
+}
+"""What each recipe changes in the programs."""
+REFERENCE = {
+    "nuclei": {"dice": [0.817, 0.825], "seconds": [244, 245]},
+    "crackforest": {"dice": [0.353, 0.352], "seconds": [240, 252]},
+    "camvid": {"dice": [0.291], "seconds": [434]},
+}
+"""OTX 2.6.0 with the same network, size and batch, on 2 cores."""
+SEVEN = ("litehrnet_s", "litehrnet_18", "litehrnet_x", "segnext_t", "segnext_s", "segnext_b", "dinov2")
+STEPS, WIDE = 200, 20
+"""Steps of each of the seven, and how many at either end the loss is averaged over."""
+
+
+def train(program: Path, data: Path, overrides: list[str], out: Path) -> dict[str, Any]:
+    """One run in a process of its own: what `segdsl train --json` says, and wall seconds."""
+    command = [sys.executable, "-m", "segdsl", "train", str(program), "--json", "--data", str(data)]
+    command += ["--out", str(out), *(part for text in overrides for part in ("--set", text))]
+    started = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return {**json.loads(done.stdout), "seconds": time.perf_counter() - started}
+
+
+def scored(name: str, data: Path, seeds: list[int], overrides: list[str], folder: Path) -> dict[str, Any]:
+    """The best scores on one data set, a list with an entry for each seed."""
+    program, found = HERE / f"{name}.seg", []
+    for seed in seeds:
+        out = folder / f"{name}-{seed}"
+        run = train(program, data / name, [f"train.seed={seed}", *overrides], out)
+        with (out / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            best = list(csv.DictReader(file))[int(run["best"]["epoch"]) - 1]
+        classes = {key.removeprefix("val.dice."): float(v) for key, v in best.items() if key.startswith("val.dice.")}
+        found.append({**run["best"], "last": classes.popitem()[1], "epochs": run["epochs"], "seconds": run["seconds"]})
+    return {
+        "epochs": [run["epochs"] for run in found],
+        "dice": [round(run["dice"], 4) for run in found],
+        "dice_of_last_class": [round(run["last"], 4) for run in found],
+        "miou": [round(run["miou"], 4) for run in found],
+        "seconds": [round(run["seconds"], 1) for run in found],
+        "reference": REFERENCE[name],
+    }
+
+
+def fall(name: str, data: Path) -> dict[str, float]:
+    """The mean loss of the first and of the last steps of one of the seven, from scratch, and how long a step took."""
+    from segdsl.run.setup import prepare, start_model
+    from segdsl.run.sources import resolve_classes
+
+    settings = ["data.input_size=70x98" if name == "dinov2" else "data.input_size=64x96", "data.train.batch=6"]
+    settings += ["data.train.workers=1", "data.val.workers=0", *(["drop train.freeze"] if name == "dinov2" else [])]
+    program = resolve_classes(HERE.parent / "specs" / f"{name}.seg", settings, data / "camvid_small")
+    setup = prepare(start_model(program, "none"), data / "camvid_small")
+    setup.network.train()
+    losses, epoch, started = [], 0, time.perf_counter()
+    while len(losses) < STEPS:
+        for batch in setup.train.epoch(epoch):
+            loss = setup.criterion(setup.network(batch.images), batch.target.long())
+            setup.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            setup.optimizer.step()
+            losses.append(loss.item())
+        epoch += 1
+    first, last = sum(losses[:WIDE]) / WIDE, sum(losses[STEPS - WIDE : STEPS]) / WIDE
+    seconds = (time.perf_counter() - started) / len(losses)
+    return {
+        "first": round(first, 3),
+        "last": round(last, 3),
+        "fall": round(1 - last / first, 3),
+        "step_s": round(seconds, 3),
+    }
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description="What is learnt from scratch")
+    parser.add_argument("seeds", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--data", type=Path, default=DATA, help="the folder of the three data sets")
+    parser.add_argument("--only", choices=sorted(REFERENCE), action="append", help="one of them")
+    parser.add_argument("--recipe", choices=sorted(RECIPES), default="ours")
+    parser.add_argument("--seven", action="store_true", help="200 steps of each published program instead")
+    parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
+    args = parser.parse_args()
+    if args.seven:
+        print(json.dumps({"bench": "learning", "steps": STEPS, **{name: fall(name, args.data) for name in SEVEN}}))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        overrides = [*RECIPES[args.recipe], *args.set]
+        names = args.only or list(REFERENCE)
+        runs = {name: scored(name, args.data, args.seeds, overrides, Path(folder)) for name in names}
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    print(json.dumps({"bench": "learning", "recipe": args.recipe, "seeds": args.seeds, **runs, "peak_rss_mb": peak}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""Wall time of a training step of each of the seven, and from the command to the first step. One JSON line.
+
+    python bench/training.py [-n RUNS] [--batch N] [--only NAME …] [--first-step DATA] [--enforce]
+
+A step is forward, loss, backward and the optimizer, at the size that the program says, on images that lie ready.
+Beside our model, in turns, a twin: the class that `--emit torch` writes of the graph before any pass, laid out NCHW,
+with torch's optimizer as it is by default, from the same weights. Each program has a process of its own. With
+`--first-step` the wall time from the command to the end of the first step is taken over that of `import torch`:
+Lite-HRNet-s at 128x128 on a data set that has been checked before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SPECS = Path(__file__).resolve().parents[1] / "specs"
+SEVEN = ("litehrnet_s", "litehrnet_18", "litehrnet_x", "segnext_t", "segnext_s", "segnext_b", "dinov2")
+RATIO_LIMIT, FIRST_LIMIT_S = 1.0, 4.0
+FIRST = """
+import os, sys
+from torch.optim.optimizer import register_optimizer_step_post_hook
+register_optimizer_step_post_hook(lambda *_: os._exit(0))
+from segdsl.cli import main
+main()
+"""
+
+
+def steps(name: str, batch: int) -> dict[str, Callable[[], None]]:
+    """A training step of our model, and one of its twin."""
+    import torch
+
+    from segdsl.lang.program import load
+    from segdsl.lower.compiled import compile_program
+    from segdsl.lower.emit import emit_torch
+    from segdsl.lower.freeze import freeze
+    from segdsl.run.criterion import build_criterion
+    from segdsl.run.setup import build_optimizer
+
+    program = load(SPECS / f"{name}.seg", classes=2)
+    loss, word, size = program.train.loss, program.train.optimizer, program.data.input_size
+    assert loss is not None and word is not None
+    criterion = build_criterion(loss, 2, program.void)
+    scope: dict[str, Any] = {}
+    exec(emit_torch(program.graph, name), scope)
+    ours, twin = compile_program(program, weights="none").model, scope[program.graph.name]()
+    twin.load_state_dict(copy.deepcopy(ours.state_dict()))
+    freeze(ours, program.train.freeze)
+    for path in program.train.freeze:
+        twin.get_submodule(path).requires_grad_(False).eval()
+    ours = ours.to(memory_format=torch.channels_last)
+    images = torch.randn(batch, 3, size.height, size.width, generator=torch.Generator().manual_seed(0))
+    target = torch.randint(0, 2, (batch, size.height, size.width), generator=torch.Generator().manual_seed(1))
+    plain = {key: getattr(word, key) for key in ("lr", "weight_decay")}
+    trained = [parameter for parameter in twin.parameters() if parameter.requires_grad]
+    optimizers = {
+        "ours": build_optimizer(word, ours),
+        "twin": getattr(torch.optim, type(word).__name__)(trained, **plain),
+    }
+    models = {"ours": (ours, images.to(memory_format=torch.channels_last)), "twin": (twin, images)}
+
+    def step(which: str) -> None:
+        model, x = models[which]
+        value = criterion(model(x), target)
+        optimizers[which].zero_grad(set_to_none=True)
+        value.backward()
+        optimizers[which].step()
+
+    return {which: lambda which=which: step(which) for which in models}
+
+
+def measure(name: str, batch: int, runs: int) -> dict[str, float]:
+    """Median milliseconds of a step of each, taken in turns, and their ratio."""
+    works = steps(name, batch)
+    times: dict[str, list[float]] = {which: [] for which in works}
+    for number in range(runs + 1):
+        for which, work in works.items():
+            begin = time.perf_counter()
+            work()
+            if number:
+                times[which].append(time.perf_counter() - begin)
+    ours, twin = (statistics.median(times[which]) for which in ("ours", "twin"))
+    return {"ours_ms": round(1000 * ours, 1), "twin_ms": round(1000 * twin, 1), "ratio": round(ours / twin, 3)}
+
+
+def first_step(data: Path, runs: int) -> dict[str, float]:
+    """Median wall seconds from the command to the end of its first step, and of `import torch`."""
+    settings = ["data.input_size=128x128", "train.epochs=1"]
+    times: dict[str, list[float]] = {"import": [], "first": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(runs + 1):
+            train = ["train", str(SPECS / "litehrnet_s.seg"), "--data", str(data), "--weights", "none"]
+            train += ["--out", f"{folder}/{number}", *(part for text in settings for part in ("--set", text))]
+            for what, command in (("import", ["-c", "import torch"]), ("first", ["-c", FIRST, *train])):
+                begin = time.perf_counter()
+                subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+                if number:
+                    times[what].append(time.perf_counter() - begin)
+    found = {what: statistics.median(taken) for what, taken in times.items()}
+    over = found["first"] - found["import"]
+    return {
+        "first_step_s": round(found["first"], 2),
+        "import_torch_s": round(found["import"], 2),
+        "over_import_s": round(over, 2),
+        "limit_s": FIRST_LIMIT_S,
+    }
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description="Training steps")
+    parser.add_argument("-n", "--runs", type=int, default=7, help="counted steps of each")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--only", choices=SEVEN, help="one program, in this process")
+    parser.add_argument("--first-step", type=Path, metavar="DATA", help="measure that instead, on this data set")
+    parser.add_argument("--enforce", action="store_true", help="exit with 1 when a limit is missed")
+    options = parser.parse_args()
+    if options.only:
+        print(json.dumps(measure(options.only, options.batch, options.runs)))
+        return
+    if options.first_step:
+        found = first_step(options.first_step, options.runs)
+        print(json.dumps({"bench": "training", **found}))
+        sys.exit(options.enforce and found["over_import_s"] > FIRST_LIMIT_S)
+    models = {}
+    for name in SEVEN:
+        command = [sys.executable, __file__, "--only", name, "-n", str(options.runs), "--batch", str(options.batch)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        models[name] = json.loads(done.stdout)
+    ratio = statistics.median(result["ratio"] for result in models.values())
+    print(json.dumps({"bench": "training", "batch": options.batch, "median_ratio": ratio, "models": models}))
+    sys.exit(options.enforce and ratio > RATIO_LIMIT)
+
+
+if __name__ == "__main__":
+    main()
