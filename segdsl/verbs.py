@@ -73,18 +73,27 @@ def train(
 
 
 def evaluate(
-    path: PathLike, data: PathLike | None = None, subset: str = "val", overrides: Iterable[str] = ()
+    path: PathLike,
+    data: PathLike | None = None,
+    subset: str = "val",
+    overrides: Iterable[str] = (),
+    out: PathLike | None = None,
 ) -> dict[str, Any]:
-    """Scores a run or an exported model (`.xml`): dice, miou, accuracy, per_class, images. Counts at image size.
+    """Scores a run or an exported model (`.xml`): dice, miou, accuracy, per_class, images … at image size.
 
-    ``overrides`` reach what is not settled by training: the source of the data and the section `eval`.
+    ``overrides`` reach what is not settled by training: the source of the data and the section `eval`. Tables of the
+    scores by image and by class go into the folder ``out``.
     """
     from segdsl.export.evaluate import evaluate_model
     from segdsl.export.model import open_model
+    from segdsl.export.score_files import check_out
 
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_out(folder)
     model = open_model(path)
     model.program = _changed(model.program, overrides, EVAL_SETTINGS)
-    return evaluate_model(model, None if data is None else str(data), subset)
+    return evaluate_model(model, None if data is None else str(data), subset, out=folder)
 
 
 def export(run: PathLike, precision: str | None = None, overrides: Iterable[str] = ()) -> ExportResult:

@@ -16,7 +16,7 @@ _MODULES = {
     "explain": "source",
     "compile": "model",
     "train": "model",
-    "eval": "model",
+    "eval": "scores",
     "export": "model",
     "predict": "model",
     "bench": "model",

@@ -1,4 +1,4 @@
-"""Commands on programs, runs and exported models: train, eval, export, predict, bench."""
+"""Commands on programs, runs and exported models: train, export, predict, bench."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from segdsl import verbs
 from segdsl.cli.answer import Answer, json_option, set_option
 from segdsl.cli.compile import compile
-from segdsl.cli.tables import facts_table, score_table
+from segdsl.cli.tables import facts_table
 
 
 @click.command()
@@ -32,21 +32,6 @@ def train(file: str, root: str | None, weights: str | None, out: Path | None, ov
         "seconds": round(result.seconds, 3),
     }
     return Answer(data)
-
-
-@click.command("eval")
-@click.argument("model", metavar="RUN|MODEL.xml")
-@click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of the run's own.")
-@click.option("--subset", default="val", show_default=True, metavar="S", help="The subset to score on.")
-@set_option
-@json_option
-def evaluate(model: str, root: str | None, subset: str, overrides: tuple[str, ...]) -> Answer:
-    """Score a run or an exported model.
-
-    Counts are summed over the subset, at the size of the images.
-    """
-    data = verbs.evaluate(model, root, subset, overrides)
-    return Answer(data, score_table(data))
 
 
 @click.command()
@@ -93,7 +78,6 @@ def bench(model: str) -> Answer:
 COMMANDS = {
     "compile": compile,
     "train": train,
-    "eval": evaluate,
     "export": export,
     "predict": predict,
     "bench": bench,

@@ -27,21 +27,6 @@ def facts_table(facts: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def score_table(scores: Mapping[str, Any]) -> str:
-    """Dice and IoU of each class and of all, and what they were counted over."""
-    per_class: Mapping[str, Mapping[str, float | None]] = scores["per_class"]
-    width = max([len("all classes"), *(len(name) for name in per_class)])
-    rows = [f"{'':{width}}   Dice    IoU"]
-    rows += [f"{name:{width}}  {_score(v['dice'])}  {_score(v['iou'])}" for name, v in per_class.items()]
-    rows.append(f"{'all classes':{width}}  {_score(scores['dice'])}  {_score(scores['miou'])}")
-    rows.append(f"pixel accuracy {_score(scores['accuracy']).strip()} on {scores['images']} images")
-    return "\n".join(rows)
-
-
-def _score(value: float | None) -> str:
-    return "  -  " if value is None or value != value else f"{value:.3f}"
-
-
 def part_table(
     whole: Part, names: Mapping[str, str], depth: int, *, width: int = 80, color: bool = False, unicode: bool = True
 ) -> str:

@@ -1,8 +1,8 @@
-"""Scoring a run or an exported model on a subset, image by image."""
+"""Scoring a run or an exported model on a subset, image by image; memory does not grow with their number."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,41 +11,108 @@ from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
 from segdsl.diagnostics import SegError, fail
 from segdsl.export.model import Model, open_model
-from segdsl.run.metrics import Confusion
+from segdsl.export.pixels import restore
+from segdsl.export.score_files import ScoreFiles, check_out
+from segdsl.export.sliding import classify
+from segdsl.ir.program import Program
+from segdsl.run.boundary import Boundaries
+from segdsl.run.by_image import ImageScore, image_score
+from segdsl.run.metrics import Confusion, background_of, mean_known, or_none
 from segdsl.run.sources import data_root
 
 Scale = Literal["image", "input"]
 
 
 def evaluate(
-    path: str | Path, data: str | None = None, subset: str = "val", scale: Scale | None = None
+    path: str | Path, data: str | None = None, subset: str = "val", scale: Scale | None = None, out: Path | None = None
 ) -> dict[str, Any]:
     """Scores the run folder or the exported `.xml` at ``path``.
 
-    Returns `dice`, `miou`, `accuracy`, `per_class` (name -> `dice`, `iou`; None where a class does not occur), `images`
-    and `scale`. ``data`` is the folder of the data set, by default that of the run. ``subset`` "train" and "val" are
-    what the program calls so, any other name is the data set's own. ``scale`` says where pixels are compared: at the
-    size of each "image", or of the network's "input"; by default as `eval.scale` of the program. Raises SegError.
+    Returns what :func:`facts_of` says. ``data`` is the folder of the data set, by default that of the run. ``subset``
+    "train" and "val" are what the program calls so, any other name is the data set's own. ``scale`` says where pixels
+    are compared: at the size of each "image", or of the network's "input"; by default as `eval.scale` of the program.
+    ``out`` is a folder for the scores of images and classes (see :mod:`segdsl.export.score_files`). Raises SegError.
     """
-    model = open_model(path)
-    return evaluate_model(model, data, subset, scale)
+    if out is not None:
+        check_out(out)
+    return evaluate_model(open_model(path), data, subset, scale, out)
 
 
 def evaluate_model(
-    model: Model, data: str | None = None, subset: str = "val", scale: Scale | None = None
+    model: Model, data: str | None = None, subset: str = "val", scale: Scale | None = None, out: Path | None = None
 ) -> dict[str, Any]:
     """Scores an open model; see :func:`evaluate`."""
-    scale = scale or model.program.eval.scale
+    said = model.program.eval
+    scale = scale or said.scale
     name = _subset_name(model, subset)
-    index = _open_data(model, data, name)
+    samples = EvalDataset(_open_data(model, data, name), name)
+    total = Confusion(model.classes, model.ignore)
+    boundaries = None if said.boundary is None else Boundaries(len(model.classes), model.ignore, said.boundary)
+    folder = samples.subset.image_folder
+    with ScoreFiles(out, model.classes, folder, boundaries is not None) as files:
+        for score in image_scores(model, samples, scale, boundaries):
+            total.add(score.confusion)
+            files.image(score)
+        files.finish(total, boundaries.by_class if boundaries else None)
+    return facts_of(model.program, total, boundaries, len(samples), scale, out)
+
+
+def image_scores(
+    model: Model, samples: EvalDataset, scale: Scale, boundaries: Boundaries | None = None
+) -> Iterator[ImageScore]:
+    """The score of every image, as the section `eval` of the program looks at it; added to ``boundaries``."""
     size = model.input_size
-    samples = EvalDataset(index, name, (size.height, size.width) if scale == "input" else None)
-    confusion = Confusion(model.classes, model.ignore)
     for position in range(len(samples)):
         sample = samples[position]
-        confusion.update(model.predict(sample.image), sample.mask)
-    means = {key: None if math.isnan(value) else value for key, value in confusion.summary().items()}
-    return {**means, "per_class": confusion.per_class(), "images": len(samples), "scale": scale}
+        height, width = sample.size if scale == "image" else (size.height, size.width)
+        prediction = restore(classify(model, sample.image), height, width)
+        target = restore(sample.mask, height, width)
+        yield image_score(
+            position, samples.path(position), prediction, target, model.classes, model.ignore, boundaries=boundaries
+        )
+
+
+def facts_of(
+    program: Program, total: Confusion, boundaries: Boundaries | None, images: int, scale: Scale, out: Path | None
+) -> dict[str, Any]:
+    """The scores of a subset as JSON has them; None for one that is not defined.
+
+    `dice`, `miou` and `accuracy` are over all classes; `dice_micro` sums counts before it divides, and is the accuracy
+    where nothing is left out; `foreground` has `dice`, `dice_micro` and `miou` without the class `background`.
+    `per_class` maps names to `dice`, `iou`, `precision`, `recall`, `pixels` (in masks) and `predicted`. `confusion` has
+    a list for each true class: its pixels that were said to be each class. `boundary_f1`, here and by class, is there
+    with `eval.boundary`. `images` and `scale` say what was scored, `tile`, `overlap`, `flip` and `scales` how it was
+    looked at, and `out` where the tables are.
+    """
+    said = program.eval
+    background = background_of(program.classes, program.data.background)
+    per_class: dict[str, dict[str, Any]] = {
+        name: {**scores, "pixels": true, "predicted": predicted}
+        for (name, scores), true, predicted in zip(
+            total.per_class().items(), total.true.tolist(), total.predicted.tolist(), strict=True
+        )
+    }
+    facts: dict[str, Any] = {key: or_none(value) for key, value in total.summary().items()}
+    facts["dice_micro"] = facts["accuracy"]
+    facts["background"] = program.classes[background]
+    facts["foreground"] = {key: or_none(value) for key, value in total.foreground(background).items()}
+    if boundaries is not None:
+        facts["boundary_f1"] = or_none(mean_known(boundaries.by_class))
+        for scores, value in zip(per_class.values(), boundaries.by_class.tolist(), strict=True):
+            scores["boundary_f1"] = or_none(value)
+    return {
+        **facts,
+        "per_class": per_class,
+        "confusion": total.counts.tolist(),
+        "images": images,
+        "scale": scale,
+        "tile": None if said.tile is None else str(said.tile),
+        "overlap": said.overlap,
+        "flip": said.flip,
+        "scales": list(said.scales),
+        "boundary": said.boundary,
+        "out": None if out is None else str(out),
+    }
 
 
 def _subset_name(model: Model, subset: str) -> str:

@@ -106,13 +106,16 @@ class OpenVINOModel(Model):
 
 
 def open_model(path: str | Path, hint: runtime.Hint = "f32") -> Model:
-    """A run folder or an exported `.xml`, ready to predict.
+    """A run folder, an exported `.xml` or a folder that holds a single one, ready to predict.
 
     ``hint`` = "device" lets an exported model compute in what the device prefers: faster, and no longer equal to torch.
-    Raises SegError (`model-not-found`, `model-kind-unknown`, `model-without-bin`, `model-unreadable`, `model-foreign`,
-    `model-damaged`, `model-program-refused`, and whatever opening a run is at fault for).
+    Raises SegError (`model-not-found`, `model-kind-unknown`, `model-ambiguous`, `model-without-bin`,
+    `model-unreadable`, `model-foreign`, `model-damaged`, `model-program-refused`, and whatever opening a run is at
+    fault for).
     """
     path = Path(path)
+    if path.is_dir() and not (path / "program.seg").exists() and any(path.glob("*.xml")):
+        path = _exported_in(path)
     if path.is_dir():
         from segdsl.export.trained import open_trained
 
@@ -123,6 +126,16 @@ def open_model(path: str | Path, hint: runtime.Hint = "f32") -> Model:
         message = f"`{path.name}` is no model that can be opened"
         raise fail("model-kind-unknown", message, _other_file(path), path=str(path))
     return _open_xml(path, hint)
+
+
+def _exported_in(folder: Path) -> Path:
+    """The one exported model in a folder that is no run's, as `RUN/export` is none."""
+    found = sorted(folder.glob("*.xml"))
+    if len(found) > 1:
+        names = ", ".join(f"`{p.name}`" for p in found)
+        message = f"`{folder}` holds {len(found)} exported models: {names}"
+        raise fail("model-ambiguous", message, f"name one of them, such as `{found[0]}`", path=str(folder))
+    return found[0]
 
 
 def _open_xml(path: Path, hint: runtime.Hint) -> OpenVINOModel:

@@ -13,6 +13,7 @@ from typing import Any
 from segdsl.data.colors import class_colors
 from segdsl.data.images import IMAGE_EXTENSIONS, read_image
 from segdsl.diagnostics import Diagnostic, SegError, fail, nearest
+from segdsl.export.files import write_whole
 from segdsl.export.model import Model, open_model
 from segdsl.export.overlay import mask_png, overlay_png
 
@@ -47,9 +48,9 @@ def predict(path: str | Path, inputs: Sequence[str], out: Path) -> dict[str, Any
     model = open_model(path)
     try:
         # The table is there from the start, so that a folder whose filling was stopped can be filled again.
-        _write(out / TABLE, _table([]))
+        write_whole(out / TABLE, _table([]))
         done = list(_segment_all(model, jobs, out, faults))
-        _write(out / TABLE, _table(done))
+        write_whole(out / TABLE, _table(done))
     except OSError as error:
         raise _not_written(out) from error
     if faults:
@@ -69,8 +70,8 @@ def _segment_all(model: Model, jobs: Sequence[Job], out: Path, faults: list[Diag
             faults.extend(error.diagnostics)
             continue
         mask = model.predict(image)
-        _write(out / MASKS / job.name, mask_png(mask, colors))
-        _write(out / OVERLAYS / job.name, overlay_png(image, mask, model.classes, colors))
+        write_whole(out / MASKS / job.name, mask_png(mask, colors))
+        write_whole(out / OVERLAYS / job.name, overlay_png(image, mask, model.classes, colors))
         yield job
 
 
@@ -154,17 +155,6 @@ def _table(done: Sequence[Job]) -> bytes:
         name = job.name.as_posix()
         writer.writerow([str(job.image), f"{MASKS}/{name}", f"{OVERLAYS}/{name}"])
     return text.getvalue().encode("utf-8", "surrogateescape")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _not_written(out: Path) -> SegError:

@@ -229,6 +229,18 @@ class Eval(Section):
 
     scale: Literal["image", "input"] = "image"
     """Compare at the size of the image, or at the size that the network sees."""
+    tile: Size | None = None
+    """Height x width of the windows of an image that are shown to the network one by one, each stretched to
+    `data.input_size`, which as a value here leaves pixels as they are; left out, the whole image is stretched."""
+    overlap: Annotated[float, Ge(0), Le(0.9)] = 0.25
+    """Least share of a window that the next one shows again; what both say is blended there."""
+    flip: bool = False
+    """Show every window mirrored too, and average the probabilities."""
+    scales: Annotated[tuple[Annotated[float, Ge(0.1), Le(10)], ...], MinLen(1)] = (1.0,)
+    """Show the image at these multiples of its size, in windows, and average the probabilities."""
+    boundary: Annotated[float, Gt(0)] | None = None
+    """Tolerance of the boundary F1: pixels from 1 on, below it a share of the diagonal, such as 0.0075 (Csurka et al.,
+    2013); left out, it is not computed."""
 
 
 class Export(Section):

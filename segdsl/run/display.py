@@ -18,6 +18,7 @@ from segdsl.diagnostics import Diagnostic
 from segdsl.diagnostics.text import clean
 from segdsl.run.fetching import FetchDisplay
 from segdsl.run.log import EpochRow
+from segdsl.run.score_table import class_table, shortened
 from segdsl.weights.report import LoadReport, load_table
 
 NAME_WIDTH, TABLE_WIDTH, MAX_WARNINGS = 40, 100, 8
@@ -85,7 +86,7 @@ class Display:
         """What is about to be trained, and where it will lie."""
         self.head = head
         trained = f", {head.trained:,} of them trained" if head.trained != head.parameters else ""
-        self._line(Text(f"{shorten(head.name)}: {head.classes} classes at {head.size}, on {head.device}"))
+        self._line(Text(f"{shortened(head.name, NAME_WIDTH)}: {head.classes} classes at {head.size}, on {head.device}"))
         self._line(Text(f"{head.parameters:,} parameters{trained}"))
         self._line(Text(f"{head.train_images} images to train on, {head.val_images} to validate"))
         self._line(Text(f"run folder: {head.run}"))
@@ -133,7 +134,11 @@ class Display:
         run = self.head.run if self.head else weights.parent
         self._line(Text(f"\n{why} after {last.epoch} epochs and {duration(last.seconds)}"))
         self._line(Text(f"best epoch {best.epoch}: {monitor} {best.monitored(monitor):.4f}", style="bold"))
-        self.console.print(class_table(best))
+        counts = best.confusion
+        *lines, mean = class_table(counts.per_class(), {"mean": {"dice": counts.dice, "iou": counts.miou}})
+        for line in lines:
+            self._line(Text(line))
+        self._line(Text(mean, style="bold"))
         for what, where in (("weights", weights), ("log", run / "metrics.csv"), ("curves", run / "tensorboard")):
             self._line(Text(f"{what + ':':<9}{where}"))
         self._line(Text(f"next:    segdsl eval {run}\n         segdsl export {run}"))
@@ -146,18 +151,6 @@ class Display:
         self.console.print(text, soft_wrap=True)
 
 
-def class_table(row: EpochRow) -> Table:
-    """Dice and IoU of every class and their means, as a table."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("class", max_width=NAME_WIDTH, overflow="ellipsis", no_wrap=True)
-    table.add_column("dice", justify="right")
-    table.add_column("iou", justify="right")
-    for name, scores in row.confusion.per_class().items():
-        table.add_row(clean(name), *("-" if value is None else f"{value:.4f}" for value in scores.values()))
-    table.add_row("mean", f"{row.confusion.dice:.4f}", f"{row.confusion.miou:.4f}", style="bold")
-    return table
-
-
 def duration(seconds: float) -> str:
     """`42s`, `3m12s`, `2h05m`; `?` for what is not known yet."""
     if not math.isfinite(seconds):
@@ -168,8 +161,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02}m"
-
-
-def shorten(name: str, width: int = NAME_WIDTH) -> str:
-    """A name cut to ``width`` columns."""
-    return name if len(name) <= width else name[: width - 1] + "…"

@@ -39,6 +39,10 @@ class Confusion:
         pairs = truth * count + prediction[valid]
         self.counts += np.bincount(pairs, minlength=count * count).reshape(count, count)
 
+    def add(self, other: Confusion) -> None:
+        """Adds the counts of another one over the same classes."""
+        self.counts += other.counts
+
     @property
     def pixels(self) -> int:
         """How many pixels were scored."""
@@ -57,14 +61,34 @@ class Confusion:
         return _ratio(hits, self.counts.sum(0) + self.counts.sum(1) - hits)
 
     @property
+    def precision_by_class(self) -> npt.NDArray[np.float64]:
+        """TP / (TP + FP) of each class, nan for those that are never predicted."""
+        return _ratio(self.counts.diagonal(), self.predicted)
+
+    @property
+    def recall_by_class(self) -> npt.NDArray[np.float64]:
+        """TP / (TP + FN) of each class, nan for those that are never true."""
+        return _ratio(self.counts.diagonal(), self.true)
+
+    @property
+    def true(self) -> npt.NDArray[np.int64]:
+        """Scored pixels of each class in the masks."""
+        return self.counts.sum(1)
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """Scored pixels that were said to be of each class."""
+        return self.counts.sum(0)
+
+    @property
     def dice(self) -> float:
         """Mean Dice over the classes, background included."""
-        return _mean(self.dice_by_class)
+        return mean_known(self.dice_by_class)
 
     @property
     def miou(self) -> float:
         """Mean intersection over union over the classes."""
-        return _mean(self.iou_by_class)
+        return mean_known(self.iou_by_class)
 
     @property
     def accuracy(self) -> float:
@@ -75,20 +99,51 @@ class Confusion:
         """`dice`, `miou` and `accuracy`."""
         return {"dice": self.dice, "miou": self.miou, "accuracy": self.accuracy}
 
+    def foreground(self, background: int) -> dict[str, float]:
+        """`dice`, `dice_micro` and `miou` without the class ``background``; what it got of the others still counts.
+
+        `dice_micro` sums the counts of the classes before it divides; with the background it would be the accuracy.
+        """
+        kept = np.arange(len(self.classes)) != background
+        hits, sizes = self.counts.diagonal()[kept].sum(), (self.true + self.predicted)[kept].sum()
+        micro = 2 * float(hits) / float(sizes) if sizes else float("nan")
+        return {
+            "dice": mean_known(self.dice_by_class[kept]),
+            "dice_micro": micro,
+            "miou": mean_known(self.iou_by_class[kept]),
+        }
+
     def per_class(self) -> dict[str, dict[str, float | None]]:
-        """`dice` and `iou` of each class by name; None for a class that does not occur."""
-        scores = zip(self.classes, self.dice_by_class.tolist(), self.iou_by_class.tolist(), strict=True)
-        return {name: {"dice": _or_none(dice), "iou": _or_none(iou)} for name, dice, iou in scores}
+        """`dice`, `iou`, `precision` and `recall` of each class by name; None where one is not defined."""
+        scores = {
+            "dice": self.dice_by_class,
+            "iou": self.iou_by_class,
+            "precision": self.precision_by_class,
+            "recall": self.recall_by_class,
+        }
+        return {
+            name: {score: or_none(values[k]) for score, values in scores.items()} for k, name in enumerate(self.classes)
+        }
+
+
+def background_of(classes: Sequence[str], said: str | None = None) -> int:
+    """The id of the background: the class ``said`` (`data.background`) where it is learnt, else the one that is called
+    `background` in letters of any case, else class 0."""
+    if said in classes:
+        return classes.index(said)
+    return next((k for k, name in enumerate(classes) if name.lower() == "background"), 0)
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
-def _mean(scores: npt.NDArray[np.float64]) -> float:
+def mean_known(scores: npt.NDArray[np.float64]) -> float:
+    """The mean of the scores that are not nan; nan where all are."""
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if known.size else float("nan")
 
 
-def _or_none(score: float) -> float | None:
-    return None if np.isnan(score) else score
+def or_none(score: float) -> float | None:
+    """A score as JSON has it: None in place of nan."""
+    return None if np.isnan(score) else float(score)

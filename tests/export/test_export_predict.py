@@ -138,7 +138,7 @@ def test_a_full_disk_is_told(images: Path, run: Path, tmp_path: Path, monkeypatc
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(predicting, "_write", full)
+    monkeypatch.setattr(predicting, "write_whole", full)
     with pytest.raises(SegError) as caught:
         predict(run, [str(images)], tmp_path / "seen")
     assert [d.slug for d in caught.value.diagnostics] == ["predictions-not-written"]

@@ -67,10 +67,11 @@ def test_scores_equal_torchmetrics(absent: tuple[int, ...], dice: float, miou: f
 def test_a_class_that_is_predicted_and_never_true_scores_zero_and_counts() -> None:
     confusion = Confusion(NAMES, IGNORE)
     confusion.update(np.array([0, 0, 2]), np.array([0, 0, 0]))
-    assert confusion.per_class()["car"] == {"dice": 0.0, "iou": 0.0}
+    assert confusion.per_class()["car"] == {"dice": 0.0, "iou": 0.0, "precision": 0.0, "recall": None}
     assert confusion.dice == pytest.approx((0.8 + 0.0) / 2)
-    assert confusion.per_class()["sky"] == {"dice": pytest.approx(0.8), "iou": pytest.approx(2 / 3)}
-    assert confusion.per_class()["pole"] == {"dice": None, "iou": None}
+    sky = {"dice": pytest.approx(0.8), "iou": pytest.approx(2 / 3), "precision": 1.0, "recall": pytest.approx(2 / 3)}
+    assert confusion.per_class()["sky"] == sky
+    assert set(confusion.per_class()["pole"].values()) == {None}
 
 
 def test_only_void_has_no_score() -> None:
