@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from segdsl import verbs
 from segdsl.cli.answer import Answer, json_option, set_option
 
 INPUT = "input"
+COLUMNS, LONGEST_NAME = 80, 40
 
 
 @click.command("eval")
@@ -51,9 +53,9 @@ def _overrides(settings: Mapping[str, Any]) -> list[str]:
 def described(data: Mapping[str, Any]) -> str:
     """The scores of each class, their means, which class is said to be which, and what was looked at how."""
     from segdsl.diagnostics.text import clean
-    from segdsl.run.score_table import class_table, confusion_table
+    from segdsl.run.score_table import class_table, confusion_table, shortened
 
-    background = clean(data["background"])
+    background = shortened(clean(data["background"]), LONGEST_NAME)
     whole = {"dice": data["dice"], "iou": data["miou"]}
     if "boundary_f1" in data:
         whole["boundary_f1"] = data["boundary_f1"]
@@ -64,7 +66,7 @@ def described(data: Mapping[str, Any]) -> str:
         f"background       `{background}`, class {list(data['per_class']).index(data['background'])}",
         f"micro Dice       {_score(data['foreground']['dice_micro'])} without the background, with it the accuracy",
         f"pixel accuracy   {_score(data['accuracy'])} on {data['images']} images, compared at {data['scale']} size",
-        f"looked at        {_looked_at(data)}",
+        *textwrap.wrap(f"looked at        {_looked_at(data)}", COLUMNS, subsequent_indent=" " * 17),
     ]
     if data["boundary"] is not None:
         lines.append(f"boundaries       F1 within {_tolerance(data['boundary'])}")

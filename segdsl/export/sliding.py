@@ -141,7 +141,7 @@ class Resampled:
     def __init__(self, bands: Iterator[Maps], given: Size, wanted: Size) -> None:
         self.bands = bands
         self._above, self._below, self._down = _between(given.height, wanted.height)
-        self._left, self._right, self._across = _between(given.width, wanted.width)
+        self._width = wanted.width
         self._rows: list[Maps] = []
         self._first = 0
 
@@ -151,10 +151,15 @@ class Resampled:
         while self._rows and self._first + self._rows[0].shape[1] <= above[0]:
             self._first += self._rows.pop(0).shape[1]
         while self._first + sum(r.shape[1] for r in self._rows) <= below[-1]:
-            self._rows.append(self._widened(next(self.bands)))
+            band = next(self.bands)
+            # in parts, so that those which are done with are let go early
+            self._rows += [self._widened(band[:, k : k + ROWS]) for k in range(0, band.shape[1], ROWS)]
         rows = np.concatenate([part[:, a:b] for part, a, b in self._wanted(above[0], below[-1] + 1)], axis=1)
-        above, below = above - above[0], below - above[0]
-        return _mixed(rows[:, above], rows[:, below], share[:, None])
+        first, second = rows[:, above - above[0]], rows[:, below - above[0]]
+        second -= first
+        second *= share[:, None]
+        second += first
+        return second
 
     def _wanted(self, top: int, bottom: int) -> Iterator[tuple[Maps, int, int]]:
         """The bands that are held, and from which to which of its rows each has some of ``top`` to ``bottom``."""
@@ -164,15 +169,7 @@ class Resampled:
             first += part.shape[1]
 
     def _widened(self, band: Maps) -> Maps:
-        return _mixed(band[:, :, self._left], band[:, :, self._right], self._across)
-
-
-def _mixed(first: Maps, second: Maps, share: Weights) -> Maps:
-    """The share ``1 - share`` of the first and ``share`` of the second."""
-    second -= first
-    second *= share
-    second += first
-    return second
+        return np.stack([cv2.resize(m, (self._width, band.shape[1])) for m in band]).astype(np.float32, copy=False)
 
 
 def _between(given: int, wanted: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Weights]:

@@ -1,0 +1,162 @@
+"""The tables of an evaluation: what is in them, whose they may replace, and that nothing half-written stays."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import segdsl
+from segdsl.cli.run import run as cli
+from segdsl.diagnostics import SegError
+from segdsl.export import score_files
+from segdsl.export.evaluate import evaluate
+from segdsl.export.model import open_model
+
+NAMES = ["classes.csv", "confusion.csv", "images.csv"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_tables_hold_what_json_says_and_a_row_for_each_image(run: Path, data: Path, tmp_path: Path) -> None:
+    found = segdsl.evaluate(run, overrides=["eval.boundary=2"], out=tmp_path / "scores")
+    assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == NAMES
+    images, model = rows(tmp_path / "scores" / "images.csv"), open_model(run)
+    assert [row["image"] for row in images] == [f"val_{k}.png" for k in range(5)]
+    for row in images:
+        mask = np.asarray(Image.open(data / "val" / "masks" / row["image"]))
+        prediction = model.predict(np.asarray(Image.open(data / "val" / "images" / row["image"])))
+        right = (prediction == mask)[mask != 255].mean()
+        assert float(row["accuracy"]) == pytest.approx(right, rel=1e-5)
+        assert (int(row["pixels"]), int(row["void"])) == ((mask != 255).sum(), (mask == 255).sum())
+        assert [int(row[f"pixels.{name}"]) for name in model.classes] == [(mask == k).sum() for k in range(4)]
+        dice = [float(row[f"dice.{name}"]) for name in model.classes if row[f"dice.{name}"]]
+        assert float(row["dice"]) == pytest.approx(np.mean(dice), rel=1e-5)
+        assert 0 <= float(row["boundary_f1"]) <= 1
+    classes = rows(tmp_path / "scores" / "classes.csv")
+    for row, (name, scores) in zip(classes, found["per_class"].items(), strict=True):
+        assert row.pop("class") == name
+        shown = {key: None if value is None else pytest.approx(value, rel=1e-5) for key, value in scores.items()}
+        assert {key: float(value) if value else None for key, value in row.items()} == shown
+    matrix = list(csv.reader((tmp_path / "scores" / "confusion.csv").open(encoding="utf-8")))
+    assert matrix[0] == ["true/predicted", *model.classes]
+    assert [[int(n) for n in line[1:]] for line in matrix[1:]] == found["confusion"]
+
+
+def test_json_names_the_background_and_leaves_it_out_of_the_foreground(run: Path) -> None:
+    found = evaluate(run)
+    front = [scores for name, scores in found["per_class"].items() if name != "background"]
+    assert found["background"] == "background"
+    assert found["foreground"]["dice"] == pytest.approx(np.mean([s["dice"] for s in front]))
+    assert found["foreground"]["miou"] == pytest.approx(np.mean([s["iou"] for s in front]))
+    hits, sizes = (
+        sum(found["confusion"][k][k] for k in range(1, 4)), sum(s["pixels"] + s["predicted"] for s in front)
+    )  # fmt: skip
+    assert found["foreground"]["dice_micro"] == pytest.approx(2 * hits / sizes)
+    assert found["dice_micro"] == found["accuracy"]
+    assert "boundary_f1" not in found and "boundary_f1" not in front[0]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_an_earlier_evaluation_is_replaced_and_nothing_else(run: Path, tmp_path: Path) -> None:
+    evaluate(run, out=tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    evaluate(run, subset="train", out=tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == NAMES
+    assert all(p.read_bytes() != before[p.name] for p in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("taken", ["images.csv", "confusion.csv", "notes.txt", "images.csv/inside", "folder/inside"])
+def test_a_folder_of_others_is_refused_and_left_as_it_is(run: Path, tmp_path: Path, taken: str) -> None:
+    path = tmp_path / "out" / taken
+    path.parent.mkdir(parents=True)
+    path.write_text("image,mine\n", encoding="utf-8")
+    with pytest.raises(SegError) as caught:
+        segdsl.evaluate(run, out=tmp_path / "out")
+    assert [d.slug for d in caught.value.diagnostics] == ["out-holds-other-files"]
+    assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == [path]
+    assert path.read_text(encoding="utf-8") == "image,mine\n"
+
+
+def test_a_file_is_no_folder(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(SegError) as caught:
+        segdsl.evaluate(run, out=tmp_path / "out")
+    assert [d.slug for d in caught.value.diagnostics] == ["out-holds-other-files"]
+
+
+def test_an_evaluation_that_fails_leaves_the_earlier_one(
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    evaluate(run, out=out)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score_files, "write_whole", full)
+        with pytest.raises(SegError) as caught:
+            evaluate(run, subset="train", out=out)
+    assert [d.slug for d in caught.value.diagnostics] == ["scores-not-written"]
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(score_files.ScoreFiles, "image", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(run, out=out)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_a_folder_with_one_exported_model_stands_for_it(fp32: Path, tmp_path: Path, data: Path) -> None:
+    one = tmp_path / "one"
+    one.mkdir()
+    for ending in (".xml", ".bin"):
+        (one / f"model{ending}").write_bytes(fp32.with_suffix(ending).read_bytes())
+    assert evaluate(one, str(data)) == evaluate(fp32)
+    (one / "other.xml").write_bytes(fp32.read_bytes())
+    with pytest.raises(SegError) as caught:
+        evaluate(one, str(data))
+    (finding,) = caught.value.diagnostics
+    assert finding.slug == "model-ambiguous"
+    assert "`model.xml`, `other.xml`" in finding.message and str(one / "model.xml") in finding.help
+
+
+@pytest.mark.parametrize(
+    ("options", "key", "value", "shown"),
+    [
+        (["--tile", "20x24"], "tile", "20x24", "windows of 20x24 that share 25% or more"),
+        (["--tile", "input"], "tile", "45x64", "windows of 45x64 that share 25% or more"),
+        (["--tile", "20x24", "--overlap", "0.5"], "overlap", 0.5, "share 50% or more"),
+        (["--flip"], "flip", True, "whole images, mirrored too"),
+        (["--flip", "--scales", "1,1.5"], "scales", [1, 1.5], "mirrored"),
+        (["--boundary", "0.01"], "boundary", 0.01, "F1 within 0.01 of the diagonal"),
+        (["--boundary", "2"], "boundary", 2, "F1 within 2 pixels"),
+        (["--scale", "input"], "scale", "input", "compared at input size"),
+        (["--flip", "--set", "eval.flip=false"], "flip", False, "whole images"),
+    ],
+)
+def test_options_are_keys_of_the_program(
+    run: Path, capsys: pytest.CaptureFixture[str], options: list[str], key: str, value: object, shown: str
+) -> None:
+    assert cli(["eval", str(run), *options]) == 0
+    text = capsys.readouterr().out
+    assert shown in text and "background       `background`, class 0" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert cli(["eval", str(run), *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[key] == value
+
+
+def test_a_wrong_option_is_explained(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli(["eval", str(run), "--tile", "512"]) == 1
+    assert "write `512x512`" in capsys.readouterr().err
