@@ -105,6 +105,15 @@ def test_images_of_any_size_are_covered(size: tuple[int, int], window: tuple[int
     assert seen == {(*window, 3)}
 
 
+def test_what_an_image_lacks_of_a_window_is_mirrored() -> None:
+    image, seen = picture(3, 5), []
+    for _ in bands(lambda part: seen.append(part) or looking(part, 0), image, Size(5, 7), 0.25):
+        pass
+    (shown,) = seen
+    assert (shown[:3, :5] == image).all()
+    assert (shown[3:] == shown[2:0:-1]).all() and (shown[:, 5:] == shown[:, 4:2:-1]).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     given_size=st.tuples(COUNTS, COUNTS),
