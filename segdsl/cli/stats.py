@@ -20,9 +20,6 @@ VOID = "(void)"
 COLUMNS = 80
 LONGEST_NAME = 40
 """Characters of the name of a class in the table."""
-FEW_SIZES = 6
-"""So many different sizes are listed one by one."""
-UNBROKEN = "\N{NO-BREAK SPACE}"
 SHOWN = 3
 """Images that are named for a rare class; JSON names all that are remembered."""
 
@@ -119,9 +116,11 @@ def described(found: Survey, out: Path | None) -> str:
 
 
 def _subset_lines(found: Survey, name: str, stats: SubsetStats) -> Iterator[str]:
+    from segdsl.data.spoken import said_channels, said_sizes
+
     yield f"{name}: {stats.images:,} image{'s' if stats.images != 1 else ''}"
-    yield from _wrapped("sizes (height x width)", _sizes(stats))
-    yield from _wrapped("channels              ", _listed(stats.modes.most_common(), stats.images))
+    yield from _wrapped("sizes (height x width)", said_sizes(stats))
+    yield from _wrapped("channels              ", said_channels(stats))
     yield ""
     names = [_cut(n, LONGEST_NAME) for n in [*found.classes, VOID]]
     width = max(map(_columns, names))
@@ -151,31 +150,9 @@ def _counted(stats: SubsetStats, counted: ClassStats) -> str:
     return f"{'<0.01' if few else f'{pixels:.2f}':>6} %  {images:5.1f} %  {counted.images:>7,}"
 
 
-def _sizes(stats: SubsetStats) -> str:
-    """Few sizes one by one, of many the spread; height comes first, as in the language."""
-    if len(stats.sizes) <= FEW_SIZES:
-        listed = [(f"{h}x{w}", n) for (h, w), n in stats.sizes.most_common()]
-        return _listed(listed, stats.images)
-    height, width, aspect = stats.heights(), stats.widths(), stats.aspects()
-    return (
-        f"{len(stats.sizes):,} different: height {_spread(height)}; width {_spread(width)}; "
-        f"width over height {aspect.least:.2f} to {aspect.greatest:.2f}, median {aspect.median:.2f}"
-    )
-
-
-def _spread(spread: Spread) -> str:
-    return f"{spread.least:.0f} to {spread.greatest:.0f}, median {spread.median:.0f}"
-
-
-def _listed(counted: Sequence[tuple[str, int]], whole: int) -> str:
-    if len(counted) == 1 and counted[0][1] == whole:
-        return f"{counted[0][0]} in all"
-    return ", ".join(f"{what}{UNBROKEN}in{UNBROKEN}{n:,}" for what, n in counted)
-
-
 def _wrapped(label: str, text: str) -> list[str]:
     lines = textwrap.wrap(text, COLUMNS, initial_indent=f"  {label}  ", subsequent_indent=" " * (len(label) + 4))
-    return [line.replace(UNBROKEN, " ") for line in lines]
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _places(stats: SubsetStats, counted: ClassStats, label: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ def part_table(
     rows = [(level, p) for level, p in whole.rows(depth) if p.parameters or p.macs or p.path in names]
     shares = [part.macs / whole.macs if whole.macs else 0.0 for _, part in rows]
     columns = {
-        "part": ["  " * level + _name(part, names) for level, part in rows],
-        "output": [_outputs(part.outputs, "…" if unicode else "...") for _, part in rows],
+        "part": ["  " * level + part.called(names) for level, part in rows],
+        "output": [part.sizes("…" if unicode else "...") for _, part in rows],
         "parameters": [f"{part.parameters:,}" for _, part in rows],
         "GFLOPs": [f"{2 * part.macs / 1e9:.3f}" for _, part in rows],
         "share": [f"{share:.1%}" for share in shares],
-        " ": [_kept(part) for _, part in rows],
+        " ": [part.kept for _, part in rows],
     }
     if not any(columns[" "]):
         del columns[" "]
@@ -60,30 +60,10 @@ def part_table(
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _name(part: Part, names: Mapping[str, str]) -> str:
-    """What a part is called; one with parameters by its path alone, which `train.freeze` and `weights` take."""
-    return part.name if part.parameters else names.get(part.path, part.name)
-
-
-def _kept(part: Part) -> str:
-    """What training leaves as it is: all that could be trained is frozen, or nothing could be."""
-    if not part.parameters or part.trained:
-        return ""
-    return "fixed" if part.fixed == part.parameters else "frozen"
-
-
 def _line(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:
     """Cells in columns, numbers to the right."""
     numbers = ("parameters", "GFLOPs", "share")
     return "  ".join(f"{cell:{'>' if name in numbers else ''}{widths[name]}}" for name, cell in cells.items())
-
-
-def _outputs(shapes: Sequence[tuple[int, ...]], more: str) -> str:
-    """Shapes without the batch: the one, the same n times, or the first and the last of several."""
-    texts = ["x".join(map(str, shape[1:])) for shape in shapes]
-    if len(set(texts)) <= 1:
-        return (texts[0] if len(texts) == 1 else f"{len(texts)} of {texts[0]}") if texts else ""
-    return f"{texts[0]} {more} {texts[-1]}" if len(texts) > 2 else ", ".join(texts)
 
 
 def _bar(share: float, width: int, unicode: bool) -> str:

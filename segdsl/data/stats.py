@@ -17,6 +17,7 @@ from segdsl.data.cache import FactCache
 from segdsl.data.check import CheckReport, Progress, check_data
 from segdsl.data.facts import PairFacts, pair_facts
 from segdsl.data.formats import read_layout
+from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import ALL, Layout, Request, Subset
 from segdsl.diagnostics import SegError
 
@@ -154,19 +155,19 @@ def survey(root: Path, format: str, asked: Request = ALL, progress: Progress | N
     if report.errors:
         return Survey(report, asked)
     layout = read_layout(root, report.format, asked, [])
-    return Survey(report, asked, layout, count_layout(layout, asked))
-
-
-def count_layout(layout: Layout, asked: Request) -> dict[str, SubsetStats]:
-    """The counts of every subset. Raises :class:`SegError` for a file that cannot be read."""
     assert layout.labels is not None
-    found = {name: SubsetStats(subset) for name, subset in layout.subsets.items()}
-    with FactCache(layout.root) as cache:
+    return Survey(report, asked, layout, count_subsets(root, layout.labels, layout.subsets, asked.void))
+
+
+def count_subsets(root: Path, labels: LabelSpace, subsets: Mapping[str, Subset], ignore: int) -> dict[str, SubsetStats]:
+    """The counts of every subset, ``ignore`` being void. Raises :class:`SegError` for a file that cannot be read."""
+    found = {name: SubsetStats(subset) for name, subset in subsets.items()}
+    with FactCache(root) as cache:
         for stats in found.values():
-            for facts in pair_facts(stats.subset, layout.labels, cache):
+            for facts in pair_facts(stats.subset, labels, cache):
                 if facts.faults:
                     raise SegError(list(facts.faults))
-                stats.add(facts, asked.void)
+                stats.add(facts, ignore)
     return found
 
 

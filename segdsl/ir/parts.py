@@ -31,6 +31,25 @@ class Part:
     def name(self) -> str:
         return self.path.rpartition(".")[2]
 
+    @property
+    def kept(self) -> str:
+        """What training leaves as it is: "frozen" where all that could be trained is, "fixed" where nothing could."""
+        if not self.parameters or self.trained:
+            return ""
+        return "fixed" if self.fixed == self.parameters else "frozen"
+
+    def called(self, names: Mapping[str, str]) -> str:
+        """What it is called: by another of ``names``, an output's, where it has no parameters. One with parameters goes
+        by its path alone, which `train.freeze` and `weights` take."""
+        return self.name if self.parameters else names.get(self.path, self.name)
+
+    def sizes(self, more: str = "…") -> str:
+        """Its outputs without the batch: the one, the same n times, or the first and the last of several."""
+        texts = ["x".join(map(str, shape[1:])) for shape in self.outputs]
+        if len(set(texts)) <= 1:
+            return (texts[0] if len(texts) == 1 else f"{len(texts)} of {texts[0]}") if texts else ""
+        return f"{texts[0]} {more} {texts[-1]}" if len(texts) > 2 else ", ".join(texts)
+
     def opens(self, level: int, depth: int) -> bool:
         """Whether its children are parts worth telling apart, in an outline of ``depth`` levels: some have children.
 

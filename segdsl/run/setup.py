@@ -59,11 +59,7 @@ def prepare(compiled: Compiled, data: str | Path | None = None, progress: Progre
     program, model = compiled.program, compiled.model
     index, report = checked_data(program, data, progress)
     device = pick_device()
-    network = (
-        nn.Sequential(normalizer(program.data.normalize, program.channels), model)
-        .to(device)
-        .to(memory_format=torch.channels_last)
-    )
+    network = network_of(program, model, device)
     freeze(model, program.train.freeze)
     train, val = loaders(program, index, report.shown[program.data.train.subset])
     assert program.train.loss is not None and program.train.optimizer is not None
@@ -83,6 +79,12 @@ def prepare(compiled: Compiled, data: str | Path | None = None, progress: Progre
     with explained():
         _try_validation(setup)
     return setup
+
+
+def network_of(program: Program, model: nn.Module, device: torch.device) -> nn.Module:
+    """The normalisation followed by ``model``, on a device: takes uint8 images (N, C, H, W)."""
+    network = nn.Sequential(normalizer(program.data.normalize, program.channels), model)
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def pick_device() -> torch.device:
