@@ -18,10 +18,15 @@ from segdsl.diagnostics import Diagnostic
 from segdsl.diagnostics.text import clean
 from segdsl.run.fetching import FetchDisplay
 from segdsl.run.log import EpochRow
+from segdsl.run.metrics import absences
 from segdsl.run.score_table import class_table, shortened
 from segdsl.weights.report import LoadReport, load_table
 
 NAME_WIDTH, TABLE_WIDTH, MAX_WARNINGS = 40, 100, 8
+LEAST_BAR, MOST_BAR = 6, 30
+"""Columns of the bar of the steps."""
+DROPPED = ("lr", "speed", "left", "loss")
+"""What a terminal of less than 80 columns may have no room for, the most dispensable first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Display:
         """Prints warnings in one line each, the first of many."""
         for warning in warnings[:MAX_WARNINGS]:
             where = f"{warning.path}: " if warning.path else ""
-            self._line(Text.assemble((f"warning[{warning.slug}]: ", "yellow"), clean(f"{where}{warning.message}")))
+            self._prose(Text.assemble((f"warning[{warning.slug}]: ", "yellow"), clean(f"{where}{warning.message}")))
         if len(warnings) > MAX_WARNINGS:
             self._line(
                 Text(f"{len(warnings) - MAX_WARNINGS} more warnings; `segdsl data check` lists those of the data")
@@ -62,7 +67,7 @@ class Display:
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
-        self._line(Text.assemble(("note: ", "cyan"), text))
+        self._prose(Text.assemble(("note: ", "cyan"), clean(text, "\n")))
 
     @contextmanager
     def checking(self) -> Iterator[Callable[[int, int], None] | None]:
@@ -110,11 +115,21 @@ class Display:
         """A step has ended; ``epoch`` and ``step`` (in the epoch) count from 1."""
         if self._live is None or self.head is None:
             return
+        parts = {
+            "loss": f"loss {loss:.3f}",
+            "lr": f"lr {lr:.1e}",
+            "dice": f"dice {self._dice:.3f}" if self._dice is not None else "",
+            "speed": f"{images_per_second:.1f} img/s",
+            "left": f"{duration(seconds_left)} left",
+        }
+        name, columns = f"epoch {epoch}/{self.head.epochs}", self.console.width - 1
+        text = shown_parts(parts, columns - len(name) - LEAST_BAR - 2, " ")
+        room = min(columns - len(name) - len(text) - 2, MOST_BAR)
         line = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=self.head.steps_per_epoch, completed=step, width=6)
-        dice = f"dice {self._dice:.3f} " if self._dice is not None else ""
-        text = f"loss {loss:.3f} lr {lr:.1e} {dice}{images_per_second:.1f} img/s {duration(seconds_left)} left"
-        line.add_row(f"epoch {epoch}/{self.head.epochs}", bar, text)
+        if room >= LEAST_BAR:
+            line.add_row(name, ProgressBar(total=self.head.steps_per_epoch, completed=step, width=room), text)
+        else:
+            line.add_row(name, text)
         self._live.update(line)
 
     def epoch(self, row: EpochRow, seconds_left: float, best: bool) -> None:
@@ -122,14 +137,28 @@ class Display:
         self._dice = row.confusion.dice
         width = len(str(self.head.epochs)) if self.head else 1
         total = f"/{self.head.epochs}" if self.head else ""
-        text = (
-            f"epoch {row.epoch:>{width}}{total}  loss {row.train_loss:.3f}  lr {row.lr:.1e}  "
-            f"dice {row.confusion.dice:.3f}{'*' if best else ' '}  "
-            f"{row.images_per_second:.1f} img/s  {duration(seconds_left)} left"
-        )
-        self._line(Text(text))
+        parts = {
+            "epoch": f"epoch {row.epoch:>{width}}{total}",
+            "loss": f"loss {row.train_loss:.3f}",
+            "lr": f"lr {row.lr:.1e}",
+            "dice": f"dice {row.confusion.dice:.3f}{'*' if best else ' '}",
+            "speed": f"{row.images_per_second:.1f} img/s",
+            "left": f"{duration(seconds_left)} left",
+        }
+        self._line(Text(shown_parts(parts, self.console.width)))
 
-    def end(self, best: EpochRow, last: EpochRow, monitor: str, weights: Path, why: str) -> None:
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """While the report is made."""
+        if not self.console.is_terminal or self.console.quiet:
+            yield
+            return
+        with self.console.status("writing the report"):
+            yield
+
+    def end(
+        self, best: EpochRow, last: EpochRow, monitor: str, weights: Path, why: str, report: Path | None = None
+    ) -> None:
         """The report: the best epoch, its classes, where everything lies, what to do next."""
         run = self.head.run if self.head else weights.parent
         self._line(Text(f"\n{why} after {last.epoch} epochs and {duration(last.seconds)}"))
@@ -139,7 +168,15 @@ class Display:
         for line in lines:
             self._line(Text(line))
         self._line(Text(mean, style="bold"))
-        for what, where in (("weights", weights), ("log", run / "metrics.csv"), ("curves", run / "tensorboard")):
+        for text in absences(best.confusion):
+            self.note(text)
+        places = (
+            ("weights", weights),
+            ("log", run / "metrics.csv"),
+            ("curves", run / "tensorboard"),
+            ("report", report),
+        )
+        for what, where in (place for place in places if place[1] is not None):
             self._line(Text(f"{what + ':':<9}{where}"))
         self._line(Text(f"next:    segdsl eval {run}\n         segdsl export {run}"))
 
@@ -149,6 +186,19 @@ class Display:
 
     def _line(self, text: Text) -> None:
         self.console.print(text, soft_wrap=True)
+
+    def _prose(self, text: Text) -> None:
+        """Sentences: wrapped between words on a terminal, one line elsewhere."""
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+
+def shown_parts(parts: Mapping[str, str], width: int, between: str = "  ") -> str:
+    """The parts of a line; of those in :data:`DROPPED` the first are left out until it fits ``width`` columns."""
+    for count in range(len(DROPPED) + 1):
+        line = between.join(text for name, text in parts.items() if text and name not in DROPPED[:count])
+        if len(line.rstrip()) <= width:
+            break
+    return line
 
 
 def duration(seconds: float) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from segdsl.diagnostics import Diagnostic
 from segdsl.run.clock import Clock
-from segdsl.run.display import Display, Head, duration
+from segdsl.run.display import Display, Head, duration, shown_parts
 from segdsl.run.log import EpochRow
-from segdsl.run.metrics import Confusion
+from segdsl.run.metrics import Confusion, absences
 
 HEAD = Head("a_name" * 20, 123_456_789, 12_345, "2048x2048", 1000, 100, 19, "cpu", Path("runs/x-1"), 200, 4600)
 
@@ -23,15 +25,18 @@ def row(epoch: int) -> EpochRow:
     return EpochRow(epoch, epoch * 4600, 12345.6, 1.2345e-5, 12.3456, 11.1, confusion, 1234.56)
 
 
-def shown(terminal: bool) -> str:
+def shown(terminal: bool, width: int = 80) -> str:
     text = io.StringIO()
-    display = Display(console=Console(file=text, width=80, force_terminal=terminal, color_system=None, highlight=False))
+    display = Display(
+        console=Console(file=text, width=width, force_terminal=terminal, color_system=None, highlight=False)
+    )
     display.start(HEAD)
     with display.running():
         display.epoch(row(199), 359_990, True)
         display.step(200, 4599, 12.345, 1e-5, 1234.5, 359_990)
         display.epoch(row(200), 0, False)
-    display.end(row(199), row(200), "val.dice", Path("runs/x-1/checkpoints/best.safetensors"), "finished")
+    weights, report = Path("runs/x-1/checkpoints/best.safetensors"), Path("runs/x-1/report.html")
+    display.end(row(199), row(200), "val.dice", weights, "finished", report)
     return text.getvalue()
 
 
@@ -52,7 +57,7 @@ def test_a_terminal_gets_the_step_too() -> None:
 def test_the_report_says_where_things_are_and_what_is_next() -> None:
     text = shown(terminal=False)
     assert "best epoch 199: val.dice 0.7333" in text
-    assert "runs/x-1/checkpoints/best.safetensors" in text
+    assert "runs/x-1/checkpoints/best.safetensors" in text and "report:  runs/x-1/report.html" in text
     assert "segdsl eval runs/x-1" in text and "segdsl export runs/x-1" in text
     table = {
         line.split()[0]: line.split()[-2:]
@@ -60,6 +65,61 @@ def test_the_report_says_where_things_are_and_what_is_next() -> None:
         if line.startswith(("background", "c ", "mean"))
     }
     assert table == {"background": ["0.8000", "0.6667"], "c": ["-", "-"], "mean": ["0.7333", "0.5833"]}
+
+
+@pytest.mark.parametrize(
+    ("width", "left"),
+    [(80, "lr 1.0e-05 loss 12.3 9 img/s 2h left"), (30, "loss 12.3 9 img/s 2h left"), (20, "loss 12.3 2h left"),
+     (15, "loss 12.3"), (5, "")],
+)  # fmt: skip
+def test_a_narrow_line_leaves_out_what_matters_least(width: int, left: str) -> None:
+    parts = {"lr": "lr 1.0e-05", "loss": "loss 12.3", "dice": "", "speed": "9 img/s", "left": "2h left"}
+    assert shown_parts(parts, width, " ") == left
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_the_lines_of_a_run_fit_the_terminal(width: int) -> None:
+    text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "\n", shown(terminal=True, width=width))
+    told = [line for line in text.splitlines() if "dice 0.733" in line and not line.startswith("best")]
+    assert len(told) == 3, "two epochs and a step"
+    assert all(len(line.rstrip()) <= width for line in told)
+
+
+def test_the_bar_grows_with_the_terminal() -> None:
+    lengths = [max(line.count("\u2501") for line in shown(terminal=True, width=w).splitlines()) for w in (80, 100, 200)]
+    assert lengths[0] < lengths[1] < lengths[2] <= 30
+
+
+def test_sixty_epochs_are_a_short_log() -> None:
+    text = io.StringIO()
+    display = Display(console=Console(file=text, width=80, color_system=None, highlight=False))
+    display.start(HEAD)
+    for number in range(1, 61):
+        display.epoch(row(number), 359_990, True)
+    display.end(row(1), row(60), "val.dice", Path("best.safetensors"), "finished")
+    assert len(text.getvalue().encode()) < 20_000
+    assert len([line for line in text.getvalue().splitlines() if line.startswith("epoch ")]) == 60
+
+
+def test_classes_that_a_score_says_nothing_of_are_named() -> None:
+    assert "note: not in the validation subset: c\n" in shown(terminal=False)
+    confusion = Confusion(tuple("abcdefghij"), 255)
+    confusion.counts[:9, 0] = 1
+    assert absences(confusion) == ["never predicted: b, c, d, e, f, g and 2 more", "not in the validation subset: j"]
+    confusion.counts[:] = 1
+    assert absences(confusion) == []
+
+
+def test_warnings_break_between_words_on_a_terminal() -> None:
+    message = "a rather long sentence " * 8
+    for terminal, count in ((True, 4), (False, 1)):
+        text = io.StringIO()
+        display = Display(console=Console(file=text, width=60, force_terminal=terminal, color_system=None))
+        display.warn([Diagnostic("lr-high", message.strip(), "-", severity="warning")])
+        lines = text.getvalue().splitlines()
+        assert (
+            len(lines) == count and " ".join(line.strip() for line in lines) == f"warning[lr-high]: {message.strip()}"
+        )
 
 
 def test_quiet_prints_nothing(capsys: pytest.CaptureFixture) -> None:
