@@ -12,7 +12,7 @@ PYTHON ?=
 PIP_EXTRA ?=
 DEMO := demo
 
-.PHONY: setup setup-tools demo test test-slow lint fmt bench clean
+.PHONY: setup setup-tools browser demo test test-slow lint fmt bench clean
 
 setup: $(STAMP)
 
@@ -30,9 +30,19 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_EXTRA) -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
-# What only developers of segdsl need beside the tests: the checks before each commit.
-setup-tools: setup
+# What only developers of segdsl need: the checks before each commit, and a browser for the tests of what it shows.
+setup-tools: setup browser
 	$(BIN)/pre-commit install
+
+browser:
+	@for name in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  if command -v $$name >/dev/null; then exit 0; fi; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get -qq update && apt-get -qqy install --no-install-recommends chromium fonts-dejavu-core; \
+	else \
+	  echo "install Chromium: the tests of reports open them in it" >&2; exit 1; \
+	fi
 
 demo: setup
 	rm -rf $(DEMO)/data $(DEMO)/run $(DEMO)/pictures

@@ -12,9 +12,9 @@ from segdsl.version import __version__
 
 if TYPE_CHECKING:
     from segdsl.diagnostics import SegError
-    from segdsl.verbs import check, compile, evaluate, export, format, predict, train
+    from segdsl.verbs import check, compile, evaluate, export, format, predict, report, train
 
-__all__ = ["SegError", "__version__", "check", "compile", "evaluate", "export", "format", "predict", "train"]
+__all__ = ["SegError", "__version__", "check", "compile", "evaluate", "export", "format", "predict", "report", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from segdsl.export.openvino import ExportResult
     from segdsl.ir.program import Program
     from segdsl.lower.compiled import Compiled
+    from segdsl.run.report.write import Written
     from segdsl.run.train import RunResult
     from segdsl.weights.fetch import Watcher
 
@@ -94,6 +95,17 @@ def evaluate(
     model = open_model(path)
     model.program = _changed(model.program, overrides, EVAL_SETTINGS)
     return evaluate_model(model, None if data is None else str(data), subset, out=folder)
+
+
+def report(run: PathLike, data: PathLike | None = None) -> Written:
+    """Writes `report.html` into a run folder, also into that of a run which was interrupted: `.path`, and in `.missing`
+    why it lacks what it does.
+
+    ``data`` replaces the folder of the run's data. Scores the best weights once on the validation subset.
+    """
+    from segdsl.run.report.write import write_report
+
+    return write_report(run, data)
 
 
 def export(run: PathLike, precision: str | None = None, overrides: Iterable[str] = ()) -> ExportResult:

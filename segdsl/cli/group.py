@@ -16,6 +16,7 @@ _MODULES = {
     "explain": "source",
     "compile": "model",
     "train": "model",
+    "report": "model",
     "eval": "scores",
     "export": "model",
     "predict": "model",

@@ -36,6 +36,21 @@ def train(file: str, root: str | None, weights: str | None, out: Path | None, ov
 
 @click.command()
 @click.argument("run")
+@click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of the run's own.")
+@json_option
+def report(run: str, root: str | None) -> Answer:
+    """Write the report of a run again.
+
+    One page, RUN/report.html, of what was trained, how it went, and what it sees. Training writes it at its end; a run
+    that was interrupted gets it from here.
+    """
+    out, missing = verbs.report(run, root)
+    lacks = f"\nnote: it lacks what needs data and weights: {missing}" if missing else ""
+    return Answer({"report": str(out), "missing": missing}, f"written to {out}{lacks}")
+
+
+@click.command()
+@click.argument("run")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="In place of what the program says.")
 @set_option
 @json_option
@@ -78,6 +93,7 @@ def bench(model: str) -> Answer:
 COMMANDS = {
     "compile": compile,
     "train": train,
+    "report": report,
     "export": export,
     "predict": predict,
     "bench": bench,

@@ -106,6 +106,19 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mappin
         ) from error
 
 
+def run_folder(path: str | Path) -> RunFolder:
+    """The folder of a run that was begun. Raises SegError (`run-not-found`)."""
+    folder = RunFolder(Path(path))
+    if not folder.program.is_file():
+        raise fail(
+            "run-not-found",
+            f"`{path}` is no run folder: it has no `program.seg`",
+            "name the folder that `segdsl train` printed, such as `runs/quickstart-1`",
+            path=str(path),
+        )
+    return folder
+
+
 def open_run(path: str | Path) -> Run:
     """A run from its folder: the program as it ran, and the model with the best weights (the last, where none is best).
 
@@ -115,14 +128,7 @@ def open_run(path: str | Path) -> Run:
     from segdsl.lower.compiled import compile_program
     from segdsl.weights.load import load_weights
 
-    folder = RunFolder(Path(path))
-    if not folder.program.is_file():
-        raise fail(
-            "run-not-found",
-            f"`{path}` is no run folder: it has no `program.seg`",
-            "name the folder that `segdsl train` printed, such as `runs/quickstart-1`",
-            path=str(path),
-        )
+    folder = run_folder(path)
     weights = next((p for p in (folder.best, folder.last) if p.is_file()), None)
     if weights is None:
         raise fail(

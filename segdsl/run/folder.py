@@ -1,4 +1,5 @@
-"""The folder of a run: `program.seg`, `lock.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`."""
+"""The folder of a run: `program.seg`, `lock.json`, `machine.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`, and
+`report.html`."""
 
 from __future__ import annotations
 
@@ -32,6 +33,14 @@ class RunFolder:
     @property
     def lock(self) -> Path:
         return self.root / "lock.json"
+
+    @property
+    def machine(self) -> Path:
+        return self.root / "machine.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
 
     @property
     def metrics(self) -> Path:

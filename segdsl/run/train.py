@@ -21,6 +21,8 @@ from segdsl.run.evaluate import score
 from segdsl.run.faults import explained
 from segdsl.run.folder import RunFolder, check_out, create_run, write_program
 from segdsl.run.log import EpochRow, RunLog
+from segdsl.run.machine import write_machine
+from segdsl.run.report.write import report_at_end
 from segdsl.run.setup import Setup, prepare, start_model
 from segdsl.run.sources import resolve_classes, settings_seen_from
 from segdsl.run.threads import advice, is_crowded
@@ -78,12 +80,13 @@ def train(
     folder = create_run(program.name, out)
     overrides = [*settings_seen_from(folder.root, program, data, weights), f"data.format={setup.index.format}"]
     write_program(folder, program, overrides, compiled.loaded, setup.report.digest)
+    write_machine(folder, setup.device)
     display.start(_head(setup, folder))
     if compiled.loaded:
         display.weights(compiled.loaded, compiled.at_random())
     with RunLog(folder, program.classes) as log, display.running(), explained():
         best, last, why = fit(setup, folder, log, display, started)
-    display.end(best, last, program.train.monitor, folder.best, why)
+    display.end(best, last, program.train.monitor, folder.best, why, report_at_end(folder, display))
     values = {**best.confusion.summary(), "loss": best.val_loss, "epoch": best.epoch}
     return RunResult(folder.root, last.epoch, values, time.perf_counter() - started)
 

@@ -100,3 +100,26 @@ def slugs() -> Callable[[Callable[[], object]], list[str]]:
         return [d.slug for d in caught.value.diagnostics]
 
     return raised
+
+
+HOSTILE = (
+    "<script>window.hacked = 1</script>",
+    'red" onmouseover="window.hacked = 2',
+    "</td></table>'&lt;blau&gt;\u202e",
+)
+"""Names of classes that a page must show and not obey."""
+
+
+@pytest.fixture
+def hostile(project: Path) -> Path:
+    """The project with :data:`HOSTILE` in place of its classes, and a file name and a comment of that kind."""
+    labels = json.dumps({"label_map": {str(i): name for i, name in enumerate(HOSTILE)}})
+    for subset in ("train", "val"):
+        (project / "set" / subset / "dataset_meta.json").write_text(labels, encoding="utf-8")
+    for kind in ("images", "masks"):
+        folder = project / "set" / "val" / kind
+        (folder / "2-0.png").rename(folder / "<img src=x onerror='window.hacked = 3'>.png")
+    program = (project / "tiny.seg").read_text(encoding="utf-8")
+    comment = "## </code></pre><script>window.hacked = 4</script>\nmodel Tiny"
+    (project / "tiny.seg").write_text(program.replace("model Tiny", comment, 1), encoding="utf-8")
+    return project

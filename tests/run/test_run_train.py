@@ -40,7 +40,9 @@ def test_a_run_leaves_its_folder(project: Path) -> None:
     events = [n for n in names if n.startswith("tensorboard/events.")]
     checkpoints = [f"checkpoints/{n}.safetensors" for n in ("best", "last", "state")]
     assert len(events) == 1
-    assert sorted(set(names) - set(events)) == [*checkpoints, "lock.json", "metrics.csv", "program.seg"]
+    assert sorted(set(names) - set(events)) == [
+        *checkpoints, "lock.json", "machine.json", "metrics.csv", "program.seg", "report.html"
+    ]  # fmt: skip
     log = rows(result.run)
     assert [row["epoch"] for row in log] == ["1", "2"]
     assert [row["step"] for row in log] == ["2", "4"]

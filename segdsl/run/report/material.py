@@ -1,0 +1,133 @@
+"""All that a report is made of, gathered from a run folder and its data; what cannot be had is said instead."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from segdsl.data.index import Index
+from segdsl.data.loader import eval_loader
+from segdsl.data.stats import SubsetStats, count_subsets
+from segdsl.diagnostics import SegError
+from segdsl.ir.parts import Part, parts_of
+from segdsl.ir.program import Program
+from segdsl.lang.program import load
+from segdsl.run.checkpoint import open_run, run_folder
+from segdsl.run.faults import explained
+from segdsl.run.folder import RunFolder
+from segdsl.run.report.history import History, read_history
+from segdsl.run.report.ranking import Ranking, ranked
+from segdsl.run.setup import network_of, pick_device
+from segdsl.run.sources import open_data
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is known of a run. ``index`` and ``ranking`` are None where ``missing`` says why; ``machine`` and ``lock``
+    are empty where the run has none."""
+
+    program: Program
+    folder: RunFolder
+    history: History
+    best_epoch: int | None
+    machine: Mapping[str, Any]
+    lock: Mapping[str, Any]
+    index: Index | None
+    stats: Mapping[str, SubsetStats]
+    ranking: Ranking | None
+    missing: str
+
+    @property
+    def name(self) -> str:
+        """The name of the run: that of its folder."""
+        return self.folder.root.resolve().name
+
+    @property
+    def written_in(self) -> str:
+        """The files of its author that the program was made from."""
+        sources = [name for name in self.lock.get("sources", {}) if not name.startswith(("std/", "--set"))]
+        return ", ".join(sources) or self.folder.program.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes by id."""
+        return self.program.classes
+
+    @property
+    def best(self) -> int | None:
+        """The place in ``history`` of the epoch that the best weights are of."""
+        if self.best_epoch in self.history.epochs:
+            return self.history.epochs.index(self.best_epoch)
+        return self.history.best(self.program.train.monitor)
+
+    @cached_property
+    def parts(self) -> Part:
+        """The model by its parts."""
+        return parts_of(self.program.graph, self.program.train.freeze)
+
+
+def gather(root: str | Path, data: str | Path | None = None) -> Material:
+    """Reads the run in ``root``, and scores its best weights (the last, where none is best) on its validation subset.
+
+    ``data`` is the folder of the data, by default that of the run, which may be gone since. Raises SegError
+    (`run-not-found`, what the program is at fault for, and what a folder that was given is).
+    """
+    folder = run_folder(root)
+    program = load(folder.program)
+    index, ranking, missing = None, None, ""
+    stats: Mapping[str, SubsetStats] = {}
+    try:
+        index = open_data(program, data)
+        stats = count_subsets(index.root, index.labels, index.subsets, index.ignore)
+        ranking = _scored(folder, index)
+    except SegError as error:
+        if data is not None and index is None:
+            raise
+        missing = _said(error)
+    return Material(
+        program,
+        folder,
+        read_history(folder.metrics),
+        _epoch_of(folder.best),
+        _object(folder.machine),
+        _object(folder.lock),
+        index,
+        stats,
+        ranking,
+        missing,
+    )
+
+
+def _scored(folder: RunFolder, index: Index) -> Ranking:
+    run = open_run(folder.root)
+    network = network_of(run.program, run.model, pick_device())
+    with explained():
+        return ranked(network, eval_loader(run.program, index), run.classes, index.ignore)
+
+
+def _said(error: SegError) -> str:
+    first = error.diagnostics[0]
+    return f"{first.message} ({first.help})"
+
+
+def _epoch_of(weights: Path) -> int | None:
+    """The epoch that a checkpoint says it is of."""
+    try:
+        with safe_open(weights, framework="pt") as file:
+            return int((file.metadata() or {})["epoch"])
+    except Exception:  # safetensors raises an error of its own for each way to be damaged
+        return None
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

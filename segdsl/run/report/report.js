@@ -1,0 +1,94 @@
+"use strict";
+// The page is whole without this: it adds reading the curves by pointer or slider, reading the cells of the
+// confusion matrix, sorting tables by a column, and opening what a link or a printer leads to.
+
+function curves() {
+  const charts = document.getElementById("charts"), slider = document.getElementById("epoch");
+  if (!charts || !slider) return;
+  const axis = JSON.parse(charts.dataset.axis), last = axis.epochs.length - 1;
+  const values = [...charts.querySelectorAll("[data-values]")].map(span => [span, JSON.parse(span.dataset.values)]);
+  const show = place => {
+    const x = axis.start + (axis.end - axis.start) * (last ? place / last : 0.5);
+    for (const cursor of charts.querySelectorAll(".cursor")) {
+      cursor.setAttribute("x1", x);
+      cursor.setAttribute("x2", x);
+    }
+    for (const [span, texts] of values) span.textContent = texts[place];
+    document.getElementById("epoch-shown").textContent = axis.epochs[place];
+    slider.setAttribute("aria-valuetext", "epoch " + axis.epochs[place]);
+    slider.value = place;
+  };
+  slider.addEventListener("input", () => show(Number(slider.value)));
+  for (const svg of charts.querySelectorAll("svg[viewBox][role=img]")) {
+    svg.addEventListener("pointermove", event => {
+      const box = svg.getBoundingClientRect();
+      const x = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
+      const share = (x - axis.start) / (axis.end - axis.start);
+      show(Math.min(last, Math.max(0, Math.round(share * last))));
+    });
+  }
+  show(Number(slider.value));
+  charts.classList.add("live");
+  slider.parentElement.hidden = false;
+}
+
+function matrix() {
+  const table = document.querySelector("table.matrix"), readout = document.getElementById("cell");
+  if (!table || !readout) return;
+  const columns = table.tHead.rows[0].cells;
+  table.addEventListener("pointerover", event => {
+    const cell = event.target.closest("tbody td");
+    if (!cell) return;
+    const name = cell.parentElement.cells[0].textContent, share = cell.textContent || "0";
+    readout.textContent = `${name}, predicted as ${columns[cell.cellIndex].textContent}: ${share} %`;
+  });
+}
+
+function sorting() {
+  const number = text => {
+    const read = parseFloat(text.replace(/[,%<]/g, ""));
+    return Number.isNaN(read) ? -1 : read;
+  };
+  for (const table of document.querySelectorAll("table[data-sortable]")) {
+    const heads = [...table.tHead.rows[0].cells], original = [...table.tBodies[0].rows];
+    heads.forEach((head, column) => {
+      if (!head.textContent) return;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const text = row => row.cells[column].textContent;
+        const order = column === 0
+          ? (a, b) => text(a).localeCompare(text(b))
+          : (a, b) => number(text(a)) - number(text(b));
+        const rows = [...original].sort(order);
+        table.tBodies[0].append(...(down ? rows.reverse() : rows));
+      });
+    });
+  }
+}
+
+function opening() {
+  const open = () => {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (target && target.tagName === "DETAILS") {
+      target.open = true;
+      target.scrollIntoView();
+    }
+  };
+  addEventListener("hashchange", open);
+  for (const link of document.querySelectorAll("nav a")) link.addEventListener("click", () => setTimeout(open));
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("section > details")) details.open = true;
+  });
+  open();
+}
+
+curves();
+matrix();
+sorting();
+opening();

@@ -1,0 +1,51 @@
+"""Making the report of a run, and putting it into the run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from segdsl.diagnostics import SegError
+from segdsl.run.display import Display
+from segdsl.run.folder import RunFolder, not_writable
+from segdsl.run.report.material import gather
+from segdsl.run.report.page import page
+
+
+class Written(NamedTuple):
+    """Where a report lies, and why it lacks what it does; empty for one that has all."""
+
+    path: Path
+    missing: str
+
+
+def report_at_end(folder: RunFolder, display: Display) -> Path | None:
+    """Writes the report of a run that has just ended; None where that fails, which is said and is no fault of the run:
+    its weights are safe."""
+    try:
+        with display.reporting():
+            return write_report(folder.root).path
+    except SegError as error:
+        display.note(f"there is no report: {error.diagnostics[0].message}")
+        return None
+
+
+def write_report(root: str | Path, data: str | Path | None = None) -> Written:
+    """Writes `report.html` into the run folder ``root``, whole or not at all.
+
+    The best weights are scored once on the validation subset of the run, in ``data`` or where the run says that its
+    data lies; what cannot be had (no data, no checkpoint yet) is said in the report. Raises SegError (`run-not-found`,
+    `out-not-writable`, and what the program is at fault for).
+    """
+    material = gather(root, data)
+    text, out = page(material), material.folder.report
+    draft = out.with_name(f".{out.name}.part")
+    try:
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(out)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise not_writable(out.parent) from error
+    return Written(out, material.missing)
