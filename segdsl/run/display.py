@@ -16,9 +16,9 @@ from rich.text import Text
 
 from segdsl.diagnostics import Diagnostic
 from segdsl.diagnostics.text import clean
+from segdsl.run.absence import absences
 from segdsl.run.fetching import FetchDisplay
 from segdsl.run.log import EpochRow
-from segdsl.run.metrics import absences
 from segdsl.run.score_table import class_table, shortened
 from segdsl.weights.report import LoadReport, load_table
 

@@ -9,9 +9,6 @@ import numpy.typing as npt
 
 from segdsl.diagnostics import fail
 
-NAMED = 6
-"""Classes that a sentence names before it says how many more there are."""
-
 
 class Confusion:
     """Pixel counts by true class (rows) and predicted class (columns); ignored pixels are in neither.
@@ -98,16 +95,6 @@ class Confusion:
         """Share of the scored pixels that are right."""
         return float(self.counts.trace() / self.pixels) if self.pixels else float("nan")
 
-    @property
-    def absent(self) -> list[int]:
-        """The classes that no scored pixel has."""
-        return np.flatnonzero(self.counts.sum(1) == 0).tolist()
-
-    @property
-    def unpredicted(self) -> list[int]:
-        """The classes that pixels have, and that were never predicted."""
-        return np.flatnonzero((self.counts.sum(0) == 0) & (self.counts.sum(1) > 0)).tolist()
-
     def summary(self) -> dict[str, float]:
         """`dice`, `miou` and `accuracy`."""
         return {"dice": self.dice, "miou": self.miou, "accuracy": self.accuracy}
@@ -145,17 +132,6 @@ def background_of(classes: Sequence[str], said: str | None = None) -> int:
     if said in classes:
         return classes.index(said)
     return next((k for k, name in enumerate(classes) if name.lower() == "background"), 0)
-
-
-def absences(confusion: Confusion) -> list[str]:
-    """Of the classes that a score says little of, which they are: never to be seen, or seen and never predicted."""
-    found = (("never predicted", confusion.unpredicted), ("not in the validation subset", confusion.absent))
-    return [f"{what}: {_listed([confusion.classes[k] for k in here])}" for what, here in found if here]
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{rest}"
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

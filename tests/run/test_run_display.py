@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from segdsl.diagnostics import Diagnostic
+from segdsl.run.absence import absences
 from segdsl.run.clock import Clock
 from segdsl.run.display import Display, Head, duration, shown_parts
 from segdsl.run.log import EpochRow
-from segdsl.run.metrics import Confusion, absences
+from segdsl.run.metrics import Confusion
 
 HEAD = Head("a_name" * 20, 123_456_789, 12_345, "2048x2048", 1000, 100, 19, "cpu", Path("runs/x-1"), 200, 4600)
 

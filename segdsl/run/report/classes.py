@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from segdsl.data.page import colors_of
-from segdsl.run.metrics import Confusion, absences
+from segdsl.run.absence import absences, absent, unpredicted
+from segdsl.run.metrics import Confusion
 from segdsl.run.report.markup import UNKNOWN, Html, facts, joined, named, scrolled, table, tag
 from segdsl.run.report.material import Material
 from segdsl.run.report.pictures import swatch
@@ -55,9 +56,9 @@ def _scores(material: Material) -> dict[str, tuple[float | None, float | None]]:
 def _doubt(material: Material, k: int) -> str:
     if material.ranking is None:
         return ""
-    if k in material.ranking.confusion.absent:
+    if k in absent(material.ranking.confusion):
         return "not in the validation subset"
-    return "never predicted" if k in material.ranking.confusion.unpredicted else ""
+    return "never predicted" if k in unpredicted(material.ranking.confusion) else ""
 
 
 def _label(material: Material, k: int) -> Html:

@@ -17,6 +17,8 @@ WIDTH, HEIGHT = 400, 238
 LEFT, RIGHT, TOP, BOTTOM = 52, 390, 18, 202
 """The plane of a chart within it, in its own units: about a pixel each on a phone."""
 TICKS = 5
+IN_FRONT = ("epoch", "step", "seconds")
+"""Columns of the log that every epoch has and that are no curve."""
 FEW = 40
 """So many epochs have a dot each."""
 
@@ -121,8 +123,8 @@ def _axes(plane: _Plane, marks: Sequence[float], history: History) -> Iterator[H
 
 def _spread(count: int) -> list[int]:
     """Some places of epochs at even distances, the first and the last among them."""
-    parts = min(count - 1, TICKS - 1)
-    return sorted({round(k * (count - 1) / parts) for k in range(parts + 1)}) if parts else [0]
+    places = list(range(0, count, max(1, math.ceil((count - 1) / TICKS))))
+    return places if places[-1] == count - 1 else [*places[:-1], count - 1]
 
 
 def _best(plane: _Plane, history: History, best: int | None) -> Iterator[Html]:
@@ -167,10 +169,10 @@ def _value(value: float) -> str:
 
 
 def _table(material: Material) -> Html:
-    monitor, best = material.program.train.monitor, material.best
-    history = material.history.thinned(MOST_ROWS, best)
-    names = ["lr", "train.loss", "val.loss", *dict.fromkeys(("val.dice", monitor, "val.miou", "val.accuracy"))]
-    columns = {name: history.column(name) for name in dict.fromkeys(names)}
+    """All that the log has, but for the classes."""
+    history = material.history.thinned(MOST_ROWS, material.best)
+    kept = [name for name in history.columns if name not in IN_FRONT and not name.startswith("val.dice.")]
+    columns = {name: history.column(name) for name in kept}
     times = dict(zip(material.history.epochs, material.history.seconds(), strict=True))
     rows: list[list[str]] = [
         [
