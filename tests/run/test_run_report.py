@@ -17,7 +17,7 @@ import pytest
 
 from segdsl.cli.run import run
 from segdsl.data.dataset import EvalDataset
-from segdsl.data.loader import EvalLoader, eval_loader
+from segdsl.data.loader import EvalLoader
 from segdsl.lang.program import load
 from segdsl.run.checkpoint import open_run
 from segdsl.run.metrics import Confusion
@@ -27,7 +27,7 @@ from segdsl.run.report.markup import VOID, joined, tag
 from segdsl.run.report.model import highlighted
 from segdsl.run.report.page import SECTIONS
 from segdsl.run.report.pictures import MOST_BYTES, jpeg
-from segdsl.run.report.ranking import SHOWN, Ranking, ranked
+from segdsl.run.report.ranking import SHOWN, Ranking, ranked, validation_loader
 from segdsl.run.report.write import write_report
 from segdsl.run.setup import network_of, pick_device
 from segdsl.run.sources import open_data
@@ -121,7 +121,7 @@ def ranking_of(run_folder: Path) -> Ranking:
     opened = open_run(run_folder)
     index = open_data(opened.program)
     network = network_of(opened.program, opened.model, pick_device())
-    return ranked(network, eval_loader(opened.program, index), opened.classes, index.ignore)
+    return ranked(network, validation_loader(opened.program, index), opened.classes, index.ignore)
 
 
 def test_images_are_ranked_as_a_slow_count_ranks_them(project: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from safetensors import safe_open
 
 from segdsl.data.index import Index
-from segdsl.data.loader import eval_loader
 from segdsl.data.stats import SubsetStats, count_subsets
 from segdsl.diagnostics import SegError
 from segdsl.ir.parts import Part, parts_of
@@ -22,7 +21,7 @@ from segdsl.run.checkpoint import open_run, run_folder
 from segdsl.run.faults import explained
 from segdsl.run.folder import RunFolder
 from segdsl.run.report.history import History, read_history
-from segdsl.run.report.ranking import Ranking, ranked
+from segdsl.run.report.ranking import Ranking, ranked, validation_loader
 from segdsl.run.setup import network_of, pick_device
 from segdsl.run.sources import open_data
 
@@ -108,7 +107,7 @@ def _scored(folder: RunFolder, index: Index) -> Ranking:
     run = open_run(folder.root)
     network = network_of(run.program, run.model, pick_device())
     with explained():
-        return ranked(network, eval_loader(run.program, index), run.classes, index.ignore)
+        return ranked(network, validation_loader(run.program, index), run.classes, index.ignore)
 
 
 def _said(error: SegError) -> str:

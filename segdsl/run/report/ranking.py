@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from segdsl.data.dataset import EvalDataset
+from segdsl.data.index import Index
 from segdsl.data.loader import EvalLoader
+from segdsl.ir.program import Program
 from segdsl.run.evaluate import predicted
 from segdsl.run.metrics import Confusion
 
@@ -35,6 +38,13 @@ class Ranking:
     confusion: Confusion
     best: tuple[Ranked, ...]
     worst: tuple[Ranked, ...]
+
+
+def validation_loader(program: Program, index: Index) -> EvalLoader:
+    """The batches on which a program is scored, for one pass: nothing of them is kept."""
+    data = program.data
+    samples = EvalDataset(index, data.val.subset, (data.input_size.height, data.input_size.width))
+    return EvalLoader(samples, data.val.batch, data.val.workers)
 
 
 @torch.inference_mode()
