@@ -33,8 +33,9 @@ Progress = Callable[[int, int], None]
 @dataclass(slots=True)
 class CheckReport:
     """What was found. ``items`` counts pairs of files, ``pixels[subset]`` the pixels of each of the 256 mask values,
-    ``sizes[subset]`` the images of each (height, width), ``grey[subset]`` those of one channel; ``shown[subset]`` says
-    which classes each image shows (see `sampling`)."""
+    ``within[subset]`` the labelled pixels of the images that show each, ``sizes[subset]`` the images of each (height,
+    width), ``grey[subset]`` those of one channel; ``shown[subset]`` says which classes each image shows (see
+    `sampling`)."""
 
     root: Path
     items: int = 0
@@ -44,6 +45,7 @@ class CheckReport:
     format: str = ""
     subsets: dict[str, int] = field(default_factory=dict)
     pixels: dict[str, np.ndarray] = field(default_factory=dict)
+    within: dict[str, np.ndarray] = field(default_factory=dict)
     sizes: dict[str, Counter[tuple[int, int]]] = field(default_factory=dict)
     grey: dict[str, int] = field(default_factory=dict)
     shown: dict[str, np.ndarray] = field(default_factory=dict)
@@ -126,6 +128,7 @@ class _Checker:
             for name, subset in self.layout.subsets.items():
                 self.report.pixels[name] = np.zeros(256, dtype=np.int64)
                 self.report.shown[name] = np.zeros((len(subset), -(-len(self.labels.classes) // 8)), np.uint8)
+                self.report.within[name] = np.zeros(256, dtype=np.int64)
                 for facts in pair_facts(subset, self.labels, cache):
                     self.report.add(self._pair(name, subset, facts))
                     self.done += 1
@@ -179,8 +182,10 @@ class _Checker:
         return found
 
     def _mask(self, name: str, subset: Subset, position: int, mask: MaskFacts) -> Findings:
+        labelled = sum(mask.counts.values()) - mask.counts.get(self.ignore, 0)
         for value, count in mask.counts.items():
             self.report.pixels[name][value] += count
+            self.report.within[name][value] += labelled
         self.report.shown[name][position] = packed(mask.counts, len(self.labels.classes))
         wrong = [v for v in mask.counts if v >= len(self.labels.classes) and v != self.ignore]
         if wrong:

@@ -75,6 +75,10 @@ KINDS: dict[str, tuple[str, str]] = {
     "remap": ("Label space", "How classes are merged and renamed: `data.remap`."),
     "loss": ("Losses", "What training minimises: `train.loss`."),
     "optimizer": ("Optimizers", "How the weights follow the gradient: `train.optimizer`."),
+    "group": (
+        "Groups of parameters",
+        "Parts of the network with a rate or decay of their own: `AdamW(groups = [Group([backbone], lr = 1e-4)])`.",
+    ),
     "schedule": (
         "Schedules",
         "The learning rate over time: `train.schedule`. In a chain each begins where the one before ends.",
@@ -232,6 +236,8 @@ def kind_text(kind: Any, meta: tuple[Any, ...] = ()) -> str:
         return kind_text(args[0], (*args[1:], *meta))
     if origin in (Union, types.UnionType):
         inner = [k for k in args if k is not type(None)]
+        if len(inner) > 1 and any(typing.get_origin(k) is Literal for k in inner):
+            return ", or ".join(kind_text(k, meta) for k in inner)
         return "extent" if len(inner) > 1 else kind_text(inner[0], meta)
     if origin is Literal:
         return " · ".join(f"`{member}`" for member in args)

@@ -85,7 +85,8 @@ def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | No
 
     from segdsl.lower.freeze import freeze
     from segdsl.run.criterion import build_criterion
-    from segdsl.run.setup import build_optimizer
+    from segdsl.run.optimizers import build_optimizer
+    from segdsl.words.losses import with_weights
 
     program = model.program
     if program.train.loss is None or program.train.optimizer is None:
@@ -93,7 +94,7 @@ def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | No
     classes, ignore, batch = len(program.classes), program.void, program.data.train.batch
     network = model.model.train()
     freeze(model.model, program.train.freeze)
-    criterion = build_criterion(program.train.loss, classes, ignore)
+    criterion = build_criterion(with_weights(program.train.loss, [1.0] * classes), classes, ignore)
     optimizer = build_optimizer(program.train.optimizer, network)
     pixels = torch.from_numpy(image).permute(2, 0, 1).float().div(255).repeat(batch, 1, 1, 1)
     images = pixels.to(model.device, memory_format=torch.channels_last)

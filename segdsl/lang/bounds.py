@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator, ValidationError
@@ -93,9 +93,15 @@ def _all(checks: list[Check]) -> Check | None:
 
 def _optional(kinds: list[Any]) -> Check | None:
     checks = [c for k in kinds if (c := _check(k, ())) is not None]
+    members = {m for k in kinds if typing.get_origin(k) is Literal for m in typing.get_args(k)}
     if not checks:
         return None
-    return lambda value: None if value is None else checks[0](value)
+
+    def check(value: Any) -> Any:
+        chosen = value is None or (isinstance(value, str) and value in members)
+        return value if chosen else checks[0](value)
+
+    return check
 
 
 def _each(kinds: list[Any]) -> Check | None:

@@ -9,11 +9,12 @@ from typing import Any, Literal, Union
 
 from pydantic.fields import FieldInfo
 
-from segdsl.diagnostics import Fix, Label, Span, nearest, suggest
+from segdsl.diagnostics import Fix, Span, nearest, suggest
 from segdsl.ir.program import Schedule
 from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, number
 from segdsl.ir.word import Record, Word, members
 from segdsl.lang.bounds import bounded
+from segdsl.lang.choices import is_choice, member, with_fix
 from segdsl.lang.context import Frame, evaluate
 from segdsl.lang.expressions import dotted, lookup_component, truth, unknown_component
 from segdsl.lang.values import Stop, describe, stop
@@ -94,9 +95,12 @@ def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) ->
         kinds = [k for k in typing.get_args(kind) if k is not type(None)]
         if isinstance(expr, tree.Constant) and expr.value is None and len(kinds) < len(typing.get_args(kind)):
             return None
+        known = next((typing.get_args(k) for k in kinds if typing.get_origin(k) is Literal), ())
+        if known and len(kinds) > 1 and is_choice(expr, known, frame):
+            return member(expr, known, frame)
         return _convert(expr, float if set(kinds) == {int, float} else kinds[0], meta, frame)
     if origin is Literal:
-        return _member(expr, typing.get_args(kind), frame)
+        return member(expr, typing.get_args(kind), frame)
     if any(isinstance(m, PathText) for m in meta):
         return _path_text(expr)
     if origin is tuple:
@@ -104,58 +108,6 @@ def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) ->
     if isinstance(kind, type) and issubclass(kind, Word):
         return word_value(expr, kind, frame)
     return coerce(evaluate(expr, frame, None), kind, meta, expr)
-
-
-def _member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame) -> Any:
-    parts = dotted(expr)
-    text = ".".join(parts) if parts else None
-    if text in known:
-        let = _let_called(text, frame)
-        if let is not None:
-            raise stop(
-                "let-shadows-member",
-                expr.span,
-                f"`{text}` is a choice here, and a `let` has the same name",
-                "rename the `let`",
-                labels=[Label(let.name.span, "the `let`")],
-            )
-        return text
-    if isinstance(expr, tree.Name) and (expr.name in frame.local_names() or expr.name in frame.file.lets):
-        value = evaluate(expr, frame, None)
-        if isinstance(value, str) and value in known:
-            return value
-        text = None
-    if isinstance(expr, tree.Constant) and expr.value in known:
-        raise stop(
-            "quoted-member",
-            expr.span,
-            f'"{expr.value}" is a choice, not a text',
-            f"write `{expr.value}` without quotes",
-        )
-    listing = ", ".join(f"`{k}`" for k in known)
-    near = nearest(text, [str(k) for k in known]) if text else None
-    error = stop(
-        "unknown-member",
-        expr.span,
-        f"`{text}` is not one of {listing}" if text else f"expected one of {listing}",
-        f"did you mean `{near}`?" if near else f"choose one of {listing}",
-    )
-    return _with_fix(error, expr.span, near)
-
-
-def _let_called(name: str | None, frame: Frame) -> tree.Let | None:
-    """The `let` of this name in the block or the file of ``frame``."""
-    body = frame.block.tree.body if frame.block else ()
-    own = (s for s in body if isinstance(s, tree.Let) and s.name.name == name)
-    return next(own, frame.file.lets.get(name or ""))
-
-
-def _with_fix(error: Stop, span: Span, text: str | None) -> Any:
-    from dataclasses import replace
-
-    if text and error.diagnostic:
-        error.diagnostic = replace(error.diagnostic, fix=Fix(span, text))
-    raise error
 
 
 def _path_text(expr: tree.Expr) -> str:
@@ -227,7 +179,7 @@ def word_value(expr: tree.Expr, kind: type[Word], frame: Frame) -> Any:
             error = stop(
                 "unknown-component", expr.func.span, message, f"did you mean `{near}`?" if near else f"known: {known}"
             )
-            return _with_fix(error, expr.func.span, near)
+            return with_fix(error, expr.func.span, near)
         what = word.kind if isinstance(word, type) else "block"
         raise stop(
             "wrong-component",

@@ -17,7 +17,6 @@ from segdsl.ops.pool import AdaptiveAvgPool
 from segdsl.ops.resize import ResizeTo
 from segdsl.syntax import tree
 from segdsl.words.augmentations import ClassMix, VerticalFlip
-from segdsl.words.schedules import Cosine, Poly, ReduceOnPlateau, Warmup, endless
 
 
 def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Span]) -> None:
@@ -26,17 +25,17 @@ def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Sp
     _factorised(program, sink)
     _augmentation(program, sink)
     _paths(program, sink, settings)
-    _schedule(program, sink)
 
 
-def _at(program: Program, path: str) -> Span | None:
+def at_path(program: Program, path: str) -> Span | None:
     """Where a path, or the nearest thing above it, was set."""
     while path and path not in program.spans:
         path = path.rpartition(".")[0]
     return program.spans.get(path)
 
 
-def _warn(sink: Sink, slug: str, message: str, help: str, span: Span | None) -> None:
+def warn(sink: Sink, slug: str, message: str, help: str, span: Span | None) -> None:
+    """Adds a warning."""
     sink.add(Diagnostic(slug, message, help, span=span, severity="warning"))
 
 
@@ -46,17 +45,17 @@ def _label_space(program: Program, sink: Sink, outs: Mapping[str, Span]) -> None
         message = (
             f"the ignored value {ignore} is also the class {program.classes[ignore]!r}, which is then never learnt"
         )
-        _warn(
+        warn(
             sink,
             "ignore-is-class",
             message.replace("'", '"'),
             "use a value that is no class, such as 255",
-            _at(program, "data.ignore"),
+            at_path(program, "data.ignore"),
         )
     _class_weights(program, program.train.loss, sink)
     shapes = program.graph.shapes()
     for name, path in program.graph.outputs.items():
-        _output(name, shapes[path], program, sink, outs.get(name) or _at(program, "model"))
+        _output(name, shapes[path], program, sink, outs.get(name) or at_path(program, "model"))
 
 
 def _class_weights(program: Program, loss: Loss | None, sink: Sink) -> None:
@@ -64,12 +63,12 @@ def _class_weights(program: Program, loss: Loss | None, sink: Sink) -> None:
     for inner in getattr(loss, "losses", ()):
         _class_weights(program, inner, sink)
     weights = getattr(loss, "class_weights", None)
-    if weights is None or program.assumed_classes or len(weights) == len(program.classes):
+    if weights in (None, "auto") or program.assumed_classes or len(weights) == len(program.classes):
         return
     names = ", ".join(program.classes[:8]) + (", …" if len(program.classes) > 8 else "")
     message = f"`class_weights` has {len(weights)} numbers for {len(program.classes)} classes"
     help = f"give one for each, in this order: {names}"
-    sink.add(Diagnostic("class-weights-count", message, help, span=_at(program, "train.loss.class_weights")))
+    sink.add(Diagnostic("class-weights-count", message, help, span=at_path(program, "train.loss.class_weights")))
 
 
 def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | None) -> None:
@@ -89,7 +88,7 @@ def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | 
                 "class-count-mismatch",
                 f"`{name}` has {shape[1]} channels, {data}",
                 "pass the number on: `classes = len(data.classes)`",
-                span=_at(program, "model.classes"),
+                span=at_path(program, "model.classes"),
                 severity="warning" if assumed else "error",
             )
         )
@@ -106,12 +105,12 @@ UPRIGHT = frozenset({"sky", "road", "ground", "floor", "ceiling", "sidewalk", "p
 def _augmentation(program: Program, sink: Sink) -> None:
     """Steps that the classes speak against, and classes that a step names and nobody learns."""
     for name, word in program.data.train.augment.items():
-        span = _at(program, f"data.train.augment.{name}")
+        span = at_path(program, f"data.train.augment.{name}")
         if isinstance(word, VerticalFlip) and word.p > 0 and not program.assumed_classes:
             upright = [c for c in program.classes if c.lower() in UPRIGHT]
             if upright:
                 message = f"the image is turned upside down, and `{upright[0]}` is a class that has its place"
-                _warn(sink, "flip-upside-down", message, "take the flip out; `HorizontalFlip` stays right", span)
+                warn(sink, "flip-upside-down", message, "take the flip out; `HorizontalFlip` stays right", span)
         if isinstance(word, ClassMix) and not program.assumed_classes:
             for unknown in [c for c in word.classes or () if c not in program.classes]:
                 message, help = f"there is no class `{unknown}`", offered(unknown, program.classes)
@@ -129,7 +128,7 @@ def _factorised(program: Program, sink: Sink) -> None:
             source = nodes.get(source.operands[0])
         if source is None or not isinstance(source.op, ReLU | Sigmoid | Softmax | NMF):
             message = "`NMF` factorises a map without negative numbers, and what flows in may have some"
-            _warn(sink, "nmf-of-negative", message, "let it flow through `ReLU()` first", node.span)
+            warn(sink, "nmf-of-negative", message, "let it flow through `ReLU()` first", node.span)
 
 
 def _keeps_signs(op: Op) -> bool:
@@ -139,19 +138,24 @@ def _keeps_signs(op: Op) -> bool:
     return isinstance(op, Identity | Noise | AdaptiveAvgPool) and not isinstance(op, NMF)
 
 
-def _paths(program: Program, sink: Sink, settings: Settings) -> None:
+def parts_with_state(program: Program) -> set[str]:
+    """The paths of all parts of the graph that have parameters."""
     known = {node.module for node in program.graph.nodes if node.module}
-    prefixes = {".".join(m.split(".")[:i]) for m in known for i in range(1, m.count(".") + 2)}
+    return {".".join(m.split(".")[:i]) for m in known for i in range(1, m.count(".") + 2)}
+
+
+def _paths(program: Program, sink: Sink, settings: Settings) -> None:
+    prefixes = parts_with_state(program)
     for position, path in enumerate(program.train.freeze):
         place = _element(settings, position)
         if path not in prefixes:
-            _no_such_part(path, prefixes, sink, place)
+            no_such_part(path, prefixes, sink, place)
         elif not any(w == "model" or path == w or path.startswith(w + ".") for w in program.weights):
             sink.add(_frozen_random(path, place))
     for path, source in program.weights.items():
         setting = settings.values[("weights", *path.split("."))]
         if path != "model" and path not in prefixes:
-            _no_such_part(path, prefixes, sink, setting.span)
+            no_such_part(path, prefixes, sink, setting.span)
         else:
             _weight_source(source, sink, setting.expr.span)
 
@@ -167,7 +171,7 @@ def _weight_source(text: str, sink: Sink, span: Span) -> None:
 
 def frozen_at_random(program: Program) -> list[Diagnostic]:
     """The warnings for a program whose `weights` are not loaded: every frozen part keeps its random start."""
-    return [_frozen_random(path, _at(program, "train.freeze")) for path in program.train.freeze]
+    return [_frozen_random(path, at_path(program, "train.freeze")) for path in program.train.freeze]
 
 
 def _frozen_random(path: str, span: Span | None) -> Diagnostic:
@@ -185,7 +189,8 @@ def _element(settings: Settings, position: int) -> Span | None:
     return items[position].span if position < len(items) else setting.expr.span
 
 
-def _no_such_part(path: str, known: set[str], sink: Sink, span: Span | None) -> None:
+def no_such_part(path: str, known: set[str], sink: Sink, span: Span | None) -> None:
+    """Adds the error of a path that is not among the ``known``, with the one that was meant."""
     tops = {p for p in known if p.count(".") <= path.count(".")}
     sink.add(
         Diagnostic(
@@ -195,57 +200,3 @@ def _no_such_part(path: str, known: set[str], sink: Sink, span: Span | None) -> 
             span=span,
         )
     )
-
-
-def _schedule(program: Program, sink: Sink) -> None:
-    train, span = program.train, _at(program, "train.schedule")
-    early = endless(train.schedule)
-    if early is not None:
-        name = type(early).__name__
-        sink.add(
-            Diagnostic(
-                "schedule-never-reached",
-                f"`{name}` has no end, so what follows it never runs",
-                f"end it: `{name}(over = …)`, or remove what follows",
-                span=span,
-            )
-        )
-    _horizon(program, sink, span)
-    if any(isinstance(law, ReduceOnPlateau) for law in train.schedule) and train.stop is not None:
-        patience = getattr(train.stop, "patience", None)
-        reduce = next(law for law in train.schedule if isinstance(law, ReduceOnPlateau)).patience
-        if patience is not None and patience.unit == reduce.unit and patience.value <= reduce.value:
-            message = f"the run stops after {patience} without improvement, before the rate falls after {reduce}"
-            _warn(
-                sink,
-                "plateau-never-reached",
-                message,
-                "give `stop` more patience than the schedule",
-                _at(program, "train.stop"),
-            )
-
-
-def _horizon(program: Program, sink: Sink, span: Span | None) -> None:
-    """Holds lengths in epochs against `train.epochs`; how many iterations an epoch has is not known yet."""
-    epochs, end = program.train.epochs, 0.0
-    for law in program.train.schedule:
-        over = getattr(law, "over", None)
-        if over is None:
-            return
-        if over.unit != "epochs":
-            continue
-        end += over.value
-        if isinstance(law, Warmup) and end >= epochs:
-            message = f"the warm-up ends after {end:g} epochs, the run has {epochs}"
-            _warn(sink, "warmup-too-long", message, "shorten the warm-up", span)
-        elif end > epochs:
-            message = f"`{type(law).__name__}` ends after {end:g} epochs, and the run has {epochs}"
-            room = epochs - end + over.value
-            remedy = "leave `over` out" + (f", or write `over = {room:g} epochs`" if room > 0 else "")
-            _warn(sink, "schedule-horizon", message, remedy, span)
-    last = program.train.schedule[-1] if program.train.schedule else None
-    if not isinstance(last, (Poly, Cosine)) or last.over is None or last.over.unit != "epochs":
-        return
-    if end < epochs and getattr(last, "floor", 0) == 0:
-        message = f"the rate reaches 0 after {end:g} epochs: the last {epochs - end:g} learn nothing"
-        _warn(sink, "zero-rate-tail", message, f"leave `over` out, or write `epochs = {end:g}`", span)

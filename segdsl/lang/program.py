@@ -20,6 +20,7 @@ from segdsl.lang import arithmetic, expressions, flows  # noqa: F401 - importing
 from segdsl.lang.blocks import bind_input, block_recipe, note_extent, run_body
 from segdsl.lang.context import Context, Frame
 from segdsl.lang.lints import lint
+from segdsl.lang.rates import lint_rates
 from segdsl.lang.scope import STD, FileScope, Loader, project_root
 from segdsl.lang.sections import Sections
 from segdsl.lang.settings import Settings, model_arguments
@@ -175,6 +176,7 @@ def _load(
         **records,
     )
     lint(program, sink, settings, sections.context.outs)
+    lint_rates(program, sink, settings)
     sink.check()
     text = ""
     if resolve:

@@ -189,9 +189,11 @@ class _NameCheck:
             return
         used = target(call, self.file)
         for argument in call.args:
-            bare = isinstance(argument.value, tree.Name)
-            if not (bare and isinstance(used, type)):
-                self._visit(argument.value)
+            value = argument.value
+            paths = isinstance(value, tree.ListExpr) and isinstance(used, type) and not issubclass(used, Op)
+            parts = value.items if isinstance(value, tree.ListExpr) and paths else (value,)
+            # A bare name may be a choice, and in a list of a word that is no op a path of the graph.
+            self._visit(tuple(p for p in parts if not (isinstance(p, tree.Name) and isinstance(used, type))))
         parts = dotted(call.func) or ("?",)
         if used is None and self.file.incomplete:
             return

@@ -1,4 +1,8 @@
-"""What the loss words compute: one realisation for each, from logits and targets to a number."""
+"""What the loss words compute: one realisation for each, from logits and targets to a number.
+
+All is computed in single precision at least, whatever precision the network runs in: sums over a million pixels lose
+most of their digits in half of it.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,24 @@ from torch import Tensor
 
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Loss
-from segdsl.words.losses import CrossEntropy, Dice, WeightedSum
+from segdsl.words.losses import CrossEntropy, Dice, Focal, WeightedSum
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """logits (N, C, H, W) and targets (N, H, W, int64) to a scalar."""
 
 
 def build_criterion(loss: Loss, classes: int, ignore: int) -> Criterion:
-    """The criterion of a loss word for this label space.
+    """The criterion of a loss word for this label space; it gives a float32 of half-precision logits.
 
     Raises SegError when the loss does not fit it (`ignore-differs`, `class-weights-count`, `loss-weights-count`).
     """
-    return REALISATIONS[type(loss)](loss, classes, ignore)
+    realised = REALISATIONS[type(loss)](loss, classes, ignore)
+
+    def criterion(logits: Tensor, target: Tensor) -> Tensor:
+        with torch.autocast(logits.device.type, enabled=False):
+            return realised(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, target)
+
+    return criterion
 
 
 def cross_entropy(word: CrossEntropy, classes: int, ignore: int) -> Criterion:
@@ -31,16 +41,19 @@ def cross_entropy(word: CrossEntropy, classes: int, ignore: int) -> Criterion:
     weights = _class_weights(word, classes)
 
     def criterion(logits: Tensor, target: Tensor) -> Tensor:
-        total = F.cross_entropy(
+        pixels = F.cross_entropy(
             logits,
             target,
             weight=None if weights is None else weights.to(logits),
             ignore_index=ignore,
             label_smoothing=word.label_smoothing,
-            reduction="sum",
-        )
-        learnt = target.numel() if word.average == "all" else (target != ignore).sum().clamp(min=1)
-        return total / learnt
+            reduction="none",
+        )  # (N, H, W), 0 where void
+        if word.hardest == 1:
+            return _mean(pixels, target, ignore, word.average)
+        learnt = pixels[target != ignore]
+        kept = learnt.topk(max(round(word.hardest * len(learnt)), min(len(learnt), 1)), sorted=False).values
+        return kept.sum() / (word.hardest * target.numel() if word.average == "all" else max(len(kept), 1))
 
     return criterion
 
@@ -53,12 +66,29 @@ def dice(word: Dice, classes: int, ignore: int) -> Criterion:
     def criterion(logits: Tensor, target: Tensor) -> Tensor:
         valid = target != ignore  # (N, H, W)
         probability = logits.softmax(1) * valid[:, None]  # (N, C, H, W)
-        terms = []
-        for k in range(first, classes):
-            truth = (target == k).to(logits.dtype)
-            overlap, sizes = (probability[:, k] * truth).sum(), probability[:, k].sum() + truth.sum()
-            terms.append(1 - (2 * overlap + word.smooth) / (sizes + word.smooth))
-        return torch.stack(terms).mean()
+        known = target.where(valid, 0)
+        right = probability.gather(1, known[:, None])[:, 0]  # (N, H, W), 0 where void
+        overlap = _by_class(right, known, classes)
+        sizes = probability.sum((0, 2, 3)) + _by_class(valid.to(right), known, classes)
+        scores = (2 * overlap + word.smooth) / (sizes + word.smooth)
+        return 1 - scores[first:].mean()
+
+    return criterion
+
+
+def focal(word: Focal, classes: int, ignore: int) -> Criterion:
+    """-w (1 - p) ** gamma log p of each pixel, averaged over the learnt pixels, or over all."""
+    _check_ignore(word.ignore, ignore)
+    weights = _class_weights(word, classes)
+
+    def criterion(logits: Tensor, target: Tensor) -> Tensor:
+        cost = F.cross_entropy(logits, target, ignore_index=ignore, reduction="none")  # (N, H, W), -log p
+        # The root of 0 has no slope: what is surer than a float can say has no gradient either.
+        unsure = (-torch.expm1(-cost)).clamp(min=torch.finfo(cost.dtype).eps)
+        pixels = unsure**word.gamma * cost
+        if weights is not None:
+            pixels = pixels * weights.to(logits)[target.where(target != ignore, 0)]
+        return _mean(pixels, target, ignore, word.average)
 
     return criterion
 
@@ -82,9 +112,25 @@ def weighted_sum(word: WeightedSum, classes: int, ignore: int) -> Criterion:
     return criterion
 
 
-def _class_weights(word: CrossEntropy, classes: int) -> Tensor | None:
+def _mean(pixels: Tensor, target: Tensor, ignore: int, average: str) -> Tensor:
+    """The mean of costs (N, H, W), which are 0 where void, over the learnt pixels or over all."""
+    return pixels.sum() / (target.numel() if average == "all" else (target != ignore).sum().clamp(min=1))
+
+
+def _by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
+    """The sum of values (N, H, W) over the pixels of each class, (C,).
+
+    Each line is summed by itself first: of millions in one float, later ones would be rounded away.
+    """
+    width = target.shape[-1]
+    lines = values.new_zeros(target.numel() // width, classes)
+    return lines.scatter_add(1, target.reshape(-1, width), values.reshape(-1, width)).sum(0)
+
+
+def _class_weights(word: CrossEntropy | Focal, classes: int) -> Tensor | None:
     if word.class_weights is None:
         return None
+    assert word.class_weights != "auto", "the weights are counted first, see `with_weights`"
     if len(word.class_weights) != classes:
         raise fail(
             "class-weights-count",
@@ -106,6 +152,7 @@ def _check_ignore(said: int | None, ignore: int) -> None:
 REALISATIONS: dict[type[Loss], Callable[[Any, int, int], Criterion]] = {
     CrossEntropy: cross_entropy,
     Dice: dice,
+    Focal: focal,
     WeightedSum: weighted_sum,
 }
 """The realisation of every loss word."""

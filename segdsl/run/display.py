@@ -96,6 +96,12 @@ class Display:
         self._line(Text(f"{head.train_images} images to train on, {head.val_images} to validate"))
         self._line(Text(f"run folder: {head.run}"))
 
+    def class_weights(self, weights: Mapping[str, float]) -> None:
+        """The weights of the classes that the loss took from the data, if it did."""
+        if weights:
+            named = ", ".join(f"{clean(name)} {weight:.3g}" for name, weight in weights.items())
+            self._line(Text(f"weights of the classes, counted: {named}"))
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """While training: on a terminal, the live line."""

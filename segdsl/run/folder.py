@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -107,14 +107,22 @@ def create_run(name: str, out: Path | None) -> RunFolder:
 
 
 def write_program(
-    folder: RunFolder, program: Program, overrides: Iterable[str], weights: Iterable[LoadReport], data: str
+    folder: RunFolder,
+    program: Program,
+    overrides: Iterable[str],
+    weights: Iterable[LoadReport],
+    data: str,
+    class_weights: Mapping[str, float],
 ) -> None:
     """Writes `program.seg` and `lock.json`. ``overrides`` state what the program cannot know of itself: where its data
-    and weights lie, seen from the run folder; ``weights`` is what was loaded, ``data`` the digest of the data set."""
+    and weights lie, seen from the run folder; ``weights`` is what was loaded, ``data`` the digest of the data set,
+    ``class_weights`` what a loss took from it."""
     folder.program.write_text(program.resolved, encoding="utf-8")
     stated = load(folder.program, overrides)
     folder.program.write_text(stated.resolved, encoding="utf-8")
     lock = lock_of(program, stated, weights, data)
+    if class_weights:
+        lock["class_weights"] = dict(class_weights)
     folder.lock.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from segdsl.data.balance import counted_weights
 from segdsl.data.check import CheckReport, Progress
 from segdsl.data.index import Index
 from segdsl.data.loader import EvalLoader, TrainLoader, loaders, normalizer
 from segdsl.diagnostics import fail
-from segdsl.ir.program import Optimizer, Program
+from segdsl.ir.program import Program
 from segdsl.lower.compiled import Compiled, compile_program
 from segdsl.lower.freeze import freeze
 from segdsl.run.criterion import Criterion, build_criterion
 from segdsl.run.evaluate import score
 from segdsl.run.faults import explained
+from segdsl.run.optimizers import build_optimizer
 from segdsl.run.sources import checked_data
 from segdsl.weights.fetch import Watcher
+from segdsl.words.losses import asks_for_weights, with_weights
 from segdsl.words.schedules import Horizon
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A prepared run. ``network`` is the normalisation followed by ``model``; it takes uint8 images (N, C, H, W)."""
+    """A prepared run. ``network`` is the normalisation followed by ``model``; it takes uint8 images (N, C, H, W).
+
+    ``class_weights`` are those that a loss took from the data, by class; empty where none did."""
 
     program: Program
     index: Index
@@ -39,6 +43,7 @@ class Setup:
     horizon: Horizon
     device: torch.device
     report: CheckReport
+    class_weights: dict[str, float]
 
 
 def start_model(program: Program, weights: str | None = None, watcher: Watcher | None = None) -> Compiled:
@@ -62,19 +67,24 @@ def prepare(compiled: Compiled, data: str | Path | None = None, progress: Progre
     network = network_of(program, model, device)
     freeze(model, program.train.freeze)
     train, val = loaders(program, index, report.shown[program.data.train.subset])
-    assert program.train.loss is not None and program.train.optimizer is not None
+    loss, weights = program.train.loss, list[float]()
+    assert loss is not None and program.train.optimizer is not None
+    if asks_for_weights(loss):
+        weights = counted_weights(report, program.data.train.subset, index.ignore)
+        loss = with_weights(loss, weights)
     setup = Setup(
         program=program,
         index=index,
         model=model,
         network=network,
-        criterion=build_criterion(program.train.loss, len(program.classes), index.ignore),
+        criterion=build_criterion(loss, len(program.classes), index.ignore),
         optimizer=build_optimizer(program.train.optimizer, model),
         train=train,
         val=val,
         horizon=Horizon(len(train), program.train.epochs),
         device=device,
         report=report,
+        class_weights=dict(zip(program.classes, weights, strict=bool(weights))),
     )
     with explained():
         _try_validation(setup)
@@ -91,24 +101,6 @@ def pick_device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found or torch.device("cpu")
-
-
-def build_optimizer(word: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    """The torch optimizer that a word names, for the parameters of ``model`` that are trained.
-
-    Raises SegError (`nothing-to-train`) when all are frozen.
-    """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise fail(
-            "nothing-to-train",
-            "every parameter of the model is frozen",
-            "name fewer parts in `train.freeze`",
-        )
-    module, name = word.target.split(":")
-    arguments = {field: getattr(word, field) for field in type(word).model_fields}
-    # fused: one kernel for all parameters, a third of the time on a CPU
-    return getattr(importlib.import_module(module), name)(parameters, **arguments, fused=True)
 
 
 def _check_complete(program: Program) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 
-from segdsl.diagnostics import Diagnostic, SegError, fail
+from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.lints import frozen_at_random
+from segdsl.lang.rates import length_findings
 from segdsl.run.checkpoint import CheckpointWriter, Progress
 from segdsl.run.clock import Clock
 from segdsl.run.display import Display, Head
@@ -22,13 +23,13 @@ from segdsl.run.faults import explained
 from segdsl.run.folder import RunFolder, check_out, create_run, write_program
 from segdsl.run.log import EpochRow, RunLog
 from segdsl.run.machine import write_machine
+from segdsl.run.optimizers import set_rates
 from segdsl.run.report.write import report_at_end
 from segdsl.run.setup import Setup, prepare, start_model
 from segdsl.run.sources import resolve_classes, settings_seen_from
 from segdsl.run.threads import advice, is_crowded
 from segdsl.weights.positions import MADE_FOR
 from segdsl.words.keepers import Checkpoints
-from segdsl.words.schedules import Horizon, Warmup, scale_at
 from segdsl.words.stoppers import EarlyStopping
 
 
@@ -76,12 +77,13 @@ def train(
     with display.checking() as progress:
         setup = prepare(compiled, data, progress)
     random = frozen_at_random(program) if weights == "none" and program.weights else []
-    display.warn([*program.warnings, *random, *_too_long(program, setup.horizon), *setup.report.warnings])
+    display.warn([*program.warnings, *random, *length_findings(program, setup.horizon), *setup.report.warnings])
     folder = create_run(program.name, out)
     overrides = [*settings_seen_from(folder.root, program, data, weights), f"data.format={setup.index.format}"]
-    write_program(folder, program, overrides, compiled.loaded, setup.report.digest)
+    write_program(folder, program, overrides, compiled.loaded, setup.report.digest, setup.class_weights)
     write_machine(folder, setup.device)
     display.start(_head(setup, folder))
+    display.class_weights(setup.class_weights)
     if compiled.loaded:
         display.weights(compiled.loaded, compiled.at_random())
     with RunLog(folder, program.classes) as log, display.running(), explained():
@@ -89,18 +91,6 @@ def train(
     display.end(best, last, program.train.monitor, folder.best, why, report_at_end(folder, display))
     values = {**best.confusion.summary(), "loss": best.val_loss, "epoch": best.epoch}
     return RunResult(folder.root, last.epoch, values, time.perf_counter() - started)
-
-
-def _too_long(program: Program, horizon: Horizon) -> list[Diagnostic]:
-    """The warning of a warm-up in steps that the run, whose length only its data says, never leaves."""
-    first = program.train.schedule[:1]
-    if not first or not isinstance(first[0], Warmup) or first[0].over.unit == "epochs":
-        return []
-    length = horizon.steps(first[0].over)
-    if length < horizon.total:
-        return []
-    message = f"the warm-up takes {length} steps, and the run has {horizon.total}: the rate never rises to what it says"
-    return [Diagnostic("warmup-too-long", message, "train for more epochs, or shorten it", severity="warning")]
 
 
 def fit(
@@ -143,14 +133,12 @@ def fit(
 
 def train_epoch(setup: Setup, progress: Progress, display: Display, clock: Clock) -> tuple[float, float]:
     """One pass over the training images; the mean loss of a step, and the rate of the last one."""
-    schedule, base = setup.program.train.schedule, setup.optimizer.defaults["lr"]
+    schedule = setup.program.train.schedule
     setup.network.train()
     total, rate, steps = 0.0, 0.0, 0
     clock.start_epoch()
     for steps, batch in enumerate(setup.train.epoch(progress.epoch), start=1):
-        rate = base * scale_at(schedule, progress.step, setup.horizon, progress.history)
-        for group in setup.optimizer.param_groups:
-            group["lr"] = rate
+        rate = set_rates(setup.optimizer, schedule, progress.step, setup.horizon, progress.history)
         images = batch.images.to(setup.device, non_blocking=True)  # (N, C, H, W) uint8
         target = batch.target.to(setup.device, non_blocking=True).long()  # (N, H, W)
         logits = setup.network(images)  # (N, classes, H, W)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from segdsl.ir.program import Loss, NaturalFloat, PositiveFloat
 
 ClassId = Annotated[int, Ge(0), Le(255)]
 Smoothing = Annotated[float, Ge(0), Lt(1)]
+Share = Annotated[float, Gt(0), Le(1)]
+ClassWeights = tuple[PositiveFloat, ...] | Literal["auto"] | None
+"""A number for each class that is learnt, in the order of their ids; `auto` is :mod:`segdsl.data.balance`."""
 
 
 class CrossEntropy(Loss):
@@ -21,8 +25,13 @@ class CrossEntropy(Loss):
     """Divide by the pixels that are learnt, or by all of them (then images with much void weigh less)."""
     label_smoothing: Smoothing = 0.0
     """Share of the target that is spread evenly over all classes."""
-    class_weights: tuple[PositiveFloat, ...] | None = None
-    """Weight of each class, in the order of `data.classes`; left out, all weigh the same."""
+    class_weights: ClassWeights = None
+    """What the terms of each class are multiplied by, in the order of the classes that are learnt; left out, all weigh
+    the same. `auto` counts the training subset when a run starts: the median of the frequencies of the classes over
+    that of the class, within 0.1 and 10 (Eigen and Fergus, 2015, section 6.3.2); 1 for a class that never occurs."""
+    hardest: Share = 1.0
+    """Share of the learnt pixels of a batch that count, those with the highest loss, averaged over themselves: hard
+    example mining (Shrivastava et al., OHEM, 2016)."""
 
 
 class Dice(Loss):
@@ -36,6 +45,20 @@ class Dice(Loss):
     """Pixels added to numerator and denominator, so that an absent class does not divide by zero."""
 
 
+class Focal(Loss):
+    """Cross entropy of every pixel times (1 - p) ** gamma, p being the softmax of its class: what is learnt already
+    counts less (Lin et al., 2017, equation 5, for several classes)."""
+
+    ignore: ClassId | None = None
+    """Mask value that is not learnt; left out, `data.ignore`."""
+    gamma: NaturalFloat = 2.0
+    """How much less: 0 is cross entropy, larger leaves more to the hard pixels."""
+    average: Literal["valid", "all"] = "valid"
+    """Divide by the pixels that are learnt, or by all of them (then images with much void weigh less)."""
+    class_weights: ClassWeights = None
+    """What the pixels of each class are multiplied by, the paper's alpha; as in `CrossEntropy`, `auto` included."""
+
+
 class WeightedSum(Loss):
     """Several losses at once, each times its weight."""
 
@@ -43,3 +66,17 @@ class WeightedSum(Loss):
     """The losses to add."""
     weights: tuple[NaturalFloat, ...] | None = None
     """One weight for each; left out, all are 1."""
+
+
+def asks_for_weights(loss: Loss | None) -> bool:
+    """Whether a loss, or one inside it, takes the weights of the classes from the data."""
+    if isinstance(loss, WeightedSum):
+        return any(map(asks_for_weights, loss.losses))
+    return isinstance(loss, CrossEntropy | Focal) and loss.class_weights == "auto"
+
+
+def with_weights(loss: Loss, weights: Sequence[float]) -> Loss:
+    """The loss with ``weights`` of the classes in place of every `auto`."""
+    if isinstance(loss, WeightedSum):
+        return loss.model_copy(update={"losses": tuple(with_weights(inner, weights) for inner in loss.losses)})
+    return loss.model_copy(update={"class_weights": tuple(weights)}) if asks_for_weights(loss) else loss

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated, NamedTuple, cast
 
 from annotated_types import Gt, Lt
-from pydantic import AfterValidator
+from pydantic import AfterValidator, model_validator
 
 from segdsl.ir.program import NaturalFloat, PositiveFloat, Probability, Schedule
 from segdsl.ir.values import Quantity, Units
@@ -126,6 +127,39 @@ class Cosine(Law):
         return self.floor + (1.0 - self.floor) * (1.0 + math.cos(math.pi * progress)) / 2.0
 
 
+class Step(Law):
+    """Falls in steps: by `factor` at each of the `milestones`, or `every` so often; between them the rate stays."""
+
+    milestones: tuple[PositiveDuration, ...] = ()
+    """When it falls, counted from where this schedule begins: `[30 epochs, 60 epochs]`."""
+    every: PositiveDuration | None = None
+    """How long it stays each time, in place of `milestones`."""
+    factor: Shrink = 0.1
+    """What the rate is multiplied by."""
+    over: PositiveDuration | None = None
+    """How long; left out, until the end."""
+
+    @model_validator(mode="after")
+    def _is_told_when(self) -> Step:
+        if bool(self.milestones) == (self.every is not None):
+            raise ValueError("`Step` takes `milestones` or `every`, one of them")
+        for one, next_ in pairwise(self.milestones):
+            if one.unit == next_.unit and one.value >= next_.value:
+                raise ValueError(f"`milestones` rise, and `{next_}` follows `{one}`")
+        for length in (*self.milestones, self.every):
+            if self.over and length and length.unit == self.over.unit and length.value >= self.over.value:
+                raise ValueError(f"`Step` ends after `{self.over}`, and would fall after `{length}`")
+        return self
+
+    def ends(self, start: int, horizon: Horizon) -> int | None:
+        return None if self.over is None else start + horizon.steps(self.over)
+
+    def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+        if self.every is not None:
+            return self.factor ** ((step - start) // max(horizon.steps(self.every), 1))
+        return self.factor ** sum(step - start >= horizon.steps(milestone) for milestone in self.milestones)
+
+
 class ReduceOnPlateau(Law):
     """Lowers the rate when the monitored value has not improved for longer than `patience`.
 
@@ -168,6 +202,29 @@ def scale_at(chain: Sequence[Schedule], step: int, horizon: Horizon, history: Se
             return law.scale(step, start, horizon, history)
         start = end
     return 1.0
+
+
+class Stretch(NamedTuple):
+    """The steps ``start`` to ``end`` (not included) of a run, over which one law of a chain holds."""
+
+    law: Schedule
+    start: int
+    end: int
+
+
+def stretches(chain: Sequence[Schedule], horizon: Horizon) -> list[Stretch]:
+    """Where each law of a chain holds in a run; without those that begin after its end, and those without a step."""
+    found, start = list[Stretch](), 0
+    for number, law in enumerate(cast("Sequence[Law]", chain), start=1):
+        end = law.ends(start, horizon)
+        last = end is None or end >= horizon.total or number == len(chain)
+        stop = horizon.total if last or end is None else end
+        if stop > start:
+            found.append(Stretch(law, start, stop))
+        if last:
+            break
+        start = stop
+    return found
 
 
 def endless(chain: Sequence[Schedule]) -> Schedule | None:

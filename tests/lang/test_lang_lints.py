@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from segdsl.lang.rates import length_findings
+from segdsl.words.schedules import Horizon
+
 
 def warnings(bench: Any, text: str) -> list[str]:
     return [d.slug for d in bench.settings(text).warnings]
@@ -30,6 +33,13 @@ def warnings(bench: Any, text: str) -> list[str]:
         ("Warmup(9 epochs) -> Poly()", 10, []),
         ("Warmup(1000000 iters) -> Poly()", 10, []),
         ("Constant()", 10, []),
+        ("Step([3 epochs, 9 epochs])", 10, []),
+        ("Step([3 epochs, 10 epochs, 20 epochs])", 10, ["schedule-horizon"]),
+        ("Step([300 iters, 1000 iters])", 10, []),
+        ("Step(every = 9 epochs)", 10, []),
+        ("Step(every = 10 epochs)", 10, ["schedule-horizon"]),
+        ("Warmup(2 epochs) -> Step([8 epochs])", 10, ["schedule-horizon"]),
+        ("Step([2 epochs], over = 5 epochs) -> Poly(over = 6 epochs)", 10, ["schedule-horizon"]),
     ],
 )
 def test_schedules_are_held_against_the_run(bench: Any, schedule: str, epochs: int, slugs: list[str]) -> None:
@@ -41,11 +51,88 @@ def test_schedules_are_held_against_the_run(bench: Any, schedule: str, epochs: i
     [
         ("Poly() -> Constant()", ["schedule-never-reached"]),
         ("ReduceOnPlateau() -> Poly()", ["schedule-never-reached"]),
+        ("Step(every = 2 epochs) -> Poly()", ["schedule-never-reached"]),
         ("Constant(over = 3 epochs) -> Poly()", []),
     ],
 )
 def test_a_schedule_that_never_ends_is_the_last(bench: Any, schedule: str, slugs: list[str]) -> None:
     assert [d.slug for d in bench.setting_errors(f"train.schedule = {schedule}\n")] == slugs
+
+
+def test_only_what_can_end_is_told_to_end(bench: Any) -> None:
+    (error,) = bench.setting_errors("train.schedule = ReduceOnPlateau() -> Poly()\n")
+    assert error.help == "remove what follows"
+    (error,) = bench.setting_errors("train.schedule = Poly() -> Poly()\n")
+    assert error.help == "end it: `Poly(over = …)`, or remove what follows"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps", "slugs"),
+    [
+        ("Warmup(100 iters) -> Poly()", 20, []),
+        ("Warmup(200 iters) -> Poly()", 20, ["warmup-too-long"]),
+        ("Poly(over = 201 iters)", 20, ["schedule-horizon"]),
+        ("Poly(over = 199 iters)", 20, ["zero-rate-tail"]),
+        ("Poly(over = 200 iters)", 20, []),
+        ("Warmup(100 iters) -> Cosine(over = 10 epochs)", 20, ["schedule-horizon"]),
+        ("Step([199 iters])", 20, []),
+        ("Step([200 iters])", 20, ["schedule-horizon"]),
+        ("Step(every = 200 iters)", 20, ["schedule-horizon"]),
+        ("Poly(over = 20 epochs)", 20, []),  # said already
+    ],
+)
+def test_what_only_the_steps_of_a_run_tell(bench: Any, schedule: str, steps: int, slugs: list[str]) -> None:
+    program = bench.settings(f"train.schedule = {schedule}\ntrain.epochs = 10\n")
+    assert [d.slug for d in length_findings(program, Horizon(steps, 10))] == slugs
+
+
+@pytest.mark.parametrize(
+    ("groups", "slugs"),
+    [
+        ("Group([backbone], lr = 1e-4)", []),
+        ("Group([bakbone], lr = 1e-4)", ["unknown-graph-path"]),
+        ('Group(lr = 1e-4, paths = [head, "bakbone"])', ["unknown-graph-path"]),
+        ("Group([backbone]), Group([head, backbone])", ["path-in-two-groups"]),
+        ("Group([head, head])", ["path-in-two-groups"]),
+        ("Group([nowhere, head]), Group([head])", ["path-in-two-groups", "unknown-graph-path"]),
+    ],
+)
+def test_groups_name_parts_of_the_graph_once(bench: Any, groups: str, slugs: list[str]) -> None:
+    errors = bench.setting_errors(f"train.optimizer = SGD(lr = 0.1, groups = [{groups}])\n")
+    assert sorted(d.slug for d in errors) == slugs
+    said = {"unknown-graph-path": {"bakbone", '"bakbone"', "nowhere"}, "path-in-two-groups": {"backbone", "head"}}
+    assert all(bench.said(d) in said[d.slug] for d in errors)
+    assert all(d.help == "did you mean `backbone`?" for d in errors if "bakbone" in d.message)
+    where = [(d.slug, bench.said(d)) for d in errors]
+    changed = bench.setting_errors(f"train.optimizer.groups = [{groups}]\n")
+    assert [(d.slug, bench.said(d)) for d in changed] == where
+    held = bench.setting_errors(f"let held = [{groups}]\ntrain.optimizer = SGD(groups = held)\n")
+    assert sorted(d.slug for d in held) == slugs and all("held" in bench.said(d) for d in held)
+
+
+def test_a_group_trains_something(bench: Any) -> None:
+    weights = 'weights.model = "a.pth"\n'
+    both = "train.optimizer = SGD(groups = [Group([backbone]), Group([head])])\n"
+    assert warnings(bench, weights + both) == []
+    assert warnings(bench, weights + both + "train.freeze = [backbone]\n") == ["group-trains-nothing"]
+    deeper = """
+    block Stage() {
+      in x
+
+      a = x -> Conv(8)
+      b = a -> Conv(8)
+      m = b -> ReLU() -> NMF(rank = 2) as ham
+      out y = m
+    }
+    """
+    for paths, slugs in (
+        ("[y], [y.a]", []),
+        ("[y], [y.a, y.b]", ["group-trains-nothing"]),
+        ("[y.ham]", ["group-trains-nothing"]),
+    ):
+        groups = ", ".join(f"Group([{each}])" for each in paths.strip("[]").split("], ["))
+        text = bench.model_text("y = x -> Stage()", deeper) + f"\ntrain.optimizer = SGD(groups = [{groups}])\n"
+        assert [d.slug for d in bench.check(text)[1]] == slugs, paths
 
 
 @pytest.mark.parametrize(

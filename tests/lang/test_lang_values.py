@@ -211,6 +211,26 @@ def test_choices_come_from_lets_and_conditions(bench: Any) -> None:
     assert program.eval.scale == "input"
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("auto", "auto"),
+        ("named", "auto"),
+        ("listed", (1.0, 2.5)),
+        ("[1, 2.5]", (1.0, 2.5)),
+        ("none", None),
+        ("if true then auto else listed", "auto"),
+        ("[1.0] + [2.5]", (1.0, 2.5)),
+    ],
+)
+def test_a_choice_may_stand_beside_another_type(bench: Any, text: str, value: object) -> None:
+    lets = 'let named = "auto"\nlet listed = [1.0, 2.5]\n'
+    program = bench.loaded(bench.model_text("y = x", lets) + f"\ntrain.loss = CrossEntropy(class_weights = {text})\n")
+    assert program.train.loss.class_weights == value
+    again = bench.loaded(program.resolved)
+    assert again.train.loss.class_weights == value
+
+
 def test_components_come_from_lets_and_conditions(bench: Any) -> None:
     program = bench.settings(
         "let fast = true\nlet slow = AdamW()\ntrain.optimizer = if fast then SGD(lr = 0.5) else slow\n"
@@ -234,8 +254,14 @@ def test_components_come_from_lets_and_conditions(bench: Any) -> None:
         ("data.train.batch = 8.0", "wrong-type", "write `8`"),
         ("train.optimizer = AdamW(betas = [0.9])", "wrong-type", "give 2 values"),
         ("train.optimizer = AdamW(betas = rest([0.1, 0.2]))", "wrong-type", "give 2 values"),
-        ("train.optimizer = AdamW(1, 2, 3, 4, 5)", "too-many-arguments", "remove it"),
+        ("train.optimizer = AdamW(1, 2, 3, 4, 5, 6, 7)", "too-many-arguments", "remove it"),
         ("train.optimizer = AdamW(lr = 1, lr = 2)", "rebinding", "keep one of them"),
+        ("train.loss = Focal(class_weights = aut)", "unknown-member", "did you mean `auto`?"),
+        ('train.loss = Focal(class_weights = "auto")', "quoted-member", "write `auto` without quotes"),
+        ("train.loss = Focal(class_weights = [0.0])", "out-of-bounds", "write one that is greater than 0"),
+        ("train.loss = Focal(class_weights = 3)", "wrong-type", "write it in brackets: `[…]`"),
+        ("train.optimizer = SGD(groups = [Group(backbone)])", "wrong-type", "put it in brackets: `[backbone]`"),
+        ("train.schedule = Step([30, 60])", "unit-missing", "write `30 iters` or `30 epochs`"),
         ("data.input_size = 0x64", "out-of-bounds", "write a size such as `512x512`"),
     ],
 )

@@ -8,8 +8,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from segdsl.ir.program import Schedule
 from segdsl.ir.values import Quantity
-from segdsl.words.schedules import Constant, Cosine, Horizon, Poly, ReduceOnPlateau, Warmup, endless, scale_at
+from segdsl.ir.word import members
+from segdsl.words.schedules import Constant, Cosine, Horizon, Poly, ReduceOnPlateau, Step, Warmup, endless, scale_at
 from segdsl.words.stoppers import EarlyStopping
 
 
@@ -75,6 +77,66 @@ def test_plateau_equals_torch(patience: int, threshold: float) -> None:
         assert scale_at((law,), epoch * 3, horizon, history) == expected
         assert scale_at((law,), epoch * 3 + 2, horizon, history[:epoch]) == expected
     assert lowered > 0
+
+
+def test_steps_equal_torchs() -> None:
+    horizon = Horizon(3, 8)
+    for law, falls in (
+        (Step(milestones=(epochs(2), iters(7), epochs(5)), factor=0.5), [6, 7, 15]),
+        (Step(every=iters(4), factor=0.5), [4, 8, 12, 16, 20]),
+        (Step(every=epochs(2), factor=0.5), [6, 12, 18]),
+    ):
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        reference = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, gamma=0.5)
+        for rate in curve((law,), horizon):
+            assert rate == optimizer.param_groups[0]["lr"]
+            optimizer.step()
+            reference.step()
+
+
+def test_steps_count_from_where_they_begin_and_may_end() -> None:
+    law = Step(milestones=(epochs(1), epochs(2)), over=iters(5))
+    rates = curve((Warmup(over=iters(3)), law, Constant()), Horizon(2, 5))
+    assert rates[2:] == pytest.approx([1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 1.0, 1.0])
+    assert endless((Step(every=iters(1)), Constant())) == Step(every=iters(1))
+
+
+def test_steps_are_told_once_and_rise() -> None:
+    for refused in (
+        {},
+        {"milestones": (epochs(1),), "every": epochs(1)},
+        {"milestones": (epochs(2), epochs(2))},
+        {"milestones": (epochs(2), epochs(1))},
+        {"milestones": (epochs(5),), "over": epochs(5)},
+        {"every": iters(5), "over": iters(4)},
+    ):
+        with pytest.raises(ValidationError):
+            Step.model_validate(refused)
+    assert Step(milestones=(epochs(2), iters(10), epochs(3)), over=epochs(4)).factor == 0.1
+
+
+VARIED: dict[type[Schedule], list[dict]] = {
+    Constant: [{"over": epochs(2)}],
+    Warmup: [{"over": iters(3)}],
+    Poly: [{"power": 3.0}, {"over": epochs(2)}],
+    Cosine: [{"over": epochs(2)}, {"floor": 0.5}],
+    Step: [{"milestones": (iters(1),)}, {"every": iters(3), "milestones": ()}, {"factor": 0.5}, {"over": epochs(3)}],
+    ReduceOnPlateau: [{"factor": 0.5}, {"patience": epochs(1)}, {"threshold": 5.0}],
+}
+
+
+@pytest.mark.parametrize("kind", members(Schedule).values(), ids=lambda k: k.__name__)
+def test_every_argument_changes_the_curve(kind: type[Schedule]) -> None:
+    needed: dict = {"over": epochs(1)} if kind is Warmup else {"milestones": (epochs(2),)} if kind is Step else {}
+    history = (0.1, 0.2, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3)
+
+    def rates(word: Schedule) -> list[float]:
+        last = () if endless((word, Poly())) else (Poly(),)
+        return curve((word, *last), Horizon(2, 10), history)
+
+    changes = VARIED[kind]
+    assert {name for change in changes for name in change} == set(kind.model_fields)
+    assert all(rates(kind(**{**needed, **change})) != rates(kind(**needed)) for change in changes)
 
 
 def test_plateau_looks_at_epochs_after_the_warmup_only() -> None:
