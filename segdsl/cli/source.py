@@ -186,12 +186,24 @@ def _below(folder: Path) -> Iterator[Path]:
 
 @click.command()
 @click.argument("file")
+@click.option("--lr", "rates", is_flag=True, help="Draw the learning rate over the run instead.")
+@click.option("--steps-per-epoch", type=click.IntRange(min=1), metavar="N", help="With --lr: steps of an epoch.")
+@click.option("--images", type=click.IntRange(min=1), metavar="N", help="With --lr: images to train on.")
+@set_option
 @json_option
-def show(file: str) -> Answer:
-    """Print a .seg file in colour.
+def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None, overrides: tuple[str, ...]) -> Answer:
+    """Print a .seg file in colour, or draw the learning rate of a program.
 
     std/NAME.seg is a file of the library that ships with segdsl.
     """
+    if steps_per_epoch is not None and images is not None:
+        raise click.UsageError("--steps-per-epoch and --images say the same: give one of them.")
+    if rates:
+        from segdsl.cli.rates import shown_rates
+
+        return shown_rates(file, overrides, steps_per_epoch, images)
+    if overrides or steps_per_epoch is not None or images is not None:
+        raise click.UsageError("--set, --steps-per-epoch and --images go with --lr: a file is printed as it is.")
     from segdsl.editor.ansi import ansi
     from segdsl.lang.scope import STD, read_text
 
