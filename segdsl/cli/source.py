@@ -192,7 +192,7 @@ def _below(folder: Path) -> Iterator[Path]:
 @set_option
 @json_option
 def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None, overrides: tuple[str, ...]) -> Answer:
-    """Print a .seg file in colour, or draw the learning rate of a program.
+    """Print a .seg file in colour, or draw its learning rate.
 
     std/NAME.seg is a file of the library that ships with segdsl.
     """

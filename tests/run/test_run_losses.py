@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from segdsl.diagnostics import SegError
 from segdsl.ir.program import Loss
 from segdsl.ir.word import members
-from segdsl.run.criterion import build_criterion
+from segdsl.run.criterion import REALISATIONS, build_criterion
 from segdsl.words.losses import CrossEntropy, Dice, Focal, WeightedSum, asks_for_weights, with_weights
 
 IGNORE = 255
@@ -160,6 +160,20 @@ def test_half_precision_is_computed_in_single(word: Loss, kind: torch.dtype) -> 
     assert torch.equal(loss, expected)
     assert half.grad is not None and whole.grad is not None
     assert torch.equal(half.grad, whole.grad.to(kind)) and bool(half.grad.isfinite().all())
+
+
+def test_no_loss_sees_autocast_or_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[bool, torch.dtype]] = []
+
+    def probe(logits: Tensor, target: Tensor) -> Tensor:
+        seen.append((torch.is_autocast_enabled("cpu"), logits.dtype))
+        return logits.sum()
+
+    monkeypatch.setitem(REALISATIONS, Dice, lambda word, classes, ignore: probe)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        build_criterion(Dice(), 3, IGNORE)(torch.zeros(1, 3, 2, 2, dtype=torch.bfloat16), torch.zeros(1, 2, 2))
+        assert torch.is_autocast_enabled("cpu")
+    assert seen == [(False, torch.float32)]
 
 
 class Work(TorchDispatchMode):
