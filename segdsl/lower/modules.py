@@ -88,7 +88,10 @@ class DropPath(nn.Module):
 
 
 class NMF(nn.Module):
-    """Non-negative matrix factorisation of the matrix (C, H*W) of every image, rebuilt from its factors."""
+    """Non-negative matrix factorisation of the matrix (C, H*W) of every image, rebuilt from its factors.
+
+    Under autocast it computes in float32: in half precision its quotients overflow on their way back.
+    """
 
     def __init__(self, channels: int, rank: int, steps: int, eval_steps: int, eps: float) -> None:
         super().__init__()
@@ -101,6 +104,9 @@ class NMF(nn.Module):
         return F.normalize(torch.rand_like(bases), dim=1) if self.training else bases
 
     def forward(self, x: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self.forward(x.float())
         data = x.flatten(2)  # (N, C, L)
         bases = self.start(x)
         coefficients = torch.bmm(data.transpose(1, 2), bases).softmax(-1)  # (N, L, R)

@@ -320,6 +320,26 @@ def test_a_factorisation_starts_from_noise_only_in_training(sketch) -> None:
     assert model.get_parameter("node.bases").norm(dim=1).allclose(torch.ones(1, 4))
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_a_factorisation_stays_in_single_precision(sketch, half: torch.dtype) -> None:
+    model = build(single(sketch, NMF(rank=4), [feature_map(8)])[0], {}).train()
+    x = (torch.rand(2, 8, 6, 7) * 1e-3).to(half)
+
+    def run(x: torch.Tensor, enabled: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(0)
+        x = x.detach().requires_grad_()
+        with torch.autocast("cpu", half, enabled=enabled):
+            out = model(x)
+        out.square().sum().backward()
+        assert x.grad is not None
+        return out.detach(), x.grad
+
+    single_out, single_grad = run(x.float(), enabled=False)
+    out, grad = run(x, enabled=True)
+    assert torch.equal(out, single_out)
+    torch.testing.assert_close(grad.float(), single_grad, atol=0, rtol=1e-2)
+
+
 @pytest.mark.parametrize("how", members(Initializer).values(), ids=members(Initializer))
 def test_parameters_start_as_said(sketch, how: type[Word]) -> None:
     torch.manual_seed(0)
