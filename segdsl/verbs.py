@@ -62,15 +62,17 @@ def train(
     weights: str | None = None,
     out: PathLike | None = None,
     quiet: bool = False,
+    device: str = "auto",
 ) -> RunResult:
     """Trains a program and fills a run folder. Classes that the program does not name are read from the data set.
 
     ``data`` replaces `data.root`, relative to the working directory; ``weights="none"`` starts from random ones;
-    ``out`` is the run folder, by default the next free one in `runs`.
+    ``out`` is the run folder, by default the next free one in `runs`; ``device`` is `cpu`, `cuda`, `cuda:1`, `xpu`,
+    `mps` or `auto`, the accelerator if there is one.
     """
     from segdsl.run.train import train_file
 
-    return train_file(path, overrides, data, None if weights == "program" else weights, out, quiet)
+    return train_file(path, overrides, data, None if weights == "program" else weights, out, quiet, device)
 
 
 def evaluate(
@@ -79,11 +81,12 @@ def evaluate(
     subset: str = "val",
     overrides: Iterable[str] = (),
     out: PathLike | None = None,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Scores a run or an exported model (`.xml`): dice, miou, accuracy, per_class, images … at image size.
 
     ``overrides`` reach what is not settled by training: the source of the data and the section `eval`. Tables of the
-    scores by image and by class go into the folder ``out``.
+    scores by image and by class go into the folder ``out``; ``device`` is where a run computes.
     """
     from segdsl.export.evaluate import evaluate_model
     from segdsl.export.model import open_model
@@ -92,7 +95,7 @@ def evaluate(
     folder = None if out is None else Path(out)
     if folder is not None:
         check_out(folder)
-    model = open_model(path)
+    model = open_model(path, device=device)
     model.program = _changed(model.program, overrides, EVAL_SETTINGS)
     return evaluate_model(model, None if data is None else str(data), subset, out=folder)
 
@@ -124,11 +127,14 @@ def export(run: PathLike, precision: str | None = None, overrides: Iterable[str]
     return export_run(Path(run), precision)
 
 
-def predict(path: PathLike, inputs: Iterable[PathLike], out: PathLike) -> dict[str, Any]:
-    """Segments images and folders of images with a run or an exported model; index masks and overlays go to ``out``."""
+def predict(path: PathLike, inputs: Iterable[PathLike], out: PathLike, device: str = "auto") -> dict[str, Any]:
+    """Segments images and folders of images with a run or an exported model; index masks and overlays go to ``out``.
+
+    ``device`` is where a run computes.
+    """
     from segdsl.export.predict import predict as predict_images
 
-    return predict_images(str(path), [str(i) for i in inputs], Path(out))
+    return predict_images(str(path), [str(i) for i in inputs], Path(out), device)
 
 
 def format(text: str) -> str:

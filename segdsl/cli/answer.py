@@ -35,6 +35,9 @@ Command = Callable[..., Answer]
 json_option = click.option(
     "--json", "json", is_flag=True, expose_value=False, help="Print one JSON object on stdout, all else on stderr."
 )
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:1, xpu, mps or auto."
+)
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change the program; any number of times."
 )

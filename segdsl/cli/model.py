@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from segdsl import verbs
-from segdsl.cli.answer import Answer, json_option, set_option
+from segdsl.cli.answer import Answer, device_option, json_option, set_option
 from segdsl.cli.compile import compile
 from segdsl.cli.tables import facts_table
 
@@ -17,14 +17,17 @@ from segdsl.cli.tables import facts_table
 @click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of data.root.")
 @click.option("--weights", metavar="SOURCE|none", help="Weights for the whole model; none starts from random ones.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; else a new one in runs/.")
+@device_option
 @set_option
 @json_option
-def train(file: str, root: str | None, weights: str | None, out: Path | None, overrides: tuple[str, ...]) -> Answer:
+def train(
+    file: str, root: str | None, weights: str | None, out: Path | None, device: str, overrides: tuple[str, ...]
+) -> Answer:
     """Train a program.
 
     The run folder holds its weights, log and curves.
     """
-    result = verbs.train(file, overrides, data=root, weights=weights, out=out)
+    result = verbs.train(file, overrides, data=root, weights=weights, out=out, device=device)
     data = {
         "run": str(result.run),
         "epochs": result.epochs,
@@ -69,24 +72,26 @@ def export(run: str, precision: str | None, overrides: tuple[str, ...]) -> Answe
 @click.argument("model", metavar="RUN|MODEL.xml")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where the pictures go.")
+@device_option
 @json_option
-def predict(model: str, inputs: tuple[str, ...], out: Path) -> Answer:
+def predict(model: str, inputs: tuple[str, ...], out: Path, device: str) -> Answer:
     """Segment images, or folders of them.
 
     Writes an index mask and an overlay for each.
     """
-    data = verbs.predict(model, inputs, out)
+    data = verbs.predict(model, inputs, out, device)
     return Answer(data, facts_table(data))
 
 
 @click.command()
 @click.argument("model", metavar="FILE|RUN|MODEL.xml")
+@device_option
 @json_option
-def bench(model: str) -> Answer:
+def bench(model: str, device: str) -> Answer:
     """Measure how fast a program, run or exported model is."""
     from segdsl.export.bench import bench as measure
 
-    data = measure(model)
+    data = measure(model, device)
     return Answer(data, facts_table(data))
 
 

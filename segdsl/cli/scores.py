@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from segdsl import verbs
-from segdsl.cli.answer import Answer, json_option, set_option
+from segdsl.cli.answer import Answer, device_option, json_option, set_option
 
 INPUT = "input"
 COLUMNS, LONGEST_NAME = 80, 40
@@ -27,16 +27,23 @@ COLUMNS, LONGEST_NAME = 80, 40
 @click.option("--scales", metavar="S,S,…", help="Look at several sizes of an image: eval.scales.")
 @click.option("--boundary", type=float, metavar="T", help="Score boundaries with this tolerance: eval.boundary.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Put tables by image and by class here.")
+@device_option
 @set_option
 @json_option
 def evaluate(
-    model: str, root: str | None, subset: str, out: Path | None, overrides: tuple[str, ...], **settings: Any
+    model: str,
+    root: str | None,
+    subset: str,
+    out: Path | None,
+    device: str,
+    overrides: tuple[str, ...],
+    **settings: Any,
 ) -> Answer:
     """Score a run or an exported model.
 
     Counts are summed over the subset, at the size of the images.
     """
-    data = verbs.evaluate(model, root, subset, (*_overrides(settings), *overrides), out)
+    data = verbs.evaluate(model, root, subset, (*_overrides(settings), *overrides), out, device)
     return Answer(data, described(data))
 
 

@@ -12,7 +12,7 @@ FILL = (124, 116, 104)
 """What stands in an RGB image where there is none: the mean colour of ImageNet, close to 0 once normalised."""
 GREY = (115, 115, 115, 115)
 """The same in images of other channels: their mean."""
-AUGMENT_STREAM, SHUFFLE_STREAM = 0, 1
+AUGMENT_STREAM, SHUFFLE_STREAM, NOISE_STREAM = 0, 1, 2
 Rng = np.random.Generator
 
 

@@ -84,6 +84,7 @@ KINDS: dict[str, tuple[str, str]] = {
         "The learning rate over time: `train.schedule`. In a chain each begins where the one before ends.",
     ),
     "stopper": ("Stoppers", "When a run ends before its last epoch: `train.stop`."),
+    "averager": ("Averagers", "An average of the weights over the steps: `train.ema`."),
     "keeper": ("Keepers", "Which checkpoints stay: `train.keep`."),
     "exporter": ("Exporters", "The forms in which a model is shipped: `export`."),
 }

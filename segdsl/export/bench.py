@@ -22,9 +22,10 @@ SECONDS, LEAST, MOST = 4.0, 5, 50
 """Each figure is the median of as many repetitions as fit in ``SECONDS``, between ``LEAST`` and ``MOST``."""
 
 
-def bench(path: str | Path) -> dict[str, Any]:
+def bench(path: str | Path, device: str = "auto") -> dict[str, Any]:
     """Measures a `.seg` file (random weights, two classes unless it names them), a run folder or an exported `.xml`.
 
+    ``device`` is where what is not exported computes.
     Returns `latency_ms` (one image of the input's size to its scores, in single precision), `iter_ms` (one step
     with the program's batch; None for an exported model, and where the program has no loss or optimizer), `fps` (1000 /
     latency), `params`, `flops` (2 per multiply-accumulate, one image) and `peak_rss_mb` of this process (None where the
@@ -32,7 +33,7 @@ def bench(path: str | Path) -> dict[str, Any]:
     Raises SegError.
     """
     path = Path(path)
-    model = _from_program(path) if path.suffix == ".seg" else open_model(path)
+    model = _from_program(path, device) if path.suffix == ".seg" else open_model(path, device=device)
     size = model.input_size
     image = np.random.default_rng(0).integers(0, 256, (size.height, size.width, model.program.channels), np.uint8)
     latency = median_ms(lambda: model.scores(image))
@@ -71,12 +72,12 @@ def peak_rss_mb() -> float | None:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def _from_program(path: Path) -> Model:
+def _from_program(path: Path, device: str) -> Model:
     from segdsl.export.trained import TorchModel
     from segdsl.lower.compiled import compile_program
 
     program = load(path)
-    return TorchModel(path.parent, program, compile_program(program, weights="none").model)
+    return TorchModel(path.parent, program, compile_program(program, weights="none").model, device)
 
 
 def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | None:

@@ -105,13 +105,14 @@ class OpenVINOModel(Model):
         return runtime.compile_model(cut, self.hint, self.path)
 
 
-def open_model(path: str | Path, hint: runtime.Hint = "f32") -> Model:
+def open_model(path: str | Path, hint: runtime.Hint = "f32", device: str = "auto") -> Model:
     """A run folder, an exported `.xml` or a folder that holds a single one, ready to predict.
 
+    ``device`` is where a run computes (`auto`, `cpu`, `cuda`, …); an exported model knows the CPU alone.
     ``hint`` = "device" lets an exported model compute in what the device prefers: faster, and no longer equal to torch.
     Raises SegError (`model-not-found`, `model-kind-unknown`, `model-ambiguous`, `model-without-bin`,
-    `model-unreadable`, `model-foreign`, `model-damaged`, `model-program-refused`, and whatever opening a run is at
-    fault for).
+    `model-unreadable`, `model-foreign`, `model-damaged`, `model-program-refused`, `device-not-here`, and whatever
+    opening a run is at fault for).
     """
     path = Path(path)
     if path.is_dir() and not (path / "program.seg").exists() and any(path.glob("*.xml")):
@@ -119,12 +120,15 @@ def open_model(path: str | Path, hint: runtime.Hint = "f32") -> Model:
     if path.is_dir():
         from segdsl.export.trained import open_trained
 
-        return open_trained(path)
+        return open_trained(path, device)
     if not path.exists():
         raise fail("model-not-found", f"`{path}` does not exist", EXPECTED, path=str(path))
     if path.suffix.lower() != ".xml":
         message = f"`{path.name}` is no model that can be opened"
         raise fail("model-kind-unknown", message, _other_file(path), path=str(path))
+    if device not in ("auto", "cpu"):
+        message = f"an exported model runs on the processor, not on `{device}`"
+        raise fail("device-not-here", message, "leave `--device` out, or name the run folder", path=str(path))
     return _open_xml(path, hint)
 
 

@@ -30,14 +30,15 @@ class Job:
     name: Path
 
 
-def predict(path: str | Path, inputs: Sequence[str], out: Path) -> dict[str, Any]:
+def predict(path: str | Path, inputs: Sequence[str], out: Path, device: str = "auto") -> dict[str, Any]:
     """Segments images and folders of images (all levels, by extension) with the model at ``path``.
 
-    Writes `out/masks/NAME.png` (palette PNG, pixel value = class id), `out/overlays/NAME.png` and
-    `out/predictions.csv`; folders below an input folder are kept. Returns `images` and `out`. What cannot be read is
-    left out and raised at the end, in one SegError with a finding for each (`input-missing`, `input-without-images`,
-    and those of the images) and one that says what was done (`predictions-incomplete`). Raises at once when there is
-    nothing to do or ``out`` holds anything else (`out-holds-other-files`).
+    ``device`` is where a run computes. Writes `out/masks/NAME.png` (palette PNG, pixel value = class id),
+    `out/overlays/NAME.png` and `out/predictions.csv`; folders below an input folder are kept. Returns `images` and
+    `out`. What cannot be read is left out and raised at the end, in one SegError with a finding for each
+    (`input-missing`, `input-without-images`, and those of the images) and one that says what was done
+    (`predictions-incomplete`). Raises at once when there is nothing to do or ``out`` holds anything else
+    (`out-holds-other-files`).
     """
     out = Path(out)
     faults: list[Diagnostic] = []
@@ -45,7 +46,7 @@ def predict(path: str | Path, inputs: Sequence[str], out: Path) -> dict[str, Any
     if not jobs:
         raise SegError(faults)
     check_out(out)
-    model = open_model(path)
+    model = open_model(path, device=device)
     try:
         # The table is there from the start, so that a folder whose filling was stopped can be filled again.
         write_whole(out / TABLE, _table([]))

@@ -14,17 +14,17 @@ from segdsl.export.pixels import Image, Maps, Mask
 from segdsl.ir.program import Program
 from segdsl.lower.failure import explain_failure
 from segdsl.run.checkpoint import open_run
-from segdsl.run.setup import pick_device
+from segdsl.run.device import pick_device
 
 
 class TorchModel(Model):
-    """The model of a run, on the accelerator if there is one."""
+    """The model of a run, on ``device``: by default the accelerator if there is one."""
 
     kind = "torch"
 
-    def __init__(self, path: Path, program: Program, model: nn.Module) -> None:
+    def __init__(self, path: Path, program: Program, model: nn.Module, device: str = "auto") -> None:
         super().__init__(path, program)
-        self.device = pick_device()
+        self.device = pick_device(device)
         # Channels last: depthwise convolutions take a fraction of the time on a CPU.
         self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -48,7 +48,11 @@ class TorchModel(Model):
         return self.logits(image).argmax(0).astype(np.uint8)
 
 
-def open_trained(path: Path) -> TorchModel:
-    """The model of the run in the folder ``path``. Raises SegError as :func:`~segdsl.run.checkpoint.open_run` does."""
+def open_trained(path: Path, device: str = "auto") -> TorchModel:
+    """The model of the run in the folder ``path``, on ``device``.
+
+    Raises SegError as :func:`~segdsl.run.checkpoint.open_run` and :func:`~segdsl.run.device.pick_device` do.
+    """
+    pick_device(device)
     run = open_run(path)
-    return TorchModel(path, run.program, run.model)
+    return TorchModel(path, run.program, run.model, device)

@@ -69,6 +69,9 @@ DataFormat = Literal[
 Monitor = Literal["val.dice", "val.miou", "val.accuracy", "val.loss"]
 """What a run watches; `val.loss` is better when smaller, the others when larger."""
 
+Precision = Literal["fp32", "bf16", "fp16", "auto"]
+"""Single precision, or the two half ones; `auto` takes the half one that the device is made for, and none on a CPU."""
+
 
 class Augmentation(Word, abstract=True):
     """One step of the training pipeline, on image and mask together."""
@@ -105,6 +108,12 @@ class Keeper(Word, abstract=True):
     """A rule that says which checkpoints stay."""
 
     kind: ClassVar[str] = "keeper"
+
+
+class Averager(Word, abstract=True):
+    """A rule that averages the weights over the steps of a run."""
+
+    kind: ClassVar[str] = "averager"
 
 
 class Remap(Word, abstract=True):
@@ -216,6 +225,14 @@ class Train(Section):
     """When to end before `epochs`."""
     keep: Keeper | None = None
     """Which checkpoints stay."""
+    ema: Averager | None = None
+    """The average of the weights that is validated, kept and shipped in place of the last ones."""
+    accumulate: PositiveInt = 1
+    """Batches that make one optimizer step together."""
+    clip: PositiveFloat | None = None
+    """Largest norm of the gradient; a longer one is scaled down to it (Pascanu et al., 2013)."""
+    precision: Precision = "fp32"
+    """What a training step computes in; loss, weights and validation stay in single precision."""
     epochs: PositiveInt = 100
     """The upper limit of passes over the training subset."""
     seed: NaturalInt = 0
@@ -304,8 +321,9 @@ RESERVED_SECTIONS = ("sweep",)
 """Sections whose meaning comes with a later version."""
 
 __all__ = [
-    "RESERVED_SECTIONS", "SECTIONS", "Augmentation", "Data", "Duration", "Eval", "EvalSubset", "Export", "Exporter",
-    "Keeper", "Loss", "MaskValues", "Monitor", "NaturalFloat", "NaturalInt", "Optimizer", "PositiveFloat",
-    "PositiveInt", "Probability", "Program", "Remap", "Sampler", "Schedule", "Section", "Source", "Stopper", "Train",
+    "RESERVED_SECTIONS", "SECTIONS", "Augmentation", "Averager", "Data", "Duration", "Eval", "EvalSubset", "Export",
+    "Exporter", "Keeper", "Loss", "MaskValues", "Monitor", "NaturalFloat", "NaturalInt", "Optimizer", "PositiveFloat",
+    "PositiveInt", "Precision", "Probability", "Program", "Remap", "Sampler", "Schedule", "Section", "Source",
+    "Stopper", "Train",
     "TrainSubset",
 ]  # fmt: skip

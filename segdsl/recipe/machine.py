@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -13,6 +14,11 @@ UNKNOWN_MEMORY = 8 * GIB
 """What is taken for the memory of a machine that does not tell."""
 LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 """Where a container says how much memory it may take."""
+QUOTAS = (
+    (Path("/sys/fs/cgroup/cpu.max"), None),
+    (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")),
+)
+"""Where it says how much time of the processors: a limit and the period that it is for, in one file or in two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +36,18 @@ def this_machine() -> Machine:
 
 
 def cores() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The processors that this process may use, or what a container is allowed of their time, rounded up."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(bound, quota())))
+
+
+def quota() -> float:
+    """How many processors a container may keep busy; infinite where nothing says."""
+    for limit, per in QUOTAS:
+        words = f"{_content(limit)} {_content(per) if per else ''}".split()
+        if len(words) == 2 and all(word.isdecimal() and int(word) > 0 for word in words):
+            return int(words[0]) / int(words[1])
+    return math.inf
 
 
 def memory() -> int:

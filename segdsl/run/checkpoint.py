@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
 from segdsl.run.folder import RunFolder
+from segdsl.run.state import TrainState
 from segdsl.weights.files import write_tensors
 from segdsl.words.keepers import Checkpoints
 
@@ -34,15 +33,6 @@ class Run:
 
 
 @dataclass(slots=True)
-class Progress:
-    """How far a run is: finished epochs and steps, and the monitored value of each epoch (larger is better)."""
-
-    epoch: int = 0
-    step: int = 0
-    history: list[float] = field(default_factory=list)
-
-
-@dataclass(slots=True)
 class CheckpointWriter:
     """Writes a run's checkpoints, each of them atomically: a kill at any moment leaves the old file or the new one."""
 
@@ -51,29 +41,34 @@ class CheckpointWriter:
     facts: dict[str, str]
     kept: list[float] = field(default_factory=list)
 
-    def epoch(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, value: float) -> bool:
+    def epoch(self, state: TrainState, value: float) -> bool:
         """Keeps what the rule asks for after an epoch; says whether it is the best so far."""
-        best = self._keep_best(model, progress, value)
+        best = self._keep_best(state, value)
         if self.rule.last:
-            self.save_last(model, optimizer, progress)
+            self.save_last(state)
         return best
 
-    def save_last(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-        """Writes the last weights and the state that is needed to go on from them."""
-        facts = {**self.facts, "epoch": str(progress.epoch), "step": str(progress.step)}
-        write_checkpoint(self.folder.last, model.state_dict(), facts)
-        history = json.dumps(progress.history)
-        write_checkpoint(self.folder.state, run_state(model, optimizer), {**facts, "history": history})
+    def save_last(self, state: TrainState) -> None:
+        """Writes the last weights, and all that is needed to go on after any step: that file needs no other."""
+        write_checkpoint(self.folder.last, state.shipped(), self.facts_of(state))
+        write_checkpoint(self.folder.state, state.tensors(), {**self.facts, **state.facts()})
 
-    def _keep_best(self, model: nn.Module, progress: Progress, value: float) -> bool:
+    def facts_of(self, state: TrainState) -> dict[str, str]:
+        """What is written beside weights: how far the run was, and whether they are an average (`averaged`)."""
+        facts = {**self.facts, "epoch": str(state.progress.epoch), "step": str(state.progress.step)}
+        if state.average is not None:
+            word = state.average.word
+            facts["averaged"] = f"EMA(decay = {word.decay}, ramp = {word.ramp})"
+        return facts
+
+    def _keep_best(self, state: TrainState, value: float) -> bool:
         value = -math.inf if math.isnan(value) else value
         rank = sum(value <= other for other in self.kept)
         if rank >= self.rule.best:
             return False
         for place in range(min(len(self.kept), self.rule.best - 1), rank, -1):
             self.best_path(place - 1).replace(self.best_path(place))
-        facts = {**self.facts, "epoch": str(progress.epoch), "step": str(progress.step), "value": repr(value)}
-        write_checkpoint(self.best_path(rank), model.state_dict(), facts)
+        write_checkpoint(self.best_path(rank), state.shipped(), {**self.facts_of(state), "value": repr(value)})
         self.kept.insert(rank, value)
         del self.kept[self.rule.best :]
         return rank == 0
@@ -81,16 +76,6 @@ class CheckpointWriter:
     def best_path(self, rank: int) -> Path:
         """`best.safetensors`, `best-2.safetensors`, …"""
         return self.folder.best if rank == 0 else self.folder.checkpoints / f"best-{rank + 1}.safetensors"
-
-
-def run_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors by parameter name (`exp_avg:backbone.stem.weight`), and torch's random state."""
-    names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
-    state = {"rng:torch": torch.get_rng_state()}
-    for parameter, tensors in optimizer.state.items():
-        for kind, value in tensors.items():
-            state[f"{kind}:{names[parameter]}"] = value if isinstance(value, Tensor) else torch.tensor(value)
-    return state
 
 
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from segdsl.data.balance import counted_weights
 from segdsl.data.check import CheckReport, Progress
@@ -16,10 +17,13 @@ from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
 from segdsl.lower.compiled import Compiled, compile_program
 from segdsl.lower.freeze import freeze
+from segdsl.run.accumulation import GroupLoss, group_loss
 from segdsl.run.criterion import Criterion, build_criterion
+from segdsl.run.device import pick_device
 from segdsl.run.evaluate import score
 from segdsl.run.faults import explained
 from segdsl.run.optimizers import build_optimizer
+from segdsl.run.precision import Arithmetic, choose_arithmetic
 from segdsl.run.sources import checked_data
 from segdsl.weights.fetch import Watcher
 from segdsl.words.losses import asks_for_weights, with_weights
@@ -30,18 +34,22 @@ from segdsl.words.schedules import Horizon
 class Setup:
     """A prepared run. ``network`` is the normalisation followed by ``model``; it takes uint8 images (N, C, H, W).
 
-    ``class_weights`` are those that a loss took from the data, by class; empty where none did."""
+    ``loss`` is what steps minimise, ``criterion`` the same of a single batch; ``class_weights`` are those that it took
+    from the data, by class, empty where it did not.
+    """
 
     program: Program
     index: Index
-    model: nn.Module
-    network: nn.Module
+    model: fx.GraphModule
+    network: nn.Sequential
     criterion: Criterion
+    loss: GroupLoss
     optimizer: torch.optim.Optimizer
     train: TrainLoader
     val: EvalLoader
     horizon: Horizon
     device: torch.device
+    arithmetic: Arithmetic
     report: CheckReport
     class_weights: dict[str, float]
 
@@ -56,14 +64,21 @@ def start_model(program: Program, weights: str | None = None, watcher: Watcher |
     return compile_program(program, weights, watcher=watcher)
 
 
-def prepare(compiled: Compiled, data: str | Path | None = None, progress: Progress | None = None) -> Setup:
+def prepare(
+    compiled: Compiled,
+    data: str | Path | None = None,
+    progress: Progress | None = None,
+    device: torch.device | None = None,
+) -> Setup:
     """Opens and checks the data, builds the objects of a run, and tries one validation batch.
 
-    ``progress`` is told how many files are checked. Raises SegError with what is at fault.
+    ``progress`` is told how many files are checked; without ``device`` it is the accelerator if there is one. Raises
+    SegError with what is at fault.
     """
     program, model = compiled.program, compiled.model
+    device = device or pick_device()
+    arithmetic = choose_arithmetic(program.train.precision, device)
     index, report = checked_data(program, data, progress)
-    device = pick_device()
     network = network_of(program, model, device)
     freeze(model, program.train.freeze)
     train, val = loaders(program, index, report.shown[program.data.train.subset])
@@ -78,11 +93,13 @@ def prepare(compiled: Compiled, data: str | Path | None = None, progress: Progre
         model=model,
         network=network,
         criterion=build_criterion(loss, len(program.classes), index.ignore),
+        loss=group_loss(loss, len(program.classes), index.ignore),
         optimizer=build_optimizer(program.train.optimizer, model),
         train=train,
         val=val,
-        horizon=Horizon(len(train), program.train.epochs),
+        horizon=Horizon(math.ceil(len(train) / program.train.accumulate), program.train.epochs),
         device=device,
+        arithmetic=arithmetic,
         report=report,
         class_weights=dict(zip(program.classes, weights, strict=bool(weights))),
     )
@@ -95,12 +112,6 @@ def network_of(program: Program, model: nn.Module, device: torch.device) -> nn.M
     """The normalisation followed by ``model``, on a device: takes uint8 images (N, C, H, W)."""
     network = nn.Sequential(normalizer(program.data.normalize, program.channels), model)
     return network.to(device).to(memory_format=torch.channels_last)
-
-
-def pick_device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
 
 
 def _check_complete(program: Program) -> None:

@@ -1,5 +1,27 @@
 """Every word of the sections; importing this package registers them."""
 
-from segdsl.words import augmentations, exports, keepers, losses, optimizers, remaps, samplers, schedules, stoppers
+from segdsl.words import (
+    augmentations,
+    averagers,
+    exports,
+    keepers,
+    losses,
+    optimizers,
+    remaps,
+    samplers,
+    schedules,
+    stoppers,
+)
 
-__all__ = ["augmentations", "exports", "keepers", "losses", "optimizers", "remaps", "samplers", "schedules", "stoppers"]
+__all__ = [
+    "augmentations",
+    "averagers",
+    "exports",
+    "keepers",
+    "losses",
+    "optimizers",
+    "remaps",
+    "samplers",
+    "schedules",
+    "stoppers",
+]

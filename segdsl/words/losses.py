@@ -35,7 +35,10 @@ class CrossEntropy(Loss):
 
 
 class Dice(Loss):
-    """One minus the soft Dice of each class over the batch, averaged (Milletari et al., V-Net, section 3)."""
+    """One minus the soft Dice of each class over the batch, averaged (Milletari et al., V-Net, section 3).
+
+    With `train.accumulate` it is the mean of that of each batch, which is not quite that of them all.
+    """
 
     ignore: ClassId | None = None
     """Mask value that is not learnt; left out, `data.ignore`."""

@@ -10,8 +10,9 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from segdsl.run.checkpoint import CheckpointWriter, Progress, write_checkpoint
+from segdsl.run.checkpoint import CheckpointWriter, write_checkpoint
 from segdsl.run.folder import RunFolder
+from segdsl.run.state import Progress, TrainState
 from segdsl.words.keepers import Checkpoints
 
 Slugs = Callable[[Callable[[], object]], list[str]]
@@ -54,13 +55,16 @@ def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
     folder = RunFolder(tmp_path)
     folder.checkpoints.mkdir()
     model = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters())
+    state = TrainState(
+        model, torch.optim.SGD(model.parameters()), None, torch.amp.GradScaler(enabled=False), Progress()
+    )
     writer = CheckpointWriter(folder, Checkpoints(best=best, last=False), {})
     values = [float("nan"), 0.2, 0.5, 0.4, 0.5, 0.1, 0.7]
     improved = []
     for epoch, value in enumerate(values, start=1):
         nn.init.constant_(model.weight, epoch)
-        improved.append(writer.epoch(model, optimizer, Progress(epoch, epoch), value))
+        state.progress.epoch = epoch
+        improved.append(writer.epoch(state, value))
     assert improved == [True, True, True, False, False, False, True]
     expected = [7, 3, 5][:best]
     for rank, epoch in enumerate(expected):

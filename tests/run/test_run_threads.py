@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import torch
 
-from segdsl.run.threads import is_crowded
+from segdsl.recipe import machine
+from segdsl.run.threads import VARIABLES, advice, is_crowded, settle_threads
 
 
 @pytest.mark.parametrize(
@@ -22,3 +27,63 @@ def test_crowded_is_full_and_starved(monkeypatch: pytest.MonkeyPatch, load: floa
 def test_a_system_without_load_average_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "getloadavg")
     assert not is_crowded(1.0, 10.0, threads=2)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The numbers of threads that are set, on a machine whose torch starts eight."""
+    given: list[int] = []
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: given[-1] if given else 8)
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    yield given
+
+
+def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
+    monkeypatch.setattr("segdsl.run.threads.cores", lambda: 2)
+    (note,) = settle_threads(workers=2)
+    assert threads == [2] and "training with 2 threads" in note
+    assert settle_threads(workers=2) == []
+
+
+def test_threads_that_the_user_wants_stay_and_are_said(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
+    monkeypatch.setattr("segdsl.run.threads.cores", lambda: 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    asked, loading = settle_threads(workers=4)
+    assert threads == []
+    assert asked == "OMP_NUM_THREADS asks for 8 threads on 1 core: they wait for each other"
+    assert loading == "4 processes load images on 1 core: lower `data.train.workers`"
+
+
+def test_as_many_threads_as_cores_are_nothing_to_say(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
+    monkeypatch.setattr("segdsl.run.threads.cores", lambda: 8)
+    assert settle_threads(workers=8) == [] and threads == []
+
+
+def test_the_advice_names_our_own_processes_first(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
+    monkeypatch.setattr("segdsl.run.threads.cores", lambda: 8)
+    assert advice(workers=1).startswith("other programs keep the processors busy")
+    assert "8 threads and 2 loading processes share 8 cores" in advice(workers=2)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000"}, 1.5),
+        ({"cpu.max": "max 100000"}, math.inf),
+        ({"quota": "50000\n", "period": "100000\n"}, 0.5),
+        ({"quota": "-1\n", "period": "100000\n"}, math.inf),
+        ({}, math.inf),
+    ],
+)
+def test_a_container_says_what_time_it_may_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: float
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="ascii")
+    places = ((tmp_path / "cpu.max", None), (tmp_path / "quota", tmp_path / "period"))
+    monkeypatch.setattr(machine, "QUOTAS", places)
+    assert machine.quota() == expected
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert machine.cores() == (8 if math.isinf(expected) else math.ceil(expected))

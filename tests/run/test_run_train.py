@@ -192,7 +192,7 @@ def test_the_state_holds_what_is_needed_to_go_on(project: Path) -> None:
     for name in ("stem.weight", "classifier.bias"):
         assert state[f"exp_avg:{name}"].shape == weights[name].shape
         assert state[f"step:{name}"] == 4
-    assert "rng:torch" in state
+    assert all(torch.equal(state[f"model:{name}"], weights[name]) for name in weights)
     history = json.loads(metadata(run / "checkpoints/state.safetensors")["history"])
     assert history == pytest.approx([float(row["val.dice"]) for row in rows(run)], abs=1e-5)
 

@@ -1,0 +1,122 @@
+"""A run that is stopped after any step and put together again from its file goes on bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from segdsl.run.clock import Clock
+from segdsl.run.display import Display
+from segdsl.run.folder import RunFolder
+from segdsl.run.setup import Setup, prepare, start_model
+from segdsl.run.sources import resolve_classes
+from segdsl.run.state import TrainState, noise_seed
+from segdsl.run.train import checkpoint_writer, start_state, train_epoch
+
+EPOCHS = 2
+
+
+class Stopped(Exception):
+    """The end of a run, between two steps."""
+
+
+class Stopping(Display):
+    """Ends a run after so many steps in all."""
+
+    def __init__(self, state: TrainState, steps: int) -> None:
+        super().__init__(quiet=True)
+        self.state, self.steps = state, steps
+
+    def step(self, *_: object) -> None:
+        if self.state.progress.step == self.steps:
+            raise Stopped
+
+
+@pytest.fixture
+def noisy(project: Path) -> Path:
+    """The project with a network that draws random numbers while it learns."""
+    text = (project / "tiny.seg").read_text(encoding="utf-8")
+    text = text.replace("bn -> ReLU() ->", "bn -> ReLU() -> Dropout(0.5) ->")
+    (project / "tiny.seg").write_text(text, encoding="utf-8")
+    return project
+
+
+def started(overrides: Sequence[str]) -> tuple[Setup, TrainState]:
+    setup = prepare(start_model(resolve_classes("tiny.seg", overrides)))
+    return setup, start_state(setup)
+
+
+def go_on(setup: Setup, state: TrainState, steps: int = -1) -> None:
+    """Trains until the end, or until so many steps were made."""
+    while state.progress.epoch < EPOCHS:
+        try:
+            train_epoch(setup, state, Stopping(state, steps), Clock(EPOCHS, 0.0))
+        except Stopped:
+            return
+        state.progress.end_epoch(0.1)
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["AdamW(lr = 5e-2)", "SGD(lr = 0.1)", "SGD(lr = 0.1, momentum = 0.0)", "Adam(lr = 5e-2)"]
+)
+@pytest.mark.parametrize("steps", [1, 3, 4, 5])
+def test_going_on_is_bit_for_bit(noisy: Path, optimizer: str, steps: int) -> None:
+    overrides = [
+        f"train.optimizer={optimizer}",
+        "train.ema=EMA()",
+        "data.train.batch=1",
+        "train.accumulate=2",
+        "train.clip=0.5",
+    ]
+    setup, whole = started(overrides)
+    go_on(setup, whole)
+    assert whole.progress.step == 8
+
+    setup, first = started(overrides)
+    go_on(setup, first, steps)
+    assert first.progress.step == steps
+    folder = RunFolder(noisy / "run")
+    folder.checkpoints.mkdir(parents=True)
+    checkpoint_writer(setup, folder).save_last(first)
+
+    setup, second = started(overrides)
+    torch.manual_seed(1234)
+    with safe_open(folder.state, framework="pt") as file:
+        second.restore(load_file(folder.state), file.metadata())
+    assert second.progress == first.progress
+    go_on(setup, second)
+    ours, theirs = second.tensors(), whole.tensors()
+    assert set(ours) == set(theirs)
+    assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+    assert second.facts() == whole.facts()
+
+
+def test_what_is_put_back_lies_in_memory_as_the_weights_do(noisy: Path) -> None:
+    setup, state = started([])
+    go_on(setup, state, 1)
+    tensors, facts = {k: v.contiguous() for k, v in state.tensors().items()}, state.facts()
+    setup, other = started([])
+    other.restore(tensors, facts)
+    weight = setup.model.get_parameter("stem.weight")
+    assert not weight.is_contiguous()
+    assert other.optimizer.state[weight]["exp_avg"].stride() == weight.stride()
+
+
+def test_noise_depends_on_seed_epoch_and_batch() -> None:
+    seeds = {noise_seed(seed, epoch, batch) for seed in (0, 1) for epoch in (0, 1) for batch in (0, 1)}
+    assert len(seeds) == 8
+    assert noise_seed(3, 2, 1) == noise_seed(3, 2, 1)
+
+
+def test_the_scaler_is_part_of_the_state(noisy: Path) -> None:
+    _, state = started([])
+    state.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    _, other = started([])
+    other.scaler = torch.amp.GradScaler("cpu")
+    other.restore(state.tensors(), state.facts())
+    assert other.scaler.get_scale() == 8.0
