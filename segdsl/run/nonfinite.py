@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,38 +29,33 @@ class Origin:
     node: fx.Node | None = None
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What came back to a node: whether the gradient of its output, and all that it made of that, was finite."""
-
-    came: bool = True
-    went: bool = True
-
-
-@dataclass(slots=True)
-class _Watch:
-    nodes: dict[fx.Node, _Seen] = field(default_factory=dict)
-    first: fx.Node | None = None
-
-
 class _Watched(fx.Interpreter):
     """Runs a model node by node, in the order and with the draws of its own code, and notes what is not finite."""
 
     def __init__(self, model: fx.GraphModule) -> None:
         super().__init__(model)
-        self.watch = _Watch()
+        self.first: fx.Node | None = None
+        self.spoiling: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        seen = self.watch.nodes.setdefault(n, _Seen())
         # A view for each use, so that what one consumer sends back is not added to what another does.
-        args = fx.node.map_aggregate(args, partial(_edge, seen))  # type: ignore[arg-type]
+        args = fx.node.map_aggregate(args, partial(self._watched, n))  # type: ignore[arg-type]
         result = getattr(self, n.op)(n.target, args, kwargs)
-        if n.op in ("placeholder", "output"):
-            return result
-        if self.watch.first is None and not _finite(result):
-            self.watch.first = n
-        return fx.node.map_aggregate(result, partial(_output, seen))  # type: ignore[arg-type]
+        if self.first is None and n.op != "output" and not _finite(result):
+            self.first = n
+        return result
+
+    def _watched(self, user: fx.Node, value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.requires_grad:
+            return value
+        view = value.view_as(value)
+        view.register_hook(partial(self._came_back, user))
+        return view
+
+    def _came_back(self, user: fx.Node, gradient: Tensor) -> None:
+        if not _finite(gradient):
+            self.spoiling.add(user)
 
 
 def not_finite(setup: Setup, state: TrainState, group: Sequence[Batch], value: float, rate: float) -> SegError:
@@ -126,45 +121,23 @@ def find_origin(
     watched = _Watched(model)
     with arithmetic.autocast():
         logits = watched.run(images)
-    first = watched.watch.first
-    if first is not None:
-        return Origin(f"the first output that is not finite is the one of {_named(model, first)}", first)
+    if watched.first is not None:
+        named = _named(model, watched.first)
+        return Origin(f"the first output that is not finite is the one of {named}", watched.first)
     loss = loss_of(logits)
     if not _finite(loss):
         largest = logits.detach().abs().max().item()
         return Origin(f"the output of the network is finite (at most {largest:.2g} in size), the loss of it is not")
     loss.backward()
-    for node, seen in reversed(watched.watch.nodes.items()):
-        if node.op == "output":
-            if not seen.went:
-                return Origin("forward all is finite; the gradient of the loss is not")
-        elif seen.came and not (seen.went and _finite_gradients(model, node)):
+    # Against the order of the nodes, which is that of the way back: what a node is given comes from those before.
+    for node in reversed(model.graph.nodes):
+        if node.op == "output" and node in watched.spoiling:
+            return Origin("forward all is finite; the gradient of the loss is not")
+        if node in watched.spoiling or not _finite_gradients(model, node):
             return Origin(
                 f"forward all is finite; on the way back, the first that is not is what {_shown(node)} hands on", node
             )
     return None
-
-
-def _edge(seen: _Seen, value: Any) -> Any:
-    if not isinstance(value, Tensor) or not value.requires_grad:
-        return value
-    view = value.view_as(value)
-    view.register_hook(partial(_went, seen))
-    return view
-
-
-def _output(seen: _Seen, value: Any) -> Any:
-    if isinstance(value, Tensor) and value.requires_grad:
-        value.register_hook(partial(_came, seen))
-    return value
-
-
-def _went(seen: _Seen, gradient: Tensor) -> None:
-    seen.went &= _finite(gradient)
-
-
-def _came(seen: _Seen, gradient: Tensor) -> None:
-    seen.came &= _finite(gradient)
 
 
 def _finite(value: Any) -> bool:

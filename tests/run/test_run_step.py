@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from segdsl.run.accumulation import group_loss, groups
+from segdsl.run.accumulation import GroupLoss, group_loss, groups
 from segdsl.run.clock import Clock
 from segdsl.run.criterion import build_criterion
 from segdsl.run.display import Display
@@ -174,17 +174,23 @@ def test_what_is_scored_and_kept_is_the_average(project: Path) -> None:
         assert "averaged" not in file.metadata()
 
 
-def test_half_precision_is_taken_and_float32_is_left(project: Path) -> None:
+def test_half_precision_is_taken_and_float32_is_left(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half, single = (
         weights_after_an_epoch(["train.optimizer=SGD(lr=0.1)", f"train.precision={name}"]) for name in ("bf16", "fp32")
     )
     assert all(tensor.dtype == torch.float32 for tensor in half.values() if tensor.is_floating_point())
     assert 0 < float((half["stem.weight"] - single["stem.weight"]).abs().max()) < 0.1
     seen: list[torch.dtype] = []
+    of_loss: list[torch.dtype] = []
+    part = GroupLoss.part
+    monkeypatch.setattr(
+        GroupLoss, "part", lambda self, logits, *rest: (of_loss.append(logits.dtype), part(self, logits, *rest))[1]
+    )
     setup, state = prepared(["train.precision=bf16"])
     setup.model.get_submodule("classifier").register_forward_hook(lambda module, args, out: seen.append(out.dtype))
     train_epoch(setup, state, Display(quiet=True), Clock(1, 0.0))
     assert seen == [torch.bfloat16, torch.bfloat16]
+    assert of_loss == [torch.float32, torch.float32]
 
 
 def test_a_format_that_the_device_lacks_is_refused(project: Path, slugs: Slugs) -> None:
@@ -215,6 +221,8 @@ def test_a_step_that_fp16_is_too_narrow_for_is_left_out(project: Path, slugs: Sl
     assert state.scaler.get_scale() == 2.0**15
     assert state.average is not None and state.average.updates == 0
     assert (state.progress.step, state.progress.overflows, state.progress.norms) == (1, 1, 0.0)
+    step(1e28)  # every number of the gradient is finite, and its length is not
+    assert torch.equal(setup.model.get_parameter("stem.weight"), before)
     step(1.0)
     assert not torch.equal(setup.model.get_parameter("stem.weight"), before)
     assert (state.progress.overflows, state.average.updates) == (0, 1)
