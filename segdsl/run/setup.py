@@ -108,7 +108,7 @@ def prepare(
     return setup
 
 
-def network_of(program: Program, model: nn.Module, device: torch.device) -> nn.Module:
+def network_of(program: Program, model: nn.Module, device: torch.device) -> nn.Sequential:
     """The normalisation followed by ``model``, on a device: takes uint8 images (N, C, H, W)."""
     network = nn.Sequential(normalizer(program.data.normalize, program.channels), model)
     return network.to(device).to(memory_format=torch.channels_last)
