@@ -29,7 +29,12 @@ RATIO_LIMIT, FIRST_LIMIT_S = 1.0, 4.0
 FIRST = """
 import os, sys
 from torch.optim.optimizer import register_optimizer_step_post_hook
-register_optimizer_step_post_hook(lambda *_: os._exit(0))
+steps = []
+def ended(*_):
+    steps.append(1)
+    if len(steps) == 2:  # the first is a copy's, that of the trial write
+        os._exit(0)
+register_optimizer_step_post_hook(ended)
 from segdsl.cli import main
 main()
 """

@@ -199,6 +199,7 @@ def test_the_rate_at_every_step_is_that_of_the_pure_function(
     history = [float(row["val.dice"]) for row in rows]
     schedule = load("tiny.seg", overrides).train.schedule
     scales = [scale_at(schedule, step, Horizon(2, 6), history[: step // 2]) for step in range(12)]
-    assert stepped == [{shape: rate * scale for shape, rate in RATES.items()} for scale in scales]
+    trial, *steps = stepped  # of a copy, before the run begins: see `trial`
+    assert trial == RATES and steps == [{shape: rate * scale for shape, rate in RATES.items()} for scale in scales]
     assert len(set(scales)) > 1 or text == "Constant()"
     assert [float(row["lr"]) for row in rows] == pytest.approx([2e-2 * scale for scale in scales[1::2]], rel=1e-5)
