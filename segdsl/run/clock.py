@@ -13,15 +13,19 @@ class Clock:
         self._epochs, self._started, self._loop = epochs, started, time.perf_counter()
         self._epoch_started, self._cpu_started = self._loop, 0.0
         self._trained, self._images, self.cpu_seconds = 0.0, 0, 0.0
+        self._waited_before, self._waited = 0.0, 0.0
 
-    def start_epoch(self) -> None:
-        """Training begins anew; validation between epochs does not count as training."""
+    def start_epoch(self, waited: float = 0.0) -> None:
+        """Training begins anew; validation between epochs does not count as training. ``waited`` are the seconds that
+        the run has waited for data up to now."""
         self._epoch_started, self._cpu_started = time.perf_counter(), time.process_time()
         self._trained, self._images = 0.0, 0
+        self._waited_before, self._waited = waited, waited
 
-    def step(self, images: int) -> None:
+    def step(self, images: int, waited: float = 0.0) -> None:
         """A training step on so many images has ended."""
         self._images += images
+        self._waited = waited
         self._trained = time.perf_counter() - self._epoch_started
         self.cpu_seconds = time.process_time() - self._cpu_started
 
@@ -39,6 +43,11 @@ class Clock:
     def speed(self) -> float:
         """Training images a second in this epoch, loading included."""
         return self._images / self._trained if self._trained else 0.0
+
+    @property
+    def waiting(self) -> float:
+        """The share of this epoch's training in which it waited for data."""
+        return (self._waited - self._waited_before) / self._trained if self._trained else 0.0
 
     def seconds_left(self, epochs_done: float) -> float:
         """Until the last epoch, if all take as long as those so far; infinite before anything is done."""

@@ -19,7 +19,7 @@ class EpochRow:
     """What is known after an epoch. ``epoch`` and ``step`` count from 1; ``lr`` is that of its last step.
 
     ``grad_norm`` is the mean norm of the gradient of a step, before clipping, and ``clipped`` the share of the steps in
-    which it was longer than `train.clip`.
+    which it was longer than `train.clip`; ``waiting`` the share of the training time in which data was waited for.
     """
 
     epoch: int
@@ -32,6 +32,7 @@ class EpochRow:
     images_per_second: float
     grad_norm: float = 0.0
     clipped: float = 0.0
+    waiting: float = 0.0
 
     def monitored(self, name: str) -> float:
         """The value of `val.dice`, `val.miou`, `val.accuracy` or `val.loss`."""
@@ -53,6 +54,7 @@ class EpochRow:
             "val.loss": self.val_loss,
             **{f"val.{name}": value for name, value in self.confusion.summary().items()},
             "images_per_second": self.images_per_second,
+            "waiting": self.waiting,
             **{f"val.dice.{name}": value for name, value in dice},
         }
 

@@ -42,6 +42,8 @@ from segdsl.words.averagers import EMA
 from segdsl.words.keepers import Checkpoints
 from segdsl.words.stoppers import EarlyStopping
 
+MUCH_WAITING = 0.1
+"""Share of the training time from which on waiting for data is worth a word."""
 MOST_OVERFLOWS = 24
 """Steps in a row that fp16 may be too narrow for, while the factor of the loss, halved in each, falls from 65536."""
 
@@ -136,7 +138,7 @@ def fit(
                 )
             row = EpochRow(
                 progress.epoch + 1, progress.step, clock.seconds, trained.rate, trained.loss, val_loss, confusion,
-                clock.speed, trained.norm, trained.clipped,
+                clock.speed, trained.norm, trained.clipped, clock.waiting,
             )  # fmt: skip
             progress.end_epoch(row.score(train.monitor))
             log.epoch(row)
@@ -148,6 +150,8 @@ def fit(
             bitten = bitten or row.clipped > 0
             if progress.epoch == 1:
                 _advise(setup, display, clock)
+            if progress.epoch == 2 and clock.waiting > MUCH_WAITING:
+                display.note(_late_data(setup, clock.waiting))
             if isinstance(train.stop, EarlyStopping) and train.stop.stops(progress.history, horizon):
                 return best, row, f"no better {train.monitor} for {train.stop.patience}: stopped early"
     except KeyboardInterrupt:
@@ -189,7 +193,7 @@ def train_epoch(setup: Setup, state: TrainState, display: Display, clock: Clock)
     """One pass over the training images, from the step of the epoch that ``state`` has reached."""
     train, progress, rate = setup.program.train, state.progress, 0.0
     setup.network.train()
-    clock.start_epoch()
+    clock.start_epoch(setup.train.waited)
     batches = setup.train.epoch(progress.epoch, first=progress.inside * train.accumulate)
     for group in groups(batches, train.accumulate):  # one optimizer step each
         rate = set_rates(setup.optimizer, train.schedule, progress.step, setup.horizon, progress.history)
@@ -208,7 +212,7 @@ def train_epoch(setup: Setup, state: TrainState, display: Display, clock: Clock)
             state.scaler.scale(loss).backward()
             losses.append(loss.detach())
         value = make_step(setup, state, group, torch.stack(losses).sum(), rate)
-        clock.step(sum(len(batch.images) for batch in group))
+        clock.step(sum(len(batch.images) for batch in group), setup.train.waited)
         left = clock.seconds_left(progress.epoch + progress.inside / setup.horizon.steps_per_epoch)
         display.step(progress.epoch + 1, progress.inside, value, rate, clock.speed, left)
     steps = max(progress.inside, 1)
@@ -254,6 +258,15 @@ def _advise(setup: Setup, display: Display, clock: Clock) -> None:
         return
     if is_crowded(clock.cpu_seconds, clock.training_seconds, torch.get_num_threads()):
         display.note(advice(setup.program.data.train.workers))
+
+
+def _late_data(setup: Setup, share: float) -> str:
+    """What to do where loading is too slow, once the processes have started and the cache is filled."""
+    workers = setup.program.data.train.workers
+    return (
+        f"{share:.0%} of the training is waiting for data; load with more processes (`data.train.workers` is "
+        f"{workers}), keep more in memory (`data.cache`), or store smaller images"
+    )
 
 
 def _head(setup: Setup, folder: RunFolder) -> Head:

@@ -145,10 +145,10 @@ def test_the_clock_forecasts_from_what_is_done(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     clock = Clock(epochs=10, started=90.0)
     assert clock.seconds_left(0) == float("inf")
-    clock.start_epoch()
+    clock.start_epoch(waited=7.0)
     now[0] = 104.0
-    clock.step(8)
+    clock.step(8, waited=8.0)
     now[0] = 110.0
-    assert clock.speed == 2.0
+    assert clock.speed == 2.0 and clock.waiting == 0.25
     assert clock.seconds_left(2.5) == 30.0
     assert clock.seconds == 20.0

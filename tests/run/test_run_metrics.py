@@ -6,6 +6,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_f1_score,
+    multiclass_jaccard_index,
+)
 
 from segdsl.diagnostics import SegError
 from segdsl.run.metrics import Confusion
@@ -52,16 +60,29 @@ def test_scores_equal_a_slow_count(absent: tuple[int, ...]) -> None:
     assert confusion.accuracy == pytest.approx((prediction == target)[target != IGNORE].mean(), abs=1e-12)
 
 
-# What MulticlassF1Score (the Dice of a class is its F1 score) and MulticlassJaccardIndex of torchmetrics 1.9.0 gave for
-# these maps, with average="macro" and ignore_index=255. It is no dependency, so that the numbers stand here.
-@pytest.mark.parametrize(
-    ("absent", "dice", "miou"),
-    [((), 0.6649785041809082, 0.4985313415527344), ((2,), 0.6872200965881348, 0.5238174200057983)],
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 1 << 30), absent=st.sets(st.integers(0, 4), max_size=3), void=st.sampled_from([0.0, 0.2, 1.0])
 )
-def test_scores_equal_torchmetrics(absent: tuple[int, ...], dice: float, miou: float) -> None:
-    confusion = counted(*maps(2, absent))
-    assert confusion.dice == pytest.approx(dice, abs=1e-6)
-    assert confusion.miou == pytest.approx(miou, abs=1e-6)
+def test_scores_equal_torchmetrics(seed: int, absent: set[int], void: float) -> None:
+    prediction, target = maps(seed, tuple(absent), void)
+    confusion = counted(prediction, target)
+    pair = torch.from_numpy(prediction), torch.from_numpy(target).long()
+    asked = {"num_classes": len(NAMES), "ignore_index": IGNORE}
+    if void == 1.0:
+        assert math.isnan(confusion.dice) and math.isnan(confusion.miou)
+        return
+    here = ~np.isnan(confusion.dice_by_class)
+    assert here.sum() == len(NAMES) - len(absent)
+    # The Dice of a class is its F1 score.
+    f1 = multiclass_f1_score(*pair, average="none", **asked).numpy()
+    iou = multiclass_jaccard_index(*pair, average="none", **asked).numpy()
+    assert confusion.dice_by_class[here] == pytest.approx(f1[here], abs=1e-6)
+    assert confusion.iou_by_class[here] == pytest.approx(iou[here], abs=1e-6)
+    assert confusion.dice == pytest.approx(multiclass_f1_score(*pair, average="macro", **asked).item(), abs=1e-6)
+    assert confusion.miou == pytest.approx(multiclass_jaccard_index(*pair, average="macro", **asked).item(), abs=1e-6)
+    micro = multiclass_accuracy(*pair, average="micro", **asked).item()
+    assert confusion.accuracy == pytest.approx(micro, abs=1e-6)
 
 
 def test_a_class_that_is_predicted_and_never_true_scores_zero_and_counts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from segdsl.data.dataset import Key, Sample, TrainDataset
 from segdsl.lang.program import load
 from segdsl.run.checkpoint import open_run
 from segdsl.run.display import Display
@@ -53,6 +55,24 @@ def test_a_run_leaves_its_folder(project: Path) -> None:
     assert sum(by_class) / 3 == pytest.approx(float(best["val.dice"]), abs=1e-5)
     assert metadata(result.run / "checkpoints/best.safetensors")["epoch"] == best["epoch"]
     assert train_file("tiny.seg", ["train.epochs=1"], quiet=True).run == Path("runs/tiny-2")
+
+
+def test_a_run_that_waits_for_its_data_says_so(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_file("tiny.seg", ["train.epochs=3"])
+    assert "waiting for data" not in capsys.readouterr().out
+    read = TrainDataset.__getitem__
+
+    def late(dataset: TrainDataset, key: Key) -> Sample:
+        time.sleep(0.1)
+        return read(dataset, key)
+
+    monkeypatch.setattr(TrainDataset, "__getitem__", late)
+    run = train_file("tiny.seg", ["train.epochs=3"]).run
+    out = " ".join(capsys.readouterr().out.split())
+    assert "of the training is waiting for data; load with more processes (`data.train.workers` is 0)" in out
+    assert all(0.1 < float(row["waiting"]) < 1 for row in rows(run))
 
 
 def test_it_learns(project: Path) -> None:

@@ -19,12 +19,14 @@ def timings(material: Material) -> Html:
         return joined(tag("p", "No epoch has ended.", class_="missing"), _machine(material))
     # The first epoch has the preparation before it, and is told apart where there are others.
     times = history.seconds()[1:] or history.seconds()
+    waits = [value for value in history.column("waiting") if math.isfinite(value)]
     speeds = [value for value in history.column("images_per_second") if math.isfinite(value) and value > 0]
     pairs = facts(
         ("whole run", duration(history.column("seconds")[-1])),
         ("an epoch, with its validation", times_said(times)),
         ("preparation and first epoch", duration(history.seconds()[0]) if len(history) > 1 else None),
         ("training images a second", f"{median(speeds):.1f}, loading included" if speeds else None),
+        ("waiting for data", f"{median(waits):.1%} of the training" if waits else None),
         ("steps", f"{history.column('step')[-1]:,.0f}" if "step" in history.columns else None),
     )
     return joined(pairs, _machine(material))
