@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_scores_equal_torchmetrics(seed: int, absent: set[int], void: float) -> 
     prediction, target = maps(seed, tuple(absent), void)
     confusion = counted(prediction, target)
     pair = torch.from_numpy(prediction), torch.from_numpy(target).long()
-    asked = {"num_classes": len(NAMES), "ignore_index": IGNORE}
+    asked: dict[str, Any] = {"num_classes": len(NAMES), "ignore_index": IGNORE}
     if void == 1.0:
         assert math.isnan(confusion.dice) and math.isnan(confusion.miou)
         return

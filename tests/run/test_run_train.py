@@ -60,8 +60,10 @@ def test_a_run_leaves_its_folder(project: Path) -> None:
 def test_a_run_that_waits_for_its_data_says_so(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("segdsl.run.train.MUCH_WAITING", 1.0)
     train_file("tiny.seg", ["train.epochs=3"])
     assert "waiting for data" not in capsys.readouterr().out
+    monkeypatch.setattr("segdsl.run.train.MUCH_WAITING", 0.1)
     read = TrainDataset.__getitem__
 
     def late(dataset: TrainDataset, key: Key) -> Sample:
