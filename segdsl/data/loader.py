@@ -123,6 +123,12 @@ def prepare_worker(worker: int = 0) -> None:
 warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
 
 
+def _pins() -> bool:
+    """Whether batches are put where a device fetches them from while it computes."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found is not None and found.type in ("cuda", "xpu")
+
+
 class _Loader:
     def __init__(self, read: Callable[[Any], Sample], name: Callable[[Any], str], workers: int) -> None:
         self.waited = 0.0
@@ -136,7 +142,7 @@ class _Loader:
             num_workers=workers,
             worker_init_fn=prepare_worker,
             persistent_workers=workers > 0,
-            pin_memory=torch.accelerator.is_available() and torch.accelerator.current_accelerator() is not None,
+            pin_memory=_pins(),
             prefetch_factor=2 if workers > 0 else None,
         )
 
