@@ -68,9 +68,11 @@ def shown_rates(file: str, overrides: Sequence[str], steps_per_epoch: int | None
         raise fail("train-incomplete", message, help, path=file)
     known = steps_per_epoch is not None or images is not None
     batches = None if images is None else -(-images // program.data.train.batch)
+    if batches is not None:
+        batches = -(-batches // program.train.accumulate)
     horizon = Horizon(steps_per_epoch or batches or USUAL_STEPS, program.train.epochs)
     base: float = dict(program.train.optimizer)["lr"]
-    curve = Curve(program, horizon, base, _evenly(horizon.total, LOOKED_AT), _notes(program, known))
+    curve = Curve(program, horizon, base, _evenly(horizon.total, LOOKED_AT), _notes(program, known, images))
     doubtful = length_findings(program, horizon) if known else []
     sources = {name: source.text for name, source in program.sources.items()}
     text = drawn(curve, streams.can_print("⣿┤", sys.stdout), streams.wants_color(sys.stdout))
@@ -82,7 +84,7 @@ def _evenly(total: int, most: int) -> Sequence[int]:
     return range(total) if total <= most else [round(i * (total - 1) / (most - 1)) for i in range(most)]
 
 
-def _notes(program: Program, known: bool) -> tuple[str, ...]:
+def _notes(program: Program, known: bool, images: int | None) -> tuple[str, ...]:
     train, notes = program.train, list[str]()
     if any(isinstance(law, ReduceOnPlateau) for law in train.schedule):
         notes.append(f"`ReduceOnPlateau` waits for `{train.monitor}`: drawn until the first reduction")
@@ -91,6 +93,8 @@ def _notes(program: Program, known: bool) -> tuple[str, ...]:
     values = [v for law in train.schedule for name in type(law).model_fields for v in _each(getattr(law, name))]
     if not known and any(isinstance(v, Quantity) and v.unit == "iters" for v in values):
         notes.append(f"{USUAL_STEPS} steps an epoch are assumed; --images or --steps-per-epoch says how many")
+    if images is not None and program.data.train.sampler is not None:
+        notes.append("`data.train.sampler` may make an epoch longer than its images; --steps-per-epoch says how long")
     return tuple(notes)
 
 

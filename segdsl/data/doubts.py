@@ -10,12 +10,15 @@ if TYPE_CHECKING:
     from segdsl.data.check import CheckReport
     from segdsl.ir.program import Program
 
+EQUAL = 1e-6
+"""How far apart the uses of two images may be to count as equal."""
 MOST = 0.5
 """Of the training images: what holds for more than this share holds for most."""
 
 
 def doubts(program: Program, report: CheckReport) -> Findings:
-    """Warnings about the training subset: windows that are larger than most images, colours that grey images lack."""
+    """Warnings about the training subset: windows that are larger than most images, colours that grey images lack, a
+    sampler that repeats nothing."""
     name = program.data.train.subset
     sizes = report.sizes.get(name)
     if not sizes:
@@ -38,4 +41,18 @@ def doubts(program: Program, report: CheckReport) -> Findings:
             message = f"`{path}` changes saturation and hue, and all {total} images are grey"
             help = "write `saturation = 1.0..1.0, hue = 0 deg`: grey has neither, and the time is lost"
             found.append(finding("hue-on-grey", message, help, report.root / name, "warning"))
-    return found
+    return [*found, *_idle_sampler(program, report)]
+
+
+def _idle_sampler(program: Program, report: CheckReport) -> Findings:
+    name, word = program.data.train.subset, program.data.train.sampler
+    if word is None or name not in report.shown:
+        return []
+    from segdsl.data.sampling import repeats
+
+    often = repeats(word, report.shown[name], len(report.classes))
+    if often.max() - often.min() > EQUAL:
+        return []
+    message = "`data.train.sampler` uses every image equally often: all show the same classes, or none is rare enough"
+    help = "leave it out; weights of the classes in the loss (`class_weights = auto`) change what rare pixels count"
+    return [finding("sampler-idle", message, help, report.root / name, "warning")]

@@ -68,7 +68,6 @@ def group_loss(loss: Loss, classes: int, ignore: int) -> GroupLoss:
 
 def _terms(loss: Loss, weight: float, classes: int, ignore: int) -> Iterator[Term]:
     if isinstance(loss, WeightedSum):
-        build_criterion(loss, classes, ignore)  # refuses weights that are not one for each
         weights = loss.weights or (1.0,) * len(loss.losses)
         for inner, factor in zip(loss.losses, weights, strict=True):
             yield from _terms(inner, weight * factor, classes, ignore)

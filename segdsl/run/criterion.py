@@ -24,7 +24,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]
 def build_criterion(loss: Loss, classes: int, ignore: int) -> Criterion:
     """The criterion of a loss word for this label space; it gives a float32 of half-precision logits.
 
-    Raises SegError when the loss does not fit it (`ignore-differs`, `class-weights-count`, `loss-weights-count`).
+    Raises SegError when the loss does not fit it (`ignore-differs`, `class-weights-count`).
     """
     realised = REALISATIONS[type(loss)](loss, classes, ignore)
 
@@ -96,12 +96,6 @@ def focal(word: Focal, classes: int, ignore: int) -> Criterion:
 def weighted_sum(word: WeightedSum, classes: int, ignore: int) -> Criterion:
     """The sum of other criteria, each times its weight."""
     weights = word.weights or (1.0,) * len(word.losses)
-    if len(weights) != len(word.losses):
-        raise fail(
-            "loss-weights-count",
-            f"`WeightedSum` has {len(word.losses)} losses and {len(weights)} weights",
-            "give one weight for each loss, or leave `weights` out",
-        )
     terms = [
         (weight, build_criterion(loss, classes, ignore)) for weight, loss in zip(weights, word.losses, strict=True)
     ]

@@ -167,7 +167,9 @@ class Display:
     ) -> None:
         """The report: the best epoch, its classes, where everything lies, what to do next."""
         run = self.head.run if self.head else weights.parent
-        self._line(Text(f"\n{why} after {last.epoch} epochs and {duration(last.seconds)}"))
+        self._line(
+            Text(f"\n{why} after {last.epoch} epoch{'s' if last.epoch != 1 else ''} and {duration(last.seconds)}")
+        )
         self._line(Text(f"best epoch {best.epoch}: {monitor} {best.monitored(monitor):.4f}", style="bold"))
         counts = best.confusion
         *lines, mean = class_table(counts.per_class(), {"mean": {"dice": counts.dice, "iou": counts.miou}})

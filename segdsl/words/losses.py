@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import model_validator
 
 from segdsl.ir.program import Loss, NaturalFloat, PositiveFloat
 
@@ -69,6 +70,12 @@ class WeightedSum(Loss):
     """The losses to add."""
     weights: tuple[NaturalFloat, ...] | None = None
     """One weight for each; left out, all are 1."""
+
+    @model_validator(mode="after")
+    def _has_a_weight_for_each(self) -> WeightedSum:
+        if self.weights is not None and len(self.weights) != len(self.losses):
+            raise ValueError(f"{len(self.losses)} losses and {len(self.weights)} weights: give one for each, or none")
+        return self
 
 
 def asks_for_weights(loss: Loss | None) -> bool:

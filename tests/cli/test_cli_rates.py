@@ -98,6 +98,7 @@ def test_the_points_are_those_of_the_pure_function(capsys: pytest.CaptureFixture
 def test_images_make_batches(capsys: pytest.CaptureFixture[str]) -> None:
     assert points(capsys, "--images", "81")["steps_per_epoch"] == 11
     assert points(capsys, "--images", "81", "--set", "data.train.batch=81")["steps_per_epoch"] == 1
+    assert points(capsys, "--images", "81", "--set", "train.accumulate=4")["steps_per_epoch"] == 3
     assert points(capsys)["steps_per_epoch"] == 100
     assert points(capsys)["notes"] == ["100 steps an epoch are assumed; --images or --steps-per-epoch says how many"]
     assert points(capsys, "--set", "train.schedule=Poly()")["notes"] == []

@@ -16,8 +16,8 @@ def said(project: Path, capsys: pytest.CaptureFixture[str], *settings: str) -> s
     err = capsys.readouterr().err
     assert run(["train", "tiny.seg", "--set", "train.epochs=1", *flags]) == 0
     told = capsys.readouterr().out
-    found = {slug for slug in ("crop-larger", "hue-on-grey") if f"[{slug}]" in err}
-    assert found == {slug for slug in ("crop-larger", "hue-on-grey") if slug in told}
+    found = {slug for slug in ("crop-larger", "hue-on-grey", "sampler-idle") if f"[{slug}]" in err}
+    assert found == {slug for slug in ("crop-larger", "hue-on-grey", "sampler-idle") if slug in told}
     return found
 
 
@@ -42,3 +42,10 @@ def test_a_class_that_a_step_names_must_be_one(project: Path, capsys: pytest.Cap
     step = 'data.train.augment.flip=ClassMix(classes = ["rad"])'
     assert run(["check", "tiny.seg", "--set", names, "--set", step]) == 1
     assert "did you mean `red`?" in capsys.readouterr().err
+
+
+def test_a_sampler_that_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(project, capsys, "data.train.sampler=RepeatFactor(threshold = 0.01)") == {"sampler-idle"}
+    first = min((project / "set/train/masks").glob("*.png"))
+    Image.new("L", Image.open(first).size).save(first)
+    assert said(project, capsys, "data.train.sampler=ClassBalanced()") == set()

@@ -29,7 +29,6 @@ Slugs = Callable[[Callable[[], object]], list[str]]
         (["train.loss=CrossEntropy(ignore=254)"], "ignore-differs"),
         (["train.loss=Dice(ignore=254)"], "ignore-differs"),
         (["train.loss=CrossEntropy(class_weights=[1.0, 2.0])"], "class-weights-count"),
-        (["train.loss=WeightedSum([CrossEntropy(), Dice()], weights=[1.0])"], "loss-weights-count"),
         (["train.freeze=[stem, bn, classifier]"], "nothing-to-train"),
         (['data.classes=["ground", "blue", "red"]'], "classes-differ"),
         (['data.root="nowhere"'], "data-root-missing"),
