@@ -15,7 +15,7 @@ import click
 from segdsl.cli import streams
 from segdsl.cli.answer import AT_FAULT, DONE, INTERRUPTED, OUR_BUG, WRONG_USAGE, Answer
 from segdsl.cli.group import commands
-from segdsl.diagnostics import Diagnostic, SegError
+from segdsl.diagnostics import Diagnostic, Interrupted, SegError
 
 SYSTEM_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
 """What an operating system refuses for reasons that lie with the user's machine and not with us."""
@@ -88,15 +88,23 @@ def _guarded(args: list[str], debug: bool) -> Answer | None:
         return wrong_usage(error)
     except SegError as error:
         return at_fault(error)
-    except (KeyboardInterrupt, click.Abort):
-        print("\ninterrupted", file=sys.stderr)
-        return Answer(_failure([Diagnostic("interrupted", "stopped by hand", "start it again")], {}), "", INTERRUPTED)
+    except (KeyboardInterrupt, click.Abort) as error:
+        return interrupted(error)
     except BrokenPipeError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in SYSTEM_REFUSALS:
             return at_fault(SegError([_refusal(error)]))
         return our_bug(error, args, debug)
+
+
+def interrupted(error: BaseException) -> Answer:
+    """The answer to a signal: a shell's status for it, and how to go on where that is known."""
+    print("\ninterrupted", file=sys.stderr)
+    status, help = INTERRUPTED, "start it again"
+    if isinstance(error, Interrupted):
+        status, help = 128 + error.number, error.help
+    return Answer(_failure([Diagnostic("interrupted", "stopped by hand", help)], {}), "", status)
 
 
 def at_fault(error: SegError) -> Answer:

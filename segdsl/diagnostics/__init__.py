@@ -80,6 +80,14 @@ class SegError(Exception):
         super().__init__("; ".join(f"{d.slug}: {d.message}" for d in self.diagnostics))
 
 
+class Interrupted(KeyboardInterrupt):
+    """A run was ended by a signal, with all saved. ``number`` is the signal's, ``help`` says how to go on."""
+
+    def __init__(self, number: int, help: str = "start it again") -> None:
+        super().__init__(number)
+        self.number, self.help = number, help
+
+
 def fail(slug: str, message: str, help: str, *, span: Span | None = None, path: str | None = None) -> SegError:
     """The error of a single finding, to be raised: ``raise fail("data-root-missing", …)``."""
     return SegError([Diagnostic(slug, message, help, span=span, path=path)])

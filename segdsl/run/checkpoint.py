@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
+from segdsl.run.clock import Clock
 from segdsl.run.folder import RunFolder
+from segdsl.run.log import EpochRow
 from segdsl.run.state import TrainState
 from segdsl.weights.files import write_tensors
 from segdsl.words.keepers import Checkpoints
+
+COUNTS = "counts"
+"""The kind under which the counts of an epoch's row stand among the tensors of a state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +41,64 @@ class Run:
         return self.program.classes
 
 
+class Kept(NamedTuple):
+    """One of the best epochs, from 1, and its monitored value, larger being better; nan is kept as -inf."""
+
+    epoch: int
+    value: float
+
+
 @dataclass(slots=True)
 class CheckpointWriter:
-    """Writes a run's checkpoints, each of them atomically: a kill at any moment leaves the old file or the new one."""
+    """Writes a run's checkpoints, each of them atomically: a kill at any moment leaves the old file or the new one.
+
+    ``kept`` are the best epochs, the best first, ``rows`` what is known of the best and of the last one. All that is
+    needed to go on is written first: what a kill then keeps from being written is made from it.
+    """
 
     folder: RunFolder
     rule: Checkpoints
     facts: dict[str, str]
-    kept: list[float] = field(default_factory=list)
+    clock: Clock | None = None
+    kept: list[Kept] = field(default_factory=list)
+    rows: dict[str, EpochRow] = field(default_factory=dict)
 
-    def epoch(self, state: TrainState, value: float) -> bool:
+    def epoch(self, state: TrainState, row: EpochRow) -> bool:
         """Keeps what the rule asks for after an epoch; says whether it is the best so far."""
-        best = self._keep_best(state, value)
+        value = state.progress.history[-1]
+        entry = Kept(state.progress.epoch, -math.inf if math.isnan(value) else value)
+        rank = sum(entry.value <= other.value for other in self.kept)
+        self.kept.insert(rank, entry)
+        del self.kept[self.rule.best :]
+        self.rows["last"] = row
+        if rank == 0:
+            self.rows["best"] = row
         if self.rule.last:
             self.save_last(state)
-        return best
+        if rank < self.rule.best:
+            self._put_best(state, rank)
+        return rank == 0
 
     def save_last(self, state: TrainState) -> None:
         """Writes the last weights, and all that is needed to go on after any step: that file needs no other."""
-        write_checkpoint(self.folder.last, state.shipped(), self.facts_of(state))
-        write_checkpoint(self.folder.state, state.tensors(), {**self.facts, **state.facts()})
+        self.save_state(state)
+        self.write_weights(self.folder.last, state)
+
+    def save_state(self, state: TrainState) -> None:
+        """Writes all that is needed to go on; the file before it stays, in case that this one is lost."""
+        seconds = self.clock.seconds if self.clock is not None else 0.0
+        course = {
+            "seconds": seconds,
+            "kept": self.kept,
+            "rows": {name: row.facts() for name, row in self.rows.items()},
+        }
+        counts = {f"{COUNTS}:{name}": torch.tensor(row.confusion.counts) for name, row in self.rows.items()}
+        facts = {**self.facts, **state.facts(), "course": json.dumps(course)}
+        write_checkpoint(self.folder.state, {**state.tensors(), **counts}, facts, self.folder.previous)
+
+    def write_weights(self, path: Path, state: TrainState, **facts: str) -> None:
+        """Writes the weights that are shipped."""
+        write_checkpoint(path, state.shipped(), {**self.facts_of(state), **facts})
 
     def facts_of(self, state: TrainState) -> dict[str, str]:
         """What is written beside weights: how far the run was, and whether they are an average (`averaged`)."""
@@ -61,32 +108,49 @@ class CheckpointWriter:
             facts["averaged"] = f"EMA(decay = {word.decay}, ramp = {word.ramp})"
         return facts
 
-    def _keep_best(self, state: TrainState, value: float) -> bool:
-        value = -math.inf if math.isnan(value) else value
-        rank = sum(value <= other for other in self.kept)
-        if rank >= self.rule.best:
-            return False
-        for place in range(min(len(self.kept), self.rule.best - 1), rank, -1):
-            self.best_path(place - 1).replace(self.best_path(place))
-        write_checkpoint(self.best_path(rank), state.shipped(), {**self.facts_of(state), "value": repr(value)})
-        self.kept.insert(rank, value)
-        del self.kept[self.rule.best :]
-        return rank == 0
+    def _put_best(self, state: TrainState, rank: int) -> None:
+        """Writes the weights of an epoch as one of the best; those below move down."""
+        with refused(self.best_path(rank)):
+            for place in range(len(self.kept) - 1, rank, -1):
+                with contextlib.suppress(FileNotFoundError):
+                    self.best_path(place - 1).replace(self.best_path(place))
+        self.write_best(state, rank)
+
+    def write_best(self, state: TrainState, rank: int) -> None:
+        """Writes the weights of the epoch that has just ended as those of that rank."""
+        self.write_weights(self.best_path(rank), state, value=repr(self.kept[rank].value))
 
     def best_path(self, rank: int) -> Path:
         """`best.safetensors`, `best-2.safetensors`, …"""
         return self.folder.best if rank == 0 else self.folder.checkpoints / f"best-{rank + 1}.safetensors"
 
+    def finish(self) -> None:
+        """The run is over: the state before the last one is not needed any more."""
+        with contextlib.suppress(OSError):
+            self.folder.previous.unlink(missing_ok=True)
 
-def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a checkpoint, whole or not at all. Raises SegError (`checkpoint-not-written`) when the disk refuses it."""
+
+def write_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], previous: Path | None = None
+) -> None:
+    """Writes a checkpoint, whole or not at all; the one that was there becomes ``previous`` where that is given.
+
+    Raises SegError (`checkpoint-not-written`) when the disk refuses it.
+    """
+    with refused(path):
+        write_tensors(path, tensors, metadata, previous)
+
+
+@contextmanager
+def refused(path: Path) -> Iterator[None]:
+    """Turns what the disk refuses of a checkpoint into SegError (`checkpoint-not-written`)."""
     try:
-        write_tensors(path, tensors, metadata)
+        yield
     except OSError as error:
         raise fail(
             "checkpoint-not-written",
-            f"the checkpoint `{path.name}` could not be written",
-            "see that the disk has room and that the run folder may be written",
+            f"the checkpoint `{path.name}` could not be written: {(error.strerror or 'the disk refuses it').lower()}",
+            "see that the disk has room and that the run folder may be written, then go on with `--resume`",
             path=str(path),
         ) from error
 
@@ -119,7 +183,7 @@ def open_run(path: str | Path) -> Run:
         raise fail(
             "run-without-weights",
             f"the run `{path}` holds no checkpoint: it ended before its first epoch did",
-            "train it again",
+            f"go on with it: `segdsl train {path} --resume`",
             path=str(path),
         )
     program = load(folder.program)

@@ -7,10 +7,14 @@ import time
 
 
 class Clock:
-    """Measures a run of at most ``epochs`` epochs that began at ``started`` (of `time.perf_counter`)."""
+    """Measures a run of at most ``epochs`` epochs that began at ``started`` (of `time.perf_counter`).
 
-    def __init__(self, epochs: int, started: float) -> None:
-        self._epochs, self._started, self._loop = epochs, started, time.perf_counter()
+    A run that goes on had ``done`` epochs and ``before`` seconds when it was left, and goes on from there.
+    """
+
+    def __init__(self, epochs: int, started: float, done: float = 0.0, before: float = 0.0) -> None:
+        self._epochs, self._started, self._loop = epochs, started - before, time.perf_counter()
+        self._done = done
         self._epoch_started, self._cpu_started = self._loop, 0.0
         self._trained, self._images, self.cpu_seconds = 0.0, 0, 0.0
         self._waited_before, self._waited = 0.0, 0.0
@@ -31,7 +35,7 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Since the start of the run, preparation included."""
+        """Since the start of the run, preparation included, without the times between its parts."""
         return time.perf_counter() - self._started
 
     @property
@@ -50,6 +54,6 @@ class Clock:
         return (self._waited - self._waited_before) / self._trained if self._trained else 0.0
 
     def seconds_left(self, epochs_done: float) -> float:
-        """Until the last epoch, if all take as long as those so far; infinite before anything is done."""
-        spent = time.perf_counter() - self._loop
-        return spent / epochs_done * (self._epochs - epochs_done) if epochs_done else math.inf
+        """Until the last epoch, if all take as long as those so far; infinite before anything is done here."""
+        spent, here = time.perf_counter() - self._loop, epochs_done - self._done
+        return spent / here * (self._epochs - epochs_done) if here > 0 else math.inf

@@ -188,9 +188,17 @@ class Display:
             self._line(Text(f"{what + ':':<9}{where}"))
         self._line(Text(f"next:    segdsl eval {run}\n         segdsl export {run}"))
 
-    def interrupted(self, kept: Path | None) -> None:
-        """The run was stopped by hand."""
+    def resumed(self, epoch: int, step: int, notes: Sequence[str]) -> None:
+        """The run goes on after so many epochs and steps."""
+        self._line(Text(f"going on after epoch {epoch}, step {step}"))
+        for text in notes:
+            self.note(text)
+
+    def interrupted(self, kept: Path | None, command: str = "") -> None:
+        """The run was stopped by hand; ``command`` goes on with it."""
         self._line(Text(f"interrupted; {f'the weights so far are in {kept}' if kept else 'nothing was learnt yet'}"))
+        if command:
+            self._line(Text(f"to go on: {command}"))
 
     def _line(self, text: Text) -> None:
         self.console.print(text, soft_wrap=True)

@@ -1,5 +1,5 @@
 """The folder of a run: `program.seg`, `lock.json`, `machine.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`, and
-`report.html`."""
+`report.html`; `resumed.json` in that of a run that went on after it was left."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
+from segdsl.weights.atomic import write_text
 from segdsl.weights.report import LoadReport
 
 RUNS = Path("runs")
@@ -37,6 +39,10 @@ class RunFolder:
     @property
     def machine(self) -> Path:
         return self.root / "machine.json"
+
+    @property
+    def resumed(self) -> Path:
+        return self.root / "resumed.json"
 
     @property
     def report(self) -> Path:
@@ -66,6 +72,10 @@ class RunFolder:
     def state(self) -> Path:
         return self.checkpoints / "state.safetensors"
 
+    @property
+    def previous(self) -> Path:
+        return self.checkpoints / "state-previous.safetensors"
+
 
 def check_out(out: Path | None) -> None:
     """Refuses an output folder that cannot become a run's, before any work is done.
@@ -83,7 +93,9 @@ def check_out(out: Path | None) -> None:
         raise fail(
             "out-taken",
             f"the output folder `{out}` {what}",
-            "name another folder with `--out`, or delete this one first",
+            "name another folder with `--out`, or delete this one first"
+            if what == "is not empty"
+            else "go on with that run by `--resume`, name another folder with `--out`, or delete this one first",
             path=str(out),
         )
     above = next(p for p in (out, *out.absolute().parents) if p.exists())
@@ -91,12 +103,13 @@ def check_out(out: Path | None) -> None:
         raise not_writable(out)
 
 
-def create_run(name: str, out: Path | None) -> RunFolder:
+def create_run(name: str, out: Path | None, again: bool = False) -> RunFolder:
     """Makes an empty run folder: ``out``, or without it the next free `runs/<name>-<number>`.
 
-    Raises SegError as :func:`check_out` does.
+    With ``again`` it may be there already. Raises SegError as :func:`check_out` does.
     """
-    check_out(out)
+    if not again:
+        check_out(out)
     try:
         folder = RunFolder(_next_free(name) if out is None else out)
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -106,24 +119,50 @@ def create_run(name: str, out: Path | None) -> RunFolder:
     return folder
 
 
+def is_begun(out: Path) -> bool:
+    """Whether a folder is that of a run that was begun."""
+    return RunFolder(out).program.is_file()
+
+
+def is_bare(out: Path) -> bool:
+    """Whether a folder holds no more than a run leaves that was ended while it made its folder."""
+    folder = RunFolder(out)
+    names = {p.name for p in (folder.lock, folder.machine, folder.checkpoints, folder.tensorboard)}
+    return out.is_dir() and all(p.name in names or p.name.startswith(".") for p in out.iterdir())
+
+
+def stated_program(program: Program, overrides: Iterable[str]) -> Program:
+    """A program as it lies in a run folder: resolved, with ``overrides`` that state what it cannot know of itself:
+    where its data and weights lie, seen from that folder."""
+    with TemporaryDirectory() as elsewhere:
+        file = Path(elsewhere) / "program.seg"
+        file.write_text(program.resolved, encoding="utf-8")
+        return load(file, overrides)
+
+
 def write_program(
     folder: RunFolder,
     program: Program,
-    overrides: Iterable[str],
+    stated: Program,
     weights: Iterable[LoadReport],
     data: str,
     class_weights: Mapping[str, float],
 ) -> None:
-    """Writes `program.seg` and `lock.json`. ``overrides`` state what the program cannot know of itself: where its data
-    and weights lie, seen from the run folder; ``weights`` is what was loaded, ``data`` the digest of the data set,
-    ``class_weights`` what a loss took from it."""
-    folder.program.write_text(program.resolved, encoding="utf-8")
-    stated = load(folder.program, overrides)
-    folder.program.write_text(stated.resolved, encoding="utf-8")
+    """Writes `lock.json` and then `program.seg`, which makes the folder one of a run that was begun.
+
+    ``stated`` is the program as it will lie there; ``weights`` is what was loaded, ``data`` the digest of the data set,
+    ``class_weights`` what a loss took from it. Raises OSError.
+    """
     lock = lock_of(program, stated, weights, data)
     if class_weights:
         lock["class_weights"] = dict(class_weights)
-    folder.lock.write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_lock(folder, lock)
+    write_text(folder.program, stated.resolved)
+
+
+def write_lock(folder: RunFolder, lock: Mapping[str, Any]) -> None:
+    """Writes `lock.json`. Raises OSError."""
+    write_text(folder.lock, json.dumps(lock, indent=2, sort_keys=True) + "\n")
 
 
 def lock_of(program: Program, stated: Program, weights: Iterable[LoadReport], data: str) -> dict[str, Any]:
@@ -133,12 +172,26 @@ def lock_of(program: Program, stated: Program, weights: Iterable[LoadReport], da
     """
     parts = {report.part or "model": report.sha256 for report in weights}
     return {
-        "program": hashlib.sha256(stated.resolved.encode()).hexdigest(),
+        "program": digest_of_program(stated),
         "sources": {_portable(name): source.digest for name, source in program.sources.items()},
         "weights": {part: {"source": stated.weights[part], "sha256": digest} for part, digest in parts.items()},
         "data": data,
         "classes": list(program.classes),
     }
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a run; empty where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def digest_of_program(stated: Program) -> str:
+    """The SHA-256 of a program as it lies in a run folder."""
+    return hashlib.sha256(stated.resolved.encode()).hexdigest()
 
 
 def _portable(name: str) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 
 from segdsl.diagnostics import fail
 from segdsl.run.folder import RunFolder
 from segdsl.run.metrics import Confusion
+from segdsl.run.state import Progress
+from segdsl.weights.atomic import write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,10 @@ class EpochRow:
     grad_norm: float = 0.0
     clipped: float = 0.0
     waiting: float = 0.0
+
+    def facts(self) -> dict[str, float]:
+        """Every field but the counts."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "confusion"}
 
     def monitored(self, name: str) -> float:
         """The value of `val.dice`, `val.miou`, `val.accuracy` or `val.loss`."""
@@ -62,10 +70,11 @@ class EpochRow:
 class RunLog:
     """Writes the log. The header is on disk before the first step, and every row when its epoch ends.
 
+    A run that goes on has ``since`` in it: the rows of later epochs, which its checkpoint does not know, are dropped.
     Raises SegError (`log-not-written`) when the disk refuses it.
     """
 
-    def __init__(self, folder: RunFolder, classes: tuple[str, ...]) -> None:
+    def __init__(self, folder: RunFolder, classes: tuple[str, ...], since: Progress | None = None) -> None:
         # TensorBoard's writer is imported late, so that reading a log does not need it.
         from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -73,8 +82,12 @@ class RunLog:
         self.path: Path = folder.metrics
         self._columns = ["epoch", "step", "seconds", *empty.values()]
         with _refused(folder.root):
-            self._write(self._columns, "w")
-            self._board = SummaryWriter(str(folder.tensorboard))
+            if since is None:
+                self._write(self._columns, "w")
+            else:
+                write_text(self.path, _csv([self._columns, *rows_until(self.path, self._columns, since.epoch)]))
+            # TensorBoard hides what earlier files have from that step on.
+            self._board = SummaryWriter(str(folder.tensorboard), purge_step=None if since is None else since.step + 1)
             self._board.flush()
 
     def __enter__(self) -> RunLog:
@@ -97,7 +110,29 @@ class RunLog:
 
     def _write(self, cells: list[str], mode: str) -> None:
         with self.path.open(mode, newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow(cells)
+            file.write(_csv([cells]))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def rows_until(path: Path, columns: Sequence[str], epoch: int) -> list[list[str]]:
+    """The whole rows of a log up to an epoch, the later of two for one, in these columns. Raises OSError."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        header, *lines = list(csv.reader(file)) or [[]]
+    rows: dict[int, list[str]] = {}
+    for cells in lines:
+        named = dict(zip(header, cells, strict=False))
+        if len(cells) == len(header) and named.get("epoch", "").isdecimal() and int(named["epoch"]) <= epoch:
+            rows[int(named["epoch"])] = [named.get(name, "") for name in columns]
+    return [rows[number] for number in sorted(rows)]
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import torch
 from segdsl.recipe.machine import cores, memory
 from segdsl.run.folder import RunFolder, not_writable
 from segdsl.version import __version__
+from segdsl.weights.atomic import write_text
 
 PROCESSORS = Path("/proc/cpuinfo")
 
@@ -19,7 +20,7 @@ PROCESSORS = Path("/proc/cpuinfo")
 def write_machine(folder: RunFolder, device: torch.device) -> None:
     """Writes `machine.json`. Raises SegError (`out-not-writable`)."""
     try:
-        folder.machine.write_text(json.dumps(machine_facts(device), indent=2) + "\n", encoding="utf-8")
+        write_text(folder.machine, json.dumps(machine_facts(device), indent=2) + "\n")
     except OSError as error:
         raise not_writable(folder.root) from error
 

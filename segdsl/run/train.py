@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +16,11 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from segdsl.data.loader import Batch
+from segdsl.diagnostics import Interrupted, SegError
 from segdsl.ir.program import Program
 from segdsl.lang.lints import frozen_at_random
 from segdsl.lang.rates import length_findings
+from segdsl.lower.compiled import Compiled
 from segdsl.run.accumulation import groups
 from segdsl.run.average import WeightAverage
 from segdsl.run.checkpoint import CheckpointWriter
@@ -26,17 +29,31 @@ from segdsl.run.device import pick_device
 from segdsl.run.display import Display, Head
 from segdsl.run.evaluate import score
 from segdsl.run.faults import explained
-from segdsl.run.folder import RunFolder, check_out, create_run, write_program
+from segdsl.run.folder import (
+    RunFolder,
+    check_out,
+    create_run,
+    is_bare,
+    is_begun,
+    not_writable,
+    stated_program,
+    write_program,
+)
 from segdsl.run.log import EpochRow, RunLog
 from segdsl.run.machine import write_machine
 from segdsl.run.nonfinite import not_finite
+from segdsl.run.occupancy import occupied
 from segdsl.run.optimizers import set_rates
+from segdsl.run.recovery import restore
 from segdsl.run.report.write import report_at_end
+from segdsl.run.resume import MADE_BY, LeftRun, command, left_run, named_run, write_again, write_resumption
 from segdsl.run.setup import Setup, prepare, start_model
+from segdsl.run.signals import Signals
 from segdsl.run.sources import resolve_classes, settings_seen_from
 from segdsl.run.state import Progress, TrainState, noise_seed
 from segdsl.run.threads import advice, is_crowded, settle_threads
 from segdsl.run.trial import try_writing
+from segdsl.version import __version__
 from segdsl.weights.positions import MADE_FOR
 from segdsl.words.averagers import EMA
 from segdsl.words.keepers import Checkpoints
@@ -50,12 +67,14 @@ MOST_OVERFLOWS = 24
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A finished run: its folder, the epochs it took, the scores of the best one, and the wall time."""
+    """A finished run: its folder, the epochs it took, the scores of the best one, and the wall time; ``resumed`` is the
+    step that it went on from, None where it was not left."""
 
     run: Path
     epochs: int
     best: dict[str, float]
     seconds: float
+    resumed: int | None = None
 
 
 def train_file(
@@ -66,18 +85,20 @@ def train_file(
     out: str | Path | None = None,
     quiet: bool = False,
     device: str = "auto",
+    resume: bool = False,
 ) -> RunResult:
     """Trains the program in a `.seg` file; classes that it does not name are read from the data set.
 
     ``data`` is relative to the working directory, `data.root` to the program; ``device`` is `cpu`, `cuda`, `cuda:1`,
-    `xpu`, `mps` or `auto`. Raises SegError before the first step
-    when program, data, weights or output folder are at fault.
+    `xpu`, `mps` or `auto`. With ``resume`` the run in ``out`` goes on; ``path`` may then be a run folder itself. Raises
+    SegError before the first step when program, data, weights or output folder are at fault.
     """
     pick_device(device)
+    out = None if out is None else Path(out)
+    if resume:
+        path, out = named_run(path, out)
     program = resolve_classes(path, overrides, data)
-    return train(
-        program, data=data, weights=weights, out=None if out is None else Path(out), quiet=quiet, device=device
-    )
+    return train(program, data=data, weights=weights, out=out, quiet=quiet, device=device, resume=resume)
 
 
 def train(
@@ -88,87 +109,171 @@ def train(
     out: Path | None = None,
     quiet: bool = False,
     device: str = "auto",
+    resume: bool = False,
 ) -> RunResult:
     """Trains a loaded program whose classes are known; see :func:`train_file`."""
     started = time.perf_counter()
     display = Display(quiet)
-    check_out(out)
     place = pick_device(device)
-    with display.fetching() as watcher:
-        compiled = start_model(program, weights, watcher)
-    with display.checking() as progress:
-        setup = prepare(compiled, data, progress, place)
-    random = frozen_at_random(program) if weights == "none" and program.weights else []
-    display.warn([*program.warnings, *random, *length_findings(program, setup.horizon), *setup.report.warnings])
-    folder = create_run(program.name, out)
-    overrides = [*settings_seen_from(folder.root, program, data, weights), f"data.format={setup.index.format}"]
-    write_program(folder, program, overrides, compiled.loaded, setup.report.digest, setup.class_weights)
+    with ExitStack() as stack:
+        left, again = None, out is not None and resume and (is_begun(out) or is_bare(out))
+        if again and out is not None:
+            folder = RunFolder(out)
+            stack.enter_context(occupied(folder))
+            left = left_run(folder, program, settings_seen_from(folder.root, program, data, weights))
+        else:
+            check_out(out)
+        with display.fetching() as watcher:
+            compiled = start_model(program, "none" if left else weights, watcher)
+        with display.checking() as progress:
+            setup = prepare(compiled, data, progress, place)
+        if left:
+            left.require_data(program, setup.report.digest)
+        random = frozen_at_random(program) if weights == "none" and program.weights and not left else []
+        display.warn([*program.warnings, *random, *length_findings(program, setup.horizon), *setup.report.warnings])
+        folder = create_run(program.name, out, again)
+        if not again:
+            stack.enter_context(occupied(folder))
+        overrides = [*settings_seen_from(folder.root, program, data, weights), f"data.format={setup.index.format}"]
+        write_begin(folder, setup, compiled, stated_program(program, overrides), left)
+        display.start(_head(setup, folder))
+        display.class_weights(setup.class_weights)
+        for text in settle_threads(program.data.train.workers) if place.type == "cpu" else ():
+            display.note(text)
+        if compiled.loaded:
+            display.weights(compiled.loaded, compiled.at_random())
+        best, last, why = run_training(setup, folder, display, started, left, again)
+        display.end(best, last, program.train.monitor, folder.best, why, report_at_end(folder, display))
+        values = {**best.confusion.summary(), "loss": best.val_loss, "epoch": best.epoch}
+        step = left.found.step if left else None
+        return RunResult(folder.root, last.epoch, values, time.perf_counter() - started, step)
+
+
+def write_begin(folder: RunFolder, setup: Setup, compiled: Compiled, stated: Program, left: LeftRun | None) -> None:
+    """Writes what a run is made of, before its first step. Raises SegError (`out-not-writable`)."""
+    if left:
+        write_again(left, stated)
+        return
     write_machine(folder, setup.device)
-    display.start(_head(setup, folder))
-    display.class_weights(setup.class_weights)
-    for text in settle_threads(program.data.train.workers) if place.type == "cpu" else ():
-        display.note(text)
-    if compiled.loaded:
-        display.weights(compiled.loaded, compiled.at_random())
-    with RunLog(folder, program.classes) as log, display.running(), explained():
-        best, last, why = fit(setup, folder, log, display, started)
-    display.end(best, last, program.train.monitor, folder.best, why, report_at_end(folder, display))
-    values = {**best.confusion.summary(), "loss": best.val_loss, "epoch": best.epoch}
-    return RunResult(folder.root, last.epoch, values, time.perf_counter() - started)
+    try:
+        write_program(folder, setup.program, stated, compiled.loaded, setup.report.digest, setup.class_weights)
+    except OSError as error:
+        raise not_writable(folder.root) from error
+
+
+def run_training(
+    setup: Setup, folder: RunFolder, display: Display, started: float, left: LeftRun | None, again: bool
+) -> tuple[EpochRow, EpochRow, str]:
+    """Trains, from where the run was ``left``, or in a folder that was begun ``again``; see :func:`fit`.
+
+    What ends it and is no signal is said with the command to go on, where there is something to go on from.
+    """
+    state, checkpoints = start_state(setup), checkpoint_writer(setup, folder)
+    since = Progress(left.found.epoch, left.found.step) if left else Progress()
+    try:
+        with RunLog(folder, setup.program.classes, since if again else None) as log, explained():
+            try_writing(folder, checkpoints, state)
+            if left:
+                restore(left.found, state, checkpoints)
+                display.resumed(state.progress.epoch, state.progress.step, left.notes(checkpoints.facts))
+                if not ended(setup, state.progress):
+                    write_resumption(left, setup)
+            done = state.progress.epoch + state.progress.inside / setup.horizon.steps_per_epoch
+            clock = Clock(setup.horizon.epochs, started, done, left.found.seconds if left else 0.0)
+            with display.running():
+                result = fit(setup, state, checkpoints, log, display, clock)
+    except SegError:
+        if folder.state.is_file():
+            display.note(f"what was saved last is whole; to go on from there: {command(folder, setup.device)}")
+        raise
+    checkpoints.finish()
+    return result
 
 
 def fit(
-    setup: Setup, folder: RunFolder, log: RunLog, display: Display, started: float
+    setup: Setup, state: TrainState, checkpoints: CheckpointWriter, log: RunLog, display: Display, clock: Clock
 ) -> tuple[EpochRow, EpochRow, str]:
-    """Trains until the last epoch or until the stopper ends it; gives the best and the last row, and why it ended."""
-    train, horizon = setup.program.train, setup.horizon
-    checkpoints = checkpoint_writer(setup, folder)
-    state, clock = start_state(setup), Clock(horizon.epochs, started=started)
-    try_writing(folder, checkpoints, state)
-    progress = state.progress
-    best: EpochRow | None = None
-    row: EpochRow | None = None
+    """Trains until the last epoch or until the stopper ends it; gives the best and the last row, and why it ended.
+
+    A signal ends it after the step, with all saved: raises Interrupted.
+    """
+    train, progress, folder = setup.program.train, state.progress, checkpoints.folder
+    checkpoints.clock = clock
     bitten = False
-    try:
-        while progress.epoch < horizon.epochs:
-            trained = train_epoch(setup, state, display, clock)
-            with state.averaged():
-                confusion, val_loss = score(
-                    setup.network, setup.val, setup.program.classes, setup.index.ignore, setup.criterion
-                )
-            row = EpochRow(
-                progress.epoch + 1, progress.step, clock.seconds, trained.rate, trained.loss, val_loss, confusion,
-                clock.speed, trained.norm, trained.clipped, clock.waiting,
-            )  # fmt: skip
-            progress.end_epoch(row.score(train.monitor))
-            log.epoch(row)
-            if checkpoints.epoch(state, progress.history[-1]) or best is None:
-                best = row
-            display.epoch(row, clock.seconds_left(progress.epoch), best is row)
-            if row.clipped and not bitten:
-                display.note(_bite(row, train.clip))
-            bitten = bitten or row.clipped > 0
-            if progress.epoch == 1:
-                _advise(setup, display, clock)
-            if progress.epoch == 2 and clock.waiting > MUCH_WAITING:
-                display.note(_late_data(setup, clock.waiting))
-            if isinstance(train.stop, EarlyStopping) and train.stop.stops(progress.history, horizon):
-                return best, row, f"no better {train.monitor} for {train.stop.patience}: stopped early"
-    except KeyboardInterrupt:
-        if progress.step:
-            checkpoints.save_last(state)
-        display.interrupted(folder.last if progress.step else None)
-        raise
-    assert best is not None and row is not None
-    return best, row, "finished"
+    with Signals() as signals:
+
+        def after_step() -> None:
+            if checkpoints.rule.is_due(progress.step, setup.horizon):
+                checkpoints.save_state(state)
+            signals.check()
+
+        try:
+            while not (why := ended(setup, progress)):
+                row = run_epoch(setup, state, display, clock, signals, after_step)
+                progress.end_epoch(row.score(train.monitor))
+                log.epoch(row)
+                best = checkpoints.epoch(state, row)
+                display.epoch(row, clock.seconds_left(progress.epoch), best)
+                if row.clipped and not bitten:
+                    display.note(_bite(row, train.clip))
+                bitten = bitten or row.clipped > 0
+                if progress.epoch == 1:
+                    _advise(setup, display, clock)
+                if progress.epoch == 2 and clock.waiting > MUCH_WAITING:
+                    display.note(_late_data(setup, clock.waiting))
+        except (KeyboardInterrupt, SegError) as error:
+            if not isinstance(error, KeyboardInterrupt) and not (signals.asked and is_death(error)):
+                raise
+            if progress.step:
+                checkpoints.save_last(state)
+            how = command(folder, setup.device) if progress.step else ""
+            display.interrupted(folder.last if progress.step else None, how)
+            if not signals.asked:
+                raise
+            raise Interrupted(signals.asked, f"go on with `{how}`" if how else "start it again") from error
+    return checkpoints.rows["best"], checkpoints.rows["last"], why
+
+
+def is_death(error: SegError) -> bool:
+    """Whether a loading process was ended: a signal to all processes of a run reaches those, too."""
+    return error.diagnostics[0].slug == "worker-died"
+
+
+def ended(setup: Setup, progress: Progress) -> str:
+    """Why a run is over, empty for one that is not."""
+    stop = setup.program.train.stop
+    if isinstance(stop, EarlyStopping) and not progress.inside and stop.stops(progress.history, setup.horizon):
+        return f"no better {setup.program.train.monitor} for {stop.patience}: stopped early"
+    return "finished" if progress.epoch >= setup.horizon.epochs else ""
+
+
+def run_epoch(
+    setup: Setup, state: TrainState, display: Display, clock: Clock, signals: Signals, after_step: Callable[[], None]
+) -> EpochRow:
+    """Trains for an epoch, or what is left of it, and scores it."""
+    trained = train_epoch(setup, state, display, clock, after_step)
+    with state.averaged():
+        confusion, val_loss = score(
+            setup.network, signals.watched(setup.val), setup.program.classes, setup.index.ignore, setup.criterion
+        )
+    return EpochRow(
+        state.progress.epoch + 1, state.progress.step, clock.seconds, trained.rate, trained.loss, val_loss, confusion,
+        clock.speed, trained.norm, trained.clipped, clock.waiting,
+    )  # fmt: skip
 
 
 def checkpoint_writer(setup: Setup, folder: RunFolder) -> CheckpointWriter:
     """What writes the checkpoints of a run."""
     train = setup.program.train
     keeper = train.keep if isinstance(train.keep, Checkpoints) else Checkpoints()
-    size = str(setup.program.data.input_size)
-    facts = {"classes": json.dumps(setup.program.classes), "monitor": train.monitor, MADE_FOR: size}
+    facts = {
+        "model": setup.program.graph.name,
+        "classes": json.dumps(setup.program.classes),
+        "monitor": train.monitor,
+        MADE_FOR: str(setup.program.data.input_size),
+        "data": setup.report.digest,
+        **dict(zip(MADE_BY, (__version__, torch.__version__, str(setup.device)), strict=True)),
+    }
     return CheckpointWriter(folder, keeper, facts)
 
 
@@ -189,9 +294,13 @@ class Trained(NamedTuple):
     rate: float
 
 
-def train_epoch(setup: Setup, state: TrainState, display: Display, clock: Clock) -> Trained:
+def train_epoch(
+    setup: Setup, state: TrainState, display: Display, clock: Clock, after_step: Callable[[], None] = lambda: None
+) -> Trained:
     """One pass over the training images, from the step of the epoch that ``state`` has reached."""
-    train, progress, rate = setup.program.train, state.progress, 0.0
+    train, progress = setup.program.train, state.progress
+    # That of the step before, for an epoch whose steps were all made before the run was left.
+    rate = set_rates(setup.optimizer, train.schedule, max(progress.step - 1, 0), setup.horizon, progress.history)
     setup.network.train()
     clock.start_epoch(setup.train.waited)
     batches = setup.train.epoch(progress.epoch, first=progress.inside * train.accumulate)
@@ -215,6 +324,7 @@ def train_epoch(setup: Setup, state: TrainState, display: Display, clock: Clock)
         clock.step(sum(len(batch.images) for batch in group), setup.train.waited)
         left = clock.seconds_left(progress.epoch + progress.inside / setup.horizon.steps_per_epoch)
         display.step(progress.epoch + 1, progress.inside, value, rate, clock.speed, left)
+        after_step()
     steps = max(progress.inside, 1)
     return Trained(progress.losses / steps, progress.norms / steps, progress.clipped / steps, rate)
 
@@ -272,7 +382,7 @@ def _late_data(setup: Setup, share: float) -> str:
 def _head(setup: Setup, folder: RunFolder) -> Head:
     parameters = list(setup.model.parameters())
     return Head(
-        name=setup.program.name,
+        name=folder.root.resolve().name if setup.program.name == folder.program.stem else setup.program.name,
         parameters=sum(p.numel() for p in parameters),
         trained=sum(p.numel() for p in parameters if p.requires_grad),
         size=str(setup.program.data.input_size),

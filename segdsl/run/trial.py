@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import shutil
 
@@ -27,16 +28,19 @@ def try_writing(folder: RunFolder, checkpoints: CheckpointWriter, state: TrainSt
     try:
         text.write_text("trial\n", encoding="utf-8")
         write_checkpoint(tensors, weights, checkpoints.facts_of(state))
-        if checkpoints.rule.last:
+        if checkpoints.rule.keeps_state:
             write_checkpoint(tensors, whole, state.facts())
     except OSError as error:
         raise not_writable(folder.root) from error
     finally:
-        text.unlink(missing_ok=True)
-        tensors.unlink(missing_ok=True)
-    # A checkpoint is complete before the one that it replaces goes: the largest stands there twice.
+        for written in (text, tensors):
+            with contextlib.suppress(OSError):
+                written.unlink()
+    # A checkpoint is complete before the one that it replaces goes: the largest stands there once more. Of the state,
+    # the one before it is kept, too.
     kept = [size_of(weights)] * checkpoints.rule.best
-    kept += [size_of(weights), size_of(whole)] if checkpoints.rule.last else []
+    kept += [size_of(weights)] if checkpoints.rule.last else []
+    kept += [size_of(whole)] * 2 if checkpoints.rule.keeps_state else []
     _require(sum(kept) + max(kept), folder)
 
 
@@ -61,7 +65,9 @@ def size_of(tensors: dict[str, Tensor]) -> int:
 
 
 def _require(needed: int, folder: RunFolder) -> None:
-    free = shutil.disk_usage(folder.root).free
+    # What a run that goes on has written is replaced.
+    written = sum(file.stat().st_size for file in folder.checkpoints.iterdir())
+    free = shutil.disk_usage(folder.root).free + written
     if free < needed:
         raise _too_full(needed, free, folder)
 

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import struct
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segdsl.diagnostics import SegError, fail
+from segdsl.weights.atomic import replacing
 from segdsl.weights.missing import require_file
 from segdsl.weights.pickles import Damaged, Refused, read_pickled
 
 SHOWN = 3
 """Names of objects that a refusal spells out."""
 OBJECTS = "the file holds Python objects beside tensors"
+DIGEST = "content_sha256"
+"""The name in the metadata of our files under which their digest stands."""
+WRITE_AGAIN = "fetch or write it again"
 FORMATS = "segdsl reads `.safetensors` files and PyTorch files that hold tensors only"
 
 
@@ -56,36 +60,45 @@ def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str]
         raise fail("weights-not-written", message, "choose another folder or make room", path=str(path)) from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes a safetensors file under another name first, so that ``path`` is never half a file. Raises OSError."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], previous: Path | None = None
+) -> None:
+    """Writes a safetensors file, whole or not at all, with a digest of its content that reading holds it to.
+
+    The file that was there becomes ``previous`` where that is given. Raises OSError.
+    """
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    facts = {**metadata, DIGEST: digest_of_content(plain, metadata)}
     try:
-        save_file(plain, name, dict(metadata))
-        _settle(Path(name), path)
+        with replacing(path, previous) as draft:
+            save_file(plain, str(draft), facts)
     except safetensors.SafetensorError as error:  # what it says of a full disk
         raise OSError(0, "the disk may be full") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
-def _settle(written: Path, path: Path) -> None:
-    """Moves a complete file to its name, with the permissions that a new file gets."""
-    with open(written, "rb+") as file:
-        os.fsync(file.fileno())
-    mask = os.umask(0)
-    os.umask(mask)
-    written.chmod(0o666 & ~mask)
-    written.replace(path)
+def digest_of_content(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """The SHA-256 over metadata and tensors in the order of their names: of a name and text each, then of a name, type,
+    shape and bytes each. However they are laid out in a file, it is the same."""
+    total = hashlib.sha256()
+    for name, text in sorted(metadata.items()):
+        total.update(f"{name}\0{text}\0".encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        total.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def _open_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damaged(path, "safetensors") from error
+    stated = metadata.pop(DIGEST, None)
+    if stated is not None and stated != digest_of_content(tensors, metadata):
+        raise _unreadable(path, "the file is damaged: it does not hold what was written into it", WRITE_AGAIN)
+    return tensors, metadata
 
 
 def _open_torch(path: Path) -> dict[str, Any]:
@@ -115,4 +128,4 @@ def _unreadable(path: Path, message: str, help: str) -> SegError:
 
 
 def _damaged(path: Path, kind: str) -> SegError:
-    return _unreadable(path, f"the {kind} file is damaged, cut off, or none at all", "fetch or write it again")
+    return _unreadable(path, f"the {kind} file is damaged, cut off, or none at all", WRITE_AGAIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -123,3 +124,41 @@ def hostile(project: Path) -> Path:
     comment = "## </code></pre><script>window.hacked = 4</script>\nmodel Tiny"
     (project / "tiny.seg").write_text(program.replace("model Tiny", comment, 1), encoding="utf-8")
     return project
+
+
+TIMES = ("seconds", "images_per_second", "waiting")
+"""Columns of the log that no two runs share."""
+
+
+@pytest.fixture
+def same_run() -> Callable[[Path, Path], None]:
+    """Holds that two runs left the same: every tensor and fact of every checkpoint, and every row but for its times."""
+    from safetensors import safe_open
+
+    def content(path: Path) -> tuple[dict[str, bytes], dict[str, str]]:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key).numpy().tobytes() for key in file.keys()}  # noqa: SIM118
+            facts = dict(file.metadata())
+        del facts["content_sha256"]
+        course = json.loads(facts.pop("course", "{}"))
+        rows = {k: {n: v for n, v in row.items() if n not in TIMES} for k, row in course.get("rows", {}).items()}
+        return tensors, {**facts, "course": repr((course.get("kept"), rows))}
+
+    def log(run: Path) -> list[dict[str, str]]:
+        with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        seconds = [float(row["seconds"]) for row in rows]
+        assert seconds == sorted(seconds)
+        return [{name: text for name, text in row.items() if name not in TIMES} for row in rows]
+
+    def compare(one: Path, other: Path) -> None:
+        names = [sorted(p.name for p in (run / "checkpoints").iterdir()) for run in (one, other)]
+        assert names[0] == names[1]
+        for name in names[0]:
+            (ours, facts), (theirs, known) = (content(run / "checkpoints" / name) for run in (one, other))
+            assert [key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key)] == [], name
+            assert facts == known, name
+        assert log(one) == log(other)
+        assert not [p for p in one.rglob(".*") if p.is_file()]
+
+    return compare

@@ -12,6 +12,8 @@ from torch import nn
 
 from segdsl.run.checkpoint import CheckpointWriter, write_checkpoint
 from segdsl.run.folder import RunFolder
+from segdsl.run.log import EpochRow
+from segdsl.run.metrics import Confusion
 from segdsl.run.state import Progress, TrainState
 from segdsl.words.keepers import Checkpoints
 
@@ -63,8 +65,9 @@ def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
     improved = []
     for epoch, value in enumerate(values, start=1):
         nn.init.constant_(model.weight, epoch)
-        state.progress.epoch = epoch
-        improved.append(writer.epoch(state, value))
+        state.progress.end_epoch(value)
+        row = EpochRow(epoch, epoch, 0.0, 0.0, 0.0, 0.0, Confusion(("a", "b"), 255), 0.0)
+        improved.append(writer.epoch(state, row))
     assert improved == [True, True, True, False, False, False, True]
     expected = [7, 3, 5][:best]
     for rank, epoch in enumerate(expected):

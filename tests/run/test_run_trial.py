@@ -42,7 +42,7 @@ def test_a_disk_without_room_for_the_checkpoints(
     parameters = sum(p.numel() * 4 for p in setup.model.parameters())
     count = len(list(setup.model.parameters()))
     whole = weights + 2 * parameters + 4 * count  # Adam keeps two tensors and a counter for each parameter
-    needed = 2 * weights + whole + whole
+    needed = 2 * weights + 2 * whole + whole  # best and last, two states, and one while it is written
     for free, fits in ((needed - 1, False), (needed, True)):
         monkeypatch.setattr(trial.shutil, "disk_usage", lambda path, free=free: Usage(free, 0, free))
         folder = RunFolder(project / f"run-{free}")

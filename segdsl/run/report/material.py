@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +18,10 @@ from segdsl.ir.program import Program
 from segdsl.lang.program import load
 from segdsl.run.checkpoint import open_run, run_folder
 from segdsl.run.faults import explained
-from segdsl.run.folder import RunFolder
+from segdsl.run.folder import RunFolder, read_object
 from segdsl.run.report.history import History, read_history
 from segdsl.run.report.ranking import Ranking, ranked, validation_loader
+from segdsl.run.resume import read_resumptions
 from segdsl.run.setup import network_of, pick_device
 from segdsl.run.sources import open_data
 
@@ -29,13 +29,14 @@ from segdsl.run.sources import open_data
 @dataclass(frozen=True)
 class Material:
     """What is known of a run. ``index`` and ``ranking`` are None where ``missing`` says why; ``machine`` and ``lock``
-    are empty where the run has none."""
+    are empty where the run has none; ``resumptions`` are the times at which it went on (see `resume`)."""
 
     program: Program
     folder: RunFolder
     history: History
     best_epoch: int | None
     machine: Mapping[str, Any]
+    resumptions: Sequence[Mapping[str, Any]]
     lock: Mapping[str, Any]
     index: Index | None
     stats: Mapping[str, SubsetStats]
@@ -94,8 +95,9 @@ def gather(root: str | Path, data: str | Path | None = None) -> Material:
         folder,
         read_history(folder.metrics),
         _epoch_of(folder.best),
-        _object(folder.machine),
-        _object(folder.lock),
+        read_object(folder.machine),
+        read_resumptions(folder),
+        read_object(folder.lock),
         index,
         stats,
         ranking,
@@ -122,11 +124,3 @@ def _epoch_of(weights: Path) -> int | None:
             return int((file.metadata() or {})["epoch"])
     except Exception:  # safetensors raises an error of its own for each way to be damaged
         return None
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

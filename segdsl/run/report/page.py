@@ -70,6 +70,8 @@ def headline(material: Material) -> Html:
         ("parameters", f"{material.parts.parameters:,}"),
     )
     about = f"{material.program.graph.name} from {material.written_in}: {len(material.classes)} classes at {size}"
+    left = len(material.resumptions)
+    outcome += f" (resumed {'once' if left == 1 else f'{left} times'})" if left else ""
     ended = f"{outcome} after {len(history)} of {material.program.train.epochs} epochs"
     return tag("header", tag("h1", material.name), tag("p", f"{about}; {ended}."), figures)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from statistics import median
+from typing import Any
 
 from segdsl.run.display import duration
-from segdsl.run.report.markup import Html, facts, joined, tag
+from segdsl.run.report.markup import UNKNOWN, Html, facts, joined, table, tag
 from segdsl.run.report.material import Material
 
 GIB = 1 << 30
@@ -29,7 +31,29 @@ def timings(material: Material) -> Html:
         ("waiting for data", f"{median(waits):.1%} of the training" if waits else None),
         ("steps", f"{history.column('step')[-1]:,.0f}" if "step" in history.columns else None),
     )
-    return joined(pairs, _machine(material))
+    return joined(pairs, *_resumptions(material), _machine(material))
+
+
+def _resumptions(material: Material) -> list[Html]:
+    """When the run went on after it had been left."""
+    if not material.resumptions:
+        return []
+    rows = [[_when(r), *(_number(r, key) for key in ("epoch", "step")), _changes(r)] for r in material.resumptions]
+    return [tag("h3", "Interruptions"), table(["went on at", "after epoch", "step", "with"], rows, caption="Went on")]
+
+
+def _when(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("when", UNKNOWN)).replace("T", " ").replace("+00:00", " UTC")
+
+
+def _number(entry: Mapping[str, Any], key: str) -> str:
+    value = entry.get(key)
+    return f"{value:,}" if isinstance(value, int) else UNKNOWN
+
+
+def _changes(entry: Mapping[str, Any]) -> str:
+    changed = entry.get("changed")
+    return ", ".join(f"{path} = {value}" for path, value in changed.items()) if isinstance(changed, dict) else ""
 
 
 def times_said(times: list[float]) -> str:

@@ -1,0 +1,252 @@
+"""Faults of disk, data, memory and processes in the middle of a run: each is said, and the last checkpoint is whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segdsl.diagnostics import SegError
+from segdsl.run import train as loop
+from segdsl.run.display import Display
+from segdsl.run.folder import RunFolder
+from segdsl.run.recovery import newest_state
+from segdsl.run.train import train_file
+from segdsl.weights import atomic
+
+Same = Callable[[Path, Path], None]
+OVERRIDES = ["train.epochs=4", "train.keep=Checkpoints(best=2, every=1 iters)", "data.cache=0 GiB"]
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+
+
+@contextmanager
+def after(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[], object]) -> Iterator[None]:
+    """While something happens once, after a step of the run and before it is saved."""
+    shown, left = Display.step, [step]
+
+    def see(self: Display, *given: int) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            happens()
+        shown(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Display, "step", see)
+        yield
+
+
+def ends(out: str, *overrides: str) -> SegError:
+    """The error that a run ends in."""
+    with pytest.raises(SegError) as caught:
+        train_file("tiny.seg", [*OVERRIDES, *overrides], out=out, quiet=True)
+    assert all(d.message and d.help for d in caught.value.diagnostics)
+    return caught.value
+
+
+def is_whole(out: str) -> int:
+    """The step of the state that a run would go on from, which is not a damaged one's stand-in."""
+    found = newest_state(RunFolder(Path(out)))
+    assert found is not None and not found.damaged
+    return found.step
+
+
+def goes_on(out: str, same_run: Same) -> None:
+    train_file("tiny.seg", OVERRIDES, out=out, quiet=True, resume=True)
+    train_file("tiny.seg", OVERRIDES, out="whole", quiet=True)
+    same_run(Path(out), Path("whole"))
+
+
+@pytest.mark.parametrize("place", ["save_file", "fsync", "replace", "log", "folder"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_disk_that_refuses(
+    project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, place: str, number: int
+) -> None:
+    """Whichever call it is that fails."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    targets = {
+        "save_file": ("segdsl.weights.files.save_file",),
+        "fsync": ("segdsl.weights.atomic.os.fsync",),
+        "replace": ("segdsl.weights.atomic.Path.replace",),
+        "log": ("segdsl.run.log.RunLog._write",),
+        "folder": ("segdsl.weights.atomic.tempfile.mkstemp",),
+    }
+    with monkeypatch.context() as patch, after(patch, 3, lambda: patch.setattr(*targets[place], refuse)):
+        error = ends("left")
+    assert error.diagnostics[0].slug == ("log-not-written" if place == "log" else "checkpoint-not-written")
+    assert is_whole("left") == (4 if place == "log" else 2)
+    assert not list(Path("left").rglob(f".*{atomic.DRAFT}"))
+    goes_on("left", same_run)
+
+
+@pytest.fixture
+def small_disk(project: Path) -> Iterator[Path]:
+    """A file system of 2 MiB in memory."""
+    place = project / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)], capture_output=True).returncode:
+        pytest.skip("only a root user may mount a file system here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, small_disk: Path) -> None:
+    def fill() -> None:
+        with pytest.raises(OSError), open("disk/other", "wb") as file:
+            while True:
+                file.write(bytes(4096))
+                file.flush()
+
+    with after(monkeypatch, 3, fill):
+        error = ends("disk/left")
+    assert error.diagnostics[0].slug == "checkpoint-not-written"
+    assert is_whole("disk/left") == 2
+    Path("disk/other").unlink()
+    goes_on("disk/left", same_run)
+
+
+def test_a_folder_that_turns_read_only(
+    project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, small_disk: Path
+) -> None:
+    """It is mounted upon itself, as a file system with open files cannot be made read-only."""
+    left = small_disk / "left"
+
+    def turn() -> None:
+        subprocess.run(["mount", "--bind", str(left), str(left)], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(left)], check=True)
+
+    try:
+        with after(monkeypatch, 3, turn):
+            error = ends("disk/left")
+    finally:
+        subprocess.run(["umount", "-l", str(left)], check=True)
+    assert error.diagnostics[0].slug == "checkpoint-not-written"
+    assert "read-only file system" in error.diagnostics[0].message
+    assert is_whole("disk/left") == 2
+    goes_on("disk/left", same_run)
+
+
+def paint(path: Path) -> None:
+    pixels = np.array(Image.open(path))
+    pixels[3] = pixels[2]
+    Image.fromarray(pixels).save(path)
+    os.utime(path, ns=(1, 1))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("happens", "slug"),
+    [
+        (Path.unlink, "data-file-missing"),
+        (paint, "data-file-changed"),
+        (lambda p: p.write_bytes(b""), "data-file-empty"),
+    ],
+    ids=["vanishes", "changes", "is-emptied"],
+)
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_file_of_the_data_set(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    same_run: Same,
+    workers: int,
+    happens: Callable,
+    slug: str,
+    kind: str,
+) -> None:
+    files = [project / f"set/train/{kind}/1-{number}.png" for number in range(8)]
+    kept = [(path, path.read_bytes(), path.stat()) for path in files]
+    with after(monkeypatch, 3, lambda: [happens(path) for path in files]):
+        (found, *_) = ends("left", f"data.train.workers={workers}").diagnostics
+    assert found.slug == slug and Path(found.path or "").resolve() in files
+    assert is_whole("left") >= 3
+    for path, content, status in kept:
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    goes_on("left", same_run)
+
+
+def test_a_worker_that_is_killed(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
+    """It is found between two steps, never in one: the weights are those of a whole number of steps."""
+    import multiprocessing
+
+    def kill() -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGKILL)
+
+    with after(monkeypatch, 3, kill):
+        error = ends("left", "data.train.workers=1", "data.val.workers=1")
+    assert error.diagnostics[0].slug == "worker-died"
+    assert is_whole("left") >= 3
+    goes_on("left", same_run)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("out of memory"), "can't allocate memory"])
+def test_memory_that_runs_out(
+    project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, error: Exception | str
+) -> None:
+    """In the middle of a step: the state of that is nowhere."""
+    made = loop.make_step
+
+    def make(*given: object) -> float:
+        if given[1].progress.step == 3:  # type: ignore[attr-defined]
+            raise error if isinstance(error, Exception) else RuntimeError(error)
+        return made(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "make_step", make)
+        assert ends("left").diagnostics[0].slug == "out-of-memory"
+    assert is_whole("left") == 3
+    goes_on("left", same_run)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the file system of Linux says how much memory a process has")
+def test_memory_that_the_system_refuses(project: Path, same_run: Same) -> None:
+    code = """import resource, sys
+from segdsl.cli.run import run
+from segdsl.run import train as loop
+made = loop.make_step
+def make(setup, state, *rest):
+    if state.progress.step == 2:
+        pages = int(open("/proc/self/statm").read().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), -1))
+        loop.torch.zeros(1 << 28)
+    return made(setup, state, *rest)
+loop.make_step = make
+sys.exit(run(["train", "tiny.seg", "--out", "left"] + sys.argv[1:]))
+"""
+    args = [part for text in OVERRIDES for part in ("--set", text)]
+    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1 and done.stderr.startswith("error[out-of-memory]"), done.stderr
+    assert "to go on from there: segdsl train left --resume" in " ".join(done.stdout.split())
+    assert is_whole("left") == 2
+    goes_on("left", same_run)
+
+
+def test_what_is_kept_is_said_only_where_there_is_something(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loop, "train_epoch", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(SegError):
+        train_file("tiny.seg", out="left")
+    assert "to go on" not in capsys.readouterr().out
+    shutil.rmtree("left")

@@ -1,0 +1,128 @@
+"""Two runs never work in one folder, and what is dead keeps nobody out."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from segdsl.run import occupancy
+from segdsl.run.folder import RunFolder
+from segdsl.run.occupancy import NAME, is_gone, occupied, this_process
+from segdsl.run.train import train_file
+
+Slugs = Callable[[Callable[[], object]], list[str]]
+HOLD = """import sys, time
+from pathlib import Path
+from segdsl.run import occupancy
+from segdsl.run.folder import RunFolder
+if sys.argv[2] == "without":
+    occupancy.fcntl = None
+with occupancy.occupied(RunFolder(Path(sys.argv[1]))):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+HOW = ["with", "without"]
+"""With the locks of the system, and without."""
+
+
+@contextmanager
+def holder(folder: Path, how: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that works in a folder."""
+    command = [sys.executable, "-c", HOLD, str(folder), how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture(params=HOW)
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "without":
+        monkeypatch.setattr(occupancy, "fcntl", None)
+    return request.param
+
+
+def hold(folder: Path) -> None:
+    with occupied(RunFolder(folder)):
+        assert json.loads((folder / NAME).read_text(encoding="utf-8"))["pid"] == os.getpid()
+
+
+def test_a_folder_is_one_process_s_until_it_dies(tmp_path: Path, how: str, slugs: Slugs) -> None:
+    with holder(tmp_path, how) as process:
+        assert slugs(lambda: hold(tmp_path)) == ["run-in-use"]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert (tmp_path / NAME).exists()
+        hold(tmp_path)
+    assert not (tmp_path / NAME).exists()
+    hold(tmp_path)
+
+
+def test_a_process_that_it_forked_does_not_keep_it(tmp_path: Path) -> None:
+    """As a loading process may, for a moment, outlive a run that was killed."""
+    ready, begun = os.pipe()
+    over, end = os.pipe()
+    with occupied(RunFolder(tmp_path)):
+        child = os.fork()
+        if child == 0:
+            os.close(end)
+            os.write(begun, b"x")
+            os.read(over, 1)
+            os._exit(0)
+        os.read(ready, 1)
+        (tmp_path / NAME).rename(tmp_path / "kept")  # so that it is the lock that is tried, and not the name
+    (tmp_path / "kept").rename(tmp_path / NAME)
+    try:
+        hold(tmp_path)
+    finally:
+        os.close(end)
+        os.waitpid(child, 0)
+        for handle in (ready, begun, over):
+            os.close(handle)
+
+
+def test_another_process_of_the_same_number_is_no_owner() -> None:
+    owner = this_process()
+    assert not is_gone(owner)
+    assert is_gone({**owner, "started": "a-boot-before:12"})
+    assert is_gone({"host": socket.gethostname(), "pid": 2**22 + 1, "started": None})
+    assert is_gone({})
+    assert not is_gone({**owner, "host": "elsewhere", "started": "a-boot-before:12"})
+
+
+def test_a_file_that_was_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process waits for the lock while another, which holds it, removes the file."""
+    held, tries = occupancy._locked, []
+
+    def locked(handle: int) -> bool | None:
+        if not tries:
+            (tmp_path / NAME).unlink()
+        tries.append(handle)
+        return held(handle)
+
+    monkeypatch.setattr(occupancy, "_locked", locked)
+    hold(tmp_path)
+    assert len(tries) == 2
+
+
+def test_a_run_is_refused_where_another_works(project: Path, slugs: Slugs) -> None:
+    train_file("tiny.seg", ["train.epochs=1"], out="mine", quiet=True)
+    before = (project / "mine/metrics.csv").read_bytes()
+    with holder(project / "mine", "with"):
+        assert slugs(lambda: train_file("mine", ["train.epochs=2"], quiet=True, resume=True)) == ["run-in-use"]
+    assert (project / "mine/metrics.csv").read_bytes() == before
+    Path("new").mkdir()
+    with holder(project / "new", "with"):
+        assert slugs(lambda: train_file("tiny.seg", out="new", quiet=True, resume=True)) == ["run-in-use"]
+    assert train_file("tiny.seg", ["train.epochs=1"], out="new", quiet=True, resume=True).epochs == 1
