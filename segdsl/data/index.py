@@ -13,7 +13,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from segdsl.data.formats import FORMATS, read_layout
 from segdsl.data.images import Reading, picture_size
 from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import COMMON, Layout, Request, Subset
-from segdsl.data.names import blocks, stamps
+from segdsl.data.names import blocks, states
 from segdsl.diagnostics import Diagnostic, SegError, fail
 
 MAX_SHOWN = 20
@@ -45,6 +45,8 @@ class Index:
     reading: Reading
     digest: str
     """Names, sizes and meta files of all subsets in one hash: the same for the same data on another machine."""
+    written: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    """When the images of each subset, and its masks where they are files of it, were written (`st_mtime_ns`)."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -70,11 +72,11 @@ def open_index(root: str | Path, format: str, asked: Request) -> Index:
     errors = [d for d in found if d.severity == "error"]
     if errors or layout.labels is None:
         raise SegError(shortened(errors))
-    digest, states = _digests(layout)
+    digest, found_states, written = _digests(layout)
     for name, subset in layout.subsets.items() if layout.format == COMMON else ():
-        if len(subset) <= MAX_IMPORTED and not _imports(layout, subset, states[name]):
+        if len(subset) <= MAX_IMPORTED and not _imports(layout, subset, found_states[name]):
             _explain(layout, format, asked)
-    return Index(layout.root, layout.format, layout.labels, asked.void, layout.subsets, asked.reading, digest)
+    return Index(layout.root, layout.format, layout.labels, asked.void, layout.subsets, asked.reading, digest, written)
 
 
 def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:
@@ -86,25 +88,30 @@ def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:
     return [*errors[: limit - 1], Diagnostic(last.slug, last.message, rest, path=last.path)]
 
 
-def _digests(layout: Layout) -> tuple[str, dict[str, str]]:
-    """The digest of the data, and for each subset one of the very files: of their names, sizes and times of change."""
+def _digests(layout: Layout) -> tuple[str, dict[str, str], dict[str, list[np.ndarray]]]:
+    """The digest of the data; for each subset one of the very files: of their names, sizes and times of change; and
+    when the files were written."""
     total = hashlib.sha256()
     for file in layout.meta:
         total.update(f"{file.name}\0".encode() + file.read_bytes())
-    states: dict[str, str] = {}
+    found: dict[str, str] = {}
+    written: dict[str, list[np.ndarray]] = {}
     for subset in layout.subsets.values():
         total.update(f"{subset.name}\0".encode())
         state = hashlib.sha256(b"".join(file.read_bytes() for file in layout.meta))
         folders = [subset.image_folder] + ([] if layout.drawn else [subset.mask_folder])
+        times: list[list[np.ndarray]] = [[np.array([], np.int64)] for _ in folders]
         for columns in blocks(subset.images, subset.masks):
             rows: list[list[bytes]] = []
-            for folder, names in zip(folders, columns, strict=False):
-                stamped = stamps(folder, names)
-                state.update(names.tobytes() + stamped.tobytes())
-                rows.append(_named_sizes(names, stamped))
+            for folder, names, column in zip(folders, columns, times, strict=False):
+                known = states(folder, names)
+                state.update(names.tobytes() + known[:, :2].tobytes())
+                rows.append(_named_sizes(names, known))
+                column.append(known[:, 2])
             total.update(b"".join(text for row in zip(*rows, strict=True) for text in row))
-        states[subset.name] = state.hexdigest()
-    return total.hexdigest(), states
+        found[subset.name] = state.hexdigest()
+        written[subset.name] = [np.concatenate(column) for column in times]
+    return total.hexdigest(), found, written
 
 
 def _named_sizes(names: np.ndarray, stamped: np.ndarray) -> list[bytes]:

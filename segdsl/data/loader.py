@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import re
+import signal
+import threading
 import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import cv2
@@ -64,7 +68,7 @@ class _Batches(Dataset):
 
     everywhere: ClassVar[weakref.WeakSet[_Batches]] = weakref.WeakSet()
 
-    def __init__(self, read: Callable[[Any], Sample], name: Callable[[Any], str], workers: int) -> None:
+    def __init__(self, read: Callable[[Any], Sample], name: Callable[[int], Path], workers: int) -> None:
         self.read, self.name = read, name
         self.reading = torch.full((max(workers, 1),), -1, dtype=torch.int64).share_memory_()
         self.everywhere.add(self)
@@ -106,6 +110,10 @@ KEPT_BY_MALLOC = ((-3, 32 << 20), (-1, 64 << 20))
 """glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD (malloc.h), in bytes."""
 
 
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when the thread that made it has ended."""
+
+
 def prepare_worker(worker: int = 0) -> None:
     """Makes this process one that loads: of one thread, and keeping the memory of pictures that are done with.
 
@@ -119,6 +127,18 @@ def prepare_worker(worker: int = 0) -> None:
             mallopt(option, size)
 
 
+def begin_worker(worker: int) -> None:
+    """Makes this process one that loads for another: what ends that is not its own to hear, and it never outlives it.
+
+    Ctrl-C in a terminal reaches all of them, and a batch that is on its way would be lost.
+    """
+    prepare_worker(worker)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not Linux
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 # The program says how many processes there are; that more than the processors slow a run is said by `run`.
 warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
 
@@ -130,7 +150,7 @@ def _pins() -> bool:
 
 
 class _Loader:
-    def __init__(self, read: Callable[[Any], Sample], name: Callable[[Any], str], workers: int) -> None:
+    def __init__(self, read: Callable[[Any], Sample], name: Callable[[int], Path], workers: int) -> None:
         self.waited = 0.0
         """Seconds for which the caller has waited for batches."""
         self._order = _Order()
@@ -140,7 +160,7 @@ class _Loader:
             sampler=self._order,
             batch_size=None,
             num_workers=workers,
-            worker_init_fn=prepare_worker,
+            worker_init_fn=begin_worker,
             persistent_workers=workers > 0,
             pin_memory=_pins(),
             prefetch_factor=2 if workers > 0 else None,
@@ -149,7 +169,8 @@ class _Loader:
     def _begin(self, batches: Sequence[list[Any]]) -> Iterator[Batch | _Failure]:
         """Sets the processes to work on these batches."""
         self._order.batches = batches
-        return iter(self._loader)
+        with _own_handler():
+            return iter(self._loader)
 
     def _run(self, begun: Iterator[Batch | _Failure]) -> Iterator[Batch]:
         while True:
@@ -166,14 +187,26 @@ class _Loader:
             yield batch
 
 
-def worker_died(error: BaseException) -> SegError | None:
-    """The diagnostic of a loading process that the system ended, None for any other error.
+@contextmanager
+def _own_handler() -> Iterator[None]:
+    """Leaves the handling of ended children as it is. Torch's raises wherever the main process is, in the middle of an
+    optimizer step too; where it waits for a batch, it finds out by itself within seconds."""
+    number = getattr(signal, "SIGCHLD", None)
+    if number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        signal.signal(number, signal.SIG_DFL if before is None else before)
 
-    Torch may raise it wherever the main process is at the time.
-    """
+
+def worker_died(error: BaseException) -> SegError | None:
+    """The diagnostic of a loading process that the system ended, None for any other error."""
     if not re.search(r"DataLoader worker .*(exited unexpectedly|killed)", str(error)):
         return None
-    names = {b.name(p) for b in list(_Batches.everywhere) for p in b.reading.tolist() if p >= 0}
+    names = {str(b.name(p)) for b in list(_Batches.everywhere) for p in b.reading.tolist() if p >= 0}
     message = "a loading process ended without a word"
     message += f"; what was being read: {', '.join(sorted(names))}" if names else ""
     help = "most often memory ran out: lower `data.train.workers`, `data.train.batch` or `data.cache`"
@@ -213,7 +246,7 @@ class TrainLoader(_Loader):
     or where an epoch is begun."""
 
     def __init__(self, dataset: TrainDataset, batch: int, workers: int, part: Part = ALONE) -> None:
-        super().__init__(dataset.__getitem__, lambda p: str(dataset.subset.image(p)), workers)
+        super().__init__(dataset.__getitem__, dataset.subset.image, workers)
         self.dataset, self.batch, self.part, self.workers = dataset, batch, part, workers
         self._ahead: tuple[int, Iterator[Batch | _Failure]] | None = None
 
@@ -244,7 +277,7 @@ class EvalLoader(_Loader):
     """The batches of a subset in order, at the input size; the last may be smaller."""
 
     def __init__(self, dataset: EvalDataset, batch: int, workers: int) -> None:
-        super().__init__(dataset.__getitem__, lambda p: str(dataset.path(p)), workers)
+        super().__init__(dataset.__getitem__, dataset.path, workers)
         self.dataset, self.batch = dataset, batch
 
     def __len__(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,15 @@ def size_changed(path: Path, first: tuple[int, ...], now: tuple[int, ...]) -> Se
     """The error of an image whose (height, width) is another than when it was read first."""
     message = f"the image is {now[1]} x {now[0]} pixels (width x height) now, and was {first[1]} x {first[0]} before"
     help = "a data set must stay as it is while it is read; begin again, `segdsl data check` first"
+    return fail("data-file-changed", message, help, path=str(path))
+
+
+def file_written(path: Path, when: int) -> SegError:
+    """The error of a file that was written (at ``when``, in ns) after the data set had been checked."""
+    message = (
+        f"the file was written anew at {time.strftime('%H:%M:%S', time.localtime(when / 1e9))}, while it is in use"
+    )
+    help = "a data set must stay as it is while it is read; put the file back, or begin again with the new one"
     return fail("data-file-changed", message, help, path=str(path))
 
 

@@ -88,8 +88,14 @@ def blocks(*columns: np.ndarray, length: int = BLOCK) -> Iterator[tuple[np.ndarr
 
 def stamps(folder: Path, names: np.ndarray) -> np.ndarray:
     """Size and time of change of files below a folder, int64 (N, 2); -1 for both of one that is not there."""
+    return states(folder, names)[:, :2]
+
+
+def states(folder: Path, names: np.ndarray) -> np.ndarray:
+    """The stamps of files, and when each was last written (`st_mtime_ns`), int64 (N, 3); -1 for one that is not
+    there."""
     prefix = os.fsencode(f"{folder}{os.sep}")
-    return np.array([_stamp(prefix + name) for name in names.tolist()], np.int64).reshape(-1, 2)
+    return np.array([_state(prefix + name) for name in names.tolist()], np.int64).reshape(-1, 3)
 
 
 def changed(status: os.stat_result) -> int:
@@ -97,9 +103,19 @@ def changed(status: os.stat_result) -> int:
     return (status.st_mtime_ns * 1_000_003 + status.st_ctime_ns) & (2**63 - 1)
 
 
-def _stamp(path: bytes) -> tuple[int, int]:
+def _state(path: bytes) -> tuple[int, int, int]:
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path for each file takes longer than the system does
     except (OSError, ValueError):
-        return -1, -1
-    return status.st_size, changed(status)
+        return -1, -1, -1
+    return status.st_size, changed(status), status.st_mtime_ns
+
+
+def written_since(path: Path, known: int) -> int:
+    """When a file was written, as `st_mtime_ns`, if that is another time than ``known``; 0 for one that is as it was,
+    and for one that is gone, which reading it says."""
+    try:
+        now = os.stat(path).st_mtime_ns  # noqa: PTH116 - as above
+    except (OSError, ValueError):
+        return 0
+    return now if now != known and known >= 0 else 0

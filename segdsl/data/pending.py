@@ -16,7 +16,8 @@ from segdsl.data.index import Index
 from segdsl.data.jpeg import FACTORS, Reducible
 from segdsl.data.layout import Subset
 from segdsl.data.memory import MASK, NOTHING, WHOLE, DecodedCache, from_run_lengths, run_lengths
-from segdsl.data.mismatch import size_changed, size_differs, value_message
+from segdsl.data.mismatch import file_written, size_changed, size_differs, value_message
+from segdsl.data.names import written_since
 from segdsl.data.sample import Rng, Sample, Setting, resized_image, resized_mask
 from segdsl.diagnostics import fail
 from segdsl.words.augmentations import RandomResizedCrop
@@ -43,11 +44,14 @@ class Pairs:
         image = self.memory.get(position, WHOLE)
         if image is not None:
             return Sample(image, self.mask(position, image.shape[:2]))
-        file = reducible(self.subset.image(position), self.index.reading)
+        path = self.subset.image(position)
+        file = reducible(path, self.index.reading)
         if file is not None:
+            self.require_unchanged(position, path)
             self.memory.note_size(position, file.size)
             return Pending(self, position, file.size, file)
-        image = read_image(self.subset.image(position), self.index.reading)
+        image = read_image(path, self.index.reading)
+        self.require_unchanged(position, path)
         self.memory.put(position, WHOLE, image)
         return Sample(image, self.mask(position, image.shape[:2]))
 
@@ -61,9 +65,17 @@ class Pairs:
         if mask.shape != size:
             raise size_differs(path, mask.shape, size)
         require_values(mask, self.index.classes, self.index.ignore, path)
+        self.require_unchanged(position, path, column=1)
         if self.memory.budget:
             self.memory.put(position, MASK, run_lengths(mask))
         return mask
+
+    def require_unchanged(self, position: int, path: Path, column: int = 0) -> None:
+        """Raises :class:`SegError` where the file of the image (``column`` 0) or of the mask (1) at ``position`` was
+        written since the data set was opened: what was checked then is another file."""
+        written = self.index.written.get(self.subset.name, [])
+        if column < len(written) and (when := written_since(path, int(written[column][position]))):
+            raise file_written(path, when)
 
     def jpeg(self, position: int, size: tuple[int, int], factor: int, file: Reducible | None = None) -> np.ndarray:
         """A JPEG of (height, width) ``size`` decoded at that divided by ``factor``. Raises :class:`SegError`."""
@@ -78,6 +90,7 @@ class Pairs:
             raise size_changed(path, size, whole.shape)
         if file.size != size:
             raise size_changed(path, size, file.size)
+        self.require_unchanged(position, path)
         self.memory.put(position, KIND[factor], pixels)
         return pixels
 

@@ -83,10 +83,13 @@ def resized_image(image: np.ndarray, size: tuple[int, int], *, average: bool = T
 
 
 def resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The mask at (height, width), each pixel the nearest of the old ones."""
+    """The mask at (height, width), each pixel the nearest of the old ones, by the middles of both as the image is.
+
+    OpenCV's plain `INTER_NEAREST` takes the one at the corner: half a pixel of the smaller mask away.
+    """
     if mask.shape == tuple(size):
         return mask
-    return cv2.resize(np.ascontiguousarray(mask), size[::-1], interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(np.ascontiguousarray(mask), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:

@@ -66,7 +66,7 @@ class _InSteps:
 
 def _lengths(program: Program, span: Span | None, measure: _InEpochs | _InSteps) -> Iterator[Diagnostic]:
     """Holds the lengths of the laws against that of the run."""
-    total, end, unit = measure.total, 0.0, measure.spelled
+    total, end, unit, unknown = measure.total, 0.0, measure.spelled, False
     laws = cast("tuple[Law, ...]", program.train.schedule)
     for law in laws:
         if isinstance(law, Step):
@@ -76,6 +76,7 @@ def _lengths(program: Program, span: Span | None, measure: _InEpochs | _InSteps)
             return
         length = measure.of(over)
         if length is None:
+            unknown = True
             continue
         end += length
         if isinstance(law, Warmup) and end >= total:
@@ -87,7 +88,7 @@ def _lengths(program: Program, span: Span | None, measure: _InEpochs | _InSteps)
             remedy = "leave `over` out" + (f", or write `over = {room:.10g} {measure.unit}`" if room > 0 else "")
             yield _warning("schedule-horizon", message, remedy, span)
     last = laws[-1] if laws else None
-    if not isinstance(last, Poly | Cosine) or last.over is None or measure.of(last.over) is None:
+    if not isinstance(last, Poly | Cosine) or last.over is None or unknown:
         return
     if end < total and getattr(last, "floor", 0) == 0:
         message = f"the rate reaches 0 after {end:.10g} {unit}: the last {total - end:.10g} learn nothing"

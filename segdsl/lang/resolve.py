@@ -59,7 +59,7 @@ def _section_text(path: tuple[str, ...], section: Section, sections: Sections, i
                 steps = "".join(f"{indent}    {key} = {spell(word)}\n" for key, word in value.items())
                 lines.append(f"\n{indent}  {name} {{\n{steps}{indent}  }}\n")
         elif value is not None and value != ():
-            lines.append(f"{indent}  {name} = {_field(type(section), name, value)}\n")
+            lines.append(f"{indent}  {name} = {spell_field(type(section), name, value)}\n")
     return f"{indent}{path[-1]} {{\n{''.join(lines)}{indent}}}\n" if lines else ""
 
 
@@ -67,7 +67,7 @@ def spell(value: Any, *, chain: bool = False) -> str:
     """A value as the language writes it."""
     if isinstance(value, Word):
         given = {n: getattr(value, n) for n in type(value).model_fields}
-        listed = ", ".join(f"{n} = {_field(type(value), n, v)}" for n, v in given.items() if v is not None)
+        listed = ", ".join(f"{n} = {spell_field(type(value), n, v)}" for n, v in given.items() if v is not None)
         return f"{type(value).__name__}({listed})"
     if isinstance(value, tuple):
         items = [spell(v) for v in value]
@@ -81,7 +81,8 @@ def spell(value: Any, *, chain: bool = False) -> str:
     return "none" if value is None else str(value)
 
 
-def _field(record: type[Record], name: str, value: Any) -> str:
+def spell_field(record: type[Record], name: str, value: Any) -> str:
+    """The value of a field as the language writes it: a choice is not quoted, a schedule is a chain."""
     if isinstance(value, str):
         return value if _is_choice(record, name) else _string(value)
     return spell(value, chain=name == "schedule")
@@ -225,4 +226,4 @@ def _steps(node: Any) -> Iterator[tree.Step]:
         yield from _steps(part)
 
 
-__all__ = ["resolved_text", "spell"]
+__all__ = ["resolved_text", "spell", "spell_field"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from segdsl.data.augment import STEPS, augment
-from segdsl.data.sample import FILL, Sample, Setting, counter_rng, fit
+from segdsl.data.sample import FILL, Sample, Setting, counter_rng, fit, resized
 from segdsl.ir.program import Augmentation
 from segdsl.ir.values import Quantity, Range, Size
 from segdsl.ir.word import members
@@ -205,6 +205,19 @@ def test_without_a_crop_the_image_is_stretched_as_at_inference() -> None:
     image, mask = augment([], given, counter_rng(0, 0, 0), SETTING)
     assert (image == cv2.resize(given.image, (48, 32), interpolation=cv2.INTER_LINEAR)).all()
     assert (mask == fit(given, (32, 48)).mask).all()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (20, 24), (64, 64), (90, 77)])
+def test_image_and_mask_stay_on_one_another(size: tuple[int, int]) -> None:
+    offsets = []
+    for edge in range(24, 41):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[:, edge:] = 1
+        given = Sample(np.repeat(mask[:, :, None] * 255, 3, axis=2), mask)
+        for found in (resized(given, size), fit(given, size)):
+            lit = found.image[:, :, 0].mean(axis=0).sum() / 255
+            offsets.append(found.mask.mean(axis=0).sum() - lit)
+    assert abs(np.mean(offsets)) < 0.06, "in pixels of the result"
 
 
 def test_shrinking_averages_and_growing_interpolates() -> None:

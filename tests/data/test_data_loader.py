@@ -169,3 +169,9 @@ def test_the_normalizer_takes_out_mean_and_deviation() -> None:
     assert torch.allclose(normalizer("imagenet")(grey)[0, :, 0, 0], torch.tensor(expected), atol=1e-6)
     assert torch.allclose(normalizer("none")(grey), torch.tensor(128 / 255))
     assert normalizer("imagenet").state_dict() == {}
+
+
+def test_processes_that_are_not_forked_load_the_same(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, spawned = loader(index), loader(index, workers=1)
+    spawned._loader.multiprocessing_context = "spawn"
+    assert contents(spawned, 0) == contents(alone, 0)

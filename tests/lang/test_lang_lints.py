@@ -28,6 +28,7 @@ def warnings(bench: Any, text: str) -> list[str]:
         ("Warmup(2 epochs) -> Poly(over = 8 epochs)", 10, []),
         ("Warmup(2 epochs) -> Poly(over = 10 epochs)", 10, ["schedule-horizon"]),
         ("Warmup(2 epochs) -> Poly(over = 7 epochs)", 10, ["zero-rate-tail"]),
+        ("Warmup(100 iters) -> Poly(over = 9 epochs)", 10, []),
         ("Warmup(2 epochs) -> Poly(over = 700 iters)", 10, []),
         ("Warmup(10 epochs) -> Poly()", 10, ["warmup-too-long"]),
         ("Warmup(9 epochs) -> Poly()", 10, []),
