@@ -12,9 +12,21 @@ from segdsl.version import __version__
 
 if TYPE_CHECKING:
     from segdsl.diagnostics import SegError
-    from segdsl.verbs import check, compile, evaluate, export, format, predict, report, train
+    from segdsl.verbs import check, compile, evaluate, export, format, predict, rebuild, report, train
 
-__all__ = ["SegError", "__version__", "check", "compile", "evaluate", "export", "format", "predict", "report", "train"]
+__all__ = [
+    "SegError",
+    "__version__",
+    "check",
+    "compile",
+    "evaluate",
+    "export",
+    "format",
+    "predict",
+    "rebuild",
+    "report",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -63,16 +63,19 @@ def train(
     out: PathLike | None = None,
     quiet: bool = False,
     device: str = "auto",
+    resume: bool = False,
 ) -> RunResult:
     """Trains a program and fills a run folder. Classes that the program does not name are read from the data set.
 
     ``data`` replaces `data.root`, relative to the working directory; ``weights="none"`` starts from random ones;
     ``out`` is the run folder, by default the next free one in `runs`; ``device`` is `cpu`, `cuda`, `cuda:1`, `xpu`,
-    `mps` or `auto`, the accelerator if there is one.
+    `mps` or `auto`, the accelerator if there is one. With ``resume`` the run in ``out`` goes on from its newest whole
+    checkpoint, or begins where there is none; ``path`` may then be the run folder itself.
     """
     from segdsl.run.train import train_file
 
-    return train_file(path, overrides, data, None if weights == "program" else weights, out, quiet, device)
+    weights = None if weights == "program" else weights
+    return train_file(path, overrides, data, weights, out, quiet, device, resume)
 
 
 def evaluate(
@@ -112,19 +115,36 @@ def report(run: PathLike, data: PathLike | None = None) -> Written:
 
 
 def export(run: PathLike, precision: str | None = None, overrides: Iterable[str] = ()) -> ExportResult:
-    """Writes the OpenVINO model of a run into its folder `export`. ``precision`` is "fp32" or "fp16".
+    """Writes the OpenVINO model of a run into its folder `export`. ``precision`` is "fp32", "fp16" or "int8".
 
     ``overrides`` reach the section `export`.
     """
-    from segdsl.export.openvino import export_run, said_precision
+    from segdsl.export.openvino import check_precision, export_run
 
+    if precision is not None:
+        check_precision(precision)
     overrides = tuple(overrides)
+    program = None
     if overrides:
-        from segdsl.run.checkpoint import open_run
+        from segdsl.lang.program import load
+        from segdsl.run.checkpoint import run_folder
 
-        program = _changed(open_run(run).program, overrides, EXPORT_SETTINGS)
-        precision = precision or said_precision(program)
-    return export_run(Path(run), precision)
+        program = _changed(load(run_folder(run).program), overrides, EXPORT_SETTINGS)
+    return export_run(Path(run), precision, program)
+
+
+def origin(model: PathLike) -> dict[str, Any]:
+    """What an exported `.xml` knows of where it came from: `program`, `lock`, `metrics`, `certificate` …"""
+    from segdsl.export.origin import facts_of_origin, read_origin
+
+    return facts_of_origin(read_origin(model))
+
+
+def rebuild(model: PathLike, out: PathLike | None = None) -> Path:
+    """Writes the program of an exported `.xml` back: `NAME.seg` beside it, or ``out``."""
+    from segdsl.export.origin import rebuild as write_back
+
+    return write_back(model, out)
 
 
 def predict(path: PathLike, inputs: Iterable[PathLike], out: PathLike, device: str = "auto") -> dict[str, Any]:

@@ -19,6 +19,7 @@ _MODULES = {
     "report": "model",
     "eval": "scores",
     "export": "model",
+    "rebuild": "model",
     "predict": "model",
     "bench": "model",
     "data": "data",

@@ -1,4 +1,4 @@
-"""Commands on programs, runs and exported models: train, export, predict, bench."""
+"""Commands on programs, runs and exported models: train, report, export, rebuild, predict, bench."""
 
 from __future__ import annotations
 
@@ -17,22 +17,31 @@ from segdsl.cli.tables import facts_table
 @click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of data.root.")
 @click.option("--weights", metavar="SOURCE|none", help="Weights for the whole model; none starts from random ones.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; else a new one in runs/.")
+@click.option("--resume", is_flag=True, help="Go on with the run in DIR, or begin it where there is none.")
 @device_option
 @set_option
 @json_option
 def train(
-    file: str, root: str | None, weights: str | None, out: Path | None, device: str, overrides: tuple[str, ...]
+    file: str,
+    root: str | None,
+    weights: str | None,
+    out: Path | None,
+    resume: bool,
+    device: str,
+    overrides: tuple[str, ...],
 ) -> Answer:
     """Train a program.
 
-    The run folder holds its weights, log and curves.
+    The run folder holds its weights, log and curves. A run that was interrupted goes on with --resume; FILE may then
+    be its folder.
     """
-    result = verbs.train(file, overrides, data=root, weights=weights, out=out, device=device)
+    result = verbs.train(file, overrides, data=root, weights=weights, out=out, device=device, resume=resume)
     data = {
         "run": str(result.run),
         "epochs": result.epochs,
         "best": result.best,
         "seconds": round(result.seconds, 3),
+        "resumed": result.resumed,
     }
     return Answer(data)
 
@@ -60,12 +69,28 @@ def report(run: str, root: str | None) -> Answer:
 def export(run: str, precision: str | None, overrides: tuple[str, ...]) -> Answer:
     """Write a run's best weights as an OpenVINO model.
 
-    The model carries its program and its class names, so that eval and predict need nothing else.
+    With the certificate of what it costs. The model carries its program and its class names, so that eval and predict
+    need nothing else.
     """
-    from dataclasses import asdict
+    from segdsl.cli.certificates import certificate_text
 
-    data = asdict(verbs.export(run, precision, overrides))
-    return Answer(data, facts_table(data))
+    result = verbs.export(run, precision, overrides)
+    data = {"model": str(result.model), "onnx": None if result.onnx is None else str(result.onnx)}
+    data["certificate"] = result.certificate  # type: ignore[assignment]
+    return Answer(data, f"{certificate_text(result.certificate)}\n\nwritten to {result.model}")
+
+
+@click.command()
+@click.argument("model", metavar="MODEL.xml")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The program; else NAME.seg beside it.")
+@json_option
+def rebuild(model: str, out: Path | None) -> Answer:
+    """Write the program of an exported model back.
+
+    It is the program as it was trained, whole and without imports. No file is overwritten.
+    """
+    written = verbs.rebuild(model, out)
+    return Answer({"program": str(written)}, f"written to {written}")
 
 
 @click.command()
@@ -100,6 +125,7 @@ COMMANDS = {
     "train": train,
     "report": report,
     "export": export,
+    "rebuild": rebuild,
     "predict": predict,
     "bench": bench,
 }

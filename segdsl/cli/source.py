@@ -192,9 +192,9 @@ def _below(folder: Path) -> Iterator[Path]:
 @set_option
 @json_option
 def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None, overrides: tuple[str, ...]) -> Answer:
-    """Print a .seg file in colour, or draw its learning rate.
+    """Print a .seg file in colour, or draw its rate.
 
-    std/NAME.seg is a file of the library that ships with segdsl.
+    Of an exported .xml, print what it knows of its origin. std/NAME.seg is a file of the library that ships with segdsl.
     """
     if steps_per_epoch is not None and images is not None:
         raise click.UsageError("--steps-per-epoch and --images say the same: give one of them.")
@@ -204,6 +204,10 @@ def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None
         return shown_rates(file, overrides, steps_per_epoch, images)
     if overrides or steps_per_epoch is not None or images is not None:
         raise click.UsageError("--set, --steps-per-epoch and --images go with --lr: a file is printed as it is.")
+    if Path(file).suffix.lower() == ".xml":
+        from segdsl.cli.certificates import shown_origin
+
+        return shown_origin(file)
     from segdsl.editor.ansi import ansi
     from segdsl.lang.scope import STD, read_text
 

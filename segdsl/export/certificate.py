@@ -1,66 +1,96 @@
-"""A small proof that an exported model does what the trained one does, made before the export gets its name."""
+"""The proof that an exported model does what the trained one does, made before the export gets its name.
+
+The trained model in torch, and each form of the exported one, look at the same images; what differs is counted at the
+size of the images.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from segdsl.data.formats import read_layout
-from segdsl.data.images import read_image
-from segdsl.data.layout import Request
-from segdsl.data.sample import by_fours
 from segdsl.diagnostics import SegError, fail
-from segdsl.export import runtime
-from segdsl.export.pixels import Image, Maps, prepare
-from segdsl.ir.program import Program
+from segdsl.export.material import Trials
+from segdsl.export.pixels import Maps, Mask, prepare, restore
+from segdsl.ir.program import Program, Tolerance
+from segdsl.run.metrics import Confusion, or_none
 
-IMAGES = 4
-"""How many images are compared."""
+TORCH, DEVICE = "torch", "device"
+"""The rows of the trained model, and of the file as the device prefers to compute it."""
+TIES = {"fp32": 1e-4}
+ROUNDED_TIE = 1e-2
+"""Two best logits closer than this share of the spread of all are a tie; half precision moves logits by a thousandth of
+their spread."""
 RESOLUTION = 1e-6
-"""Logits closer than this may swap in a softmax in single precision, however small their spread is."""
+"""Logits closer than this may swap in single precision, however small their spread is."""
+UNSCORED = 10
+"""Where no mask tells what it costs, half precision may move so many times as many pixels as single precision."""
 
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """Two best logits closer than ``tie`` times the spread of all are a tie; outside of ties at most the share
-    ``differing`` of the pixels may get another class."""
-
-    tie: float
-    differing: float
-
-
-TOLERANCES = {"fp32": Tolerance(1e-4, 0.0), "fp16": Tolerance(1e-2, 1e-3)}
-"""Half-precision weights move logits by about a thousandth of their spread."""
+Look = Callable[[npt.NDArray[np.float32], npt.NDArray[np.uint8]], "tuple[Maps, Mask]"]
+"""A form of the model: a normalised image (1, C, h, w) and its pixels, to logits (K, h, w) and class ids (h, w)."""
 
 
 @dataclass(slots=True)
-class Comparison:
-    """Counts over all images: pixels, those that are ties, those that differ and are none, and the largest error."""
+class Row:
+    """What was counted of one form of the model over all images. ``spread`` is the largest standard deviation of an
+    image's logits in torch."""
 
-    tie: float
+    name: str
+    confusion: Confusion
     pixels: int = 0
     ties: int = 0
     differing: int = 0
+    moved: int = 0
     max_error: float = 0.0
+    max_logit_error: float = 0.0
+    relative: float = 0.0
+    scored: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
 
-    def update(self, logits: Maps, scores: Maps) -> None:
-        """Adds one image: torch's logits and the softmax of the exported model, (C, h, w) each."""
-        tied = ties(logits, self.tie)
-        other = (logits.argmax(0) != scores.argmax(0)) & ~tied
-        expected = torch.from_numpy(logits).softmax(0).numpy()
-        self.pixels += tied.size
+    def add(self, logits: Maps, ids: Mask, expected: Maps, size: tuple[int, int], mask: Mask | None) -> None:
+        """Adds an image of ``size``: the logits and ids of this form, and torch's logits."""
+        best = expected.argmax(0).astype(np.uint8)
+        tied = ties(expected, TIES.get(self.name, ROUNDED_TIE))
+        shown, truth, tied = (restore(a.astype(np.uint8), *size) for a in (ids, best, tied))
+        other = shown != truth
+        error = float(np.abs(logits - expected).max())
+        probabilities = np.abs(_softmax(logits) - _softmax(expected)).max()
+        self.pixels += truth.size
         self.ties += int(tied.sum())
-        self.differing += int(other.sum())
+        self.moved += int(other.sum())
+        self.differing += int((other & (tied == 0)).sum())
         # Unlike max(), this keeps what is not a number.
-        self.max_error = float(np.maximum(self.max_error, np.abs(expected - scores).max()))
+        self.max_error = float(np.maximum(self.max_error, probabilities))
+        self.max_logit_error = float(np.maximum(self.max_logit_error, error))
+        self.relative = float(np.maximum(self.relative, error / max(float(expected.std()), RESOLUTION)))
+        if mask is not None:
+            self.confusion.update(shown, mask)
+            self.scored = True
+
+    def summary(self, torch_row: Row) -> dict[str, Any]:
+        """The row as JSON has it; changes are over torch, and None where no mask is known."""
+        dice, base = self.confusion.dice_by_class, torch_row.confusion.dice_by_class
+        names = self.confusion.classes
+        per_class = {
+            name: {"dice": or_none(dice[k]), "change": or_none(dice[k] - base[k])} for k, name in enumerate(names)
+        }
+        return {
+            "pixels": self.moved / self.pixels,
+            "differing": self.differing / self.pixels,
+            "ties": self.ties / self.pixels,
+            "max_error": self.max_error,
+            "max_logit_error": self.max_logit_error,
+            "relative_logit_error": self.relative,
+            "dice": or_none(self.confusion.dice) if self.scored else None,
+            "dice_change": or_none(self.confusion.dice - torch_row.confusion.dice) if self.scored else None,
+            "per_class": per_class if self.scored else None,
+            **self.facts,
+        }
 
 
 def ties(logits: Maps, tie: float) -> npt.NDArray[np.bool_]:
@@ -71,81 +101,99 @@ def ties(logits: Maps, tie: float) -> npt.NDArray[np.bool_]:
     return np.abs(best[1] - best[0]) <= max(tie * float(logits.std()), RESOLUTION)
 
 
-def certify(program: Program, network: nn.Module, xml: Path, precision: str, images: Sequence[Image]) -> dict[str, Any]:
-    """Compares torch with the file at ``xml``, both in single precision; ``network.model`` gives logits.
-
-    Raises SegError (`export-differs`) when more differs than the precision explains.
-    """
-    tolerance = TOLERANCES[precision]
-    compared = Comparison(tolerance.tie)
-    compiled = runtime.compile_model(runtime.read_model(xml), "f32", xml)
+def measure(program: Program, network: Any, forms: Mapping[str, Look], trials: Trials) -> dict[str, Row]:
+    """A row for torch and for each of ``forms``; ``network`` gives logits from normalised images in torch."""
     size, normalize = program.data.input_size, program.data.normalize
-    for image in images or noise_images(size.height, size.width, channels=program.channels):
+    rows = {name: Row(name, Confusion(program.classes, program.void)) for name in (TORCH, *forms)}
+    for image, mask in trials:
         tensor = prepare(image, size, normalize)
         with torch.inference_mode():
-            logits = network.model(torch.from_numpy(tensor))[0].numpy()  # type: ignore[operator]
-        compared.update(logits, compiled(tensor)[0][0])
-    certificate = _summary(compared, precision, "val" if images else "noise", len(images) or IMAGES)
-    if not certificate["differing"] <= tolerance.differing or not np.isfinite(compared.max_error):
-        raise _differs(certificate, tolerance)
-    return certificate
+            expected = network(torch.from_numpy(tensor))[0].numpy()
+        at_image = image.shape[:2]
+        rows[TORCH].add(expected, expected.argmax(0).astype(np.uint8), expected, at_image, mask)
+        for name, look in forms.items():
+            rows[name].add(*look(tensor, image), expected, at_image, mask)
+    return rows
 
 
-def _summary(compared: Comparison, precision: str, source: str, images: int) -> dict[str, Any]:
+def certificate_of(
+    precision: str, rows: Mapping[str, Row], trials: Trials, tolerance: Tolerance, extra: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The certificate as JSON has it: the figures of the shipped form, the limits, and a row for each form."""
+    table = {name: row.summary(rows[TORCH]) for name, row in rows.items()}
+    shipped = {key: table[precision][key] for key in ("differing", "ties", "max_error", "dice", "dice_change")}
     return {
         "precision": precision,
-        "images": images,
-        "source": source,
-        "differing": compared.differing / compared.pixels,
-        "ties": compared.ties / compared.pixels,
-        "max_error": compared.max_error,
+        "images": len(trials),
+        "source": trials.source,
+        **shipped,
+        "tolerance": {"pixels": tolerance.pixels, "dice": tolerance.dice, "logits": tolerance.logits},
+        "rows": table,
+        **extra,
     }
 
 
-def _differs(certificate: dict[str, Any], tolerance: Tolerance) -> SegError:
-    if not np.isfinite(certificate["max_error"]):
-        message = "the scores of the model are not all finite numbers"
-        return fail("export-differs", message, "look at the run: a loss that was not finite leaves such weights")
-    message = (
-        f"the exported model gives {certificate['differing']:.2%} of the pixels another class than the trained one, "
-        f"at most {tolerance.differing:.2%} may get one; scores differ by up to {certificate['max_error']:.1e}"
-    )
-    smaller = certificate["precision"] != "fp32"
-    help = "export with `--precision fp32`" if smaller else "the conversion is at fault: please report it"
-    return fail("export-differs", message, help)
+def check(certificate: Mapping[str, Any], tolerance: Tolerance) -> None:
+    """Raises SegError (`export-differs`) with everything that is beyond a limit."""
+    faults = list(_faults(certificate, tolerance))
+    if faults:
+        raise SegError([finding for fault in faults for finding in fault.diagnostics])
 
 
-def trial_images(program: Program, base: Path) -> list[Image]:
-    """The first images of the validation subset, stretched over it; none where the data is not at hand.
-
-    ``base`` is the folder that a relative `data.root` starts from.
-    """
-    if program.data.root is None:
-        return []
-    try:
-        subset = program.data.val.subset
-        asked = Request.of(program, [subset])
-        found = read_layout(base / program.data.root, program.data.format, asked, []).subsets[subset]
-        places = sorted({round(k) for k in np.linspace(0, len(found) - 1, min(IMAGES, len(found)))})
-        return [read_image(found.image(k), asked.reading) for k in places]
-    except SegError:
-        return []
+def _faults(certificate: Mapping[str, Any], tolerance: Tolerance) -> Iterable[SegError]:
+    rows, precision = certificate["rows"], certificate["precision"]
+    for name in dict.fromkeys(("fp32", precision, DEVICE)):
+        row = rows.get(name)
+        if row is None:
+            continue
+        if not np.isfinite(row["max_logit_error"]):
+            message = f"{_called(name)}: the scores of the model are not all finite numbers"
+            yield fail("export-differs", message, "look at the run: a loss that was not finite leaves such weights")
+            continue
+        yield from _beyond(name, row, tolerance)
 
 
-def noise_images(height: int, width: int, count: int = IMAGES, channels: int = 3) -> list[Image]:
-    """Seeded pictures with structure at every scale, which look like none but excite every channel."""
-    generator = np.random.default_rng(0)
-    pictures = []
-    for _ in range(count):
-        layers = [_layer(generator, height, width, cells, channels) for cells in (2, 4, 8, 16, 32)]
-        total = np.sum(layers, axis=0)
-        low, high = total.min(), total.max()
-        pictures.append(((total - low) / (high - low) * 255).astype(np.uint8))
-    return pictures
+def _beyond(name: str, row: Mapping[str, Any], tolerance: Tolerance) -> Iterable[SegError]:
+    single = name == "fp32"
+    most = tolerance.pixels if single else UNSCORED * tolerance.pixels
+    told_by_pixels = single or (name == "fp16" and row["dice"] is None)
+    if told_by_pixels and row["differing"] > most:
+        message = (
+            f"{_called(name)} gives {row['differing']:.2%} of the pixels another class than the trained model, at most "
+            f"{most:.2%} may get one; scores differ by up to {row['max_error']:.1e}{_parted(row)}"
+        )
+        yield fail("export-differs", message, _remedy(name))
+    loss = -(row["dice_change"] or 0.0)
+    if loss > tolerance.dice:
+        message = (
+            f"{_called(name)} loses {100 * loss:.2f} points of Dice on the validation subset ({row['dice']:.4f}), "
+            f"at most {100 * tolerance.dice:.2f} may be lost{_parted(row)}"
+        )
+        yield fail("export-differs", message, _remedy(name))
+    if single and tolerance.logits is not None and row["relative_logit_error"] > tolerance.logits:
+        message = (
+            f"{_called(name)} has a logit that is off by {row['relative_logit_error']:.1e} of their standard "
+            f"deviation, at most {tolerance.logits:.1e} is allowed{_parted(row)}"
+        )
+        yield fail("export-differs", message, _remedy(name))
 
 
-def _layer(
-    generator: np.random.Generator, height: int, width: int, cells: int, channels: int
-) -> npt.NDArray[np.float32]:
-    coarse = generator.random((cells, cells, channels), dtype=np.float32)
-    return by_fours(lambda part, _: cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), coarse)
+def _called(name: str) -> str:
+    return "the exported model in the precision that this device prefers" if name == DEVICE else f"the {name} model"
+
+
+def _parted(row: Mapping[str, Any]) -> str:
+    return f"; they part at `{row['parts_at']}`" if row.get("parts_at") else ""
+
+
+def _remedy(name: str) -> str:
+    if name == "fp32":
+        return "the conversion is at fault: please report it; `export.tolerance` holds the limits"
+    if name == DEVICE:
+        return "raise `export.tolerance.dice`, and let the model compute in single precision where it is used"
+    return "export with `--precision fp32`, or raise the limit: `--set export.tolerance.dice=0.02`"
+
+
+def _softmax(logits: Sequence[Any] | Maps) -> Maps:
+    shifted = np.exp(logits - np.max(logits, axis=0))
+    return shifted / shifted.sum(0)

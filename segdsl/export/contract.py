@@ -2,6 +2,11 @@
 
 The first group is what openvino-model-api reads and what OpenVINO Training Extensions 2.6 write for a segmentation
 model, so that everything that runs theirs runs ours. Keys that begin with ``segdsl_`` are ours alone.
+
+openvino-model-api takes the value 0 of its result for the background, and calls the value v `labels[v - 1]`. OpenVINO
+Training Extensions name all channels of a model that was trained on masks, so that there each name is that of the
+class before. Here `labels` leaves a class 0 out that is called `background`, and a class 0 of any other name becomes
+the value 1: an empty channel, which is never the best, stands before it.
 """
 
 from __future__ import annotations
@@ -14,11 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segdsl.data.colors import is_background
 from segdsl.data.images import statistics
 from segdsl.diagnostics import SegError, fail
-from segdsl.ir.program import Program
+from segdsl.ir.program import AnyExporter, Program
 from segdsl.lang.program import load
 from segdsl.version import __version__
+from segdsl.words.exports import OpenVINO
 
 FOLDER = "export"
 """The folder in a run folder that holds its exported models."""
@@ -27,41 +34,66 @@ INPUT, OUTPUT = "image", "output1"
 """Names of the tensors."""
 DIGEST = "segdsl_weights"
 """Key of the SHA-256 of the `.bin`."""
+LOGITS = "segdsl_logits"
+"""Key of the name of the node that gives the logits."""
+LOCK, METRICS, CERTIFICATE = "segdsl_lock", "segdsl_metrics", "segdsl_certificate"
+"""Keys of the run's `lock.json`, of the scores of its weights, and of the certificate, JSON all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Our part of what a model says about itself; ``digest`` is the SHA-256 of its `.bin`."""
+    """Our part of what a model says about itself; ``digest`` is the SHA-256 of its `.bin`.
+
+    ``text`` is the program as it is written, ``shift`` the number of empty channels before the first class, ``logits``
+    the name of the node that gives them, ``origin`` what is known of the run, by its key in `model_info`.
+    """
 
     program: Program
+    text: str
     precision: str
     digest: str
+    shift: int
+    logits: str
+    origin: dict[str, Any]
+
+
+def form_of(program: Program) -> AnyExporter:
+    """How the program wants its OpenVINO model; by default where it says nothing."""
+    return program.export.openvino or OpenVINO()
+
+
+def needs_empty_channel(program: Program) -> bool:
+    """Whether an empty channel stands before the first class: where that is not the background."""
+    return not is_background(program.classes[0]) and form_of(program).prediction == "soft"
 
 
 def describe(program: Program, precision: str) -> dict[str, str]:
-    """The entries of `model_info` but for the digest of the weights."""
+    """The entries of `model_info` but for the digest of the weights, the origin, and the name of the logits."""
     mean, scale = statistics(program.data.normalize, program.channels)
+    form = form_of(program)
     names = list(program.classes)
     ids = [str(k) for k in range(len(names))]
+    first = 1 if is_background(names[0]) else 0
+    inside = ("mean_values", "scale_values") if form.normalize else ()
     label_info = {
         "label_names": names,
         "label_ids": ids,
         "label_groups": [names],
         "ignore_index": program.void,
     }
-    return {
+    entries = {
         "model_type": "Segmentation",
         "task_type": "segmentation",
         "model_name": program.graph.name,
-        "labels": " ".join(label(name) for name in names),
-        "label_ids": " ".join(ids),
+        "labels": " ".join(label(name) for name in names[first:]),
+        "label_ids": " ".join(ids[first:]),
         "label_info": json.dumps(label_info),
         "mean_values": _numbers(mean),
         "scale_values": _numbers(scale),
         "resize_type": "standard",
         "pad_value": "0",
         "reverse_input_channels": "False",
-        "return_soft_prediction": "True",
+        "return_soft_prediction": str(form.prediction == "soft"),
         "soft_threshold": "0.5",
         "blur_strength": "-1",
         "segdsl_version": __version__,
@@ -69,12 +101,19 @@ def describe(program: Program, precision: str) -> dict[str, str]:
         "segdsl_classes": json.dumps(names),
         "segdsl_ignore": str(program.void),
         "segdsl_precision": precision,
+        "segdsl_shift": str(int(needs_empty_channel(program))),
     }
+    return {key: value for key, value in entries.items() if key not in inside}
 
 
 def label(name: str) -> str:
     """A class name as `labels` takes it, which is split at white space: whatever is blank or unprintable is a `_`."""
     return "".join("_" if c.isspace() or not c.isprintable() else c for c in name) or "_"
+
+
+def as_text(facts: Mapping[str, Any] | list[str]) -> str:
+    """Facts as `model_info` holds them: one line of JSON."""
+    return json.dumps(facts)
 
 
 def write_info(model: Any, info: Mapping[str, str]) -> None:
@@ -90,7 +129,9 @@ def read_info(model: Any, xml: Path) -> ModelInfo:
     """
     text, version = _entry(model, "segdsl_program", xml), _entry(model, "segdsl_version", xml)
     precision, digest = _entry(model, "segdsl_precision", xml), _entry(model, DIGEST, xml)
-    return ModelInfo(_load_text(text, version, xml), precision, digest)
+    shift, logits = int(_entry(model, "segdsl_shift", xml)), _entry(model, LOGITS, xml)
+    origin = {key: json.loads(_entry(model, key, xml)) for key in (LOCK, METRICS, CERTIFICATE)}
+    return ModelInfo(_load_text(text, version, xml), text, precision, digest, shift, logits, origin)
 
 
 def digest_of(file: Path) -> str:

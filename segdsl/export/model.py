@@ -12,8 +12,9 @@ import numpy as np
 from segdsl.data.images import Reading
 from segdsl.diagnostics import fail
 from segdsl.export import runtime
-from segdsl.export.contract import FOLDER, digest_of, read_info
-from segdsl.export.pixels import Image, Maps, Mask, prepare, restore
+from segdsl.export.contract import FOLDER, ModelInfo, digest_of, form_of, read_info
+from segdsl.export.naming import with_outputs
+from segdsl.export.pixels import Image, Maps, Mask, prepare, raw, restore
 from segdsl.ir.program import Program
 from segdsl.ir.values import Size
 
@@ -78,9 +79,10 @@ class OpenVINOModel(Model):
 
     kind = "openvino"
 
-    def __init__(self, path: Path, program: Program, model: Any, hint: runtime.Hint) -> None:
-        super().__init__(path, program)
-        self.model = model
+    def __init__(self, path: Path, info: ModelInfo, model: Any, hint: runtime.Hint) -> None:
+        super().__init__(path, info.program)
+        self.model, self.info = model, info
+        self.form = form_of(info.program)
         self.hint: runtime.Hint = hint
         self._compiled = runtime.compile_model(model, hint, path)
 
@@ -90,19 +92,26 @@ class OpenVINOModel(Model):
         return folder.parent if folder.name == FOLDER else folder
 
     def scores(self, image: Image) -> Maps:
-        return self._compiled(self._prepared(image))[0][0]
+        said = self._compiled(self._prepared(image))[0][0]
+        if self.form.prediction == "soft":
+            return said[self.info.shift :]
+        return (np.arange(len(self.classes))[:, None, None] == said).astype(np.float32)
+
+    def classify(self, image: Image) -> Mask:
+        if self.form.prediction == "soft":
+            return super().classify(image)
+        return self._compiled(self._prepared(image))[0][0].astype(np.uint8)
 
     def logits(self, image: Image) -> Maps:
-        return self._before_softmax(self._prepared(image))[0][0]
+        return self._with_logits(self._prepared(image))[1][0]
+
+    def _prepared(self, image: Image) -> Any:
+        return raw(image, self.input_size) if self.form.normalize else super()._prepared(image)
 
     @cached_property
-    def _before_softmax(self) -> Any:
-        """A second compilation that ends before the softmax, for those who ask for logits."""
-        openvino = runtime.openvino()
-        clone = self.model.clone()
-        softmax = clone.outputs[0].get_node().input_value(0).get_node()
-        cut = openvino.Model([softmax.input_value(0)], clone.get_parameters())
-        return runtime.compile_model(cut, self.hint, self.path)
+    def _with_logits(self) -> Any:
+        """A second compilation that gives the logits too, for those who ask for them."""
+        return runtime.compile_model(with_outputs(self.model, [self.info.logits])[0], self.hint, self.path)
 
 
 def open_model(path: str | Path, hint: runtime.Hint = "f32", device: str = "auto") -> Model:
@@ -152,7 +161,7 @@ def _open_xml(path: Path, hint: runtime.Hint) -> OpenVINOModel:
             "copy both files again, or export the run again",
             path=str(path),
         )
-    return OpenVINOModel(path, info.program, model, hint)
+    return OpenVINOModel(path, info, model, hint)
 
 
 def _other_file(path: Path) -> str:

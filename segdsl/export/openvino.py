@@ -1,78 +1,101 @@
-"""From a trained model to an OpenVINO file of fixed size, compared with torch before it gets its name."""
+"""From a trained model to an OpenVINO file, compared with torch before it gets its name."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.export import contract, runtime
-from segdsl.export.certificate import certify, trial_images
-from segdsl.export.pixels import Image
-from segdsl.export.shipped import Shipped
+from segdsl.export.material import Trials, noise_trials, val_trials
+from segdsl.export.naming import name_by_paths, name_the_rest
+from segdsl.export.origin import UNKNOWN, Origin, origin_of
+from segdsl.export.proof import Proof
+from segdsl.export.quantize import quantize
+from segdsl.export.shipped import Shipped, Tapped
 from segdsl.ir.program import Program
 from segdsl.lower.failure import explain_failure
 from segdsl.run.checkpoint import open_run
 from segdsl.words.exports import OpenVINO
 
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "int8"]
+ONNX_NAME = "model.onnx"
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """An exported model: its `.xml` (the `.bin` lies beside it), and how far it was from torch when both were tried."""
+    """An exported model: its `.xml` (the `.bin` lies beside it), the ONNX file where one was wished for, and how far
+    they were from torch when all were tried."""
 
     model: Path
     certificate: dict[str, Any]
+    onnx: Path | None = None
 
 
-def export_run(run: Path, precision: str | None = None) -> ExportResult:
-    """Writes the best weights of a run as `export/model-fp32.xml` or `model-fp16.xml`; an older one is replaced.
+def export_run(run: Path, precision: str | None = None, program: Program | None = None) -> ExportResult:
+    """Writes the best weights of a run as `export/model-fp32.xml`, `-fp16` or `-int8`; an older one is replaced.
 
-    ``precision`` stands in for what the program says. Raises SegError (`precision-unknown`, `precision-later`,
-    `export-failed`, `export-differs`, `export-not-written`, and whatever opening the run is at fault for).
+    ``precision`` stands in for what the program says, ``program`` for the run's own where its export was changed.
+    Raises SegError (`precision-unknown`, `export-failed`, `export-differs`, `export-not-written`, what
+    :func:`~segdsl.export.quantize.quantize` raises, and whatever opening the run is at fault for).
     """
     chosen = None if precision is None else check_precision(precision)
     opened = open_run(run)
-    chosen = chosen or said_precision(opened.program)
-    images = trial_images(opened.program, opened.folder)
-    return export_model(opened.program, opened.model, opened.folder / contract.FOLDER, chosen, images)
+    program = program or opened.program
+    trials = val_trials(program, opened.folder)
+    origin = origin_of(opened.folder, program)
+    folder = opened.folder / contract.FOLDER
+    return export_model(program, opened.model, folder, chosen or said_precision(program), trials, origin)
 
 
 def export_model(
-    program: Program, model: nn.Module, folder: Path, precision: Precision, images: Sequence[Image] = ()
+    program: Program,
+    model: Any,
+    folder: Path,
+    precision: Precision,
+    trials: Trials | None = None,
+    origin: Origin | None = None,
 ) -> ExportResult:
-    """Converts ``model`` and writes it into ``folder``, whole or not at all.
+    """Converts ``model``, as it was built, and writes it into ``folder``, whole or not at all, and so the ONNX file.
 
-    It is compared with torch on ``images``, on seeded noise where there are none. Raises SegError as
-    :func:`export_run` does.
+    It is compared with torch on ``trials``, by default on seeded noise. Raises SegError as :func:`export_run` does.
     """
-    network = Shipped(model)
-    shipped = convert(network, program)
+    trials = trials or noise_trials(program)
+    shipped = Shipped(model, program, contract.form_of(program), contract.needs_empty_channel(program))
+    converted, logits = convert(shipped, program)
+    info = {**contract.describe(program, precision), **(origin or UNKNOWN), contract.LOGITS: logits}
     name = f"model-{precision}"
     with _draft(folder) as draft:
-        xml = draft / f"{name}.xml"
-        _save(shipped, xml, precision, contract.describe(program, precision))
-        certificate = certify(program, network, xml, precision, images)
-        _publish(draft, folder, name)
-    return ExportResult(folder / xml.name, certificate)
+        proof = Proof(program, model, shipped, logits, trials)
+        for stored in ("fp32", "fp16"):
+            proof.add(stored, _save(converted, draft / f"{stored}.xml", stored))
+        if precision == "int8":
+            proof.add("int8", draft / "int8.xml", quantize(program, folder.parent, draft, trials, logits))
+        certificate = proof.certificate(precision)
+        _finish(draft / f"{precision}.xml", draft / f"{name}.xml", info, certificate)
+        files = [f"{name}.bin", f"{name}.xml"]
+        if program.export.onnx is not None:
+            from segdsl.export.onnx import write_onnx
+
+            certificate["onnx"] = write_onnx(program, model, draft / ONNX_NAME, trials)
+            files.append(ONNX_NAME)
+        _publish(draft, folder, files)
+    return ExportResult(folder / f"{name}.xml", certificate, folder / ONNX_NAME if len(files) > 2 else None)
 
 
 def check_precision(precision: str) -> Precision:
-    """``precision``, if it is one. Raises SegError (`precision-unknown`, `precision-later`)."""
-    if precision == "int8":
-        raise fail("precision-later", "8-bit models come with a later version of segdsl", "export fp32 or fp16")
-    if precision == "fp32" or precision == "fp16":
+    """``precision``, if it is one. Raises SegError (`precision-unknown`)."""
+    if precision == "fp32" or precision == "fp16" or precision == "int8":
         return precision
-    raise fail("precision-unknown", f"there is no precision `{precision}`", 'use "fp32" or "fp16"')
+    raise fail("precision-unknown", f"there is no precision `{precision}`", 'use "fp32", "fp16" or "int8"')
 
 
 def said_precision(program: Program) -> Precision:
@@ -81,20 +104,31 @@ def said_precision(program: Program) -> Precision:
     return word.precision if isinstance(word, OpenVINO) else "fp32"
 
 
-def convert(network: nn.Module, program: Program) -> Any:
-    """The `openvino.Model` of ``network`` for one image of the program's size, with tensors named by the contract.
+def convert(shipped: Shipped, program: Program) -> tuple[Any, str]:
+    """The `openvino.Model` of ``shipped``, with tensors named by the contract and nodes by their paths, and the name of
+    the node that gives its logits.
 
-    Raises SegError (`graph-failed`, `export-failed`).
+    Raises SegError (`size-not-free`, `graph-failed`, `export-failed`).
     """
-    size = program.data.input_size
+    size, free = program.data.input_size, shipped.form.size == "dynamic"
+    if free:
+        check_free(program)
     image = torch.zeros(1, program.channels, size.height, size.width)
+    network = Tapped(shipped)
     _try(network, image, program)
+    shape = [1, program.channels, -1, -1] if free else list(image.shape)
     try:
         with runtime.quiet(), torch.no_grad():
             # torch's own comparison of trace and model takes half of the time; ours, of file and model, comes later.
             traced = torch.jit.trace(network, image, check_trace=False)
-            model = runtime.openvino().convert_model(traced, input=[list(image.shape)])
-            _fold_shapes(model)
+            model = runtime.openvino().convert_model(traced, input=[shape])
+            if not free:
+                _fold_shapes(model)
+            nodes = [result.input_value(0).get_node() for result in model.results]
+            paths = name_by_paths(nodes[1:], ["logits", *network.paths])
+            logits = nodes[1].get_friendly_name()
+            model = _only_first(model)
+            name_the_rest(model, paths)
     except Exception as error:
         raise fail(
             "export-failed",
@@ -104,16 +138,36 @@ def convert(network: nn.Module, program: Program) -> Any:
     model.inputs[0].get_tensor().set_names({contract.INPUT})
     model.inputs[0].get_node().set_friendly_name(contract.INPUT)
     model.outputs[0].get_tensor().set_names({contract.OUTPUT})
-    return model
+    return model, logits
 
 
-def _try(network: nn.Module, image: Tensor, program: Program) -> None:
+def check_free(program: Program) -> None:
+    """Refuses a network that is made for one size. Raises SegError (`size-not-free`)."""
+    tables = program.graph.tables()
+    if tables:
+        message = (
+            f"`{next(iter(tables))}` has a row for each cell of the image, so that the network takes one size alone"
+        )
+        raise fail("size-not-free", message, "export it with `size = static`")
+
+
+def _only_first(model: Any) -> Any:
+    """The model of the first result alone, simplified as OpenVINO does when nothing else looks inside."""
+    from openvino._offline_transformations import apply_moc_transformations
+
+    # A clone: the other results are still there, and consume what would else be simplified.
+    cut = runtime.openvino().Model([model.results[0].input_value(0)], model.get_parameters()).clone()
+    apply_moc_transformations(cut, cf=False)
+    return cut
+
+
+def _try(network: Tapped, image: Tensor, program: Program) -> None:
     try:
         with torch.inference_mode():
-            network(image)
+            network.shipped(image)
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:
         sources = {name: source.text for name, source in program.sources.items()}
-        raise SegError([explain_failure(network.model, error)], sources) from error  # type: ignore[arg-type]
+        raise SegError([explain_failure(network.shipped.model, error)], sources) from error
 
 
 def _fold_shapes(model: Any) -> None:
@@ -133,17 +187,23 @@ def _fold_shapes(model: Any) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def _save(model: Any, xml: Path, precision: Precision, info: dict[str, str]) -> None:
-    """Writes both files; the digest of the second, which is known only then, goes into the first by writing twice."""
-    contract.write_info(model, info)
-    save = runtime.openvino().save_model
+def _save(model: Any, xml: Path, precision: str) -> Path:
     try:
         with runtime.quiet():
-            save(model, xml, compress_to_fp16=precision == "fp16")
-            contract.write_info(model, {contract.DIGEST: contract.digest_of(xml.with_suffix(".bin"))})
-            save(model, xml, compress_to_fp16=precision == "fp16")
+            runtime.openvino().save_model(model, xml, compress_to_fp16=precision == "fp16")
     except (OSError, RuntimeError) as error:
         raise _not_written(xml.parent.parent) from error
+    return xml
+
+
+def _finish(draft: Path, xml: Path, info: Mapping[str, str], certificate: Mapping[str, Any]) -> None:
+    """Writes the model at ``draft`` again with all that it says about itself."""
+    model = runtime.read_model(draft)
+    contract.write_info(model, {**info, contract.CERTIFICATE: contract.as_text(certificate)})
+    _save(model, xml, "as it is")
+    # The digest of the weights is known only now; what is written once more has the same ones.
+    contract.write_info(model, {contract.DIGEST: contract.digest_of(xml.with_suffix(".bin"))})
+    _save(model, xml, "as it is")
 
 
 @contextmanager
@@ -157,14 +217,16 @@ def _draft(folder: Path) -> Iterator[Path]:
         raise _not_written(folder) from error
 
 
-def _publish(draft: Path, folder: Path, name: str) -> None:
-    """Gives both files their names, the `.xml` last: without it there is no model."""
-    for ending in (".bin", ".xml"):
-        with (draft / f"{name}{ending}").open("rb") as file:
+def _publish(draft: Path, folder: Path, names: list[str]) -> None:
+    """Gives the files their names, each `.xml` after its `.bin`: without it there is no model."""
+    for name in names:
+        with (draft / name).open("rb") as file:
             os.fsync(file.fileno())
-    (folder / f"{name}.xml").unlink(missing_ok=True)
-    for ending in (".bin", ".xml"):
-        (draft / f"{name}{ending}").replace(folder / f"{name}{ending}")
+    for name in names:
+        if name.endswith(".xml"):
+            (folder / name).unlink(missing_ok=True)
+    for name in names:
+        (draft / name).replace(folder / name)
 
 
 def _not_written(folder: Path) -> SegError:

@@ -24,8 +24,16 @@ Maps = npt.NDArray[np.float32]
 def prepare(image: Image, size: Size, normalize: str) -> npt.NDArray[np.float32]:
     """The image stretched to ``size`` and normalised, (1, C, h, w)."""
     mean, deviation = (np.array(values, np.float32) for values in statistics(normalize, image.shape[2]))
-    resized = stretch(image, size).astype(np.float32)
-    return np.ascontiguousarray(((resized - mean) / deviation).transpose(2, 0, 1)[None])
+    return _planes((stretch(image, size).astype(np.float32) - mean) / deviation)
+
+
+def raw(image: Image, size: Size) -> npt.NDArray[np.float32]:
+    """The image stretched to ``size``, from 0 to 255, (1, C, h, w): for models that normalise by themselves."""
+    return _planes(stretch(image, size).astype(np.float32))
+
+
+def _planes(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None])
 
 
 def stretch(image: Image, size: Size) -> Image:

@@ -16,6 +16,10 @@ from segdsl.diagnostics import fail
 Hint = Literal["f32", "device"]
 """What to compute in: single precision, or what the device prefers (bfloat16 on some processors)."""
 
+WITHOUT_SNIPPETS = {"SNIPPETS_MODE": "DISABLE"}
+"""Setting of the CPU for models whose inner nodes are results: with it OpenVINO 2026.4 compiles SegNeXt, which it else
+crashes at."""
+
 _NOISY_LOGGERS = ("torch", "openvino", "root")
 
 
@@ -75,16 +79,26 @@ def read_model(xml: Path) -> Any:
         raise unreadable(xml) from error
 
 
-def compile_model(model: Any, hint: Hint, xml: Path) -> Any:
-    """The `openvino.CompiledModel` for one image at a time on the CPU. Raises SegError (`model-unreadable`)."""
+def compile_model(model: Any, hint: Hint, xml: Path, inside: bool = False) -> Any:
+    """The `openvino.CompiledModel` for one image at a time on the CPU. Raises SegError (`model-unreadable`).
+
+    ``inside`` says that results of inner nodes are asked for.
+    """
     config = {"PERFORMANCE_HINT": "LATENCY"}
     if hint == "f32":
         config["INFERENCE_PRECISION_HINT"] = "f32"
+    if inside:
+        config |= WITHOUT_SNIPPETS
     try:
         with quiet():
             return core().compile_model(model, "CPU", config)
     except Exception as error:
         raise unreadable(xml) from error
+
+
+def computes_in(compiled: Any) -> str:
+    """The number format that a compiled model computes in: `f32`, `bf16`, `f16`."""
+    return str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
 
 def unreadable(xml: Path) -> Exception:

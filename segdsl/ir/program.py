@@ -132,10 +132,25 @@ class Sampler(Word, abstract=True):
     kind: ClassVar[str] = "sampler"
 
 
-class Exporter(Word, abstract=True):
+class AnyExporter(Word, abstract=True):
     """A form in which the model is shipped."""
 
     kind: ClassVar[str] = "exporter"
+    size: Literal["static", "dynamic"] = "static"
+    """Images of `data.input_size` alone, which runs fastest, or of any height and width that the network takes."""
+    normalize: bool = False
+    """Takes pixels from 0 to 255 and normalises them inside of the model; else whoever calls it does that."""
+    prediction: Literal["soft", "hard"] = "soft"
+    """The softmax over the classes, [1, classes, H, W], or the ids of the best ones, [1, H, W], which
+    openvino-model-api does not read."""
+
+
+class Exporter(AnyExporter, abstract=True):
+    """A form of an OpenVINO model."""
+
+
+class OnnxExporter(AnyExporter, abstract=True):
+    """A form of an ONNX model."""
 
 
 class Section(Record):
@@ -260,11 +275,28 @@ class Eval(Section):
     2013); left out, it is not computed."""
 
 
+class Tolerance(Section):
+    """`export.tolerance`: how far an exported model may be from the trained one; beyond it, none is written."""
+
+    pixels: Probability = 1e-4
+    """Share of the pixels that may get another class in single precision, ties of two classes left out."""
+    dice: Probability = 0.01
+    """How much of the macro Dice on the validation subset may be lost, in any precision."""
+    logits: PositiveFloat | None = None
+    """Largest error of a logit in single precision, over the standard deviation of all; left out, it is only told."""
+
+
 class Export(Section):
     """`export`: what is shipped."""
 
     openvino: Exporter | None = None
     """The OpenVINO model."""
+    onnx: OnnxExporter | None = None
+    """The ONNX model, written beside it; left out, there is none."""
+    images: PositiveInt | None = None
+    """Validation images that an export is compared with the trained model on, evenly chosen; left out, all."""
+    tolerance: Tolerance = Field(default_factory=lambda: Tolerance.trusted({}))
+    """How far it may be from the trained model."""
 
 
 class Source(Record):
@@ -321,9 +353,8 @@ RESERVED_SECTIONS = ("sweep",)
 """Sections whose meaning comes with a later version."""
 
 __all__ = [
-    "RESERVED_SECTIONS", "SECTIONS", "Augmentation", "Averager", "Data", "Duration", "Eval", "EvalSubset", "Export",
-    "Exporter", "Keeper", "Loss", "MaskValues", "Monitor", "NaturalFloat", "NaturalInt", "Optimizer", "PositiveFloat",
-    "PositiveInt", "Precision", "Probability", "Program", "Remap", "Sampler", "Schedule", "Section", "Source",
-    "Stopper", "Train",
-    "TrainSubset",
+    "RESERVED_SECTIONS", "SECTIONS", "AnyExporter", "Augmentation", "Averager", "Data", "Duration", "Eval",
+    "EvalSubset", "Export", "Exporter", "Keeper", "Loss", "MaskValues", "Monitor", "NaturalFloat", "NaturalInt",
+    "OnnxExporter", "Optimizer", "PositiveFloat", "PositiveInt", "Precision", "Probability", "Program", "Remap",
+    "Sampler", "Schedule", "Section", "Source", "Stopper", "Tolerance", "Train", "TrainSubset",
 ]  # fmt: skip

@@ -104,7 +104,7 @@ class NMF(nn.Module):
         return F.normalize(torch.rand_like(bases), dim=1) if self.training else bases
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_autocast_enabled(x.device.type):
+        if not x.is_meta and torch.is_autocast_enabled(x.device.type):
             with torch.autocast(x.device.type, enabled=False):
                 return self.forward(x.float())
         data = x.flatten(2)  # (N, C, L)

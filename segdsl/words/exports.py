@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from segdsl.ir.program import Exporter
+from segdsl.ir.program import Exporter, OnnxExporter, PositiveInt
 
 
 class OpenVINO(Exporter):
-    """An OpenVINO model (`.xml` and `.bin`) of fixed input size that openvino-model-api loads, softmax included."""
+    """An OpenVINO model (`.xml` and `.bin`) that openvino-model-api loads."""
 
-    precision: Literal["fp32", "fp16"] = "fp32"
-    """How weights are stored: as trained, or in half the bytes; either way they compute as the device prefers."""
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """How weights are stored: as trained, in half the bytes (either way they compute as the device prefers), or in 8
+    bits, which most layers then compute in."""
+    calibration: PositiveInt = 64
+    """Training images that the ranges of 8-bit layers are taken from, evenly chosen."""
+
+
+class ONNX(OnnxExporter):
+    """An ONNX model of opset 17, in single precision, for ONNX Runtime and whatever else reads it."""

@@ -12,7 +12,7 @@ import pytest
 from segdsl.data.images import STATISTICS
 from segdsl.diagnostics import SegError
 from segdsl.export import runtime
-from segdsl.export.certificate import noise_images
+from segdsl.export.material import noise_images
 from segdsl.export.model import open_model
 from segdsl.export.pixels import prepare, restore
 from segdsl.ir.values import Size

@@ -19,13 +19,13 @@ import segdsl.words  # noqa: F401 - importing registers every word
 from segdsl.cli.group import commands
 from segdsl.cli.run import run
 from segdsl.explain import explanations
-from segdsl.ir.program import SECTIONS, EvalSubset, TrainSubset
+from segdsl.ir.program import SECTIONS, EvalSubset, Tolerance, TrainSubset
 from segdsl.ir.word import REGISTRY, field_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "segdsl").rglob("*.py"))
 SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*$")
-DOCUMENTED: list[type[BaseModel]] = [*REGISTRY.values(), *SECTIONS.values(), TrainSubset, EvalSubset]
+DOCUMENTED: list[type[BaseModel]] = [*REGISTRY.values(), *SECTIONS.values(), TrainSubset, EvalSubset, Tolerance]
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:

@@ -108,7 +108,8 @@ def _package(module: str) -> str:
 def declared() -> dict[str, str]:
     """Import names of the declared dependencies, with the requirement that declares each."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = {re.split(r"[\[<>=!~ ]", line)[0].lower(): line for line in project["dependencies"]}
+    extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
+    names = {re.split(r"[\[<>=!~ ]", line)[0].lower(): line for line in project["dependencies"] + extras}
     return {NAMES_OF_IMPORTS.get(name, name.replace("-", "_")): line for name, line in names.items()}
 
 

@@ -1,0 +1,127 @@
+"""Latency of each of the seven as they are exported, against the same graph exported without our passes. One JSON line.
+
+    python bench/export.py [-n ROUNDS] [--only NAME …] [--threads N] [--reference perf_otx.json] [--enforce]
+
+Both models are converted in one process from the same weights (random ones), for one image of the size that the program
+says and two classes, and run in turns in OpenVINO: in single precision, and in what the device prefers. `ratio` is the
+median time of ours over that of the other. With `--reference` the times that OTX's models took stand beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SPECS = Path(__file__).resolve().parents[1] / "specs"
+SEVEN = {
+    "litehrnet_s": "lite_hrnet_s",
+    "litehrnet_18": "lite_hrnet_18",
+    "litehrnet_x": "lite_hrnet_x",
+    "segnext_t": "segnext_tiny",
+    "segnext_s": "segnext_small",
+    "segnext_b": "segnext_base",
+    "dinov2": "dinov2-small-seg",
+}
+"""The programs, and what the reference calls their models."""
+RATIO_LIMIT = 1.02
+
+
+def converted(name: str) -> dict[str, Any]:
+    """The OpenVINO model of a program with our passes, and without."""
+    import torch
+
+    from segdsl.export.contract import form_of
+    from segdsl.export.openvino import convert
+    from segdsl.export.shipped import Shipped
+    from segdsl.lang.program import load
+    from segdsl.lower.compiled import compile_program
+    from segdsl.lower.graph import build
+
+    program = load(SPECS / f"{name}.seg", classes=2)
+    torch.manual_seed(0)
+    ours = compile_program(program, weights="none").model
+    with torch.no_grad():
+        for _, parameter in sorted(ours.named_parameters()):
+            if parameter.dim() == 1:
+                parameter.add_(0.2 * torch.randn_like(parameter))  # else a norm's zeros fold whole branches away
+    plain = build(program.graph, {})
+    plain.load_state_dict(ours.state_dict(), strict=False)
+    form = form_of(program)
+    return {
+        "ours": convert(Shipped(ours, program, form), program)[0],
+        "plain": convert(Shipped(plain, program, form, reduce=False), program)[0],
+    }
+
+
+def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
+    """Medians in ms, their ratio, and the number of nodes of both models."""
+    import numpy as np
+
+    from segdsl.export import runtime
+    from segdsl.export.bench import in_turns
+
+    models = converted(name)
+    image = np.random.default_rng(0).standard_normal(tuple(models["ours"].inputs[0].shape), np.float32)
+    found: dict[str, Any] = {"nodes": {which: len(model.get_ops()) for which, model in models.items()}}
+    core = runtime.core()
+    for hint in ("f32", "device"):
+        config = {"PERFORMANCE_HINT": "LATENCY", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
+        if hint == "f32":
+            config["INFERENCE_PRECISION_HINT"] = "f32"
+        compiled = {which: core.compile_model(model, "CPU", config) for which, model in models.items()}
+        times = in_turns({which: lambda run=run: run(image) for which, run in compiled.items()}, rounds)
+        found[hint] = {
+            **{which: round(time, 2) for which, time in times.items()},
+            "ratio": round(times["ours"] / times["plain"], 3),
+            "computes_in": runtime.computes_in(compiled["ours"]),
+        }
+    return found
+
+
+def reference_of(file: Path, name: str) -> dict[str, float]:
+    """What the reference's model took, in ms, at the size of its first OpenVINO measurement."""
+    found = json.loads(file.read_text(encoding="utf-8"))["models"][SEVEN[name]].get("openvino", {})
+    first = next(iter(found.values()), {})
+    return {hint: first[key]["median_ms"] for hint, key in (("f32", "f32"), ("device", "default")) if key in first}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-n", "--rounds", type=int, default=31)
+    parser.add_argument("--only", nargs="+", choices=SEVEN, default=list(SEVEN))
+    parser.add_argument("--threads", type=int, default=0, help="0 leaves it to OpenVINO")
+    parser.add_argument("--reference", type=Path)
+    parser.add_argument("--enforce", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measured(options.one, options.rounds, options.threads)))
+        return
+    result: dict[str, Any] = {}
+    for name in options.only:
+        command = [
+            sys.executable,
+            __file__,
+            "--one",
+            name,
+            "-n",
+            str(options.rounds),
+            "--threads",
+            str(options.threads),
+        ]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        result[name] = json.loads(done.stdout)
+        if options.reference:
+            result[name]["reference"] = reference_of(options.reference, name)
+    print(json.dumps({"bench": "export", "limit": RATIO_LIMIT, "models": result}))
+    worst = max(found[hint]["ratio"] for found in result.values() for hint in ("f32", "device"))
+    if options.enforce and worst > RATIO_LIMIT:
+        sys.exit(f"{worst} is over {RATIO_LIMIT}")
+
+
+if __name__ == "__main__":
+    main()

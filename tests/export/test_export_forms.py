@@ -1,0 +1,247 @@
+"""The forms of an export: ONNX, sizes, normalisation, ids; names for openvino-model-api; limits; and its origin."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from segdsl import verbs
+from segdsl.cli.run import run as segdsl
+from segdsl.diagnostics import SegError
+from segdsl.export import contract, runtime
+from segdsl.export.material import noise_images, val_trials
+from segdsl.export.model import open_model
+from segdsl.export.openvino import ExportResult, export_model
+from segdsl.export.pixels import prepare, raw
+from segdsl.ir.program import Program
+from segdsl.ir.values import Size
+from segdsl.lang.program import load
+from segdsl.lower.compiled import compile_program
+from segdsl.run.checkpoint import open_run
+
+
+def changed(run: Path, tmp_path: Path, *overrides: str) -> Program:
+    """The program of the run with another export."""
+    file = tmp_path / "program.seg"
+    file.write_text((run / "program.seg").read_text(encoding="utf-8"), encoding="utf-8")
+    return load(file, overrides)
+
+
+def exported(run: Path, tmp_path: Path, *overrides: str) -> ExportResult:
+    program = changed(run, tmp_path, *overrides)
+    return export_model(program, open_run(run).model, tmp_path / "export", "fp32", val_trials(program, run))
+
+
+def test_a_model_that_normalises_takes_pixels(run: Path, tmp_path: Path, fp32: Path) -> None:
+    found = exported(run, tmp_path, "export.openvino=OpenVINO(normalize = true)")
+    image = noise_images(45, 64)[0]
+    compiled = runtime.compile_model(runtime.read_model(found.model), "f32", found.model)
+    ours, theirs = open_model(found.model), open_model(fp32)
+    assert np.abs(compiled(raw(image, Size(45, 64)))[0][0] - theirs.scores(image)).max() < 1e-4
+    assert np.abs(ours.scores(image) - theirs.scores(image)).max() < 1e-4
+    info = runtime.read_model(found.model).get_rt_info(["model_info"]).value
+    assert not {"mean_values", "scale_values"} & set(info)
+
+
+def test_a_free_size_is_free(run: Path, tmp_path: Path) -> None:
+    found = exported(run, tmp_path, "export.openvino=OpenVINO(size = dynamic)")
+    assert found.certificate["differing"] == 0.0
+    model = open_run(run).model
+    compiled = runtime.compile_model(runtime.read_model(found.model), "f32", found.model)
+    for height, width in ((45, 64), (64, 96), (40, 40)):
+        tensor = prepare(noise_images(height, width)[0], Size(height, width), "imagenet")
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(tensor)).softmax(1).numpy()
+        assert np.abs(compiled(tensor)[0] - expected).max() < 1e-4
+
+
+def test_hard_predictions_are_ids(run: Path, tmp_path: Path, fp32: Path) -> None:
+    found = exported(run, tmp_path, "export.openvino=OpenVINO(prediction = hard)")
+    (output,) = runtime.read_model(found.model).outputs
+    assert (list(output.shape), output.element_type.to_string()) == ([1, 45, 64], "i32")
+    image = noise_images(45, 64)[0]
+    ours, theirs = open_model(found.model), open_model(fp32)
+    assert (ours.predict(image) != theirs.predict(image)).mean() < 1e-3
+    assert np.array_equal(ours.scores(image).argmax(0), ours.classify(image))
+    assert np.abs(ours.logits(image) - theirs.logits(image)).max() < 1e-3
+
+
+def test_a_table_of_positions_has_one_size(root: Path, tmp_path: Path) -> None:
+    overrides = ["data.input_size=70x70", "export.openvino=OpenVINO(size = dynamic)"]
+    program = load(root / "specs" / "dinov2.seg", overrides, 2)
+    with pytest.raises(SegError) as caught:
+        export_model(program, compile_program(program, weights="none").model, tmp_path, "fp32")
+    assert caught.value.diagnostics[0].slug == "size-not-free"
+
+
+@pytest.mark.parametrize("form", ["ONNX()", "ONNX(normalize = true)", "ONNX(prediction = hard)"])
+def test_onnx_runtime_sees_what_torch_sees(form: str, run: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    found = exported(run, tmp_path, f"export.onnx={form}")
+    assert found.onnx is not None and found.certificate["onnx"]["differing"] == 0.0
+    session = onnxruntime.InferenceSession(str(found.onnx), providers=["CPUExecutionProvider"])
+    (given,), (output,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.shape, output.name) == ("image", [1, 3, 45, 64], "output1")
+    image = noise_images(45, 64)[0]
+    fed = raw(image, Size(45, 64)) if "normalize" in form else prepare(image, Size(45, 64), "imagenet")
+    results: Any = session.run(None, {"image": fed})
+    said = results[0]
+    ids = said[0] if "hard" in form else said[0].argmax(0)
+    assert (ids != open_model(run).predict(image)).mean() < 1e-3
+    props = session.get_modelmeta().custom_metadata_map
+    assert props["segdsl_program"] == changed(run, tmp_path, f"export.onnx={form}").resolved
+
+
+def test_without_onnx_it_is_said_what_to_install(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segdsl.export import onnx
+
+    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SegError) as caught:
+        exported(run, tmp_path, "export.onnx=ONNX()")
+    assert caught.value.diagnostics[0].slug == "onnx-not-installed"
+    assert list((tmp_path / "export").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "otx"),
+    [(["sky", "disc", "leaf"], False), (["background", "disc", "leaf"], False), (["background", "disc", "leaf"], True)],
+)
+def test_model_api_names_classes_and_contours(names: list[str], otx: bool, tmp_path: Path) -> None:
+    """A network that sees the class in the colour: red, green and blue are classes 0, 1 and 2. With the names as OTX
+    writes them every contour has that of the class before."""
+    from model_api.models import SegmentationModel
+
+    text = f"""seg 1
+extends "std/semantic.seg"
+model Colours() {{
+  in image: [B, 3, H, W]
+  out logits: [B, 3, H, W] = image -> Conv(3) as head
+}}
+data.classes = {json.dumps(names)}
+data.input_size = 48x64
+model = Colours()
+"""
+    (tmp_path / "colours.seg").write_text(text, encoding="utf-8")
+    program = load(tmp_path / "colours.seg")
+    model: Any = compile_program(program, weights="none").model
+    with torch.no_grad():
+        model.head.weight.copy_(10 * torch.eye(3).view(3, 3, 1, 1))
+        model.head.bias.zero_()
+    xml = export_model(program, model, tmp_path / "export", "fp32").model
+    if otx:
+        ir = runtime.read_model(xml)
+        ir.set_rt_info(" ".join(names), ["model_info", "labels"])
+        xml = tmp_path / "otx.xml"
+        runtime.openvino().save_model(ir, xml, compress_to_fp16=False)
+    ids = np.full((48, 64), 0, np.uint8)
+    ids[8:20, 8:24], ids[26:40, 30:50] = 1, 2
+    image = np.eye(3, dtype=np.uint8)[ids] * 255
+    api = SegmentationModel.create_model(str(xml), device="CPU")
+    result = api(image)
+    seen = {}
+    for contour in api.get_contours(result):
+        seen[contour.label] = int(ids[tuple(contour.shape.reshape(-1, 2)[0][::-1])])
+    if otx:
+        assert seen == {"background": 1, "disc": 2}, "the case that goes wrong"
+        return
+    assert seen == {name: k for k, name in enumerate(names) if name != "background"}
+    shift = int(names[0] != "background")
+    assert np.array_equal(np.asarray(result.resultImage), ids + shift)
+    assert [api.get_label_name(k - 1 + shift) for k in range(1 - shift, 3)] == names[1 - shift :]
+    assert np.array_equal(open_model(tmp_path / "export" / "model-fp32.xml").predict(image), ids)
+
+
+def test_a_name_of_the_users_has_a_channel(run: Path, tmp_path: Path) -> None:
+    program = changed(run, tmp_path, 'data.classes=["metal", "rust", "paint", "dust"]')
+    assert contract.needs_empty_channel(program)
+    assert contract.describe(program, "fp32")["labels"] == "metal rust paint dust"
+    hard = changed(
+        run, tmp_path, 'data.classes=["metal", "a", "b", "c"]', "export.openvino=OpenVINO(prediction = hard)"
+    )
+    assert not contract.needs_empty_channel(hard)
+
+
+def test_the_certificate_has_a_row_for_each_form(run: Path, fp32: Path, data: Path) -> None:
+    found = open_model(fp32).info.origin[contract.CERTIFICATE]  # type: ignore[attr-defined]
+    assert list(found["rows"]) == ["torch", "fp32", "fp16", "device"]
+    assert found["rows"]["device"]["computes_in"] in ("f32", "bf16", "f16")
+    score = verbs.evaluate(run)
+    assert found["rows"]["torch"]["dice"] == pytest.approx(score["dice"], abs=1e-6)
+    for name, row in found["rows"]["torch"]["per_class"].items():
+        assert row["dice"] == pytest.approx(score["per_class"][name]["dice"], abs=1e-6)
+    half = found["rows"]["fp16"]
+    assert half["max_logit_error"] > 0 and half["parts_at"] is None
+    assert found["tolerance"] == {"pixels": 1e-4, "dice": 0.01, "logits": None}
+
+
+def test_few_images_are_looked_at_where_the_program_says_so(run: Path, tmp_path: Path) -> None:
+    assert exported(run, tmp_path, "export.images=2").certificate["images"] == 2
+
+
+@pytest.mark.parametrize("limit", ["export.tolerance.logits=1e-12", "export.tolerance.dice=0", "spoilt"])
+def test_beyond_a_limit_there_is_no_file(
+    limit: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from segdsl.export import openvino
+
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
+    settings = [] if limit == "spoilt" else ["--set", limit]
+    if "logits" not in limit:
+        convert = openvino.convert
+
+        def spoilt(shipped: Any, program: Any) -> Any:
+            with torch.no_grad():
+                dict(shipped.named_parameters())["model.low.conv.weight"].mul_(-1)
+            return convert(shipped, program)
+
+        monkeypatch.setattr(openvino, "convert", spoilt)
+        monkeypatch.setattr(openvino.Proof, "_parts_at", lambda *_: "low")
+    assert segdsl(["export", str(tmp_path / "run"), "--json", *settings]) == 1
+    errors = json.loads(capsys.readouterr().out)["errors"]
+    assert {error["slug"] for error in errors} == {"export-differs"}
+    assert list((tmp_path / "run" / "export").iterdir()) == []
+
+
+def test_the_first_node_that_parts_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segdsl.export import openvino
+
+    convert = openvino.convert
+
+    def spoilt(shipped: Any, program: Any) -> Any:
+        other = copy.deepcopy(shipped)
+        with torch.no_grad():
+            dict(other.named_parameters())["model.low.conv.weight"].mul_(-1)
+        return convert(other, program)
+
+    monkeypatch.setattr(openvino, "convert", spoilt)
+    with pytest.raises(SegError) as caught:
+        exported(run, tmp_path)
+    assert any("they part at `low" in finding.message for finding in caught.value.diagnostics)
+
+
+def test_the_file_knows_its_origin(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("export"))
+    (folder / "lock.json").write_text(json.dumps({"program": "abc", "classes": ["ö"]}), encoding="utf-8")
+    (folder / "metrics.csv").write_text("epoch,step,seconds,val.dice\n1,2,3.0,0.25\n2,4,6.0,0.5\n", encoding="utf-8")
+    xml = Path(verbs.export(folder).model)
+    found = verbs.origin(xml)
+    assert found["lock"] == {"program": "abc", "classes": ["ö"]}
+    assert (found["metrics"]["epoch"], found["metrics"]["val.dice"]) == (2, 0.5)
+    assert found["certificate"]["precision"] == "fp32"
+    assert segdsl(["rebuild", str(xml), "--out", str(tmp_path / "again.seg")]) == 0
+    assert (tmp_path / "again.seg").read_text(encoding="utf-8") == (folder / "program.seg").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert segdsl(["show", str(xml)]) == 0
+    shown = capsys.readouterr().out
+    assert "ChannelShuffle" in shown and "compared with torch on" in shown and "abc" in shown
+    assert segdsl(["rebuild", str(xml), "--out", str(tmp_path / "again.seg"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "rebuild-would-overwrite"

@@ -1,0 +1,168 @@
+"""INT8: the layers that are taken back, found by measuring; and that a crash of a library is a finding."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from segdsl.diagnostics import SegError
+from segdsl.export import quantize as quantizing
+from segdsl.export import runtime
+from segdsl.export.job import Job
+from segdsl.export.layers import MEASURES, costly_parts, layers_of, parts_below, with_float
+from segdsl.export.material import calibration_images, val_trials
+from segdsl.export.model import open_model
+from segdsl.export.openvino import export_model, export_run
+from segdsl.export.quantizing import Score
+from segdsl.run.checkpoint import open_run
+from segdsl.words.exports import OpenVINO
+
+
+def refusal(call: Any) -> Any:
+    with pytest.raises(SegError) as caught:
+        call()
+    return caught.value.diagnostics[0]
+
+
+@pytest.mark.slow
+def test_one_command_makes_a_file_of_8_bits_with_its_certificate(run: Path, fp32: Path) -> None:
+    found = export_run(run, "int8")
+    kinds = {node.get_type_name() for node in runtime.read_model(found.model).get_ops()}
+    assert "FakeQuantize" in kinds
+    types = {
+        str(n.get_element_type().to_string()) for n in runtime.read_model(found.model).get_ops() if _is_constant(n)
+    }
+    assert types & {"i8", "u8"}
+    told = found.certificate["int8"]
+    assert told["calibration_images"] == 2, "all there are"
+    assert told["layers"] > 0 and set(told["size_mb"]) == set(told["latency_ms"]) == {"fp32", "int8"}
+    assert set(found.certificate["rows"]) == {"torch", "fp32", "fp16", "int8", "device"}
+    row = found.certificate["rows"]["int8"]
+    assert row["max_logit_error"] > found.certificate["rows"]["fp16"]["max_logit_error"] > 0
+    assert row["parts_at"] in {node.get_friendly_name() for node in runtime.read_model(found.model).get_ops()}
+    assert open_model(found.model).classes == open_model(fp32).classes
+
+
+def _is_constant(node: Any) -> bool:
+    return node.get_type_name() == "Constant"
+
+
+def test_the_program_says_how_many_images_calibrate(run: Path, data: Path) -> None:
+    program = open_run(run).program
+    whole = list(calibration_images(program, run, 64))
+    assert [image.shape for image in whole] == [(45, 64, 3)] * 2
+    assert len(list(calibration_images(program, run, 1))) == 1
+    word = OpenVINO(calibration=1)
+    program = program.model_copy(update={"export": program.export.model_copy(update={"openvino": word})})
+    folder = data.parent / "prepared" / "int8"
+    folder.mkdir(parents=True)
+    job = quantizing._prepare(program, run, folder, val_trials(program, run), "logits")
+    assert np.load(job.calibration).shape == (1, 45, 64, 3)
+    assert job.masks is not None and np.load(job.masks).shape == (5, 45, 64)
+    assert (job.shift, job.hard, job.normalize, job.attention) == (0, False, "imagenet", False)
+
+
+@pytest.mark.slow
+def test_where_nothing_may_be_lost_layers_go_back(run: Path, tmp_path: Path) -> None:
+    opened = open_run(run)
+    tolerance = opened.program.export.tolerance.model_copy(update={"dice": 1e-4})
+    export = opened.program.export.model_copy(update={"tolerance": tolerance})
+    program = opened.program.model_copy(update={"export": export})
+    (run.parent / "strict").mkdir()
+    trials = val_trials(program, run)
+    result = export_model(program, opened.model, run.parent / "strict" / "export", "int8", trials)
+    told = result.certificate["int8"]
+    if told["dice_fp32"] - told["dice_all_int8"] > 8e-5:
+        assert told["layers_in_float"] > 0
+        assert {part["computes_in"] for part in told["parts"]} >= {"float"}
+        errors = [part["error"] for part in told["parts"]]
+        assert errors == sorted(errors, reverse=True)
+    assert result.certificate["dice_change"] >= -1e-4
+
+
+def test_without_nncf_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
+    monkeypatch.setattr(quantizing.importlib.util, "find_spec", lambda name: None)
+    finding = refusal(quantizing.check_installed)
+    assert finding.slug == "int8-not-installed" and "segdsl[int8]" in finding.help
+
+
+def test_without_training_images_it_is_refused(run: Path, tmp_path: Path) -> None:
+    opened = open_run(run)
+    data = opened.program.data.model_copy(update={"root": "nowhere"})
+    program = opened.program.model_copy(update={"data": data})
+    finding = refusal(lambda: export_model(program, opened.model, tmp_path / "export", "int8"))
+    assert finding.slug == "int8-without-data"
+    assert list((tmp_path / "export").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"), ("1/0", "ZeroDivisionError")],
+)
+def test_a_crash_in_the_child_is_a_finding(
+    code: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "crashing.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(quantizing, "CHILD", "crashing")
+    job = Job("m.xml", "o.xml", "c.npy", "t.npy", None, ("a",), 255, "none", False, 0, "logits", 0.01, False)
+    finding = refusal(lambda: quantizing._run(job, tmp_path))
+    assert finding.slug == "quantization-failed" and told in finding.message
+
+
+def test_a_job_survives_json() -> None:
+    job = Job("m.xml", "o.xml", "c.npy", "t.npy", "k.npy", ("a", "ö"), 255, None, True, 1, "logits", 0.01, True)
+    assert Job.from_json(json.loads(json.dumps(job.as_json()))) == job
+
+
+def test_the_error_is_measured_against_the_spread() -> None:
+    base = [np.array([[[0.0, 2.0]]], np.float32)]
+    other = [np.array([[[1.0, 3.0]]], np.float32)]
+    assert Score(0.5, base).error_of(Score(0.5, other)) == pytest.approx(1.0)
+
+
+def rounded_chain() -> Any:
+    """x -> round -> relu "a.one" -> round -> sigmoid "a.two" -> tanh "b", which takes nothing rounded."""
+    ops = runtime.openvino().opset13
+    image = ops.parameter([1, 4], name="image")
+    ends = [np.float32(v) for v in (-1, 1, -1, 1)]
+    first = ops.relu(ops.fake_quantize(image, *ends, 3), name="a.one")
+    second = ops.sigmoid(ops.fake_quantize(first, *ends, 3), name="a.two/Sigmoid")
+    return runtime.openvino().Model([ops.tanh(second, name="b")], [image], "chain")
+
+
+def test_a_layer_in_float_takes_what_was_there_before_rounding() -> None:
+    model = rounded_chain()
+    assert layers_of(model) == ["a.one", "a.two/Sigmoid"]
+    x = np.array([[0.2, 0.4, 0.6, 0.8]], np.float32)
+    freed = with_float(model, ["a.one"])
+    assert layers_of(freed) == ["a.two/Sigmoid"] and layers_of(model) == ["a.one", "a.two/Sigmoid"]
+    both = with_float(model, ["a.one", "a.two/Sigmoid"])
+    compiled = runtime.compile_model(both, "f32", Path("x.xml"))
+    assert np.allclose(compiled(x)[0], np.tanh(1 / (1 + np.exp(-x))), atol=1e-6)
+    assert not np.allclose(runtime.compile_model(freed, "f32", Path("x.xml"))(x)[0], compiled(x)[0], atol=1e-3)
+
+
+def test_parts_divide_where_paths_do() -> None:
+    names = ["net.a.x/Convolution", "net.a.y", "net.b", "net.b/Add"]
+    assert parts_below("", names) == {"net.a": names[:2], "net.b": names[2:]}
+    assert parts_below("net.a", names[:2]) == {"net.a.x": names[:1], "net.a.y": names[1:2]}
+    assert parts_below("net.b", names[2:]) == {}
+
+
+def test_the_costliest_part_is_divided_first() -> None:
+    names = [f"p{k}.l{i}" for k in range(4) for i in range(30)]
+    asked: list[int] = []
+
+    def cost(inside: Any) -> tuple[float, float]:
+        asked.append(len(inside))
+        return float(sum(name.startswith("p2") for name in inside)), 0.0
+
+    parts = list(costly_parts(names, cost))
+    assert asked == [30] * 4 + [1] * 30 and len(asked) <= MEASURES + 30
+    assert {path for path, _, _ in parts} == {"p0", "p1", "p3", *(f"p2.l{i}" for i in range(30))}
+    assert sorted(name for _, inside, _ in parts for name in inside) == sorted(names)
