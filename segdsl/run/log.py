@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -96,7 +96,12 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._board.close()
+        if error is None:
+            with _refused(self.path.parent):
+                self._board.close()
+        else:  # what ended the run is what is said
+            with suppress(OSError):
+                self._board.close()
 
     def epoch(self, row: EpochRow) -> None:
         """Appends the row of a finished epoch."""

@@ -25,10 +25,11 @@ BEST = re.compile(r"best(-\d+|-of-\d+)?\.safetensors")
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A state as it was written; ``damaged`` are newer ones that cannot be read."""
+    """A state as it was written; ``damaged`` are newer ones that cannot be read. Its ``tensors`` are gone once they
+    were put back."""
 
     path: Path
-    tensors: Mapping[str, Tensor]
+    tensors: dict[str, Tensor]
     facts: Mapping[str, str]
     damaged: tuple[Path, ...] = ()
 
@@ -79,14 +80,17 @@ def newest_state(folder: RunFolder) -> Recovered | None:
 
 def restore(found: Recovered, state: TrainState, checkpoints: CheckpointWriter) -> None:
     """Puts a state back, and what the run knew beside it. Raises SegError as writing a checkpoint does."""
-    tensors = dict(found.tensors)
-    counts = {key: tensors.pop(key) for key in list(tensors) if key.startswith(f"{COUNTS}:")}
+    counts = {key: found.tensors.pop(key) for key in list(found.tensors) if key.startswith(f"{COUNTS}:")}
     try:
-        state.restore(tensors, found.facts)
+        state.restore(found.tensors, found.facts)
     except (RuntimeError, KeyError, ValueError) as error:
         message = f"`{found.path.name}` is not a state of this program"
         help = "put back the file that the run wrote, or begin a new run"
         raise fail("checkpoint-damaged", message, help, path=str(found.path)) from error
+    found.tensors.clear()
+    with refused(checkpoints.folder.state):
+        if found.damaged:  # else the next write would put the damaged one in the place of the whole
+            found.path.replace(checkpoints.folder.state)
     course = json.loads(found.facts["course"])
     for name, facts in course["rows"].items():
         confusion = Confusion(json.loads(found.facts["classes"]), 255)

@@ -61,9 +61,9 @@ class LeftRun:
             texts.append(f"`{path.name}` is damaged; the checkpoint before it, `{found.path.name}`, is whole")
         texts += [f"`{one.path}` is {one.new} from here on; it was {one.old}" for one in self.changes]
         others = [
-            f"{name} {now} in place of {before}"
-            for name, now in made_by.items()
-            if (before := found.facts.get(name, now)) != now
+            f"{name} {made_by[name]} in place of {before}"
+            for name in MADE_BY
+            if (before := found.facts.get(name, made_by[name])) != made_by[name]
         ]
         if others:
             texts.append(f"this is {', '.join(others)}: from here on, numbers may differ from those of a run in one go")

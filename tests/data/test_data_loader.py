@@ -145,6 +145,20 @@ def test_a_mask_value_that_appeared_after_the_check_is_named(index: Index) -> No
         EvalDataset(index, "val")[0]
 
 
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_a_file_that_is_written_anew_is_said(index: Index, kind: str) -> None:
+    """Though it can be read: what the check saw is another file. One that nobody touched is fine."""
+    subset = index.subset("val")
+    path = (subset.image if kind == "images" else subset.mask)(0)
+    EvalDataset(index, "val")[0]
+    content = path.read_bytes()
+    path.write_bytes(content)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(SegError, match="data-file-changed: the file was written anew"):
+        EvalDataset(index, "val")[0]
+    assert EvalDataset(index, "val")[1] is not None
+
+
 def test_a_worker_that_is_killed_is_reported_with_what_it_was_reading(index: Index) -> None:
     batches = loader(index, workers=1)
     original = batches._batches.read

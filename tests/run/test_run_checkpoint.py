@@ -10,12 +10,14 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from segdsl.ir.values import Quantity
 from segdsl.run.checkpoint import CheckpointWriter, write_checkpoint
 from segdsl.run.folder import RunFolder
 from segdsl.run.log import EpochRow
 from segdsl.run.metrics import Confusion
 from segdsl.run.state import Progress, TrainState
 from segdsl.words.keepers import Checkpoints
+from segdsl.words.schedules import Horizon
 
 Slugs = Callable[[Callable[[], object]], list[str]]
 
@@ -75,3 +77,27 @@ def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
             assert file.metadata()["epoch"] == str(epoch)
             assert file.get_tensor("weight").item() == epoch
     assert len(list(folder.checkpoints.iterdir())) == best
+
+
+@pytest.mark.parametrize(
+    ("every", "due"),
+    [
+        (None, []),
+        (Quantity(3, "iters"), [3, 6, 9, 12]),
+        (Quantity(0.5, "epochs"), [2, 4, 6, 8, 10, 12]),
+        (Quantity(2, "epochs"), [8]),
+        (Quantity(0.01, "epochs"), list(range(1, 13))),
+    ],
+)
+def test_a_state_is_due_every_so_often(every: Quantity | None, due: list[int]) -> None:
+    rule, horizon = Checkpoints(every=every), Horizon(4, 3)
+    assert [step for step in range(1, 13) if rule.is_due(step, horizon)] == due
+
+
+def test_what_keeps_a_state() -> None:
+    every = Quantity(3, "iters")
+    assert [Checkpoints(last=last, every=e).keeps_state for last in (False, True) for e in (None, every)] == [
+        False, True, True, True
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="above 0"):
+        Checkpoints(every=Quantity(0, "iters"))

@@ -152,3 +152,13 @@ def test_the_clock_forecasts_from_what_is_done(monkeypatch: pytest.MonkeyPatch) 
     assert clock.speed == 2.0 and clock.waiting == 0.25
     assert clock.seconds_left(2.5) == 30.0
     assert clock.seconds == 20.0
+
+
+def test_the_clock_of_a_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    clock = Clock(epochs=10, started=990.0, done=4.5, before=70.0)
+    assert clock.seconds_left(4.5) == float("inf")
+    now[0] = 1010.0
+    assert clock.seconds == 90.0
+    assert clock.seconds_left(5.0) == 100.0

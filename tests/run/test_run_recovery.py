@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from segdsl.run.checkpoint import CheckpointWriter
 from segdsl.run.folder import RunFolder
 from segdsl.run.recovery import newest_state
 from segdsl.run.train import train_file
@@ -72,6 +73,22 @@ def test_the_one_before_is_said_and_gives_the_same_run(
     assert "`state.safetensors` is damaged; the checkpoint before it, `state-previous.safetensors`, is whole" in said
     assert result.resumed == 4
     same_run(left.root, Path("whole"))
+
+
+def test_a_damaged_state_never_takes_the_place_of_the_whole_one(
+    left: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the two renames of the next write would leave nothing."""
+    left.state.write_bytes(left.state.read_bytes()[: 3 * STEP])
+    whole = left.previous.read_bytes()
+
+    def seen(self: CheckpointWriter, state: object) -> None:
+        assert left.state.read_bytes() == whole
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CheckpointWriter, "save_state", seen)
+    with pytest.raises(KeyboardInterrupt):
+        train_file("left", quiet=True, resume=True)
 
 
 def test_no_whole_state_is_a_refusal(left: RunFolder, slugs: Slugs) -> None:

@@ -178,6 +178,21 @@ def test_an_interrupted_run_gets_its_report(project: Path, monkeypatch: pytest.M
     assert "interrupted after 1 of 2 epochs" in words and "best epoch 1 of 1" in words and "Worst images" in words
 
 
+def test_a_run_that_went_on_says_so(project: Path) -> None:
+    train_file("tiny.seg", out="left", quiet=True)
+    assert "resumed" not in text_of(project / "left/report.html")
+    for epochs in (3, 4):
+        train_file("left", [f"train.epochs={epochs}"], quiet=True, resume=True)
+    when = [entry["when"] for entry in json.loads((project / "left/resumed.json").read_text(encoding="utf-8"))]
+    report = project / "left/report.html"
+    Nesting().feed(report.read_text(encoding="utf-8"))
+    text = text_of(report)
+    assert "finished (resumed 2 times) after 4 of 4 epochs" in text
+    for moment, epoch, step in zip(when, (2, 3), (4, 6), strict=True):
+        shown = moment.replace("T", " ").replace("+00:00", " UTC")
+        assert f"{shown} {epoch} {step} train.epochs = {epoch + 1}" in text
+
+
 def test_a_run_that_only_began_gets_a_report_too(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train_file("tiny.seg", ["train.epochs=1"], quiet=True).run
     shutil.rmtree(folder / "checkpoints")
