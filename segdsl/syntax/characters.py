@@ -25,6 +25,7 @@ _REMEDIES = {
     "`": 'write texts in double quotes: `"text"`',
     "^": "a power is written `a ** b`",
     "@": "there are no decorators; remove it",
+    "~": 'a path is a text, and stands in double quotes: `"…"`',
     "$": "names are letters, digits and `_`",
     "?": "a choice is written `if a then b else c`",
     "\u00d7": "a size is written with the letter x: `512x512`",

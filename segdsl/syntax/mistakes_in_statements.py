@@ -167,7 +167,9 @@ def call_as_statement(p: Problem) -> Diagnostic | None:
     if p.found.kind != "LPAR" or p.level == "block_statement" or not {"EQUAL", "LBRACE"} <= p.expected:
         return None
     message = f"`{p.before.text}(…)` is a value, and nothing takes it"
-    return p.tell("unused-value", message, f"give it to a key: `model = {p.before.text}(…)`", at=p.before)
+    kinds = [token.kind for token in p.tokens[: p.start]]
+    key = "name" if kinds.count("LBRACE") > kinds.count("RBRACE") else "model"
+    return p.tell("unused-value", message, f"give it to a key: `{key} = {p.before.text}(…)`", at=p.before)
 
 
 def unused_value(p: Problem) -> Diagnostic | None:
@@ -268,8 +270,10 @@ def stray_comma(p: Problem) -> Diagnostic | None:
     if p.near(1).kind in NOTHING:
         help = "remove it: the newline ends the statement"
         return p.tell("stray-comma", "no comma stands between statements", help, fix=(p.found.start, p.found.end, ""))
-    return p.tell("stray-comma", "a comma stands only inside `()` and `[]`",
-                  "write one statement on each line; a list is written `[a, b]`")  # fmt: skip
+    help = "write one statement on each line; a list is written `[a, b]`"
+    if p.two_integers:
+        help = f"a size is written `{p.before.text}x{p.near(1).text}`, a list `[{p.before.text}, {p.near(1).text}]`"
+    return p.tell("stray-comma", "a comma stands only inside `()` and `[]`", help)
 
 
 STATEMENT_PATTERNS: tuple[Pattern, ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from segdsl.diagnostics import Diagnostic, Label
 from segdsl.syntax.layout import NEWLINE, line_indent
 from segdsl.syntax.mistakes_in_statements import Pattern
-from segdsl.syntax.problem import CLOSING, KEYWORD_KINDS, VALUE_STARTS, Problem
+from segdsl.syntax.problem import CLOSING, KEYWORD_KINDS, NOTHING, VALUE_STARTS, Problem
 
 _OPERATORS = frozenset(
     {"PLUS", "MINUS", "STAR", "SLASH", "SLASHSLASH", "POWER", "COMPARE", "RANGE", "AND", "OR", "NOT", "ARROW"}
@@ -46,6 +46,36 @@ def compound_marks(p: Problem) -> Diagnostic | None:
         return p.tell("wrong-arrow", "`=>` is no arrow", "a flow is written `->`",
                       fix=(found.start, p.near(1).end, "->"))  # fmt: skip
     return None
+
+
+def comment_mark(p: Problem) -> Diagnostic | None:
+    """`// …` and `/* … */`, on a line of their own or behind a value."""
+    mark = next((k for k in range(p.start, p.at + 1) if _begins_comment(p, k)), None)
+    if mark is None or not (mark == p.start or (p.after_value and p.found.kind in VALUE_STARTS)):
+        return None
+    token = p.tokens[mark]
+    fix = (token.start, token.end, "#") if token.text == "//" else None
+    return p.tell("comment-mark", f"`{token.text}` divides; it begins no comment", "a comment begins with `#`",
+                  at=token, fix=fix)  # fmt: skip
+
+
+def _begins_comment(p: Problem, index: int) -> bool:
+    token, after = p.tokens[index], p.tokens[min(index + 1, len(p.tokens) - 1)]
+    return token.kind == "SLASHSLASH" or (token.kind == "SLASH" and after.kind in ("STAR", "POWER"))
+
+
+def bare_path(p: Problem) -> Diagnostic | None:
+    """`root = ../data`: a path without quotes."""
+    if not p.value_expected or p.found.kind not in ("SLASH", "DOT", "RANGE"):
+        return None
+    last = p.at
+    while p.tokens[last + 1].kind not in CLOSING and p.glued(p.tokens[last], p.tokens[last + 1]):
+        last += 1
+    path = "".join(t.text for t in p.tokens[p.at : last + 1])
+    if "/" not in path or '"' in path:
+        return None
+    return p.tell("missing-quotes", "a path is a text, and texts stand in double quotes", f'write `"{path}"`',
+                  fix=(p.found.start, p.tokens[last].end, f'"{path}"'))  # fmt: skip
 
 
 def equals_in_test(p: Problem) -> Diagnostic | None:
@@ -94,6 +124,22 @@ def colon_for_equals(p: Problem) -> Diagnostic | None:
                   f"write `{p.before.text} = …`", fix=(low, end, " ="))  # fmt: skip
 
 
+def section_colon(p: Problem) -> Diagnostic | None:
+    """`train:` above what is indented, and `train: {`."""
+    if p.found.kind != "COLON" or not {"EQUAL", "LBRACE"} <= p.expected:
+        return None
+    name = "".join(t.text for t in p.tokens[p.start : p.at])
+    if p.near(1).kind == "LBRACE":
+        return p.tell("missing-brace", "no `:` stands in front of a `{`", f"write `{name} {{`",
+                      fix=(p.found.start, p.found.end, ""))  # fmt: skip
+    if p.near(1).kind not in NOTHING:
+        return None
+    if p.near(2).kind == "MINUS":
+        return p.tell("colon-for-equals", "a list is no column of dashes", f"write `{name} = [a, b]`")
+    help = f"write `{name} {{`, and `}}` on a line of its own below what belongs to it"
+    return p.tell("missing-brace", "a section is opened with `{`, not with `:`", help)
+
+
 def chained(p: Problem) -> Diagnostic | None:
     if not p.after_value or p.found.kind in p.expected:
         return None
@@ -132,7 +178,10 @@ def parenthesised_list(p: Problem) -> Diagnostic | None:
     if p.found.kind != "COMMA" or opener is None or not p.after_value or "COMMA" in p.expected:
         return None
     if p.tokens[opener].kind == "LPAR":
-        return p.tell("parenthesised-list", "`()` groups one value; it makes no list", "a list is written `[a, b]`",
+        help = "a list is written `[a, b]`"
+        if p.two_integers and p.near(-2).kind == "LPAR":
+            help = f"a size is written `{p.before.text}x{p.near(1).text}`, a list `[{p.before.text}, {p.near(1).text}]`"
+        return p.tell("parenthesised-list", "`()` groups one value; it makes no list", help,
                       labels=(Label(p.span(p.tokens[opener]), "opened here"),))  # fmt: skip
     return p.tell("index-count", "an index is one whole number", "take an element of an element: `xs[i][j]`")
 
@@ -155,9 +204,11 @@ def brace_as_value(p: Problem) -> Diagnostic | None:
     if p.found.kind != "LBRACE" or not (p.value_expected or p.after_value):
         return None
     inside = p.near(1).kind == "RBRACE" or p.near(2).kind in ("EQUAL", "DOT", "LBRACE")
+    inside = inside or (p.near(1).kind, p.near(2).kind) == ("NAME", "COLON")
     if p.before.kind == "EQUAL" and p.level == "statement" and inside:
         gap = (p.near(-2).end, p.before.end, "")
-        return p.tell("brace-as-value", "a section is no value", "write it without the `=`: `weights { … }`", fix=gap)
+        name = "".join(t.text for t in p.tokens[p.start : p.at - 1])
+        return p.tell("brace-as-value", "a section is no value", f"write it without the `=`: `{name} {{ … }}`", fix=gap)
     return p.tell("brace-as-value", "`{}` holds the statements of a section or block, no value",
                   "a list is written `[a, b]`, an argument `name = value`")  # fmt: skip
 
@@ -179,6 +230,10 @@ def number_forms(p: Problem) -> Diagnostic | None:
         return p.tell("bad-number", f"`.{p.near(1).text}` is no number", f"write `{right}`",
                       fix=(p.found.start, p.near(1).end, right))  # fmt: skip
     number = p.near(-2)
+    if p.found.kind == "INT" and p.before.text in ("x", "X") and number.kind == "INT":
+        right = f"{number.text}x{p.found.text}"
+        return p.tell("bad-number", "a size has no blanks inside", f"write `{right}`", at=number,
+                      fix=(number.start, p.found.end, right))  # fmt: skip
     if p.before.kind == "DOT" and number.kind == "INT" and p.glued(number, p.before):
         return p.tell("bad-number", f"`{number.text}.` is no number", f"write `{number.text}.0`", at=number,
                       fix=(p.before.end, p.before.end, "0"))  # fmt: skip
@@ -201,10 +256,10 @@ def nothing_left(p: Problem) -> Diagnostic | None:
                   fix=(p.found.start, p.found.end, ""))  # fmt: skip
 
 
-FIRST_PATTERNS: tuple[Pattern, ...] = (compound_marks, misplaced_step_words)
+FIRST_PATTERNS: tuple[Pattern, ...] = (comment_mark, compound_marks, misplaced_step_words)
 """Those that must come before two statements on one line are thought of."""
 VALUE_PATTERNS: tuple[Pattern, ...] = (
-    arrow_at_line_end, trailing_operator, number_forms, equals_in_test, slice_of_list, missing_then,
-    missing_else, colon_for_equals, chained, in_comprehension, python_conditional, parenthesised_list, brace_as_value,
-    nothing_left, missing_comma, keyword_as_name,
+    arrow_at_line_end, trailing_operator, number_forms, bare_path, section_colon, equals_in_test, slice_of_list,
+    missing_then, missing_else, colon_for_equals, chained, in_comprehension, python_conditional, parenthesised_list,
+    brace_as_value, nothing_left, missing_comma, keyword_as_name,
 )  # fmt: skip

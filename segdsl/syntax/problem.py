@@ -65,6 +65,12 @@ class Problem(NamedTuple):
     def value_expected(self) -> bool:
         return "INT" in self.expected
 
+    @property
+    def two_integers(self) -> bool:
+        """Whether the token found stands between two whole numbers and nothing else: `128, 128`."""
+        ends = (self.near(-1).kind, self.near(1).kind) == ("INT", "INT")
+        return ends and self.near(2).kind in CLOSING and self.near(-2).kind in ("EQUAL", "LPAR")
+
     def opener(self) -> int | None:
         """The index of the innermost `(` or `[` of the statement that is open."""
         depth = 0
