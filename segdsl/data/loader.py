@@ -24,11 +24,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 from segdsl.data.dataset import EpochKeys, EvalDataset, Key, Sample, TrainDataset, train_dataset
 from segdsl.data.images import statistics
 from segdsl.data.index import Index
-from segdsl.data.memory import DecodedCache, free_share
+from segdsl.data.memory import DecodedCache, cache_budget
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.program import Program
-
-AMOUNTS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 class Batch(NamedTuple):
@@ -293,11 +291,11 @@ class EvalLoader(_Loader):
 def loaders(program: Program, index: Index, shown: np.ndarray | None = None) -> tuple[TrainLoader, EvalLoader]:
     """The training batches of a program, and those on which it is scored meanwhile; they share `data.cache`.
 
-    ``shown`` says which classes each training image shows, for a sampler.
+    ``shown`` says which classes each training image shows, for a sampler. Raises SegError (`cache-too-large`).
     """
     data = program.data
     size = (data.input_size.height, data.input_size.width)
-    budget = free_share() if data.cache is None else int(data.cache.value * AMOUNTS[data.cache.unit])
+    budget = cache_budget(program)
     images = len(index.subset(data.val.subset))
     scored = DecodedCache(images, min(images * size[0] * size[1] * (program.channels + 1), budget // 2))
     learnt = DecodedCache(len(index.subset(data.train.subset)), budget - scored.budget)

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import mmap
 import multiprocessing
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segdsl.diagnostics import Diagnostic, SegError
+from segdsl.ir.program import Program
+
 MASK, WHOLE = 0, 1
 """What is kept of a pair besides the JPEG at a factor (2 to 5): the mask, and an image that is no such JPEG."""
 KINDS = 6
 ROW = np.dtype([("end", np.int64), ("height", np.int32), ("width", np.int32), ("channels", np.int32)], align=True)
+AMOUNTS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+UNKNOWN_MEMORY = 8 * AMOUNTS["GiB"]
+"""What is taken for the memory of a machine that does not tell."""
 SHARE = 4
 """One part in so many of the memory that is free is taken where a program does not say how much."""
 LIMITS = (
@@ -136,6 +143,32 @@ def free_share() -> int:
         if most is not None and now is not None:
             free = min(free, max(most - now, 0))
     return free // SHARE
+
+
+def whole_memory() -> int:
+    """Bytes of main memory, or what a container is allowed of it."""
+    try:
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        whole = UNKNOWN_MEMORY
+    limits = [most for file, _ in LIMITS if (most := _number(file)) is not None and most > 0]
+    return min([whole, *limits])
+
+
+def cache_budget(program: Program) -> int:
+    """Bytes for decoded pictures, as `data.cache` says. Raises SegError (`cache-too-large`) for more than there is."""
+    asked = program.data.cache
+    if asked is None:
+        return free_share()
+    wanted, whole = asked.value * AMOUNTS[asked.unit], whole_memory()
+    if wanted > whole:
+        message = f"`data.cache` asks for {asked}, and this machine has {whole / AMOUNTS['GiB']:.1f} GiB of memory"
+        room = max(whole // (2 * AMOUNTS["GiB"]), 1)
+        help = f"write `cache = {room} GiB`, or leave it out: a quarter of what is free is taken then"
+        span = program.spans.get("data.cache")
+        texts = {name: source.text for name, source in program.sources.items()}
+        raise SegError([Diagnostic("cache-too-large", message, help, span=span)], texts)
+    return int(wanted)
 
 
 def _number(file: Path) -> int | None:

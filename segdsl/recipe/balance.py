@@ -29,12 +29,12 @@ def loss_for(facts: SetFacts) -> Choice:
         most = f"{named(largest.name)} has {percent(largest.share)} of the pixels, {named(rarest.name)}"
         value = f"WeightedSum([{PLAIN}, Dice({background})])"
         return Choice(value, f"{most} {percent(rarest.share)}: Dice counts overlap, however few the pixels are")
-    weights = ", ".join(f"{w:.2g}" for w in class_weights(facts))
+    weights = class_weights(facts)
     reason = (
-        f"{has}; each weight is the median frequency of the classes over its own (Eigen and Fergus 2015), "
-        f"counted in the images that show it, within {LIGHTEST:g} and {HEAVIEST:g}"
+        f"{has}; each weight is the median frequency of the classes over its own (Eigen and Fergus 2015), counted anew "
+        f"when a run starts, within {LIGHTEST:g} and {HEAVIEST:g}: now from {min(weights):.2g} to {max(weights):.2g}"
     )
-    return Choice(f"CrossEntropy(ignore = data.ignore, class_weights = [{weights}])", reason)
+    return Choice("CrossEntropy(ignore = data.ignore, class_weights = auto)", reason)
 
 
 def class_weights(facts: SetFacts) -> list[float]:

@@ -9,11 +9,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from segdsl.data.memory import whole_memory
+
 GIB = 1 << 30
-UNKNOWN_MEMORY = 8 * GIB
-"""What is taken for the memory of a machine that does not tell."""
-LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container says how much memory it may take."""
 QUOTAS = (
     (Path("/sys/fs/cgroup/cpu.max"), None),
     (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")),
@@ -32,7 +30,7 @@ class Machine:
 
 def this_machine() -> Machine:
     """The machine that this runs on."""
-    return Machine(cores(), memory(), accelerator_memory())
+    return Machine(cores(), whole_memory(), accelerator_memory())
 
 
 def cores() -> int:
@@ -48,16 +46,6 @@ def quota() -> float:
         if len(words) == 2 and all(word.isdecimal() and int(word) > 0 for word in words):
             return int(words[0]) / int(words[1])
     return math.inf
-
-
-def memory() -> int:
-    """Bytes of main memory, or what a container is allowed of it."""
-    try:
-        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        whole = UNKNOWN_MEMORY
-    limits = [int(text) for file in LIMITS if (text := _content(file)).isdecimal()]
-    return min([whole, *(limit for limit in limits if limit > 0)])
 
 
 def _content(file: Path) -> str:

@@ -203,12 +203,15 @@ def _length(facts: SetFacts, machine: Machine, cost: Cost, batch: int) -> tuple[
     epochs = min(max(-(-STEPS // steps), FEWEST_EPOCHS), MOST_EPOCHS)
     if machine.accelerator:
         return epochs, 0.0
-    scored = cost.seconds(1, machine.cores) / 3 * facts.val_images
+    scored = cost.seconds(batch, machine.cores) / batch / 3 * facts.val_images
     return epochs, epochs * (steps * cost.seconds(batch, machine.cores) + scored)
 
 
 def _epochs(epochs: int, steps: int, seconds: float, machine: Machine) -> Choice:
-    takes = f", about {duration(seconds / epochs)} each on {counted(machine.cores, 'core')}" if seconds else ""
+    takes = ""
+    if seconds:
+        each, whole = duration(seconds / epochs), duration(seconds)
+        takes = f", about {each} each on {counted(machine.cores, 'core')}, {whole} for all (estimated from the graph)"
     return Choice(str(epochs), f"an upper limit, {epochs * steps:,} steps: {counted(steps, 'step')} an epoch{takes}")
 
 

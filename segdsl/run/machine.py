@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from segdsl.recipe.machine import cores, memory
+from segdsl.data.memory import whole_memory
+from segdsl.recipe.machine import cores
 from segdsl.run.folder import RunFolder, not_writable
 from segdsl.version import __version__
 from segdsl.weights.atomic import write_text
@@ -33,7 +34,7 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
         "cpu": _processor(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
-        "memory": memory(),
+        "memory": whole_memory(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "torch": torch.__version__,

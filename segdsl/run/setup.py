@@ -13,6 +13,7 @@ from segdsl.data.balance import counted_weights
 from segdsl.data.check import CheckReport, Progress
 from segdsl.data.index import Index
 from segdsl.data.loader import EvalLoader, TrainLoader, loaders, normalizer
+from segdsl.data.memory import cache_budget
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
 from segdsl.lower.compiled import Compiled, compile_program
@@ -122,6 +123,7 @@ def _check_complete(program: Program) -> None:
                 f"the program has no `train.{key}`",
                 f'set `train.{key} = {example}`, or start from `extends "std/semantic.seg"`',
             )
+    cache_budget(program)  # what it refuses is said before the data is read
     outputs = ", ".join(f"`{name}`" for name in program.graph.outputs)
     if len(program.graph.outputs) != 1:
         raise fail(

@@ -32,7 +32,8 @@ class CrossEntropy(Loss):
     that of the class, within 0.1 and 10 (Eigen and Fergus, 2015, section 6.3.2); 1 for a class that never occurs."""
     hardest: Share = 1.0
     """Share of the learnt pixels of a batch that count, those with the highest loss, averaged over themselves: hard
-    example mining (Shrivastava et al., OHEM, 2016)."""
+    example mining (Shrivastava et al., OHEM, 2016). With `train.accumulate` they are chosen in each batch by itself,
+    not among all of a step."""
 
 
 class Dice(Loss):

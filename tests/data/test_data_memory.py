@@ -19,7 +19,16 @@ from segdsl.data.dataset import EvalDataset, Key, TrainDataset
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
 from segdsl.data.loader import TrainLoader, loaders
-from segdsl.data.memory import KINDS, MASK, WHOLE, DecodedCache, free_share, from_run_lengths, run_lengths
+from segdsl.data.memory import (
+    KINDS,
+    MASK,
+    WHOLE,
+    DecodedCache,
+    cache_budget,
+    free_share,
+    from_run_lengths,
+    run_lengths,
+)  # fmt: skip
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range
 from segdsl.lang.program import load
@@ -111,15 +120,25 @@ def test_validation_keeps_what_the_network_sees(index: Index) -> None:
 
 @pytest.mark.parametrize(("said", "most"), [("0 GiB", 0), ("64 KiB", 65536), ("0.5 MiB", 524288), (None, 3 << 20)])
 def test_the_program_says_how_much(tree: Path, said: str | None, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segdsl.data import loader
-
-    monkeypatch.setattr(loader, "free_share", lambda: 3 << 20)
+    monkeypatch.setattr(memory, "free_share", lambda: 3 << 20)
     settings = [f"data.root={json.dumps(str(tree))}", "data.input_size=32x32"]
     program = load("specs/litehrnet_s.seg", [*settings, *([f"data.cache={said}"] if said else [])])
     opened = open_index(tree, "common_semantic_segmentation", Request(["train", "val"]))
     train, val = loaders(program, opened)
     assert train.dataset.pairs.memory.budget + val.dataset.memory.budget == most
     assert val.dataset.memory.budget <= most // 2
+
+
+def test_more_memory_than_the_machine_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "whole_memory", lambda: 16 << 30)
+    assert cache_budget(load("specs/litehrnet_s.seg", ["data.cache=16 GiB"])) == 16 << 30
+    for said in ("16.5 GiB", "1e30 GiB"):
+        with pytest.raises(SegError) as caught:
+            cache_budget(load("specs/litehrnet_s.seg", [f"data.cache={said}"]))
+        (finding,) = caught.value.diagnostics
+        assert finding.slug == "cache-too-large" and "this machine has 16.0 GiB" in finding.message
+        assert "`cache = 8 GiB`" in finding.help and finding.span is not None
+        assert caught.value.sources[finding.span.file][finding.span.start :] == said
 
 
 def test_an_image_that_changes_under_a_run_is_named(index: Index) -> None:

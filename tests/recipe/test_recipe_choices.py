@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from segdsl.cli.new import MODELS as OFFERED
+from segdsl.data.memory import whole_memory
 from segdsl.diagnostics import SegError
 from segdsl.recipe.balance import class_weights, loss_for
 from segdsl.recipe.choice import counted, duration, percent
 from segdsl.recipe.content import mostly_thin, placed, posture, thin_classes, words_of
 from segdsl.recipe.cost import Cost, model_cost
 from segdsl.recipe.facts import ClassFacts, Offset, Sample, SetFacts, evenly, outline_of
-from segdsl.recipe.machine import GIB, Machine, accelerator_memory, memory
+from segdsl.recipe.machine import GIB, Machine, accelerator_memory
 from segdsl.recipe.plan import MODELS, Model, is_uneven, plan, shrunk, wanted_size
 from segdsl.recipe.program import crop_for, steps_for
 from segdsl.recipe.subsets import two_subsets
@@ -58,11 +59,11 @@ LOSSES = {
     "three on a background": (
         many(0.9, 0.04, 0.03, 0.03), "WeightedSum([CrossEntropy(ignore = data.ignore), Dice(background = false)])", ""),
     "one of several is rare": (
-        many(0.5, 0.48, 0.02), "CrossEntropy(ignore = data.ignore, class_weights = [0.96, 1, 10])", "Eigen"),
+        many(0.5, 0.48, 0.02), "CrossEntropy(ignore = data.ignore, class_weights = auto)", "from 0.96 to 10"),
     "many on a background": (
         many(0.9, *[0.004] * 25), "WeightedSum([CrossEntropy(ignore = data.ignore), Dice(background = false)])", "0.4"),
-    "many without one": (many(0.7, *[0.012] * 25), f"CrossEntropy(ignore = data.ignore, class_weights = [0.1"
-                         f"{', 1' * 25}])", "1.20 %"),
+    "many without one": (
+        many(0.7, *[0.012] * 25), "CrossEntropy(ignore = data.ignore, class_weights = auto)", "1.20 %"),
 }  # fmt: skip
 
 
@@ -247,6 +248,9 @@ def test_the_cost_of_a_model_is_that_of_its_graph() -> None:
     # measured: 657 MiB beside the process for a batch of 8, and 0.52 s on one core
     assert 600 < (small.memory(8) - small.memory(0)) / 2**20 < 1200 and 0.35 < small.seconds(8, 1) < 0.7
     assert small.at(4).nodes == pytest.approx(large.nodes, rel=0.01) and small.seconds(8, 2) < small.seconds(8, 1)
+    assert small.calls == large.calls > 1000
+    tiny = small.at(1 / 16)
+    assert tiny.seconds(8, 1) > small.seconds(8, 1) / 8  # each node takes its time, however small the input is
 
 
 def test_every_model_is_offered_and_has_published_weights() -> None:
@@ -315,11 +319,11 @@ def test_numbers_are_spelt_for_people() -> None:
 
 def test_a_container_may_have_less_memory_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr("segdsl.recipe.machine.LIMITS", (tmp_path / "none", limit))
-    whole = memory()
+    monkeypatch.setattr("segdsl.data.memory.LIMITS", ((tmp_path / "none", limit), (limit, tmp_path / "none")))
+    whole = whole_memory()
     for text, expected in (("max\n", whole), (f"{2**28}\n", 2**28), (f"{2**62}\n", whole)):
         limit.write_text(text)
-        assert memory() == expected
+        assert whole_memory() == expected
 
 
 @pytest.mark.parametrize(("script", "expected"), [
