@@ -183,18 +183,11 @@ def _changed(program: Program, overrides: Iterable[str], allowed: Sequence[str])
 
 def _require_open(text: str, allowed: Sequence[str]) -> None:
     """Refuses an override of what was settled when the run was trained (`setting-without-effect`)."""
-    from segdsl.diagnostics import Diagnostic, SegError
-    from segdsl.syntax.parser import parse_override
-    from segdsl.syntax.tree import Assign, Drop
+    from segdsl.lang.overrides import read_override
 
-    statement, found = parse_override(text, "--set")
-    if found or not isinstance(statement, Assign | Drop):
-        raise SegError(found, {"--set": text})
-    path = ".".join(ident.name for ident in statement.path)
-    if any(path == open or path.startswith(f"{open}.") for open in allowed):
-        return
-    message = f"`{path}` has no effect here: it was settled when the model was trained"
-    known = ", ".join(f"`{open}`" for open in allowed)
-    help = f"train again with it, or leave it out; {known} can be set here" if known else "train again with it"
-    span = statement.path[0].span.to(statement.path[-1].span)
-    raise SegError([Diagnostic("setting-without-effect", message, help, span=span)], {"--set": text})
+    def refusal(path: str) -> tuple[str, str]:
+        known = ", ".join(f"`{open}`" for open in allowed)
+        message = f"`{path}` has no effect here: it was settled when the model was trained"
+        return message, f"train again with it, or leave it out; {known} can be set here" if known else "train again"
+
+    read_override(text, lambda path: any(path == open or path.startswith(f"{open}.") for open in allowed), refusal)

@@ -120,13 +120,22 @@ class Sink:
             raise SegError(self.items, self.sources)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known word that a misspelt ``name`` most likely means, or None."""
+def called(name: str, known: Iterable[str]) -> str | None:
+    """The known word that a ``name`` is but for case and `_`, or that other frameworks call so; or None."""
     candidates = list(known)
     folded = {c.lower().replace("_", ""): c for c in candidates}
-    exact = folded.get(name.lower().replace("_", ""))
-    if exact:
-        return exact
+
+    from segdsl.diagnostics.foreign import meant
+
+    return folded.get(name.lower().replace("_", "")) or meant(name, candidates)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known word that a ``name`` most likely means which is misspelt, or that others call so; or None."""
+    candidates = list(known)
+    found = called(name, candidates)
+    if found:
+        return found
 
     import difflib
 

@@ -83,6 +83,11 @@ def number(value: float | int, *, floating: bool = False) -> str:
     return repr(float(value))
 
 
+def quoted(text: str) -> str:
+    """A text as `.seg` spells it."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
+
+
 __all__ = [
     "UNITS",
     "Angle",
@@ -98,4 +103,5 @@ __all__ = [
     "Size",
     "Units",
     "number",
+    "quoted",
 ]

@@ -6,8 +6,10 @@ its annotation and bounds are the validation. Registry, reference, hover, comple
 
 from __future__ import annotations
 
+import types
+import typing
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
@@ -95,6 +97,15 @@ def _plain(value: Any) -> Any:
 def members(family: type[Family]) -> dict[str, type[Family]]:
     """The words of a family, by name."""
     return {name: word for name, word in sorted(REGISTRY.items()) if issubclass(word, family)}
+
+
+def word_family(kind: Any) -> type[Word] | None:
+    """The family of words that a field of this type holds, or None."""
+    if typing.get_origin(kind) in (Union, types.UnionType):
+        return next((w for k in typing.get_args(kind) if (w := word_family(k))), None)
+    if typing.get_origin(kind) is typing.Annotated or typing.get_origin(kind) is tuple:
+        return word_family(typing.get_args(kind)[0])
+    return kind if isinstance(kind, type) and issubclass(kind, Word) else None
 
 
 def field_docs(record: type[BaseModel]) -> dict[str, str]:

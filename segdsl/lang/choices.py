@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
-from segdsl.diagnostics import Fix, Label, Span, nearest
+from segdsl.diagnostics import Label, nearest
 from segdsl.lang.context import Frame, evaluate
 from segdsl.lang.expressions import dotted
-from segdsl.lang.values import Stop, stop
+from segdsl.lang.values import stop
 from segdsl.syntax import tree
 
 
@@ -41,16 +40,19 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame) -> Any:
             expr.span,
             f'"{expr.value}" is a choice, not a text',
             f"write `{expr.value}` without quotes",
+            fix=str(expr.value),
         )
+    if text is None and isinstance(expr, tree.Constant) and expr.value is not None:
+        text = str(expr.value).lower()
     listing = ", ".join(f"`{k}`" for k in known)
     near = nearest(text, [str(k) for k in known]) if text else None
-    error = stop(
+    raise stop(
         "unknown-member",
         expr.span,
         f"`{text}` is not one of {listing}" if text else f"expected one of {listing}",
         f"did you mean `{near}`?" if near else f"choose one of {listing}",
+        fix=near,
     )
-    with_fix(error, expr.span, near)
 
 
 def _let_called(name: str | None, frame: Frame) -> tree.Let | None:
@@ -58,13 +60,6 @@ def _let_called(name: str | None, frame: Frame) -> tree.Let | None:
     body = frame.block.tree.body if frame.block else ()
     own = (s for s in body if isinstance(s, tree.Let) and s.name.name == name)
     return next(own, frame.file.lets.get(name or ""))
-
-
-def with_fix(error: Stop, span: Span, text: str | None) -> NoReturn:
-    """Raises a stop with the text that would put it right, if there is one."""
-    if text and error.diagnostic:
-        error.diagnostic = replace(error.diagnostic, fix=Fix(span, text))
-    raise error
 
 
 def is_choice(expr: tree.Expr, known: tuple[Any, ...], frame: Frame) -> bool:

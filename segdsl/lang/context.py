@@ -273,6 +273,10 @@ class Frame:
         """All local names, for suggestions."""
         return [*self.vars, *(self.parent.local_names() if self.parent else ())]
 
+    def text(self, span: Span) -> str:
+        """What is written at a place; "" where its source is not at hand."""
+        return self.context.sink.sources.get(span.file, "")[span.start : span.end]
+
     def under(self, name: str) -> str:
         """The path of a binding of this block."""
         return join(self.path, name)

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, Union
 
 from pydantic.fields import FieldInfo
 
-from segdsl.diagnostics import Fix, Span, nearest, suggest
+from segdsl.diagnostics import Diagnostic, Fix, Span, nearest
+from segdsl.diagnostics.foreign import folded
 from segdsl.ir.program import Schedule
 from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, number
 from segdsl.ir.word import Record, Word, members
 from segdsl.lang.bounds import bounded
-from segdsl.lang.choices import is_choice, member, with_fix
+from segdsl.lang.choices import is_choice, member
 from segdsl.lang.context import Frame, evaluate
+from segdsl.lang.elsewhere import DONE_ALWAYS, NO_WORDS, argument_remedy
 from segdsl.lang.expressions import dotted, lookup_component, truth, unknown_component
+from segdsl.lang.remedies import (
+    Usual,
+    article,
+    built,
+    chain,
+    instead,
+    listed,
+    literal,
+    product_of_sides,
+    spelled,
+    usual,
+    wanted,
+)
 from segdsl.lang.values import Stop, describe, stop
 from segdsl.ops.init import Full
 from segdsl.syntax import tree
 
-EXAMPLES: dict[Any, str] = {
-    bool: "`true` or `false`",
-    int: "an integer",
-    float: "a number",
-    str: 'a string in quotes, such as "text"',
-    Size: "a size, height x width, such as `512x512`",
-    Range: "a range such as `0.2..1.0`",
-    Quantity: "a number with a unit",
-}
 Bound = tuple[tree.Expr, Frame]
 """An argument: its expression, and the frame in which it is read."""
 
@@ -46,7 +54,7 @@ def build_word(word: type[Word], arguments: Mapping[str, Bound], span: Span) -> 
         except Stop as signal:
             failed = True
             if signal.diagnostic:
-                context.report(signal.diagnostic)
+                context.report(_labelled(signal.diagnostic, expr, f"`{name}` of `{word.__name__}`", frame))
     for name, info in fields.items():
         if info.is_required() and name not in arguments:
             raise stop(
@@ -61,18 +69,28 @@ def build_word(word: type[Word], arguments: Mapping[str, Bound], span: Span) -> 
     return validated(word, values, places, span)
 
 
+def _labelled(found: Diagnostic, expr: tree.Expr, label: str, frame: Frame) -> Diagnostic:
+    """The error about an argument that is given by its place, with its name."""
+    if found.span != expr.span or found.label:
+        return found
+    before = frame.text(Span(expr.span.file, 0, expr.span.start)).rstrip()
+    return found if before.endswith("=") else replace(found, label=label)
+
+
 def validated(record: type[Record], values: dict[str, Any], places: Mapping[str, Span], span: Span) -> Any:
     """The record, or the stop that says which bound a value breaks."""
     try:
         return bounded(record, values)
     except ValueError as error:
         name, wrong, culprit = error.args
-        raise stop(
-            "out-of-bounds",
-            places.get(name, span),
-            f"`{name}` {wrong}, got {shown(culprit)}" if name else wrong,
-            f"write one that is {wrong.removeprefix('must be ')}" if "must be " in wrong else "change the value",
-        ) from None
+        help = f"write one that is {wrong.removeprefix('must be ')}" if "must be " in wrong else "change the value"
+        if name and values[name] == 0 and type(None) in typing.get_args(record.model_fields[name].annotation):
+            help += f", or turn it off: `{name} = none`"
+        limit = re.fullmatch(r"must be (?:at most|smaller than) ([\d.]+)", wrong)
+        if limit and float(limit[1]) <= 1 < culprit <= 100:
+            help += f"; {number(culprit)} % are written `{number(culprit / 100)}`"
+        message = f"`{name}` {wrong}, got {shown(culprit)}" if name else wrong
+        raise stop("out-of-bounds", places.get(name, span), message, help) from None
 
 
 def shown(value: Any) -> str:
@@ -81,7 +99,8 @@ def shown(value: Any) -> str:
 
 def convert(expr: tree.Expr, info: FieldInfo, frame: Frame) -> Any:
     """The value of ``expr`` for a field. Raises :class:`Stop` with the reason when it does not fit."""
-    return _convert(expr, info.annotation, tuple(info.metadata), frame)
+    optional = type(None) in typing.get_args(info.annotation)
+    return _convert(expr, info.annotation, (*info.metadata, Usual(info.default, optional)), frame)
 
 
 def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) -> Any:
@@ -106,8 +125,35 @@ def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) ->
     if origin is tuple:
         return _sequence(expr, typing.get_args(kind), frame)
     if isinstance(kind, type) and issubclass(kind, Word):
-        return word_value(expr, kind, frame)
-    return coerce(evaluate(expr, frame, None), kind, meta, expr)
+        return word_value(expr, kind, frame, optional=usual(meta).optional)
+    return coerce(_value(expr, kind, meta, frame), kind, meta, expr)
+
+
+def _value(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) -> Any:
+    """The value of an expression that stands for a plain one; where it has none, the stop with what may be meant."""
+    product = product_of_sides(expr) if kind is Size else ""
+    if product:
+        message = f"expected {wanted(kind, meta)}, got a product"
+        raise stop("wrong-type", expr.span, message, f"write `{product}`", fix=product)
+    try:
+        return evaluate(expr, frame, None)
+    except Stop as signal:
+        said, text = signal.diagnostic, frame.text(expr.span)
+        if said is None or said.slug not in NAMES_NOTHING or said.help.startswith("did you mean"):
+            raise
+        right = literal(text, kind)
+        if right:
+            message = f"expected {wanted(kind, meta)}, got `{text}`"
+            raise stop("wrong-type", expr.span, message, f"write {ticked(right)}", fix=right) from None
+        if isinstance(expr, tree.Binary) and expr.op == "//" and said.span == expr.right.span:
+            raise Stop(replace(said, help="`//` divides; a comment begins with `#`")) from None
+        if said.span == expr.span and kind is not str:
+            raise Stop(replace(said, help=f"write {wanted(kind, meta)}")) from None
+        raise
+
+
+NAMES_NOTHING = frozenset({"unknown-name", "unknown-path", "component-not-built"})
+"""What is said of a name, or a path, that has no value where it stands."""
 
 
 def _path_text(expr: tree.Expr) -> str:
@@ -132,6 +178,8 @@ def _sequence(expr: tree.Expr, kinds: tuple[Any, ...], frame: Frame) -> tuple[An
         path = ".".join(dotted(expr) or ())
         raise stop("wrong-type", expr.span, "expected a list of paths, got one", f"put it in brackets: `[{path}]`")
     many = len(kinds) == 2 and kinds[1] is Ellipsis
+    if isinstance(item, type) and issubclass(item, Word) and not isinstance(expr, tree.ListExpr):
+        _require_several(expr, item, frame)
     if isinstance(expr, tree.ListExpr):
         if not many and len(expr.items) != len(kinds):
             raise stop(
@@ -143,16 +191,26 @@ def _sequence(expr: tree.Expr, kinds: tuple[Any, ...], frame: Frame) -> tuple[An
         return tuple(_convert(e, item if many else kinds[i], (), frame) for i, e in enumerate(expr.items))
     value = evaluate(expr, frame, None)
     if not isinstance(value, tuple):
-        raise stop(
-            "wrong-type",
-            expr.span,
-            f"expected {wanted(tuple[kinds], ())}, got {describe(value)}",
-            "write it in brackets: `[…]`",
-        )
+        right = listed(value, item)
+        message = f"expected {wanted(tuple[kinds], ())}, got {describe(value)}"
+        raise stop("wrong-type", expr.span, message, f"write a list: `{right or '[…]'}`", fix=right)
     if not many and len(value) != len(kinds):
         message = f"expected a list of {len(kinds)}, got {len(value)}"
         raise stop("wrong-type", expr.span, message, f"give {len(kinds)} values")
     return tuple(coerce(v, item if many else kinds[i], (), expr) for i, v in enumerate(value))
+
+
+def _require_several(expr: tree.Expr, item: type[Word], frame: Frame) -> None:
+    """Raises the stop for a single word, or what stands for one, in place of a list or a chain of them."""
+    text = frame.text(expr.span)
+    linked = chain(expr, text) if issubclass(item, Schedule) else ""
+    if linked:
+        raise stop("wrong-type", expr.span, "a chain is written with `->`", f"write `{linked}`", fix=linked)
+    if isinstance(expr, tree.Constant) or (isinstance(expr, tree.Name) and not is_bound(expr.name, frame)):
+        word_value(expr, item, frame)
+    if isinstance(expr, tree.Call) and component_is(expr, item, frame):
+        message = f"expected a list, each of it {article(item.kind)}, got one"
+        raise stop("wrong-type", expr.span, message, f"put it in brackets: `[{text}]`", fix=f"[{text}]")
 
 
 def _chain(expr: tree.Expr, kind: type[Word], frame: Frame) -> tuple[Any, ...]:
@@ -164,53 +222,69 @@ def _chain(expr: tree.Expr, kind: type[Word], frame: Frame) -> tuple[Any, ...]:
     return tuple(word_value(e, kind, frame) for e in (expr.source, *(s.component for s in expr.steps)))
 
 
-def word_value(expr: tree.Expr, kind: type[Word], frame: Frame) -> Any:
-    """A word of a family, written as a call; a bare number is a `Full` where an initializer is expected."""
-    family = members(kind)
+def word_value(expr: tree.Expr, kind: type[Word], frame: Frame, *, optional: bool = False) -> Any:
+    """A word of a family, written as a call; a bare number is a `Full` where an initializer is expected.
+
+    ``optional`` says that `none` may stand in its place.
+    """
+    family, text = members(kind), frame.text(expr.span)
     if isinstance(expr, tree.Call):
-        word = lookup_component(expr.func, frame)
-        if isinstance(word, type) and issubclass(word, kind):
+        if component_is(expr, kind, frame):
+            word: Any = lookup_component(expr.func, frame)
             return build_word(word, call_arguments(expr, list(word.model_fields), word.__name__, frame), expr.span)
-        parts = dotted(expr.func) or ("?",)
-        near = nearest(parts[-1], family)
-        known = ", ".join(f"`{n}`" for n in family)
-        if word is None:
-            message = f"there is no {kind.kind} called `{'.'.join(parts)}`"
-            error = stop(
-                "unknown-component", expr.func.span, message, f"did you mean `{near}`?" if near else f"known: {known}"
-            )
-            return with_fix(error, expr.func.span, near)
-        what = word.kind if isinstance(word, type) else "block"
-        raise stop(
-            "wrong-component",
-            expr.func.span,
-            f"`{parts[-1]}` is {article(what)}, and this is the place of {article(kind.kind)}",
-            f"choose one of {known}",
-        )
+        raise _wrong_call(expr, kind, frame, text)
     if "Full" in family and kind.kind == "initializer":
         value = evaluate(expr, frame, None)
         if isinstance(value, kind):
             return value
         return Full.trusted({"value": coerce(value, float, (), expr)})
+    right = built(expr, kind, text, optional)
     if isinstance(expr, tree.Flow):
-        raise stop("wrong-type", expr.span, f"{article(kind.kind)} is not chained", "choose one of them")
+        help = "choose one of them" + (f", or take several: `{right}`" if right else "")
+        raise stop("wrong-type", expr.span, f"{article(kind.kind)} is not chained", help, fix=right)
     if isinstance(expr, tree.Name) and expr.name in family:
-        raise stop("component-not-built", expr.span, f"`{expr.name}` is not built", f"write `{expr.name}()`")
+        raise stop("component-not-built", expr.span, f"`{expr.name}` is not built", f"write `{right}`", fix=right)
+    if isinstance(expr, tree.Name) and not is_bound(expr.name, frame):
+        got, help = f"`{expr.name}`", f"did you mean `{right}`?" if right else ""
+    elif right and not isinstance(expr, (tree.Constant, tree.Name)):
+        got, help = f"a {'list' if isinstance(expr, tree.ListExpr) else 'sum'} of them", f"write `{right}`"
+    else:
+        value = evaluate(expr, frame, None)
+        if isinstance(value, kind):
+            return value
+        right = right if isinstance(expr, tree.Constant) else ""
+        got, help = describe(value), f"write `{right}`" if right else ""
     known = ", ".join(f"`{n}(…)`" for n in family)
-    if isinstance(expr, tree.Name) and expr.name not in frame.local_names() and expr.name not in frame.file.lets:
-        near = nearest(expr.name, family)
-        message = f"expected {article(kind.kind)}, got `{expr.name}`"
-        raise stop("wrong-type", expr.span, message, f"did you mean `{near}()`?" if near else f"write one of {known}")
-    value = evaluate(expr, frame, None)
-    if isinstance(value, kind):
-        return value
-    message = f"expected {article(kind.kind)}, got {describe(value)}"
-    raise stop("wrong-type", expr.span, message, f"write one of {known}")
+    message = f"expected {article(kind.kind)}, got {got}"
+    raise stop("wrong-type", expr.span, message, help or f"write one of {known}", fix=right)
 
 
-def article(noun: str) -> str:
-    """`a loss`, `an optimizer`."""
-    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+def component_is(call: tree.Call, kind: type[Word], frame: Frame) -> bool:
+    """Whether a call builds a word of a family."""
+    word = lookup_component(call.func, frame)
+    return isinstance(word, type) and issubclass(word, kind)
+
+
+def is_bound(name: str, frame: Frame) -> bool:
+    """Whether a name has a value here: in the block, or by a `let` of the file."""
+    return name in frame.local_names() or name in frame.file.lets
+
+
+def _wrong_call(call: tree.Call, kind: type[Word], frame: Frame, text: str) -> Stop:
+    """The stop for a call of something that is no word of a family."""
+    family, component, parts = members(kind), lookup_component(call.func, frame), dotted(call.func) or ("?",)
+    known, at = ", ".join(f"`{n}`" for n in family), call.func.span
+    if component is None:
+        message, right = f"there is no {kind.kind} called `{'.'.join(parts)}`", built(call, kind, text, False)
+        if right:
+            return stop("unknown-component", call.span, message, f"write `{right}`", fix=right)
+        near = nearest(parts[-1], family)
+        help = f"did you mean `{near}`?" if near else f"known: {known}"
+        help = DONE_ALWAYS if folded(parts[-1]) in NO_WORDS and not near else help
+        return stop("unknown-component", at, message, help, fix=near)
+    what = component.kind if isinstance(component, type) else "block"
+    message = f"`{parts[-1]}` is {article(what)}, and this is the place of {article(kind.kind)}"
+    return stop("wrong-component", at, message, f"choose one of {known}")
 
 
 def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -> dict[str, Bound]:
@@ -232,7 +306,7 @@ def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -
             problem = (
                 "unknown-argument",
                 f"`{what}` has no argument `{argument.name.name}`",
-                suggest(argument.name.name, names, "arguments"),
+                argument_remedy(argument.name.name, names),
             )
         elif argument.name.name in bound:
             problem = ("rebinding", f"`{argument.name.name}` is given twice", "keep one of them")
@@ -247,9 +321,7 @@ def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -
     return bound
 
 
-def _diagnostic(problem: tuple[str, str, str], span: Span, argument: tree.Argument, names: list[str]) -> Any:
-    from segdsl.diagnostics import Diagnostic
-
+def _diagnostic(problem: tuple[str, str, str], span: Span, argument: tree.Argument, names: list[str]) -> Diagnostic:
     near = nearest(argument.name.name, names) if argument.name and problem[0] == "unknown-argument" else None
     return Diagnostic(problem[0], problem[1], problem[2], span=span, fix=Fix(span, near) if near else None)
 
@@ -279,52 +351,28 @@ def coerce(value: Any, kind: Any, meta: tuple[Any, ...], expr: tree.Expr) -> Any
         return value
     if kind is Range and isinstance(value, (int, float)) and plain and any(isinstance(m, OrSingle) for m in meta):
         return Range(value, value)
-    if units and isinstance(value, (int, float)) and plain:
+    if kind is Quantity and units and isinstance(value, (int, float)) and plain:
         offers = " or ".join(f"`{number(value)} {unit}`" for unit in units)
         raise stop("unit-missing", expr.span, f"{number(value)} of what? a unit is needed here", f"write {offers}")
     if typing.get_origin(kind) is typing.Annotated:
         inner, *more = typing.get_args(kind)
         return coerce(value, inner, tuple(more), expr)
-    raise stop(
-        "wrong-type", expr.span, f"expected {wanted(kind, meta)}, got {describe(value)}", _remedy(value, kind, meta)
-    )
+    right = instead(value, kind, meta)
+    message = f"expected {wanted(kind, meta)}, got {describe(value)}"
+    raise stop("wrong-type", expr.span, message, _remedy(value, kind, meta, right), fix=right)
 
 
-def _remedy(value: Any, kind: Any, meta: tuple[Any, ...]) -> str:
-    if kind is Size and isinstance(value, int):
-        return f"write `{value}x{value}`"
+def _remedy(value: Any, kind: Any, meta: tuple[Any, ...], right: str) -> str:
+    if right:
+        return f"write {ticked(right)}"
     if kind is int and isinstance(value, float):
-        return f"write `{int(value)}`" if value.is_integer() else "use `//` for a division that stays an integer"
-    if kind is str and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f'write "{value}"'
+        return "use `//` for a division that stays an integer"
     return f"write {wanted(kind, meta)}"
 
 
-def spelled(names: tuple[str, ...]) -> str:
-    return " or ".join(f"`{n}`" for n in names)
-
-
-def wanted(kind: Any, meta: tuple[Any, ...]) -> str:
-    """What a field accepts, in words: `an integer`, `one of …`, `a list of strings`."""
-    origin = typing.get_origin(kind)
-    if origin is typing.Annotated:
-        inner, *more = typing.get_args(kind)
-        return wanted(inner, (*more, *meta))
-    if origin in (Union, types.UnionType):
-        return wanted(next(k for k in typing.get_args(kind) if k is not type(None)), meta)
-    if origin is Literal:
-        return "one of " + ", ".join(f"`{k}`" for k in typing.get_args(kind))
-    units = next((m.names for m in meta if isinstance(m, Units)), None)
-    if any(isinstance(m, OrSingle) for m in meta):
-        return "a number or a range such as `0..127`"
-    if units:
-        example = f"-10 {units[0]}..10 {units[0]}" if kind is Range else f"100 {units[0]}"
-        return f"a {'range' if kind is Range else 'number'} in {spelled(units)}, such as `{example}`"
-    if origin is tuple:
-        return f"a list, each of it {wanted(typing.get_args(kind)[0], ())}"
-    if isinstance(kind, type) and issubclass(kind, Word):
-        return article(kind.kind)
-    return EXAMPLES.get(kind, "another value")
+def ticked(text: str) -> str:
+    """A text of the language in a message; a string stands in its own quotes."""
+    return text if text.startswith('"') else f"`{text}`"
 
 
 __all__ = [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from segdsl.diagnostics import Fix, Label, Span, nearest, suggest
+from segdsl.diagnostics import Fix, Label, Span, called, nearest, suggest
 from segdsl.ir.shape import Dim
 from segdsl.ir.values import UNITS, Quantity, Range, Size, number
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.context import Frame, bounded, evaluate, handles
-from segdsl.lang.scope import FileScope
+from segdsl.lang.scope import FileScope, undefined
 from segdsl.lang.values import POISON, BlockDef, Module, Poison, Stop, Tensor, describe, element_path, stop
 from segdsl.syntax import tree
 
@@ -290,8 +290,8 @@ def _bind_targets(expr: tree.Comprehension, item: Any, frame: Frame) -> None:
         frame.vars[target.name] = value
 
 
-def unknown_component(func: tree.Expr, frame: Frame) -> Stop:
-    """The error for a component that nothing in sight defines."""
+def unknown_component(func: tree.Expr, frame: Frame, *, model: bool = False) -> Stop:
+    """The error for a component that nothing in sight defines; ``model`` says that a model is wanted."""
     if frame.file.incomplete:
         return Stop()
     parts = dotted(func) or ("?",)
@@ -299,12 +299,13 @@ def unknown_component(func: tree.Expr, frame: Frame) -> Stop:
         known = list(frame.file.spaces[parts[0]].blocks) if parts[0] in frame.file.spaces else list(frame.file.spaces)
     else:
         known = frame.file.component_names()
-    wrong, near = parts[-1], nearest(parts[-1], known)
+    wrong = parts[-1]
+    near = nearest(wrong, known) or called(wrong, frame.file.component_names())
     diagnostic = stop(
         "unknown-component",
         func.span,
         f"there is no component called `{'.'.join(parts)}`",
-        f"did you mean `{near}`?" if near else "define it with `block`, or import the file that does",
+        undefined(wrong, near, model=model),
     )
     if near and diagnostic.diagnostic and len(parts) == 1 and wrong[:1] == near[:1]:
         from dataclasses import replace

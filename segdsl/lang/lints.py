@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from segdsl.diagnostics import Diagnostic, Sink, Span, suggest
 from segdsl.ir.graph import Op
 from segdsl.ir.labels import offered
-from segdsl.ir.program import Loss, Program
+from segdsl.ir.program import Eval, Loss, Program
 from segdsl.ir.shape import Shape, shape_at, show
 from segdsl.lang.settings import Settings
 from segdsl.ops.act import Identity, ReLU, Sigmoid, Softmax
@@ -25,6 +25,25 @@ def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Sp
     _factorised(program, sink)
     _augmentation(program, sink)
     _paths(program, sink, settings)
+    _without_effect(program, sink)
+
+
+def _without_effect(program: Program, sink: Sink) -> None:
+    """Settings that change nothing as the others stand."""
+    said = program.eval
+    if said.overlap != Eval().overlap and said.tile is None and said.scales == (1.0,):
+        sink.add(unused_overlap("`eval.overlap`", "`eval.tile = data.input_size`", at_path(program, "eval.overlap")))
+    weights = getattr(program.train.loss, "weights", None)
+    if weights and not any(weights):
+        message = "every loss of the sum has the weight 0, so that nothing is learnt"
+        span = at_path(program, "train.loss.weights")
+        warn(sink, "loss-without-weight", message, "leave `weights` out, which makes all of them 1", span)
+
+
+def unused_overlap(name: str, tile: str, span: Span | None) -> Diagnostic:
+    """The warning of an overlap without windows, which ``name`` says, and ``tile`` would make."""
+    message = f"{name} changes nothing: images are shown whole, and only windows overlap"
+    return Diagnostic("overlap-without-windows", message, f"add {tile}, or leave it out", span=span, severity="warning")
 
 
 def at_path(program: Program, path: str) -> Span | None:

@@ -20,6 +20,7 @@ from segdsl.lang import arithmetic, expressions, flows  # noqa: F401 - importing
 from segdsl.lang.blocks import bind_input, block_recipe, note_extent, run_body
 from segdsl.lang.context import Context, Frame
 from segdsl.lang.lints import lint
+from segdsl.lang.overrides import apply_overrides, for_shell
 from segdsl.lang.rates import lint_rates
 from segdsl.lang.scope import STD, FileScope, Loader, project_root
 from segdsl.lang.sections import Sections
@@ -27,7 +28,6 @@ from segdsl.lang.settings import Settings, model_arguments
 from segdsl.lang.static import check_blocks
 from segdsl.lang.values import POISON, BlockDef, Module, Stop, Tensor, fresh, stop
 from segdsl.syntax import tree
-from segdsl.syntax.parser import parse_override
 
 RECURSION = 20_000
 RGB, MAX_CHANNELS = 3, 4096
@@ -46,7 +46,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), classes: int | Sequenc
             scope = _read(Path(path), str(path), sink)
             return _load(scope, Path(path).stem, _listed(overrides), classes, sink, resolve=True)
     except SegError as error:
-        raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
+        raise _refused(sink, error) from None
     except RecursionError:
         raise _too_deep(sink, str(path)) from None
 
@@ -68,7 +68,7 @@ def check_file(
             program = _load(scope, Path(path).stem, _listed(overrides), None, sink, resolve=False)
             return program, program.warnings, dict(sink.sources)
     except SegError as error:
-        raise SegError(_merged(sink.items, error.diagnostics), {**sink.sources, **error.sources}) from None
+        raise _refused(sink, error) from None
     except RecursionError:
         raise _too_deep(sink, str(path)) from None
 
@@ -110,11 +110,13 @@ def _check_parts(scope: FileScope, sink: Sink) -> None:
     sink.check()
 
 
-def _merged(first: Iterable[Diagnostic], second: Iterable[Diagnostic]) -> list[Diagnostic]:
+def _refused(sink: Sink, error: SegError) -> SegError:
+    """The error with all that was found, and for what options are at fault of the whole option."""
     seen: dict[tuple[Any, ...], Diagnostic] = {}
-    for diagnostic in (*first, *second):
+    for diagnostic in (*sink.items, *error.diagnostics):
         seen.setdefault((diagnostic.slug, diagnostic.span, diagnostic.path, diagnostic.message), diagnostic)
-    return list(seen.values())
+    sources = {**sink.sources, **error.sources}
+    return SegError([for_shell(diagnostic, sources) for diagnostic in seen.values()], sources)
 
 
 @contextmanager
@@ -155,7 +157,7 @@ def _load(
     settings = Settings(sink)
     for file in scope.lineage():
         settings.apply(file, file.tree.body)
-    _apply_overrides(settings, scope, overrides, sink)
+    apply_overrides(settings, scope, overrides, sink)
     check_blocks(scope, sink)
     sections = Sections(settings, sink, classes)
     records = {section: sections.record(section) for section in SECTIONS}
@@ -201,17 +203,6 @@ def _source(text: str) -> Source:
     return Source.trusted({"text": text, "digest": hashlib.sha256(text.encode()).hexdigest()})
 
 
-def _apply_overrides(settings: Settings, scope: FileScope, overrides: list[str], sink: Sink) -> None:
-    for number, text in enumerate(overrides, 1):
-        name = "--set" if len(overrides) == 1 else f"--set[{number}]"
-        sink.sources[name] = text
-        statement, diagnostics = parse_override(text, name)
-        for diagnostic in diagnostics:
-            sink.add(diagnostic)
-        if statement is not None and not diagnostics:
-            settings.apply(scope, [statement])
-
-
 def _model(settings: Settings, scope: FileScope, sections: Sections) -> Graph | None:
     context = sections.context
     setting = settings.values.get(("model",))
@@ -249,7 +240,7 @@ def _root(setting: Any, context: Context) -> Module:
     component = expressions.lookup_component(expr.func, frame) if isinstance(expr, tree.Call) else None
     if not isinstance(expr, tree.Call) or component is None:
         if isinstance(expr, tree.Call):
-            raise expressions.unknown_component(expr.func, frame)
+            raise expressions.unknown_component(expr.func, frame, model=True)
         if isinstance(expr, tree.Name) and frame.file.component(expr.name):
             raise stop(
                 "component-not-built",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from segdsl.ir.program import SECTIONS, Program, Section
-from segdsl.ir.values import Quantity, Range, Size, number
+from segdsl.ir.values import Quantity, Range, Size, number, quoted
 from segdsl.ir.word import Record, Word
 from segdsl.lang.blocks import block_recipe
 from segdsl.lang.context import Frame
@@ -42,7 +42,7 @@ def resolved_text(program: Program, settings: Settings, sections: Sections, scop
         parts.append(_section_text((name,), getattr(program, name), sections))
     parts.append(f"model = {model}\n")
     if program.weights:
-        lines = "".join(f"  {path} = {_string(source)}\n" for path, source in program.weights.items())
+        lines = "".join(f"  {path} = {quoted(source)}\n" for path, source in program.weights.items())
         lines += "  adapt = true\n" if program.adapt_weights else ""
         parts.append("weights {\n" + lines + "}\n")
     return format_text("\n".join(part for part in parts if part), f"{program.name} (resolved)")
@@ -77,23 +77,19 @@ def spell(value: Any, *, chain: bool = False) -> str:
     if isinstance(value, float):
         return number(value, floating=True)
     if isinstance(value, str):
-        return _string(value)
+        return quoted(value)
     return "none" if value is None else str(value)
 
 
 def spell_field(record: type[Record], name: str, value: Any) -> str:
     """The value of a field as the language writes it: a choice is not quoted, a schedule is a chain."""
     if isinstance(value, str):
-        return value if _is_choice(record, name) else _string(value)
+        return value if _is_choice(record, name) else quoted(value)
     return spell(value, chain=name == "schedule")
 
 
 def _is_choice(record: type[Record], name: str) -> bool:
     return "Literal" in str(record.model_fields[name].annotation)
-
-
-def _string(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
 
 
 def _model_call(setting: Setting, root: BlockDef, sections: Sections, inliner: _Inliner) -> str:
@@ -115,7 +111,7 @@ def _model_call(setting: Setting, root: BlockDef, sections: Sections, inliner: _
 
 def _spell_plain(value: Any) -> str | None:
     if isinstance(value, str):
-        return _string(value)
+        return quoted(value)
     if isinstance(value, tuple):
         items = [_spell_plain(v) for v in value]
         return None if None in items else "[" + ", ".join(i for i in items if i) + "]"

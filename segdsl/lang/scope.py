@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,31 @@ def rebinding(ident: tree.Ident, first: Span) -> Diagnostic:
         label="bound again here",
         labels=(Label(first, "first bound here"),),
     )
+
+
+def library_with(name: str) -> str | None:
+    """The file of the library that defines a block or model of this name, as `import` takes it; None for none."""
+    head = re.compile(rf"^(block|model) {re.escape(name)}\(", re.MULTILINE)
+    found = (file for file in sorted(STD.glob("*.seg")) if head.search(file.read_text(encoding="utf-8")))
+    return next((f"std/{file.name}" for file in found), None)
+
+
+def undefined(name: str, near: str | None, *, model: bool = False) -> str:
+    """What to do about a component that nothing in sight defines; ``near`` is one that is, of a name like it, and
+    ``model`` says that a model is wanted."""
+    library = library_with(name)
+    if library is not None:
+        return f'bring it in: `import "{library}"`'
+    if near:
+        return f"did you mean `{near}`?"
+    if not model:
+        return "define it with `block`, or import the file that does"
+    found = ((m[1], file.name) for file in sorted(STD.glob("*.seg")) for m in _MODEL.finditer(file.read_text("utf-8")))
+    listing = ", ".join(f'`{name}` ("std/{file}")' for name, file in found)
+    return f"define it with `model`, or import one: {listing}"
+
+
+_MODEL = re.compile(r"^model (\w+)\(", re.MULTILINE)
 
 
 def project_root(path: Path) -> Path:

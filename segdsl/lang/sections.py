@@ -10,10 +10,11 @@ from segdsl.diagnostics import Diagnostic, Label, Sink, Span, suggest
 from segdsl.ir.labels import VOID_ID, Fault, faults, relabelled
 from segdsl.ir.program import SECTIONS, Section
 from segdsl.ir.values import Size
+from segdsl.ir.word import word_family
 from segdsl.lang.context import Context, Frame, evaluate
 from segdsl.lang.convert import build_word, convert, validated
 from segdsl.lang.expressions import lookup_component
-from segdsl.lang.settings import Path, Setting, Settings, arguments_of, word_family
+from segdsl.lang.settings import Path, Setting, Settings, arguments_of
 from segdsl.lang.values import POISON, Poison, Stop, describe, stop
 from segdsl.syntax import tree
 

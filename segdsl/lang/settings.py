@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, nearest, suggest
 from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
-from segdsl.ir.word import Word
+from segdsl.ir.word import REGISTRY, Word, members, word_family
 from segdsl.lang.context import Context, Frame
 from segdsl.lang.convert import Bound, call_arguments
+from segdsl.lang.elsewhere import LONGEST, Unplaced, argument_remedy, has_braces, homes, remedy
 from segdsl.lang.scope import FileScope, rebinding
 from segdsl.lang.values import BlockDef, Stop
 from segdsl.syntax import tree
@@ -63,7 +63,7 @@ def arguments_of(setting: Setting, names: list[str], what: str, context: Context
             continue
         near = nearest(name, names)
         fix = Fix(change.span, near) if near else None
-        message, help = f"`{what}` has no argument `{name}`", suggest(name, names, "arguments")
+        message, help = f"`{what}` has no argument `{name}`", argument_remedy(name, names)
         raise Stop(Diagnostic("unknown-argument", message, help, span=change.span, fix=fix))
     return bound
 
@@ -91,7 +91,7 @@ class Settings:
         closed: list[Path] = []
         for idents, statement in statements(body):
             path = tuple(i.name for i in idents)
-            place = self._place(idents)
+            place = self._place(idents, statement)
             if place is None or any(path[: len(c)] == c for c in closed):
                 continue
             if isinstance(statement, tree.Section):
@@ -126,7 +126,7 @@ class Settings:
             found |= {".".join((*path, name)): change.expr.span for name, change in setting.changes.items()}
         return found
 
-    def _place(self, idents: tuple[tree.Ident, ...]) -> Place | None:
+    def _place(self, idents: Idents, statement: tree.Statement) -> Place | None:
         head = idents[0]
         if head.name == "model":
             return Place(1, Word)
@@ -138,20 +138,17 @@ class Settings:
             )
             return None
         if head.name not in SECTIONS:
-            near = nearest(head.name, TOP)
-            self._unknown(
-                head, "unknown-section", f"there is no section `{head.name}`", suggest(head.name, TOP, "sections"), near
-            )
+            message = f"there is no section `{head.name}`"
+            self._unknown(head, "unknown-section", message, *self._meant(idents, 0, statement, TOP, "sections"))
             return None
         kind: Any = SECTIONS[head.name]
         for position, ident in enumerate(idents[1:], 1):
             if isinstance(kind, type) and issubclass(kind, Section):
                 fields = kind.model_fields
                 if ident.name not in fields:
-                    where = ".".join(i.name for i in idents[:position])
-                    near = nearest(ident.name, fields)
-                    help = suggest(ident.name, fields, "keys")
-                    self._unknown(ident, "unknown-key", f"`{where}` has no key `{ident.name}`", help, near)
+                    message = f"`{'.'.join(i.name for i in idents[:position])}` has no key `{ident.name}`"
+                    meant = self._meant(idents, position, statement, fields, "keys")
+                    self._unknown(ident, "unknown-key", message, *meant)
                     return None
                 kind = fields[ident.name].annotation
             elif typing.get_origin(kind) is dict:
@@ -160,9 +157,33 @@ class Settings:
                 return Place(position, kind)
         return Place(len(idents), kind, kind if isinstance(kind, type) and issubclass(kind, Section) else None)
 
-    def _unknown(self, ident: tree.Ident, slug: str, message: str, help: str, near: str | None = None) -> None:
-        fix = Fix(ident.span, near) if near else None
+    def _unknown(self, ident: tree.Ident, slug: str, message: str, help: str, fix: Fix | None = None) -> None:
         self.sink.add(Diagnostic(slug, message, help, span=ident.span, fix=fix))
+
+    def _meant(
+        self, idents: Idents, position: int, statement: tree.Statement, known: Iterable[str], what: str
+    ) -> tuple[str, Fix | None]:
+        """What an unknown name of a path means: a key by another name, one of another place, or a misspelt one."""
+        ident, known = idents[position], list(known)
+        braces = len(idents) - len(getattr(statement, "path", idents))
+        found = None
+        if position == len(idents) - 1:
+            found = remedy(self._unplaced(idents, braces, statement), known)
+        elif section := next((h.path for h in homes(ident.name, ()) if has_braces(h.path)), None):
+            return f"it is `{'.'.join(section)}`", None
+        if found is None:
+            near = nearest(ident.name, known)
+            return suggest(ident.name, known, what), Fix(ident.span, near) if near else None
+        fix = Fix(idents[braces].span.to(ident.span), found.path) if found.path and position >= braces else None
+        return found.help, fix
+
+    def _unplaced(self, idents: Idents, braces: int, statement: tree.Statement) -> Unplaced:
+        value = statement.value if isinstance(statement, tree.Assign) else None
+        text = ""
+        if value is not None:
+            text = self.sink.sources.get(value.span.file, "")[value.span.start : value.span.end]
+        shown = text if len(text) <= LONGEST and "\n" not in text else ""
+        return Unplaced(idents[-1].name, tuple(i.name for i in idents[:-1]), braces, value, shown)
 
     def _opens(self, idents: tuple[tree.Ident, ...], place: Place) -> bool:
         """Whether a path leads to a section; reports it where it does not."""
@@ -170,11 +191,25 @@ class Settings:
             path = ".".join(i.name for i in idents)
             self.sink.add(
                 Diagnostic(
-                    "not-a-section", f"`{path}` is a value, not a section", f"write `{path} = …`", span=idents[-1].span
+                    "not-a-section",
+                    f"`{path}` is a value, not a section",
+                    self._as_value(path, place),
+                    span=idents[-1].span,
                 )
             )
             return False
         return True
+
+    def _as_value(self, path: str, place: Place) -> str:
+        """How a value is set that somebody opens as a section."""
+        family = word_family(place.kind)
+        if family is None or family is Word:
+            return f"write `{path} = …`"
+        base = self.values.get(tuple(path.split(".")))
+        called = base.expr.func if base is not None and isinstance(base.expr, tree.Call) else None
+        name = called.name if isinstance(called, tree.Name) else next(iter(members(family)))
+        argument = next(iter(REGISTRY[name].model_fields), "…") if name in REGISTRY else "…"
+        return f"write `{path} = {name}(…)`, or one argument of it: `{path}.{argument} = …`"
 
     def _assign(
         self, path: Path, idents: tuple[tree.Ident, ...], place: Place, statement: tree.Assign, file: FileScope
@@ -184,12 +219,21 @@ class Settings:
         if is_group and place.length == len(path):
             keys = ", ".join(place.section.model_fields) if place.section else "names of your choice"
             message = f"`{'.'.join(path)}` is a section: it holds {keys}"
-            self.sink.add(Diagnostic("section-as-value", message, f"write `{'.'.join(path)} {{ … }}`", span=span))
+            help = f"write `{'.'.join(path)} {{ {self._named(statement.value, place)} }}`"
+            self.sink.add(Diagnostic("section-as-value", message, help, span=span))
             return
         if place.length == len(path):
             self.values[path] = Setting(statement.value, file, span)
             return
         self._change(path, idents, place, Setting(statement.value, file, idents[-1].span))
+
+    def _named(self, value: tree.Expr, place: Place) -> str:
+        """A value, or the first of a list, under a name of one's choice; an ellipsis where a section has keys."""
+        first = value.items[0] if isinstance(value, tree.ListExpr) and value.items else value
+        text = self.sink.sources.get(first.span.file, "")[first.span.start : first.span.end]
+        if place.section is not None or len(text) > LONGEST or "\n" in text:
+            return "…"
+        return f"{'backbone' if place.kind is str else 'name'} = {text}" + (" …" if first is not value else "")
 
     def _change(self, path: Path, idents: tuple[tree.Ident, ...], place: Place, setting: Setting) -> None:
         key = path[: place.length]
@@ -264,15 +308,6 @@ class Settings:
         changes = {k: v for k, v in base.changes.items() if k != name}
         self.values[path[:-1]] = replace(base, expr=tree.Call(call.func, args, call.span), changes=changes)
         return True
-
-
-def word_family(kind: Any) -> type[Word] | None:
-    """The family of words that a key of this type holds, or None."""
-    if typing.get_origin(kind) in (Union, types.UnionType):
-        return next((w for k in typing.get_args(kind) if (w := word_family(k))), None)
-    if typing.get_origin(kind) is tuple:
-        return word_family(typing.get_args(kind)[0])
-    return kind if isinstance(kind, type) and issubclass(kind, Word) else None
 
 
 def replace_name(ident: tree.Ident, name: str) -> tree.Ident:

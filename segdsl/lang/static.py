@@ -10,7 +10,7 @@ from segdsl.ir.graph import Op
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.blocks import TYPES
 from segdsl.lang.expressions import bound_names, component_in, dotted
-from segdsl.lang.scope import STD, FileScope, rebinding
+from segdsl.lang.scope import STD, FileScope, rebinding, undefined
 from segdsl.lang.values import BlockDef
 from segdsl.syntax import tree
 
@@ -204,7 +204,7 @@ class _NameCheck:
                 Diagnostic(
                     "unknown-component",
                     f"there is no component called `{'.'.join(parts)}`",
-                    f"did you mean `{near}`?" if near else "define it with `block`, or import the file that does",
+                    undefined(parts[-1], near),
                     span=call.func.span,
                     fix=Fix(call.func.span, near) if near and len(parts) == 1 else None,
                 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from segdsl.diagnostics import Diagnostic, Label, Span
+from segdsl.diagnostics import Diagnostic, Fix, Label, Span
 from segdsl.ir.graph import Op
 from segdsl.ir.shape import Dim, Extent, Shape, show
 from segdsl.ir.values import Quantity, Range, Size
@@ -25,9 +25,19 @@ class Stop(Exception):
         self.diagnostic = diagnostic
 
 
-def stop(slug: str, span: Span, message: str, help: str, *, label: str = "", labels: Iterable[Label] = ()) -> Stop:
-    """The stop with one error, to be raised."""
-    return Stop(Diagnostic(slug, message, help, span=span, label=label, labels=tuple(labels)))
+def stop(
+    slug: str,
+    span: Span,
+    message: str,
+    help: str,
+    *,
+    label: str = "",
+    labels: Iterable[Label] = (),
+    fix: str | None = None,
+) -> Stop:
+    """The stop with one error, to be raised; ``fix`` is what would put it right in place of what stands at ``span``."""
+    mended = Fix(span, fix) if fix else None
+    return Stop(Diagnostic(slug, message, help, span=span, label=label, labels=tuple(labels), fix=mended))
 
 
 class Tensor:

@@ -12,6 +12,7 @@ from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
+from segdsl.ir.values import quoted
 from segdsl.lang.program import load
 from segdsl.weights.sources import wanted_weights
 
@@ -120,8 +121,3 @@ def _seen_from(folder: Path, path: Path) -> str:
         return Path(os.path.relpath(path, folder)).as_posix()
     except ValueError:  # another drive
         return path.absolute().as_posix()
-
-
-def quoted(text: str) -> str:
-    """A string literal of the language."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

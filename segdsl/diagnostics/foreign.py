@@ -1,0 +1,166 @@
+"""What other frameworks call things: PyTorch, Lightning, OpenMMLab, Ultralytics, YAML and argparse, by our names.
+
+Whatever suggests a name looks here, so that the one that somebody brings along is understood wherever it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_OURS: dict[str, str] = {
+    # keys
+    "epochs": "num_epochs n_epochs max_epochs total_epochs max_epoch nepochs num_train_epochs",
+    "batch": "batch_size bs samples_per_gpu samples_per_device per_device_train_batch_size train_batch_size minibatch",
+    "workers": "num_workers n_workers workers_per_gpu dataloader_num_workers num_threads",
+    "input_size": "imgsz img_size image_size resolution input_shape img_scale patch_size crop_size size",
+    "root": "data_root data_dir dataset_root root_dir dataset path data_path dir",
+    "ignore": "ignore_index ignore_label ignore_value",
+    "classes": "class_names labels names label_names categories num_classes nc",
+    "normalize": "normalization img_norm_cfg",
+    "augment": "augmentation augmentations augmentor transforms transform pipeline train_pipeline",
+    "subset": "split phase",
+    "loss": "criterion loss_fn loss_decode objective losses",
+    "optimizer": "optim optimiser optim_wrapper",
+    "schedule": "scheduler lr_scheduler lr_schedule lr_config param_scheduler sched lrscheduler",
+    "monitor": "metric save_best main_metric watch best_metric",
+    "stop": "early_stopping early_stop stopper",
+    "keep": "checkpoint checkpoints checkpointing checkpoint_config save_checkpoint save_period save_top_k",
+    "ema": "use_ema model_ema with_ema averaging",
+    "accumulate": "accumulate_grad_batches gradient_accumulation_steps accumulation_steps grad_accum accumulation "
+    "accum_iter",
+    "clip": "clip_grad grad_clip gradient_clip gradient_clip_val clip_grad_norm max_grad_norm max_norm",
+    "precision": "dtype half",
+    "seed": "random_seed manual_seed random_state",
+    "freeze": "frozen freeze_backbone frozen_stages frozen_layers freeze_layers",
+    "flip": "tta hflip_tta",
+    "tile": "window window_size tile_size sliding_window sliding_window_size",
+    "overlap": "tile_overlap",
+    "weights": "pretrained checkpoint_path load_from init_cfg init_from pretrained_weights",
+    "model": "net network arch architecture segmentor",
+    "data": "dataset datasets datamodule dataloader dataloaders",
+    "train": "training trainer fit training_args train_cfg runner run learn",
+    "val": "valid validation dev test val_dataloader",
+    "eval": "test evaluate evaluation test_cfg evaluator score val validate validation valid",
+    "export": "deploy deployment onnx_export",
+    # arguments
+    "lr": "learning_rate lr0 base_lr initial_lr max_lr",
+    "weight_decay": "wd l2",
+    "class_weights": "class_weight weight alpha",
+    "label_smoothing": "smoothing",
+    "smooth": "eps epsilon",
+    "hardest": "ohem ohem_ratio keep_ratio top_k topk",
+    "background": "include_background use_background",
+    "average": "avg_non_ignore",
+    "p": "prob probability flip_prob",
+    "range": "degrees degree angle angles limit rotate_limit",
+    "most": "cat_max_ratio",
+    "ratio": "aspect ratio_range aspect_ratio",
+    "scale": "scale_limit scale_range",
+    "rotate": "rotation angle degrees",
+    "factor": "gamma",
+    "best": "save_top_k max_keep_ckpts",
+    "every": "step_size interval save_interval period save_period",
+    "milestones": "steps step",
+    "floor": "eta_min min_lr lrf",
+    "over": "warmup_epochs warmup_iters warmup_steps total_iters t_max max_iters num_steps epochs iters steps",
+    "min_delta": "threshold delta tolerance",
+    "decay": "ema_decay",
+    "kernel": "kernel_size ksize k",
+    "channels": "out_channels filters features out_features planes",
+    "groups": "num_groups param_groups parameters params",
+    "heads": "num_heads n_heads nhead",
+    # words
+    "CrossEntropy": "cross_entropy_loss ce ce_loss xent softmax_cross_entropy sparse_categorical_crossentropy "
+    "categorical_crossentropy",
+    "Dice": "dice_loss soft_dice soft_dice_loss",
+    "Focal": "focal_loss",
+    "WeightedSum": "combined_loss combo_loss compound_loss dice_ce dice_ce_loss",
+    "Cosine": "cosine_annealing cosine_annealing_lr cosine_lr cosine_decay cos cos_lr",
+    "Poly": "poly_lr polynomial polynomial_lr polynomial_decay poly_decay",
+    "Step": "step_lr multi_step_lr multi_step step_decay",
+    "ReduceOnPlateau": "reduce_lr_on_plateau plateau",
+    "Warmup": "linear_warmup linear_lr warmup_lr linear_warmup_lr gradual_warmup",
+    "Constant": "constant_lr fixed",
+    "EarlyStopping": "early_stopping_hook early_stopping_callback",
+    "EMA": "model_ema ema_hook exponential_moving_average",
+    "Checkpoints": "model_checkpoint checkpoint checkpoint_hook",
+    "HorizontalFlip": "random_horizontal_flip hflip fliplr random_flip flip",
+    "VerticalFlip": "random_vertical_flip vflip flipud",
+    "Rotate": "random_rotation random_rotate rotation",
+    "RandomCrop": "crop",
+    "Resize": "random_resize random_scale rescale letter_box letterbox",
+    "PhotometricDistortion": "photo_metric_distortion color_jitter colour_jitter random_brightness_contrast",
+    "Affine": "random_affine shift_scale_rotate",
+    "GaussianBlur": "random_gaussian_blur",
+    "GaussianNoise": "gauss_noise",
+    "Grayscale": "to_gray random_grayscale gray grey",
+    "Conv": "conv2d conv_2d convolution nn_conv2d",
+    "BatchNorm": "batch_norm2d bn sync_batch_norm sync_bn bn2d",
+    "ResizeTo": "upsample interpolate upsampling2d",
+    "Concat": "cat concatenate",
+    "Linear": "dense",
+    "SiLU": "swish",
+    "AdaptiveAvgPool": "adaptive_avg_pool2d global_avg_pool global_average_pooling2d",
+    "ChannelDropout": "dropout2d",
+    "OpenVINO": "ir openvino_ir",
+    # members
+    "fp16": "float16 half amp mixed 16 16_mixed f16 true",
+    "bf16": "bfloat16 bf16_mixed bf16_true",
+    "fp32": "float32 single full float 32 32_true f32 false",
+    "val.miou": "miou mean_iou iou val_miou val_iou jaccard",
+    "val.dice": "dice val_dice f1 mdice macro_f1",
+    "val.accuracy": "accuracy acc val_acc val_accuracy aacc pixel_accuracy",
+    "val.loss": "loss val_loss valid_loss",
+    "coco_instances": "coco",
+    "voc_segmentation": "voc pascal_voc pascal",
+    "mapillary_vistas": "mapillary",
+    "kitti_segmentation": "kitti",
+    "folders": "folder directory custom image_folder",
+    "common_semantic_segmentation": "semantic_segmentation common",
+    "bilinear": "linear",
+    "letterbox": "keep_ratio",
+    "auto": "balanced median_frequency",
+    "true": "yes on",
+    "false": "no off",
+    # units
+    "iters": "steps step iterations it iteration batches",
+    "epochs ": "ep e",
+    "deg": "degrees degree d rad",
+    "px": "pixels pixel",
+    "GiB": "gb g",
+    "MiB": "mb m",
+    "KiB": "kb k",
+    # commands
+    "predict": "infer inference detect segment",
+    "check": "lint verify",
+    "fmt": "format",
+    "new": "init create setup",
+    "show": "cat print view",
+    "compile": "info summary build",
+    "bench": "benchmark profile speed",
+    "explain": "doc docs help",
+}
+
+
+def folded(name: str) -> str:
+    """A name without case and marks."""
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _table() -> dict[str, tuple[str, ...]]:
+    table: dict[str, tuple[str, ...]] = {}
+    for ours, theirs in _OURS.items():
+        for name in theirs.split():
+            table[folded(name)] = (*table.get(folded(name), ()), ours.strip())
+    return table
+
+
+SYNONYMS = _table()
+"""What a name that others use may be here, in the order in which it is looked for; names without case and marks."""
+
+
+def meant(name: str, known: Iterable[str]) -> str | None:
+    """The one of ``known`` that others call ``name``, or None."""
+    meanings = SYNONYMS.get(folded(name), ())
+    there = set(known) if meanings else set()
+    return next((ours for ours in meanings if ours in there), None)
