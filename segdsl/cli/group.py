@@ -49,6 +49,8 @@ class Commands(click.Group):
 
             near = nearest(name, _MODULES)
             hint = f" Did you mean '{near}'?" if near else ""
+            if name.endswith(".seg"):
+                hint = f" A program comes after one: 'segdsl check {name}', 'segdsl train {name}'."
             raise click.UsageError(f"There is no command '{name}'.{hint}", ctx)
         return super().resolve_command(ctx, args)
 

@@ -85,7 +85,7 @@ def _guarded(args: list[str], debug: bool) -> Answer | None:
     except click.exceptions.Exit:
         return None
     except click.UsageError as error:
-        return wrong_usage(error)
+        return wrong_usage(error, args)
     except SegError as error:
         return at_fault(error)
     except (KeyboardInterrupt, click.Abort) as error:
@@ -112,15 +112,16 @@ def at_fault(error: SegError) -> Answer:
     return Answer(_failure(error.diagnostics, error.sources), "", AT_FAULT, error.diagnostics, error.sources)
 
 
-def wrong_usage(error: click.UsageError) -> Answer:
+def wrong_usage(error: click.UsageError, args: Sequence[str]) -> Answer:
     """The answer for wrong options or arguments."""
-    name = error.ctx.command_path if error.ctx else "segdsl"
+    from segdsl.cli.usage import explained
+
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         print(error.format_message(), file=sys.stderr)
         return Answer(_failure([], {}), "", WRONG_USAGE)
-    help = f"`{name} --help` lists what it takes"
-    print(f"error[wrong-usage]: {error.format_message()}\n  = help: {help}", file=sys.stderr)
-    return Answer(_failure([Diagnostic("wrong-usage", error.format_message(), help)], {}), "", WRONG_USAGE)
+    message, help = explained(error, args)
+    print(f"error[wrong-usage]: {message}\n  = help: {help}", file=sys.stderr)
+    return Answer(_failure([Diagnostic("wrong-usage", message, help)], {}), "", WRONG_USAGE)
 
 
 def our_bug(error: Exception, args: list[str], debug: bool) -> Answer:

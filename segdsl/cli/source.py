@@ -223,13 +223,15 @@ def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None
 
 
 @click.command()
-@click.argument("slug", required=False)
+@click.argument("slug", required=False, metavar="[SLUG|WORD|KEY]")
 @json_option
 def explain(slug: str | None) -> Answer:
-    """Explain a diagnostic at length.
+    """Explain a diagnostic, a word or a key.
 
-    SLUG is what stands in the brackets behind error or warning; without one, all are listed.
+    SLUG is what stands in the brackets behind error or warning; without one, all are listed. WORD is one such as
+    CrossEntropy, KEY a path such as train.clip.
     """
+    from segdsl.cli.explained import documented, meant
     from segdsl.explain import explanations
 
     texts = explanations()
@@ -237,7 +239,10 @@ def explain(slug: str | None) -> Answer:
         return Answer({"slugs": list(texts)}, "\n".join(texts))
     wanted = slug.strip("[]`").lower()
     if wanted not in texts:
-        raise fail("unknown-slug", f"no diagnostic is called `{slug}`", suggest(wanted, texts, "diagnostics"))
+        found = documented(slug.strip("[]`()"))
+        if found is not None:
+            return Answer({"name": found[0], "text": found[1]}, f"{found[0]}\n\n{found[1]}")
+        raise fail("unknown-slug", f"no diagnostic, word or key is called `{slug}`", meant(slug, texts))
     return Answer({"slug": wanted, "text": texts[wanted]}, f"{wanted}\n\n{texts[wanted]}")
 
 

@@ -159,7 +159,7 @@ def _section(path: tuple[str, ...], record: type[Any]) -> Iterator[str]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             inner.append((name, info.annotation))
             continue
-        rows.append((f"`{name}`", *_kind(info), _plain(docs[name])))
+        rows.append((f"`{name}`", *kind_and_default(info), _plain(docs[name])))
     yield _table(("key", "type", "default", ""), rows)
     for name, section in inner:
         yield from _section((*path, name), section)
@@ -182,7 +182,7 @@ def _word(word: type[Any]) -> Iterator[str]:
     docs = field_docs(word)
     needed = [(f"`{o.name}`", "tensor", "", _plain(o.doc)) for o in takes if not o.optional]
     optional = [(f"`{o.name}`", "tensor", "`none`", _plain(o.doc)) for o in takes if o.optional]
-    fields = [(f"`{name}`", *_kind(info), _plain(docs[name])) for name, info in word.model_fields.items()]
+    fields = [(f"`{name}`", *kind_and_default(info), _plain(docs[name])) for name, info in word.model_fields.items()]
     flow = ["Takes a list of tensors."] if getattr(word, "flows", "") == "list" else []
     yield f"#### `{word.__name__}`\n\n{' '.join([_doc(word), *flow])}\n"
     rows = [*needed, *fields, *optional]
@@ -207,7 +207,7 @@ def _picture(word: type[Any]) -> str:
     return f"An image, and four draws of `{call}`:\n\n{link}\n"
 
 
-def _kind(info: Any) -> tuple[str, str]:
+def kind_and_default(info: Any) -> tuple[str, str]:
     """What a field accepts, and its default."""
     default = "" if info.is_required() else _default(info)
     return kind_text(info.annotation, tuple(info.metadata)), default
