@@ -5,12 +5,15 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from segdsl import verbs
 from segdsl.cli.answer import Answer, device_option, json_option, set_option
+
+if TYPE_CHECKING:
+    from segdsl.diagnostics import Diagnostic
 
 INPUT = "input"
 COLUMNS, LONGEST_NAME = 80, 40
@@ -24,7 +27,7 @@ COLUMNS, LONGEST_NAME = 80, 40
 @click.option("--tile", metavar="HxW|input", help="Look at windows of this size: eval.tile.")
 @click.option("--overlap", type=float, metavar="SHARE", help="What windows have in common: eval.overlap.")
 @click.option("--flip/--no-flip", default=None, help="Look at mirrored images too: eval.flip.")
-@click.option("--scales", metavar="S,S,…", help="Look at several sizes of an image: eval.scales.")
+@click.option("--scales", metavar="S,S,…", help="Look at several sizes of an image, in windows: eval.scales.")
 @click.option("--boundary", type=float, metavar="T", help="Score boundaries with this tolerance: eval.boundary.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Put tables by image and by class here.")
 @device_option
@@ -44,17 +47,27 @@ def evaluate(
     Counts are summed over the subset, at the size of the images.
     """
     data = verbs.evaluate(model, root, subset, (*_overrides(settings), *overrides), out, device)
-    return Answer(data, described(data))
+    unused = settings["overlap"] is not None and not _in_windows(data)
+    return Answer(data, described(data), findings=(_unused_overlap(),) if unused else ())
+
+
+def _unused_overlap() -> Diagnostic:
+    from segdsl.lang.lints import unused_overlap
+
+    return unused_overlap("--overlap", "`--tile input`, or `--tile 512x512`", None)
 
 
 def _overrides(settings: Mapping[str, Any]) -> list[str]:
-    """The options that were given, as settings of the section `eval`."""
+    """The options that were given, as settings of the section `eval` that errors call by the options' names."""
+    from segdsl.lang.overrides import NamedOverride
+
     found = {key: value for key, value in settings.items() if value is not None}
     if found.get("tile") == INPUT:
         found["tile"] = "data.input_size"
     if "scales" in found:
         found["scales"] = f"[{found['scales']}]"
-    return [f"eval.{key}={str(value).lower() if key == 'flip' else value}" for key, value in found.items()]
+    texts = {key: str(value).lower() if key == "flip" else value for key, value in found.items()}
+    return [NamedOverride(f"eval.{key}={text}", f"--{key}") for key, text in texts.items()]
 
 
 def described(data: Mapping[str, Any]) -> str:
@@ -86,9 +99,14 @@ def _matrix(lines: Sequence[str]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
+def _in_windows(data: Mapping[str, Any]) -> bool:
+    """Whether images were shown in windows: of a size that was named, or because of several scales."""
+    return data["tile"] is not None or data["scales"] != [1.0]
+
+
 def _looked_at(data: Mapping[str, Any]) -> str:
     """How images were shown to the network."""
-    windows = data["tile"] is not None or data["scales"] != [1.0]
+    windows = _in_windows(data)
     parts = [f"windows of {data['tile'] or 'the input size'}" if windows else "whole images"]
     if windows:
         parts[0] += f" that share {data['overlap']:.0%} or more"

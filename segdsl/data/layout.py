@@ -237,7 +237,10 @@ def _missing_subset(root: Path, name: str, found: Sequence[str], flat: bool) -> 
     else:
         near = nearest(name, found) or next((n for n in found if n.startswith(name[:3])), None)
         choice = near or found[0]
-        help = f'did you mean `{choice}`? Set `data.train.subset` or `data.val.subset` to "{choice}"'
+        help = (
+            f"did you mean `{choice}`? A program names what is learnt from and what is scored: "
+            f'`data.train.subset = "{choice}"`, `data.val.subset`; a command that asks for one, `--subset {choice}`'
+        )
     return Diagnostic("subset-missing", f"the data set has no subset `{name}`, it has {have}", help, path=str(root))
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from segdsl.data.dataset import EvalDataset
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
+from segdsl.data.sample import resized_mask
 from segdsl.diagnostics import SegError, fail
 from segdsl.export.model import Model, open_model
 from segdsl.export.pixels import restore
@@ -64,9 +65,11 @@ def image_scores(
     size = model.input_size
     for position in range(len(samples)):
         sample = samples[position]
-        height, width = sample.size if scale == "image" else (size.height, size.width)
-        prediction = restore(classify(model, sample.image), height, width)
-        target = restore(sample.mask, height, width)
+        prediction, target = classify(model, sample.image), sample.mask
+        if scale == "image":
+            prediction = restore(prediction, *sample.size)
+        else:  # as validation in training sees the mask, so that both say the same
+            prediction, target = (resized_mask(ids, (size.height, size.width)) for ids in (prediction, target))
         yield image_score(
             position, samples.path(position), prediction, target, model.classes, model.ignore, boundaries=boundaries
         )

@@ -170,5 +170,5 @@ def _other_file(path: Path) -> str:
     if path.suffix == ".safetensors":
         return "name the run folder that it lies in"
     if path.suffix == ".seg":
-        return "train the program first, then name its run folder"
+        return f"train it, `segdsl train {path}`; then name the run folder that this makes"
     return EXPECTED

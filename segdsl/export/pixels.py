@@ -44,7 +44,11 @@ def stretch(image: Image, size: Size) -> Image:
 
 
 def restore(mask: Mask, height: int, width: int) -> Mask:
-    """Class ids at the size of the picture, each taken from the nearest pixel."""
+    """Class ids at the size of the picture, each taken from the nearest pixel, by the corners of both.
+
+    openvino-model-api does so, and whoever serves an exported model with it is to get the same pixels; by the middles,
+    as masks are brought to the size of the input, others would come out wherever the factor is no whole number.
+    """
     if mask.shape == (height, width):
         return mask
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8)

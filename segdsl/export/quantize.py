@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from segdsl.data.sample import resized_mask
 from segdsl.diagnostics import SegError, fail
 from segdsl.export import runtime
 from segdsl.export.bench import in_turns
 from segdsl.export.contract import form_of, needs_empty_channel
 from segdsl.export.job import Job
 from segdsl.export.material import Trials, calibration_images
-from segdsl.export.pixels import Image, restore, stretch
+from segdsl.export.pixels import Image, stretch
 from segdsl.ir.program import Program
 from segdsl.ops.attention import Attention
 from segdsl.words.exports import OpenVINO
@@ -62,7 +63,8 @@ def _prepare(program: Program, base: Path, folder: Path, trials: Trials, logits:
     chosen = trials.fewer(TRIALS)
     size = data.input_size
     seen = [
-        (stretch(t.image, size), None if t.mask is None else restore(t.mask, size.height, size.width)) for t in chosen
+        (stretch(t.image, size), None if t.mask is None else resized_mask(t.mask, (size.height, size.width)))
+        for t in chosen
     ]
     _store(folder / "trials.npy", (image for image, _ in seen))
     masks = [mask for _, mask in seen if mask is not None]

@@ -28,13 +28,14 @@ def class_table(per_class: Mapping[str, Scores], means: Mapping[str, Scores]) ->
 
 
 def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> list[str]:
-    """Lines with the share of each class's pixels that was said to be each class, in percent; columns are numbered as
-    rows are. Empty for more than :data:`MAX_MATRIX` classes."""
+    """Lines with the share of each class's pixels that was said to be each class, in percent, below one that says so;
+    columns are numbered as rows are. Empty for more than :data:`MAX_MATRIX` classes."""
     if len(classes) > MAX_MATRIX:
         return []
     names = [f"{k} {clean(name)}" for k, name in enumerate(classes)]
     width = min(max(map(_columns, ("true \\ predicted", *names))), WIDTH - 6 * len(classes))
-    lines = [_padded("true \\ predicted", width) + "".join(f"{k:>6}" for k in range(len(classes)))]
+    lines = ["of the pixels of each class (row), % that were predicted as each class (column)"]
+    lines.append(_padded("true \\ predicted", width) + "".join(f"{k:>6}" for k in range(len(classes))))
     for name, row in zip(names, counts, strict=True):
         whole = sum(row)
         shares = "".join(f"{100 * n / whole:>6.1f}" if whole else f"{'-':>6}" for n in row)

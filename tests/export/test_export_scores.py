@@ -157,6 +157,41 @@ def test_options_are_keys_of_the_program(
     assert json.loads(capsys.readouterr().out)[key] == value
 
 
-def test_a_wrong_option_is_explained(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli(["eval", str(run), "--tile", "512"]) == 1
-    assert "write `512x512`" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--tile", "512", "write `512x512`"),
+        ("--tile", "large", "write a size, height x width, such as `512x512`"),
+        ("--scales", "1,big", "write a number"),
+        ("--overlap", "50", "50 % are written `0.5`"),
+        ("--boundary", "0", "or turn it off: `boundary = none`"),
+    ],
+)
+def test_a_wrong_option_is_explained_by_its_name(
+    run: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
+) -> None:
+    assert cli(["eval", str(run), option, value]) == 1
+    err = capsys.readouterr().err
+    assert f"--> {option}:1:" in err and said in err
+    assert "--set" not in err and "let " not in err
+
+
+def test_an_overlap_without_windows_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli(["eval", str(run), "--overlap", "0.5"]) == 0
+    assert "warning[overlap-without-windows]: --overlap changes nothing" in capsys.readouterr().err
+    for windows in (["--tile", "input"], ["--scales", "1,1.5"]):
+        assert cli(["eval", str(run), "--overlap", "0.5", *windows]) == 0
+        assert "warning" not in capsys.readouterr().err
+
+
+def test_the_confusions_say_what_they_are(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli(["eval", str(run)]) == 0
+    assert "of the pixels of each class (row), % that were predicted as each class (column)" in capsys.readouterr().out
+
+
+def test_a_subset_that_is_not_there_is_answered_with_those_that_are(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli(["eval", str(run), "--subset", "nope"]) == 1
+    err = capsys.readouterr().err
+    assert "it has `train`, `val`" in err and "`--subset train`" in err
