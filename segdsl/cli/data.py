@@ -42,9 +42,9 @@ def data_check(**source: Any) -> Answer:
     with counting() as progress:
         report = check_data(found.root, found.format, found.asked, progress)
     if found.program is not None and not report.errors:
-        from segdsl.data.doubts import doubts
+        from segdsl.data.doubts import doubts, unseen_monitor
 
-        report.add(doubts(found.program, report))
+        report.add([*unseen_monitor(found.program, report), *doubts(found.program, report)])
     answer = {
         "format": report.format,
         "items": report.items,

@@ -44,6 +44,21 @@ def doubts(program: Program, report: CheckReport) -> Findings:
     return [*found, *_idle_sampler(program, report)]
 
 
+def unseen_monitor(program: Program, report: CheckReport) -> Findings:
+    """The error of a run that watches a class that the validation subset does not show."""
+    from segdsl.ir.monitor import class_of
+
+    monitor, subset = program.train.monitor, program.data.val.subset
+    name = class_of(monitor)
+    if name not in report.classes or subset not in report.pixels:
+        return []
+    if report.pixels[subset][report.classes.index(name)]:
+        return []
+    message = f"`train.monitor` is `{monitor}`, and no mask of `{subset}` shows the class: every epoch would be as good"
+    help = "watch another score, such as `val.foreground.dice`, or move images that show it into the subset"
+    return [finding("monitor-unseen", message, help, report.root / subset)]
+
+
 def _idle_sampler(program: Program, report: CheckReport) -> Findings:
     name, word = program.data.train.subset, program.data.train.sampler
     if word is None or name not in report.shown:

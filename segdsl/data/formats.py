@@ -17,7 +17,7 @@ from segdsl.data.labels import LabelSpace
 from segdsl.data.layout import COMMON, IMAGES, MASKS, Layout, Request, looks_like_common, read_common, require_folder
 from segdsl.data.voc import looks_like_voc, read_voc
 from segdsl.diagnostics import fail
-from segdsl.ir.labels import Fault, faults, offered
+from segdsl.ir.labels import Fault, control_character, faults, has_control_character, offered
 
 AUTO = "auto"
 
@@ -55,7 +55,13 @@ def read_layout(root: Path, format: str, asked: Request, found: Findings) -> Lay
     if format == COMMON:
         _require_no_other(root)
     layout = FORMATS[detect(root) if format == AUTO else format].read(root, asked, found)
-    return layout if layout.labels is None else _relabelled(layout, layout.labels, asked, found)
+    if layout.labels is None:
+        return layout
+    broken = [name for name in layout.labels.classes if has_control_character(name)]
+    for name in broken:
+        file = layout.meta[-1] if layout.meta else root
+        found.append(finding("class-control-character", *control_character(name), file))
+    return replace(layout, labels=None) if broken else _relabelled(layout, layout.labels, asked, found)
 
 
 def _without_effect(layout: Layout, labels: LabelSpace, asked: Request) -> list[Fault]:

@@ -10,7 +10,7 @@ import re
 import typing
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 SAME = ""
 """The scope of a text inside a region that has only the region's."""
@@ -304,7 +304,7 @@ def choices() -> dict[str, set[str]]:
     import segdsl.ops
     import segdsl.words  # noqa: F401 - importing registers every word
     from segdsl.ir.program import SECTIONS, Section
-    from segdsl.ir.word import REGISTRY
+    from segdsl.ir.word import REGISTRY, choices_of
 
     found: dict[str, set[str]] = {}
     records: list[Any] = [*REGISTRY.values(), *SECTIONS.values()]
@@ -312,15 +312,7 @@ def choices() -> dict[str, set[str]]:
         for name, info in record.model_fields.items():
             if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
                 records.append(info.annotation)
-            members = set(_members(info.annotation))
+            members = set(choices_of(info.annotation))
             if members:
                 found.setdefault(name, set()).update(members)
     return found
-
-
-def _members(kind: Any) -> Iterator[str]:
-    if typing.get_origin(kind) is Literal:
-        yield from (m for m in typing.get_args(kind) if isinstance(m, str))
-        return
-    for inner in typing.get_args(kind):
-        yield from _members(inner)

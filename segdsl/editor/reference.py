@@ -13,8 +13,9 @@ from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator
 
 from segdsl.editor.highlight import PROPERTIES
+from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import UNITS, PathText, Quantity, Range, Size, Units
-from segdsl.ir.word import REGISTRY, Word, field_docs
+from segdsl.ir.word import REGISTRY, Word, choices_of, field_docs
 
 HEAD = """\
 # The `.seg` language: reference
@@ -201,7 +202,7 @@ def _picture(word: type[Any]) -> str:
     for name, info in word.model_fields.items():
         value = getattr(step, name)
         if value != info.get_default(call_default_factory=True):
-            arguments.append(f"{name} = {value if _is_choice(info.annotation) else spell(value)}")
+            arguments.append(f"{name} = {value if choices_of(info.annotation) else spell(value)}")
     call = f"{word.__name__}({', '.join(arguments)})"
     link = f"![Four draws of {word.__name__}]({PICTURES}/{word.__name__}.jpg)"
     return f"An image, and four draws of `{call}`:\n\n{link}\n"
@@ -220,11 +221,7 @@ def _default(info: Any) -> str:
     if value is None or value in ((), {}):
         return "`none`" if value is None else "empty"
     text = value if isinstance(value, str) else spell(value)
-    return f"`{text}`" if _is_choice(info.annotation) or not isinstance(value, str) else f'`"{text}"`'
-
-
-def _is_choice(kind: Any) -> bool:
-    return typing.get_origin(kind) is Literal or any(map(_is_choice, typing.get_args(kind)))
+    return f"`{text}`" if choices_of(info.annotation) or not isinstance(value, str) else f'`"{text}"`'
 
 
 PLAIN = {int: "int", float: "float", bool: "bool", str: "string", Size: "size", Range: "range", Quantity: "quantity"}
@@ -240,6 +237,9 @@ def kind_text(kind: Any, meta: tuple[Any, ...] = ()) -> str:
         if len(inner) > 1 and any(typing.get_origin(k) is Literal for k in inner):
             return ", or ".join(kind_text(k, meta) for k in inner)
         return "extent" if len(inner) > 1 else kind_text(inner[0], meta)
+    scores = next((m for m in meta if isinstance(m, ClassScore)), None)
+    if scores is not None:
+        return f"{' · '.join(f'`{one}`' for one in scores.spelled())} with the name of a class"
     if origin is Literal:
         return " · ".join(f"`{member}`" for member in args)
     bounds = list(_bounds(kind, meta))

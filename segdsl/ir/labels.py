@@ -6,6 +6,7 @@ order of the ids that were declared, is what the loss, the scores and the export
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,10 @@ from segdsl.ir.values import Range
 
 VOID_ID = 255
 """The id of void where masks hold values of their own."""
+
+
+CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Categories of Unicode that a name cannot have: control characters, line separators, halves of a pair."""
 
 
 class Fault(NamedTuple):
@@ -83,6 +88,23 @@ def faults(
             Fault("exclude" if exclude else "remap", 0, "too-few-classes", message, "exclude or merge fewer classes")
         )
     return found
+
+
+def has_control_character(name: str) -> bool:
+    """Whether a name holds a line break or another character that a table and a file of text cannot hold."""
+    return any(unicodedata.category(c) in CONTROL for c in name)
+
+
+def escaped(name: str) -> str:
+    """A name with its control characters spelled out: `\\n`."""
+    spelled = (c.encode("unicode_escape").decode() if unicodedata.category(c) in CONTROL else c for c in name)
+    return "".join(spelled)
+
+
+def control_character(name: str) -> tuple[str, str]:
+    """What is wrong with the name of a class that :func:`has_control_character`, and what to do."""
+    message = f'the name of the class "{escaped(name)}" has a control character, such as a line break or a tab'
+    return message, "name it in one line of printed characters, with blanks between the words"
 
 
 def offered(name: str, declared: Sequence[str]) -> str:

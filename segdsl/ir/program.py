@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field
 
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.ir.graph import Graph
-from segdsl.ir.labels import VOID_ID, Merges, relabelled
+from segdsl.ir.labels import VOID_ID, Merges, has_control_character, relabelled
+from segdsl.ir.monitor import Monitor
 from segdsl.ir.values import Duration, GraphPath, Memory, OrSingle, Quantity, Range, Size
 from segdsl.ir.word import Record, Word
 
@@ -24,6 +25,8 @@ def _named(value: str) -> str:
     """A validator: a name that can be seen."""
     if not value.strip():
         raise ValueError("must not be empty")
+    if has_control_character(value):
+        raise ValueError("must be without line breaks and other control characters")
     return value
 
 
@@ -66,9 +69,6 @@ DataFormat = Literal[
     "kitti_segmentation", "ade20k", "mapillary_vistas", "folders", "auto",
 ]  # fmt: skip
 """How a data set lies on disk; `segdsl/data/formats.py` reads each of them."""
-Monitor = Literal["val.dice", "val.miou", "val.accuracy", "val.loss"]
-"""What a run watches; `val.loss` is better when smaller, the others when larger."""
-
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 """Single precision, or the two half ones; `auto` takes the half one that the device is made for, and none on a CPU."""
 
@@ -235,7 +235,8 @@ class Train(Section):
     schedule: tuple[Schedule, ...] = ()
     """The learning rate over time, as a chain."""
     monitor: Monitor = "val.dice"
-    """What the best checkpoint, the plateau and the stopper watch."""
+    """What the best checkpoint, the plateau and the stopper watch: a score over all classes, without the background
+    (`val.foreground.…`), or of one class, such as `val.dice.car` or `"val.iou.traffic light"`."""
     stop: Stopper | None = None
     """When to end before `epochs`."""
     keep: Keeper | None = None

@@ -7,9 +7,8 @@ its annotation and bounds are the validation. Registry, reference, hover, comple
 from __future__ import annotations
 
 import types
-import typing
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
@@ -101,11 +100,18 @@ def members(family: type[Family]) -> dict[str, type[Family]]:
 
 def word_family(kind: Any) -> type[Word] | None:
     """The family of words that a field of this type holds, or None."""
-    if typing.get_origin(kind) in (Union, types.UnionType):
-        return next((w for k in typing.get_args(kind) if (w := word_family(k))), None)
-    if typing.get_origin(kind) is typing.Annotated or typing.get_origin(kind) is tuple:
-        return word_family(typing.get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return next((w for k in get_args(kind) if (w := word_family(k))), None)
+    if get_origin(kind) is Annotated or get_origin(kind) is tuple:
+        return word_family(get_args(kind)[0])
     return kind if isinstance(kind, type) and issubclass(kind, Word) else None
+
+
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """The names that a field of this type takes as they stand; empty for one without choices."""
+    if get_origin(kind) is Literal:
+        return tuple(member for member in get_args(kind) if isinstance(member, str))
+    return tuple(member for inner in get_args(kind) for member in choices_of(inner))
 
 
 def field_docs(record: type[BaseModel]) -> dict[str, str]:

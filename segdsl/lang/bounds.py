@@ -15,6 +15,7 @@ from typing import Any, Literal, Union
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator, ValidationError
 
+from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import OrSingle, PathText, Units
 from segdsl.ir.word import Record
 
@@ -125,7 +126,7 @@ def _element(check: Check, value: Any) -> Any:
 
 
 def _bound(item: Any) -> Check | None:
-    if isinstance(item, (Units, PathText, OrSingle)):
+    if isinstance(item, (Units, PathText, OrSingle, ClassScore)):
         return None
     if isinstance(item, AfterValidator):
         return typing.cast(Check, item.func)

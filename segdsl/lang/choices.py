@@ -5,16 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from segdsl.diagnostics import Label, nearest
+from segdsl.ir.monitor import ClassScore
 from segdsl.lang.context import Frame, evaluate
 from segdsl.lang.expressions import dotted
 from segdsl.lang.values import stop
 from segdsl.syntax import tree
 
 
-def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame) -> Any:
+def member_or_score(expr: tree.Expr, known: tuple[Any, ...], scores: ClassScore, frame: Frame) -> Any:
+    """The one of ``known`` that an expression names, or the score of a class: bare, in quotes, or a text that is worked
+    out. Raises :class:`Stop` where it is neither."""
+    parts = dotted(expr)
+    bound = isinstance(expr, tree.Name) and (expr.name in frame.local_names() or expr.name in frame.file.lets)
+    value = ".".join(parts) if parts and not bound else evaluate(expr, frame, None)
+    if isinstance(value, str) and scores.names(value):
+        return value
+    return member(expr, known, frame, scores.spelled())
+
+
+def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[str, ...] = ()) -> Any:
     """The one of ``known`` that an expression names: bare, or by a `let` that holds it as text.
 
-    Raises :class:`Stop` where it is none of them, or could be something else.
+    Raises :class:`Stop` where it is none of them, or could be something else; ``others`` are what is accepted besides.
     """
     parts = dotted(expr)
     text = ".".join(parts) if parts else None
@@ -44,7 +56,7 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame) -> Any:
         )
     if text is None and isinstance(expr, tree.Constant) and expr.value is not None:
         text = str(expr.value).lower()
-    listing = ", ".join(f"`{k}`" for k in known)
+    listing = ", ".join(f"`{k}`" for k in (*known, *others))
     near = nearest(text, [str(k) for k in known]) if text else None
     raise stop(
         "unknown-member",

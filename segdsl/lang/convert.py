@@ -13,11 +13,12 @@ from pydantic.fields import FieldInfo
 
 from segdsl.diagnostics import Diagnostic, Fix, Span, nearest
 from segdsl.diagnostics.foreign import folded
+from segdsl.ir.monitor import ClassScore
 from segdsl.ir.program import Schedule
 from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, number
 from segdsl.ir.word import Record, Word, members
 from segdsl.lang.bounds import bounded
-from segdsl.lang.choices import is_choice, member
+from segdsl.lang.choices import is_choice, member, member_or_score
 from segdsl.lang.context import Frame, evaluate
 from segdsl.lang.elsewhere import DONE_ALWAYS, NO_WORDS, argument_remedy
 from segdsl.lang.expressions import dotted, lookup_component, truth, unknown_component
@@ -115,6 +116,10 @@ def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) ->
         if isinstance(expr, tree.Constant) and expr.value is None and len(kinds) < len(typing.get_args(kind)):
             return None
         known = next((typing.get_args(k) for k in kinds if typing.get_origin(k) is Literal), ())
+        marks = [m for k in kinds for m in getattr(k, "__metadata__", ())]
+        scores = next((m for m in marks if isinstance(m, ClassScore)), None)
+        if scores is not None:
+            return member_or_score(expr, known, scores, frame)
         if known and len(kinds) > 1 and is_choice(expr, known, frame):
             return member(expr, known, frame)
         return _convert(expr, float if set(kinds) == {int, float} else kinds[0], meta, frame)

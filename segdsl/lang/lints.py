@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from segdsl.diagnostics import Diagnostic, Sink, Span, suggest
 from segdsl.ir.graph import Op
 from segdsl.ir.labels import offered
+from segdsl.ir.monitor import class_of
 from segdsl.ir.program import Eval, Loss, Program
 from segdsl.ir.shape import Shape, shape_at, show
 from segdsl.lang.settings import Settings
@@ -19,11 +20,14 @@ from segdsl.syntax import tree
 from segdsl.words.augmentations import ClassMix, VerticalFlip
 
 
-def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Span]) -> None:
-    """Adds the findings to ``sink``; ``outs`` says where each output of the model comes from."""
+def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Span], named: bool) -> None:
+    """Adds the findings to ``sink``; ``outs`` says where each output of the model comes from, ``named`` whether the
+    classes have their names and are no placeholders."""
     _label_space(program, sink, outs)
     _factorised(program, sink)
-    _augmentation(program, sink)
+    if named:
+        _augmentation(program, sink)
+        _monitored(program, sink)
     _paths(program, sink, settings)
     _without_effect(program, sink)
 
@@ -125,15 +129,24 @@ def _augmentation(program: Program, sink: Sink) -> None:
     """Steps that the classes speak against, and classes that a step names and nobody learns."""
     for name, word in program.data.train.augment.items():
         span = at_path(program, f"data.train.augment.{name}")
-        if isinstance(word, VerticalFlip) and word.p > 0 and not program.assumed_classes:
+        if isinstance(word, VerticalFlip) and word.p > 0:
             upright = [c for c in program.classes if c.lower() in UPRIGHT]
             if upright:
                 message = f"the image is turned upside down, and `{upright[0]}` is a class that has its place"
                 warn(sink, "flip-upside-down", message, "take the flip out; `HorizontalFlip` stays right", span)
-        if isinstance(word, ClassMix) and not program.assumed_classes:
+        if isinstance(word, ClassMix):
             for unknown in [c for c in word.classes or () if c not in program.classes]:
                 message, help = f"there is no class `{unknown}`", offered(unknown, program.classes)
                 sink.add(Diagnostic("class-unknown", message, help, span=span))
+
+
+def _monitored(program: Program, sink: Sink) -> None:
+    """A score of a class that there is none of would stay unknown in every epoch."""
+    name = class_of(program.train.monitor)
+    if name is not None and name not in program.classes:
+        message = f"`{program.train.monitor}` cannot be watched: there is no class `{name}`"
+        help = offered(name, program.classes)
+        sink.add(Diagnostic("class-unknown", message, help, span=at_path(program, "train.monitor")))
 
 
 def _factorised(program: Program, sink: Sink) -> None:

@@ -177,7 +177,7 @@ def _load(
         assumed_classes=sections.assumed,
         **records,
     )
-    lint(program, sink, settings, sections.context.outs)
+    lint(program, sink, settings, sections.context.outs, sections.named)
     lint_rates(program, sink, settings)
     sink.check()
     text = ""

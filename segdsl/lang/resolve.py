@@ -11,7 +11,7 @@ from typing import Any
 
 from segdsl.ir.program import SECTIONS, Program, Section
 from segdsl.ir.values import Quantity, Range, Size, number, quoted
-from segdsl.ir.word import Record, Word
+from segdsl.ir.word import Record, Word, choices_of
 from segdsl.lang.blocks import block_recipe
 from segdsl.lang.context import Frame
 from segdsl.lang.expressions import bound_names, lookup_component
@@ -84,12 +84,8 @@ def spell(value: Any, *, chain: bool = False) -> str:
 def spell_field(record: type[Record], name: str, value: Any) -> str:
     """The value of a field as the language writes it: a choice is not quoted, a schedule is a chain."""
     if isinstance(value, str):
-        return value if _is_choice(record, name) else quoted(value)
+        return value if value in choices_of(record.model_fields[name].annotation) else quoted(value)
     return spell(value, chain=name == "schedule")
-
-
-def _is_choice(record: type[Record], name: str) -> bool:
-    return "Literal" in str(record.model_fields[name].annotation)
 
 
 def _model_call(setting: Setting, root: BlockDef, sections: Sections, inliner: _Inliner) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span, suggest
-from segdsl.ir.labels import VOID_ID, Fault, faults, relabelled
+from segdsl.ir.labels import VOID_ID, Fault, control_character, faults, has_control_character, relabelled
 from segdsl.ir.program import SECTIONS, Section
 from segdsl.ir.values import Size
 from segdsl.ir.word import word_family
@@ -44,6 +44,11 @@ class Sections:
         self.context.env = {"B": 1, "H": size.height, "W": size.width}
         setting = settings.values.get(("data", "input_size"))
         self.context.size_span = setting.span if setting else None
+
+    @property
+    def named(self) -> bool:
+        """Whether the classes have their names: they are neither assumed nor only counted."""
+        return not self.assumed and not (self.counted and self.value(CLASSES) == self.classes)
 
     def size(self) -> Size:
         """`data.input_size`; the default where it failed, which no finding may then be about."""
@@ -175,6 +180,10 @@ class Sections:
         if names and any(not n.strip() for n in names):
             places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and not str(e.value).strip())
             raise stop("class-unnamed", places[0], "a class has an empty name", "give every class a name")
+        broken = next((n for n in names or () if has_control_character(n)), None)
+        if broken is not None:
+            places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and e.value == broken)
+            raise stop("class-control-character", places[0], *control_character(broken))
         return names if names is not None else ("class_0", "class_1")
 
     def _read(self, setting: Setting, info: Any) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from segdsl.run.metrics import Confusion
+from segdsl.run.score_table import short_name
 
 NAMED = 6
 """Classes that a sentence names before it says how many more there are."""
@@ -30,4 +31,4 @@ def absences(confusion: Confusion) -> list[str]:
 
 def _listed(names: Sequence[str]) -> str:
     rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{rest}"
+    return f"{', '.join(map(short_name, names[:NAMED]))}{rest}"

@@ -19,19 +19,21 @@ from segdsl.diagnostics.text import clean
 from segdsl.run.absence import absences
 from segdsl.run.fetching import FetchDisplay
 from segdsl.run.log import EpochRow
-from segdsl.run.score_table import class_table, shortened
+from segdsl.run.score_table import class_table, short_name, shortened, width_of
 from segdsl.weights.report import LoadReport, load_table
 
 NAME_WIDTH, TABLE_WIDTH, MAX_WARNINGS = 40, 100, 8
 LEAST_BAR, MOST_BAR = 6, 30
 """Columns of the bar of the steps."""
+DICE = "val.dice"
+"""What is shown of every epoch, whatever a run watches besides."""
 DROPPED = ("lr", "speed", "left", "loss")
 """What a terminal of less than 80 columns may have no room for, the most dispensable first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is said before the first step."""
+    """What is said before the first step; ``samples`` are those of an epoch, as the ``sampler`` draws them."""
 
     name: str
     parameters: int
@@ -44,6 +46,9 @@ class Head:
     run: Path
     epochs: int
     steps_per_epoch: int
+    monitor: str = "val.dice"
+    sampler: str = ""
+    samples: int = 0
 
 
 class Display:
@@ -94,13 +99,15 @@ class Display:
         self._line(Text(f"{shortened(head.name, NAME_WIDTH)}: {head.classes} classes at {head.size}, on {head.device}"))
         self._line(Text(f"{head.parameters:,} parameters{trained}"))
         self._line(Text(f"{head.train_images} images to train on, {head.val_images} to validate"))
+        if head.sampler:
+            self._line(Text(f"{head.samples} samples an epoch, drawn by {head.sampler}"))
         self._line(Text(f"run folder: {head.run}"))
 
     def class_weights(self, weights: Mapping[str, float]) -> None:
         """The weights of the classes that the loss took from the data, if it did."""
         if weights:
-            named = ", ".join(f"{clean(name)} {weight:.3g}" for name, weight in weights.items())
-            self._line(Text(f"weights of the classes, counted: {named}"))
+            named = ", ".join(f"{short_name(name)} {weight:.3g}" for name, weight in weights.items())
+            self._prose(Text(f"weights of the classes, counted: {named}"))
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -143,11 +150,14 @@ class Display:
         self._dice = row.confusion.dice
         width = len(str(self.head.epochs)) if self.head else 1
         total = f"/{self.head.epochs}" if self.head else ""
+        watched = self.head.monitor if self.head else DICE
+        star = "*" if best else " "
         parts = {
             "epoch": f"epoch {row.epoch:>{width}}{total}",
             "loss": f"loss {row.train_loss:.3f}",
             "lr": f"lr {row.lr:.1e}",
-            "dice": f"dice {row.confusion.dice:.3f}{'*' if best else ' '}",
+            "dice": f"dice {row.confusion.dice:.3f}{star if watched == DICE else ''}",
+            "watched": f"{short_name(watched)} {row.monitored(watched):.3f}{star}" if watched != DICE else "",
             "speed": f"{row.images_per_second:.1f} img/s",
             "left": f"{duration(seconds_left)} left",
         }
@@ -168,9 +178,11 @@ class Display:
         """The report: the best epoch, its classes, where everything lies, what to do next."""
         run = self.head.run if self.head else weights.parent
         self._line(
-            Text(f"\n{why} after {last.epoch} epoch{'s' if last.epoch != 1 else ''} and {duration(last.seconds)}")
+            Text(
+                f"\n{clean(why)} after {last.epoch} epoch{'s' if last.epoch != 1 else ''} and {duration(last.seconds)}"
+            )
         )
-        self._line(Text(f"best epoch {best.epoch}: {monitor} {best.monitored(monitor):.4f}", style="bold"))
+        self._line(Text(f"best epoch {best.epoch}: {short_name(monitor)} {best.monitored(monitor):.4f}", style="bold"))
         counts = best.confusion
         *lines, mean = class_table(counts.per_class(), {"mean": {"dice": counts.dice, "iou": counts.miou}})
         for line in lines:
@@ -212,7 +224,7 @@ def shown_parts(parts: Mapping[str, str], width: int, between: str = "  ") -> st
     """The parts of a line; of those in :data:`DROPPED` the first are left out until it fits ``width`` columns."""
     for count in range(len(DROPPED) + 1):
         line = between.join(text for name, text in parts.items() if text and name not in DROPPED[:count])
-        if len(line.rstrip()) <= width:
+        if width_of(line.rstrip()) <= width:
             break
     return line
 

@@ -184,7 +184,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file of a run; empty where there is none."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

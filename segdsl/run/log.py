@@ -24,6 +24,7 @@ class EpochRow:
 
     ``grad_norm`` is the mean norm of the gradient of a step, before clipping, and ``clipped`` the share of the steps in
     which it was longer than `train.clip`; ``waiting`` the share of the training time in which data was waited for.
+    ``background`` is the class that the scores of the foreground leave out.
     """
 
     epoch: int
@@ -37,15 +38,15 @@ class EpochRow:
     grad_norm: float = 0.0
     clipped: float = 0.0
     waiting: float = 0.0
+    background: int = 0
 
     def facts(self) -> dict[str, float]:
         """Every field but the counts."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "confusion"}
 
     def monitored(self, name: str) -> float:
-        """The value of `val.dice`, `val.miou`, `val.accuracy` or `val.loss`."""
-        metric = name.removeprefix("val.")
-        return self.val_loss if metric == "loss" else self.confusion.summary()[metric]
+        """The value of what a run watches (see `ir.monitor`)."""
+        return self.values()[name]
 
     def score(self, name: str) -> float:
         """The monitored value, turned so that larger is better."""
@@ -53,7 +54,13 @@ class EpochRow:
 
     def values(self) -> dict[str, float]:
         """Every number by its column."""
-        dice = zip(self.confusion.classes, self.confusion.dice_by_class.tolist(), strict=True)
+        scores = {"dice": self.confusion.dice_by_class, "iou": self.confusion.iou_by_class}
+        by_class = {
+            f"val.{score}.{name}": value
+            for score, values in scores.items()
+            for name, value in zip(self.confusion.classes, values.tolist(), strict=True)
+        }
+        front = self.confusion.foreground(self.background)
         return {
             "lr": self.lr,
             "train.loss": self.train_loss,
@@ -63,7 +70,8 @@ class EpochRow:
             **{f"val.{name}": value for name, value in self.confusion.summary().items()},
             "images_per_second": self.images_per_second,
             "waiting": self.waiting,
-            **{f"val.dice.{name}": value for name, value in dice},
+            **{f"val.foreground.{name}": value for name, value in front.items()},
+            **by_class,
         }
 
 
@@ -124,14 +132,28 @@ def rows_until(path: Path, columns: Sequence[str], epoch: int) -> list[list[str]
     """The whole rows of a log up to an epoch, the later of two for one, in these columns. Raises OSError."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        header, *lines = list(csv.reader(file)) or [[]]
+    header, lines = read_lines(path)
     rows: dict[int, list[str]] = {}
     for cells in lines:
         named = dict(zip(header, cells, strict=False))
         if len(cells) == len(header) and named.get("epoch", "").isdecimal() and int(named["epoch"]) <= epoch:
             rows[int(named["epoch"])] = [named.get(name, "") for name in columns]
     return [rows[number] for number in sorted(rows)]
+
+
+def read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
+    """The header of a log, and the cells of every other line; none of a line that is no row of a table. Raises
+    OSError."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        lines = [_cells(line) for line in file.read().replace("\r", "").split("\n") if line]
+    return (lines[0], lines[1:]) if lines else ([], [])
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:  # a cell without end
+        return []
 
 
 def _csv(rows: Iterable[Sequence[str]]) -> str:

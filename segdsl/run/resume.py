@@ -147,7 +147,7 @@ def read_resumptions(folder: RunFolder) -> list[dict[str, Any]]:
     """The times at which a run went on, oldest first; empty for one that was never left."""
     try:
         found = json.loads(folder.resumed.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 

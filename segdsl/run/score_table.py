@@ -9,6 +9,8 @@ from segdsl.diagnostics.text import cells, clean, slice_columns
 WIDTH = 80
 COLUMNS = {"precision": "precision", "recall": "recall", "boundary_f1": "boundary", "dice": "dice", "iou": "iou"}
 """Scores by their key, with the head of their column."""
+LONGEST = 32
+"""Columns of a name in a sentence."""
 MAX_MATRIX = 10
 """So many classes fit into the table of confusions."""
 Scores = Mapping[str, float | None]
@@ -19,7 +21,7 @@ def class_table(per_class: Mapping[str, Scores], means: Mapping[str, Scores]) ->
     rows = [(clean(name), scores) for name, scores in (*per_class.items(), *means.items())]
     said = [key for key in COLUMNS if any(key in scores for _, scores in rows)]
     room = WIDTH - sum(_width(key) for key in said)
-    width = min(max(_columns(name) for name in ("class", *(name for name, _ in rows))), room)
+    width = min(max(width_of(name) for name in ("class", *(name for name, _ in rows))), room)
     lines = [_padded("class", width) + "".join(f"{COLUMNS[key]:>{_width(key)}}" for key in said)]
     for name, scores in rows:
         numbers = [f"{_number(scores[key]) if key in scores else '':>{_width(key)}}" for key in said]
@@ -33,7 +35,7 @@ def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> 
     if len(classes) > MAX_MATRIX:
         return []
     names = [f"{k} {clean(name)}" for k, name in enumerate(classes)]
-    width = min(max(map(_columns, ("true \\ predicted", *names))), WIDTH - 6 * len(classes))
+    width = min(max(map(width_of, ("true \\ predicted", *names))), WIDTH - 6 * len(classes))
     lines = ["of the pixels of each class (row), % that were predicted as each class (column)"]
     lines.append(_padded("true \\ predicted", width) + "".join(f"{k:>6}" for k in range(len(classes))))
     for name, row in zip(names, counts, strict=True):
@@ -45,19 +47,25 @@ def confusion_table(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> 
 
 def shortened(name: str, width: int) -> str:
     """A name cut to ``width`` columns of a terminal."""
-    return name if _columns(name) <= width else f"{slice_columns(name, 0, width - 1)}…"
+    return name if width_of(name) <= width else f"{slice_columns(name, 0, width - 1)}…"
+
+
+def short_name(name: str) -> str:
+    """A name of a class as it stands in a sentence: cleaned, and cut to :data:`LONGEST` columns."""
+    return shortened(clean(name), LONGEST)
 
 
 def _width(key: str) -> int:
     return max(len(COLUMNS[key]), 6) + 2
 
 
-def _columns(text: str) -> int:
+def width_of(text: str) -> int:
+    """Columns of a terminal that a text takes."""
     return sum(map(cells, text))
 
 
 def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _columns(text))
+    return text + " " * (width - width_of(text))
 
 
 def _number(value: float | None) -> str:

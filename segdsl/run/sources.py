@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segdsl.data.check import CheckReport, Progress, check_data
-from segdsl.data.doubts import doubts
+from segdsl.data.doubts import doubts, unseen_monitor
 from segdsl.data.index import Index, open_index
 from segdsl.data.layout import Request
 from segdsl.diagnostics import fail
@@ -100,6 +100,7 @@ def checked_data(
             path=str(index.root),
         )
     report = check_data(index.root, index.format, Request.of(program, tuple(index.subsets)), progress)
+    report.add(unseen_monitor(program, report))
     report.require()
     report.add(doubts(program, report))
     return index, report

@@ -26,7 +26,7 @@ from segdsl.run.average import WeightAverage
 from segdsl.run.checkpoint import CheckpointWriter
 from segdsl.run.clock import Clock
 from segdsl.run.device import pick_device
-from segdsl.run.display import Display, Head
+from segdsl.run.display import Display
 from segdsl.run.evaluate import score
 from segdsl.run.faults import explained
 from segdsl.run.folder import (
@@ -39,8 +39,10 @@ from segdsl.run.folder import (
     stated_program,
     write_program,
 )
+from segdsl.run.head import head_of
 from segdsl.run.log import EpochRow, RunLog
 from segdsl.run.machine import write_machine
+from segdsl.run.metrics import background_of
 from segdsl.run.nonfinite import not_finite
 from segdsl.run.occupancy import occupied
 from segdsl.run.optimizers import set_rates
@@ -136,7 +138,7 @@ def train(
             stack.enter_context(occupied(folder))
         overrides = [*settings_seen_from(folder.root, program, data, weights), f"data.format={setup.index.format}"]
         write_begin(folder, setup, compiled, stated_program(program, overrides), left)
-        display.start(_head(setup, folder))
+        display.start(head_of(setup, folder))
         display.class_weights(setup.class_weights)
         for text in settle_threads(program.data.train.workers) if place.type == "cpu" else ():
             display.note(text)
@@ -144,7 +146,8 @@ def train(
             display.weights(compiled.loaded, compiled.at_random())
         best, last, why = run_training(setup, folder, display, started, left, again)
         display.end(best, last, program.train.monitor, folder.best, why, report_at_end(folder, display))
-        values = {**best.confusion.summary(), "loss": best.val_loss, "epoch": best.epoch}
+        monitored = best.monitored(program.train.monitor)
+        values = {**best.confusion.summary(), "loss": best.val_loss, "epoch": best.epoch, "monitored": monitored}
         step = left.found.step if left else None
         return RunResult(folder.root, last.epoch, values, time.perf_counter() - started, step)
 
@@ -259,6 +262,7 @@ def run_epoch(
     return EpochRow(
         state.progress.epoch + 1, state.progress.step, clock.seconds, trained.rate, trained.loss, val_loss, confusion,
         clock.speed, trained.norm, trained.clipped, clock.waiting,
+        background_of(setup.program.classes, setup.program.data.background),
     )  # fmt: skip
 
 
@@ -376,21 +380,4 @@ def _late_data(setup: Setup, share: float) -> str:
     return (
         f"{share:.0%} of the training is waiting for data; load with more processes (`data.train.workers` is "
         f"{workers}), keep more in memory (`data.cache`), or store smaller images"
-    )
-
-
-def _head(setup: Setup, folder: RunFolder) -> Head:
-    parameters = list(setup.model.parameters())
-    return Head(
-        name=folder.root.resolve().name if setup.program.name == folder.program.stem else setup.program.name,
-        parameters=sum(p.numel() for p in parameters),
-        trained=sum(p.numel() for p in parameters if p.requires_grad),
-        size=str(setup.program.data.input_size),
-        train_images=len(setup.train.dataset),
-        val_images=len(setup.val.dataset),
-        classes=len(setup.program.classes),
-        device=f"{setup.device}{'' if setup.arithmetic.format == 'fp32' else f', in {setup.arithmetic.format}'}",
-        run=folder.root,
-        epochs=setup.horizon.epochs,
-        steps_per_epoch=setup.horizon.steps_per_epoch,
     )

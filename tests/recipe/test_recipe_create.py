@@ -134,12 +134,12 @@ def test_every_model_makes_a_good_program_also_with_its_weights(street: Path, tm
 
 
 def test_a_dropped_step_is_dropped(tmp_path: Path) -> None:
-    write_set(tmp_path / "set", classes=("left", "right", 'a "b" \\ c\n\u6f22'))
+    write_set(tmp_path / "set", classes=("left", "right", 'a "b" \\ c\u200b\u6f22'))
     assert new(tmp_path / "my.seg", "--data", tmp_path / "set") == 0
     text = require_good(tmp_path / "my.seg")
     assert list(load(tmp_path / "my.seg").data.train.augment) == ["crop", "photo"]
     assert "drop data.train.augment.flip  # left and right matter to `left`, `right`" in text
-    assert "classes  " not in text  # a line break in a name is left to the data set
+    assert "classes  " not in text  # a name with what is not seen is left to the data set
 
 
 ODD = ["\u202eabc", "a\u200bb", "a\u00a0b", "#", "{", "true", "\u0430\u0441", "'", "e\u0301", "x" * 300]

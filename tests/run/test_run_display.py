@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from segdsl.diagnostics import Diagnostic
+from segdsl.diagnostics.text import CUT, cells
 from segdsl.run.absence import absences
 from segdsl.run.clock import Clock
 from segdsl.run.display import Display, Head, duration, shown_parts
@@ -109,6 +111,42 @@ def test_classes_that_a_score_says_nothing_of_are_named() -> None:
     assert absences(confusion) == ["never predicted: b, c, d, e, f, g and 2 more", "not in the validation subset: j"]
     confusion.counts[:] = 1
     assert absences(confusion) == []
+
+
+def test_long_names_of_classes_keep_the_width_of_the_terminal() -> None:
+    names = ("ground", "x" * 200, "\u5927" * 60, "a name of many words " * 9)
+    confusion = Confusion(names, 255)
+    confusion.counts[:, 0] = 1
+    text = io.StringIO()
+    display = Display(console=Console(file=text, width=80, force_terminal=True, color_system=None, highlight=False))
+    display.start(replace(HEAD, monitor=f"val.dice.{names[1]}"))
+    display.class_weights(dict.fromkeys(names, 1.0))
+    one = EpochRow(1, 4600, 1.0, 1e-3, 1.0, 1.0, confusion, 1.0)
+    display.epoch(one, 1.0, True)
+    display.end(one, one, f"val.dice.{names[1]}", Path("best.safetensors"), "finished")
+    lines = text.getvalue().splitlines()
+    assert max(sum(map(cells, line)) for line in lines) <= 80
+    cut = ("x" * 31, "\u5927" * 15 + " ", "a name of many words a name of ")
+    assert absences(confusion) == [f"never predicted: {', '.join(name + CUT for name in cut)}"]
+
+
+def test_the_samples_of_an_epoch_are_said_where_a_sampler_draws_them() -> None:
+    def lines(head: Head) -> list[str]:
+        text = io.StringIO()
+        Display(console=Console(file=text, width=80, color_system=None)).start(head)
+        return text.getvalue().splitlines()
+
+    drawn = lines(replace(HEAD, sampler="RepeatFactor", samples=1234))
+    assert drawn[2:4] == ["1000 images to train on, 100 to validate", "1234 samples an epoch, drawn by RepeatFactor"]
+    assert not any("samples" in line for line in lines(HEAD))
+
+
+def test_the_epoch_shows_what_is_watched() -> None:
+    text = io.StringIO()
+    display = Display(console=Console(file=text, width=80, color_system=None, highlight=False))
+    display.start(replace(HEAD, monitor="val.iou.background"))
+    display.epoch(row(1), 1.0, True)
+    assert "dice 0.733  val.iou.background 0.667*" in text.getvalue()
 
 
 def test_warnings_break_between_words_on_a_terminal() -> None:
