@@ -21,7 +21,7 @@ from segdsl.data.loader import EvalLoader
 from segdsl.lang.program import load
 from segdsl.run.checkpoint import open_run
 from segdsl.run.metrics import Confusion
-from segdsl.run.report.curves import ticks
+from segdsl.run.report.chart import ticks
 from segdsl.run.report.history import read_history
 from segdsl.run.report.markup import VOID, joined, tag
 from segdsl.run.report.model import highlighted
@@ -233,7 +233,11 @@ def test_a_report_that_fails_is_no_fault_of_the_run(
     )
     result = train_file("tiny.seg", ["train.epochs=1"])
     out = capsys.readouterr().out
-    assert result.epochs == 1 and "there is no report: the output folder" in out and "report:  " not in out
+    assert (
+        result.epochs == 1
+        and "there is no report: `report.html` cannot be written into" in out
+        and "report:  " not in out
+    )
 
 
 def test_how_a_run_ended_is_read_from_its_log(project: Path) -> None:

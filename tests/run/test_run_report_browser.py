@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from segdsl.run.report.class_curves import class_curves
+from segdsl.run.report.history import History
 from segdsl.run.train import train_file
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -130,11 +132,12 @@ def test_curves_are_read_by_keyboard_and_pointer(browser, report: Path) -> None:
     assert (shown.inner_text(), training.inner_text()) == ("1", losses[0])
     page.keyboard.press("ArrowRight")
     assert (shown.inner_text(), training.inner_text()) == ("2", losses[1])
+    page.locator("#charts figure > svg").last.scroll_into_view_if_needed()
     box = page.locator("#charts figure > svg").last.bounding_box()
     page.mouse.move(box["x"] + box["width"] - 10, box["y"] + box["height"] / 2)
     assert (shown.inner_text(), training.inner_text()) == ("4", losses[3])
     lines = page.evaluate("[...document.querySelectorAll('.cursor')].map(one => one.getAttribute('x1'))")
-    assert len(set(lines)) == 1 and len(lines) == 3 and complaints == []
+    assert len(set(lines)) == 1 and len(lines) == 4 and complaints == []
 
 
 def test_tables_are_sorted_and_cells_are_read(browser, report: Path) -> None:
@@ -150,3 +153,61 @@ def test_tables_are_sorted_and_cells_are_read(browser, report: Path) -> None:
     readout = page.locator("#cell").inner_text()
     name = "<script>window.hacked = 1</script>"
     assert readout == f"{name}, predicted as {name}: {cell.inner_text()} %" and complaints == []
+
+
+def test_classes_are_chosen_and_lie_on_top(browser, report: Path) -> None:
+    page, complaints = opened(browser, report)
+    figure = page.locator("#by-class")
+    boxes, lines = figure.get_by_role("checkbox"), figure.locator("svg[role=img] > g")
+    styles = "all => all.map(one => one.getAttribute('class'))"
+    assert boxes.count() == 3 and lines.evaluate_all(styles) == ["line c3", "line c2", "line c1"]
+    boxes.nth(0).uncheck()
+    assert lines.evaluate_all(styles) == ["line c3", "line c2", "line faint"]
+    boxes.nth(1).focus()
+    page.keyboard.press("Space")
+    assert lines.evaluate_all(styles) == ["line c3", "line faint", "line faint"]
+    boxes.nth(1).check()
+    assert lines.evaluate_all(styles) == ["line c3", "line faint", "line c1"], "the free style, drawn last"
+    assert figure.locator("li svg").evaluate_all(styles) == ["line faint", "line c1", "line c3"]
+    assert complaints == []
+
+
+def test_the_oldest_of_too_many_classes_gives_way(browser, report: Path) -> None:
+    names = [f"class {k}" for k in range(12)]
+    columns = {f"val.dice.{name}": [0.1, k / 20] for k, name in enumerate(names)}
+    chart = class_curves(names, History((1, 2), columns), 1)
+    page, complaints = opened(browser, report)
+    page.evaluate("html => { document.getElementById('by-class').outerHTML = html; choosing(); }", chart)
+    boxes = page.locator("#by-class").get_by_role("checkbox")
+    chosen = "all => all.map(one => one.checked)"
+    assert boxes.evaluate_all(chosen) == [True] * 8 + [False] * 4
+    boxes.nth(9).check()
+    boxes.nth(11).check()
+    assert boxes.evaluate_all(chosen) == [False] * 2 + [True] * 6 + [False, True, False, True]
+    lines = page.locator("#by-class svg[role=img] > g").evaluate_all("all => all.map(one => one.className.baseVal)")
+    assert lines[-2:] == ["line c1", "line c2"] and sorted(lines).count("line faint") == 4 and complaints == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_wide_tables_scroll_under_the_names_of_their_rows(browser, report: Path, width: int) -> None:
+    page, _ = opened(browser, report, width)
+    box = page.locator("#classes .scroll")
+    wide = box.evaluate("one => one.scrollWidth > one.clientWidth")
+    assert wide == (width == 360)
+    box.evaluate("one => one.scrollTo(10_000, 0)")
+    edge = box.bounding_box()["x"]
+    name, last = box.locator("tbody th").first.bounding_box(), box.locator("tbody td").last.bounding_box()
+    assert abs(name["x"] - edge) < 1, "the name stays in sight"
+    assert last["x"] + last["width"] <= edge + box.bounding_box()["width"] + 1, "the last column can be reached"
+    caption = box.locator("caption span").bounding_box()
+    assert caption["x"] >= edge and caption["x"] + caption["width"] <= width
+
+
+def test_the_pairs_that_are_confused_are_sorted_by_names_too(browser, report: Path) -> None:
+    page, complaints = opened(browser, report)
+    table = page.locator("#confusion table:not(.matrix)")
+    assert table.locator("th[aria-sort]").inner_text().startswith("share")
+    table.get_by_role("button", name="predicted as").click()
+    names = table.locator("tbody td:nth-child(2)").all_inner_texts()
+    assert names == page.evaluate("names => [...names].sort((a, b) => a.localeCompare(b))", names)
+    assert len(names) >= 2 and complaints == []

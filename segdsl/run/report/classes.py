@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from segdsl.run.report.pictures import swatch
 
 MANY = 24
 """With more classes than this the matrix is drawn small, in whole percent."""
+SCORES = ("dice", "iou", "precision", "recall")
+"""The columns of the table of classes, as far as they are known."""
 SHADES = 10
 """Steps of the shading of a cell."""
 CONFUSED = 12
@@ -22,35 +26,58 @@ CONFUSED = 12
 
 
 def class_table(material: Material) -> Html:
-    """Dice and IoU of every class, and how much of the training images it covers."""
+    """The scores of every class, and how much of the training images it covers."""
     scores = _scores(material)
+    kinds = [kind for kind in SCORES if any(kind in known for known in scores.values())]
     stats = material.stats.get(material.program.data.train.subset)
-    header = ["class", "dice", "iou", *(["share of training pixels", "training images"] if stats else []), ""]
+    header = ["class", *kinds, *(["training pixels", "training images"] if stats else []), ""]
     rows: list[list[str]] = []
     for k, name in enumerate(material.classes):
         shares = [_percent(stats.of(k).pixels / stats.pixels), f"{stats.of(k).images:,}"] if stats else []
-        rows.append([_label(material, k), *map(_score, scores.get(name, (None, None))), *shares, _doubt(material, k)])
-    parts: list[str] = [table(header, rows, caption="Scores of each class", sortable=True)]
+        numbers = [_score(scores[name].get(kind)) for kind in kinds]
+        rows.append([_label(material, k), *numbers, *shares, _doubt(material, k)])
+    parts: list[str] = [_compared_at(material), table(header, rows, caption="Scores of each class", sortable=True)]
     ranking = material.ranking
     if ranking is None:
         text = f"Only what the log has of the best epoch: {material.missing}."
         return joined(tag("p", text, class_="missing"), *parts)
-    whole = ranking.confusion.summary()
-    means = facts(
+    return joined(
+        _means(material, ranking.confusion),
+        *(tag("p", f"{text[0].upper()}{text[1:]}.") for text in absences(ranking.confusion)),
+        *parts,
+    )
+
+
+def _means(material: Material, confusion: Confusion) -> Html:
+    """The means over the classes, with the background and without."""
+    whole, front = confusion.summary(), confusion.foreground(material.background)
+    without = f"without {material.classes[material.background]}"
+    return facts(
         ("mean dice", _score(whole["dice"])),
         ("mean IoU", _score(whole["miou"])),
+        (f"mean dice {without}", _score(front["dice"])),
+        (f"mean IoU {without}", _score(front["miou"])),
         ("pixel accuracy", _score(whole["accuracy"])),
     )
-    return joined(means, *(tag("p", f"{text[0].upper()}{text[1:]}.") for text in absences(ranking.confusion)), *parts)
 
 
-def _scores(material: Material) -> dict[str, tuple[float | None, float | None]]:
-    """Dice and IoU by class; where nothing could be scored, what the log has of the best epoch."""
+def _compared_at(material: Material) -> Html:
+    """At which size a training compares, and where other scores come from."""
+    command = f"segdsl eval {shlex.quote(str(material.folder.root))}"
+    size = material.program.data.input_size
+    text = f"Compared at the size that the network sees, {size}, on whole images; "
+    return tag("p", text, tag("code", command), " compares at the size of the images.")
+
+
+def _scores(material: Material) -> dict[str, Mapping[str, float | None]]:
+    """The scores by class; where nothing could be scored, what the log has of the best epoch."""
     if material.ranking is not None:
-        return {name: (v["dice"], v["iou"]) for name, v in material.ranking.confusion.per_class().items()}
-    if material.best is None:
-        return {}
-    return {name: (material.history.column(f"val.dice.{name}")[material.best], None) for name in material.classes}
+        return dict(material.ranking.confusion.per_class())
+    best, history = material.best, material.history
+    kinds = [kind for kind in SCORES if f"val.{kind}.{material.classes[0]}" in history.columns]
+    if best is None:
+        return {name: {} for name in material.classes}
+    return {name: {kind: history.column(f"val.{kind}.{name}")[best] for kind in kinds} for name in material.classes}
 
 
 def _doubt(material: Material, k: int) -> str:
@@ -71,9 +98,13 @@ def confusion_section(material: Material) -> Html:
     if material.ranking is None:
         return tag("p", f"There is no table: {material.missing}.", class_="missing")
     confusion = material.ranking.confusion
-    shares = confusion.counts / np.maximum(confusion.counts.sum(1, keepdims=True), 1)
     about = "A row has the pixels of one true class, and how they were predicted, in percent of the row."
-    return joined(tag("p", about), _matrix(confusion, shares), *_confused(confusion, shares))
+    return joined(tag("p", about), _matrix(confusion, _shares(confusion)), *confused(confusion))
+
+
+def _shares(confusion: Confusion) -> np.ndarray:
+    """What share of the pixels of a true class (rows) was predicted as each class, float64 (classes, classes)."""
+    return confusion.counts / np.maximum(confusion.counts.sum(1, keepdims=True), 1)
 
 
 def _matrix(confusion: Confusion, shares: np.ndarray) -> Html:
@@ -86,7 +117,9 @@ def _matrix(confusion: Confusion, shares: np.ndarray) -> Html:
         for k, name in enumerate(confusion.classes)
     ]
     label = "Confusion matrix, shares of the true class in percent"
-    inner = tag("table", tag("caption", label), tag("thead", top), tag("tbody", *rows), class_=_kind(dense))
+    inner = tag(
+        "table", tag("caption", tag("span", label)), tag("thead", top), tag("tbody", *rows), class_=_kind(dense)
+    )
     readout = tag("p", Html("&nbsp;"), class_="readout", id="cell", aria_live="polite")
     return joined(scrolled(inner, label, tall=True), readout)
 
@@ -109,8 +142,9 @@ def _cells(shares: np.ndarray, row: int, dense: bool, known: bool) -> Html:
     return Html("".join(texts))
 
 
-def _confused(confusion: Confusion, shares: np.ndarray) -> list[Html]:
-    """The largest shares beside the diagonal, as a list."""
+def confused(confusion: Confusion) -> list[Html]:
+    """The largest shares beside the diagonal as a table; none where nothing is confused."""
+    shares = _shares(confusion)
     wrong = np.where(np.eye(len(shares), dtype=bool), 0.0, shares)
     order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]
     pairs = [divmod(int(place), len(shares)) for place in order if wrong.flat[place] > 0]
@@ -125,8 +159,9 @@ def _confused(confusion: Confusion, shares: np.ndarray) -> list[Html]:
         ]
         for a, b in pairs
     ]
-    caption = "Confused most, by the share of the true class"
-    return [table(["true class", "predicted as", "share", "pixels"], rows, caption=caption, texts=2)]
+    caption = "Confused most: the largest shares of the pixels of a true class, the largest first"
+    header = ["true class", "predicted as", "share", "pixels"]
+    return [table(header, rows, caption=caption, texts=2, sortable=True, falling=2)]
 
 
 def _score(value: float | None) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from segdsl.ir.program import Program
+from segdsl.run.log import read_lines
 from segdsl.words.schedules import Horizon
 from segdsl.words.stoppers import EarlyStopping
+
+BEYOND, MOST_EPOCHS = 1e39, 1_000_000_000
+"""What no single-precision number reaches, and no run."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The columns of `metrics.csv` by name, a value for each epoch; ``epochs`` are their numbers, from 1."""
+    """The columns of `metrics.csv` by name, a value for each epoch; ``epochs`` are their numbers, from 1, and ``lost``
+    the lines that are no whole row."""
 
     epochs: tuple[int, ...]
     columns: dict[str, list[float]]
+    lost: int = 0
 
     def __len__(self) -> int:
         return len(self.epochs)
@@ -37,8 +42,9 @@ class History:
         if done >= most:
             return "finished"
         if self.epochs and isinstance(stop, EarlyStopping):
-            steps = round(self.column("step")[-1] / self.epochs[-1])
-            if stop.stops(self._scores(program.train.monitor), Horizon(steps, most)):
+            steps = self.column("step")[-1] / self.epochs[-1]
+            horizon = Horizon(round(steps) if steps >= 1 else 1, most)
+            if stop.stops(self._scores(program.train.monitor), horizon):
                 return "stopped early"
         return "interrupted"
 
@@ -55,7 +61,7 @@ class History:
         last = len(self) - 1
         places = sorted({*range(0, last, step), last, last if kept is None else kept})
         columns = {name: [values[k] for k in places] for name, values in self.columns.items()}
-        return History(tuple(self.epochs[k] for k in places), columns)
+        return History(tuple(self.epochs[k] for k in places), columns, self.lost)
 
     def _scores(self, monitor: str) -> list[float]:
         sign = -1 if monitor == "val.loss" else 1
@@ -63,27 +69,31 @@ class History:
 
 
 def read_history(path: Path) -> History:
-    """The log at ``path``; empty where there is none. Of an epoch that was trained twice the later row counts, and what
-    a kill left of a row is no row."""
+    """The log at ``path``; empty where there is none. Of an epoch that was trained twice the later row counts; what a
+    kill left of a row is no row, and neither is what no run has written."""
     if not path.is_file():
         return History((), {})
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        header, *lines = list(csv.reader(file)) or [[]]
+    header, lines = read_lines(path)
     rows: dict[int, list[float]] = {}
+    lost = 0
     for cells in lines:
         numbers = _numbers(cells)
-        if len(numbers) == len(header) and header[:1] == ["epoch"] and math.isfinite(numbers[0]):
+        whole = len(numbers) == len(header) and header[:1] == ["epoch"]
+        if whole and 1 <= numbers[0] < MOST_EPOCHS and numbers[0].is_integer():
             rows[int(numbers[0])] = numbers
+        else:
+            lost += 1
     ordered = [rows[epoch] for epoch in sorted(rows)]
     columns = {name: [row[k] for row in ordered] for k, name in enumerate(header)}
-    return History(tuple(sorted(rows)), columns)
+    return History(tuple(sorted(rows)), columns, lost)
 
 
 def _numbers(cells: list[str]) -> list[float]:
     try:
-        return [float(cell) if cell else math.nan for cell in cells]
+        numbers = [float(cell) if cell else math.nan for cell in cells]
     except ValueError:
         return []
+    return [number if abs(number) < BEYOND else math.nan for number in numbers]
 
 
 def _known(value: float) -> float:

@@ -48,14 +48,26 @@ def facts(*pairs: tuple[str, str | None]) -> Html:
     return tag("dl", *rows, class_="facts")
 
 
-def table(header: list[str], rows: list[list[str]], *, caption: str, sortable: bool = False, texts: int = 1) -> Html:
-    """A table whose first columns are ``texts`` and whose others are numbers. It scrolls by itself where the page is
-    too narrow, and where it has many rows."""
-    top = tag("tr", *(tag("th", cell, scope="col") for cell in header))
+def table(
+    header: list[str],
+    rows: list[list[str]],
+    *,
+    caption: str,
+    sortable: bool = False,
+    texts: int = 1,
+    falling: int | None = None,
+) -> Html:
+    """A table whose first columns are ``texts`` and whose others are numbers; ``falling`` is the column by which its
+    rows are in order, the largest first. It scrolls by itself where the page is too narrow, and where it has many
+    rows."""
+    order = {falling: "descending"}
+    top = tag("tr", *(tag("th", cell, scope="col", aria_sort=order.get(k)) for k, cell in enumerate(header)))
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
-    parts = (tag("caption", caption), tag("thead", top), tag("tbody", *body))
+    parts = (tag("caption", tag("span", caption)), tag("thead", top), tag("tbody", *body))
     return scrolled(
-        tag("table", *parts, data_sortable=sortable, class_=f"texts{texts}"), caption, len(rows) > MANY_ROWS
+        tag("table", *parts, data_sortable=texts if sortable else None, class_=f"texts{texts}"),
+        caption,
+        len(rows) > MANY_ROWS,
     )
 
 

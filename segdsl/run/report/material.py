@@ -12,13 +12,14 @@ from safetensors import safe_open
 
 from segdsl.data.index import Index
 from segdsl.data.stats import SubsetStats, count_subsets
-from segdsl.diagnostics import SegError
+from segdsl.diagnostics import SegError, fail
 from segdsl.ir.parts import Part, parts_of
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
 from segdsl.run.checkpoint import open_run, run_folder
 from segdsl.run.faults import explained
 from segdsl.run.folder import RunFolder, read_object
+from segdsl.run.metrics import background_of
 from segdsl.run.report.history import History, read_history
 from segdsl.run.report.ranking import Ranking, ranked, validation_loader
 from segdsl.run.resume import read_resumptions
@@ -51,8 +52,17 @@ class Material:
     @property
     def written_in(self) -> str:
         """The files of its author that the program was made from."""
-        sources = [name for name in self.lock.get("sources", {}) if not name.startswith(("std/", "--set"))]
+        found = self.lock.get("sources")
+        named = found if isinstance(found, dict) else {}
+        sources = [name for name in named if not name.startswith(("std/", "--set"))]
         return ", ".join(sources) or self.folder.program.name
+
+    @property
+    def class_weights(self) -> dict[str, float]:
+        """The weights of the classes that the loss took from the data, by name; empty where it did not."""
+        found = self.lock.get("class_weights")
+        named = found if isinstance(found, dict) else {}
+        return {name: w for name, w in named.items() if isinstance(w, float) and name in self.classes}
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -65,6 +75,11 @@ class Material:
         if self.best_epoch in self.history.epochs:
             return self.history.epochs.index(self.best_epoch)
         return self.history.best(self.program.train.monitor)
+
+    @property
+    def background(self) -> int:
+        """The id of the class that the scores of the foreground leave out."""
+        return background_of(self.classes, self.program.data.background)
 
     @cached_property
     def parts(self) -> Part:
@@ -83,7 +98,7 @@ def gather(root: str | Path, data: str | Path | None = None) -> Material:
     index, ranking, missing = None, None, ""
     stats: Mapping[str, SubsetStats] = {}
     try:
-        index = open_data(program, data)
+        index = _opened(program, data)
         stats = count_subsets(index.root, index.labels, index.subsets, index.ignore)
         ranking = _scored(folder, index)
     except SegError as error:
@@ -103,6 +118,16 @@ def gather(root: str | Path, data: str | Path | None = None) -> Material:
         ranking,
         missing,
     )
+
+
+def _opened(program: Program, data: str | Path | None) -> Index:
+    """The data of a run. Raises SegError where it is not there, or has other classes by now (`classes-differ`)."""
+    index = open_data(program, data)
+    if index.classes != program.classes:
+        count = f"{len(index.classes)} of them, the run {len(program.classes)}"
+        message = f"the data set has other classes than the run (the data set has {count})"
+        raise fail("classes-differ", message, "name the data of the run with `--data ROOT`", path=str(index.root))
+    return index
 
 
 def _scored(folder: RunFolder, index: Index) -> Ranking:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -61,9 +63,17 @@ def program(material: Material) -> Html:
     """The whole program as it ran, in colour, and the digests of all that it was made of."""
     text = material.folder.program.read_text(encoding="utf-8")
     code = scrolled(tag("pre", tag("code", highlighted(text))), "program.seg")
-    lock = json.dumps(material.lock, indent=2, sort_keys=True, ensure_ascii=False)
-    locked = scrolled(tag("pre", tag("code", lock)), "lock.json") if material.lock else tag("p", "There is none.")
+    lock = _printed(material.lock)
+    locked = scrolled(tag("pre", tag("code", lock)), "lock.json") if lock else tag("p", "There is none to read.")
     return joined(tag("h3", "program.seg"), code, tag("h3", "lock.json"), locked)
+
+
+def _printed(lock: Mapping[str, Any]) -> str:
+    """A lock as text; nothing of one that is empty or no lock."""
+    try:
+        return json.dumps(lock, indent=2, sort_keys=True, ensure_ascii=False) if lock else ""
+    except RecursionError:
+        return ""
 
 
 def highlighted(text: str) -> Html:

@@ -16,6 +16,7 @@ from segdsl.run.report.material import Material
 from segdsl.run.report.model import model, program
 from segdsl.run.report.pictures import pictures
 from segdsl.run.report.timings import timings
+from segdsl.run.report.training import training
 from segdsl.version import __version__
 
 HERE = Path(__file__).parent
@@ -73,7 +74,7 @@ def headline(material: Material) -> Html:
     left = len(material.resumptions)
     outcome += f" (resumed {'once' if left == 1 else f'{left} times'})" if left else ""
     ended = f"{outcome} after {len(history)} of {material.program.train.epochs} epochs"
-    return tag("header", tag("h1", material.name), tag("p", f"{about}; {ended}."), figures)
+    return tag("header", tag("h1", material.name), tag("p", f"{about}; {ended}."), figures, training(material))
 
 
 def _section(name: str, title: str, content: Html) -> Html:

@@ -1,6 +1,6 @@
 "use strict";
-// The page is whole without this: it adds reading the curves by pointer or slider, reading the cells of the
-// confusion matrix, sorting tables by a column, and opening what a link or a printer leads to.
+// The page is whole without this: it adds reading the curves by pointer or slider, choosing the classes that are
+// drawn in colour, reading the cells of the confusion matrix, sorting tables by a column, and opening what a link or a printer leads to.
 
 function curves() {
   const charts = document.getElementById("charts"), slider = document.getElementById("epoch");
@@ -32,6 +32,39 @@ function curves() {
   slider.parentElement.hidden = false;
 }
 
+// Which classes are in colour. A style that is free is given to the next one; where none is, the oldest gives way.
+function choosing() {
+  const figure = document.getElementById("by-class");
+  if (!figure) return;
+  const boxes = [...figure.querySelectorAll("input")], cursor = figure.querySelector(".cursor");
+  const lines = [...cursor.parentElement.querySelectorAll("g")].reverse();
+  const samples = boxes.map(box => box.parentElement.querySelector("svg"));
+  const owners = Array.from({length: Number(figure.dataset.styles)}, (_, k) => boxes[k] && boxes[k].checked ? k : -1);
+  const turns = owners.filter(k => k >= 0);
+  const paint = (k, style) => {
+    for (const element of [lines[k], samples[k]]) element.setAttribute("class", "line " + style);
+  };
+  const release = k => {
+    owners[owners.indexOf(k)] = -1;
+    turns.splice(turns.indexOf(k), 1);
+    boxes[k].checked = false;
+    paint(k, "faint");
+  };
+  boxes.forEach((box, k) => {
+    box.hidden = false;
+    box.addEventListener("change", () => {
+      if (!box.checked) return release(k);
+      if (!owners.includes(-1)) release(turns[0]);
+      const style = owners.indexOf(-1);
+      owners[style] = k;
+      turns.push(k);
+      paint(k, "c" + (style + 1));
+      cursor.before(lines[k]);
+    });
+  });
+  for (const note of figure.querySelectorAll(".choosing")) note.hidden = false;
+}
+
 function matrix() {
   const table = document.querySelector("table.matrix"), readout = document.getElementById("cell");
   if (!table || !readout) return;
@@ -50,7 +83,7 @@ function sorting() {
     return Number.isNaN(read) ? -1 : read;
   };
   for (const table of document.querySelectorAll("table[data-sortable]")) {
-    const heads = [...table.tHead.rows[0].cells], original = [...table.tBodies[0].rows];
+    const texts = Number(table.dataset.sortable), heads = [...table.tHead.rows[0].cells], original = [...table.tBodies[0].rows];
     heads.forEach((head, column) => {
       if (!head.textContent) return;
       const button = document.createElement("button");
@@ -62,7 +95,7 @@ function sorting() {
         for (const other of heads) other.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", down ? "descending" : "ascending");
         const text = row => row.cells[column].textContent;
-        const order = column === 0
+        const order = column < texts
           ? (a, b) => text(a).localeCompare(text(b))
           : (a, b) => number(text(a)) - number(text(b));
         const rows = [...original].sort(order);
@@ -89,6 +122,7 @@ function opening() {
 }
 
 curves();
+choosing();
 matrix();
 sorting();
 opening();

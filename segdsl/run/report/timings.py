@@ -11,7 +11,8 @@ from segdsl.run.display import duration
 from segdsl.run.report.markup import UNKNOWN, Html, facts, joined, table, tag
 from segdsl.run.report.material import Material
 
-GIB = 1 << 30
+GIB, MOST = 1 << 30, 1 << 60
+"""Bytes: a gibibyte, and more than any machine has."""
 
 
 def timings(material: Material) -> Html:
@@ -79,7 +80,7 @@ def _machine(material: Material) -> Html:
             ("processor", texts.get("cpu")),
             ("cores", texts.get("cores")),
             ("threads of torch", texts.get("threads")),
-            ("memory", f"{memory / GIB:.1f} GiB" if isinstance(memory, int) else None),
+            ("memory", f"{memory / GIB:.1f} GiB" if isinstance(memory, int) and memory < MOST else None),
             ("system", texts.get("system")),
             *((name, texts.get(name)) for name in ("python", "torch", "segdsl")),
         ),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from segdsl.diagnostics import SegError
+from segdsl.diagnostics import SegError, fail
 from segdsl.run.display import Display
-from segdsl.run.folder import RunFolder, not_writable
+from segdsl.run.folder import RunFolder
 from segdsl.run.report.material import gather
 from segdsl.run.report.page import page
 
@@ -35,7 +35,7 @@ def write_report(root: str | Path, data: str | Path | None = None) -> Written:
 
     The best weights are scored once on the validation subset of the run, in ``data`` or where the run says that its
     data lies; what cannot be had (no data, no checkpoint yet) is said in the report. Raises SegError (`run-not-found`,
-    `out-not-writable`, and what the program is at fault for).
+    `report-not-written`, and what the program is at fault for).
     """
     material = gather(root, data)
     text, out = page(material), material.folder.report
@@ -47,5 +47,15 @@ def write_report(root: str | Path, data: str | Path | None = None) -> Written:
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise not_writable(out.parent) from error
+        raise _refused(out, error) from error
     return Written(out, material.missing)
+
+
+def _refused(out: Path, error: OSError) -> SegError:
+    """The fault of a report that cannot be written where it belongs: there is no other place to name."""
+    if out.is_dir():
+        message = f"`{out}` cannot be written: it is a folder"
+        return fail("report-not-written", message, "rename or delete that folder", path=str(out))
+    message = f"`{out.name}` cannot be written into `{out.parent}`: {(error.strerror or 'it is refused').lower()}"
+    help = "see that you may write into this folder and that the disk has room"
+    return fail("report-not-written", message, f"{help}, then run `segdsl report {out.parent}`", path=str(out))

@@ -1,0 +1,181 @@
+"""What a report says of how a run learnt: its classes one by one, the rates of groups, and the settings in words."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from segdsl.run.checkpoint import open_run
+from segdsl.run.metrics import Confusion
+from segdsl.run.report.chart import FAINT, STYLES
+from segdsl.run.report.class_curves import class_curves
+from segdsl.run.report.classes import confused
+from segdsl.run.report.history import History
+from segdsl.run.report.ranking import ranked, validation_loader
+from segdsl.run.report.training import short
+from segdsl.run.report.write import write_report
+from segdsl.run.setup import network_of, pick_device
+from segdsl.run.sources import open_data
+from segdsl.run.train import train_file
+from segdsl.words.losses import CrossEntropy, WeightedSum
+from segdsl.words.optimizers import AdamW, Group
+
+
+def words_of(html: str) -> str:
+    return " ".join(unescape(re.sub("<[^>]*>", " ", html)).split())
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_table_has_precision_and_recall(project: Path) -> None:
+    folder = train_file("tiny.seg", ["train.epochs=3", "train.optimizer.lr=0.1"], quiet=True).run
+    opened = open_run(folder)
+    index = open_data(opened.program)
+    network = network_of(opened.program, opened.model, pick_device())
+    counts = ranked(network, validation_loader(opened.program, index), opened.classes, index.ignore).confusion
+    words = words_of(page_of(folder))
+    assert "class dice iou precision recall training pixels" in words
+    for name, known in counts.per_class().items():
+        values = " ".join(
+            "-" if known[k] is None else f"{known[k]:.4f}" for k in ("dice", "iou", "precision", "recall")
+        )
+        assert f"{name} {values}" in words
+    front = counts.foreground(0)
+    assert f"mean dice without ground {front['dice']:.4f} mean IoU without ground {front['miou']:.4f}" in words
+    assert f"at the size that the network sees, 24x32, on whole images; segdsl eval {folder}" in words
+
+
+def test_without_data_the_table_has_what_the_log_has(project: Path) -> None:
+    folder = train_file("tiny.seg", ["train.epochs=1"], quiet=True).run
+    (project / "set").rename(project / "elsewhere")
+    write_report(folder)
+    (row,) = rows(folder)
+    words = words_of(page_of(folder))
+    assert f"red {float(row['val.dice.red']):.4f} {float(row['val.iou.red']):.4f}" in words
+    assert "class dice iou red" not in words and "precision recall" not in words
+    log = folder / "metrics.csv"
+    log.write_text(re.sub(r"val\.iou\.\w+", "other", log.read_text(encoding="utf-8")), encoding="utf-8")
+    write_report(folder)
+    assert f"red {float(row['val.dice.red']):.4f} blue" in words_of(page_of(folder)), "the log of an older version"
+
+
+def history_of(count: int, epochs: int) -> tuple[list[str], History]:
+    """Classes of which each has its own constant Dice, the later the lower."""
+    names = [f"class {k}" for k in range(count)]
+    columns = {f"val.dice.{name}": [1 - (k + 1) / (count + 1)] * epochs for k, name in enumerate(names)}
+    return names, History(tuple(range(1, epochs + 1)), columns)
+
+
+@pytest.mark.parametrize("count", [2, 8, 11, 150])
+def test_every_class_has_its_curve_and_the_lowest_have_colours(count: int) -> None:
+    names, history = history_of(count, 5)
+    html = class_curves(names, history, 4)
+    assert html.count("<path") == count == html.count('type="checkbox"')
+    coloured = re.findall(r'<g class="line (\w+)">', html)
+    assert [s for s in coloured[::-1] if s != FAINT] == [f"c{k + 1}" for k in range(min(count, STYLES))]
+    listed = re.findall(r"<bdi>(class \d+)</bdi>", html)
+    assert listed == names[::-1], "the lowest first"
+    assert html.count(" checked") == min(count, STYLES)
+    for place, name in enumerate(listed[:STYLES]):
+        assert f'class="line c{place + 1}"><line' in html[: html.index(f"<bdi>{name}</bdi>")].rpartition("<li>")[2]
+
+
+def test_a_class_without_a_score_comes_last() -> None:
+    names, history = history_of(12, 3)
+    history.columns["val.dice.class 11"] = [float("nan")] * 3
+    listed = re.findall(r"<bdi>(class \d+)</bdi>", class_curves(names, history, None))
+    assert listed[0] == "class 10" and listed[-1] == "class 11"
+
+
+def test_the_page_of_many_classes_and_epochs_is_small(project: Path) -> None:
+    folder = train_file("tiny.seg", ["train.epochs=1"], quiet=True).run
+    header, row = (line.split(",") for line in (folder / "metrics.csv").read_text(encoding="utf-8").splitlines())
+    program = (folder / "program.seg").read_text(encoding="utf-8")
+    names = [f"a class number {k}" for k in range(250)]
+    classes = ", ".join(f'"{name}"' for name in names)
+    program = re.sub(r"classes += \[.*?\]", lambda _: f"classes = [{classes}]", program, count=1, flags=re.DOTALL)
+    program = program.replace("Tiny(classes = 3)", "Tiny(classes = 250)")
+    (folder / "program.seg").write_text(program, encoding="utf-8")
+    head = [*header, *(f"val.dice.{name}" for name in names)]
+    lines = [",".join([str(k), *row[1:], *["0.123456"] * 250]) for k in range(1, 401)]
+    (folder / "metrics.csv").write_text("\n".join([",".join(head), *lines]), encoding="utf-8")
+    write_report(folder)
+    assert page_of(folder).count('type="checkbox"') == 250 and len(page_of(folder)) < 2_500_000
+
+
+def test_the_rates_of_groups_are_drawn(project: Path) -> None:
+    groups = "groups = [Group([stem], lr = 1e-3), Group([bn], weight_decay = 0), Group([classifier], lr = 0.1)]"
+    settings = [f"train.optimizer=AdamW(lr = 0.01, {groups})", "train.epochs=2"]
+    folder = train_file("tiny.seg", settings, quiet=True).run
+    at = int(max(rows(folder), key=lambda row: float(row["val.dice"]))["epoch"]) - 1
+    rate = float(rows(folder)[at]["lr"])
+    page = page_of(folder)
+    words = words_of(page[page.index("Learning rate</h3>") :])
+    assert words.startswith(f"Learning rate of the rest {rate:.4g} stem {rate / 10:.4g} classifier {rate * 10:.4g}")
+    plain = train_file("tiny.seg", ["train.epochs=1"], quiet=True).run
+    assert words_of(page_of(plain)[page_of(plain).index("Learning rate</h3>") :]).startswith("Learning rate rate ")
+
+
+def test_the_summary_says_how_it_was_trained(project: Path) -> None:
+    settings = [
+        "train.loss=WeightedSum([CrossEntropy(class_weights = auto), Dice()])", "train.ema=EMA(decay = 0.9)",
+        "data.train.sampler=ClassBalanced()", "train.accumulate=2", "train.precision=bf16", "train.epochs=1",
+        "train.stop=EarlyStopping()", "train.monitor=val.dice.red", "train.freeze=[stem]",
+    ]  # fmt: skip
+    folder = train_file("tiny.seg", settings, quiet=True).run
+    words = words_of(page_of(folder)[page_of(folder).index("<h1") : page_of(folder).index("<section")])
+    weights = json.loads((folder / "lock.json").read_text(encoding="utf-8"))["class_weights"]
+    heaviest = sorted(weights, key=lambda name: -weights[name])
+    told = "; ".join(f"{name}: {weights[name]:.3g}" for name in heaviest)
+    for text in (
+        "loss WeightedSum(losses = [CrossEntropy(class_weights = auto), Dice()])",
+        f"class weights counted in the training subset: {told}",
+        "optimizer AdamW(lr = 0.05)",
+        "schedule Warmup(over = 2 iters) -> Poly()",
+        "batch 4 images, 2 batches to a step",
+        "sampler ClassBalanced() draws the images of an epoch",
+        "averaged weights EMA(decay = 0.9): the average of the weights is what is validated, kept and shipped",
+        "precision steps in bf16; weights, loss and validation in single precision",
+        "frozen stem",
+        "watched val.dice.red, by EarlyStopping()",
+    ):
+        assert text in words, text
+    plain = train_file("tiny.seg", ["train.epochs=1"], quiet=True).run
+    words = words_of(page_of(plain)[page_of(plain).index("<h1") : page_of(plain).index("<section")])
+    assert "precision single precision (fp32) watched val.dice" in words
+    assert "class weights" not in words and "sampler" not in words and "averaged" not in words
+
+
+def test_a_word_is_said_in_short() -> None:
+    assert short(AdamW()) == "AdamW()"
+    word = AdamW(lr=0.1, groups=(Group(paths=("a.b",), lr=0.01),))
+    assert short(word) == 'AdamW(lr = 0.1, groups = [Group(paths = ["a.b"], lr = 0.01)])'
+    loss = WeightedSum(losses=(CrossEntropy(), CrossEntropy(hardest=0.5)), weights=(1.0, 2.0))
+    assert "losses = [CrossEntropy(), CrossEntropy(hardest = 0.5)], weights = [1.0, 2.0]" in short(loss)
+
+
+def test_the_pairs_that_are_confused_say_their_order() -> None:
+    confusion = Confusion(("a", "b", "c"), 255)
+    confusion.counts[:] = [[90, 10, 0], [1, 1, 2], [300, 0, 700]]
+    html = "".join(confused(confusion))
+    pairs = re.findall(r"<bdi>(\w)</bdi></th><td><bdi>(\w)</bdi></td><td>([\d.]+)%</td><td>([\d,]+)", html)
+    assert pairs == [
+        ("b", "c", "50.00", "2"),
+        ("c", "a", "30.00", "300"),
+        ("b", "a", "25.00", "1"),
+        ("a", "b", "10.00", "10"),
+    ]
+    assert 'aria-sort="descending">share<' in html and 'data-sortable="2"' in html
+    assert "the largest first" in words_of(html)
