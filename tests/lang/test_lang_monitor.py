@@ -58,7 +58,7 @@ def test_the_score_of_a_class(bench: Any, written: str, name: str) -> None:
 def test_what_there_is_not_is_refused_with_what_there_is(bench: Any, written: str, slug: str, help: str) -> None:
     errors = bench.setting_errors(f"{CLASSES}\ntrain.monitor = {written}\n")
     assert errors and (slug == "unexpected-token" or [d.slug for d in errors] == [slug])
-    assert help in errors[0].help
+    assert help in f"{errors[0].message}\n{errors[0].help}"
     assert slug == "unexpected-token" or bench.said(errors[0]) == written
 
 

@@ -160,10 +160,10 @@ def test_tables_fit_into_80_columns(confusion: Callable[[int], Confusion], class
     assert lines[-1].split() == ["mean", f"{counts.dice:.4f}", "-"]
     assert lines[1].split() == ["mean", "0.0000", "-", "0.5000", "0.0000", "0.0000"]
     matrix = confusion_table(counts.classes, counts.counts.tolist())
-    assert len(matrix) == (classes + 1 if classes <= 10 else 0)
+    assert len(matrix) == (classes + 2 if classes <= 10 else 0)
     for line in lines + matrix:
         assert width(line) <= 80 and "\x1b" not in line
     if matrix:
-        assert matrix[1].split()[2:] == ["-"] * classes
-        shares = [float(cell) for cell in matrix[2].split()[-classes:]]
+        assert matrix[2].split()[2:] == ["-"] * classes
+        shares = [float(cell) for cell in matrix[3].split()[-classes:]]
         assert sum(shares) == pytest.approx(100, abs=0.06 * classes)
