@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -28,6 +30,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     # Start-up makes objects that stay: looking through them for garbage is a twentieth of the time of `segdsl check`.
     gc.set_threshold(100_000, 50, 100)
     status = run(sys.argv[1:] if args is None else list(args))
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # while Python tidies up, it would print a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if "numpy" not in sys.modules and streams.flushed():
         # The front half leaves nothing to be put in order, and taking its modules apart is an eighth of that time.
         os._exit(status)
@@ -43,6 +49,7 @@ def run(args: list[str]) -> int:
     debug = "--debug" in args or os.environ.get("SEGDSL_DEBUG", "") not in ("", "0")
     streams.prepare(debug)
     as_json = wants_json(args)
+    answer = None
     try:
         with streams.reserved_stdout(as_json) as stdout:
             answer = _guarded(args, debug)
@@ -54,10 +61,11 @@ def run(args: list[str]) -> int:
     except BrokenPipeError:
         streams.abandon_stdout()
         return PIPE_CLOSED
-    except OSError as error:  # the answer could not be printed, as on a full disk
+    except OSError as error:  # the answer could not be printed, as on a full disk or a terminal that was closed
         streams.abandon_stdout()
-        streams.print_findings([_refusal(error)], {})
-        return AT_FAULT
+        with contextlib.suppress(OSError):
+            streams.print_findings([_refusal(error)], {})
+        return AT_FAULT if answer is None else answer.status or AT_FAULT
     except KeyboardInterrupt:
         return INTERRUPTED
 
@@ -100,7 +108,8 @@ def _guarded(args: list[str], debug: bool) -> Answer | None:
 
 def interrupted(error: BaseException) -> Answer:
     """The answer to a signal: a shell's status for it, and how to go on where that is known."""
-    print("\ninterrupted", file=sys.stderr)
+    with contextlib.suppress(OSError):  # its terminal may be what has gone
+        print("\ninterrupted", file=sys.stderr)
     status, help = INTERRUPTED, "start it again"
     if isinstance(error, Interrupted):
         status, help = 128 + error.number, error.help

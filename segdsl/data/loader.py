@@ -128,10 +128,12 @@ def prepare_worker(worker: int = 0) -> None:
 def begin_worker(worker: int) -> None:
     """Makes this process one that loads for another: what ends that is not its own to hear, and it never outlives it.
 
-    Ctrl-C in a terminal reaches all of them, and a batch that is on its way would be lost.
+    Ctrl-C in a terminal, and its closing, reach all of them, and a batch that is on its way would be lost.
     """
     prepare_worker(worker)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
     with contextlib.suppress(AttributeError, OSError, TypeError):  # not Linux
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -20,6 +20,7 @@ from segdsl.run.absence import absences
 from segdsl.run.fetching import FetchDisplay
 from segdsl.run.log import EpochRow
 from segdsl.run.score_table import class_table, short_name, shortened, width_of
+from segdsl.run.terminal import lasting_stdout
 from segdsl.weights.report import LoadReport, load_table
 
 NAME_WIDTH, TABLE_WIDTH, MAX_WARNINGS = 40, 100, 8
@@ -55,7 +56,7 @@ class Display:
     """Shows the progress of a run on ``console``, standard output by default; nothing with ``quiet``."""
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
-        self.console = console or Console(quiet=quiet, highlight=False)
+        self.console = console or Console(file=lasting_stdout(), quiet=quiet, highlight=False)
         self.head: Head | None = None
         self._live: Live | None = None
         self._dice: float | None = None

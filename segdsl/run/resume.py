@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from segdsl.diagnostics import fail
+from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
+from segdsl.run.checkpoint import run_folder
 from segdsl.run.device import pick_device
 from segdsl.run.differences import (
     Difference,
@@ -39,6 +40,8 @@ from segdsl.weights.atomic import remove_drafts, write_text
 
 MADE_BY = ("segdsl", "torch", "device")
 """What a checkpoint says of how it was made."""
+COMPUTES = {"cpu": "the processor", "threads": "the number of threads", "accelerator": "the accelerator"}
+"""What of a machine decides in which order numbers are added up, by its name in `machine.json`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class LeftRun:
         """Refuses another data set than that of the run (`resume-differs`)."""
         require_same(self.folder, program, data_difference(self.found.facts.get("data", ""), digest))
 
-    def notes(self, made_by: Mapping[str, str]) -> list[str]:
+    def notes(self, made_by: Mapping[str, str], device: torch.device) -> list[str]:
         """What a person should know: what was damaged, what has changed, what makes the last digits others."""
         found, texts = self.found, []
         for path in found.damaged:
@@ -65,6 +68,7 @@ class LeftRun:
             for name in MADE_BY
             if (before := found.facts.get(name, made_by[name])) != made_by[name]
         ]
+        others += machine_changes(self.folder, device)
         if others:
             texts.append(f"this is {', '.join(others)}: from here on, numbers may differ from those of a run in one go")
         return texts
@@ -73,12 +77,12 @@ class LeftRun:
 def named_run(path: str | Path, out: Path | None) -> tuple[Path, Path]:
     """The program and the folder that `--resume` means: a run folder, or the `program.seg` in one, stands for both.
 
-    Raises SegError (`resume-without-out`).
+    Raises SegError (`resume-without-out`, `run-not-found`).
     """
     file = Path(path)
     if file.is_dir():
-        return file / "program.seg", out or file
-    if out is None and file.name == "program.seg":
+        return run_folder(file).program, out or file
+    if out is None and file.name == "program.seg" and is_begun(file.parent):
         out = file.parent
     if out is None:
         raise fail(
@@ -118,10 +122,13 @@ def left_run(folder: RunFolder, program: Program, overrides: Iterable[str]) -> L
 
 
 def write_again(run: LeftRun, stated: Program) -> None:
-    """Writes the program of a run that goes on, where it is another text now. Raises SegError (`out-not-writable`)."""
+    """Writes the program of a run that goes on, where it is another text now, and its digest, where that is another:
+    a kill may have come between the two. Raises SegError (`out-not-writable`)."""
     try:
+        digest = digest_of_program(stated)
+        if run.lock.get("program") != digest:
+            write_lock(run.folder, {**run.lock, "program": digest})
         if run.folder.program.read_text(encoding="utf-8") != stated.resolved:
-            write_lock(run.folder, {**run.lock, "program": digest_of_program(stated)})
             write_text(run.folder.program, stated.resolved)
     except OSError as error:
         raise not_writable(run.folder.root) from error
@@ -152,7 +159,35 @@ def read_resumptions(folder: RunFolder) -> list[dict[str, Any]]:
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
 
+def machine_changes(folder: RunFolder, device: torch.device) -> list[str]:
+    """What computes now and did not before, where sums may be another in their last digits for it."""
+    before, now = read_object(folder.machine), machine_facts(device)
+    for entry in read_resumptions(folder):
+        before = entry.get("machine", before)
+    found = []
+    for key in ("cpu", "threads") if device.type == "cpu" else ("accelerator",):
+        if key in before and before[key] != now[key]:
+            found.append(f"{COMPUTES[key]} {now[key]} in place of {before[key]}")
+    return found
+
+
+def can_go_on(folder: RunFolder, error: SegError) -> bool:
+    """Whether a run that ended in an error has something whole to go on from."""
+    damaged = error.diagnostics[0].slug == "checkpoint-damaged"
+    return not damaged and (folder.state.is_file() or folder.previous.is_file())
+
+
 def command(folder: RunFolder, device: torch.device) -> str:
     """The command that goes on with a run."""
     named = "" if device == pick_device() else f" --device {device}"
-    return f"segdsl train {shlex.quote(str(folder.root))} --resume{named}"
+    return f"segdsl train {_in_shell(folder.root)} --resume{named}"
+
+
+def report_command(folder: RunFolder) -> str:
+    """The command that writes the report of a run."""
+    return f"segdsl report {_in_shell(folder.root)}"
+
+
+def _in_shell(path: Path) -> str:
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)

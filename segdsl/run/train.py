@@ -47,13 +47,24 @@ from segdsl.run.nonfinite import not_finite
 from segdsl.run.occupancy import occupied
 from segdsl.run.optimizers import set_rates
 from segdsl.run.recovery import restore
+from segdsl.run.remarks import MUCH_WAITING, advise, bite, late_data
 from segdsl.run.report.write import report_at_end
-from segdsl.run.resume import MADE_BY, LeftRun, command, left_run, named_run, write_again, write_resumption
+from segdsl.run.resume import (
+    MADE_BY,
+    LeftRun,
+    can_go_on,
+    command,
+    left_run,
+    named_run,
+    report_command,
+    write_again,
+    write_resumption,
+)
 from segdsl.run.setup import Setup, prepare, start_model
 from segdsl.run.signals import Signals
 from segdsl.run.sources import resolve_classes, settings_seen_from
 from segdsl.run.state import Progress, TrainState, noise_seed
-from segdsl.run.threads import advice, is_crowded, settle_threads
+from segdsl.run.threads import settle_threads
 from segdsl.run.trial import try_writing
 from segdsl.version import __version__
 from segdsl.weights.positions import MADE_FOR
@@ -61,8 +72,6 @@ from segdsl.words.averagers import EMA
 from segdsl.words.keepers import Checkpoints
 from segdsl.words.stoppers import EarlyStopping
 
-MUCH_WAITING = 0.1
-"""Share of the training time from which on waiting for data is worth a word."""
 MOST_OVERFLOWS = 24
 """Steps in a row that fp16 may be too narrow for, while the factor of the loss, halved in each, falls from 65536."""
 
@@ -118,11 +127,14 @@ def train(
     display = Display(quiet)
     place = pick_device(device)
     with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        stack.enter_context(explained())
         left, again = None, out is not None and resume and (is_begun(out) or is_bare(out))
         if again and out is not None:
             folder = RunFolder(out)
             stack.enter_context(occupied(folder))
             left = left_run(folder, program, settings_seen_from(folder.root, program, data, weights))
+            signals.help = f"go on with `{command(folder, place)}`" if left else signals.help
         else:
             check_out(out)
         with display.fetching() as watcher:
@@ -137,14 +149,16 @@ def train(
         if not again:
             stack.enter_context(occupied(folder))
         overrides = [*settings_seen_from(folder.root, program, data, weights), f"data.format={setup.index.format}"]
+        crowded = settle_threads(program.data.train.workers) if place.type == "cpu" else []
         write_begin(folder, setup, compiled, stated_program(program, overrides), left)
         display.start(head_of(setup, folder))
         display.class_weights(setup.class_weights)
-        for text in settle_threads(program.data.train.workers) if place.type == "cpu" else ():
+        for text in crowded:
             display.note(text)
         if compiled.loaded:
             display.weights(compiled.loaded, compiled.at_random())
-        best, last, why = run_training(setup, folder, display, started, left, again)
+        best, last, why = run_training(setup, folder, display, started, left, again, signals)
+        signals.check()
         display.end(best, last, program.train.monitor, folder.best, why, report_at_end(folder, display))
         monitored = best.monitored(program.train.monitor)
         values = {**best.confusion.summary(), "loss": best.val_loss, "epoch": best.epoch, "monitored": monitored}
@@ -165,7 +179,13 @@ def write_begin(folder: RunFolder, setup: Setup, compiled: Compiled, stated: Pro
 
 
 def run_training(
-    setup: Setup, folder: RunFolder, display: Display, started: float, left: LeftRun | None, again: bool
+    setup: Setup,
+    folder: RunFolder,
+    display: Display,
+    started: float,
+    left: LeftRun | None,
+    again: bool,
+    signals: Signals,
 ) -> tuple[EpochRow, EpochRow, str]:
     """Trains, from where the run was ``left``, or in a folder that was begun ``again``; see :func:`fit`.
 
@@ -178,15 +198,15 @@ def run_training(
             try_writing(folder, checkpoints, state)
             if left:
                 restore(left.found, state, checkpoints)
-                display.resumed(state.progress.epoch, state.progress.step, left.notes(checkpoints.facts))
+                display.resumed(state.progress.epoch, state.progress.step, left.notes(checkpoints.facts, setup.device))
                 if not ended(setup, state.progress):
                     write_resumption(left, setup)
             done = state.progress.epoch + state.progress.inside / setup.horizon.steps_per_epoch
             clock = Clock(setup.horizon.epochs, started, done, left.found.seconds if left else 0.0)
             with display.running():
-                result = fit(setup, state, checkpoints, log, display, clock)
-    except SegError:
-        if folder.state.is_file():
+                result = fit(setup, state, checkpoints, log, display, clock, signals)
+    except SegError as error:
+        if can_go_on(folder, error):
             display.note(f"what was saved last is whole; to go on from there: {command(folder, setup.device)}")
         raise
     checkpoints.finish()
@@ -194,7 +214,13 @@ def run_training(
 
 
 def fit(
-    setup: Setup, state: TrainState, checkpoints: CheckpointWriter, log: RunLog, display: Display, clock: Clock
+    setup: Setup,
+    state: TrainState,
+    checkpoints: CheckpointWriter,
+    log: RunLog,
+    display: Display,
+    clock: Clock,
+    signals: Signals,
 ) -> tuple[EpochRow, EpochRow, str]:
     """Trains until the last epoch or until the stopper ends it; gives the best and the last row, and why it ended.
 
@@ -203,7 +229,7 @@ def fit(
     train, progress, folder = setup.program.train, state.progress, checkpoints.folder
     checkpoints.clock = clock
     bitten = False
-    with Signals() as signals:
+    with signals.waiting():
 
         def after_step() -> None:
             if checkpoints.rule.is_due(progress.step, setup.horizon):
@@ -211,6 +237,7 @@ def fit(
             signals.check()
 
         try:
+            signals.check()
             while not (why := ended(setup, progress)):
                 row = run_epoch(setup, state, display, clock, signals, after_step)
                 progress.end_epoch(row.score(train.monitor))
@@ -218,12 +245,12 @@ def fit(
                 best = checkpoints.epoch(state, row)
                 display.epoch(row, clock.seconds_left(progress.epoch), best)
                 if row.clipped and not bitten:
-                    display.note(_bite(row, train.clip))
+                    display.note(bite(row, train.clip))
                 bitten = bitten or row.clipped > 0
                 if progress.epoch == 1:
-                    _advise(setup, display, clock)
+                    advise(setup, display, clock)
                 if progress.epoch == 2 and clock.waiting > MUCH_WAITING:
-                    display.note(_late_data(setup, clock.waiting))
+                    display.note(late_data(setup, clock.waiting))
         except (KeyboardInterrupt, SegError) as error:
             if not isinstance(error, KeyboardInterrupt) and not (signals.asked and is_death(error)):
                 raise
@@ -234,6 +261,7 @@ def fit(
             if not signals.asked:
                 raise
             raise Interrupted(signals.asked, f"go on with `{how}`" if how else "start it again") from error
+        signals.help = f"the run is finished; `{report_command(folder)}` writes its report"
     return checkpoints.rows["best"], checkpoints.rows["last"], why
 
 
@@ -358,26 +386,3 @@ def make_step(setup: Setup, state: TrainState, group: Sequence[Batch], loss: Ten
         state.average.update()
     progress.end_step(value, 0.0 if overflow else norm, clipped)
     return value
-
-
-def _bite(row: EpochRow, clip: float | None) -> str:
-    """What is said the first time that a gradient was clipped."""
-    share = f"{row.clipped:.0%} of the steps of epoch {row.epoch}"
-    means = f"(mean length {row.grad_norm:.2g}); metrics.csv has both of every epoch"
-    return f"the gradient was longer than `train.clip = {clip}` in {share} and cut to it\n      {means}"
-
-
-def _advise(setup: Setup, display: Display, clock: Clock) -> None:
-    if setup.device.type != "cpu":
-        return
-    if is_crowded(clock.cpu_seconds, clock.training_seconds, torch.get_num_threads()):
-        display.note(advice(setup.program.data.train.workers))
-
-
-def _late_data(setup: Setup, share: float) -> str:
-    """What to do where loading is too slow, once the processes have started and the cache is filled."""
-    workers = setup.program.data.train.workers
-    return (
-        f"{share:.0%} of the training is waiting for data; load with more processes (`data.train.workers` is "
-        f"{workers}), keep more in memory (`data.cache`), or store smaller images"
-    )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
+
+if TYPE_CHECKING:
+    from segdsl.run.train import RunResult
 
 CLASSES = ("ground", "red", "blue")
 COLORS = np.array([(60, 90, 60), (220, 40, 40), (40, 40, 220)], dtype=np.uint8)
@@ -54,6 +60,8 @@ train {
 }
 """
 
+NOISY = PROGRAM.replace("bn -> ReLU() ->", "bn -> ReLU() -> Dropout(0.5) ->")
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,14 +87,63 @@ def write_subset(folder: Path, count: int, seed: int) -> None:
         Image.fromarray(mask).save(folder / "masks" / f"{seed}-{number}.png")
 
 
+def write_project(folder: Path, program: str = PROGRAM) -> None:
+    """`tiny.seg` and its data in `set`, 8 images to train on and 3 to validate."""
+    write_subset(folder / "set" / "train", 8, seed=1)
+    write_subset(folder / "set" / "val", 3, seed=2)
+    (folder / "tiny.seg").write_text(program, encoding="utf-8")
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory: `tiny.seg` and its data in `set`, 8 images to train on and 3 to validate."""
-    write_subset(tmp_path / "set" / "train", 8, seed=1)
-    write_subset(tmp_path / "set" / "val", 3, seed=2)
-    (tmp_path / "tiny.seg").write_text(PROGRAM, encoding="utf-8")
+    """The working directory, with `tiny.seg` and its data in `set`."""
+    write_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def noisy(project: Path) -> Path:
+    """The project with a network that draws random numbers while it learns."""
+    (project / "tiny.seg").write_text(NOISY, encoding="utf-8")
+    return project
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Callable[[], object]], None]:
+    """Fills a folder as a function fills the working directory, which has a project; it is called the first time
+    only."""
+    places: dict[str, Path] = {}
+
+    def fill(folder: Path, make: Callable[[], object]) -> None:
+        name = f"{make.__module__}.{make.__qualname__}"
+        if name not in places:
+            places[name] = tmp_path_factory.mktemp("once")
+            write_project(places[name])
+            with contextlib.chdir(places[name]):
+                make()
+        shutil.copytree(places[name], folder, dirs_exist_ok=True)
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunResult]:
+    """A run of the project, or of the noisy one, in one go; made once for each list of settings, and not to be
+    changed."""
+    made: dict[tuple[str, ...], RunResult] = {}
+
+    def run(overrides: Sequence[str], noisy: bool = False) -> RunResult:
+        from segdsl.run.train import train_file
+
+        key = (str(noisy), *overrides)
+        if key not in made:
+            place = tmp_path_factory.mktemp("whole")
+            write_project(place, NOISY if noisy else PROGRAM)
+            made[key] = train_file(place / "tiny.seg", overrides, out=place / "run", quiet=True)
+        return made[key]
+
+    return run
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from segdsl.run.train import RunResult, train_file
 from segdsl.weights import atomic
 
 Same = Callable[[Path, Path], None]
+Whole = Callable[..., RunResult]
 Slugs = Callable[[Callable[[], object]], list[str]]
 OVERRIDES = [
     "train.epochs=4",
@@ -40,15 +41,6 @@ class Killed(BaseException):
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
-
-
-@pytest.fixture
-def noisy(project: Path) -> Path:
-    """The project with a network that draws random numbers while it learns."""
-    text = (project / "tiny.seg").read_text(encoding="utf-8")
-    text = text.replace("bn -> ReLU() ->", "bn -> ReLU() -> Dropout(0.5) ->")
-    (project / "tiny.seg").write_text(text, encoding="utf-8")
-    return project
 
 
 @contextmanager
@@ -82,13 +74,13 @@ def rows(run: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(("step", "saved"), [(1, None), (2, None), (3, 2), (4, 3), (5, 4), (9, 8), (11, 10), (12, 10)])
 def test_a_kill_after_any_step(
-    noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, step: int, saved: int | None
+    noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole, step: int, saved: int | None
 ) -> None:
-    whole = trained("whole")
+    whole = whole_run(OVERRIDES, noisy=True)
     with killed_at(monkeypatch, Display, "step", step - 1, after=True), pytest.raises(Killed):
         trained("left")
     result = trained("left")
-    same_run(noisy / "left", noisy / "whole")
+    same_run(noisy / "left", whole.run)
     assert result.best == whole.best and result.epochs == 4
     assert result.resumed == saved
 
@@ -96,10 +88,9 @@ def test_a_kill_after_any_step(
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [False, True])
 def test_a_kill_before_and_after_every_file_that_is_written(
-    noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, after: bool
+    noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole, after: bool
 ) -> None:
     """Also twice in a row at the same place."""
-    trained("whole")
     for number in range(1_000):
         try:
             with killed_at(monkeypatch, Path, "replace", number, after):
@@ -108,7 +99,7 @@ def test_a_kill_before_and_after_every_file_that_is_written(
             with killed_at(monkeypatch, Path, "replace", number % 3, after), pytest.raises(Killed):
                 trained("left")
             trained("left")
-            same_run(noisy / "left", noisy / "whole")
+            same_run(noisy / "left", whole_run(OVERRIDES, noisy=True).run)
             shutil.rmtree("left")
         else:
             break
@@ -118,16 +109,15 @@ def test_a_kill_before_and_after_every_file_that_is_written(
 @pytest.mark.parametrize("owner", ["log.RunLog.epoch", "checkpoint.CheckpointWriter.write_weights"])
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_a_kill_between_what_an_epoch_writes(
-    noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, owner: str, number: int
+    noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole, owner: str, number: int
 ) -> None:
     from segdsl.run import checkpoint, log
 
-    trained("whole")
     place = {"log": log.RunLog, "checkpoint": checkpoint.CheckpointWriter}[owner.partition(".")[0]]
     with killed_at(monkeypatch, place, owner.rpartition(".")[2], number, after=True), pytest.raises(Killed):
         trained("left")
     trained("left")
-    same_run(noisy / "left", noisy / "whole")
+    same_run(noisy / "left", whole_run(OVERRIDES, noisy=True).run)
 
 
 def test_nothing_to_go_on_from_is_a_new_run(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
@@ -139,7 +129,7 @@ def test_nothing_to_go_on_from_is_a_new_run(project: Path, monkeypatch: pytest.M
         with killed_at(monkeypatch, atomic, "replacing", number, after=False), pytest.raises(Killed):
             trained(name)
         trained(name)
-    with killed_at(monkeypatch, Signals, "__enter__", 0, after=False), pytest.raises(Killed):
+    with killed_at(monkeypatch, Signals, "waiting", 0, after=False), pytest.raises(Killed):
         trained("begun")
     assert trained("begun").resumed is None
     for out in ("absent", "empty", "machine.json", "lock.json", "program.seg", "begun"):
@@ -151,8 +141,9 @@ def test_a_folder_of_other_things_is_no_run(project: Path, slugs: Slugs) -> None
     assert slugs(lambda: train_file("tiny.seg", resume=True, quiet=True)) == ["resume-without-out"]
 
 
-def test_a_run_folder_stands_for_its_program(noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
-    trained("whole")
+def test_a_run_folder_stands_for_its_program(
+    noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole
+) -> None:
     for out, path, given in (
         ("one", "one", None),
         ("two", "two/program.seg", "two"),
@@ -162,19 +153,20 @@ def test_a_run_folder_stands_for_its_program(noisy: Path, monkeypatch: pytest.Mo
             trained(out)
         text = Path(out, "program.seg").read_bytes(), Path(out, "lock.json").read_bytes()
         train_file(path, out=given, quiet=True, resume=True)
-        same_run(noisy / out, noisy / "whole")
+        same_run(noisy / out, whole_run(OVERRIDES, noisy=True).run)
         assert text == (Path(out, "program.seg").read_bytes(), Path(out, "lock.json").read_bytes())
 
 
-def test_run_and_data_may_have_moved(noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
-    trained("whole")
+def test_run_and_data_may_have_moved(
+    noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole
+) -> None:
     with killed_at(monkeypatch, Display, "step", 6, after=True), pytest.raises(Killed):
         trained("left")
     Path("far/away").mkdir(parents=True)
     shutil.move("left", "far/away/left")
     shutil.move("set", "far/set")
     result = train_file("far/away/left", data="far/set", quiet=True, resume=True)
-    same_run(noisy / "far/away/left", noisy / "whole")
+    same_run(noisy / "far/away/left", whole_run(OVERRIDES, noisy=True).run)
     assert result.resumed == 6
     assert open_run("far/away/left").program.data.root == "../../set"
 
@@ -204,14 +196,13 @@ def test_the_curves_have_every_step_once(noisy: Path, monkeypatch: pytest.Monkey
     assert [value for _, value in logged] == pytest.approx([float(row["val.dice"]) for row in rows("left")], abs=1e-5)
 
 
-def test_a_torn_log_is_mended(noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
-    trained("whole")
+def test_a_torn_log_is_mended(noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole) -> None:
     with killed_at(monkeypatch, Display, "step", 6, after=True), pytest.raises(Killed):
         trained("left")
     with Path("left/metrics.csv").open("a", encoding="utf-8") as file:
         file.write("3,9,1.0,0.1\n2,6")
     trained("left")
-    same_run(noisy / "left", noisy / "whole")
+    same_run(noisy / "left", whole_run(OVERRIDES, noisy=True).run)
 
 
 def test_a_finished_run_stays_as_it_is(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -11,10 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from segdsl.diagnostics import Interrupted
+from segdsl.run import signals
+from segdsl.run.checkpoint import CheckpointWriter
 from segdsl.run.display import Display
 from segdsl.run.signals import Signals
 from segdsl.run.train import train_file
@@ -77,7 +82,7 @@ def step_of(run: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this file system has no /proc")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("everyone", [False, True], ids=["alone", "group"])
 def test_a_signal_saves_all_and_leaves_no_process(
     project: Path, same_run: Same, number: signal.Signals, everyone: bool
@@ -176,6 +181,119 @@ def test_a_signal_while_it_is_scored_loses_nothing(
     assert step_of("left") == 2
     train_file("left", quiet=True, resume=True)
     same_run(Path("left"), Path("whole"))
+
+
+def send(number: int) -> Callable[..., None]:
+    return lambda *_: os.kill(os.getpid(), number)
+
+
+def test_a_signal_ends_what_comes_before_the_first_step(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    with monkeypatch.context() as patch:
+        patch.setattr("segdsl.run.train.prepare", send(signal.SIGTERM))
+        with pytest.raises(Interrupted) as caught:
+            train_file("tiny.seg", out="left", quiet=True)
+    assert (caught.value.number, caught.value.help) == (signal.SIGTERM, "start it again")
+    assert not Path("left").exists()
+    train_file("tiny.seg", out="left", quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("segdsl.run.train.try_writing", send(signal.SIGHUP))
+        with pytest.raises(Interrupted) as caught:
+            train_file("left", ["train.epochs=3"], quiet=True, resume=True)
+    assert (caught.value.number, caught.value.help) == (signal.SIGHUP, "go on with `segdsl train left --resume`")
+    assert not Path("left/.occupied").exists()
+    assert train_file("left", quiet=True, resume=True).epochs == 3
+
+
+def test_a_signal_after_the_last_step_does_not_say_start_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segdsl.run.train.report_at_end", send(signal.SIGINT))
+    with pytest.raises(Interrupted) as caught:
+        train_file("tiny.seg", out="-left", quiet=True)
+    assert caught.value.help == "the run is finished; `segdsl report ./-left` writes its report"
+    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: pytest.fail("it was asked to end"))
+    monkeypatch.setattr("segdsl.run.checkpoint.CheckpointWriter.epoch", with_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted) as caught:
+        train_file("tiny.seg", ["train.epochs=1"], out="next", quiet=True)
+    assert (caught.value.number, caught.value.help[:19]) == (signal.SIGTERM, "the run is finished")
+
+
+def with_signal(number: int) -> Callable[..., bool]:
+    """What writes the checkpoints of an epoch, with a signal in the middle."""
+    write = CheckpointWriter.epoch
+
+    def written(self: CheckpointWriter, *given: Any) -> bool:
+        os.kill(os.getpid(), number)
+        return write(self, *given)
+
+    return written
+
+
+def test_what_is_ignored_stays_ignored(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `nohup` asks for SIGHUP, and a shell for the SIGINT of what a script has put into the background."""
+    monkeypatch.setattr("segdsl.run.train.report_at_end", send(signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert train_file("tiny.seg", ["train.epochs=1"], out="left", quiet=True).epochs == 1
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_only_a_second_sigint_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[float] = []
+    monkeypatch.setattr(signals, "_end", lambda: ended.append(time.monotonic()))
+    monkeypatch.setattr(signals, "ECHO", 0.0)
+    with Signals() as heard, heard.waiting():
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            os.kill(os.getpid(), number)
+            time.sleep(0.02)
+        assert (heard.asked, ended) == (signal.SIGTERM, [])
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_for(lambda: bool(ended), 10)
+
+
+def test_what_a_forked_process_hears_is_not_heard_twice() -> None:
+    with Signals() as heard, heard.waiting():
+        child = os.fork()
+        if child == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(signal.set_wakeup_fd(-1) != -1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert heard.asked == 0
+
+
+def test_a_reader_who_leaves_ends_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, *text: str) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        flush = write  # type: ignore[assignment]
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert train_file("tiny.seg", out="left").epochs == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the file system of Windows has no terminals")
+def test_a_terminal_that_is_closed(project: Path) -> None:
+    ours, theirs = os.openpty()
+    take = "import os; os.open(os.ttyname(1), os.O_RDWR)\nfrom segdsl.cli import main\n"
+    args = ["train", "tiny.seg", "--out", "left", *(part for text in LONG for part in ("--set", text))]
+    command = [sys.executable, "-c", f"{take}main({args!r})"]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    try:
+        said = b""
+        while b"epoch" not in said or not Path("left/checkpoints/state.safetensors").exists():
+            said += os.read(ours, 4096)
+        os.close(ours)
+        assert process.wait(60) == 128 + signal.SIGHUP
+    finally:
+        process.kill()
+        process.wait()
+    step = step_of("left")
+    result = train_file("left", [f"train.epochs={step // 2 + 1}"], quiet=True, resume=True)
+    assert result.resumed == step
 
 
 def test_signals_stay_as_they_are_elsewhere(project: Path) -> None:

@@ -37,15 +37,6 @@ class Stopping(Display):
             raise Stopped
 
 
-@pytest.fixture
-def noisy(project: Path) -> Path:
-    """The project with a network that draws random numbers while it learns."""
-    text = (project / "tiny.seg").read_text(encoding="utf-8")
-    text = text.replace("bn -> ReLU() ->", "bn -> ReLU() -> Dropout(0.5) ->")
-    (project / "tiny.seg").write_text(text, encoding="utf-8")
-    return project
-
-
 def started(overrides: Sequence[str]) -> tuple[Setup, TrainState]:
     setup = prepare(start_model(resolve_classes("tiny.seg", overrides)))
     return setup, start_state(setup)

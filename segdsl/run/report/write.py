@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.run.display import Display
+from segdsl.run.faults import explained
 from segdsl.run.folder import RunFolder
 from segdsl.run.report.material import gather
 from segdsl.run.report.page import page
@@ -23,7 +24,7 @@ def report_at_end(folder: RunFolder, display: Display) -> Path | None:
     """Writes the report of a run that has just ended; None where that fails, which is said and is no fault of the run:
     its weights are safe."""
     try:
-        with display.reporting():
+        with display.reporting(), explained():
             return write_report(folder.root).path
     except SegError as error:
         display.note(f"there is no report: {error.diagnostics[0].message}")
