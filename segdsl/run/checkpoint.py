@@ -75,6 +75,8 @@ class CheckpointWriter:
             self.rows["best"] = row
         if self.rule.last:
             self.save_last(state)
+        elif self.rule.keeps_state and not self.folder.state.is_file():
+            self.save_state(state)  # else a kill would leave the best weights, and nothing to go on from
         if rank < self.rule.best:
             self._put_best(state, rank)
         return rank == 0

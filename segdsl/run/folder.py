@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -15,11 +16,14 @@ from typing import Any
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
-from segdsl.weights.atomic import write_text
+from segdsl.weights.atomic import sync_folder, write_text
 from segdsl.weights.report import LoadReport
 
 RUNS = Path("runs")
 """Where run folders go, relative to the working directory."""
+
+HIDDEN = re.compile(r"\.occupied|\.(program\.seg|lock\.json|machine\.json)\..*\.part")
+"""What may stand beside them: the lock of the folder, and files that were being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def check_out(out: Path | None) -> None:
             "out-not-a-folder", f"the output `{out}` is a file", "name a folder that does not exist yet", path=str(out)
         )
     if out.is_dir() and any(out.iterdir()):
-        what = "holds another run" if RunFolder(out).program.exists() else "is not empty"
+        what = "holds another run" if is_begun(out) else "is not empty"
         raise fail(
             "out-taken",
             f"the output folder `{out}` {what}",
@@ -110,25 +114,33 @@ def create_run(name: str, out: Path | None, again: bool = False) -> RunFolder:
     """
     if not again:
         check_out(out)
+    wanted = out or RUNS
+    made = [place for place in (wanted, *wanted.parents) if not place.exists()]
     try:
         folder = RunFolder(_next_free(name) if out is None else out)
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         folder.tensorboard.mkdir(exist_ok=True)
+        for place in {folder.root, folder.root.parent, *(one.parent for one in made)}:
+            sync_folder(place)
     except OSError as error:
         raise not_writable(out or RUNS) from error
     return folder
 
 
 def is_begun(out: Path) -> bool:
-    """Whether a folder is that of a run that was begun."""
-    return RunFolder(out).program.is_file()
+    """Whether a folder is that of a run that was begun, and not one in which a person keeps a `program.seg`."""
+    folder = RunFolder(out)
+    return folder.program.is_file() and folder.lock.is_file()
 
 
 def is_bare(out: Path) -> bool:
     """Whether a folder holds no more than a run leaves that was ended while it made its folder."""
     folder = RunFolder(out)
-    names = {p.name for p in (folder.lock, folder.machine, folder.checkpoints, folder.tensorboard)}
-    return out.is_dir() and all(p.name in names or p.name.startswith(".") for p in out.iterdir())
+    files, folders = {folder.lock, folder.machine}, {folder.checkpoints, folder.tensorboard}
+    return out.is_dir() and all(
+        path in files or HIDDEN.fullmatch(path.name) or (path in folders and not any(path.iterdir()))
+        for path in out.iterdir()
+    )
 
 
 def stated_program(program: Program, overrides: Iterable[str]) -> Program:

@@ -15,7 +15,7 @@ from segdsl.diagnostics import fail
 from segdsl.run.folder import RunFolder
 from segdsl.run.metrics import Confusion
 from segdsl.run.state import Progress
-from segdsl.weights.atomic import write_text
+from segdsl.weights.atomic import sync_folder, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ class RunLog:
         with _refused(folder.root):
             if since is None:
                 self._write(self._columns, "w")
+                sync_folder(folder.root)
             else:
                 write_text(self.path, _csv([self._columns, *rows_until(self.path, self._columns, since.epoch)]))
             # TensorBoard hides what earlier files have from that step on.

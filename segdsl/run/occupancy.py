@@ -14,6 +14,7 @@ import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,8 @@ except ImportError:  # Windows
 NAME = ".occupied"
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOLCK}
 """What file systems say that have no locks."""
+SETTLING = 0.5
+"""Seconds in which two processes that take a folder at the same moment have both said so, where there are no locks."""
 TRIES = 100
 """A lock is taken again when its file was removed meanwhile."""
 _held: set[int] = set()
@@ -81,6 +84,8 @@ def _taken(path: Path) -> int:
             if _is_at(handle, path):
                 os.ftruncate(handle, 0)
                 os.write(handle, json.dumps(this_process()).encode())
+                if locked is None and not _is_ours_still(handle):
+                    raise _in_use(path, {})
                 return handle
         except BaseException:
             os.close(handle)
@@ -110,6 +115,13 @@ def _is_at(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _is_ours_still(handle: int) -> bool:
+    """Whether no other process, which found the folder free at the same moment, has written itself into the file."""
+    time.sleep(SETTLING)
+    os.lseek(handle, 0, os.SEEK_SET)
+    return _owner(handle) == this_process()
 
 
 def _owner(handle: int) -> dict[str, Any]:

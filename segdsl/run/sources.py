@@ -118,7 +118,12 @@ def settings_seen_from(folder: Path, program: Program, data: str | Path | None, 
 
 
 def _seen_from(folder: Path, path: Path) -> str:
+    """A path relative to a folder. Where one of them is reached by a link, `..` leads out of what that leads to."""
+    place, target = folder.resolve(), path.resolve()
     try:
-        return Path(os.path.relpath(path, folder)).as_posix()
+        short = os.path.relpath(path, folder)
+        if (place / short).resolve() != target:
+            short = os.path.relpath(target, place)
+        return Path(short).as_posix()
     except ValueError:  # another drive
         return path.absolute().as_posix()

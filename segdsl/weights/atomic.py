@@ -34,9 +34,15 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         draft.chmod(0o666 & ~mask)
-        if previous is not None and path.exists():
-            path.replace(previous)
-        draft.replace(path)
+        aside = previous if previous is not None and path.exists() else None
+        if aside is not None:
+            path.replace(aside)
+        try:
+            draft.replace(path)
+        except OSError:
+            if aside is not None:
+                aside.replace(path)
+            raise
         sync_folder(path.parent)
     finally:
         with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,13 +25,15 @@ OBJECTS = "the file holds Python objects beside tensors"
 DIGEST = "content_sha256"
 """The name in the metadata of our files under which their digest stands."""
 WRITE_AGAIN = "fetch or write it again"
+NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory", re.IGNORECASE)
+"""What an error says where the memory is full."""
 FORMATS = "segdsl reads `.safetensors` files and PyTorch files that hold tensors only"
 
 
 def open_weights(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The content of a file as it is nested there, its tensors on the CPU, and its metadata (none of PyTorch files).
 
-    Raises SegError (`weights-missing`, `weights-unreadable`).
+    Raises SegError (`weights-missing`, `weights-unreadable`) and MemoryError.
     """
     require_file(path)
     try:
@@ -94,6 +97,8 @@ def _open_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
+        if NO_MEMORY.search(str(error)):  # which says nothing of the file
+            raise MemoryError(f"`{path.name}` does not fit into memory") from error
         raise _damaged(path, "safetensors") from error
     stated = metadata.pop(DIGEST, None)
     if stated is not None and stated != digest_of_content(tensors, metadata):

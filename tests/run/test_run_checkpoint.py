@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from torch import nn
 
+from segdsl.diagnostics import SegError
 from segdsl.ir.values import Quantity
+from segdsl.run import checkpoint
 from segdsl.run.checkpoint import CheckpointWriter, write_checkpoint
 from segdsl.run.folder import RunFolder
 from segdsl.run.log import EpochRow
@@ -54,6 +57,22 @@ def test_a_kill_between_writing_and_renaming_leaves_the_old_file(
     assert path.read_bytes() == before
 
 
+def test_a_name_that_cannot_be_taken_leaves_both_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, previous = tmp_path / "state.safetensors", tmp_path / "state-previous.safetensors"
+    write_checkpoint(path, {"a": torch.ones(3)}, {})
+    before, replace = path.read_bytes(), Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".part"):
+            raise OSError(5, "Input/output error")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(SegError):
+        write_checkpoint(path, {"a": torch.zeros(3)}, {}, previous)
+    assert path.read_bytes() == before and not previous.exists()
+
+
 @pytest.mark.parametrize("best", [1, 2, 3])
 def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
     folder = RunFolder(tmp_path)
@@ -77,6 +96,28 @@ def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
             assert file.metadata()["epoch"] == str(epoch)
             assert file.get_tensor("weight").item() == epoch
     assert len(list(folder.checkpoints.iterdir())) == best
+
+
+def test_best_weights_never_stand_without_what_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where that is written less often than an epoch ends."""
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters())
+    state = TrainState(model, optimizer, None, torch.amp.GradScaler(enabled=False), Progress())
+    writer = CheckpointWriter(folder, Checkpoints(last=False, every=Quantity(9, "epochs")), {})
+    whole: list[tuple[str, bool]] = []
+    write = checkpoint.write_checkpoint
+
+    def see(path: Path, *given: Any) -> None:
+        write(path, *given)
+        whole.append((path.name, folder.state.is_file()))
+
+    monkeypatch.setattr(checkpoint, "write_checkpoint", see)
+    for epoch in (1, 2):
+        state.progress.end_epoch(0.1 * epoch)
+        writer.epoch(state, EpochRow(epoch, epoch, 0.0, 0.0, 0.0, 0.0, Confusion(("a", "b"), 255), 0.0))
+    assert whole == [("state.safetensors", True), ("best.safetensors", True), ("best.safetensors", True)]
 
 
 @pytest.mark.parametrize(

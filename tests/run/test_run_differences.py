@@ -41,14 +41,17 @@ GOES_ON = {
 
 
 @pytest.fixture
-def left(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def left(project: Path, monkeypatch: pytest.MonkeyPatch, once: Callable[[Path, Callable[[], object]], None]) -> Path:
     """A run of one epoch, of two."""
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
-    with monkeypatch.context() as patch:
-        patch.setattr("segdsl.run.display.Display.epoch", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train_file("tiny.seg", out="left", quiet=True)
+    once(project, leave)
     return project
+
+
+def leave() -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("segdsl.run.display.Display.epoch", interrupt)
+        train_file("tiny.seg", out="left", quiet=True)
 
 
 def interrupt(*_: object) -> None:

@@ -22,10 +22,10 @@ from segdsl.run import train as loop
 from segdsl.run.display import Display
 from segdsl.run.folder import RunFolder
 from segdsl.run.recovery import newest_state
-from segdsl.run.train import train_file
+from segdsl.run.train import RunResult, train_file
 from segdsl.weights import atomic
 
-Same = Callable[[Path, Path], None]
+GoesOn = Callable[[str], None]
 OVERRIDES = ["train.epochs=4", "train.keep=Checkpoints(best=2, every=1 iters)", "data.cache=0 GiB"]
 
 
@@ -65,16 +65,21 @@ def is_whole(out: str) -> int:
     return found.step
 
 
-def goes_on(out: str, same_run: Same) -> None:
-    train_file("tiny.seg", OVERRIDES, out=out, quiet=True, resume=True)
-    train_file("tiny.seg", OVERRIDES, out="whole", quiet=True)
-    same_run(Path(out), Path("whole"))
+@pytest.fixture
+def goes_on(same_run: Callable[[Path, Path], None], whole_run: Callable[..., RunResult]) -> GoesOn:
+    """Holds that a run goes on, and ends as one in one go."""
+
+    def go_on(out: str) -> None:
+        train_file("tiny.seg", OVERRIDES, out=out, quiet=True, resume=True)
+        same_run(Path(out), whole_run(OVERRIDES).run)
+
+    return go_on
 
 
 @pytest.mark.parametrize("place", ["save_file", "fsync", "replace", "log", "folder"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
 def test_a_disk_that_refuses(
-    project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, place: str, number: int
+    project: Path, monkeypatch: pytest.MonkeyPatch, goes_on: GoesOn, place: str, number: int
 ) -> None:
     """Whichever call it is that fails."""
 
@@ -93,7 +98,7 @@ def test_a_disk_that_refuses(
     assert error.diagnostics[0].slug == ("log-not-written" if place == "log" else "checkpoint-not-written")
     assert is_whole("left") == (4 if place == "log" else 2)
     assert not list(Path("left").rglob(f".*{atomic.DRAFT}"))
-    goes_on("left", same_run)
+    goes_on("left")
 
 
 @pytest.fixture
@@ -109,7 +114,9 @@ def small_disk(project: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_disk_that_fills_up(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, small_disk: Path) -> None:
+def test_a_disk_that_fills_up(
+    project: Path, monkeypatch: pytest.MonkeyPatch, goes_on: GoesOn, small_disk: Path
+) -> None:
     def fill() -> None:
         with pytest.raises(OSError), open("disk/other", "wb") as file:
             while True:
@@ -121,11 +128,11 @@ def test_a_disk_that_fills_up(project: Path, monkeypatch: pytest.MonkeyPatch, sa
     assert error.diagnostics[0].slug == "checkpoint-not-written"
     assert is_whole("disk/left") == 2
     Path("disk/other").unlink()
-    goes_on("disk/left", same_run)
+    goes_on("disk/left")
 
 
 def test_a_folder_that_turns_read_only(
-    project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, small_disk: Path
+    project: Path, monkeypatch: pytest.MonkeyPatch, goes_on: GoesOn, small_disk: Path
 ) -> None:
     """It is mounted upon itself, as a file system with open files cannot be made read-only."""
     left = small_disk / "left"
@@ -142,7 +149,7 @@ def test_a_folder_that_turns_read_only(
     assert error.diagnostics[0].slug == "checkpoint-not-written"
     assert "read-only file system" in error.diagnostics[0].message
     assert is_whole("disk/left") == 2
-    goes_on("disk/left", same_run)
+    goes_on("disk/left")
 
 
 def paint(path: Path) -> None:
@@ -166,7 +173,7 @@ def paint(path: Path) -> None:
 def test_a_file_of_the_data_set(
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
-    same_run: Same,
+    goes_on: GoesOn,
     workers: int,
     happens: Callable,
     slug: str,
@@ -181,10 +188,10 @@ def test_a_file_of_the_data_set(
     for path, content, status in kept:
         path.write_bytes(content)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    goes_on("left", same_run)
+    goes_on("left")
 
 
-def test_a_worker_that_is_killed(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
+def test_a_worker_that_is_killed(project: Path, monkeypatch: pytest.MonkeyPatch, goes_on: GoesOn) -> None:
     """It is found between two steps, never in one: the weights are those of a whole number of steps."""
     import multiprocessing
 
@@ -196,12 +203,12 @@ def test_a_worker_that_is_killed(project: Path, monkeypatch: pytest.MonkeyPatch,
         error = ends("left", "data.train.workers=1", "data.val.workers=1")
     assert error.diagnostics[0].slug == "worker-died"
     assert is_whole("left") >= 3
-    goes_on("left", same_run)
+    goes_on("left")
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("out of memory"), "can't allocate memory"])
 def test_memory_that_runs_out(
-    project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, error: Exception | str
+    project: Path, monkeypatch: pytest.MonkeyPatch, goes_on: GoesOn, error: Exception | str
 ) -> None:
     """In the middle of a step: the state of that is nowhere."""
     made = loop.make_step
@@ -215,12 +222,12 @@ def test_memory_that_runs_out(
         patch.setattr(loop, "make_step", make)
         assert ends("left").diagnostics[0].slug == "out-of-memory"
     assert is_whole("left") == 3
-    goes_on("left", same_run)
+    goes_on("left")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system of Linux says how much memory a process has")
-def test_memory_that_the_system_refuses(project: Path, same_run: Same) -> None:
+def test_memory_that_the_system_refuses(project: Path, goes_on: GoesOn) -> None:
     code = """import resource, sys
 from segdsl.cli.run import run
 from segdsl.run import train as loop
@@ -239,7 +246,7 @@ sys.exit(run(["train", "tiny.seg", "--out", "left"] + sys.argv[1:]))
     assert done.returncode == 1 and done.stderr.startswith("error[out-of-memory]"), done.stderr
     assert "to go on from there: segdsl train left --resume" in " ".join(done.stdout.split())
     assert is_whole("left") == 2
-    goes_on("left", same_run)
+    goes_on("left")
 
 
 def test_what_is_kept_is_said_only_where_there_is_something(

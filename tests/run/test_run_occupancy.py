@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,30 +20,37 @@ from segdsl.run.occupancy import NAME, is_gone, occupied, this_process
 from segdsl.run.train import train_file
 
 Slugs = Callable[[Callable[[], object]], list[str]]
-HOLD = """import sys, time
-from pathlib import Path
-from segdsl.run import occupancy
-from segdsl.run.folder import RunFolder
-if sys.argv[2] == "without":
-    occupancy.fcntl = None
-with occupancy.occupied(RunFolder(Path(sys.argv[1]))):
-    print("held", flush=True)
-    time.sleep(600)
-"""
 HOW = ["with", "without"]
 """With the locks of the system, and without."""
 
 
 @contextmanager
-def holder(folder: Path, how: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that works in a folder."""
-    command = [sys.executable, "-c", HOLD, str(folder), how]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None and process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
+def holder(folder: Path, how: str) -> Iterator[Callable[[], None]]:
+    """Another process that works in a folder; gives what kills it."""
+    heard, begun = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            if how == "without":
+                occupancy.fcntl = None
+            with occupied(RunFolder(folder)):
+                os.write(begun, b"x")
+                time.sleep(600)
+        os._exit(1)
+    os.close(begun)
+    living = [child]
+
+    def kill() -> None:
+        while living:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(living.pop(), 0)
+
+    try:
+        assert os.read(heard, 1) == b"x"
+        yield kill
+    finally:
+        kill()
+        os.close(heard)
 
 
 @pytest.fixture(params=HOW)
@@ -59,10 +66,9 @@ def hold(folder: Path) -> None:
 
 
 def test_a_folder_is_one_process_s_until_it_dies(tmp_path: Path, how: str, slugs: Slugs) -> None:
-    with holder(tmp_path, how) as process:
+    with holder(tmp_path, how) as kill:
         assert slugs(lambda: hold(tmp_path)) == ["run-in-use"]
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        kill()
         assert (tmp_path / NAME).exists()
         hold(tmp_path)
     assert not (tmp_path / NAME).exists()
@@ -114,6 +120,24 @@ def test_a_file_that_was_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(occupancy, "_locked", locked)
     hold(tmp_path)
     assert len(tries) == 2
+
+
+def test_two_that_find_it_free_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slugs: Slugs) -> None:
+    """Where the file system has no locks, the one that has written itself down last has the folder."""
+    monkeypatch.setattr(occupancy, "fcntl", None)
+    other = json.dumps({**this_process(), "pid": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(occupancy.time, "sleep", lambda seconds: (tmp_path / NAME).write_text(other, encoding="utf-8"))
+        assert slugs(lambda: hold(tmp_path)) == ["run-in-use"]
+    assert (tmp_path / NAME).read_text(encoding="utf-8") == other
+
+
+def test_another_name_of_the_folder_is_no_way_in(tmp_path: Path, slugs: Slugs) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    with holder(tmp_path / "run", "with"):
+        for other in (tmp_path / "link", tmp_path / "run" / ".." / "run"):
+            assert slugs(lambda path=other: hold(path)) == ["run-in-use"]
 
 
 def test_a_run_is_refused_where_another_works(project: Path, slugs: Slugs) -> None:

@@ -25,16 +25,22 @@ STEP = 4096
 
 
 @pytest.fixture
-def left(project: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A run of three epochs that ended before it could remove the state of the second."""
+def left(
+    project: Path, monkeypatch: pytest.MonkeyPatch, once: Callable[[Path, Callable[[], object]], None]
+) -> RunFolder:
+    """A run of three epochs that ended before it could remove the state of the second; `whole` did not."""
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
-    text = (project / "tiny.seg").read_text(encoding="utf-8").replace("Conv(8, 3x3", "Conv(256, 3x3")
-    (project / "tiny.seg").write_text(text, encoding="utf-8")
+    once(project, leave)
+    return RunFolder(Path("left"))
+
+
+def leave() -> None:
+    text = Path("tiny.seg").read_text(encoding="utf-8").replace("Conv(8, 3x3", "Conv(256, 3x3")
+    Path("tiny.seg").write_text(text, encoding="utf-8")
     train_file("tiny.seg", ["train.epochs=3"], out="whole", quiet=True)
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("segdsl.run.checkpoint.CheckpointWriter.finish", lambda self: None)
         train_file("tiny.seg", ["train.epochs=3"], out="left", quiet=True)
-    return RunFolder(Path("left"))
 
 
 def test_a_state_that_is_cut_anywhere_gives_way_to_the_one_before(left: RunFolder) -> None:
@@ -91,6 +97,20 @@ def test_a_damaged_state_never_takes_the_place_of_the_whole_one(
         train_file("left", quiet=True, resume=True)
 
 
+@pytest.mark.parametrize("said", ["unable to mmap 4096 bytes: Cannot allocate memory (12)", "can't allocate memory"])
+def test_a_state_for_which_there_is_no_memory_is_not_damaged(
+    left: RunFolder, slugs: Slugs, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    before = {path: path.read_bytes() for path in left.checkpoints.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr("segdsl.weights.files.safetensors.safe_open", refuse)
+        assert slugs(lambda: train_file("left", resume=True, quiet=True)) == ["out-of-memory"]
+    assert before == {path: path.read_bytes() for path in left.checkpoints.iterdir()}
+
+
 def test_no_whole_state_is_a_refusal(left: RunFolder, slugs: Slugs) -> None:
     for path in (left.state, left.previous):
         path.write_bytes(path.read_bytes()[:-1])
@@ -105,11 +125,14 @@ def test_weights_alone_are_nothing_to_go_on_from(left: RunFolder, slugs: Slugs) 
     assert slugs(lambda: train_file("left", resume=True, quiet=True)) == ["resume-without-state"]
 
 
-def test_a_state_of_another_program_is_a_refusal(left: RunFolder, slugs: Slugs) -> None:
+def test_a_state_of_another_program_is_a_refusal(
+    left: RunFolder, slugs: Slugs, capsys: pytest.CaptureFixture[str]
+) -> None:
     tensors, facts = open_weights(left.state)
     del tensors["model:stem.weight"]
     write_tensors(left.state, tensors, facts)
-    assert slugs(lambda: train_file("left", resume=True, quiet=True)) == ["checkpoint-damaged"]
+    assert slugs(lambda: train_file("left", resume=True)) == ["checkpoint-damaged"]
+    assert "is whole" not in capsys.readouterr().out
 
 
 def test_best_weights_that_are_damaged_come_again_or_go(left: RunFolder) -> None:
