@@ -18,8 +18,11 @@ from segdsl.cli import streams
 from segdsl.cli.answer import AT_FAULT, DONE, INTERRUPTED, OUR_BUG, WRONG_USAGE, Answer
 from segdsl.cli.group import commands
 from segdsl.diagnostics import Diagnostic, Interrupted, SegError
+from segdsl.diagnostics.shortage import shortage
 
-SYSTEM_REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG}
+SYSTEM_REFUSALS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG
+}  # fmt: skip
 """What an operating system refuses for reasons that lie with the user's machine and not with us."""
 PIPE_CLOSED = 141
 """What a shell reports for a program that ended because nobody read on."""
@@ -68,6 +71,9 @@ def run(args: list[str]) -> int:
         return AT_FAULT if answer is None else answer.status or AT_FAULT
     except KeyboardInterrupt:
         return INTERRUPTED
+    except MemoryError:  # not even for saying so
+        os.write(2, b"error[out-of-memory]: the memory is full\n")
+        return AT_FAULT
 
 
 def wants_json(args: Sequence[str]) -> bool:
@@ -103,7 +109,12 @@ def _guarded(args: list[str], debug: bool) -> Answer | None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in SYSTEM_REFUSALS:
             return at_fault(SegError([_refusal(error)]))
-        return our_bug(error, args, debug)
+        lacking = shortage(error)
+        if not lacking:
+            return our_bug(error, args, debug)
+    # Out of the block, all that the error held is given back: what follows needs some of it.
+    help = "end other programs, raise the limits (`ulimit -a`), or do less at once: smaller batches, fewer `workers`"
+    return at_fault(SegError([Diagnostic("out-of-memory", lacking, help)]))
 
 
 def interrupted(error: BaseException) -> Answer:

@@ -170,7 +170,10 @@ class _Loader:
         """Sets the processes to work on these batches."""
         self._order.batches = batches
         with _own_handler():
-            return iter(self._loader)
+            try:
+                return iter(self._loader)
+            except RuntimeError as error:  # one of the processes of the pass before has ended since
+                raise worker_died(error) or error from None
 
     def _run(self, begun: Iterator[Batch | _Failure]) -> Iterator[Batch]:
         while True:

@@ -9,8 +9,8 @@ import torch
 
 from segdsl.data.loader import worker_died
 from segdsl.diagnostics import SegError, fail
+from segdsl.diagnostics.shortage import shortage
 
-MEMORY_SIGNS = ("can't allocate memory", "not enough memory", "out of memory")
 SHARING_SIGNS = ("unable to open shared memory", "received 0 items of ancdata", "Too many open files")
 
 
@@ -31,10 +31,10 @@ def explain(error: BaseException) -> SegError | None:
     text = str(error)
     if (died := worker_died(error)) is not None:
         return died
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in text for sign in MEMORY_SIGNS):
+    if isinstance(error, torch.OutOfMemoryError) or shortage(error):
         return fail(
             "out-of-memory",
-            "the memory is full",
+            shortage(error) or "the memory is full",
             "use smaller batches (`--set data.train.batch=4`, `--set data.val.batch=1`) or a smaller `data.input_size`",
         )
     if any(sign in text for sign in SHARING_SIGNS):

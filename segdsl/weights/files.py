@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import struct
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segdsl.diagnostics import SegError, fail
+from segdsl.diagnostics.shortage import shortage
 from segdsl.weights.atomic import replacing
 from segdsl.weights.missing import require_file
 from segdsl.weights.pickles import Damaged, Refused, read_pickled
@@ -25,8 +27,6 @@ OBJECTS = "the file holds Python objects beside tensors"
 DIGEST = "content_sha256"
 """The name in the metadata of our files under which their digest stands."""
 WRITE_AGAIN = "fetch or write it again"
-NO_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory", re.IGNORECASE)
-"""What an error says where the memory is full."""
 FORMATS = "segdsl reads `.safetensors` files and PyTorch files that hold tensors only"
 
 
@@ -75,8 +75,10 @@ def write_tensors(
     try:
         with replacing(path, previous) as draft:
             save_file(plain, str(draft), facts)
-    except safetensors.SafetensorError as error:  # what it says of a full disk
-        raise OSError(0, "the disk may be full") from error
+    except safetensors.SafetensorError as error:  # what it says of a disk that refuses
+        found = re.search(r"\b(?:os error|code:) (\d+)", str(error))
+        number = int(found[1]) if found else 0
+        raise OSError(number, os.strerror(number) if number else "the disk may be full") from error
 
 
 def digest_of_content(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
@@ -97,7 +99,7 @@ def _open_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
-        if NO_MEMORY.search(str(error)):  # which says nothing of the file
+        if shortage(error):  # which says nothing of the file
             raise MemoryError(f"`{path.name}` does not fit into memory") from error
         raise _damaged(path, "safetensors") from error
     stated = metadata.pop(DIGEST, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -117,11 +118,29 @@ def test_debug_shows_the_traceback(
 
 
 def test_a_full_disk_is_no_bug_of_ours(explain_does: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    import errno
-
     explain_does(raising(OSError(errno.ENOSPC, "No space left on device", "a.bin")))
     assert run(["explain"]) == 1
     assert "error[system-refused]: the system said no for `a.bin`: no space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "the memory is full"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "the memory is full"),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "the memory is full"),
+        (RuntimeError("can't start new thread"), "no more threads"),
+        (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "no more threads"),
+    ],
+    ids=str,
+)
+def test_what_the_machine_has_no_more_of_is_no_bug_of_ours(
+    explain_does: Any, capsys: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    explain_does(raising(error))
+    assert run(["explain"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith("error[out-of-memory]") and said in shown
 
 
 def test_ctrl_c_is_130(explain_does: Any, capsys: pytest.CaptureFixture[str]) -> None:

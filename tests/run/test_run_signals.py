@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from segdsl.data.loader import Batch, EvalLoader
 from segdsl.diagnostics import Interrupted
 from segdsl.run import signals
 from segdsl.run.checkpoint import CheckpointWriter
@@ -294,6 +296,24 @@ def test_a_terminal_that_is_closed(project: Path) -> None:
     step = step_of("left")
     result = train_file("left", [f"train.epochs={step // 2 + 1}"], quiet=True, resume=True)
     assert result.resumed == step
+
+
+def test_loading_processes_that_die_of_it_are_no_fault(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the next pass over the images is begun with them."""
+    begin, passes = EvalLoader.__iter__, iter(range(9))
+
+    def iterate(self: EvalLoader) -> Iterator[Batch]:
+        if next(passes) == 2:  # of the first, one batch was tried before the run
+            os.kill(os.getpid(), signal.SIGTERM)
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, signal.SIGKILL)
+        return begin(self)
+
+    monkeypatch.setattr(EvalLoader, "__iter__", iterate)
+    with pytest.raises(Interrupted) as caught:
+        train_file("tiny.seg", ["train.epochs=9", "data.val.workers=1"], out="left", quiet=True)
+    assert caught.value.number == signal.SIGTERM
+    assert step_of("left") == 4
 
 
 def test_signals_stay_as_they_are_elsewhere(project: Path) -> None:

@@ -91,6 +91,6 @@ def test_files_that_may_not_grow_end_a_run_before_it_starts(project: Path) -> No
     code += "from segdsl.cli.run import run; sys.exit(run(['train', 'tiny.seg', '--out', 'full']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, env=os.environ)
     assert done.returncode == 1
-    assert done.stderr.startswith("error[checkpoint-not-written]")
+    assert done.stderr.startswith("error[checkpoint-not-written]") and "file too large" in done.stderr
     assert "epoch 1" not in done.stdout
     assert not list((project / "full/checkpoints").iterdir())
