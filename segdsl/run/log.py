@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
 
-from segdsl.diagnostics import fail
+from segdsl.diagnostics import SegError, fail
 from segdsl.run.folder import RunFolder
 from segdsl.run.metrics import Confusion
 from segdsl.run.state import Progress
@@ -86,18 +87,26 @@ class RunLog:
         # TensorBoard's writer is imported late, so that reading a log does not need it.
         from torch.utils.tensorboard.writer import SummaryWriter
 
+        self._heard = threading.excepthook
+        threading.excepthook = self._overheard
         empty = EpochRow(0, 0, 0.0, 0.0, 0.0, 0.0, Confusion(classes, 255), 0.0)
         self.path: Path = folder.metrics
         self._columns = ["epoch", "step", "seconds", *empty.values()]
-        with _refused(folder.root):
-            if since is None:
-                self._write(self._columns, "w")
-                sync_folder(folder.root)
-            else:
-                write_text(self.path, _csv([self._columns, *rows_until(self.path, self._columns, since.epoch)]))
-            # TensorBoard hides what earlier files have from that step on.
-            self._board = SummaryWriter(str(folder.tensorboard), purge_step=None if since is None else since.step + 1)
-            self._board.flush()
+        try:
+            with _refused(folder.root):
+                if since is None:
+                    self._write(self._columns, "w")
+                    sync_folder(folder.root)
+                else:
+                    write_text(self.path, _csv([self._columns, *rows_until(self.path, self._columns, since.epoch)]))
+                # TensorBoard hides what earlier files have from that step on.
+                self._board = SummaryWriter(
+                    str(folder.tensorboard), purge_step=None if since is None else since.step + 1
+                )
+                self._board.flush()
+        except BaseException:
+            threading.excepthook = self._heard
+            raise
 
     def __enter__(self) -> RunLog:
         return self
@@ -105,12 +114,14 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        try:
             with _refused(self.path.parent):
                 self._board.close()
-        else:  # what ended the run is what is said
-            with suppress(OSError):
-                self._board.close()
+        except SegError:
+            if error is None:  # else what ended the run is what is said
+                raise
+        finally:
+            threading.excepthook = self._heard
 
     def epoch(self, row: EpochRow) -> None:
         """Appends the row of a finished epoch."""
@@ -121,6 +132,11 @@ class RunLog:
             for name, value in values.items():
                 self._board.add_scalar(name.replace(".", "/"), value, row.step)
             self._board.flush()
+
+    def _overheard(self, fault: threading.ExceptHookArgs) -> None:
+        """What ends the thread that writes the curves is raised where they are given to it, too, and is said there."""
+        if not (isinstance(fault.exc_value, OSError) and type(fault.thread).__module__.startswith("tensorboard.")):
+            self._heard(fault)
 
     def _write(self, cells: list[str], mode: str) -> None:
         with self.path.open(mode, newline="", encoding="utf-8") as file:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,28 @@ def test_a_disk_that_refuses(
     assert error.diagnostics[0].slug == ("log-not-written" if place == "log" else "checkpoint-not-written")
     assert is_whole("left") == (4 if place == "log" else 2)
     assert not list(Path("left").rglob(f".*{atomic.DRAFT}"))
+    goes_on("left")
+
+
+def test_curves_that_a_disk_refuses(
+    project: Path, monkeypatch: pytest.MonkeyPatch, goes_on: GoesOn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A thread writes them, and no traceback of it reaches anyone."""
+    threads: list[object] = []
+    before = threads.append
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.excepthook", before)
+        name = "tensorboard.summary.writer.record_writer.RecordWriter.write"
+        with after(monkeypatch, 3, lambda: patch.setattr(name, refuse)):
+            error = ends("left")
+        assert threading.excepthook == before
+    assert error.diagnostics[0].slug == "log-not-written" and "no space left" in error.diagnostics[0].message.lower()
+    assert threads == [] and "Traceback" not in capsys.readouterr().err
+    assert is_whole("left") == 4
     goes_on("left")
 
 
