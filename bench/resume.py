@@ -80,7 +80,7 @@ def killed(out: Path, arguments: argparse.Namespace, draw: random.Random, startu
         else:
             while process.poll() is None and written(out) == before:
                 time.sleep(0.01)
-            time.sleep(draw.uniform(0, 1.5 * training / (arguments.kills + 1)))
+            time.sleep(draw.uniform(0, training / (arguments.kills + 1)))
         return process.poll() is None
     finally:
         process.kill()
