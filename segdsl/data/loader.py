@@ -172,22 +172,26 @@ class _Loader:
         with _own_handler():
             try:
                 return iter(self._loader)
-            except RuntimeError as error:  # one of the processes of the pass before has ended since
-                raise worker_died(error) or error from None
+            except LOST as error:  # one of the processes of the pass before has ended since
+                raise _lost(error) or error from None
 
     def _run(self, begun: Iterator[Batch | _Failure]) -> Iterator[Batch]:
         while True:
             start = time.perf_counter()
             try:
                 batch = next(begun, None)
-            except RuntimeError as error:
-                raise worker_died(error) or error from None
+            except LOST as error:
+                raise _lost(error) or error from None
             self.waited += time.perf_counter() - start
             if batch is None:
                 return
             if isinstance(batch, _Failure):
                 raise SegError(batch.diagnostics)
             yield batch
+
+
+LOST = (RuntimeError, ConnectionError, EOFError)
+"""What is raised for a process that has ended: by torch, or where it ended while a batch was handed over."""
 
 
 @contextmanager
@@ -209,6 +213,15 @@ def worker_died(error: BaseException) -> SegError | None:
     """The diagnostic of a loading process that the system ended, None for any other error."""
     if not re.search(r"DataLoader worker .*(exited unexpectedly|killed)", str(error)):
         return None
+    return _death()
+
+
+def _lost(error: BaseException) -> SegError | None:
+    """The same of an error that came while a batch was waited for."""
+    return _death() if isinstance(error, (ConnectionError, EOFError)) else worker_died(error)
+
+
+def _death() -> SegError:
     names = {str(b.name(p)) for b in list(_Batches.everywhere) for p in b.reading.tolist() if p >= 0}
     message = "a loading process ended without a word"
     message += f"; what was being read: {', '.join(sorted(names))}" if names else ""

@@ -12,12 +12,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from segdsl.data.loader import Batch, TrainLoader
 from segdsl.diagnostics import SegError
 from segdsl.run import train as loop
 from segdsl.run.display import Display
@@ -227,6 +230,18 @@ def test_a_worker_that_is_killed(project: Path, monkeypatch: pytest.MonkeyPatch,
     assert error.diagnostics[0].slug == "worker-died"
     assert is_whole("left") >= 3
     goes_on("left")
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()], ids=str)
+def test_a_worker_that_is_killed_while_it_hands_over(error: Exception) -> None:
+    def broken() -> Iterator[Batch]:
+        raise error
+        yield
+
+    loader: Any = SimpleNamespace(waited=0.0)
+    with pytest.raises(SegError) as caught:
+        next(TrainLoader._run(loader, broken()))
+    assert caught.value.diagnostics[0].slug == "worker-died"
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("out of memory"), "can't allocate memory"])
