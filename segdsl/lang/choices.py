@@ -46,6 +46,8 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[
         if isinstance(value, str) and value in known:
             return value
         text = None
+    if isinstance(expr, tree.Constant) and expr.value is None and "none" in known:
+        return "none"
     if isinstance(expr, tree.Constant) and expr.value in known:
         raise stop(
             "quoted-member",

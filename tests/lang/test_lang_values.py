@@ -206,6 +206,11 @@ def test_ranges_that_are_refused(bench: Any, text: str, slug: str) -> None:
     assert [d.slug for d in errors] == [slug]
 
 
+@pytest.mark.parametrize("name", ["imagenet", "none"])
+def test_a_choice_may_be_called_none(bench: Any, name: str) -> None:
+    assert bench.settings(f"data.normalize = {name}\n").data.normalize == name
+
+
 def test_choices_come_from_lets_and_conditions(bench: Any) -> None:
     program = bench.settings('let wide = false\nlet how = "input"\neval.scale = if wide then image else how\n')
     assert program.eval.scale == "input"
