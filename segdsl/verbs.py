@@ -6,7 +6,7 @@ input is at fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ def evaluate(
     out: PathLike | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Scores a run or an exported model (`.xml`): dice, miou, accuracy, per_class, images … at image size.
+    """Scores a run or an exported model (`.xml`, `.onnx`): dice, miou, accuracy, per_class, images … at image size.
 
     ``overrides`` reach what is not settled by training: the source of the data and the section `eval`. Tables of the
     scores by image and by class go into the folder ``out``; ``device`` is where a run computes.
@@ -114,10 +114,17 @@ def report(run: PathLike, data: PathLike | None = None) -> Written:
     return write_report(run, data)
 
 
-def export(run: PathLike, precision: str | None = None, overrides: Iterable[str] = ()) -> ExportResult:
+def export(
+    run: PathLike,
+    precision: str | None = None,
+    overrides: Iterable[str] = (),
+    data: PathLike | None = None,
+    told: Callable[[str], None] | None = None,
+) -> ExportResult:
     """Writes the OpenVINO model of a run into its folder `export`. ``precision`` is "fp32", "fp16" or "int8".
 
-    ``overrides`` reach the section `export`.
+    ``overrides`` reach the section `export`; ``data`` replaces the folder of the run's data, on which the model is
+    compared with torch; ``told`` is called with a few words for what is being done.
     """
     from segdsl.export.openvino import check_precision, export_run
 
@@ -130,18 +137,19 @@ def export(run: PathLike, precision: str | None = None, overrides: Iterable[str]
         from segdsl.run.checkpoint import run_folder
 
         program = _changed(load(run_folder(run).program), overrides, EXPORT_SETTINGS)
-    return export_run(Path(run), precision, program)
+    where = None if data is None else str(data)
+    return export_run(Path(run), precision, program, where, *([] if told is None else [told]))
 
 
 def origin(model: PathLike) -> dict[str, Any]:
-    """What an exported `.xml` knows of where it came from: `program`, `lock`, `metrics`, `certificate` …"""
+    """What an exported model knows of where it came from: `program`, `lock`, `metrics`, `certificate` …"""
     from segdsl.export.origin import facts_of_origin, read_origin
 
     return facts_of_origin(read_origin(model))
 
 
 def rebuild(model: PathLike, out: PathLike | None = None) -> Path:
-    """Writes the program of an exported `.xml` back: `NAME.seg` beside it, or ``out``."""
+    """Writes the program of an exported model back: `NAME.seg` beside it, or ``out``."""
     from segdsl.export.origin import rebuild as write_back
 
     return write_back(model, out)

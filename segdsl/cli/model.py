@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from segdsl import verbs
+from segdsl.cli import streams
 from segdsl.cli.answer import Answer, device_option, json_option, set_option
 from segdsl.cli.compile import compile
 from segdsl.cli.tables import facts_table
@@ -64,24 +65,26 @@ def report(run: str, root: str | None) -> Answer:
 @click.command()
 @click.argument("run")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="In place of what the program says.")
+@click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of the run's own.")
 @set_option
 @json_option
-def export(run: str, precision: str | None, overrides: tuple[str, ...]) -> Answer:
+def export(run: str, precision: str | None, root: str | None, overrides: tuple[str, ...]) -> Answer:
     """Write a run's best weights as an OpenVINO model.
 
     With the certificate of what it costs. The model carries its program and its class names, so that eval and predict
     need nothing else.
     """
-    from segdsl.cli.certificates import certificate_text
+    from segdsl.cli.certificates import certificate_text, unscored
 
-    result = verbs.export(run, precision, overrides)
-    data = {"model": str(result.model), "onnx": None if result.onnx is None else str(result.onnx)}
-    data["certificate"] = result.certificate  # type: ignore[assignment]
-    return Answer(data, f"{certificate_text(result.certificate)}\n\nwritten to {result.model}")
+    result = verbs.export(run, precision, overrides, root, streams.note)
+    files = [str(path) for path in (result.model, result.onnx) if path is not None]
+    data = {"model": files[0], "onnx": files[1] if len(files) > 1 else None, "certificate": result.certificate}
+    text = f"{certificate_text(result.certificate)}\n\nwritten to {' and '.join(files)}"
+    return Answer(data, text, findings=unscored(result.certificate))
 
 
 @click.command()
-@click.argument("model", metavar="MODEL.xml")
+@click.argument("model", metavar="MODEL.xml|MODEL.onnx")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The program; else NAME.seg beside it.")
 @json_option
 def rebuild(model: str, out: Path | None) -> Answer:

@@ -194,8 +194,8 @@ def _below(folder: Path) -> Iterator[Path]:
 def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None, overrides: tuple[str, ...]) -> Answer:
     """Print a .seg file in colour, or draw its rate.
 
-    Of an exported .xml, print what it knows of its origin. std/NAME.seg is a file of the library that ships with
-    segdsl.
+    Of an exported .xml or .onnx, print what it knows of its origin. std/NAME.seg is a file of the library that ships
+    with segdsl.
     """
     if steps_per_epoch is not None and images is not None:
         raise click.UsageError("--steps-per-epoch and --images say the same: give one of them.")
@@ -205,7 +205,7 @@ def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None
         return shown_rates(file, overrides, steps_per_epoch, images)
     if overrides or steps_per_epoch is not None or images is not None:
         raise click.UsageError("--set, --steps-per-epoch and --images go with --lr: a file is printed as it is.")
-    if Path(file).suffix.lower() == ".xml":
+    if Path(file).suffix.lower() in (".xml", ".onnx"):
         from segdsl.cli.certificates import shown_origin
 
         return shown_origin(file)

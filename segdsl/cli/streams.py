@@ -125,6 +125,11 @@ def print_findings(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]
     print(text, end="", file=sys.stderr, flush=True)
 
 
+def note(text: str) -> None:
+    """Says on stderr what is being done, while it is."""
+    print(f"{text} …" if can_print("…", sys.stderr) else f"{text} ...", file=sys.stderr, flush=True)
+
+
 def write_report(args: Sequence[str], traceback: str) -> str | None:
     """Writes what a report of a bug needs into a temporary file and gives its name; None where that fails."""
     import platform

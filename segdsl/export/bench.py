@@ -37,7 +37,7 @@ def bench(path: str | Path, device: str = "auto") -> dict[str, Any]:
     size = model.input_size
     image = np.random.default_rng(0).integers(0, 256, (size.height, size.width, model.program.channels), np.uint8)
     latency = median_ms(lambda: model.scores(image))
-    step = None if model.kind == "openvino" else _training_step(cast("TorchModel", model), image)
+    step = None if model.kind != "torch" else _training_step(cast("TorchModel", model), image)
     graph = model.program.graph
     return {
         "latency_ms": round(latency, 3),

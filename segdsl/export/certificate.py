@@ -20,9 +20,11 @@ from segdsl.export.pixels import Maps, Mask, prepare, restore
 from segdsl.ir.program import Program, Tolerance
 from segdsl.run.metrics import Confusion, or_none
 
-TORCH, DEVICE = "torch", "device"
-"""The rows of the trained model, and of the file as the device prefers to compute it."""
-TIES = {"fp32": 1e-4}
+TORCH, DEVICE, ONNX = "torch", "device", "onnx"
+"""The rows of the trained model, of the file as the device prefers to compute it, and of the ONNX file."""
+SINGLE = ("fp32", ONNX)
+"""The rows in single precision."""
+TIES = dict.fromkeys(SINGLE, 1e-4)
 ROUNDED_TIE = 1e-2
 """Two best logits closer than this share of the spread of all are a tie; half precision moves logits by a thousandth of
 their spread."""
@@ -37,8 +39,13 @@ Look = Callable[[npt.NDArray[np.float32], npt.NDArray[np.uint8]], "tuple[Maps, M
 
 @dataclass(slots=True)
 class Row:
-    """What was counted of one form of the model over all images. ``spread`` is the largest standard deviation of an
-    image's logits in torch."""
+    """What was counted of one form of the model over all images.
+
+    ``pixels`` were looked at, ``ties`` of them could go either way in torch, ``moved`` got another class than there,
+    ``differing`` did so without being a tie. ``max_error`` is that of a probability, ``max_logit_error`` that of a
+    logit, ``relative`` the same over the standard deviation of the image's logits in torch; ``scored`` says whether
+    there was a mask.
+    """
 
     name: str
     confusion: Confusion
@@ -126,6 +133,7 @@ def certificate_of(
         "precision": precision,
         "images": len(trials),
         "source": trials.source,
+        "unscored": trials.why or None,
         **shipped,
         "tolerance": {"pixels": tolerance.pixels, "dice": tolerance.dice, "logits": tolerance.logits},
         "rows": table,
@@ -154,7 +162,7 @@ def _faults(certificate: Mapping[str, Any], tolerance: Tolerance) -> Iterable[Se
 
 
 def _beyond(name: str, row: Mapping[str, Any], tolerance: Tolerance) -> Iterable[SegError]:
-    single = name == "fp32"
+    single = name in SINGLE
     most = tolerance.pixels if single else UNSCORED * tolerance.pixels
     told_by_pixels = single or (name == "fp16" and row["dice"] is None)
     if told_by_pixels and row["differing"] > most:
@@ -187,7 +195,7 @@ def _parted(row: Mapping[str, Any]) -> str:
 
 
 def _remedy(name: str) -> str:
-    if name == "fp32":
+    if name in SINGLE:
         return "the conversion is at fault: please report it; `export.tolerance` holds the limits"
     if name == DEVICE:
         return "raise `export.tolerance.dice`, and let the model compute in single precision where it is used"

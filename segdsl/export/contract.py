@@ -29,6 +29,8 @@ from segdsl.words.exports import OpenVINO
 
 FOLDER = "export"
 """The folder in a run folder that holds its exported models."""
+ONNX_NAME = "model.onnx"
+"""The ONNX file beside the others."""
 SECTION = "model_info"
 INPUT, OUTPUT = "image", "output1"
 """Names of the tensors."""
@@ -38,11 +40,25 @@ LOGITS = "segdsl_logits"
 """Key of the name of the node that gives the logits."""
 LOCK, METRICS, CERTIFICATE = "segdsl_lock", "segdsl_metrics", "segdsl_certificate"
 """Keys of the run's `lock.json`, of the scores of its weights, and of the certificate, JSON all of them."""
+OURS = "segdsl_"
+"""How our own keys begin."""
+KEYS = (
+    "segdsl_program",
+    "segdsl_version",
+    "segdsl_precision",
+    "segdsl_shift",
+    DIGEST,
+    LOGITS,
+    LOCK,
+    METRICS,
+    CERTIFICATE,
+)
+"""Those of them that reading a model needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Our part of what a model says about itself; ``digest`` is the SHA-256 of its `.bin`.
+    """Our part of what a model says about itself; ``digest`` is the SHA-256 of the file of its weights.
 
     ``text`` is the program as it is written, ``shift`` the number of empty channels before the first class, ``logits``
     the name of the node that gives them, ``origin`` what is known of the run, by its key in `model_info`.
@@ -122,29 +138,47 @@ def write_info(model: Any, info: Mapping[str, str]) -> None:
         model.set_rt_info(value, [SECTION, key])
 
 
-def read_info(model: Any, xml: Path) -> ModelInfo:
-    """What we wrote into the model at ``xml``.
+def entries_of(model: Any) -> dict[str, str]:
+    """Our entries in an `openvino.Model`, as far as they are there."""
+    found = model.get_rt_info([SECTION]).value if model.has_rt_info([SECTION]) else {}
+    names = [key for key in found if key.startswith(OURS)] if isinstance(found, dict) else []
+    return {key: str(model.get_rt_info([SECTION, key]).value) for key in names}
 
-    Raises SegError (`model-foreign`, `model-program-refused`).
+
+def read_info(entries: Mapping[str, str], file: Path) -> ModelInfo:
+    """What we wrote into the model in ``file``, from the ``entries`` there.
+
+    Raises SegError (`model-foreign`, `model-info-damaged`, `model-program-refused`).
     """
-    text, version = _entry(model, "segdsl_program", xml), _entry(model, "segdsl_version", xml)
-    precision, digest = _entry(model, "segdsl_precision", xml), _entry(model, DIGEST, xml)
-    shift, logits = int(_entry(model, "segdsl_shift", xml)), _entry(model, LOGITS, xml)
-    origin = {key: json.loads(_entry(model, key, xml)) for key in (LOCK, METRICS, CERTIFICATE)}
-    return ModelInfo(_load_text(text, version, xml), text, precision, digest, shift, logits, origin)
+    lacking = [key for key in KEYS if key not in entries]
+    if lacking:
+        raise _foreign(file)
+    try:
+        origin = {key: json.loads(entries[key]) for key in (LOCK, METRICS, CERTIFICATE)}
+        shift = int(entries["segdsl_shift"])
+    except ValueError as error:
+        raise info_damaged(file) from error
+    if not all(isinstance(found, dict) for found in origin.values()):
+        raise info_damaged(file)
+    text = entries["segdsl_program"]
+    program = _load_text(text, entries["segdsl_version"], file)
+    return ModelInfo(program, text, entries["segdsl_precision"], entries[DIGEST], shift, entries[LOGITS], origin)
+
+
+def info_damaged(file: Path) -> SegError:
+    """The fault of a file whose entries are not as they were written."""
+    return fail(
+        "model-info-damaged",
+        f"what `{file.name}` says about itself is damaged, or was edited",
+        "copy the model again, or export the run again",
+        path=str(file),
+    )
 
 
 def digest_of(file: Path) -> str:
     """The SHA-256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _entry(model: Any, key: str, xml: Path) -> str:
-    path = [SECTION, key]
-    if not model.has_rt_info(path):
-        raise _foreign(xml)
-    return str(model.get_rt_info(path).value)
 
 
 def _foreign(xml: Path) -> SegError:

@@ -12,21 +12,24 @@ import numpy.typing as npt
 from segdsl.export.pixels import Image, prepare, raw
 from segdsl.ir.values import Size
 
+TOLD = "@told "
+"""What that process says behind this mark is for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A model in single precision, where the one of 8 bits goes, and what decides how far it may go.
 
-    ``calibration`` and ``trials`` are arrays of images (N, h, w, C) at the input's size, ``masks`` (N, h, w) belong to
-    the trials; ``normalize`` is None where the model normalises by itself. ``most_loss`` is how much Dice may be lost,
-    ``attention`` says that the network is a transformer.
+    ``calibration`` and ``trials`` are arrays of images (N, h, w, C) at the input's size, ``masks`` (N, h, w) are those
+    of the trials; ``normalize`` is None where the model normalises by itself. ``most_loss`` is how much Dice may be
+    lost, ``attention`` says that the network is a transformer.
     """
 
     model: str
     out: str
     calibration: str
     trials: str
-    masks: str | None
+    masks: str
     classes: tuple[str, ...]
     void: int
     normalize: str | None

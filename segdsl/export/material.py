@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -33,11 +33,13 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """The images that an export is tried on, read one by one."""
+    """The images that an export is tried on, read one by one; where they are noise, ``why`` says what is at fault with
+    the validation subset."""
 
     program: Program
     samples: EvalDataset | None
     positions: tuple[int, ...]
+    why: str = ""
 
     @property
     def source(self) -> Source:
@@ -46,6 +48,11 @@ class Trials:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    @property
+    def described(self) -> str:
+        """How many they are, and of what kind."""
+        return counted(len(self), self.source)
 
     def __iter__(self) -> Iterator[Trial]:
         if self.samples is None:
@@ -59,7 +66,14 @@ class Trials:
 
     def fewer(self, most: int) -> Trials:
         """At most so many of them, evenly chosen."""
-        return Trials(self.program, self.samples, tuple(self.positions[k] for k in evenly(len(self), most)))
+        return replace(self, positions=tuple(self.positions[k] for k in evenly(len(self), most)))
+
+
+def counted(images: int, source: Source) -> str:
+    """So many images of a source, in words."""
+    if source == "noise":
+        return f"{images} pictures of noise"
+    return f"{images} validation image{'s' if images > 1 else ''}"
 
 
 def val_trials(program: Program, base: Path) -> Trials:
@@ -69,14 +83,20 @@ def val_trials(program: Program, base: Path) -> Trials:
     """
     try:
         samples = open_subset(program, base, program.data.val.subset)
-    except SegError:
-        return noise_trials(program)
+    except SegError as error:
+        return noise_trials(program, error.diagnostics[0].message)
     return Trials(program, samples, tuple(evenly(len(samples), program.export.images or len(samples))))
 
 
-def noise_trials(program: Program) -> Trials:
-    """Noise alone."""
-    return Trials(program, None, tuple(range(NOISE)))
+def seen_at(program: Program, root: str) -> Program:
+    """The program with its data in the folder ``root``, relative to the working directory."""
+    data = program.data.model_copy(update={"root": str(Path(root).absolute())})
+    return program.model_copy(update={"data": data})
+
+
+def noise_trials(program: Program, why: str = "no validation images were given") -> Trials:
+    """Noise alone, since the validation subset lacks for the reason ``why``."""
+    return Trials(program, None, tuple(range(NOISE)), why)
 
 
 def calibration_images(program: Program, base: Path, count: int) -> Iterator[Image]:
@@ -88,14 +108,15 @@ def calibration_images(program: Program, base: Path, count: int) -> Iterator[Ima
         size = (program.data.input_size.height, program.data.input_size.width)
         samples = open_subset(program, base, program.data.train.subset, size)
     except SegError as error:
-        raise fail(
-            "int8-without-data",
-            "the ranges of 8-bit layers are taken from training images, and the data of the run is not at hand "
-            f"({error.diagnostics[0].message})",
-            "put the data where the run found it, or export fp32 or fp16",
-        ) from error
+        reason = error.diagnostics[0].message
+        raise without_data(f"the ranges of 8-bit layers are taken from training images: {reason}") from error
     for position in evenly(len(samples), count):
         yield samples[position].image
+
+
+def without_data(message: str) -> SegError:
+    """The fault of INT8 where images or masks lack that it needs."""
+    return fail("int8-without-data", message, "name the folder of the data with `--data`, or export fp32 or fp16")
 
 
 def open_subset(program: Program, base: Path, subset: str, size: tuple[int, int] | None = None) -> EvalDataset:

@@ -12,19 +12,21 @@ import numpy as np
 from segdsl.data.images import Reading
 from segdsl.diagnostics import fail
 from segdsl.export import runtime
-from segdsl.export.contract import FOLDER, ModelInfo, digest_of, form_of, read_info
+from segdsl.export.contract import FOLDER, ModelInfo, digest_of, entries_of, form_of, info_damaged, read_info
 from segdsl.export.naming import with_outputs
 from segdsl.export.pixels import Image, Maps, Mask, prepare, raw, restore
-from segdsl.ir.program import Program
+from segdsl.ir.program import AnyExporter, Program
 from segdsl.ir.values import Size
 
-EXPECTED = "name a run folder, or an exported `.xml`"
+EXPECTED = "name a run folder, or an exported `.xml` or `.onnx`"
+XML, ONNX = ".xml", ".onnx"
+"""What the names of exported models end in."""
 
 
 class Model(ABC):
     """A model that is ready to use: ``path`` is where it was opened, ``program`` all that made it."""
 
-    kind: ClassVar[Literal["torch", "openvino"]]
+    kind: ClassVar[Literal["torch", "openvino", "onnx"]]
 
     def __init__(self, path: Path, program: Program) -> None:
         self.path, self.program = path, program
@@ -74,17 +76,12 @@ class Model(ABC):
         return prepare(image, self.input_size, self.program.data.normalize)
 
 
-class OpenVINOModel(Model):
-    """An exported model, on the CPU."""
+class Exported(Model):
+    """An exported model, on the CPU; ``form`` says what it takes and gives."""
 
-    kind = "openvino"
-
-    def __init__(self, path: Path, info: ModelInfo, model: Any, hint: runtime.Hint) -> None:
+    def __init__(self, path: Path, info: ModelInfo, form: AnyExporter) -> None:
         super().__init__(path, info.program)
-        self.model, self.info = model, info
-        self.form = form_of(info.program)
-        self.hint: runtime.Hint = hint
-        self._compiled = runtime.compile_model(model, hint, path)
+        self.info, self.form = info, form
 
     @property
     def base(self) -> Path:
@@ -92,7 +89,7 @@ class OpenVINOModel(Model):
         return folder.parent if folder.name == FOLDER else folder
 
     def scores(self, image: Image) -> Maps:
-        said = self._compiled(self._prepared(image))[0][0]
+        said = self._said(self._prepared(image))
         if self.form.prediction == "soft":
             return said[self.info.shift :]
         return (np.arange(len(self.classes))[:, None, None] == said).astype(np.float32)
@@ -100,13 +97,32 @@ class OpenVINOModel(Model):
     def classify(self, image: Image) -> Mask:
         if self.form.prediction == "soft":
             return super().classify(image)
-        return self._compiled(self._prepared(image))[0][0].astype(np.uint8)
+        return self._said(self._prepared(image)).astype(np.uint8)
+
+    def _prepared(self, image: Image) -> Any:
+        return raw(image, self.input_size) if self.form.normalize else super()._prepared(image)
+
+    @abstractmethod
+    def _said(self, prepared: Any) -> Any:
+        """What the file says of what it takes, without the axis of the batch."""
+
+
+class OpenVINOModel(Exported):
+    """An exported OpenVINO model."""
+
+    kind = "openvino"
+
+    def __init__(self, path: Path, info: ModelInfo, model: Any, hint: runtime.Hint) -> None:
+        super().__init__(path, info, form_of(info.program))
+        self.model = model
+        self.hint: runtime.Hint = hint
+        self._compiled = runtime.compile_model(model, hint, path)
 
     def logits(self, image: Image) -> Maps:
         return self._with_logits(self._prepared(image))[1][0]
 
-    def _prepared(self, image: Image) -> Any:
-        return raw(image, self.input_size) if self.form.normalize else super()._prepared(image)
+    def _said(self, prepared: Any) -> Any:
+        return self._compiled(prepared)[0][0]
 
     @cached_property
     def _with_logits(self) -> Any:
@@ -115,35 +131,50 @@ class OpenVINOModel(Model):
 
 
 def open_model(path: str | Path, hint: runtime.Hint = "f32", device: str = "auto") -> Model:
-    """A run folder, an exported `.xml` or a folder that holds a single one, ready to predict.
+    """A run folder, an exported `.xml` or `.onnx`, or a folder that holds a single `.xml`, ready to predict.
 
     ``device`` is where a run computes (`auto`, `cpu`, `cuda`, …); an exported model knows the CPU alone.
-    ``hint`` = "device" lets an exported model compute in what the device prefers: faster, and no longer equal to torch.
-    Raises SegError (`model-not-found`, `model-kind-unknown`, `model-ambiguous`, `model-without-bin`,
-    `model-unreadable`, `model-foreign`, `model-damaged`, `model-program-refused`, `device-not-here`, and whatever
-    opening a run is at fault for).
+    ``hint`` = "device" lets an OpenVINO model compute in what the device prefers: faster, and no longer equal to torch.
+    Raises SegError (`device-not-here`, what :func:`exported_file` and opening the file raise, and whatever opening a
+    run is at fault for).
     """
     path = Path(path)
-    if path.is_dir() and not (path / "program.seg").exists() and any(path.glob("*.xml")):
-        path = _exported_in(path)
-    if path.is_dir():
+    if path.is_dir() and ((path / "program.seg").exists() or not any(path.glob(f"*{XML}"))):
         from segdsl.export.trained import open_trained
 
         return open_trained(path, device)
-    if not path.exists():
-        raise fail("model-not-found", f"`{path}` does not exist", EXPECTED, path=str(path))
-    if path.suffix.lower() != ".xml":
-        message = f"`{path.name}` is no model that can be opened"
-        raise fail("model-kind-unknown", message, _other_file(path), path=str(path))
+    file = exported_file(path)
     if device not in ("auto", "cpu"):
         message = f"an exported model runs on the processor, not on `{device}`"
         raise fail("device-not-here", message, "leave `--device` out, or name the run folder", path=str(path))
-    return _open_xml(path, hint)
+    if file.suffix.lower() == ONNX:
+        from segdsl.export.onnx_model import open_onnx
+
+        return open_onnx(file)
+    return _open_xml(file, hint)
+
+
+def exported_file(path: Path) -> Path:
+    """The exported model at ``path``: that file, or the only `.xml` in that folder, as `RUN/export` is one.
+
+    Raises SegError (`model-not-found`, `model-kind-unknown`, `model-ambiguous`).
+    """
+    if not path.exists():
+        raise fail("model-not-found", f"`{path}` does not exist", EXPECTED, path=str(path))
+    if path.is_dir():
+        return _exported_in(path)
+    if path.suffix.lower() not in (XML, ONNX):
+        message = f"`{path.name}` is no model that can be opened"
+        raise fail("model-kind-unknown", message, _other_file(path), path=str(path))
+    return path
 
 
 def _exported_in(folder: Path) -> Path:
-    """The one exported model in a folder that is no run's, as `RUN/export` is none."""
-    found = sorted(folder.glob("*.xml"))
+    found = sorted(folder.glob(f"*{XML}"))
+    if not found:
+        below = sorted((folder / FOLDER).glob(f"*{XML}"))
+        help = f"name one, such as `{below[0]}`" if below else "write one with `segdsl export RUN`"
+        raise fail("model-not-found", f"`{folder}` holds no exported model", help, path=str(folder))
     if len(found) > 1:
         names = ", ".join(f"`{p.name}`" for p in found)
         message = f"`{folder}` holds {len(found)} exported models: {names}"
@@ -152,8 +183,12 @@ def _exported_in(folder: Path) -> Path:
 
 
 def _open_xml(path: Path, hint: runtime.Hint) -> OpenVINOModel:
+    """Raises SegError (`model-without-bin`, `model-unreadable`, `model-foreign`, `model-info-damaged`,
+    `model-damaged`, `model-program-refused`)."""
     model = runtime.read_model(path)
-    info = read_info(model, path)
+    info = read_info(entries_of(model), path)
+    if not fits(model.inputs[0].get_partial_shape(), info.program):
+        raise info_damaged(path)
     if digest_of(path.with_suffix(".bin")) != info.digest:
         raise fail(
             "model-damaged",
@@ -162,6 +197,20 @@ def _open_xml(path: Path, hint: runtime.Hint) -> OpenVINOModel:
             path=str(path),
         )
     return OpenVINOModel(path, info, model, hint)
+
+
+def fits(shape: Any, program: Program) -> bool:
+    """Whether an input of this shape takes what the program says: numbers of another kind are free sizes."""
+    size = program.data.input_size
+    wanted = (1, program.channels, size.height, size.width)
+    given = [_length(axis) for axis in shape]
+    return len(given) == len(wanted) and all(a in (None, b) for a, b in zip(given, wanted, strict=True))
+
+
+def _length(axis: Any) -> int | None:
+    if isinstance(axis, int):
+        return axis
+    return axis.get_length() if getattr(axis, "is_static", False) else None
 
 
 def _other_file(path: Path) -> str:

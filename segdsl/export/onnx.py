@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from torch import nn
 
 from segdsl.diagnostics import fail
 from segdsl.export import certificate, contract, runtime
-from segdsl.export.certificate import TORCH
+from segdsl.export.certificate import ONNX
 from segdsl.export.expressed import express
 from segdsl.export.material import Trials
+from segdsl.export.onnx_model import open_session
 from segdsl.export.pixels import Image, Maps, Mask, raw
 from segdsl.export.shipped import Shipped
 from segdsl.ir.program import Program
@@ -25,23 +26,22 @@ OPSET = 17
 LOGITS = "logits"
 
 
-def write_onnx(program: Program, model: nn.Module, path: Path, trials: Trials) -> dict[str, Any]:
+def write_onnx(
+    program: Program, model: nn.Module, path: Path, trials: Trials, origin: Mapping[str, str]
+) -> dict[str, Any]:
     """Writes the ONNX model of the program, whose tensors are called as those of the OpenVINO model.
 
-    Gives the row of the certificate. Raises SegError (`onnx-not-installed`, `onnx-failed`, `export-differs`).
+    It carries a certificate of its own, and ``origin``. Gives the row of it that tells of the file. Raises SegError
+    (`onnx-failed`, `export-differs`).
     """
-    for module in ("onnx", "onnxruntime"):
-        if importlib.util.find_spec(module) is None:
-            message = f"an ONNX model needs `{module}`, which is not installed"
-            raise fail("onnx-not-installed", message, 'install it: `pip install "segdsl[onnx]"`')
     form = program.export.onnx
     assert form is not None
     shipped = Shipped(model, program, form)  # type: ignore[arg-type]
     express(shipped.model, program.graph.shapes(), program.graph.env, free=form.size == "dynamic")
     _write(program, shipped, path)
-    row = _row(program, model, path, trials)
-    _describe(program, path)
-    return row
+    found = _certificate(program, model, path, trials)
+    _describe(program, path, {**origin, contract.CERTIFICATE: contract.as_text(found)})
+    return found["rows"][ONNX]
 
 
 def _write(program: Program, shipped: Shipped, path: Path) -> None:
@@ -57,6 +57,8 @@ def _write(program: Program, shipped: Shipped, path: Path) -> None:
                 shipped, (image,), str(path), input_names=[contract.INPUT], output_names=outputs,
                 opset_version=OPSET, dynamic_axes=axes if free else None, dynamo=False,
             )  # fmt: skip
+    except OSError:
+        raise
     except Exception as error:
         raise fail(
             "onnx-failed",
@@ -65,12 +67,8 @@ def _write(program: Program, shipped: Shipped, path: Path) -> None:
         ) from error
 
 
-def _row(program: Program, model: Any, path: Path, trials: Trials) -> dict[str, Any]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def _certificate(program: Program, model: Any, path: Path, trials: Trials) -> dict[str, Any]:
+    session = open_session(path)
     form = program.export.onnx
     assert form is not None
 
@@ -81,24 +79,24 @@ def _row(program: Program, model: Any, path: Path, trials: Trials) -> dict[str, 
         ids = said[0] if form.prediction == "hard" else said[0].argmax(0)
         return logits[0], ids.astype(np.uint8)
 
-    # The name of single precision: it is held to the same limits.
-    rows = certificate.measure(program, for_inference(model, {}), {"fp32": look}, trials)
-    tolerance = program.export.tolerance
-    found = rows["fp32"].summary(rows[TORCH])
-    certificate.check({"precision": "fp32", "rows": {"fp32": found}}, tolerance)
+    rows = certificate.measure(program, for_inference(model, {}), {ONNX: look}, trials)
+    found = certificate.certificate_of(ONNX, rows, trials, program.export.tolerance, {})
+    certificate.check(found, program.export.tolerance)
     return found
 
 
-def _describe(program: Program, path: Path) -> None:
-    """Takes the logits, which only the comparison needs, out of what the file gives, and writes down its program."""
+def _describe(program: Program, path: Path, origin: Mapping[str, str]) -> None:
+    """Takes the logits, which only the comparison needs, out of what the file gives, and writes down where it is from.
+
+    No empty channel stands before the first class (see :mod:`segdsl.export.contract`).
+    """
     import onnx
 
     model = onnx.load(str(path))
     kept = [output for output in model.graph.output if output.name != LOGITS]
     del model.graph.output[:]
     model.graph.output.extend(kept)
-    onnx.helper.set_model_props(
-        model, {"segdsl_program": program.resolved, "segdsl_classes": contract.as_text(list(program.classes))}
-    )
+    said = {key: value for key, value in contract.describe(program, ONNX).items() if key.startswith(contract.OURS)}
+    onnx.helper.set_model_props(model, {**said, "segdsl_shift": "0", **origin})
     onnx.checker.check_model(model)
     onnx.save(model, str(path))

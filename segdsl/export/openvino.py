@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,19 +17,25 @@ from torch import Tensor
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.export import contract, runtime
-from segdsl.export.material import Trials, noise_trials, val_trials
+from segdsl.export.installed import require
+from segdsl.export.material import Trials, noise_trials, seen_at, val_trials
 from segdsl.export.naming import name_by_paths, name_the_rest
 from segdsl.export.origin import UNKNOWN, Origin, origin_of
 from segdsl.export.proof import Proof
-from segdsl.export.quantize import quantize
+from segdsl.export.quantize import Told, keep_silent, quantize
 from segdsl.export.shipped import Shipped, Tapped
 from segdsl.ir.program import Program
 from segdsl.lower.failure import explain_failure
 from segdsl.run.checkpoint import open_run
+from segdsl.run.folder import read_object
+from segdsl.run.occupancy import is_gone, this_process
 from segdsl.words.exports import OpenVINO
 
 Precision = Literal["fp32", "fp16", "int8"]
-ONNX_NAME = "model.onnx"
+DRAFTS = ".part-"
+"""How the folders begin that exports are written in before they get their names."""
+OWNER = "owner.json"
+"""The file in such a folder that says which process fills it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +48,27 @@ class ExportResult:
     onnx: Path | None = None
 
 
-def export_run(run: Path, precision: str | None = None, program: Program | None = None) -> ExportResult:
+def export_run(
+    run: Path,
+    precision: str | None = None,
+    program: Program | None = None,
+    data: str | None = None,
+    told: Told = keep_silent,
+) -> ExportResult:
     """Writes the best weights of a run as `export/model-fp32.xml`, `-fp16` or `-int8`; an older one is replaced.
 
-    ``precision`` stands in for what the program says, ``program`` for the run's own where its export was changed.
-    Raises SegError (`precision-unknown`, `export-failed`, `export-differs`, `export-not-written`, what
+    ``precision`` stands in for what the program says, ``program`` for the run's own where its export was changed,
+    ``data`` for the folder of the run's data; ``told`` is told what is being done. Raises SegError
+    (`precision-unknown`, `export-failed`, `export-differs`, `export-not-written`, what
     :func:`~segdsl.export.quantize.quantize` raises, and whatever opening the run is at fault for).
     """
     chosen = None if precision is None else check_precision(precision)
     opened = open_run(run)
     program = program or opened.program
-    trials = val_trials(program, opened.folder)
-    origin = origin_of(opened.folder, program)
-    folder = opened.folder / contract.FOLDER
-    return export_model(program, opened.model, folder, chosen or said_precision(program), trials, origin)
+    chosen = chosen or said_precision(program)
+    trials = val_trials(program if data is None else seen_at(program, data), opened.folder)
+    origin = origin_of(opened)
+    return export_model(program, opened.model, opened.folder / contract.FOLDER, chosen, trials, origin, told)
 
 
 def export_model(
@@ -63,32 +78,45 @@ def export_model(
     precision: Precision,
     trials: Trials | None = None,
     origin: Origin | None = None,
+    told: Told = keep_silent,
 ) -> ExportResult:
     """Converts ``model``, as it was built, and writes it into ``folder``, whole or not at all, and so the ONNX file.
 
     It is compared with torch on ``trials``, by default on seeded noise. Raises SegError as :func:`export_run` does.
     """
-    trials = trials or noise_trials(program)
+    check_installed(program, precision)
+    trials, origin = trials or noise_trials(program), origin or UNKNOWN
+    told("converting")
     shipped = Shipped(model, program, contract.form_of(program), contract.needs_empty_channel(program))
     converted, logits = convert(shipped, program)
-    info = {**contract.describe(program, precision), **(origin or UNKNOWN), contract.LOGITS: logits}
+    info = {**contract.describe(program, precision), **origin, contract.LOGITS: logits}
     name = f"model-{precision}"
     with _draft(folder) as draft:
         proof = Proof(program, model, shipped, logits, trials)
         for stored in ("fp32", "fp16"):
             proof.add(stored, _save(converted, draft / f"{stored}.xml", stored))
         if precision == "int8":
-            proof.add("int8", draft / "int8.xml", quantize(program, folder.parent, draft, trials, logits))
+            proof.add("int8", draft / "int8.xml", quantize(program, folder.parent, draft, trials, logits, told))
+        told(f"comparing with torch on {trials.described}")
         certificate = proof.certificate(precision)
         _finish(draft / f"{precision}.xml", draft / f"{name}.xml", info, certificate)
         files = [f"{name}.bin", f"{name}.xml"]
         if program.export.onnx is not None:
             from segdsl.export.onnx import write_onnx
 
-            certificate["onnx"] = write_onnx(program, model, draft / ONNX_NAME, trials)
-            files.append(ONNX_NAME)
+            told("writing ONNX, and comparing it")
+            certificate["onnx"] = write_onnx(program, model, draft / contract.ONNX_NAME, trials, origin)
+            files.append(contract.ONNX_NAME)
         _publish(draft, folder, files)
-    return ExportResult(folder / f"{name}.xml", certificate, folder / ONNX_NAME if len(files) > 2 else None)
+    return ExportResult(folder / f"{name}.xml", certificate, folder / contract.ONNX_NAME if len(files) > 2 else None)
+
+
+def check_installed(program: Program, precision: Precision) -> None:
+    """Raises SegError (`int8-not-installed`, `onnx-not-installed`) where a library lacks, before any work is done."""
+    if precision == "int8":
+        require(["nncf"], "an 8-bit model", "int8")
+    if program.export.onnx is not None:
+        require(["onnx", "onnxruntime"], "an ONNX model", "onnx")
 
 
 def check_precision(precision: str) -> Precision:
@@ -208,13 +236,22 @@ def _finish(draft: Path, xml: Path, info: Mapping[str, str], certificate: Mappin
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A folder inside of ``folder`` that is gone afterwards."""
+    """A folder inside of ``folder`` that is gone afterwards; so are those of exports that were killed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as draft:
+        _remove_left(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as draft:
+            Path(draft, OWNER).write_text(json.dumps(this_process()), encoding="utf-8")
             yield Path(draft)
     except OSError as error:
         raise _not_written(folder) from error
+
+
+def _remove_left(folder: Path) -> None:
+    for left in folder.glob(f"{DRAFTS}*"):
+        owner = read_object(left / OWNER)
+        if owner and is_gone(owner):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _publish(draft: Path, folder: Path, names: list[str]) -> None:

@@ -11,9 +11,11 @@ from segdsl.diagnostics import fail
 from segdsl.export import contract, runtime
 from segdsl.export.contract import ModelInfo
 from segdsl.export.files import write_whole
-from segdsl.ir.program import Program
-from segdsl.run.folder import RunFolder
-from segdsl.run.report.history import read_history
+from segdsl.export.model import ONNX, exported_file
+from segdsl.run.checkpoint import Run
+from segdsl.run.folder import RunFolder, read_object
+from segdsl.run.report.history import History, read_history
+from segdsl.weights.files import open_weights
 
 Origin = dict[str, str]
 """Entries of `model_info`: JSON texts by key."""
@@ -21,33 +23,36 @@ UNKNOWN: Origin = {contract.LOCK: "{}", contract.METRICS: "{}"}
 """The origin of a model that no run made."""
 
 
-def origin_of(folder: Path, program: Program) -> Origin:
-    """The lock of a run and the row of its log that belongs to the best weights, as far as they are there."""
-    run = RunFolder(folder)
-    lock = run.lock.read_text(encoding="utf-8") if run.lock.is_file() else "{}"
+def origin_of(run: Run) -> Origin:
+    """The lock of a run and the row of its log that belongs to its weights, as far as they are there."""
+    folder = RunFolder(run.folder)
+    history = read_history(folder.metrics)
+    place = _place(history, run)
+    row = {} if place is None else {name: values[place] for name, values in history.columns.items()}
+    known = {name: value for name, value in row.items() if math.isfinite(value)}
+    epoch = {} if place is None else {"epoch": history.epochs[place]}
     return {
-        contract.LOCK: json.dumps(json.loads(lock), sort_keys=True),
-        contract.METRICS: json.dumps(_best(run, program)),
+        contract.LOCK: json.dumps(read_object(folder.lock), sort_keys=True),
+        contract.METRICS: json.dumps({**known, **epoch}),
     }
 
 
-def _best(run: RunFolder, program: Program) -> dict[str, float]:
-    if not run.metrics.is_file():
-        return {}
-    history = read_history(run.metrics)
-    place = history.best(program.train.monitor)
-    if place is None:
-        return {}
-    row = {name: values[place] for name, values in history.columns.items()}
-    return {"epoch": history.epochs[place], **{name: value for name, value in row.items() if math.isfinite(value)}}
+def _place(history: History, run: Run) -> int | None:
+    """Where in the log the epoch of the weights is; without a word of it, that of the best monitored value."""
+    said = open_weights(run.weights)[1].get("epoch", "")
+    if said.isdecimal():
+        return history.epochs.index(int(said)) if int(said) in history.epochs else None
+    return history.best(run.program.train.monitor)
 
 
 def read_origin(path: str | Path) -> ModelInfo:
     """What the exported model at ``path`` says of itself. Raises SegError as opening it does."""
-    xml = Path(path)
-    if not xml.is_file():
-        raise fail("model-not-found", f"`{path}` does not exist", "name an exported `.xml`", path=str(path))
-    return contract.read_info(runtime.read_model(xml), xml)
+    file = exported_file(Path(path))
+    if file.suffix.lower() == ONNX:
+        from segdsl.export.onnx_model import read_onnx
+
+        return read_onnx(file)
+    return contract.read_info(contract.entries_of(runtime.read_model(file)), file)
 
 
 def facts_of_origin(info: ModelInfo) -> dict[str, Any]:
@@ -67,8 +72,9 @@ def rebuild(path: str | Path, out: str | Path | None = None) -> Path:
 
     Raises SegError (`rebuild-would-overwrite`, `rebuild-not-written`, and what reading the model raises).
     """
-    info = read_origin(path)
-    target = Path(path).with_suffix(".seg") if out is None else Path(out)
+    file = exported_file(Path(path))
+    info = read_origin(file)
+    target = file.with_suffix(".seg") if out is None else Path(out)
     if target.exists():
         message = f"`{target}` exists already, and a program is never overwritten"
         raise fail("rebuild-would-overwrite", message, "name another file with `--out`", path=str(target))

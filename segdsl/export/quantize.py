@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from segdsl.diagnostics import SegError, fail
 from segdsl.export import runtime
 from segdsl.export.bench import in_turns
 from segdsl.export.contract import form_of, needs_empty_channel
-from segdsl.export.job import Job
-from segdsl.export.material import Trials, calibration_images
+from segdsl.export.job import TOLD, Job
+from segdsl.export.material import Trials, calibration_images, without_data
 from segdsl.export.pixels import Image, stretch
 from segdsl.ir.program import Program
 from segdsl.ops.attention import Attention
@@ -33,49 +33,56 @@ MARGIN = 0.8
 """The search keeps within this share of the tolerance, since it sees fewer images, and those at the input's size."""
 ROUNDS = 15
 """Repetitions of the comparison of speed."""
+KEPT = 200
+"""So many lines are kept of what the process says."""
+Told = Callable[[str], None]
+"""Is told what is being done, in a few words."""
 
 
-def quantize(program: Program, base: Path, draft: Path, trials: Trials, logits: str) -> dict[str, Any]:
+def keep_silent(text: str) -> None:
+    """Tells nobody."""
+
+
+def quantize(
+    program: Program, base: Path, draft: Path, trials: Trials, logits: str, told: Told = keep_silent
+) -> dict[str, Any]:
     """Writes `int8.xml` beside `fp32.xml` in the folder ``draft``; gives what the certificate tells of it.
 
     ``base`` is the folder that a relative `data.root` starts from, ``logits`` the node that gives them. Raises SegError
-    (`int8-not-installed`, `int8-without-data`, `quantization-failed`, and what reading images raises).
+    (`int8-without-data`, `quantization-failed`, and what reading images raises).
     """
-    check_installed()
     folder = draft / "int8"
     folder.mkdir()
+    told("reading images")
     job = _prepare(program, base, folder, trials, logits)
-    outcome = _run(job, folder)
-    return {"int8": {**outcome, **_compare(job)}}
+    outcome = _run(job, folder, told)
+    return {"int8": {**outcome, "calibration_asked": _asked(program), **_compare(job)}}
 
 
-def check_installed() -> None:
-    """Raises SegError (`int8-not-installed`) where NNCF is missing."""
-    if importlib.util.find_spec("nncf") is None:
-        message = "8-bit models need NNCF, which is not installed"
-        raise fail("int8-not-installed", message, 'install it: `pip install "segdsl[int8]"`')
+def _asked(program: Program) -> int:
+    """How many training images the program wants the ranges to be taken from."""
+    form = form_of(program)
+    return (form if isinstance(form, OpenVINO) else OpenVINO()).calibration
 
 
 def _prepare(program: Program, base: Path, folder: Path, trials: Trials, logits: str) -> Job:
+    if trials.source == "noise":
+        raise without_data(f"what 8 bits cost is measured on validation images: {trials.why}")
     form, data = form_of(program), program.data
-    calibration = form.calibration if isinstance(form, OpenVINO) else OpenVINO().calibration
-    _store(folder / "calibration.npy", calibration_images(program, base, calibration))
-    chosen = trials.fewer(TRIALS)
+    _store(folder / "calibration.npy", calibration_images(trials.program, base, _asked(program)))
     size = data.input_size
-    seen = [
-        (stretch(t.image, size), None if t.mask is None else resized_mask(t.mask, (size.height, size.width)))
-        for t in chosen
-    ]
+    seen = [(stretch(t.image, size), t.mask) for t in trials.fewer(TRIALS)]
+    masks = [resized_mask(mask, (size.height, size.width)) for _, mask in seen if mask is not None]
+    if all((mask == program.void).all() for mask in masks):
+        raise without_data("what 8 bits cost is measured on validation masks, and all of them are void")
     _store(folder / "trials.npy", (image for image, _ in seen))
-    masks = [mask for _, mask in seen if mask is not None]
-    if masks:
-        np.save(folder / "masks.npy", np.stack(masks))
+    _store(folder / "masks.npy", masks)
     return Job(
         model=str(folder.parent / "fp32.xml"),
         out=str(folder.parent / "int8.xml"),
         calibration=str(folder / "calibration.npy"),
         trials=str(folder / "trials.npy"),
-        masks=str(folder / "masks.npy") if masks else None,
+        masks=str(folder / "masks.npy"),
         classes=program.classes,
         void=program.void,
         normalize=None if form.normalize else data.normalize,
@@ -91,23 +98,41 @@ def _store(path: Path, images: Iterable[Image]) -> None:
     np.save(path, np.stack(list(images)))
 
 
-def _run(job: Job, folder: Path) -> dict[str, Any]:
+def _run(job: Job, folder: Path, told: Told = keep_silent) -> dict[str, Any]:
     """Does the job in a process of its own, and reads what it found."""
     file = folder / "job.json"
     file.write_text(json.dumps(job.as_json()), encoding="utf-8")
-    command = [sys.executable, "-m", CHILD, str(file)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with (folder / "said.txt").open("wb") as said:
-        code = subprocess.run(command, stdout=said, stderr=said, env=environment, check=False).returncode
+    code, said = _watched([sys.executable, "-m", CHILD, str(file)], told)
     found = folder / "outcome.json"
     if code or not found.is_file():
-        raise _failed(code, (folder / "said.txt").read_text(encoding="utf-8", errors="replace"))
+        raise _failed(code, said)
     return json.loads(found.read_text(encoding="utf-8"))
 
 
-def _failed(code: int, said: str) -> SegError:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else (lines[-1] if lines else f"status {code}")
+def _watched(command: Sequence[str], told: Told) -> tuple[int, list[str]]:
+    """Runs a command that ends when its input does, as it does when this process ends; its status, and its last lines.
+
+    What stands behind the mark of what is to be told is passed on.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    lines: deque[str] = deque(maxlen=KEPT)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, env=environment) as child:
+        try:
+            for raw in child.stdout or ():
+                line = raw.decode("utf-8", "replace").strip()
+                _, mark, text = line.rpartition(TOLD)
+                if mark:
+                    told(text)
+                elif line:
+                    lines.append(line)
+            return child.wait(), list(lines)
+        finally:
+            child.kill()  # of use where we were interrupted
+
+
+def _failed(code: int, said: Sequence[str]) -> SegError:
+    how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else (said[-1] if said else f"status {code}")
     return fail(
         "quantization-failed",
         f"the process that quantizes the model did not finish: {how}",

@@ -102,10 +102,13 @@ def computes_in(compiled: Any) -> str:
 
 
 def unreadable(xml: Path) -> Exception:
-    """The fault of a file that OpenVINO does not understand."""
+    """The fault of a file that OpenVINO, or for an `.onnx` ONNX Runtime, does not understand."""
+    onnx = xml.suffix.lower() == ".onnx"
     return fail(
         "model-unreadable",
-        f"`{xml.name}` and its `.bin` are no OpenVINO model, or damaged",
-        "export the run again with `segdsl export RUN`, or copy both files again",
+        f"`{xml.name}` is no ONNX model, or damaged"
+        if onnx
+        else f"`{xml.name}` and its `.bin` are no OpenVINO model, or damaged",
+        f"export the run again with `segdsl export RUN`, or copy {'the file' if onnx else 'both files'} again",
         path=str(xml),
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,22 +77,41 @@ def write_data(root: Path) -> None:
             Image.fromarray(mask).save(root / subset / "masks" / f"{subset}_{k}.png")
 
 
+Filled = Callable[[Any], None]
+
+
+def write_run(folder: Path, text: str, filled: Filled) -> Path:
+    """The folder of a run of the program ``text``, whose weights ``filled`` has put into the model."""
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "program.seg").write_text(f"seg 1\n{text}", encoding="utf-8")
+    program = load(folder / "program.seg")
+    (folder / "program.seg").write_text(program.resolved, encoding="utf-8")
+    torch.manual_seed(3)
+    model = compile_program(program, weights="none").model
+    with torch.no_grad():
+        filled(model)
+    save_weights(model, folder / "checkpoints" / "best.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made_run() -> Callable[[Path, str, Filled], Path]:
+    """Makes the folder of a run: see :func:`write_run`."""
+    return write_run
+
+
+def looked_around(model: Any) -> None:
+    """Lets the norms of the small program see some pictures."""
+    for _ in range(20):
+        model.train()(torch.randn(4, 3, 45, 64))
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `data` and `run`."""
     home = tmp_path_factory.mktemp("export")
     write_data(home / "data")
-    run = home / "run"
-    (run / "checkpoints").mkdir(parents=True)
-    (run / "program.seg").write_text(f"seg 1\n{PROGRAM}", encoding="utf-8")
-    program = load(run / "program.seg")
-    (run / "program.seg").write_text(program.resolved, encoding="utf-8")
-    torch.manual_seed(3)
-    model = compile_program(program, weights="none").model
-    with torch.no_grad():
-        for _ in range(20):
-            model.train()(torch.randn(4, 3, 45, 64))
-    save_weights(model, run / "checkpoints" / "best.safetensors")
+    write_run(home / "run", PROGRAM, looked_around)
     return home
 
 
@@ -113,3 +135,10 @@ def fp32(run: Path) -> Path:
 @pytest.fixture(scope="session")
 def fp16(run: Path) -> Path:
     return export_run(run, "fp16").model
+
+
+@pytest.fixture
+def copied(home: Path, tmp_path: Path) -> Path:
+    """A copy of the run folder, with the data beside it, to be changed at will; nothing is exported yet."""
+    shutil.copytree(home / "data", tmp_path / "data")
+    return Path(shutil.copytree(home / "run", tmp_path / "run", ignore=shutil.ignore_patterns("export")))

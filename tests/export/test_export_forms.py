@@ -15,7 +15,7 @@ import torch
 from segdsl import verbs
 from segdsl.cli.run import run as segdsl
 from segdsl.diagnostics import SegError
-from segdsl.export import contract, runtime
+from segdsl.export import contract, installed, runtime
 from segdsl.export.material import noise_images, val_trials
 from segdsl.export.model import open_model
 from segdsl.export.openvino import ExportResult, export_model
@@ -101,62 +101,11 @@ def test_onnx_runtime_sees_what_torch_sees(form: str, run: Path, tmp_path: Path)
 
 
 def test_without_onnx_it_is_said_what_to_install(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segdsl.export import onnx
-
-    monkeypatch.setattr(onnx.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installed.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SegError) as caught:
         exported(run, tmp_path, "export.onnx=ONNX()")
     assert caught.value.diagnostics[0].slug == "onnx-not-installed"
-    assert list((tmp_path / "export").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("names", "otx"),
-    [(["sky", "disc", "leaf"], False), (["background", "disc", "leaf"], False), (["background", "disc", "leaf"], True)],
-)
-def test_model_api_names_classes_and_contours(names: list[str], otx: bool, tmp_path: Path) -> None:
-    """A network that sees the class in the colour: red, green and blue are classes 0, 1 and 2. With the names as OTX
-    writes them every contour has that of the class before."""
-    from model_api.models import SegmentationModel
-
-    text = f"""seg 1
-extends "std/semantic.seg"
-model Colours() {{
-  in image: [B, 3, H, W]
-  out logits: [B, 3, H, W] = image -> Conv(3) as head
-}}
-data.classes = {json.dumps(names)}
-data.input_size = 48x64
-model = Colours()
-"""
-    (tmp_path / "colours.seg").write_text(text, encoding="utf-8")
-    program = load(tmp_path / "colours.seg")
-    model: Any = compile_program(program, weights="none").model
-    with torch.no_grad():
-        model.head.weight.copy_(10 * torch.eye(3).view(3, 3, 1, 1))
-        model.head.bias.zero_()
-    xml = export_model(program, model, tmp_path / "export", "fp32").model
-    if otx:
-        ir = runtime.read_model(xml)
-        ir.set_rt_info(" ".join(names), ["model_info", "labels"])
-        xml = tmp_path / "otx.xml"
-        runtime.openvino().save_model(ir, xml, compress_to_fp16=False)
-    ids = np.full((48, 64), 0, np.uint8)
-    ids[8:20, 8:24], ids[26:40, 30:50] = 1, 2
-    image = np.eye(3, dtype=np.uint8)[ids] * 255
-    api = SegmentationModel.create_model(str(xml), device="CPU")
-    result = api(image)
-    seen = {}
-    for contour in api.get_contours(result):
-        seen[contour.label] = int(ids[tuple(contour.shape.reshape(-1, 2)[0][::-1])])
-    if otx:
-        assert seen == {"background": 1, "disc": 2}, "the case that goes wrong"
-        return
-    assert seen == {name: k for k, name in enumerate(names) if name != "background"}
-    shift = int(names[0] != "background")
-    assert np.array_equal(np.asarray(result.resultImage), ids + shift)
-    assert [api.get_label_name(k - 1 + shift) for k in range(1 - shift, 3)] == names[1 - shift :]
-    assert np.array_equal(open_model(tmp_path / "export" / "model-fp32.xml").predict(image), ids)
+    assert not (tmp_path / "export").exists(), "before any work"
 
 
 def test_a_name_of_the_users_has_a_channel(run: Path, tmp_path: Path) -> None:
@@ -225,23 +174,3 @@ def test_the_first_node_that_parts_is_named(run: Path, tmp_path: Path, monkeypat
     with pytest.raises(SegError) as caught:
         exported(run, tmp_path)
     assert any("they part at `low" in finding.message for finding in caught.value.diagnostics)
-
-
-def test_the_file_knows_its_origin(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("export"))
-    (folder / "lock.json").write_text(json.dumps({"program": "abc", "classes": ["ö"]}), encoding="utf-8")
-    (folder / "metrics.csv").write_text("epoch,step,seconds,val.dice\n1,2,3.0,0.25\n2,4,6.0,0.5\n", encoding="utf-8")
-    xml = Path(verbs.export(folder).model)
-    found = verbs.origin(xml)
-    assert found["lock"] == {"program": "abc", "classes": ["ö"]}
-    assert (found["metrics"]["epoch"], found["metrics"]["val.dice"]) == (2, 0.5)
-    assert found["certificate"]["precision"] == "fp32"
-    assert segdsl(["rebuild", str(xml), "--out", str(tmp_path / "again.seg")]) == 0
-    assert (tmp_path / "again.seg").read_text(encoding="utf-8") == (folder / "program.seg").read_text(encoding="utf-8")
-    capsys.readouterr()
-    assert segdsl(["show", str(xml)]) == 0
-    shown = capsys.readouterr().out
-    assert "ChannelShuffle" in shown and "compared with torch on" in shown and "abc" in shown
-    assert segdsl(["rebuild", str(xml), "--out", str(tmp_path / "again.seg"), "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "rebuild-would-overwrite"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_one_command_makes_a_file_of_8_bits_with_its_certificate(run: Path, fp32
     }
     assert types & {"i8", "u8"}
     told = found.certificate["int8"]
-    assert told["calibration_images"] == 2, "all there are"
+    assert (told["calibration_images"], told["calibration_asked"]) == (2, 64), "all there are"
     assert told["layers"] > 0 and set(told["size_mb"]) == set(told["latency_ms"]) == {"fp32", "int8"}
     assert set(found.certificate["rows"]) == {"torch", "fp32", "fp16", "int8", "device"}
     row = found.certificate["rows"]["int8"]
@@ -62,7 +63,7 @@ def test_the_program_says_how_many_images_calibrate(run: Path, data: Path) -> No
     folder.mkdir(parents=True)
     job = quantizing._prepare(program, run, folder, val_trials(program, run), "logits")
     assert np.load(job.calibration).shape == (1, 45, 64, 3)
-    assert job.masks is not None and np.load(job.masks).shape == (5, 45, 64)
+    assert np.load(job.masks).shape == (5, 45, 64)
     assert (job.shift, job.hard, job.normalize, job.attention) == (0, False, "imagenet", False)
 
 
@@ -84,18 +85,13 @@ def test_where_nothing_may_be_lost_layers_go_back(run: Path, tmp_path: Path) -> 
     assert result.certificate["dice_change"] >= -1e-4
 
 
-def test_without_nncf_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
-    monkeypatch.setattr(quantizing.importlib.util, "find_spec", lambda name: None)
-    finding = refusal(quantizing.check_installed)
-    assert finding.slug == "int8-not-installed" and "segdsl[int8]" in finding.help
-
-
 def test_without_training_images_it_is_refused(run: Path, tmp_path: Path) -> None:
     opened = open_run(run)
     data = opened.program.data.model_copy(update={"root": "nowhere"})
     program = opened.program.model_copy(update={"data": data})
-    finding = refusal(lambda: export_model(program, opened.model, tmp_path / "export", "int8"))
-    assert finding.slug == "int8-without-data"
+    trials = replace(val_trials(opened.program, run), program=program)
+    finding = refusal(lambda: export_model(program, opened.model, tmp_path / "export", "int8", trials))
+    assert finding.slug == "int8-without-data" and "training images" in finding.message
     assert list((tmp_path / "export").iterdir()) == []
 
 
@@ -109,7 +105,7 @@ def test_a_crash_in_the_child_is_a_finding(
     (tmp_path / "crashing.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(quantizing, "CHILD", "crashing")
-    job = Job("m.xml", "o.xml", "c.npy", "t.npy", None, ("a",), 255, "none", False, 0, "logits", 0.01, False)
+    job = Job("m.xml", "o.xml", "c.npy", "t.npy", "k.npy", ("a",), 255, "none", False, 0, "logits", 0.01, False)
     finding = refusal(lambda: quantizing._run(job, tmp_path))
     assert finding.slug == "quantization-failed" and told in finding.message
 

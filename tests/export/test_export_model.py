@@ -135,13 +135,13 @@ def test_a_model_of_others_is_foreign(tmp_path: Path) -> None:
     assert refusal(tmp_path / "model.xml")[0] == "model-foreign"
 
 
-@pytest.mark.parametrize("name", ["model.bin", "best.safetensors", "program.seg", "model.onnx"])
+@pytest.mark.parametrize("name", ["model.bin", "best.safetensors", "program.seg", "model.tflite"])
 def test_other_files_are_refused_with_what_to_name_instead(name: str, copy: Path) -> None:
     if name != "model.bin":
         copy.with_name(name).write_bytes(b"x")
     slug, text = refusal(copy.with_name(name))
     assert slug == "model-kind-unknown"
-    hints = {"model.bin": str(copy), "best.safetensors": "run folder", "program.seg": "train", "model.onnx": ".xml"}
+    hints = {"model.bin": str(copy), "best.safetensors": "run folder", "program.seg": "train", "model.tflite": ".xml"}
     assert hints[name] in text
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from segdsl.data.demo import write_demo
 from segdsl.export import runtime
 from segdsl.export.contract import form_of
-from segdsl.export.openvino import convert
+from segdsl.export.openvino import convert, export_model
 from segdsl.export.shipped import GroupNormByLayers, Shipped
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
@@ -87,6 +87,22 @@ def test_a_free_size_is_that_of_the_image(root: Path, name: str) -> None:
         with torch.inference_mode():
             expected = model(image).softmax(1).numpy()
         assert abs(compiled(image.numpy())[0] - expected).max() < 1e-3
+
+
+@pytest.mark.slow
+def test_onnx_of_a_free_size(root: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    program = load(root / "specs" / "segnext_t.seg", ["data.input_size=64x96", "export.onnx=ONNX(size = dynamic)"], 3)
+    torch.manual_seed(0)
+    model = compile_program(program, weights="none").model.eval()
+    session = onnxruntime.InferenceSession(str(export_model(program, model, tmp_path, "fp32").onnx))
+    for size in ((64, 96), (96, 64), (128, 160)):
+        image = torch.randn(1, 3, *size)
+        with torch.inference_mode():
+            expected = model(image).softmax(1).numpy()
+        said: Any = session.run(None, {"image": image.numpy()})
+        assert abs(said[0] - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 5, 7), (1, 32, 1, 1)])

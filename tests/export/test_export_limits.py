@@ -1,0 +1,240 @@
+"""What an export is held to: models made to fail, data that is gone, runs without weights, and kills in its middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from segdsl import verbs
+from segdsl.cli.run import run as segdsl
+from segdsl.export import installed
+from segdsl.export import quantize as quantizing
+from segdsl.export.model import open_model
+from segdsl.export.openvino import DRAFTS, OWNER
+from segdsl.run.occupancy import this_process
+
+LARGE = """
+extends "std/semantic.seg"
+import "std/blocks.seg"
+
+model Large(classes: int) {
+  in image: [B, 3, H, W]
+  big = image -> Conv(2, bias = false) as large -> ReLU()
+  out logits: [B, classes, H, W] = big -> Conv(classes, bias = false) as small
+}
+
+data {
+  root       = "../data"
+  classes    = ["left", "right"]
+  normalize  = none
+  input_size = 31x57
+}
+
+model = Large(classes = len(data.classes))
+"""
+
+
+def beyond_half_precision(model: Any) -> None:
+    """Red against twice the green, by numbers that half precision does not have."""
+    model.large.weight.copy_(torch.tensor([[1e5, 0, 0], [0, 2e5, 0]]).view(2, 3, 1, 1))
+    model.small.weight.copy_(1e-5 * torch.eye(2).view(2, 2, 1, 1))
+
+
+def write_halves(root: Path, val: int = 2, void: bool = False) -> None:
+    """Images of class 0 to the left and of class 1 to the right, of odd sizes."""
+    for subset, count in (("train", 2), ("val", val)):
+        for kind in ("images", "masks"):
+            (root / subset / kind).mkdir(parents=True)
+        labels = json.dumps({"label_map": {"0": "left", "1": "right"}})
+        (root / subset / "dataset_meta.json").write_text(labels, encoding="utf-8")
+        for k in range(count):
+            image = np.full((33 + 2 * k, 61, 3), (200, 10, 0), np.uint8)
+            image[:, 30:, 1] = 150
+            mask = (image[..., 1] == 150).astype(np.uint8)
+            Image.fromarray(image).save(root / subset / "images" / f"{k}.png")
+            Image.fromarray(np.full_like(mask, 255) if void else mask).save(root / subset / "masks" / f"{k}.png")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *args: str) -> list[dict[str, Any]]:
+    """The findings of a command that ends with the status 1."""
+    capsys.readouterr()
+    assert segdsl([*args, "--json"]) == 1
+    return json.loads(capsys.readouterr().out)["errors"]
+
+
+@pytest.fixture
+def large(tmp_path: Path, made_run: Any) -> Path:
+    """The run of a model that no half precision holds, with its data beside it."""
+    write_halves(tmp_path / "data")
+    return made_run(tmp_path / "run", LARGE, beyond_half_precision)
+
+
+def test_a_model_made_to_fail_in_half_precision_is_not_written(large: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is patched: the trained model is right, the file would not be."""
+    (finding,) = [e for e in refused(capsys, "export", str(large), "--precision", "fp16") if "fp16" in e["message"]]
+    assert finding["slug"] == "export-differs" and "points of Dice" in finding["message"]
+    assert "they part at `large" in finding["message"] and "--precision fp32" in finding["help"]
+    assert list((large / "export").iterdir()) == []
+    found = verbs.export(large, "fp32").certificate
+    assert (found["rows"]["torch"]["dice"], found["dice"]) == (1.0, 1.0)
+    assert found["rows"]["fp16"]["dice_change"] < -0.3
+
+
+def test_what_was_exported_before_stays_when_the_next_fails(large: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (large / "export").mkdir()
+    for name in ("model-fp16.xml", "model-fp16.bin", "model.onnx"):
+        (large / "export" / name).write_text("older")
+    refused(capsys, "export", str(large), "--precision", "fp16", "--set", "export.onnx=ONNX()")
+    assert {p.name: p.read_text() for p in (large / "export").iterdir()} == dict.fromkeys(
+        ("model-fp16.xml", "model-fp16.bin", "model.onnx"), "older"
+    )
+
+
+def test_two_classes_one_image_and_odd_sizes_are_enough(tmp_path: Path, made_run: Any) -> None:
+    write_halves(tmp_path / "data", val=1)
+    found = verbs.export(made_run(tmp_path / "run", LARGE, beyond_half_precision))
+    assert (found.certificate["images"], found.certificate["dice"]) == (1, 1.0)
+    image = np.asarray(Image.open(tmp_path / "data" / "val" / "images" / "0.png"))
+    assert open_model(found.model).predict(image).mean(0).tolist() == [0.0] * 30 + [1.0] * 31
+
+
+def test_without_data_it_is_said_what_is_not_known(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.move(copied.parent / "data", copied.parent / "moved")
+    assert segdsl(["export", str(copied), "--json"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)["certificate"]
+    assert (found["source"], found["dice"], found["images"]) == ("noise", None, 4)
+    assert "data" in found["unscored"]
+    assert "warning[export-unscored]" in captured.err and "--data" in captured.err
+    assert segdsl(["export", str(copied), "--data", str(copied.parent / "moved"), "--json"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)["certificate"]
+    assert (found["source"], found["unscored"]) == ("val", None) and found["dice"] is not None
+    assert "warning" not in captured.err
+    program = verbs.origin(copied / "export" / "model-fp32.xml")["program"]
+    assert program == (copied / "program.seg").read_text(encoding="utf-8"), "it tells of no folder of this machine"
+
+
+def test_eight_bits_that_nothing_could_tell_the_cost_of_are_refused(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(copied.parent / "data" / "val")
+    (finding,) = refused(capsys, "export", str(copied), "--precision", "int8")
+    assert finding["slug"] == "int8-without-data" and "validation images" in finding["message"]
+    assert list((copied / "export").iterdir()) == []
+
+
+def test_void_alone_tells_no_cost(tmp_path: Path, made_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    write_halves(tmp_path / "data", void=True)
+    run = made_run(tmp_path / "run", LARGE, beyond_half_precision)
+    (finding,) = refused(capsys, "export", str(run), "--precision", "int8")
+    assert finding["slug"] == "int8-without-data" and "void" in finding["message"]
+
+
+def test_what_lacks_is_said_before_any_work(
+    copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed.importlib.util, "find_spec", lambda name: None)
+    (finding,) = refused(capsys, "export", str(copied), "--precision", "int8")
+    assert finding["slug"] == "int8-not-installed" and "segdsl[int8]" in finding["help"]
+    assert not (copied / "export").exists()
+
+
+TOLERANCES = [
+    ("dice=1.5", "out-of-bounds"), ("dice=-0.1", "out-of-bounds"), ("pixels=2", "out-of-bounds"), ("logits=0", "out-of-bounds"),
+    ("dices=0.1", "unknown-key"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("setting", "slug"), TOLERANCES)
+def test_a_limit_that_is_none_is_refused(
+    setting: str, slug: str, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [e["slug"] for e in refused(capsys, "export", str(run), "--set", f"export.tolerance.{setting}")] == [slug]
+
+
+def test_a_run_without_whole_weights_is_refused(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = copied / "checkpoints" / "best.safetensors"
+    content = bytearray(best.read_bytes())
+    content[-100] ^= 1
+    best.write_bytes(content)
+    (finding,) = refused(capsys, "export", str(copied))
+    assert finding["slug"] == "weights-unreadable" and "best.safetensors" in json.dumps(finding)
+    best.unlink()
+    (finding,) = refused(capsys, "export", str(copied))
+    assert finding["slug"] == "run-without-weights" and "--resume" in finding["help"]
+    assert not (copied / "export").exists()
+
+
+def test_other_folders_are_no_runs(tmp_path: Path, fp32: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (tmp_path, tmp_path / "gone", fp32):
+        assert [e["slug"] for e in refused(capsys, "export", str(path))] == ["run-not-found"]
+
+
+def test_what_a_killed_export_left_goes_and_that_of_another_stays(copied: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    owners = {"dead": {**this_process(), "pid": int(ended.stdout), "started": "1"}, "alive": this_process()}
+    for name, owner in owners.items():
+        (copied / "export" / f"{DRAFTS}{name}").mkdir(parents=True)
+        (copied / "export" / f"{DRAFTS}{name}" / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+    verbs.export(copied)
+    names = {p.name for p in (copied / "export").iterdir()}
+    assert names == {f"{DRAFTS}alive", "model-fp32.xml", "model-fp32.bin"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", ["fp32.xml", "model-fp32.xml", "model.onnx"])
+def test_a_kill_leaves_nothing_that_looks_finished(file: str, copied: Path) -> None:
+    """At several places: as soon as ``file`` is there, under a draft's name."""
+    command = [sys.executable, "-m", "segdsl", "export", str(copied), "--set", "export.onnx=ONNX()"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        while not list((copied / "export").glob(f"{DRAFTS}*/{file}")):
+            assert child.poll() is None, "it ended before it could be killed"
+            time.sleep(0.002)
+        child.send_signal(signal.SIGKILL)
+    assert [p.name for p in (copied / "export").iterdir() if not p.name.startswith(DRAFTS)] == []
+    found = verbs.export(copied)
+    assert open_model(found.model).classes
+    assert {p.name for p in (copied / "export").iterdir()} == {"model-fp32.xml", "model-fp32.bin"}
+
+
+def test_interrupted_it_ends_the_process_that_quantizes() -> None:
+    seen: list[int] = []
+
+    def told(text: str) -> None:
+        seen.append(int(text))
+        raise KeyboardInterrupt
+
+    code = f"import os, time; print('{quantizing.TOLD}', os.getpid(), sep='', flush=True); time.sleep(600)"
+    with pytest.raises(KeyboardInterrupt):
+        quantizing._watched([sys.executable, "-c", code], told)
+    with pytest.raises(ProcessLookupError):
+        os.kill(seen[0], 0)
+
+
+def test_the_process_that_quantizes_ends_with_ours() -> None:
+    code = "import segdsl.export.quantizing as q, time; q.watch_the_other(); print('up', flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdin is not None
+        assert child.stdout.readline() == b"up\n"
+        child.stdin.close()
+        assert child.wait(timeout=60) == 1
+
+
+def test_what_is_done_is_told(copied: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    verbs.export(copied, overrides=["export.onnx=ONNX()"], told=told.append)
+    assert told == ["converting", "comparing with torch on 5 validation images", "writing ONNX, and comparing it"]
+    assert capfd.readouterr() == ("", "")

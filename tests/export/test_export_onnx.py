@@ -1,0 +1,143 @@
+"""ONNX: what is written is what torch sees, and the file is opened, scored and shown like every other model."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segdsl import verbs
+from segdsl.cli.run import run as segdsl
+from segdsl.diagnostics import SegError
+from segdsl.export import bench as benchmark
+from segdsl.export import installed
+from segdsl.export.material import noise_images
+from segdsl.export.model import open_model
+from segdsl.export.openvino import export_model
+from segdsl.ir.values import Size
+from segdsl.run.checkpoint import open_run
+
+
+def refusal(call: Callable[[], object]) -> Any:
+    with pytest.raises(SegError) as caught:
+        call()
+    (finding,) = caught.value.diagnostics
+    return finding
+
+
+@pytest.fixture(scope="module")
+def exported(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `.onnx` of a run, with its data beside it."""
+    folder = tmp_path_factory.mktemp("onnx")
+    shutil.copytree(home / "data", folder / "data")
+    shutil.copytree(home / "run", folder / "run", ignore=shutil.ignore_patterns("export"))
+    found = verbs.export(folder / "run", overrides=["export.onnx=ONNX()"]).onnx
+    assert found is not None
+    return found
+
+
+def test_the_file_is_opened_like_any_other(exported: Path, run: Path) -> None:
+    model, trained = open_model(exported), open_model(run)
+    assert (model.kind, model.classes, model.ignore) == ("onnx", trained.classes, trained.ignore)
+    assert (model.input_size, model.base) == (Size(45, 64), exported.parent.parent)
+    image = noise_images(50, 77)[0]
+    assert np.abs(model.scores(image) - trained.scores(image)).max() < 1e-5
+    assert (model.predict(image) != trained.predict(image)).mean() < 1e-3
+    logits = model.logits(image)
+    assert np.abs(np.exp(logits) / np.exp(logits).sum(0) - trained.scores(image)).max() < 1e-5
+
+
+def test_it_is_scored_measured_and_predicts(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "SECONDS", 0.0)
+    theirs, ours = verbs.evaluate(exported), verbs.evaluate(exported.parent.parent)
+    assert theirs["images"] == 5 and theirs["dice"] == pytest.approx(ours["dice"], abs=1e-4)
+    assert benchmark.bench(exported)["iter_ms"] is None
+    image = tmp_path / "a.png"
+    Image.fromarray(noise_images(30, 40)[0]).save(image)
+    assert verbs.predict(exported, [image], tmp_path / "seen")["images"] == 1
+    assert Image.open(tmp_path / "seen" / "masks" / "a.png").size == (40, 30)
+
+
+def test_it_knows_its_origin(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = verbs.origin(exported)
+    assert (found["precision"], found["certificate"]["source"], found["certificate"]["images"]) == ("onnx", "val", 5)
+    assert set(found["certificate"]["rows"]) == {"torch", "onnx"}
+    assert found["certificate"]["rows"]["onnx"]["differing"] == 0.0
+    assert segdsl(["rebuild", str(exported), "--out", str(tmp_path / "again.seg")]) == 0
+    assert (tmp_path / "again.seg").read_text(encoding="utf-8") == found["program"]
+    capsys.readouterr()
+    assert segdsl(["show", str(exported)]) == 0
+    assert "onnx, compared with torch on 5 validation images" in capsys.readouterr().out
+
+
+def _drop_info(file: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(file))
+    del model.metadata_props[:]
+    onnx.save(model, str(file))
+
+
+def _other_size(file: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(file))
+    for entry in model.metadata_props:
+        entry.value = entry.value.replace("45x64", "64x64")
+    onnx.save(model, str(file))
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]), "model-unreadable"),
+    "empty": (lambda file: file.write_bytes(b""), "model-unreadable"),
+    "a text": (lambda file: file.write_text("no model"), "model-unreadable"),
+    "nothing said": (_drop_info, "model-foreign"),
+    "another size": (_other_size, "model-info-damaged"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damage_is_found(name: str, exported: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copy(exported, tmp_path / "model.onnx"))
+    damage, slug = DAMAGES[name]
+    damage(file)
+    finding = refusal(lambda: open_model(file))
+    assert (finding.slug, finding.path) == (slug, str(file))
+    assert "RUNTIME" not in finding.message and ".bin" not in finding.message
+
+
+def test_without_the_runtime_it_is_said_what_to_install(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed.importlib.util, "find_spec", lambda name: None)
+    finding = refusal(lambda: open_model(exported))
+    assert finding.slug == "onnx-not-installed" and "segdsl[onnx]" in finding.help
+
+
+def test_what_onnx_cannot_say_is_a_finding_and_leaves_nothing(run: Path, tmp_path: Path) -> None:
+    """Adaptive pooling to a size that only an image tells."""
+    (tmp_path / "program.seg").write_text((run / "program.seg").read_text(encoding="utf-8"), encoding="utf-8")
+    program = verbs.check(tmp_path / "program.seg", ["export.onnx=ONNX(size = dynamic)"])
+    finding = refusal(lambda: export_model(program, open_run(run).model, tmp_path / "export", "fp32"))
+    assert finding.slug == "onnx-failed" and "static" in finding.help
+    assert list((tmp_path / "export").iterdir()) == []
+
+
+def test_what_differs_in_onnx_alone_is_called_so(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from segdsl.export import onnx
+
+    write = onnx._write
+
+    def spoilt(program: Any, shipped: Any, path: Path) -> None:
+        dict(shipped.named_parameters())["model.low.conv.weight"].data.mul_(-1)
+        write(program, shipped, path)
+
+    monkeypatch.setattr(onnx, "_write", spoilt)
+    (tmp_path / "program.seg").write_text((run / "program.seg").read_text(encoding="utf-8"), encoding="utf-8")
+    program = verbs.check(tmp_path / "program.seg", ["export.onnx=ONNX()"])
+    finding = refusal(lambda: export_model(program, open_run(run).model, tmp_path / "export", "fp32"))
+    assert finding.slug == "export-differs" and finding.message.startswith("the onnx model")
+    assert list((tmp_path / "export").iterdir()) == []

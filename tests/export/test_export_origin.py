@@ -1,0 +1,152 @@
+"""What an exported model knows of the run that it is from, and how that is shown, written back, and found damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segdsl import verbs
+from segdsl.cli.certificates import WIDTH, certificate_text, columns
+from segdsl.cli.run import run as segdsl
+from segdsl.diagnostics import SegError
+from segdsl.diagnostics.text import cells
+from segdsl.export import contract, runtime
+from segdsl.export.model import open_model
+from segdsl.weights.files import save_weights
+
+
+def slug_of(call: Callable[[], object]) -> str:
+    with pytest.raises(SegError) as caught:
+        call()
+    (finding,) = caught.value.diagnostics
+    return finding.slug
+
+
+def test_the_file_knows_its_origin(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (copied / "lock.json").write_text(json.dumps({"program": "abc", "classes": ["ö"]}), encoding="utf-8")
+    (copied / "metrics.csv").write_text("epoch,step,seconds,val.dice\n1,2,3.0,0.25\n2,4,6.0,0.5\n", encoding="utf-8")
+    xml = Path(verbs.export(copied).model)
+    found = verbs.origin(xml)
+    assert found["lock"] == {"program": "abc", "classes": ["ö"]}
+    assert (found["metrics"]["epoch"], found["metrics"]["val.dice"]) == (2, 0.5)
+    assert found["certificate"]["precision"] == "fp32"
+    assert segdsl(["rebuild", str(xml), "--out", str(tmp_path / "again.seg")]) == 0
+    assert (tmp_path / "again.seg").read_text(encoding="utf-8") == (copied / "program.seg").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert segdsl(["show", str(xml)]) == 0
+    shown = capsys.readouterr().out
+    assert "ChannelShuffle" in shown and "compared with torch on" in shown and "abc" in shown
+    assert segdsl(["rebuild", str(xml), "--out", str(tmp_path / "again.seg"), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "rebuild-would-overwrite"
+
+
+def test_the_scores_are_those_of_the_epoch_of_the_weights(copied: Path) -> None:
+    """A rule may keep other weights than those of the best epoch in the log."""
+    model: Any = open_model(copied)
+    save_weights(model.model, copied / "checkpoints" / "best.safetensors", {"epoch": "1"})
+    (copied / "metrics.csv").write_text("epoch,step,val.dice\n1,2,0.25\n2,4,0.5\n", encoding="utf-8")
+    found = verbs.origin(verbs.export(copied).model)["metrics"]
+    assert found == {"epoch": 1, "step": 2, "val.dice": 0.25}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+def test_a_run_whose_lock_or_log_is_damaged_is_exported(text: str, copied: Path) -> None:
+    for name in ("lock.json", "metrics.csv"):
+        (copied / name).write_text(text, encoding="utf-8")
+    found = verbs.origin(verbs.export(copied).model)
+    assert (found["lock"], found["metrics"]) == ({}, {})
+
+
+@pytest.fixture
+def copy(fp32: Path, tmp_path: Path) -> Path:
+    for ending in (".xml", ".bin"):
+        shutil.copy(fp32.with_suffix(ending), tmp_path / f"model{ending}")
+    return tmp_path / "model.xml"
+
+
+def test_a_folder_with_one_model_stands_for_it(copy: Path) -> None:
+    assert verbs.origin(copy.parent)["precision"] == "fp32"
+    assert verbs.rebuild(copy.parent) == copy.with_suffix(".seg")
+    assert slug_of(lambda: verbs.rebuild(copy.parent)) == "rebuild-would-overwrite"
+
+
+def test_what_is_no_exported_model_has_no_origin(copy: Path, run: Path) -> None:
+    for path, slug in (
+        (copy.with_name("gone.xml"), "model-not-found"), (copy.with_suffix(".bin"), "model-kind-unknown"),
+        (run / "checkpoints", "model-not-found"), (run / "program.seg", "model-kind-unknown"),
+    ):  # fmt: skip
+        assert slug_of(lambda path=path: verbs.rebuild(path)) == slug
+        assert slug_of(lambda path=path: verbs.origin(path)) == slug
+
+
+EDITS = {
+    "segdsl_shift": "one", "segdsl_lock": "{", "segdsl_metrics": "[]", "segdsl_certificate": "3",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", EDITS)
+def test_an_edited_entry_is_found(key: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = runtime.read_model(copy)
+    model.set_rt_info(EDITS[key], [contract.SECTION, key])
+    edited = copy.with_name("edited.xml")
+    runtime.openvino().save_model(model, edited, compress_to_fp16=False)
+    assert slug_of(lambda: open_model(edited)) == "model-info-damaged"
+    assert segdsl(["show", str(edited), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "model-info-damaged"
+
+
+def test_a_certificate_that_says_it_otherwise_is_told_so(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = copy.read_text(encoding="utf-8").replace("&quot;rows&quot;", "&quot;lines&quot;")
+    copy.write_text(text, encoding="utf-8")
+    assert open_model(copy).classes
+    assert segdsl(["show", str(copy), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "model-info-damaged"
+
+
+def test_a_program_of_another_size_does_not_fit_the_graph(copy: Path) -> None:
+    copy.write_text(copy.read_text(encoding="utf-8").replace("45x64", "64x64"), encoding="utf-8")
+    assert slug_of(lambda: open_model(copy)) == "model-info-damaged"
+
+
+def test_all_that_is_told_is_gone_and_the_model_is_foreign(copy: Path) -> None:
+    model = runtime.read_model(copy)
+    bare = runtime.openvino().Model(model.outputs, model.get_parameters())
+    runtime.openvino().save_model(bare, copy.with_name("bare.xml"), compress_to_fp16=False)
+    for call in (open_model, verbs.origin, verbs.rebuild, verbs.evaluate):
+        assert slug_of(lambda call=call: call(copy.with_name("bare.xml"))) == "model-foreign"
+
+
+def certificate(names: list[str], path: str) -> dict[str, Any]:
+    """One of 8 bits, with everything that may be in it."""
+    row = {
+        "pixels": 1.0, "dice": 0.5, "dice_change": -0.0123, "max_logit_error": 123.4, "parts_at": path,
+        "per_class": {name: {"dice": 0.5, "change": 0.0} for name in names},
+    }  # fmt: skip
+    part = {"part": path, "layers": 120, "error": 0.5, "dice_change": -0.1, "computes_in": "float"}
+    rows = dict.fromkeys(("torch", "fp32", "fp16", "int8"), row)
+    return {
+        "precision": "int8", "images": 1, "source": "val", "rows": {**rows, "device": {**row, "computes_in": "bf16"}},
+        "int8": {
+            "size_mb": {"fp32": 1234.5, "int8": 345.6}, "latency_ms": {"fp32": 1234.5, "int8": 345.6}, "speed_up": 3.5,
+            "layers": 1200, "layers_in_float": 120, "calibration_images": 2, "calibration_asked": 64,
+            "dice_fp32": 0.5, "dice_all_int8": 0.1, "parts": [part] * 20,
+        },
+    }  # fmt: skip
+
+
+def test_a_certificate_fits_on_a_terminal() -> None:
+    path = "backbone." + ".".join(f"stage{k}.branches" for k in range(8)) + ".fuse"
+    text = certificate_text(certificate(["道路" * 30, "a" * 90, "x\x1b[31m"], path))
+    assert max(sum(map(cells, line)) for line in text.splitlines()) <= WIDTH
+    assert "\x1b" not in text and ".fuse" in text and "…" in text
+    for said in ("1 validation image\n", "3.50 times as fast", "120 more went back", "from 2 of 64", "and 8 more"):
+        assert said in text
+
+
+def test_what_is_short_is_not_cut() -> None:
+    assert columns(("a", "bb"), [("longer", "c")], cut=0) == ["a       bb", "longer   c"]
