@@ -153,8 +153,8 @@ def test_what_lacks_is_said_before_any_work(
 
 
 TOLERANCES = [
-    ("dice=1.5", "out-of-bounds"), ("dice=-0.1", "out-of-bounds"), ("pixels=2", "out-of-bounds"), ("logits=0", "out-of-bounds"),
-    ("dices=0.1", "unknown-key"),
+    ("dice=1.5", "out-of-bounds"), ("dice=-0.1", "out-of-bounds"), ("pixels=2", "out-of-bounds"),
+    ("logits=0", "out-of-bounds"), ("dices=0.1", "unknown-key"),
 ]  # fmt: skip
 
 

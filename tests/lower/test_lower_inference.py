@@ -145,6 +145,14 @@ def test_two_convolutions_are_one_where_that_costs_no_more(sketch: Any, middle: 
     same(model, reduced, torch.randn(2, 3, 32, 48))
 
 
+QUICK = ["lite_hrnet_s", "segnext_tiny", "dinov2-small-seg"]
+"""One of each architecture; the others are made of the same parts."""
+LARGER = ["lite_hrnet_18", "lite_hrnet_x", "segnext_small", "segnext_base"]
+
+
+@pytest.mark.parametrize(
+    "published", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LARGER)], indirect=True
+)
 def test_no_published_model_keeps_a_norm_over_the_batch(published: Any) -> None:
     model = published.model(2, (64, 64) if not published.name.startswith("dinov2") else (70, 70)).eval()
     reduced = for_inference(model)
