@@ -79,7 +79,8 @@ def export(run: str, precision: str | None, root: str | None, overrides: tuple[s
     result = verbs.export(run, precision, overrides, root, streams.note)
     files = [str(path) for path in (result.model, result.onnx) if path is not None]
     data = {"model": files[0], "onnx": files[1] if len(files) > 1 else None, "certificate": result.certificate}
-    text = f"{certificate_text(result.certificate)}\n\nwritten to {' and '.join(files)}"
+    written = "\n".join(f"written to {file}" for file in files)
+    text = f"{certificate_text(result.certificate)}\n\n{written}"
     return Answer(data, text, findings=unscored(result.certificate))
 
 

@@ -30,10 +30,21 @@ PROBES = 8
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The macro Dice over images, and their logits."""
+    """The Dice over images, macro and by class (nan where a class is on no side), and their logits."""
 
     dice: float
+    by_class: npt.NDArray[np.float64]
     logits: list[npt.NDArray[np.float32]]
+
+    def lost(self, other: Score) -> float:
+        """How much of the Dice ``other`` has lost, on average over the classes.
+
+        What one class gains makes up for no other's loss: macro Dice may stay while a sixth of the pixels move. A class
+        that is on no side counts as seen rightly.
+        """
+        known = ~(np.isnan(self.by_class) & np.isnan(other.by_class))
+        ours, theirs = (np.nan_to_num(scores[known], nan=1.0) for scores in (self.by_class, other.by_class))
+        return float(np.maximum(ours - theirs, 0.0).mean()) if known.any() else 0.0
 
     def error_of(self, other: Score) -> float:
         """The root mean square difference of the logits of ``other``, over the standard deviation of these."""
@@ -82,7 +93,7 @@ class Quantizer:
             if len(logits) < PROBES:
                 logits.append(said[1][0].copy())
             counts.update(ids.astype(np.uint8), np.asarray(self.masks[position]))
-        return Score(counts.dice, logits)
+        return Score(counts.dice, np.asarray(counts.dice_by_class), logits)
 
     def outcome(self) -> tuple[Any, dict[str, Any]]:
         """The model of 8 bits that keeps within the limit, and how it came about."""
@@ -90,18 +101,19 @@ class Quantizer:
         say(f"quantizing with {len(self.calibration)} training images")
         quantized = self.quantized([])
         got = self.score(quantized)
-        first = {"dice_fp32": wanted.dice, "dice_all_int8": got.dice}
-        if wanted.dice - got.dice <= self.job.most_loss:
+        lost = wanted.lost(got)
+        first = {"dice_fp32": wanted.dice, "dice_all_int8": got.dice, "lost_all_int8": lost}
+        if lost <= self.job.most_loss:
             return quantized, self._facts(quantized, first, [], [])
-        say(f"8 bits cost {wanted.dice - got.dice:.4f} of the Dice: measuring each part of the network")
+        say(f"8 bits cost {lost:.4f} of the Dice: measuring each part of the network")
         parts = list(self._measured(quantized, wanted))
         parts.sort(key=lambda part: -part["error"])
-        kept = self._fewest(quantized, parts, wanted.dice)
+        kept = self._fewest(quantized, parts, wanted)
         while True:
             ignored = [name for part in parts[:kept] for name in part["names"]]
             say(f"quantizing with {len(ignored)} layers in floating point")
             final = self.quantized(ignored)
-            if kept == len(parts) or wanted.dice - self.score(final).dice <= self.job.most_loss:
+            if kept == len(parts) or wanted.lost(self.score(final)) <= self.job.most_loss:
                 return final, self._facts(final, first, parts, ignored)
             # Bias correction makes the model quantized anew another one than that with its layers taken back.
             kept = min(len(parts), kept + 1 + kept // 2)
@@ -119,13 +131,13 @@ class Quantizer:
         for path, inside, (error, change) in costly_parts(names, cost):
             yield {"part": path, "layers": len(inside), "error": error, "dice_change": change, "names": inside}
 
-    def _fewest(self, quantized: Any, parts: Sequence[Mapping[str, Any]], dice: float) -> int:
+    def _fewest(self, quantized: Any, parts: Sequence[Mapping[str, Any]], wanted: Score) -> int:
         """How many of the costliest parts must compute in floating point, halving the range in which that lies."""
         low, high = 0, len(parts)
         while high - low > 1:
             middle = (low + high) // 2
             names = [name for part in parts[:middle] for name in part["names"]]
-            if dice - self.score(with_float(quantized, names)).dice <= self.job.most_loss:
+            if wanted.lost(self.score(with_float(quantized, names))) <= self.job.most_loss:
                 high = middle
             else:
                 low = middle

@@ -77,7 +77,7 @@ def test_where_nothing_may_be_lost_layers_go_back(run: Path, tmp_path: Path) -> 
     trials = val_trials(program, run)
     result = export_model(program, opened.model, run.parent / "strict" / "export", "int8", trials)
     told = result.certificate["int8"]
-    if told["dice_fp32"] - told["dice_all_int8"] > 8e-5:
+    if told["lost_all_int8"] > 8e-5:
         assert told["layers_in_float"] > 0
         assert {part["computes_in"] for part in told["parts"]} >= {"float"}
         errors = [part["error"] for part in told["parts"]]
@@ -118,7 +118,23 @@ def test_a_job_survives_json() -> None:
 def test_the_error_is_measured_against_the_spread() -> None:
     base = [np.array([[[0.0, 2.0]]], np.float32)]
     other = [np.array([[[1.0, 3.0]]], np.float32)]
-    assert Score(0.5, base).error_of(Score(0.5, other)) == pytest.approx(1.0)
+    assert scored([0.5], base).error_of(scored([0.5], other)) == pytest.approx(1.0)
+
+
+def scored(by_class: list[float], logits: list[Any] | None = None) -> Score:
+    return Score(float(np.nanmean(by_class)), np.array(by_class), logits or [])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lost"),
+    [
+        ([0.5, 0.5], [0.4, 0.5], 0.05), ([0.5, 0.5], [0.3, 0.7], 0.1), ([0.5, 0.5], [0.9, 0.9], 0.0),
+        ([0.5, float("nan")], [0.5, float("nan")], 0.0), ([0.5, float("nan")], [0.5, 0.0], 0.5),
+        ([0.5, 0.0], [0.5, float("nan")], 0.0),
+    ],
+)  # fmt: skip
+def test_what_a_class_gains_makes_up_for_no_loss(before: list[float], after: list[float], lost: float) -> None:
+    assert scored(before).lost(scored(after)) == pytest.approx(lost)
 
 
 def rounded_chain() -> Any:

@@ -134,7 +134,7 @@ def certificate(names: list[str], path: str) -> dict[str, Any]:
         "int8": {
             "size_mb": {"fp32": 1234.5, "int8": 345.6}, "latency_ms": {"fp32": 1234.5, "int8": 345.6}, "speed_up": 3.5,
             "layers": 1200, "layers_in_float": 120, "calibration_images": 2, "calibration_asked": 64,
-            "dice_fp32": 0.5, "dice_all_int8": 0.1, "parts": [part] * 20,
+            "dice_fp32": 0.5, "dice_all_int8": 0.1, "lost_all_int8": 0.5, "parts": [part] * 20,
         },
     }  # fmt: skip
 
