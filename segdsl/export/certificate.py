@@ -24,7 +24,7 @@ TORCH, DEVICE, ONNX = "torch", "device", "onnx"
 """The rows of the trained model, of the file as the device prefers to compute it, and of the ONNX file."""
 SINGLE = ("fp32", ONNX)
 """The rows in single precision."""
-TIES = dict.fromkeys(SINGLE, 1e-4)
+TIES: dict[str, float] = {"fp32": 1e-4, ONNX: 1e-4}
 ROUNDED_TIE = 1e-2
 """Two best logits closer than this share of the spread of all are a tie; half precision moves logits by a thousandth of
 their spread."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from segdsl import verbs
-from segdsl.cli.certificates import WIDTH, certificate_text, columns
+from segdsl.cli.certificates import OTHERWISE, WIDTH, certificate_text, columns
 from segdsl.cli.run import run as segdsl
 from segdsl.diagnostics import SegError
 from segdsl.diagnostics.text import cells
@@ -100,12 +100,14 @@ def test_an_edited_entry_is_found(key: str, copy: Path, capsys: pytest.CaptureFi
     assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "model-info-damaged"
 
 
-def test_a_certificate_that_says_it_otherwise_is_told_so(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_certificate_of_another_version_hides_nothing_else(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = copy.read_text(encoding="utf-8").replace("&quot;rows&quot;", "&quot;lines&quot;")
     copy.write_text(text, encoding="utf-8")
-    assert open_model(copy).classes
-    assert segdsl(["show", str(copy), "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "model-info-damaged"
+    assert segdsl(["show", str(copy)]) == 0
+    shown = capsys.readouterr().out
+    assert "ChannelShuffle" in shown and OTHERWISE in shown
+    assert segdsl(["show", str(copy), "--json"]) == 0
+    assert "lines" in json.loads(capsys.readouterr().out)["certificate"]
 
 
 def test_a_program_of_another_size_does_not_fit_the_graph(copy: Path) -> None:
