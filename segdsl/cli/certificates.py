@@ -79,7 +79,7 @@ def _int8(found: Mapping[str, Any]) -> Iterator[str]:
     size, time = said["size_mb"], said["latency_ms"]
     yield f"size       {size['fp32']:.2f} MB in fp32, {size['int8']:.2f} MB in int8"
     faster = f"{said['speed_up']:.2f} times as fast"
-    yield f"time       {time['fp32']:.2f} ms for fp32, {time['int8']:.2f} ms for int8: {faster} on this device"
+    yield f"time       {time['fp32']:.2f} ms for fp32, {time['int8']:.2f} ms for int8: {faster}"
     floats = said["layers_in_float"]
     yield f"layers     {said['layers']} in int8" + (f", {floats} more went back to floating point" if floats else "")
     yield f"ranges     from {said['calibration_images']} of {said['calibration_asked']} training images asked for"

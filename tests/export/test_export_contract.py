@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,13 @@ def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_run: Any) -> 
     """Writes a data set of a format, and exports a run on it."""
     monkeypatch.setenv("SEGDSL_CACHE", str(tmp_path / "cache"))
 
-    def export(format: str, names: list[str], precision: str = "fp32") -> Any:
+    def export(format: str, names: list[str], precision: str = "fp32", overrides: Sequence[str] = ()) -> Any:
         polygons = format == "coco_instances"
         (write_polygons if polygons else write_masks)(tmp_path / "data", names)
         background = f"background = {json.dumps(names[0])}" if polygons else ""
         classes = json.dumps(names)
         text = PROGRAM.format(format=format, classes=classes, background=background, height=HEIGHT, width=WIDTH)
-        return verbs.export(made_run(tmp_path / "run", text, sees_colours), precision)
+        return verbs.export(made_run(tmp_path / "run", text, sees_colours), precision, overrides)
 
     return export
 
@@ -124,6 +124,13 @@ def test_contours_have_the_names_of_the_data_set(format: str, first: str, export
     assert contours == wanted
     assert np.array_equal(values, ids() + (first == "metal"))
     assert np.array_equal(open_model(found.model).predict(picture()), ids())
+
+
+@pytest.mark.parametrize("form", ["normalize = true", "size = dynamic"])
+def test_in_other_forms_the_names_are_the_same(form: str, exported: Any) -> None:
+    overrides = [f"export.openvino=OpenVINO({form})"]
+    found = exported("common_semantic_segmentation", ["metal", "disc", "leaf"], overrides=overrides)
+    assert looked_at(found.model)[0] == {"metal": 0, "disc": 1, "leaf": 2}
 
 
 @pytest.mark.slow
@@ -142,7 +149,7 @@ def test_named_as_otx_does_every_contour_of_masks_is_another_class(exported: Any
     assert looked_at(tmp_path / "otx.xml")[0] == {"background": 1, "disc": 2}, "the case that goes wrong"
 
 
-def test_of_polygons_otx_and_we_write_the_same_labels(exported: Any) -> None:
+def test_labels_of_polygons_lack_the_background_and_channels_do_not(exported: Any) -> None:
     xml = exported("coco_instances", ["background", "disc", "leaf"]).model
     info = {key: runtime.read_model(xml).get_rt_info(["model_info", key]).value for key in ("labels", "label_ids")}
     assert info == {"labels": "disc leaf", "label_ids": "1 2"}
