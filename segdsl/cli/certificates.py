@@ -128,7 +128,8 @@ def _score(value: float | None) -> str:
 
 
 def _change(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.4f}"
+    # A loss of less than the last digit is none.
+    return "-" if value is None else f"{round(value, 4) + 0.0:+.4f}"
 
 
 def shown_origin(file: str) -> Answer:

@@ -67,24 +67,6 @@ def test_the_program_says_how_many_images_calibrate(run: Path, data: Path) -> No
     assert (job.shift, job.hard, job.normalize, job.attention) == (0, False, "imagenet", False)
 
 
-@pytest.mark.slow
-def test_where_nothing_may_be_lost_layers_go_back(run: Path, tmp_path: Path) -> None:
-    opened = open_run(run)
-    tolerance = opened.program.export.tolerance.model_copy(update={"dice": 1e-4})
-    export = opened.program.export.model_copy(update={"tolerance": tolerance})
-    program = opened.program.model_copy(update={"export": export})
-    (run.parent / "strict").mkdir()
-    trials = val_trials(program, run)
-    result = export_model(program, opened.model, run.parent / "strict" / "export", "int8", trials)
-    told = result.certificate["int8"]
-    if told["lost_all_int8"] > 8e-5:
-        assert told["layers_in_float"] > 0
-        assert {part["computes_in"] for part in told["parts"]} >= {"float"}
-        errors = [part["error"] for part in told["parts"]]
-        assert errors == sorted(errors, reverse=True)
-    assert result.certificate["dice_change"] >= -1e-4
-
-
 def test_without_training_images_it_is_refused(run: Path, tmp_path: Path) -> None:
     opened = open_run(run)
     data = opened.program.data.model_copy(update={"root": "nowhere"})

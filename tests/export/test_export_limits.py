@@ -46,6 +46,12 @@ model = Large(classes = len(data.classes))
 """
 
 
+def beyond_eight_bits(model: Any) -> None:
+    """Red against twice the green, beside a channel that nothing needs and whose range leaves them no digit."""
+    model.large.weight.copy_(torch.tensor([[400, 0, 0], [0.5, 0, 0], [0, 1, 0]]).view(3, 3, 1, 1))
+    model.small.weight.copy_(torch.tensor([[0.0, 1, 0], [0, 0, 1]]).view(2, 3, 1, 1))
+
+
 def beyond_half_precision(model: Any) -> None:
     """Red against twice the green, by numbers that half precision does not have."""
     model.large.weight.copy_(torch.tensor([[1e5, 0, 0], [0, 2e5, 0]]).view(2, 3, 1, 1))
@@ -134,6 +140,26 @@ def test_eight_bits_that_nothing_could_tell_the_cost_of_are_refused(
     (finding,) = refused(capsys, "export", str(copied), "--precision", "int8")
     assert finding["slug"] == "int8-without-data" and "validation images" in finding["message"]
     assert list((copied / "export").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_layers_that_8_bits_destroy_go_back_to_floating_point(
+    tmp_path: Path, made_run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_halves(tmp_path / "data")
+    run = made_run(tmp_path / "run", LARGE.replace("Conv(2,", "Conv(3,"), beyond_eight_bits)
+    assert segdsl(["export", str(run), "--precision", "int8"]) == 0
+    captured = capsys.readouterr()
+    found = verbs.origin(run / "export" / "model-int8.xml")["certificate"]
+    told = found["int8"]
+    assert found["dice"] == 1.0 and told["dice_fp32"] > 0.95
+    assert told["dice_all_int8"] < 0.7 and told["lost_all_int8"] > 0.3
+    costly = {part["part"] for part in told["parts"] if part["computes_in"] == "float"}
+    assert costly == {"logits"} and told["layers_in_float"] == 1 and told["layers"] >= 1
+    errors = [part["error"] for part in told["parts"]]
+    assert errors == sorted(errors, reverse=True) and told["parts"][0]["dice_change"] < -0.3
+    assert "1 more went back to floating point" in captured.out
+    assert "measuring each part" in captured.err and "1 layers in floating point" in captured.err
 
 
 def test_void_alone_tells_no_cost(tmp_path: Path, made_run: Any, capsys: pytest.CaptureFixture[str]) -> None:
