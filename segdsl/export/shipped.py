@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from segdsl.data.images import statistics
+from segdsl.export.expressed import pool_windows
 from segdsl.export.parting import Taps
 from segdsl.ir.program import AnyExporter, Program
 from segdsl.lower.inference import REWRITES, for_inference
@@ -33,6 +34,8 @@ class Shipped(nn.Module):
         super().__init__()
         # A copy: the caller's model keeps its device, its memory format and its mode.
         self.model: Any = for_inference(model, REWRITES if reduce else {})
+        if reduce and form.size == "static":
+            pool_windows(self.model, program.graph.shapes(), program.graph.env)
         for name, module in list(self.model.named_modules()):
             if isinstance(module, nn.GroupNorm):
                 self.model.set_submodule(name, GroupNormByLayers(module, form.size == "dynamic"))

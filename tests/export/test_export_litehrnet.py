@@ -34,7 +34,15 @@ def test_lite_hrnet_needs_no_more_ops_than_the_reference(root: Path, tmp_path: P
     ours = Counter(node.get_type_name() for node in runtime.read_model(result.model).get_ops())
     reference = json.loads(DUMP.read_text(encoding="utf-8"))["ops"]
     assert ours["Convolution"] <= reference["Convolution"]  # two in a row are one
-    for kind in ("GroupConvolution", "AdaptiveAvgPool", "Sigmoid", "Relu", "VariadicSplit", "Softmax"):
+    for kind in ("GroupConvolution", "Sigmoid", "Relu", "VariadicSplit", "Softmax"):
         assert ours[kind] == reference[kind], kind
-    assert not {"ShapeOf", "Gather", "Mod", "Floor", "Convert", "BatchNormInference"} & set(ours)
+    assert ours["AvgPool"] and not {
+        "AdaptiveAvgPool",
+        "ShapeOf",
+        "Gather",
+        "Mod",
+        "Floor",
+        "Convert",
+        "BatchNormInference",
+    } & set(ours)
     assert sum(ours.values()) - ours["Constant"] < sum(reference.values()) - reference["Constant"]
