@@ -4,13 +4,15 @@
 
 Both models are converted in one process from the same weights (random ones), for one image of the size that the program
 says and two classes, and run in turns in OpenVINO: in single precision, and in what the device prefers. `ratio` is the
-median time of ours over that of the other. With `--reference` the times that OTX's models took stand beside.
+median over the rounds of our time over that of the other. With `--reference` the times that OTX's models took stand
+beside.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +64,7 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
     import numpy as np
 
     from segdsl.export import runtime
-    from segdsl.export.bench import in_turns
+    from segdsl.export.bench import turns
 
     models = converted(name)
     image = np.random.default_rng(0).standard_normal(tuple(models["ours"].inputs[0].shape), np.float32)
@@ -73,10 +75,11 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
         if hint == "f32":
             config["INFERENCE_PRECISION_HINT"] = "f32"
         compiled = {which: core.compile_model(model, "CPU", config) for which, model in models.items()}
-        times = in_turns({which: lambda run=run: run(image) for which, run in compiled.items()}, rounds)
+        times = turns({which: lambda run=run: run(image) for which, run in compiled.items()}, rounds)
+        ratios = [ours / plain for ours, plain in zip(times["ours"], times["plain"], strict=True)]
         found[hint] = {
-            **{which: round(time, 2) for which, time in times.items()},
-            "ratio": round(times["ours"] / times["plain"], 3),
+            **{which: round(statistics.median(series), 2) for which, series in times.items()},
+            "ratio": round(statistics.median(ratios), 3),
             "computes_in": runtime.computes_in(compiled["ours"]),
         }
     return found

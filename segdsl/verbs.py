@@ -22,7 +22,7 @@ PathLike = str | Path
 
 EVAL_SETTINGS = ("data.root", "data.format", "data.val", "data.train.subset", "eval")
 """What may still be set when a finished model is scored."""
-EXPORT_SETTINGS = ("export",)
+EXPORT_SETTINGS = ("data.root", "data.format", "export")
 """What may still be set when a run is exported."""
 
 

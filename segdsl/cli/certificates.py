@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ def certificate_text(found: Mapping[str, Any]) -> str:
 
     head = f"{found['precision']}, compared with torch on {counted(found['images'], found['source'])}"
     parts = [head, "\n".join(_forms(found)), "\n".join(_classes(found)), "\n".join(_int8(found))]
+    parts.append("\n".join([*_interface("", found), *_interface("onnx ", found.get("onnx", {}))]))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -70,6 +72,13 @@ def _classes(found: Mapping[str, Any]) -> Iterator[str]:
         head = ("Dice", *(name for name in rows))
         table = [(clean(name), *(_score(row[name]["dice"]) for row in rows.values())) for name in names]
         yield from columns(head, table, cut=0)
+
+
+def _interface(which: str, found: Mapping[str, Any]) -> Iterator[str]:
+    """What goes into the file and what comes out of it."""
+    for verb, text in found.get("interface", {}).items():
+        start = f"{which}{verb}  "
+        yield from textwrap.wrap(start + clean(text), WIDTH, subsequent_indent=" " * len(start))
 
 
 def _int8(found: Mapping[str, Any]) -> Iterator[str]:

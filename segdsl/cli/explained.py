@@ -45,13 +45,13 @@ def _paths_of(name: str) -> list[str]:
 
 
 def _word(word: type[Any]) -> Iterator[str]:
-    from segdsl.lang.elsewhere import holders
+    from segdsl.lang.elsewhere import OPEN, holders
     from segdsl.lang.remedies import article
 
     yield from textwrap.wrap(" ".join(inspect.cleandoc(word.__doc__ or "").split()), WIDTH)
-    places = ", ".join(f"`{'.'.join(path)}`" for path in holders(word))
+    places = ", ".join(f"`{'.'.join('NAME' if part == OPEN else part for part in path)}`" for path in holders(word))
     yield ""
-    yield f"It is {article(word.kind)}" + (f": {places.replace('.open', '.NAME')}." if places else ".")
+    yield f"It is {article(word.kind)}" + (f": {places}." if places else ".")
     takes = [(operand.name, "tensor", operand.doc) for operand in getattr(word, "takes", ())]
     for name, kind, doc in [*takes, *_fields(word)]:
         yield from _entry(name, kind, doc)

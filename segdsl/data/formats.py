@@ -103,7 +103,10 @@ def _require_no_other(root: Path) -> None:
         name, what = next(iter(seen.items()))
         message = f"this is no `{COMMON}`; it looks like `{name}` by {what}"
         raise fail(
-            "data-layout-unknown", message, f"write `data.format = {name}`, or `--format {name}`", path=str(root)
+            "data-layout-unknown",
+            message,
+            f"write `data.format = {name}` (`--set data.format={name}`; of `data` and `new`, `--format {name}`)",
+            path=str(root),
         )
 
 
@@ -114,6 +117,6 @@ def detect(root: Path) -> str:
     if len(shown) > 1:
         seen = "; ".join(f"`{name}` by {what}" for name, what in shown.items())
         message = f"the folder looks like several formats: {seen}"
-        help = f"name the one that is meant: `data.format = {next(iter(shown))}`, or `--format`"
+        help = f"name the one that is meant: `data.format = {next(iter(shown))}` (of `data` and `new`, `--format`)"
         raise fail("format-unclear", message, help, path=str(root))
     return next(iter(shown), COMMON)

@@ -221,7 +221,7 @@ def nothing_found(root: Path, parts: Parts = (IMAGES, MASKS)) -> SegError:
     elif (root / "JPEGImages").is_dir() or (root / ANNOTATIONS).is_dir():
         coco = "coco_instances" if any((root / ANNOTATIONS).glob("instances_*.json")) else "datumaro"
         other = "voc_segmentation" if (root / "JPEGImages").is_dir() else coco
-        help = f"this looks like `{other}`: name it as the format (`data.format`, `--format`)"
+        help = f"this looks like `{other}`: name it as the format (`data.format`; of `data` and `new`, `--format`)"
     else:
         help = _EXPECTED if parts == (IMAGES, MASKS) else f"expected folders `{parts[0]}` and `{parts[1]}` in it"
     return fail("data-layout-unknown", "no subset with images and masks was found here", help, path=str(root))

@@ -63,15 +63,20 @@ def median_ms(work: Callable[[], object]) -> float:
 
 
 def in_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median time of each of ``works`` in milliseconds, called in turns, so that all of them meet the same machine;
-    the first two rounds do not count."""
+    """The median time of each of ``works`` in milliseconds, as :func:`turns` measures them."""
+    return {name: statistics.median(times) for name, times in turns(works, rounds).items()}
+
+
+def turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """The times of each of ``works`` in milliseconds, called in turns, so that all of them meet the same machine; two
+    rounds before them do not count."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds + 2):
         for name, work in works.items():
             begin = time.perf_counter()
             work()
-            times[name].append(time.perf_counter() - begin)
-    return {name: 1000 * statistics.median(found[2:]) for name, found in times.items()}
+            times[name].append(1000 * (time.perf_counter() - begin))
+    return {name: found[2:] for name, found in times.items()}
 
 
 def peak_rss_mb() -> float | None:

@@ -14,6 +14,7 @@ from segdsl.diagnostics import fail
 from segdsl.export import certificate, contract, runtime
 from segdsl.export.certificate import ONNX
 from segdsl.export.expressed import express
+from segdsl.export.interface import interface_of
 from segdsl.export.material import Trials
 from segdsl.export.onnx_model import open_session
 from segdsl.export.pixels import Image, Maps, Mask, raw
@@ -41,7 +42,7 @@ def write_onnx(
     _write(program, shipped, path)
     found = _certificate(program, model, path, trials)
     _describe(program, path, {**origin, contract.CERTIFICATE: contract.as_text(found)})
-    return found["rows"][ONNX]
+    return {**found["rows"][ONNX], "interface": found["interface"]}
 
 
 def _write(program: Program, shipped: Shipped, path: Path) -> None:
@@ -80,7 +81,8 @@ def _certificate(program: Program, model: Any, path: Path, trials: Trials) -> di
         return logits[0], ids.astype(np.uint8)
 
     rows = certificate.measure(program, for_inference(model, {}), {ONNX: look}, trials)
-    found = certificate.certificate_of(ONNX, rows, trials, program.export.tolerance, {})
+    extra = {"interface": interface_of(program, form, False)}
+    found = certificate.certificate_of(ONNX, rows, trials, program.export.tolerance, extra)
     certificate.check(found, program.export.tolerance)
     return found
 

@@ -13,6 +13,7 @@ from torch import fx
 from segdsl.export import certificate, runtime
 from segdsl.export.certificate import DEVICE, Look
 from segdsl.export.contract import form_of
+from segdsl.export.interface import interface_of
 from segdsl.export.material import Trials
 from segdsl.export.naming import with_outputs
 from segdsl.export.parting import PARTED, first_parting
@@ -32,7 +33,7 @@ class Proof:
         self.program, self.shipped, self.logits, self.trials = program, shipped, logits, trials
         self.trained: fx.GraphModule = for_inference(model, {})
         self.files: dict[str, Path] = {}
-        self.facts: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {"interface": interface_of(program, form_of(program), shipped.unnamed)}
 
     def add(self, name: str, xml: Path, facts: Mapping[str, Any] | None = None) -> None:
         """A form of the model: its file, and what else the certificate tells of it."""

@@ -142,7 +142,8 @@ class AnyExporter(Word, abstract=True):
     """Takes pixels from 0 to 255 and normalises them inside of the model; else whoever calls it does that."""
     prediction: Literal["soft", "hard"] = "soft"
     """The softmax over the classes, [1, classes, H, W], or the ids of the best ones, [1, H, W], which
-    openvino-model-api does not read."""
+    openvino-model-api does not read. In a soft OpenVINO model whose class 0 is not the background an empty channel
+    stands before the first class, as openvino-model-api wants it; `segdsl show MODEL.xml` says what is where."""
 
 
 class Exporter(AnyExporter, abstract=True):

@@ -259,7 +259,8 @@ def read_text(path: Path, name: str, span: Span | None = None) -> str:
     """The text of a program file. Raises SegError for a file that is missing, unreadable, too large or not UTF-8."""
     try:
         if path.is_dir():
-            inside = f"the program of this run is `{Path(name) / 'program.seg'}`"
+            inside = f"it is that of a run: `segdsl train {name} --resume` goes on with it"
+            inside += f", and its program is `{Path(name) / 'program.seg'}`"
             help = inside if (path / "program.seg").is_file() else "name a `.seg` file"
             raise fail("file-unreadable", f"{name} is a folder", help, path=name, span=span)
         if path.stat().st_size > MAX_FILE:

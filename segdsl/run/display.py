@@ -60,6 +60,7 @@ class Display:
         self.head: Head | None = None
         self._live: Live | None = None
         self._dice: float | None = None
+        self._watched: list[float] = []
 
     def warn(self, warnings: Sequence[Diagnostic]) -> None:
         """Prints warnings in one line each, the first of many."""
@@ -149,6 +150,7 @@ class Display:
     def epoch(self, row: EpochRow, seconds_left: float, best: bool) -> None:
         """An epoch has ended."""
         self._dice = row.confusion.dice
+        self._watched.append(row.monitored(self.head.monitor if self.head else DICE))
         width = len(str(self.head.epochs)) if self.head else 1
         total = f"/{self.head.epochs}" if self.head else ""
         watched = self.head.monitor if self.head else DICE
@@ -191,6 +193,11 @@ class Display:
         self._line(Text(mean, style="bold"))
         for text in absences(best.confusion):
             self.note(text)
+        if len(self._watched) > 1 and len(set(self._watched)) == 1:
+            self.note(
+                f"{short_name(monitor)} was {best.monitored(monitor):.4f} in every epoch, so that the best is the "
+                "first of them; train for longer, or watch another score (`train.monitor`)"
+            )
         places = (
             ("weights", weights),
             ("log", run / "metrics.csv"),

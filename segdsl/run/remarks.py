@@ -18,7 +18,7 @@ def bite(row: EpochRow, clip: float | None) -> str:
     """What is said the first time that a gradient was clipped."""
     share = f"{row.clipped:.0%} of the steps of epoch {row.epoch}"
     means = f"(mean length {row.grad_norm:.2g}); metrics.csv has both of every epoch"
-    return f"the gradient was longer than `train.clip = {clip}` in {share} and cut to it\n      {means}"
+    return f"the gradient was longer than `train.clip = {clip}` in {share} and cut to it {means}"
 
 
 def advise(setup: Setup, display: Display, clock: Clock) -> None:

@@ -84,6 +84,8 @@ def named_run(path: str | Path, out: Path | None) -> tuple[Path, Path]:
         return run_folder(file).program, out or file
     if out is None and file.name == "program.seg" and is_begun(file.parent):
         out = file.parent
+    if out is None and not file.exists() and file.suffix != ".seg":
+        raise fail("run-not-found", f"there is no run folder `{file}`", "name the folder of the run", path=str(file))
     if out is None:
         raise fail(
             "resume-without-out",

@@ -37,14 +37,13 @@ def settle_threads(workers: int) -> list[str]:
 
 def advice(workers: int) -> str:
     """What to do where training waits for the processors; ``workers`` are the run's own processes that load images."""
-    further = "" if "GOMP_SPINCOUNT" in os.environ else ", or start it with GOMP_SPINCOUNT=1000 in the environment"
     here, threads = cores(), torch.get_num_threads()
+    waits = threads > 1 and "GOMP_SPINCOUNT" not in os.environ  # one thread has no other to wait for
+    further = ", or start it with GOMP_SPINCOUNT=1000 in the environment" if waits else ""
     if threads + workers > here + 1:
         own = f"{counted(threads, 'thread')} and {workers} loading processes share {counted(here, 'core')}"
-        return (
-            f"the processors are busy, and training waits for them: {own};\n      lower `data.train.workers`{further}"
-        )
-    return f"other programs keep the processors busy, and training waits for them;\n      end them{further}"
+        return f"the processors are busy, and training waits for them: {own}; lower `data.train.workers`{further}"
+    return f"other programs keep the processors busy, and training waits for them; end them{further}"
 
 
 def counted(number: int, what: str) -> str:

@@ -199,7 +199,7 @@ def run_training(
             if left:
                 restore(left.found, state, checkpoints)
                 display.resumed(state.progress.epoch, state.progress.step, left.notes(checkpoints.facts, setup.device))
-                if not ended(setup, state.progress):
+                if left.changes or not ended(setup, state.progress):
                     write_resumption(left, setup)
             done = state.progress.epoch + state.progress.inside / setup.horizon.steps_per_epoch
             clock = Clock(setup.horizon.epochs, started, done, left.found.seconds if left else 0.0)

@@ -200,3 +200,16 @@ def test_the_clock_of_a_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> Non
     now[0] = 1010.0
     assert clock.seconds == 90.0
     assert clock.seconds_left(5.0) == 100.0
+
+
+@pytest.mark.parametrize(("hits", "said"), [((0, 0), True), ((0, 5), False), ((0,), False)])
+def test_a_score_that_never_moves_chose_nothing(hits: tuple[int, ...], said: bool) -> None:
+    text = io.StringIO()
+    display = Display(console=Console(file=text, width=80, color_system=None, highlight=False))
+    display.start(HEAD)
+    rows = [row(number) for number in range(1, len(hits) + 1)]
+    for one, more in zip(rows, hits, strict=True):
+        one.confusion.counts[0, 0] += more
+        display.epoch(one, 0, True)
+    display.end(rows[0], rows[-1], "val.dice", Path("best.safetensors"), "finished")
+    assert ("in every epoch, so that the best is the first of them" in text.getvalue()) is said

@@ -139,6 +139,15 @@ def test_nothing_to_go_on_from_is_a_new_run(project: Path, monkeypatch: pytest.M
 def test_a_folder_of_other_things_is_no_run(project: Path, slugs: Slugs) -> None:
     assert slugs(lambda: trained("set")) == ["out-taken"]
     assert slugs(lambda: train_file("tiny.seg", resume=True, quiet=True)) == ["resume-without-out"]
+    assert slugs(lambda: train_file("runs/nope", resume=True, quiet=True)) == ["run-not-found"]
+
+
+def test_what_was_set_of_a_finished_run_is_written_down(project: Path) -> None:
+    trained("done")
+    trained("done", "data.val.batch=3", resume=True)
+    trained("done", "data.val.batch=3", resume=True)
+    entries = json.loads((project / "done/resumed.json").read_text(encoding="utf-8"))
+    assert [entry["changed"] for entry in entries] == [{"data.val.batch": "3"}]
 
 
 def test_a_run_folder_stands_for_its_program(
