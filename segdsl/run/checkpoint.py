@@ -62,6 +62,8 @@ class CheckpointWriter:
     clock: Clock | None = None
     kept: list[Kept] = field(default_factory=list)
     rows: dict[str, EpochRow] = field(default_factory=dict)
+    saved: tuple[int, int] | None = None
+    """Epoch and step of the state on disk."""
 
     def epoch(self, state: TrainState, row: EpochRow) -> bool:
         """Keeps what the rule asks for after an epoch; says whether it is the best so far."""
@@ -97,6 +99,7 @@ class CheckpointWriter:
         counts = {f"{COUNTS}:{name}": torch.tensor(row.confusion.counts) for name, row in self.rows.items()}
         facts = {**self.facts, **state.facts(), "course": json.dumps(course)}
         write_checkpoint(self.folder.state, {**state.tensors(), **counts}, facts, self.folder.previous)
+        self.saved = state.progress.epoch, state.progress.step
 
     def write_weights(self, path: Path, state: TrainState, **facts: str) -> None:
         """Writes the weights that are shipped."""
@@ -126,10 +129,16 @@ class CheckpointWriter:
         """`best.safetensors`, `best-2.safetensors`, …"""
         return self.folder.best if rank == 0 else self.folder.checkpoints / f"best-{rank + 1}.safetensors"
 
-    def finish(self) -> None:
-        """The run is over: the state before the last one is not needed any more."""
-        with contextlib.suppress(OSError):
-            self.folder.previous.unlink(missing_ok=True)
+    def finish(self, state: TrainState) -> None:
+        """The run is over: what is on disk says so, else going on would make its last epochs again; what only an
+        interrupted run needs is removed."""
+        here = state.progress.epoch, state.progress.step
+        if self.saved != here and (self.rule.keeps_state or self.folder.state.is_file()):
+            self.save_state(state)
+        needless = [self.folder.previous, *self.folder.set_aside(), *([] if self.rule.last else [self.folder.last])]
+        for path in needless:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def write_checkpoint(
@@ -180,7 +189,7 @@ def open_run(path: str | Path) -> Run:
     from segdsl.weights.load import load_weights
 
     folder = run_folder(path)
-    weights = next((p for p in (folder.best, folder.last) if p.is_file()), None)
+    weights = next((p for p in (folder.best, folder.last, *folder.set_aside()) if p.is_file()), None)
     if weights is None:
         raise fail(
             "run-without-weights",

@@ -80,6 +80,14 @@ class RunFolder:
     def previous(self) -> Path:
         return self.checkpoints / "state-previous.safetensors"
 
+    def aside(self, epoch: int) -> Path:
+        """Where the best weights lie of an epoch that is to be made again."""
+        return self.checkpoints / f"best-of-{epoch}.safetensors"
+
+    def set_aside(self) -> list[Path]:
+        """All of these."""
+        return sorted(self.checkpoints.glob("best-of-*.safetensors"))
+
 
 def check_out(out: Path | None) -> None:
     """Refuses an output folder that cannot become a run's, before any work is done.
@@ -88,6 +96,11 @@ def check_out(out: Path | None) -> None:
     """
     if out is None:
         return
+    try:
+        str(out).encode()
+    except UnicodeEncodeError as error:
+        message = "the name of the output folder is not UTF-8, and TensorBoard writes into no other"
+        raise fail("out-not-writable", message, "name another folder with `--out`", path=str(out)) from error
     if out.exists() and not out.is_dir():
         raise fail(
             "out-not-a-folder", f"the output `{out}` is a file", "name a folder that does not exist yet", path=str(out)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from segdsl.diagnostics import SegError, fail
+from segdsl.ir.monitor import class_of
 from segdsl.run.folder import RunFolder
 from segdsl.run.metrics import Confusion
 from segdsl.run.state import Progress
@@ -130,7 +131,7 @@ class RunLog:
         with _refused(self.path.parent):
             self._write([str(row.epoch), str(row.step), f"{row.seconds:.2f}", *texts], "a")
             for name, value in values.items():
-                self._board.add_scalar(name.replace(".", "/"), value, row.step)
+                self._board.add_scalar(_tag(name), value, row.step)
             self._board.flush()
 
     def _overheard(self, fault: threading.ExceptHookArgs) -> None:
@@ -143,6 +144,12 @@ class RunLog:
             file.write(_csv([cells]))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _tag(column: str) -> str:
+    """The name of a column as TensorBoard groups it: by its parts, of which the name of a class is one."""
+    name = class_of(column) or ""
+    return column.removesuffix(name).replace(".", "/") + name.replace("/", "%2F")
 
 
 def rows_until(path: Path, columns: Sequence[str], epoch: int) -> list[list[str]]:

@@ -91,6 +91,7 @@ def restore(found: Recovered, state: TrainState, checkpoints: CheckpointWriter) 
     with refused(checkpoints.folder.state):
         if found.damaged:  # else the next write would put the damaged one in the place of the whole
             found.path.replace(checkpoints.folder.state)
+    checkpoints.saved = found.epoch, found.step
     course = json.loads(found.facts["course"])
     for name, facts in course["rows"].items():
         confusion = Confusion(json.loads(found.facts["classes"]), 255)
@@ -100,7 +101,8 @@ def restore(found: Recovered, state: TrainState, checkpoints: CheckpointWriter) 
 
 
 def arrange(checkpoints: CheckpointWriter, state: TrainState, kept: list[Kept]) -> None:
-    """Gives the best weights the places that the state knows of, and removes those of epochs that it does not know.
+    """Gives the best weights the places that the state knows of; those of epochs that it does not know, and which come
+    again, are set aside until the run has ended.
 
     A kill may come between any two of a run's writes. What was to be written of the epoch that has just ended is made
     from the state. Weights that a later epoch has displaced are gone; that epoch comes again.
@@ -113,10 +115,10 @@ def arrange(checkpoints: CheckpointWriter, state: TrainState, kept: list[Kept]) 
     places = {entry.epoch: checkpoints.best_path(rank) for rank, entry in enumerate(checkpoints.kept)}
     with refused(checkpoints.folder.best):
         for epoch, path in list(here.items()):
-            if epoch not in places:
+            if epoch not in places and epoch <= state.progress.epoch:
                 path.unlink()
-            elif path != places[epoch]:
-                here[epoch] = path.replace(path.with_name(f"best-of-{epoch}.safetensors"))
+            elif path != places.get(epoch):
+                here[epoch] = path.replace(checkpoints.folder.aside(epoch))
         for epoch, place in places.items():
             if epoch in here and here[epoch] != place:
                 here[epoch].replace(place)
@@ -132,7 +134,7 @@ def _best_files(folder: RunFolder) -> list[tuple[int, Path]]:
     found: list[tuple[int, Path]] = []
     for path in sorted(p for p in folder.checkpoints.iterdir() if BEST.fullmatch(p.name)):
         epoch = _epoch_of(path)
-        if epoch is not None:
+        if epoch is not None and epoch not in dict(found):  # else set aside, and made again since
             found.append((epoch, path))
         else:
             with refused(path):

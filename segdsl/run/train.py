@@ -209,7 +209,8 @@ def run_training(
         if can_go_on(folder, error):
             display.note(f"what was saved last is whole; to go on from there: {command(folder, setup.device)}")
         raise
-    checkpoints.finish()
+    with signals.waiting():
+        checkpoints.finish(state)
     return result
 
 

@@ -44,7 +44,14 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def killed_at(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int, after: bool) -> Iterator[None]:
+def killed_at(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    number: int,
+    after: bool,
+    by: type[BaseException] = Killed,
+) -> Iterator[None]:
     """While the call of that number (from 0) of a function is the last thing that happens, or does not happen any more.
 
     The draft of a file stays where it is, as a kill leaves it.
@@ -56,7 +63,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number:
             return original(*given, **named)
         if after:
             original(*given, **named)
-        raise Killed
+        raise by
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, call)
@@ -222,6 +229,44 @@ def test_a_finished_run_stays_as_it_is(project: Path, capsys: pytest.CaptureFixt
     assert before == after
     assert (again.best, again.epochs, again.resumed) == (first.best, 4, 12)
     assert "finished after 4 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("every", ["5 iters", "none"])
+def test_a_finished_run_without_its_last_weights_stays_as_it_is(
+    project: Path, monkeypatch: pytest.MonkeyPatch, every: str
+) -> None:
+    """Interrupted once, it has a state: that of its end, so that going on makes no epoch again."""
+    more = f"train.keep=Checkpoints(last=false, every={every})"
+    with (
+        killed_at(monkeypatch, Display, "step", 5, after=False, by=KeyboardInterrupt),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        trained("done", more)
+    assert (project / "done/checkpoints/state.safetensors").is_file()
+    first = trained("done", more)
+    before = {p: p.read_bytes() for p in Path("done/checkpoints").iterdir()}
+    assert sorted(p.name for p in before) == ["best.safetensors", "state.safetensors"]
+    again = trained("done", more)
+    assert (again.resumed, again.best, again.epochs) == (12, first.best, first.epochs)
+    assert before == {p: p.read_bytes() for p in Path("done/checkpoints").iterdir()}
+
+
+def test_the_best_of_an_epoch_that_comes_again_is_set_aside(
+    project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same
+) -> None:
+    """The newest state may be older than the best weights, which a further kill must not cost."""
+    more = ("train.keep=Checkpoints(last=false, every=7 iters)", "train.monitor=val.loss", "train.optimizer.lr=1e-3")
+    trained("whole", *more)
+    with killed_at(monkeypatch, Display, "step", 11, after=False), pytest.raises(Killed):
+        trained("left", *more)
+    best = open_run("left").weights.read_bytes()
+    assert int(rows("left")[-1]["epoch"]) == 3
+    with killed_at(monkeypatch, Display, "step", 0, after=False), pytest.raises(Killed):
+        trained("left", *more)
+    kept = open_run("left").weights
+    assert (kept.name, kept.read_bytes()) == ("best-of-3.safetensors", best)
+    trained("left", *more)
+    same_run(project / "left", project / "whole")
 
 
 def test_that_it_went_on_is_said_and_kept(

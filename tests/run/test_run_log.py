@@ -1,0 +1,30 @@
+"""The log of a run, and the folder that it is to lie in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from segdsl.diagnostics import SegError
+from segdsl.run.folder import RunFolder, check_out
+from segdsl.run.log import EpochRow, RunLog
+from segdsl.run.metrics import Confusion
+
+
+def test_every_class_has_a_curve_of_its_own(tmp_path: Path) -> None:
+    classes = ("a.b", "a/b", "plain")
+    with RunLog(RunFolder(tmp_path), classes) as log:
+        log.epoch(EpochRow(1, 4, 1.0, 0.1, 2.0, 1.0, Confusion(classes, 255), 9.0))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert {"val/dice/a.b", "val/dice/a%2Fb", "val/dice/plain", "val/foreground/dice", "train/loss"} <= set(tags)
+    assert all(len(events.Scalars(tag)) == 1 for tag in tags)
+
+
+def test_a_folder_that_no_text_can_name_is_refused() -> None:
+    with pytest.raises(SegError, match="not UTF-8"):
+        check_out(Path("x\udcff"))
+    check_out(Path("ü"))
