@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import re
+import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--refresh-goldens") and in_ci():
         raise pytest.UsageError("golden files are not refreshed in CI")
+    # A shell lets what it starts in the background ignore SIGINT, and so what the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -194,10 +194,8 @@ class Display:
         for text in absences(best.confusion):
             self.note(text)
         if len(self._watched) > 1 and len(set(self._watched)) == 1:
-            self.note(
-                f"{short_name(monitor)} was {best.monitored(monitor):.4f} in every epoch, so that the best is the "
-                "first of them; train for longer, or watch another score (`train.monitor`)"
-            )
+            watched = f"{short_name(monitor)} was {best.monitored(monitor):.4f}"
+            self.note(f"{watched} in every epoch, so that the best is only the first")
         places = (
             ("weights", weights),
             ("log", run / "metrics.csv"),

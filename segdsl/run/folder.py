@@ -86,7 +86,8 @@ class RunFolder:
 
     def set_aside(self) -> list[Path]:
         """All of these."""
-        return sorted(self.checkpoints.glob("best-of-*.safetensors"))
+        found = self.checkpoints.glob("best-of-*.safetensors")
+        return sorted(path for path in found if path.stem.removeprefix("best-of-").isdecimal())
 
 
 def check_out(out: Path | None) -> None:

@@ -212,4 +212,4 @@ def test_a_score_that_never_moves_chose_nothing(hits: tuple[int, ...], said: boo
         one.confusion.counts[0, 0] += more
         display.epoch(one, 0, True)
     display.end(rows[0], rows[-1], "val.dice", Path("best.safetensors"), "finished")
-    assert ("in every epoch, so that the best is the first of them" in text.getvalue()) is said
+    assert ("in every epoch, so that the best is only the first" in text.getvalue()) is said

@@ -39,7 +39,7 @@ def leave() -> None:
     Path("tiny.seg").write_text(text, encoding="utf-8")
     train_file("tiny.seg", ["train.epochs=3"], out="whole", quiet=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segdsl.run.checkpoint.CheckpointWriter.finish", lambda self: None)
+        patch.setattr("segdsl.run.checkpoint.CheckpointWriter.finish", lambda self, state: None)
         train_file("tiny.seg", ["train.epochs=3"], out="left", quiet=True)
 
 

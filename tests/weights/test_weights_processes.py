@@ -15,9 +15,7 @@ from segdsl.weights.cache import place_of
 
 def segdsl(cache: Any, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
     """The command in a process of its own, which may write files of ``limit`` bytes."""
-    # A shell lets what it starts in the background ignore SIGINT, and so this process.
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    code = heard + "import sys; from segdsl.cli import main; main(sys.argv[1:])"
+    code = "import sys; from segdsl.cli import main; main(sys.argv[1:])"
     if limit is not None:
         code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); " + code
     environment = {**os.environ, "SEGDSL_CACHE": str(cache), "no_proxy": "*"}
