@@ -37,7 +37,7 @@ INPUT, OUTPUT = "image", "output1"
 DIGEST = "segdsl_weights"
 """Key of the SHA-256 of the `.bin`."""
 LOGITS = "segdsl_logits"
-"""Key of the name of the node that gives the logits."""
+"""Key of the name of the logits."""
 LOCK, METRICS, CERTIFICATE = "segdsl_lock", "segdsl_metrics", "segdsl_certificate"
 """Keys of the run's `lock.json`, of the scores of its weights, and of the certificate, JSON all of them."""
 OURS = "segdsl_"
@@ -61,7 +61,7 @@ class ModelInfo:
     """Our part of what a model says about itself; ``digest`` is the SHA-256 of the file of its weights.
 
     ``text`` is the program as it is written, ``shift`` the number of empty channels before the first class, ``logits``
-    the name of the node that gives them, ``origin`` what is known of the run, by its key in `model_info`.
+    their name, ``origin`` what is known of the run, by its key in `model_info`.
     """
 
     program: Program

@@ -127,7 +127,7 @@ class OpenVINOModel(Exported):
     @cached_property
     def _with_logits(self) -> Any:
         """A second compilation that gives the logits too, for those who ask for them."""
-        return runtime.compile_model(with_outputs(self.model, [self.info.logits])[0], self.hint, self.path)
+        return runtime.compile_model(with_outputs(self.model, [self.info.logits]), self.hint, self.path)
 
 
 def open_model(path: str | Path, hint: runtime.Hint = "f32", device: str = "auto") -> Model:

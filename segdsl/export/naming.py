@@ -8,6 +8,8 @@ from typing import Any
 from segdsl.export import runtime
 
 UNNAMED = ("Parameter", "Result", "Constant")
+SAYING = ("Softmax", "TopK")
+"""What turns logits into what a model says, but for the empty channel before the first."""
 AT_THE_END = "output"
 """What lies behind the last node of the graph."""
 
@@ -58,15 +60,39 @@ def _consumers(node: Any) -> list[Any]:
     return [target for output in node.outputs() for target in output.get_target_inputs()]
 
 
-def node_named(model: Any, name: str) -> Any | None:
-    """The node of that name."""
-    return next((node for node in model.get_ops() if node.get_friendly_name() == name), None)
+def name_of_logits(model: Any, padded: bool) -> str:
+    """The name of the tensor that the softmax, or the choice of the best class, of a shipped model takes.
+
+    With ``padded`` an empty channel is put before it. The node of the program's last path need not be there: OpenVINO
+    drops what adds nothing, and merges what belongs together.
+    """
+    node = model.results[0]
+    while node.get_type_name() not in SAYING:
+        node = node.input_value(0).get_node()
+    source = node.input_value(0)
+    if padded:
+        source = source.get_node().input_value(0)
+    return _name_of(source)
 
 
-def with_outputs(model: Any, names: Sequence[str]) -> tuple[Any, list[str]]:
-    """A copy of ``model`` that gives these nodes too, behind its own output, and those of the names that it has."""
+def tensors_by_name(model: Any) -> dict[str, Any]:
+    """The outputs of all nodes by name; where a node has several, their numbers stand behind a colon."""
+    computed = (node for node in model.get_ops() if node.get_type_name() != "Result")
+    return {_name_of(output): output for node in computed for output in node.outputs()}
+
+
+def _name_of(output: Any) -> str:
+    node = output.get_node()
+    name = node.get_friendly_name()
+    return name if node.get_output_size() == 1 else f"{name}:{output.get_index()}"
+
+
+def with_outputs(model: Any, names: Sequence[str]) -> Any:
+    """A copy of ``model`` that gives the tensors of these names too, behind its own output.
+
+    Raises KeyError for a name that it lacks.
+    """
     clone = model.clone()
-    known = {node.get_friendly_name(): node for node in clone.get_ops()}
-    found = [name for name in names if name in known]
-    results = [clone.outputs[0].get_node().input_value(0), *(known[name].output(0) for name in found)]
-    return runtime.openvino().Model(results, clone.get_parameters()), found
+    known = tensors_by_name(clone)
+    results = [clone.outputs[0].get_node().input_value(0), *(known[name] for name in names)]
+    return runtime.openvino().Model(results, clone.get_parameters())

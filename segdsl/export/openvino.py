@@ -19,7 +19,7 @@ from segdsl.diagnostics import SegError, fail
 from segdsl.export import contract, runtime
 from segdsl.export.installed import require
 from segdsl.export.material import Trials, noise_trials, seen_at, val_trials
-from segdsl.export.naming import name_by_paths, name_the_rest
+from segdsl.export.naming import name_by_paths, name_of_logits, name_the_rest
 from segdsl.export.origin import UNKNOWN, Origin, origin_of
 from segdsl.export.proof import Proof
 from segdsl.export.quantize import Told, keep_silent, quantize
@@ -134,7 +134,7 @@ def said_precision(program: Program) -> Precision:
 
 def convert(shipped: Shipped, program: Program) -> tuple[Any, str]:
     """The `openvino.Model` of ``shipped``, with tensors named by the contract and nodes by their paths, and the name of
-    the node that gives its logits.
+    its logits.
 
     Raises SegError (`size-not-free`, `graph-failed`, `export-failed`).
     """
@@ -154,19 +154,18 @@ def convert(shipped: Shipped, program: Program) -> tuple[Any, str]:
                 _fold_shapes(model)
             nodes = [result.input_value(0).get_node() for result in model.results]
             paths = name_by_paths(nodes[1:], ["logits", *network.paths])
-            logits = nodes[1].get_friendly_name()
             model = _only_first(model)
             name_the_rest(model, paths)
+            model.inputs[0].get_tensor().set_names({contract.INPUT})
+            model.inputs[0].get_node().set_friendly_name(contract.INPUT)
+            model.outputs[0].get_tensor().set_names({contract.OUTPUT})
+            return model, name_of_logits(model, shipped.unnamed)
     except Exception as error:
         raise fail(
             "export-failed",
             f"OpenVINO {_version()} could not convert `{program.graph.name}`",
             "train and evaluate work; for the export, replace the op of the model that you added last",
         ) from error
-    model.inputs[0].get_tensor().set_names({contract.INPUT})
-    model.inputs[0].get_node().set_friendly_name(contract.INPUT)
-    model.outputs[0].get_tensor().set_names({contract.OUTPUT})
-    return model, logits
 
 
 def check_free(program: Program) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from segdsl.export import runtime
-from segdsl.export.naming import with_outputs
+from segdsl.export.naming import tensors_by_name, with_outputs
 
 PARTED = 0.01
 """Values part where their root mean square difference exceeds this share of their standard deviation."""
@@ -33,7 +33,7 @@ def first_parting(
     Both take images (1, C, h, w): torch ``normalized`` ones, the model what it is ``fed``. Nodes are looked at evenly,
     then those before the first that parted: one that parts and comes back between two of them is not seen.
     """
-    known = {node.get_friendly_name() for node in model.get_ops()}
+    known = tensors_by_name(model)
     paths = [path for path in paths_of(network) if path in known]
     found: str | None = None
     while paths:
@@ -64,11 +64,10 @@ def _parted(
     fed: npt.NDArray[np.float32],
     paths: Sequence[str],
 ) -> set[str]:
-    tapped, found = with_outputs(model, paths)
-    values = runtime.compile_model(tapped, hint, xml, inside=True)(fed)
-    wanted = values_at(network, torch.from_numpy(normalized), found)
+    values = runtime.compile_model(with_outputs(model, paths), hint, xml, inside=True)(fed)
+    wanted = values_at(network, torch.from_numpy(normalized), paths)
     parted: set[str] = set()
-    for place, path in enumerate(found, 1):
+    for place, path in enumerate(paths, 1):
         ours, theirs = wanted[path].numpy(), values[place]
         if ours.shape == theirs.shape and not _rms(ours - theirs) <= PARTED * max(float(ours.std()), 1e-6):
             parted.add(path)

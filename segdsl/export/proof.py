@@ -26,7 +26,7 @@ from segdsl.lower.inference import for_inference
 class Proof:
     """Collects the forms of a model, and compares all of them with torch at once.
 
-    ``model`` is the trained one, ``shipped`` what was converted, ``logits`` the node that gives them.
+    ``model`` is the trained one, ``shipped`` what was converted, ``logits`` their name in it.
     """
 
     def __init__(self, program: Program, model: Any, shipped: Shipped, logits: str, trials: Trials) -> None:
@@ -60,7 +60,7 @@ class Proof:
         return found
 
     def _compiled(self, xml: Path, hint: runtime.Hint) -> Any:
-        return runtime.compile_model(with_outputs(runtime.read_model(xml), [self.logits])[0], hint, xml)
+        return runtime.compile_model(with_outputs(runtime.read_model(xml), [self.logits]), hint, xml)
 
     def _look(self, compiled: Any) -> Look:
         """How a compiled model looks at an image."""

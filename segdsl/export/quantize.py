@@ -48,7 +48,7 @@ def quantize(
 ) -> dict[str, Any]:
     """Writes `int8.xml` beside `fp32.xml` in the folder ``draft``; gives what the certificate tells of it.
 
-    ``base`` is the folder that a relative `data.root` starts from, ``logits`` the node that gives them. Raises SegError
+    ``base`` is the folder that a relative `data.root` starts from, ``logits`` their name. Raises SegError
     (`int8-without-data`, `quantization-failed`, and what reading images raises).
     """
     folder = draft / "int8"

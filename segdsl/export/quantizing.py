@@ -83,8 +83,7 @@ class Quantizer:
 
     def score(self, model: Any, most: int | None = None) -> Score:
         """The score over the trials, or over ``most`` of them."""
-        clone, _ = with_outputs(model, [self.job.logits])
-        compiled = runtime.compile_model(clone, "f32", Path(self.job.model))
+        compiled = runtime.compile_model(with_outputs(model, [self.job.logits]), "f32", Path(self.job.model))
         counts = Confusion(self.job.classes, self.job.void)
         logits: list[npt.NDArray[np.float32]] = []
         for position in range(len(self.trials))[:most]:
