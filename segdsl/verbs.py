@@ -149,7 +149,10 @@ def origin(model: PathLike) -> dict[str, Any]:
 
 
 def rebuild(model: PathLike, out: PathLike | None = None) -> Path:
-    """Writes the program of an exported model back: `NAME.seg` beside it, or ``out``."""
+    """Writes the program of an exported model back: `NAME.seg` beside it, or ``out``.
+
+    Relative paths of data and weights start from where it is written.
+    """
     from segdsl.export.origin import rebuild as write_back
 
     return write_back(model, out)

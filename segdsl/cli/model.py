@@ -91,7 +91,8 @@ def export(run: str, precision: str | None, root: str | None, overrides: tuple[s
 def rebuild(model: str, out: Path | None) -> Answer:
     """Write the program of an exported model back.
 
-    It is the program as it was trained, whole and without imports. No file is overwritten.
+    It is the program as it was trained, whole and without imports; paths of data and weights start from where it is
+    written. No file is overwritten.
     """
     written = verbs.rebuild(model, out)
     return Answer({"program": str(written)}, f"written to {written}")

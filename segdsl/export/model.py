@@ -85,8 +85,7 @@ class Exported(Model):
 
     @property
     def base(self) -> Path:
-        folder = self.path.parent
-        return folder.parent if folder.name == FOLDER else folder
+        return base_of(self.path)
 
     def scores(self, image: Image) -> Maps:
         said = self._said(self._prepared(image))
@@ -167,6 +166,12 @@ def exported_file(path: Path) -> Path:
         message = f"`{path.name}` is no model that can be opened"
         raise fail("model-kind-unknown", message, _other_file(path), path=str(path))
     return path
+
+
+def base_of(file: Path) -> Path:
+    """The folder that relative paths in the program of an exported model start from: that of its run, else its own."""
+    folder = file.parent if file.parent.name else file.absolute().parent
+    return folder.parent if folder.name == FOLDER else folder
 
 
 def _exported_in(folder: Path) -> Path:

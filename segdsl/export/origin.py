@@ -11,11 +11,14 @@ from segdsl.diagnostics import fail
 from segdsl.export import contract, runtime
 from segdsl.export.contract import ModelInfo
 from segdsl.export.files import write_whole
-from segdsl.export.model import ONNX, exported_file
+from segdsl.export.model import ONNX, base_of, exported_file
+from segdsl.ir.values import quoted
 from segdsl.run.checkpoint import Run
-from segdsl.run.folder import RunFolder, read_object
+from segdsl.run.folder import RunFolder, read_object, stated_program
 from segdsl.run.report.history import History, read_history
+from segdsl.run.sources import seen_from
 from segdsl.weights.files import open_weights
+from segdsl.weights.sources import wanted_weights
 
 Origin = dict[str, str]
 """Entries of `model_info`: JSON texts by key."""
@@ -70,7 +73,8 @@ def facts_of_origin(info: ModelInfo) -> dict[str, Any]:
 def rebuild(path: str | Path, out: str | Path | None = None) -> Path:
     """Writes the program of an exported model back, by default as `NAME.seg` beside it; no file is overwritten.
 
-    Raises SegError (`rebuild-would-overwrite`, `rebuild-not-written`, and what reading the model raises).
+    Its paths of data and weights name the same places, as seen from there. Raises SegError (`rebuild-would-overwrite`,
+    `rebuild-not-written`, and what reading the model raises).
     """
     file = exported_file(Path(path))
     info = read_origin(file)
@@ -79,8 +83,22 @@ def rebuild(path: str | Path, out: str | Path | None = None) -> Path:
         message = f"`{target}` exists already, and a program is never overwritten"
         raise fail("rebuild-would-overwrite", message, "name another file with `--out`", path=str(target))
     try:
-        write_whole(target, info.text.encode())
+        write_whole(target, _seen_from(target.parent, info, base_of(file)).encode())
     except OSError as error:
         help = "see that the folder may be written, or name another with `--out`"
         raise fail("rebuild-not-written", f"`{target}` could not be written", help, path=str(target)) from error
     return target
+
+
+def _seen_from(folder: Path, info: ModelInfo, base: Path) -> str:
+    """The text of a program whose relative paths, which start from ``base``, start from ``folder``."""
+    if folder.resolve() == base.resolve():
+        return info.text
+    root = info.program.data.root
+    paths = {} if root is None else {"data.root": Path(root)}
+    for wanted in wanted_weights(info.program):
+        if not wanted.source.is_remote:
+            paths[f"weights.{wanted.part or 'model'}"] = Path(wanted.source.text).expanduser()
+    moved = {name: seen_from(folder, base / path) for name, path in paths.items() if not path.is_absolute()}
+    settings = [f"{name}={quoted(path)}" for name, path in moved.items()]
+    return stated_program(info.program, settings).resolved if settings else info.text

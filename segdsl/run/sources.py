@@ -108,16 +108,16 @@ def checked_data(
 
 def settings_seen_from(folder: Path, program: Program, data: str | Path | None, weights: str | None) -> list[str]:
     """Overrides that make ``program`` mean the same data and weights when it lies in ``folder``."""
-    overrides = [f"data.root={quoted(_seen_from(folder, data_root(program, data)))}"]
+    overrides = [f"data.root={quoted(seen_from(folder, data_root(program, data)))}"]
     sources = {wanted.part or "model": wanted for wanted in wanted_weights(program, weights)}
     overrides += [f"drop weights.{part}" for part in program.weights if part not in sources]
     for part, wanted in sources.items():
-        text = wanted.source.text if wanted.source.is_remote else _seen_from(folder, wanted.file)
+        text = wanted.source.text if wanted.source.is_remote else seen_from(folder, wanted.file)
         overrides.append(f"weights.{part}={quoted(text)}")
     return overrides
 
 
-def _seen_from(folder: Path, path: Path) -> str:
+def seen_from(folder: Path, path: Path) -> str:
     """A path relative to a folder. Where one of them is reached by a link, `..` leads out of what that leads to."""
     place, target = folder.resolve(), path.resolve()
     try:

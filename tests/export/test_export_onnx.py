@@ -63,13 +63,14 @@ def test_it_is_scored_measured_and_predicts(exported: Path, tmp_path: Path, monk
     assert Image.open(tmp_path / "seen" / "masks" / "a.png").size == (40, 30)
 
 
-def test_it_knows_its_origin(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_knows_its_origin(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = verbs.origin(exported)
     assert (found["precision"], found["certificate"]["source"], found["certificate"]["images"]) == ("onnx", "val", 5)
     assert set(found["certificate"]["rows"]) == {"torch", "onnx"}
     assert found["certificate"]["rows"]["onnx"]["differing"] == 0.0
-    assert segdsl(["rebuild", str(exported), "--out", str(tmp_path / "again.seg")]) == 0
-    assert (tmp_path / "again.seg").read_text(encoding="utf-8") == found["program"]
+    again = exported.parent.parent / "again.seg"
+    assert segdsl(["rebuild", str(exported), "--out", str(again)]) == 0
+    assert again.read_text(encoding="utf-8") == found["program"]
     capsys.readouterr()
     assert segdsl(["show", str(exported)]) == 0
     assert "onnx, compared with torch on 5 validation images" in capsys.readouterr().out

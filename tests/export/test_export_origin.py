@@ -17,6 +17,7 @@ from segdsl.diagnostics import SegError
 from segdsl.diagnostics.text import cells
 from segdsl.export import contract, runtime
 from segdsl.export.model import open_model
+from segdsl.run.sources import data_root
 from segdsl.weights.files import save_weights
 
 
@@ -27,7 +28,7 @@ def slug_of(call: Callable[[], object]) -> str:
     return finding.slug
 
 
-def test_the_file_knows_its_origin(copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_file_knows_its_origin(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (copied / "lock.json").write_text(json.dumps({"program": "abc", "classes": ["ö"]}), encoding="utf-8")
     (copied / "metrics.csv").write_text("epoch,step,seconds,val.dice\n1,2,3.0,0.25\n2,4,6.0,0.5\n", encoding="utf-8")
     xml = Path(verbs.export(copied).model)
@@ -35,13 +36,13 @@ def test_the_file_knows_its_origin(copied: Path, tmp_path: Path, capsys: pytest.
     assert found["lock"] == {"program": "abc", "classes": ["ö"]}
     assert (found["metrics"]["epoch"], found["metrics"]["val.dice"]) == (2, 0.5)
     assert found["certificate"]["precision"] == "fp32"
-    assert segdsl(["rebuild", str(xml), "--out", str(tmp_path / "again.seg")]) == 0
-    assert (tmp_path / "again.seg").read_text(encoding="utf-8") == (copied / "program.seg").read_text(encoding="utf-8")
+    assert segdsl(["rebuild", str(xml), "--out", str(copied / "again.seg")]) == 0
+    assert (copied / "again.seg").read_text(encoding="utf-8") == (copied / "program.seg").read_text(encoding="utf-8")
     capsys.readouterr()
     assert segdsl(["show", str(xml)]) == 0
     shown = capsys.readouterr().out
     assert "ChannelShuffle" in shown and "compared with torch on" in shown and "abc" in shown
-    assert segdsl(["rebuild", str(xml), "--out", str(tmp_path / "again.seg"), "--json"]) == 1
+    assert segdsl(["rebuild", str(xml), "--out", str(copied / "again.seg"), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "rebuild-would-overwrite"
 
 
@@ -60,6 +61,27 @@ def test_a_run_whose_lock_or_log_is_damaged_is_exported(text: str, copied: Path)
         (copied / name).write_text(text, encoding="utf-8")
     found = verbs.origin(verbs.export(copied).model)
     assert (found["lock"], found["metrics"]) == ({}, {})
+
+
+def test_a_program_written_back_names_the_same_places(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = copied / "program.seg"
+    text = program.read_text(encoding="utf-8")
+    weights = 'weights {\n  stem = "../w.safetensors"\n  low = "https://x.org/a.pth"\n}\n'
+    program.write_text(text + weights, encoding="utf-8")
+    xml = verbs.export(copied).model
+    monkeypatch.chdir(xml.parent)
+    for model, out in ((xml, None), (xml, copied.parent / "again.seg"), (Path(xml.name), Path("deep", "b.seg"))):
+        written = verbs.rebuild(model, out)
+        found = verbs.check(written)
+        stem, low = found.weights["stem"], found.weights["low"]
+        assert data_root(found).resolve() == copied.parent / "data"
+        assert ((written.parent / stem).resolve(), low) == (copied.parent / "w.safetensors", "https://x.org/a.pth")
+
+
+def test_beside_a_model_that_left_its_run_paths_start_from_there(copy: Path) -> None:
+    verbs.rebuild(copy, copy.parent / "below" / "a.seg")
+    assert verbs.check(copy.parent / "below" / "a.seg").data.root == "../../data"
+    assert verbs.rebuild(copy).read_text(encoding="utf-8") == verbs.origin(copy)["program"]
 
 
 @pytest.fixture
