@@ -35,18 +35,24 @@ SECTION = "model_info"
 INPUT, OUTPUT = "image", "output1"
 """Names of the tensors."""
 DIGEST = "segdsl_weights"
-"""Key of the SHA-256 of the `.bin`."""
+"""Key of the SHA-256 of the `.bin`, or of all of an `.onnx` but what it says about itself."""
 LOGITS = "segdsl_logits"
 """Key of the name of the logits."""
 LOCK, METRICS, CERTIFICATE = "segdsl_lock", "segdsl_metrics", "segdsl_certificate"
 """Keys of the run's `lock.json`, of the scores of its weights, and of the certificate, JSON all of them."""
+CLASSES, IGNORE, SHIFT = "segdsl_classes", "segdsl_ignore", "segdsl_shift"
+"""Keys of the class names, as JSON, of the value that is not scored, and of the number of empty channels."""
+DEEPEST = 100
+"""So deep at most may what is known of a run be nested."""
 OURS = "segdsl_"
 """How our own keys begin."""
 KEYS = (
     "segdsl_program",
     "segdsl_version",
     "segdsl_precision",
-    "segdsl_shift",
+    CLASSES,
+    IGNORE,
+    SHIFT,
     DIGEST,
     LOGITS,
     LOCK,
@@ -58,7 +64,7 @@ KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Our part of what a model says about itself; ``digest`` is the SHA-256 of the file of its weights.
+    """Our part of what a model says about itself; ``digest`` is the SHA-256 of its weights.
 
     ``text`` is the program as it is written, ``shift`` the number of empty channels before the first class, ``logits``
     their name, ``origin`` what is known of the run, by its key in `model_info`.
@@ -114,10 +120,10 @@ def describe(program: Program, precision: str) -> dict[str, str]:
         "blur_strength": "-1",
         "segdsl_version": __version__,
         "segdsl_program": program.resolved,
-        "segdsl_classes": json.dumps(names),
-        "segdsl_ignore": str(program.void),
+        CLASSES: json.dumps(names),
+        IGNORE: str(program.void),
         "segdsl_precision": precision,
-        "segdsl_shift": str(int(needs_empty_channel(program))),
+        SHIFT: str(int(needs_empty_channel(program))),
     }
     return {key: value for key, value in entries.items() if key not in inside}
 
@@ -145,24 +151,40 @@ def entries_of(model: Any) -> dict[str, str]:
     return {key: str(model.get_rt_info([SECTION, key]).value) for key in names}
 
 
-def read_info(entries: Mapping[str, str], file: Path) -> ModelInfo:
+def read_info(entries: Mapping[str, str], file: Path, may_pad: bool = True) -> ModelInfo:
     """What we wrote into the model in ``file``, from the ``entries`` there.
 
-    Raises SegError (`model-foreign`, `model-info-damaged`, `model-program-refused`).
+    ``may_pad`` says whether an empty channel stands before the first class where the program needs one. Raises SegError
+    (`model-foreign`, `model-info-damaged`, `model-program-refused`).
     """
     lacking = [key for key in KEYS if key not in entries]
     if lacking:
         raise _foreign(file)
     try:
-        origin = {key: json.loads(entries[key]) for key in (LOCK, METRICS, CERTIFICATE)}
-        shift = int(entries["segdsl_shift"])
-    except ValueError as error:
+        origin = {key: _object(entries[key]) for key in (LOCK, METRICS, CERTIFICATE)}
+        classes = json.loads(entries[CLASSES])
+    except (ValueError, RecursionError) as error:
         raise info_damaged(file) from error
-    if not all(isinstance(found, dict) for found in origin.values()):
-        raise info_damaged(file)
     text = entries["segdsl_program"]
     program = _load_text(text, entries["segdsl_version"], file)
+    shift = int(may_pad and needs_empty_channel(program))
+    said, meant = (classes, entries[IGNORE], entries[SHIFT]), (list(program.classes), str(program.void), str(shift))
+    if said != meant:
+        raise info_damaged(file)
     return ModelInfo(program, text, entries["segdsl_precision"], entries[DIGEST], shift, entries[LOGITS], origin)
+
+
+def _object(text: str) -> dict[str, Any]:
+    """A JSON object. Raises ValueError and RecursionError."""
+    found = json.loads(text)
+    if not isinstance(found, dict) or _depth(found) > DEEPEST:
+        raise ValueError
+    return found
+
+
+def _depth(found: Any) -> int:
+    inside = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+    return 1 + max(map(_depth, inside), default=0)
 
 
 def info_damaged(file: Path) -> SegError:
@@ -197,13 +219,16 @@ def _load_text(text: str, version: str, xml: Path) -> Program:
         try:
             return load(file)
         except SegError as error:
-            raise fail(
-                "model-program-refused",
-                f"the program inside `{xml.name}` was written by segdsl {version}; "
-                f"this is {__version__}, which finds fault with it ({error.diagnostics[0].slug})",
-                f"use segdsl {version}, or export the run again with this version",
-                path=str(xml),
-            ) from error
+            raise _program_refused(xml, version, error.diagnostics[0].slug) from error
+
+
+def _program_refused(file: Path, version: str, slug: str) -> SegError:
+    message = f"segdsl {__version__} finds fault with the program inside `{file.name}` ({slug})"
+    help = "its text was edited: copy the model again, or export the run again"
+    if version != __version__:
+        message += f", which segdsl {version} wrote"
+        help = f"use segdsl {version}, or export the run again with this version"
+    return fail("model-program-refused", message, help, path=str(file))
 
 
 def _numbers(values: tuple[float, ...]) -> str:

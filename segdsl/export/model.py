@@ -13,7 +13,7 @@ from segdsl.data.images import Reading
 from segdsl.diagnostics import fail
 from segdsl.export import runtime
 from segdsl.export.contract import FOLDER, ModelInfo, digest_of, entries_of, form_of, info_damaged, read_info
-from segdsl.export.naming import with_outputs
+from segdsl.export.naming import tensors_by_name, with_outputs
 from segdsl.export.pixels import Image, Maps, Mask, prepare, raw, restore
 from segdsl.ir.program import AnyExporter, Program
 from segdsl.ir.values import Size
@@ -150,7 +150,8 @@ def open_model(path: str | Path, hint: runtime.Hint = "f32", device: str = "auto
         from segdsl.export.onnx_model import open_onnx
 
         return open_onnx(file)
-    return _open_xml(file, hint)
+    model, info = read_xml(file)
+    return OpenVINOModel(file, info, model, hint)
 
 
 def exported_file(path: Path) -> Path:
@@ -187,12 +188,15 @@ def _exported_in(folder: Path) -> Path:
     return found[0]
 
 
-def _open_xml(path: Path, hint: runtime.Hint) -> OpenVINOModel:
-    """Raises SegError (`model-without-bin`, `model-unreadable`, `model-foreign`, `model-info-damaged`,
-    `model-damaged`, `model-program-refused`)."""
+def read_xml(path: Path) -> tuple[Any, ModelInfo]:
+    """The `openvino.Model` in an exported `.xml`, and what it says about itself.
+
+    Raises SegError (`model-without-bin`, `model-unreadable`, `model-foreign`, `model-info-damaged`, `model-damaged`,
+    `model-program-refused`).
+    """
     model = runtime.read_model(path)
     info = read_info(entries_of(model), path)
-    if not fits(model.inputs[0].get_partial_shape(), info.program):
+    if not fits(model.inputs[0].get_partial_shape(), info.program) or info.logits not in tensors_by_name(model):
         raise info_damaged(path)
     if digest_of(path.with_suffix(".bin")) != info.digest:
         raise fail(
@@ -201,7 +205,7 @@ def _open_xml(path: Path, hint: runtime.Hint) -> OpenVINOModel:
             "copy both files again, or export the run again",
             path=str(path),
         )
-    return OpenVINOModel(path, info, model, hint)
+    return model, info
 
 
 def fits(shape: Any, program: Program) -> bool:

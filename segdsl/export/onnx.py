@@ -16,7 +16,7 @@ from segdsl.export.certificate import ONNX
 from segdsl.export.expressed import express
 from segdsl.export.interface import interface_of
 from segdsl.export.material import Trials
-from segdsl.export.onnx_model import open_session
+from segdsl.export.onnx_model import open_session, seal_of
 from segdsl.export.pixels import Image, Maps, Mask, raw
 from segdsl.export.shipped import Shipped
 from segdsl.ir.program import Program
@@ -99,6 +99,8 @@ def _describe(program: Program, path: Path, origin: Mapping[str, str]) -> None:
     del model.graph.output[:]
     model.graph.output.extend(kept)
     said = {key: value for key, value in contract.describe(program, ONNX).items() if key.startswith(contract.OURS)}
-    onnx.helper.set_model_props(model, {**said, "segdsl_shift": "0", **origin})
     onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    seal = {contract.DIGEST: seal_of(path)}
+    onnx.helper.set_model_props(model, {**said, contract.SHIFT: "0", **origin, **seal})
     onnx.save(model, str(path))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from segdsl.diagnostics import fail
-from segdsl.export import contract, runtime
+from segdsl.export import contract
 from segdsl.export.contract import ModelInfo
 from segdsl.export.files import write_whole
-from segdsl.export.model import ONNX, base_of, exported_file
+from segdsl.export.model import ONNX, base_of, exported_file, read_xml
 from segdsl.ir.values import quoted
 from segdsl.run.checkpoint import Run
 from segdsl.run.folder import RunFolder, read_object, stated_program
@@ -55,7 +55,7 @@ def read_origin(path: str | Path) -> ModelInfo:
         from segdsl.export.onnx_model import read_onnx
 
         return read_onnx(file)
-    return contract.read_info(contract.entries_of(runtime.read_model(file)), file)
+    return read_xml(file)[1]
 
 
 def facts_of_origin(info: ModelInfo) -> dict[str, Any]:

@@ -93,12 +93,42 @@ def _other_size(file: Path) -> None:
     onnx.save(model, str(file))
 
 
+def _no_weight(file: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(file))
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weight.raw_data = bytes(len(weight.raw_data))
+    onnx.save(model, str(file))
+
+
+def _other_class(file: Path) -> None:
+    _edit(file, "segdsl_program", '"rust spot"', '"rust spots"')
+
+
+def _empty_channel(file: Path) -> None:
+    _edit(file, "segdsl_shift", "0", "1")
+
+
+def _edit(file: Path, key: str, old: str, new: str) -> None:
+    import onnx
+
+    model = onnx.load(str(file))
+    (entry,) = (entry for entry in model.metadata_props if entry.key == key)
+    assert old in entry.value
+    entry.value = entry.value.replace(old, new)
+    onnx.save(model, str(file))
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]), "model-unreadable"),
     "empty": (lambda file: file.write_bytes(b""), "model-unreadable"),
     "a text": (lambda file: file.write_text("no model"), "model-unreadable"),
     "nothing said": (_drop_info, "model-foreign"),
     "another size": (_other_size, "model-info-damaged"),
+    "a class renamed": (_other_class, "model-info-damaged"),
+    "an empty channel": (_empty_channel, "model-info-damaged"),
+    "a weight of nothing": (_no_weight, "model-damaged"),
 }
 
 
@@ -110,6 +140,16 @@ def test_damage_is_found(name: str, exported: Path, tmp_path: Path) -> None:
     finding = refusal(lambda: open_model(file))
     assert (finding.slug, finding.path) == (slug, str(file))
     assert "RUNTIME" not in finding.message and ".bin" not in finding.message
+    assert refusal(lambda: verbs.origin(file)) == finding
+
+
+def test_what_only_saves_a_file_again_does_not_damage_it(exported: Path, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(str(exported))
+    model.metadata_props.add(key="served_by", value="us")
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    assert open_model(tmp_path / "model.onnx").classes == open_model(exported).classes
 
 
 def test_without_the_runtime_it_is_said_what_to_install(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

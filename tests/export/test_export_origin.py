@@ -106,15 +106,19 @@ def test_what_is_no_exported_model_has_no_origin(copy: Path, run: Path) -> None:
         assert slug_of(lambda path=path: verbs.origin(path)) == slug
 
 
-EDITS = {
-    "segdsl_shift": "one", "segdsl_lock": "{", "segdsl_metrics": "[]", "segdsl_certificate": "3",
-}  # fmt: skip
+EDITS = [
+    ("segdsl_shift", "one"), ("segdsl_shift", "9"), ("segdsl_shift", "1"), ("segdsl_shift", "-1"),
+    ("segdsl_lock", "{"), ("segdsl_metrics", "[]"), ("segdsl_certificate", "3"), ("segdsl_ignore", "0"),
+    ("segdsl_lock", '{"a":' * 500 + "1" + "}" * 500), ("segdsl_certificate", '{"a":' * 99_999 + "1" + "}" * 99_999),
+    ("segdsl_classes", '["background", "rust", "Öl, naß", "a_b"]'), ("segdsl_classes", "4"),
+    ("segdsl_logits", "nowhere"), ("segdsl_logits", ""),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("key", EDITS)
-def test_an_edited_entry_is_found(key: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("key", "value"), EDITS, ids=[f"{key}-{value[:9]}" for key, value in EDITS])
+def test_an_edited_entry_is_found(key: str, value: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = runtime.read_model(copy)
-    model.set_rt_info(EDITS[key], [contract.SECTION, key])
+    model.set_rt_info(value, [contract.SECTION, key])
     edited = copy.with_name("edited.xml")
     runtime.openvino().save_model(model, edited, compress_to_fp16=False)
     assert slug_of(lambda: open_model(edited)) == "model-info-damaged"
@@ -135,6 +139,41 @@ def test_a_certificate_of_another_version_hides_nothing_else(copy: Path, capsys:
 def test_a_program_of_another_size_does_not_fit_the_graph(copy: Path) -> None:
     copy.write_text(copy.read_text(encoding="utf-8").replace("45x64", "64x64"), encoding="utf-8")
     assert slug_of(lambda: open_model(copy)) == "model-info-damaged"
+
+
+def test_a_class_renamed_in_the_program_is_not_that_of_the_export(copy: Path) -> None:
+    model = runtime.read_model(copy)
+    program = contract.entries_of(model)["segdsl_program"]
+    assert '"a_b"' in program
+    model.set_rt_info(program.replace('"a_b"', '"a_c"'), [contract.SECTION, "segdsl_program"])
+    edited = copy.with_name("edited.xml")
+    runtime.openvino().save_model(model, edited, compress_to_fp16=False)
+    for call in (open_model, verbs.origin):
+        assert slug_of(lambda call=call: call(edited)) == "model-info-damaged"
+
+
+def test_weights_that_are_not_those_of_the_export_have_no_certificate(copy: Path) -> None:
+    weights = copy.with_suffix(".bin")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    for call in (open_model, verbs.origin, verbs.rebuild):
+        assert slug_of(lambda call=call: call(copy)) == "model-damaged"
+
+
+@pytest.mark.parametrize("version", [contract.__version__, "9.9.9"])
+def test_a_program_that_this_version_refuses(version: str, copy: Path) -> None:
+    model = runtime.read_model(copy)
+    model.set_rt_info("seg 1", [contract.SECTION, "segdsl_program"])
+    model.set_rt_info(version, [contract.SECTION, "segdsl_version"])
+    edited = copy.with_name("edited.xml")
+    runtime.openvino().save_model(model, edited, compress_to_fp16=False)
+    with pytest.raises(SegError) as caught:
+        open_model(edited)
+    (finding,) = caught.value.diagnostics
+    assert finding.slug == "model-program-refused"
+    other = version != contract.__version__
+    assert ("use segdsl" in finding.help, f"segdsl {version} wrote" in finding.message) == (other, other)
 
 
 def test_all_that_is_told_is_gone_and_the_model_is_foreign(copy: Path) -> None:
