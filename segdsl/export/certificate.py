@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -170,20 +170,20 @@ def _beyond(name: str, row: Mapping[str, Any], tolerance: Tolerance) -> Iterable
             f"{_called(name)} gives {row['differing']:.2%} of the pixels another class than the trained model, at most "
             f"{most:.2%} may get one; scores differ by up to {row['max_error']:.1e}{_parted(row)}"
         )
-        yield fail("export-differs", message, _remedy(name))
+        yield fail("export-differs", message, _remedy(name, "pixels"))
     loss = -(row["dice_change"] or 0.0)
     if loss > tolerance.dice:
         message = (
             f"{_called(name)} loses {100 * loss:.2f} points of Dice on the validation subset ({row['dice']:.4f}), "
             f"at most {100 * tolerance.dice:.2f} may be lost{_parted(row)}"
         )
-        yield fail("export-differs", message, _remedy(name))
+        yield fail("export-differs", message, _remedy(name, "dice"))
     if single and tolerance.logits is not None and row["relative_logit_error"] > tolerance.logits:
         message = (
             f"{_called(name)} has a logit that is off by {row['relative_logit_error']:.1e} of their standard "
             f"deviation, at most {tolerance.logits:.1e} is allowed{_parted(row)}"
         )
-        yield fail("export-differs", message, _remedy(name))
+        yield fail("export-differs", message, _remedy(name, "logits"))
 
 
 def _called(name: str) -> str:
@@ -194,12 +194,16 @@ def _parted(row: Mapping[str, Any]) -> str:
     return f"; they part at `{row['parts_at']}`" if row.get("parts_at") else ""
 
 
-def _remedy(name: str) -> str:
+def _remedy(name: str, limit: Literal["pixels", "dice", "logits"]) -> str:
+    """What can be done about a form that is beyond one of the limits in `export.tolerance`."""
     if name in SINGLE:
-        return "the conversion is at fault: please report it; `export.tolerance` holds the limits"
+        return f"the conversion is at fault: please report it; `export.tolerance.{limit}` is the limit"
     if name == DEVICE:
-        return "raise `export.tolerance.dice`, and let the model compute in single precision where it is used"
-    return "export with `--precision fp32`, or raise the limit: `--set export.tolerance.dice=0.02`"
+        return f"raise `export.tolerance.{limit}`, and let the model compute in single precision where it is used"
+    if limit == "pixels":
+        times = f"{UNSCORED} times `export.tolerance.pixels`"
+        return f"export with `--precision fp32`; or name data with masks (`--data`), without which the limit is {times}"
+    return f"export with `--precision fp32`, or raise the limit: `--set export.tolerance.{limit}=0.02`"
 
 
 def _softmax(logits: Sequence[Any] | Maps) -> Maps:

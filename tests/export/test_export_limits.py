@@ -98,6 +98,15 @@ def test_a_model_made_to_fail_in_half_precision_is_not_written(large: Path, caps
     assert found["rows"]["fp16"]["dice_change"] < -0.3
 
 
+def test_without_masks_the_limit_that_was_broken_is_named(large: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the pixels, which holds where nothing tells the Dice; `--set export.tolerance.dice` would not help."""
+    shutil.move(large.parent / "data", large.parent / "moved")
+    (finding,) = [e for e in refused(capsys, "export", str(large), "--precision", "fp16") if "fp16" in e["message"]]
+    assert finding["slug"] == "export-differs" and "of the pixels" in finding["message"]
+    assert "10 times `export.tolerance.pixels`" in finding["help"] and "dice" not in finding["help"]
+    assert "--precision fp32" in finding["help"] and "--data" in finding["help"]
+
+
 def test_what_was_exported_before_stays_when_the_next_fails(large: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (large / "export").mkdir()
     for name in ("model-fp16.xml", "model-fp16.bin", "model.onnx"):
