@@ -36,11 +36,12 @@ def certificate_text(found: Mapping[str, Any]) -> str:
 
 
 def unscored(found: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
-    """What is to be known of an export that no validation image was at hand for."""
-    if found["source"] != "noise":
+    """What is to be known of an export whose cost no validation mask told."""
+    if found["unscored"] is None:
         return ()
     message = f"what the export costs in Dice is not known: {found['unscored']}"
-    help = "name the data with `--data`, and export again; until then only pixels of noise were compared"
+    compared = "pixels of noise" if found["source"] == "noise" else "the classes of pixels"
+    help = f"name the data with `--data`, and export again; until then only {compared} were compared"
     return (Diagnostic("export-unscored", message, help, severity="warning"),)
 
 

@@ -75,8 +75,10 @@ def export(run: str, precision: str | None, root: str | None, overrides: tuple[s
     need nothing else.
     """
     from segdsl.cli.certificates import certificate_text, unscored
+    from segdsl.run.signals import Signals
 
-    result = verbs.export(run, precision, overrides, root, streams.note)
+    with Signals():  # whatever ends it, nothing half made is left, and nobody goes on quantizing
+        result = verbs.export(run, precision, overrides, root, streams.note)
     files = [str(path) for path in (result.model, result.onnx) if path is not None]
     data = {"model": files[0], "onnx": files[1] if len(files) > 1 else None, "certificate": result.certificate}
     written = "\n".join(f"written to {file}" for file in files)

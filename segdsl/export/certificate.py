@@ -33,6 +33,9 @@ RESOLUTION = 1e-6
 UNSCORED = 10
 """Where no mask tells what it costs, half precision may move so many times as many pixels as single precision."""
 
+VOID = "the masks of the validation subset are void"
+"""Why the Dice is not known where there are masks."""
+
 Look = Callable[[npt.NDArray[np.float32], npt.NDArray[np.uint8]], "tuple[Maps, Mask]"]
 """A form of the model: a normalised image (1, C, h, w) and its pixels, to logits (K, h, w) and class ids (h, w)."""
 
@@ -133,7 +136,7 @@ def certificate_of(
         "precision": precision,
         "images": len(trials),
         "source": trials.source,
-        "unscored": trials.why or None,
+        "unscored": trials.why or (VOID if table[TORCH]["dice"] is None else None),
         **shipped,
         "tolerance": {"pixels": tolerance.pixels, "dice": tolerance.dice, "logits": tolerance.logits},
         "rows": table,

@@ -132,12 +132,24 @@ def _watched(command: Sequence[str], told: Told) -> tuple[int, list[str]]:
 
 
 def _failed(code: int, said: Sequence[str]) -> SegError:
-    how = f"it was ended by {signal.Signals(-code).name}" if code < 0 else (said[-1] if said else f"status {code}")
+    if code < 0:
+        how = f"it was ended by {_name_of(-code)}"
+    elif code == 0:
+        how = "it ended without a result"
+    else:
+        how = said[-1] if said else f"status {code}"
     return fail(
         "quantization-failed",
         f"the process that quantizes the model did not finish: {how}",
         "export fp32 or fp16; memory may have run out, which a smaller `calibration` of `OpenVINO` needs less of",
     )
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a realtime signal has no name of its own
+        return f"the signal {number}"
 
 
 def _compare(job: Job) -> dict[str, Any]:

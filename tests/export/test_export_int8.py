@@ -79,7 +79,13 @@ def test_without_training_images_it_is_refused(run: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("code", "told"),
-    [("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"), ("1/0", "ZeroDivisionError")],
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("1/0", "ZeroDivisionError"),
+        ("import os; os.kill(os.getpid(), 40)", "the signal 40"),
+        ("", "it ended without a result"),
+        ("raise SystemExit(3)", "status 3"),
+    ],
 )
 def test_a_crash_in_the_child_is_a_finding(
     code: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from segdsl import verbs
+from segdsl.cli import streams
 from segdsl.cli.run import run as segdsl
 from segdsl.export import installed
 from segdsl.export import quantize as quantizing
@@ -178,6 +179,18 @@ def test_void_alone_tells_no_cost(tmp_path: Path, made_run: Any, capsys: pytest.
     assert finding["slug"] == "int8-without-data" and "void" in finding["message"]
 
 
+def test_without_a_mask_that_tells_it_the_cost_is_not_known(
+    tmp_path: Path, made_run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_halves(tmp_path / "data", void=True)
+    run = made_run(tmp_path / "run", LARGE, beyond_half_precision)
+    assert segdsl(["export", str(run), "--json"]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)["certificate"]
+    assert (found["source"], found["images"], found["dice"]) == ("val", 2, None) and "void" in found["unscored"]
+    assert "warning[export-unscored]" in captured.err and "noise" not in captured.err
+
+
 def test_what_lacks_is_said_before_any_work(
     copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +256,32 @@ def test_a_kill_leaves_nothing_that_looks_finished(file: str, copied: Path) -> N
     found = verbs.export(copied)
     assert open_model(found.model).classes
     assert {p.name for p in (copied / "export").iterdir()} == {"model-fp32.xml", "model-fp32.bin"}
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_leaves_nothing(
+    number: signal.Signals,
+    status: int,
+    copied: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def unheard(*_: object) -> None:
+        raise RuntimeError
+
+    def note(text: str) -> None:
+        if text.startswith("comparing"):
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(streams, "note", note)
+    before = signal.signal(number, unheard)
+    try:
+        assert segdsl(["export", str(copied), "--json"]) == status
+    finally:
+        assert signal.signal(number, before) is unheard
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["errors"][0]["slug"] == "interrupted" and "interrupted" in captured.err
+    assert list((copied / "export").iterdir()) == []
 
 
 def test_interrupted_it_ends_the_process_that_quantizes() -> None:
