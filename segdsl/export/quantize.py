@@ -35,6 +35,8 @@ ROUNDS = 15
 """Repetitions of the comparison of speed."""
 KEPT = 200
 """So many lines are kept of what the process says."""
+SHORTAGE = ("alloc", "emory")
+"""Parts of words by which libraries say that memory has run out."""
 Told = Callable[[str], None]
 """Is told what is being done, in a few words."""
 
@@ -138,11 +140,10 @@ def _failed(code: int, said: Sequence[str]) -> SegError:
         how = "it ended without a result"
     else:
         how = said[-1] if said else f"status {code}"
-    return fail(
-        "quantization-failed",
-        f"the process that quantizes the model did not finish: {how}",
-        "export fp32 or fp16; memory may have run out, which a smaller `calibration` of `OpenVINO` needs less of",
-    )
+    help = "export fp32 or fp16"
+    if code < 0 or any(word in how for word in SHORTAGE):
+        help += "; memory may have run out, which a smaller `calibration` of `OpenVINO` needs less of"
+    return fail("quantization-failed", f"the process that quantizes the model did not finish: {how}", help)
 
 
 def _name_of(number: int) -> str:

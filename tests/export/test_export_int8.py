@@ -85,6 +85,7 @@ def test_without_training_images_it_is_refused(run: Path, tmp_path: Path) -> Non
         ("import os; os.kill(os.getpid(), 40)", "the signal 40"),
         ("", "it ended without a result"),
         ("raise SystemExit(3)", "status 3"),
+        ("raise MemoryError", "MemoryError"),
     ],
 )
 def test_a_crash_in_the_child_is_a_finding(
@@ -96,6 +97,7 @@ def test_a_crash_in_the_child_is_a_finding(
     job = Job("m.xml", "o.xml", "c.npy", "t.npy", "k.npy", ("a",), 255, "none", False, 0, "logits", 0.01, False)
     finding = refusal(lambda: quantizing._run(job, tmp_path))
     assert finding.slug == "quantization-failed" and told in finding.message
+    assert ("memory" in finding.help) == ("signal" in code or "kill" in code or "Memory" in code)
 
 
 def test_a_job_survives_json() -> None:
