@@ -29,7 +29,7 @@ ROUNDED_TIE = 1e-2
 """Two best logits closer than this share of the spread of all are a tie; half precision moves logits by a thousandth of
 their spread."""
 RESOLUTION = 1e-6
-"""Logits closer than this may swap in single precision, however small their spread is."""
+"""Logits closer than this share of the largest may swap in single precision, however small their spread is."""
 UNSCORED = 10
 """Where no mask tells what it costs, half precision may move so many times as many pixels as single precision."""
 
@@ -77,7 +77,7 @@ class Row:
         # Unlike max(), this keeps what is not a number.
         self.max_error = float(np.maximum(self.max_error, probabilities))
         self.max_logit_error = float(np.maximum(self.max_logit_error, error))
-        self.relative = float(np.maximum(self.relative, error / max(float(expected.std()), RESOLUTION)))
+        self.relative = float(np.maximum(self.relative, error / max(float(expected.std()), _resolution(expected))))
         if mask is not None:
             self.confusion.update(shown, mask)
             self.scored = True
@@ -108,7 +108,12 @@ def ties(logits: Maps, tie: float) -> npt.NDArray[np.bool_]:
     if len(logits) < 2:
         return np.zeros(logits.shape[1:], bool)
     best = np.partition(logits, -2, axis=0)[-2:]
-    return np.abs(best[1] - best[0]) <= max(tie * float(logits.std()), RESOLUTION)
+    return np.abs(best[1] - best[0]) <= max(tie * float(logits.std()), _resolution(logits))
+
+
+def _resolution(logits: Maps) -> float:
+    # Not 0 where all of them are: a share of nothing is none.
+    return max(RESOLUTION * float(np.abs(logits).max()), float(np.finfo(np.float32).tiny))
 
 
 def measure(program: Program, network: Any, forms: Mapping[str, Look], trials: Trials) -> dict[str, Row]:
