@@ -65,14 +65,36 @@ def _option(command: click.Command, option: str, value: str) -> str:
     if sentence:
         return sentence
     found = _set_of(command, name, value)
-    return f"change the program: `--set {shlex.quote(found)}`" if found else ""
+    return _change([found]) if found else _elsewhere(command, name, value)
+
+
+def _elsewhere(command: click.Command, name: str, value: str) -> str:
+    """What to write in the program for an option that is no key of it, such as `--fliplr 0.5`."""
+    from segdsl.diagnostics import Span
+    from segdsl.lang.elsewhere import Unplaced, remedy
+    from segdsl.lang.remedies import is_number
+    from segdsl.syntax.tree import Constant
+
+    if not value or all(param.name != "overrides" for param in command.params) or command.name in ("eval", "export"):
+        return ""
+    constant = Constant(float(value) if is_number(value) else value, Span("", 0, 0))
+    found = remedy(Unplaced(name.replace("-", "_"), (), 0, constant, value), ())
+    return found.help if found is not None else ""
+
+
+def _change(found: Sequence[str]) -> str:
+    """The `--set` for each of these overrides, and what those take that have no value."""
+    from segdsl.lang.overrides import taken_at
+
+    shown = " ".join(f"--set {shlex.quote(text)}" for text in found)
+    open = [text.partition("=")[0] for text in found if text.endswith("=…")]
+    return "; ".join([f"change the program: `{shown}`", *(f"`{path}` is {taken_at(path.split('.'))}" for path in open)])
 
 
 def _settings(command: click.Command, texts: Sequence[str]) -> str:
     """The `--set` for arguments such as `epochs=100`."""
     found = [made for text in texts if "=" in text if (made := _set_of(command, *text.split("=", 1)))]
-    shown = " ".join(f"--set {shlex.quote(text)}" for text in found)
-    return f"change the program: `{shown}`" if found else ""
+    return _change(found) if found else ""
 
 
 def _surplus(error: click.UsageError) -> list[str]:

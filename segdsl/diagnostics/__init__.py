@@ -139,8 +139,21 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
     import difflib
 
+    from segdsl.diagnostics.foreign import is_foreign
+
+    if is_foreign(name):
+        # It is spelt right, and means something that is not here: `fliplr` is no misspelt `clip`.
+        candidates = [c for c in candidates if c.startswith(name) or name.startswith(c)]
     close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     return close[0] if close else None
+
+
+def replacing(name: str, known: Iterable[str]) -> str | None:
+    """The known word that may stand in place of a ``name`` with nothing else changed; None also where what stands
+    beside the name would then mean something else."""
+    from segdsl.diagnostics.foreign import difference
+
+    return None if difference(name) else nearest(name, known)
 
 
 def suggest(name: str, known: Iterable[str], what: str) -> str:
@@ -148,7 +161,9 @@ def suggest(name: str, known: Iterable[str], what: str) -> str:
     candidates = sorted(known)
     near = nearest(name, candidates)
     if near:
-        return f"did you mean `{near}`?"
+        from segdsl.diagnostics.foreign import difference
+
+        return " ".join(filter(None, (f"did you mean `{near}`?", difference(name))))
     if not candidates:
         return f"there are no {what} here; remove it"
     shown = ", ".join(f"`{c}`" for c in candidates[:12]) + (", …" if len(candidates) > 12 else "")

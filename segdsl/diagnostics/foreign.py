@@ -24,7 +24,7 @@ _OURS: dict[str, str] = {
     "schedule": "scheduler lr_scheduler lr_schedule lr_config param_scheduler sched lrscheduler",
     "monitor": "metric save_best main_metric watch best_metric",
     "stop": "early_stopping early_stop stopper",
-    "keep": "checkpoint checkpoints checkpointing checkpoint_config save_checkpoint save_period save_top_k",
+    "keep": "checkpoint checkpoints checkpointing checkpoint_config save_checkpoint save_top_k",
     "ema": "use_ema model_ema with_ema averaging",
     "accumulate": "accumulate_grad_batches gradient_accumulation_steps accumulation_steps grad_accum accumulation "
     "accum_iter",
@@ -35,7 +35,7 @@ _OURS: dict[str, str] = {
     "flip": "tta hflip_tta",
     "tile": "window window_size tile_size sliding_window sliding_window_size",
     "overlap": "tile_overlap",
-    "weights": "pretrained checkpoint_path load_from init_cfg init_from pretrained_weights",
+    "weights": "pretrained checkpoint_path load_from init_cfg init_from pretrained_weights loss_weight loss_weights",
     "model": "net network arch architecture segmentor",
     "data": "dataset datasets datamodule dataloader dataloaders",
     "train": "training trainer fit training_args train_cfg runner run learn",
@@ -125,7 +125,7 @@ _OURS: dict[str, str] = {
     # units
     "iters": "steps step iterations it iteration batches",
     "epochs ": "ep e",
-    "deg": "degrees degree d rad",
+    "deg": "degrees degree d",
     "px": "pixels pixel",
     "GiB": "gb g",
     "MiB": "mb m",
@@ -142,6 +142,18 @@ _OURS: dict[str, str] = {
 }
 
 
+_DIFFERENT: dict[str, str] = {
+    "eta_min min_lr": "it is a share of the rate, not a rate: divide by `lr`",
+    "color_jitter colour_jitter random_brightness_contrast": "its numbers differ: `brightness` is in levels of 255, "
+    "`contrast` and `saturation` are ranges such as `0.5..1.5`, `hue` is in degrees",
+    "conv2d conv_2d convolution nn_conv2d": "it is not told how many channels come in, and its kernel is a size: "
+    "`Conv(32, 3x3)`",
+    "batch_norm2d batch_norm_2d bn bn2d sync_batch_norm sync_bn": "it is not told how many channels there are: "
+    "`BatchNorm()`",
+    "alpha": "it is one number for each class",
+}  # fmt: skip
+
+
 def folded(name: str) -> str:
     """A name without case and marks."""
     return "".join(c for c in name.lower() if c.isalnum())
@@ -153,6 +165,20 @@ def _table() -> dict[str, tuple[str, ...]]:
         for name in theirs.split():
             table[folded(name)] = (*table.get(folded(name), ()), ours.strip())
     return table
+
+
+DIFFERENT = {folded(name): said for names, said in _DIFFERENT.items() for name in names.split()}
+"""Names of others for something that is not told the same: what is different, so that no name is just replaced."""
+
+
+def difference(name: str) -> str:
+    """What is different about what others call ``name``; "" where it is told the same here."""
+    return DIFFERENT.get(folded(name), "")
+
+
+def is_foreign(name: str) -> bool:
+    """Whether others call something ``name``."""
+    return folded(name) in SYNONYMS
 
 
 SYNONYMS = _table()

@@ -8,8 +8,9 @@ from segdsl.diagnostics import Diagnostic, Label, Span, suggest
 from segdsl.ir.graph import Initializer, ShapeError
 from segdsl.ir.shape import Dim, Extent, ceil_div, show
 from segdsl.ir.values import Quantity, Range, Size
+from segdsl.lang.arguments import Bound, call_arguments
 from segdsl.lang.context import NESTING_BUDGET, UNNAMED, Frame, bounded, evaluate, in_library
-from segdsl.lang.convert import Bound, call_arguments, word_value
+from segdsl.lang.convert import word_value
 from segdsl.lang.expressions import bound_names
 from segdsl.lang.replay import record_application, replay
 from segdsl.lang.scope import rebinding

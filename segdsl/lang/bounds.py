@@ -14,6 +14,7 @@ from typing import Any, Literal, Union
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator, ValidationError
+from pydantic.fields import FieldInfo
 
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import OrSingle, PathText, Units
@@ -42,6 +43,19 @@ def bounded(record: type[Record], values: dict[str, Any]) -> Any:
                 wrong, culprit = error.args if len(error.args) == 2 else (str(error), value)
                 raise ValueError(name, wrong, culprit) from None
     return record.trusted(values)
+
+
+def accepts(info: FieldInfo, value: Any) -> bool:
+    """Whether a converted value keeps the bounds of its field, as far as the annotation tells them."""
+    try:
+        check = _check(info.annotation, tuple(info.metadata))
+        if check is not None:
+            check(value)
+    except ValueError:
+        return False
+    except Unknown:
+        return True
+    return True
 
 
 def _by_pydantic(record: type[Record], values: dict[str, Any]) -> Any:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from segdsl.diagnostics import Label, nearest
+from segdsl.diagnostics import Label, Span, called, nearest
 from segdsl.ir.monitor import ClassScore
+from segdsl.ir.values import quoted
 from segdsl.lang.context import Frame, evaluate
 from segdsl.lang.expressions import dotted
-from segdsl.lang.values import stop
+from segdsl.lang.values import Stop, stop
 from segdsl.syntax import tree
 
 
@@ -20,7 +21,24 @@ def member_or_score(expr: tree.Expr, known: tuple[Any, ...], scores: ClassScore,
     value = ".".join(parts) if parts and not bound else evaluate(expr, frame, None)
     if isinstance(value, str) and scores.names(value):
         return value
+    of_class = _score_of_class(value, scores, expr.span, frame)
+    if of_class:
+        message = f"`{value}` is no score; the class has one"
+        raise stop("unknown-member", expr.span, message, f"write `{of_class}`", fix=of_class)
     return member(expr, known, frame, scores.spelled())
+
+
+def _score_of_class(text: Any, scores: ClassScore, asked: Span, frame: Frame) -> str:
+    """The score that `val.road` means where `road` is a class; "" for another text."""
+    head, dot, name = text.partition(".") if isinstance(text, str) else ("", "", "")
+    if not dot or not scores.heads[0].startswith(f"{head}."):
+        return ""
+    try:
+        classes = frame.context.resolve(("data", "classes"), asked)
+    except Stop:
+        return ""
+    right = f"{scores.heads[0]}.{name}"
+    return "" if name not in classes else right if name.isidentifier() else quoted(right)
 
 
 def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[str, ...] = ()) -> Any:
@@ -59,7 +77,7 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[
     if text is None and isinstance(expr, tree.Constant) and expr.value is not None:
         text = str(expr.value).lower()
     listing = ", ".join(f"`{k}`" for k in (*known, *others))
-    near = nearest(text, [str(k) for k in known]) if text else None
+    near = _near(text, [str(k) for k in known]) if text else None
     raise stop(
         "unknown-member",
         expr.span,
@@ -67,6 +85,15 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[
         f"did you mean `{near}`?" if near else f"choose one of {listing}",
         fix=near,
     )
+
+
+def _near(text: str, known: list[str]) -> str | None:
+    """The one of ``known`` that is meant: what stands before the last dot is no likeness of two names."""
+    head, dot, name = text.rpartition(".")
+    beside = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == head}
+    if not dot or not beside:
+        return nearest(text, known)
+    return called(text, known) or beside.get(nearest(name, beside) or "") or called(name, known)
 
 
 def _let_called(name: str | None, frame: Frame) -> tree.Let | None:

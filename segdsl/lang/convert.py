@@ -5,22 +5,24 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Union
 
 from pydantic.fields import FieldInfo
 
-from segdsl.diagnostics import Diagnostic, Fix, Span, nearest
-from segdsl.diagnostics.foreign import folded
+from segdsl.diagnostics import Diagnostic, Span, nearest, replacing, suggest
+from segdsl.diagnostics.foreign import difference, folded
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.program import Schedule
 from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, number
-from segdsl.ir.word import Record, Word, members
-from segdsl.lang.bounds import bounded
+from segdsl.ir.word import Record, Word, members, word_family
+from segdsl.lang.arguments import Bound, call_arguments
+from segdsl.lang.begun import begun, linked
+from segdsl.lang.bounds import accepts, bounded
 from segdsl.lang.choices import is_choice, member, member_or_score
 from segdsl.lang.context import Frame, evaluate
-from segdsl.lang.elsewhere import DONE_ALWAYS, NO_WORDS, argument_remedy
+from segdsl.lang.elsewhere import DONE_ALWAYS, NO_WORDS
 from segdsl.lang.expressions import dotted, lookup_component, truth, unknown_component
 from segdsl.lang.remedies import (
     Usual,
@@ -35,12 +37,10 @@ from segdsl.lang.remedies import (
     usual,
     wanted,
 )
+from segdsl.lang.trial import tried
 from segdsl.lang.values import Stop, describe, stop
 from segdsl.ops.init import Full
 from segdsl.syntax import tree
-
-Bound = tuple[tree.Expr, Frame]
-"""An argument: its expression, and the frame in which it is read."""
 
 
 def build_word(word: type[Word], arguments: Mapping[str, Bound], span: Span) -> Any:
@@ -51,7 +51,7 @@ def build_word(word: type[Word], arguments: Mapping[str, Bound], span: Span) -> 
     for name, (expr, frame) in arguments.items():
         context = frame.context
         try:
-            values[name] = convert(expr, fields[name], frame)
+            values[name] = convert(expr, fields[name], frame, name)
         except Stop as signal:
             failed = True
             if signal.diagnostic:
@@ -88,7 +88,9 @@ def validated(record: type[Record], values: dict[str, Any], places: Mapping[str,
         if name and values[name] == 0 and type(None) in typing.get_args(record.model_fields[name].annotation):
             help += f", or turn it off: `{name} = none`"
         limit = re.fullmatch(r"must be (?:at most|smaller than) ([\d.]+)", wrong)
-        if limit and float(limit[1]) <= 1 < culprit <= 100:
+        if limit and name == "eps" and culprit >= 1:
+            help = f"it is not told how many channels there are: write `{record.__name__}()`"
+        elif limit and culprit / 100 <= float(limit[1]) <= 1 < culprit <= 100:
             help += f"; {number(culprit)} % are written `{number(culprit / 100)}`"
         message = f"`{name}` {wrong}, got {shown(culprit)}" if name else wrong
         raise stop("out-of-bounds", places.get(name, span), message, help) from None
@@ -98,10 +100,26 @@ def shown(value: Any) -> str:
     return f"{number(value)}" if isinstance(value, (int, float)) and not isinstance(value, bool) else describe(value)
 
 
-def convert(expr: tree.Expr, info: FieldInfo, frame: Frame) -> Any:
-    """The value of ``expr`` for a field. Raises :class:`Stop` with the reason when it does not fit."""
-    optional = type(None) in typing.get_args(info.annotation)
-    return _convert(expr, info.annotation, (*info.metadata, Usual(info.default, optional)), frame)
+def convert(expr: tree.Expr, info: FieldInfo, frame: Frame, name: str = "") -> Any:
+    """The value of ``expr`` for a field called ``name``.
+
+    Raises :class:`Stop` with the reason when it does not fit, and a fix only where that is accepted.
+    """
+    kind, optional = info.annotation, type(None) in typing.get_args(info.annotation)
+    meta = (*info.metadata, Usual(info.default, optional, name))
+
+    def read(text: tree.Expr, place: Frame) -> Any:
+        value = _convert(text, kind, meta, place)
+        if not accepts(info, value):
+            raise Stop
+        return value
+
+    try:
+        return _convert(expr, kind, meta, frame)
+    except Stop as signal:
+        family = word_family(kind)
+        known = ", ".join(f"`{begun(word)}`" for word in members(family)) if family else ""
+        raise tried(signal, expr, frame, f"write {f'one of {known}' if known else wanted(kind, meta)}", read) from None
 
 
 def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) -> Any:
@@ -224,33 +242,36 @@ def _chain(expr: tree.Expr, kind: type[Word], frame: Frame) -> tuple[Any, ...]:
     for step in expr.steps:
         if step.each or step.repeat is not None or step.name is not None:
             raise stop("wrong-type", step.span, f"a {kind.kind} in a chain stands alone", "remove `each`, `*` and `as`")
-    return tuple(word_value(e, kind, frame) for e in (expr.source, *(s.component for s in expr.steps)))
+    parts = (expr.source, *(s.component for s in expr.steps))
+    return tuple(word_value(part, kind, frame, chained=True) for part in parts)
 
 
-def word_value(expr: tree.Expr, kind: type[Word], frame: Frame, *, optional: bool = False) -> Any:
+def word_value(
+    expr: tree.Expr, kind: type[Word], frame: Frame, *, optional: bool = False, chained: bool = False
+) -> Any:
     """A word of a family, written as a call; a bare number is a `Full` where an initializer is expected.
 
-    ``optional`` says that `none` may stand in its place.
+    ``optional`` says that `none` may stand in its place, ``chained`` that it stands in a chain.
     """
     family, text = members(kind), frame.text(expr.span)
     if isinstance(expr, tree.Call):
         if component_is(expr, kind, frame):
             word: Any = lookup_component(expr.func, frame)
             return build_word(word, call_arguments(expr, list(word.model_fields), word.__name__, frame), expr.span)
-        raise _wrong_call(expr, kind, frame, text)
+        raise _wrong_call(expr, kind, frame, text, linked if chained else begun)
     if "Full" in family and kind.kind == "initializer":
         value = evaluate(expr, frame, None)
         if isinstance(value, kind):
             return value
         return Full.trusted({"value": coerce(value, float, (), expr)})
-    right = built(expr, kind, text, optional)
+    right = built(expr, kind, text, optional=optional, chained=chained)
     if isinstance(expr, tree.Flow):
         help = "choose one of them" + (f", or take several: `{right}`" if right else "")
         raise stop("wrong-type", expr.span, f"{article(kind.kind)} is not chained", help, fix=right)
     if isinstance(expr, tree.Name) and expr.name in family:
         raise stop("component-not-built", expr.span, f"`{expr.name}` is not built", f"write `{right}`", fix=right)
     if isinstance(expr, tree.Name) and not is_bound(expr.name, frame):
-        got, help = f"`{expr.name}`", f"did you mean `{right}`?" if right else ""
+        got, help = f"`{expr.name}`", f"did you mean `{right}`?" if right else _different(expr.name, family)
     elif right and not isinstance(expr, (tree.Constant, tree.Name)):
         got, help = f"a {'list' if isinstance(expr, tree.ListExpr) else 'sum'} of them", f"write `{right}`"
     else:
@@ -258,10 +279,16 @@ def word_value(expr: tree.Expr, kind: type[Word], frame: Frame, *, optional: boo
         if isinstance(value, kind):
             return value
         right = right if isinstance(expr, tree.Constant) else ""
-        got, help = describe(value), f"write `{right}`" if right else ""
+        said = str(expr.value) if isinstance(expr, tree.Constant) else ""
+        got, help = describe(value), f"write `{right}`" if right else _different(said, family)
     known = ", ".join(f"`{n}(…)`" for n in family)
     message = f"expected {article(kind.kind)}, got {got}"
     raise stop("wrong-type", expr.span, message, help or f"write one of {known}", fix=right)
+
+
+def _different(name: str, family: Mapping[str, type[Word]]) -> str:
+    """What to do about a name for a word that is not told the same here; "" for another name."""
+    return suggest(name, family, "words") if difference(name) and nearest(name, family) else ""
 
 
 def component_is(call: tree.Call, kind: type[Word], frame: Frame) -> bool:
@@ -275,60 +302,24 @@ def is_bound(name: str, frame: Frame) -> bool:
     return name in frame.local_names() or name in frame.file.lets
 
 
-def _wrong_call(call: tree.Call, kind: type[Word], frame: Frame, text: str) -> Stop:
-    """The stop for a call of something that is no word of a family."""
+def _wrong_call(call: tree.Call, kind: type[Word], frame: Frame, text: str, form: Callable[[str], str]) -> Stop:
+    """The stop for a call of something that is no word of a family; ``form`` writes one that is."""
     family, component, parts = members(kind), lookup_component(call.func, frame), dotted(call.func) or ("?",)
     known, at = ", ".join(f"`{n}`" for n in family), call.func.span
     if component is None:
-        message, right = f"there is no {kind.kind} called `{'.'.join(parts)}`", built(call, kind, text, False)
+        message, right = f"there is no {kind.kind} called `{'.'.join(parts)}`", built(call, kind, text)
         if right:
             return stop("unknown-component", call.span, message, f"write `{right}`", fix=right)
+        near = replacing(parts[-1], family)
+        if near and not call.args and form(near) != f"{near}()":
+            return stop("unknown-component", call.span, message, f"did you mean `{form(near)}`?", fix=form(near))
         near = nearest(parts[-1], family)
-        help = f"did you mean `{near}`?" if near else f"known: {known}"
+        help = suggest(parts[-1], family, "words") if near else f"known: {known}"
         help = DONE_ALWAYS if folded(parts[-1]) in NO_WORDS and not near else help
-        return stop("unknown-component", at, message, help, fix=near)
+        return stop("unknown-component", at, message, help, fix=replacing(parts[-1], family))
     what = component.kind if isinstance(component, type) else "block"
     message = f"`{parts[-1]}` is {article(what)}, and this is the place of {article(kind.kind)}"
     return stop("wrong-component", at, message, f"choose one of {known}")
-
-
-def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -> dict[str, Bound]:
-    """The arguments of a call by name. Unknown, repeated and surplus ones are reported together."""
-    bound: dict[str, Bound] = {}
-    failed = False
-    for position, argument in enumerate(call.args):
-        if argument.name is None:
-            if position >= len(names):
-                problem = (
-                    "too-many-arguments",
-                    f"`{what}` takes {len(names)} arguments, this is number {position + 1}",
-                    "remove it",
-                )
-            else:
-                bound[names[position]] = (argument.value, frame)
-                continue
-        elif argument.name.name not in names:
-            problem = (
-                "unknown-argument",
-                f"`{what}` has no argument `{argument.name.name}`",
-                argument_remedy(argument.name.name, names),
-            )
-        elif argument.name.name in bound:
-            problem = ("rebinding", f"`{argument.name.name}` is given twice", "keep one of them")
-        else:
-            bound[argument.name.name] = (argument.value, frame)
-            continue
-        failed = True
-        span = argument.name.span if argument.name else argument.span
-        frame.context.report(_diagnostic(problem, span, argument, names))
-    if failed:
-        raise Stop
-    return bound
-
-
-def _diagnostic(problem: tuple[str, str, str], span: Span, argument: tree.Argument, names: list[str]) -> Diagnostic:
-    near = nearest(argument.name.name, names) if argument.name and problem[0] == "unknown-argument" else None
-    return Diagnostic(problem[0], problem[1], problem[2], span=span, fix=Fix(span, near) if near else None)
 
 
 def coerce(value: Any, kind: Any, meta: tuple[Any, ...], expr: tree.Expr) -> Any:
@@ -381,10 +372,8 @@ def ticked(text: str) -> str:
 
 
 __all__ = [
-    "Bound",
     "article",
     "build_word",
-    "call_arguments",
     "coerce",
     "convert",
     "unknown_component",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import types
 import typing
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
@@ -11,6 +13,7 @@ from segdsl.diagnostics import called, nearest, suggest
 from segdsl.diagnostics.foreign import SYNONYMS, folded
 from segdsl.ir.program import SECTIONS, Section
 from segdsl.ir.word import REGISTRY, Word, members, word_family
+from segdsl.lang.remedies import article, is_number
 from segdsl.syntax import tree
 
 Path = tuple[str, ...]
@@ -48,10 +51,26 @@ _NO_KEYS = {
     "scored by `segdsl eval RUN --subset test`",
     "trainer": "what a trainer is told stands in `train` itself: `train.epochs = 100`, `train.optimizer = AdamW()`",
     "metrics": "precision, recall, Dice and IoU are always computed; `train.monitor = val.miou` says which is watched",
+    "min_lr eta_min": "what is left of the rate at the end is a share of it: divide by `lr`, "
+    "`train.schedule = Cosine(floor = 0.01)`",
+    "save_period save_interval checkpoint_interval save_every save_freq": "how often a run is kept is said with its "
+    "checkpoints: `train.keep = Checkpoints(every = 5 epochs)`",
+    "val_split validation_split test_size val_size train_size val_fraction split_ratio": "a subset is a folder or a "
+    "list of files of the data set, not a share of it: `data.train.subset = \"train\"`",
     "optim_wrapper optimizer_config type": 'a word is called with its arguments: `train.optimizer = AdamW(lr = 1e-3)`',
 }  # fmt: skip
 NO_KEYS = {folded(name): remedy for names, remedy in _NO_KEYS.items() for name in names.split()}
 """What others set in their configuration and a program does not hold, with what to do instead."""
+
+
+_NOT_SO = {
+    "split phase": "a subset is a folder or a list of files of the data set, not a share of it: "
+    '`data.train.subset = "train"`',
+    "weights": 'weights are loaded by the part that takes them: `weights { backbone = "FILE" }`; those of the losses '
+    "are `WeightedSum([…], weights = [1.0, 0.5])`",
+}
+NOT_SO = {name: remedy for names, remedy in _NOT_SO.items() for name in names.split()}
+"""What to say of a setting that has a place, and whose value is none for it."""
 
 
 _NO_WORDS = (
@@ -187,7 +206,8 @@ def argument_remedy(name: str, known: Iterable[str]) -> str:
 def remedy(setting: Unplaced, known: Iterable[str]) -> Remedy | None:
     """What to do about a setting that belongs elsewhere; None where it is misspelt, or another name of one of the
     ``known`` here, and where nothing is known of it."""
-    value, known = setting.value, list(known)
+    value = setting.value
+    known = [name for name in known if value is None or not has_braces((*setting.section, name))]
     found = tuple(home for home in homes(setting.name, setting.section) if _may_hold(home, value, setting.section))
     same = bool(found) and found[0].path[-1] == setting.name
     sentence = NO_KEYS.get(folded(setting.name))
@@ -202,13 +222,74 @@ def remedy(setting: Unplaced, known: Iterable[str]) -> Remedy | None:
     if word is not None:
         taken = tuple(Home((*path[:-1], setting.name) if path[-1] == OPEN else path) for path in holders(word))
         found = taken or found
-    return _moved(setting, found) if found else None
+    if not found:
+        return _without_place(setting) if value is not None else None
+    return _moved(setting, found)
 
 
 def _may_hold(home: Home, value: tree.Expr | None, section: Path) -> bool:
     """Whether a setting may stand at a home: a value not where only braces do, and nothing at what is around it."""
     around = section[: len(home.path)] == home.path
-    return not around and (value is None or not has_braces(home.path))
+    return not around and (value is None or (not has_braces(home.path) and _takes(home, value)))
+
+
+def _takes(home: Home, value: tree.Expr) -> bool:
+    """Whether a home may take a constant: a number is no text, and a text no list of numbers."""
+    if not isinstance(value, tree.Constant) or isinstance(value.value, bool) or value.value is None:
+        return True
+    kind = annotation_at(home)
+    leaves = set(_leaves(kind))
+    if not isinstance(value.value, str):
+        return leaves != {str}
+    return not leaves <= {float, int} or not (_lists(kind) or not (home.words or is_number(value.value)))
+
+
+def annotation_at(home: Home) -> Any:
+    """The type of what is set at a home."""
+    if home.words:
+        return REGISTRY[home.words[0]].model_fields[home.path[-1]].annotation
+    holder = record_at(home.path[:-1])
+    return holder.model_fields[home.path[-1]].annotation if holder is not None else None
+
+
+def _leaves(kind: Any) -> Iterator[Any]:
+    """The types that a type is made of, without none."""
+    if typing.get_origin(kind) is typing.Annotated:
+        yield from _leaves(typing.get_args(kind)[0])
+    elif typing.get_origin(kind) in (tuple, typing.Union, types.UnionType):
+        for inner in typing.get_args(kind):
+            yield from () if inner in (type(None), Ellipsis) else _leaves(inner)
+    else:
+        yield kind
+
+
+def _lists(kind: Any) -> bool:
+    return any(typing.get_origin(inner) is tuple for inner in (kind, *typing.get_args(kind)))
+
+
+def _without_place(setting: Unplaced) -> Remedy | None:
+    """What to do about a value that no key takes: what is called so is a section, a word, or told in another way."""
+    sentence = NOT_SO.get(folded(setting.name))
+    if sentence is not None:
+        return Remedy(sentence)
+    section = next((h.path for h in homes(setting.name, setting.section) if has_braces(h.path)), None)
+    if section is not None:
+        return Remedy(f"it is a section: `{'.'.join(section)} {{ … }}`")
+    names = (setting.name, *SYNONYMS.get(folded(setting.name), ()))
+    word = next((REGISTRY[name] for name in names if name in REGISTRY), None)
+    path = next(holders(word), None) if word is not None else None
+    if word is None or path is None:
+        return None
+    first = next(iter(word.model_fields), "")
+    said = f"{first} = {setting.text}" if first == "p" and isinstance(setting.value, tree.Constant) else "…"
+    own = re.findall("[A-Z][a-z]*", word.__name__)[-1].lower()
+    key = ".".join((*path[:-1], own) if path[-1] == OPEN else path)
+    return Remedy(f"it is {article(word.kind)}: `{key} = {word.__name__}({said})`")
+
+
+def opens(home: Home) -> bool:
+    """Whether more of a path may follow a home: it is a section, or a component with arguments."""
+    return not home.words and (has_braces(home.path) or word_family(annotation_at(home)) is not None)
 
 
 def has_braces(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from segdsl.diagnostics import Fix, Label, Span, called, nearest, suggest
+from segdsl.diagnostics.foreign import difference
 from segdsl.ir.shape import Dim
 from segdsl.ir.values import UNITS, Quantity, Range, Size, number
 from segdsl.ir.word import REGISTRY
@@ -307,7 +308,7 @@ def unknown_component(func: tree.Expr, frame: Frame, *, model: bool = False) -> 
         f"there is no component called `{'.'.join(parts)}`",
         undefined(wrong, near, model=model),
     )
-    if near and diagnostic.diagnostic and len(parts) == 1 and wrong[:1] == near[:1]:
+    if near and not difference(wrong) and diagnostic.diagnostic and len(parts) == 1 and wrong[:1] == near[:1]:
         from dataclasses import replace
 
         diagnostic.diagnostic = replace(diagnostic.diagnostic, fix=Fix(func.span, near))

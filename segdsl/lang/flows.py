@@ -8,10 +8,11 @@ from segdsl.diagnostics import Diagnostic, Label
 from segdsl.ir.graph import Op, ShapeError
 from segdsl.ir.shape import show
 from segdsl.ir.word import Word
+from segdsl.lang.arguments import call_arguments
 from segdsl.lang.arithmetic import check_repeat
 from segdsl.lang.blocks import apply_block, bind, block_recipe, check_note
 from segdsl.lang.context import Frame, evaluate, handles, in_library
-from segdsl.lang.convert import build_word, call_arguments
+from segdsl.lang.convert import build_word
 from segdsl.lang.expressions import dotted, lookup_component, unknown_component
 from segdsl.lang.functions import call_function
 from segdsl.lang.values import (

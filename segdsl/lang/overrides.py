@@ -9,15 +9,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from segdsl.diagnostics import Diagnostic, Fix, SegError, Sink, Span, nearest
+from pydantic.fields import FieldInfo
+
+from segdsl.diagnostics import Diagnostic, Fix, SegError, Sink, Span, replacing
 from segdsl.ir.program import SECTIONS, Section
-from segdsl.ir.values import quoted
+from segdsl.ir.values import Quantity, Units, quoted
 from segdsl.ir.word import members, word_family
-from segdsl.lang.remedies import Usual, instead, is_number, listed
+from segdsl.lang.begun import begun, of_number
+from segdsl.lang.bounds import accepts
+from segdsl.lang.context import Frame
+from segdsl.lang.convert import convert
+from segdsl.lang.remedies import Usual, instead, is_number, listed, wanted
 from segdsl.lang.scope import FileScope
 from segdsl.lang.settings import Settings
+from segdsl.lang.trial import BEFORE, bare_frame, faults
+from segdsl.lang.values import Stop
 from segdsl.syntax.parser import parse_override
-from segdsl.syntax.tree import Assign, Drop
+from segdsl.syntax.tree import Assign, Drop, Expr
 
 SET = "--set"
 OPENED_BY = ('"', "'", "[", "(")
@@ -75,22 +83,70 @@ def takes_text(path: str) -> bool:
 
 
 def as_override(path: Sequence[str], value: str) -> str:
-    """The override that sets a path to a value as somebody gives it who does not think of its type; without a value an
-    ellipsis stands for it."""
+    """The override that sets a path to a value as somebody gives it who does not think of its type.
+
+    An ellipsis stands for the value where none is given, and where it is none that is accepted there.
+    """
     annotation, metadata = _field(path)
     kind, family = _plain_kind(annotation), word_family(annotation)
-    right = ""
+    right = value
     if family is not None:
-        known = members(family)
-        near = nearest(value, known) if value.isidentifier() else next(iter(known)) if len(known) == 1 else None
-        right = f"{near}()" if near else ""
+        right = _word(value, members(family))
     elif value and kind is str:
         right = quoted(value)
+    elif is_number(value) and typing.get_origin(kind) is tuple and _plain_kind(typing.get_args(kind)[0]) is str:
+        right = ""
     elif value and typing.get_origin(kind) is tuple:
         right = listed(value, typing.get_args(kind)[0]) or (value if value.startswith("[") else f"[{value}]")
+    elif value and kind is Quantity and is_number(value):
+        units = next((m.names for m in metadata if isinstance(m, Units)), ())
+        right = f"{value} {'epochs' if 'epochs' in units else units[0]}" if units else value
     elif value and not (kind is float and is_number(value)):
-        right = instead(value, kind, (*metadata, Usual(None, False)))
-    return f"{'.'.join(path)}={right or value or '…'}"
+        right = instead(value, kind, (*metadata, Usual(None, False))) or value
+    if right and annotation is not None:
+        right = _accepted(right, path[-1], annotation, metadata)
+    return f"{'.'.join(path)}={right or '…'}"
+
+
+def taken_at(path: Sequence[str]) -> str:
+    """What a path of the program takes, in words: `an integer`, `one of …`."""
+    annotation, metadata = _field(path)
+    family = word_family(annotation)
+    if family is not None:
+        return "one of " + ", ".join(f"`{begun(word)}`" for word in members(family))
+    return wanted(annotation, metadata)
+
+
+def _accepted(text: str, name: str, annotation: Any, metadata: tuple[Any, ...]) -> str:
+    """A text as a field accepts it, mended where that is known; "" where it is none for it."""
+    info = FieldInfo.from_annotation(annotation)
+    info.metadata = list(metadata)
+
+    def read(expr: Expr, frame: Frame) -> None:
+        if not accepts(info, convert(expr, info, frame, name)):
+            raise Stop
+
+    for _ in range(2):
+        found = faults(text, bare_frame(), read)
+        if not found:
+            return text
+        fix = found[0].fix if found[0] is not None else None
+        if fix is None:
+            break
+        source = BEFORE + text
+        text = (source[: fix.span.start] + fix.text + source[fix.span.end :]).removeprefix(BEFORE)
+    return ""
+
+
+def _word(value: str, known: dict[str, Any]) -> str:
+    """The word of a family that a text or a number stands for; without any, the only one; "" where none is."""
+    only = next(iter(known)) if len(known) == 1 else ""
+    if is_number(value):
+        return of_number(only, float(value)) if only else ""
+    near = replacing(value, known) if value.isidentifier() else None
+    if near or (only and value in ("", "true")):
+        return begun(near or only)
+    return value if "(" in value else ""
 
 
 def _field(path: Sequence[str]) -> tuple[Any, tuple[Any, ...]]:

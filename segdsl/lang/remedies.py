@@ -10,9 +10,10 @@ import types
 import typing
 from typing import Any, Literal, NamedTuple, Union
 
-from segdsl.diagnostics import called, nearest
+from segdsl.diagnostics import called, nearest, replacing
 from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, number, quoted
 from segdsl.ir.word import Word, members, word_family
+from segdsl.lang.begun import begun, linked, of_number
 from segdsl.syntax import tree
 
 EXAMPLES: dict[Any, str] = {
@@ -31,10 +32,11 @@ _BARE_TEXT = re.compile(r"[\w./~:-]+")
 
 
 class Usual(NamedTuple):
-    """Says of a field beside its other metadata what its default is, and whether it may be unset."""
+    """Says of a field beside its other metadata what its default is, whether it may be unset, and its name."""
 
     default: Any
     optional: bool
+    name: str = ""
 
 
 def usual(meta: tuple[Any, ...]) -> Usual:
@@ -107,18 +109,19 @@ def _size(value: Any, meta: tuple[Any, ...]) -> str:
 
 
 def _whole(value: Any, meta: tuple[Any, ...]) -> str:
-    plain = _plain_number(value)
+    plain = _plain_number(value, meta)
     return number(int(plain)) if plain is not None and plain == int(plain) else ""
 
 
 def _number(value: Any, meta: tuple[Any, ...]) -> str:
-    plain = _plain_number(value)
+    plain = _plain_number(value, meta)
     return "" if plain is None else number(plain)
 
 
-def _plain_number(value: Any) -> float | None:
+def _plain_number(value: Any, meta: tuple[Any, ...]) -> float | None:
+    """A number in other clothes: `10 epochs` where epochs are counted, but not where something else is."""
     if isinstance(value, Quantity):
-        return value.value
+        return value.value if value.unit == usual(meta).name else None
     if isinstance(value, str) and is_number(value.strip()):
         return float(value)
     return value if isinstance(value, float) else None
@@ -212,7 +215,7 @@ def combined(expr: tree.Expr, family: type[Word], text: str) -> str:
 def _renamed(call: str, family: type[Word]) -> str:
     """A call with the name that a word has here: `DiceLoss()` as `Dice()`; "" for one that is none."""
     name, paren, rest = call.partition("(")
-    near = nearest(name.strip().rpartition(".")[2], members(family))
+    near = replacing(name.strip().rpartition(".")[2], members(family))
     return f"{near}{paren}{rest}" if near else ""
 
 
@@ -259,21 +262,22 @@ def chain(expr: tree.Expr, text: str) -> str:
     return " -> ".join(found) if len(found) > 1 and all(found) else ""
 
 
-def built(expr: tree.Expr, family: type[Word], text: str, optional: bool) -> str:
-    """The word that is meant where something else stands in place of one; "" where none is."""
+def built(expr: tree.Expr, family: type[Word], text: str, *, optional: bool = False, chained: bool = False) -> str:
+    """The word that is meant where something else stands in place of one; "" where none is.
+
+    ``optional`` says that `none` may stand there, ``chained`` that the place is in a chain.
+    """
     known = members(family)
     if isinstance(expr, tree.Constant) and isinstance(expr.value, bool):
         if not expr.value:
             return "none" if optional else ""
-        return f"{next(iter(known))}()" if len(known) == 1 else ""
-    if isinstance(expr, tree.Constant) and isinstance(expr.value, (int, float)) and len(known) == 1:
-        name, word = next(iter(known.items()))
-        first = next(iter(word.model_fields.values()))
-        return f"{name}({text})" if first.annotation in (int, float) else ""
+        return begun(next(iter(known))) if len(known) == 1 else ""
+    if isinstance(expr, tree.Constant) and isinstance(expr.value, (int, float)):
+        return of_number(next(iter(known)), expr.value) if len(known) == 1 else ""
     said = expr.name if isinstance(expr, tree.Name) else expr.value if isinstance(expr, tree.Constant) else None
     if isinstance(said, str):
-        near = nearest(said, known)
-        return f"{near}()" if near else ""
+        near = replacing(said, known)
+        return (linked(near) if chained else begun(near)) if near else ""
     if isinstance(expr, tree.Call):
         return _from_dictionary(expr, known, text)
     return combined(expr, family, text)
@@ -283,7 +287,7 @@ def _from_dictionary(call: tree.Call, known: dict[str, type[Word]], text: str) -
     """`dict(type = "AdamW", lr = 1e-3)` as a word."""
     named = {a.name.name: a.value for a in call.args if a.name is not None}
     kind = named.pop("type", named.pop("name", None))
-    near = nearest(kind.value, known) if isinstance(kind, tree.Constant) and isinstance(kind.value, str) else None
+    near = replacing(kind.value, known) if isinstance(kind, tree.Constant) and isinstance(kind.value, str) else None
     if near is None:
         return ""
     start, names = call.span.start, known[near].model_fields

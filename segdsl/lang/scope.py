@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span, fail, nearest, suggest
+from segdsl.diagnostics.foreign import difference
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.values import BlockDef, Stop, stop
 from segdsl.syntax import tree
@@ -235,7 +236,7 @@ def undefined(name: str, near: str | None, *, model: bool = False) -> str:
     if library is not None:
         return f'bring it in: `import "{library}"`'
     if near:
-        return f"did you mean `{near}`?"
+        return suggest(name, [near], "components") if difference(name) else f"did you mean `{near}`?"
     if not model:
         return "define it with `block`, or import the file that does"
     found = ((m[1], file.name) for file in sorted(STD.glob("*.seg")) for m in _MODEL.finditer(file.read_text("utf-8")))

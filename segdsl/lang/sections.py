@@ -142,7 +142,7 @@ class Sections:
         setting = self.settings.values.get(path)
         if setting is None:
             return info.get_default(call_default_factory=True)
-        value = self._read(setting, info)
+        value = self._read(setting, info, path[-1])
         if isinstance(value, Size) and not (0 < value.height <= MAX_SIDE and 0 < value.width <= MAX_SIDE):
             message = f"`{path[-1]}` is from 1x1 to {MAX_SIDE}x{MAX_SIDE}, got {value}"
             raise stop("out-of-bounds", setting.expr.span, message, "write a size such as `512x512`")
@@ -159,7 +159,7 @@ class Sections:
         return tuple(self.classes)
 
     def _stated(self, setting: Setting) -> tuple[str, ...]:
-        names = self._read(setting, SECTIONS["data"].model_fields["classes"])
+        names = self._read(setting, SECTIONS["data"].model_fields["classes"], "classes")
         twice = sorted({n for n in names or () if names.count(n) > 1})
         if twice:
             places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and e.value == twice[0])
@@ -186,15 +186,15 @@ class Sections:
             raise stop("class-control-character", places[0], *control_character(broken))
         return names if names is not None else ("class_0", "class_1")
 
-    def _read(self, setting: Setting, info: Any) -> Any:
+    def _read(self, setting: Setting, info: Any, name: str) -> Any:
         frame = Frame(self.context, setting.file)
         if not setting.changes:
-            return convert(setting.expr, info, frame)
+            return convert(setting.expr, info, frame, name)
         expr = setting.expr
         word = lookup_component(expr.func, frame) if isinstance(expr, tree.Call) else None
         family = word_family(info.annotation)
         if not (isinstance(word, type) and family and issubclass(word, family)):
-            convert(setting.expr, info, frame)
+            convert(setting.expr, info, frame, name)
             first = next(iter(setting.changes.values()))
             message = "only the arguments of a component that stands there can be changed"
             raise stop("nothing-to-change", first.span, message, "set the whole value")
@@ -232,7 +232,7 @@ class Sections:
             if path[:-1] != prefix:
                 continue
             try:
-                found[path[-1]] = self._read(setting, type(info)(annotation=family))
+                found[path[-1]] = self._read(setting, type(info)(annotation=family), path[-1])
             except Stop as signal:
                 if signal.diagnostic:
                     self.context.report(signal.diagnostic)

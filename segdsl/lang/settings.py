@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, nearest, suggest
+from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, called, replacing, suggest
 from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
 from segdsl.ir.word import REGISTRY, Word, members, word_family
+from segdsl.lang.arguments import Bound, call_arguments
 from segdsl.lang.context import Context, Frame
-from segdsl.lang.convert import Bound, call_arguments
-from segdsl.lang.elsewhere import LONGEST, Unplaced, argument_remedy, has_braces, homes, remedy
+from segdsl.lang.elsewhere import LONGEST, Home, Unplaced, argument_remedy, homes, opens, remedy
+from segdsl.lang.remedies import article
 from segdsl.lang.scope import FileScope, rebinding
 from segdsl.lang.values import BlockDef, Stop
 from segdsl.syntax import tree
@@ -61,7 +62,7 @@ def arguments_of(setting: Setting, names: list[str], what: str, context: Context
         if name in names:
             bound[name] = (change.expr, Frame(context, change.file))
             continue
-        near = nearest(name, names)
+        near = replacing(name, names)
         fix = Fix(change.span, near) if near else None
         message, help = f"`{what}` has no argument `{name}`", argument_remedy(name, names)
         raise Stop(Diagnostic("unknown-argument", message, help, span=change.span, fix=fix))
@@ -169,20 +170,44 @@ class Settings:
         found = None
         if position == len(idents) - 1:
             found = remedy(self._unplaced(idents, braces, statement), known)
-        elif section := next((h.path for h in homes(ident.name, ()) if has_braces(h.path)), None):
-            return f"it is `{'.'.join(section)}`", None
+        elif position and ident.name == idents[position - 1].name:
+            return f"`{ident.name}` is said twice; once is enough", None
+        elif not (position == 0 and called(ident.name, known)):
+            section = next((h.path for h in homes(ident.name, ()) if opens(h)), None)
+            if section is not None:
+                return self._below(section, idents[position + 1 :], statement), None
+        if position and position < len(idents) - 1:
+            known = [key for key in known if opens(Home((*(i.name for i in idents[:position]), key)))]
         if found is None:
-            near = nearest(ident.name, known)
+            near = replacing(ident.name, known)
             return suggest(ident.name, known, what), Fix(ident.span, near) if near else None
         fix = Fix(idents[braces].span.to(ident.span), found.path) if found.path and position >= braces else None
-        return found.help, fix
+        lacking = self._lacking(tuple(i.name for i in idents[:braces]) + tuple(found.path.split("."))) if fix else ""
+        return found.help + lacking, None if lacking else fix
+
+    def _below(self, section: Path, rest: Idents, statement: tree.Statement) -> str:
+        """Where a path belongs that begins with a section, or a component, of another place."""
+        shown = ".".join((*section, *(i.name for i in rest)))
+        value = f" = {self._text(statement.value) or '…'}" if isinstance(statement, tree.Assign) else " { … }"
+        return f"it is `{'.'.join(section)}`: write `{shown}{value}`"
+
+    def _lacking(self, path: Path) -> str:
+        """What to say where a path is an argument that the component at its place does not have; "" elsewhere."""
+        base = self.values.get(path[:-1])
+        func = base.expr.func if base is not None and isinstance(base.expr, tree.Call) else None
+        word = REGISTRY.get(func.name) if isinstance(func, tree.Name) else None
+        if word is None or path[-1] in word.model_fields:
+            return ""
+        return f"; what stands there is {article(word.kind)} without it, `{word.__name__}`"
+
+    def _text(self, value: tree.Expr) -> str:
+        """How a value is written; "" where that is too long for a remedy."""
+        text = self.sink.sources.get(value.span.file, "")[value.span.start : value.span.end]
+        return text if len(text) <= LONGEST and "\n" not in text else ""
 
     def _unplaced(self, idents: Idents, braces: int, statement: tree.Statement) -> Unplaced:
         value = statement.value if isinstance(statement, tree.Assign) else None
-        text = ""
-        if value is not None:
-            text = self.sink.sources.get(value.span.file, "")[value.span.start : value.span.end]
-        shown = text if len(text) <= LONGEST and "\n" not in text else ""
+        shown = self._text(value) if value is not None else ""
         return Unplaced(idents[-1].name, tuple(i.name for i in idents[:-1]), braces, value, shown)
 
     def _opens(self, idents: tuple[tree.Ident, ...], place: Place) -> bool:
@@ -220,6 +245,8 @@ class Settings:
             keys = ", ".join(place.section.model_fields) if place.section else "names of your choice"
             message = f"`{'.'.join(path)}` is a section: it holds {keys}"
             help = f"write `{'.'.join(path)} {{ {self._named(statement.value, place)} }}`"
+            if place.section is None and _is_nothing(statement.value):
+                help = f"to have nothing there, write `drop {'.'.join(path)}`"
             self.sink.add(Diagnostic("section-as-value", message, help, span=span))
             return
         if place.length == len(path):
@@ -308,6 +335,13 @@ class Settings:
         changes = {k: v for k, v in base.changes.items() if k != name}
         self.values[path[:-1]] = replace(base, expr=tree.Call(call.func, args, call.span), changes=changes)
         return True
+
+
+def _is_nothing(value: tree.Expr) -> bool:
+    """Whether a value says that nothing is wanted: `none`, `false`, `[]`."""
+    if isinstance(value, tree.ListExpr):
+        return not value.items
+    return isinstance(value, tree.Constant) and not value.value
 
 
 def replace_name(ident: tree.Ident, name: str) -> tree.Ident:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, nearest, suggest
+from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, nearest, replacing, suggest
 from segdsl.ir.graph import Op
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.blocks import TYPES
@@ -199,14 +199,14 @@ class _NameCheck:
             return
         if used is None:
             known = self.file.component_names()
-            near = nearest(parts[-1], known)
+            near, same = nearest(parts[-1], known), replacing(parts[-1], known)
             self.sink.add(
                 Diagnostic(
                     "unknown-component",
                     f"there is no component called `{'.'.join(parts)}`",
                     undefined(parts[-1], near),
                     span=call.func.span,
-                    fix=Fix(call.func.span, near) if near and len(parts) == 1 else None,
+                    fix=Fix(call.func.span, same) if same and len(parts) == 1 else None,
                 )
             )
             return
@@ -214,7 +214,7 @@ class _NameCheck:
         for argument in call.args:
             if argument.name is not None and argument.name.name not in names:
                 wrong = argument.name.name
-                near = nearest(wrong, names)
+                near = replacing(wrong, names)
                 what = used.name if isinstance(used, BlockDef) else used.__name__
                 self.sink.add(
                     Diagnostic(

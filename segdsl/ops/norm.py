@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from annotated_types import Gt, Le
+from annotated_types import Gt, Le, Lt
 
 from segdsl.ir.graph import Op, ShapeError, State
-from segdsl.ir.program import PositiveFloat, PositiveInt
+from segdsl.ir.program import PositiveInt
 from segdsl.ir.shape import Shape, at
 from segdsl.ops import fit
+
+Epsilon = Annotated[float, Gt(0), Lt(0.1)]
+"""What is added to a variance; a larger one is a number of channels in the wrong place."""
 
 
 def _affine(shape: Shape) -> dict[str, State]:
@@ -21,7 +24,7 @@ def _affine(shape: Shape) -> dict[str, State]:
 class BatchNorm(Op):
     """Batch normalisation of a map: each channel over batch and space (Ioffe & Szegedy 2015). Keeps the shape."""
 
-    eps: PositiveFloat = 1e-5
+    eps: Epsilon = 1e-5
     """Added to the variance."""
     momentum: Annotated[float, Gt(0), Le(1)] = 0.1
     """Share of the newest batch in the running mean and variance."""
@@ -45,7 +48,7 @@ class BatchNorm(Op):
 class LayerNorm(Op):
     """Layer normalisation over the channels of each pixel or token (Ba et al. 2016). Keeps the shape."""
 
-    eps: PositiveFloat = 1e-5
+    eps: Epsilon = 1e-5
     """Added to the variance."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
@@ -61,7 +64,7 @@ class GroupNorm(Op):
 
     groups: PositiveInt = 32
     """Groups of channels with a common mean and variance; divides the channels."""
-    eps: PositiveFloat = 1e-5
+    eps: Epsilon = 1e-5
     """Added to the variance."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:

@@ -120,8 +120,24 @@ def colon_for_equals(p: Problem) -> Diagnostic | None:
         return None
     end = p.near(1).end if p.near(1).kind == "EQUAL" else p.found.end
     low = p.before.end if not p.found.trivia.strip() else p.found.start
+    bound = _equals_after_note(p)
+    if bound is not None:
+        return p.tell("colon-for-equals", "a binding states no type or shape; they follow from its value",
+                      f"write `{p.before.text} = …`", fix=(low, bound, " ="))  # fmt: skip
     return p.tell("colon-for-equals", "`:` states a type or shape; a value is bound with `=`",
                   f"write `{p.before.text} = …`", fix=(low, end, " ="))  # fmt: skip
+
+
+def _equals_after_note(p: Problem) -> int | None:
+    """The end of the `=` that follows what stands behind a `:`, such as `y: [B, 16, H, W] = x`; None without one."""
+    depth = 0
+    for token in p.tokens[p.at + 1 :]:
+        depth += (token.kind in ("LSQB", "LPAR")) - (token.kind in ("RSQB", "RPAR"))
+        if token.kind == "EQUAL" and not depth:
+            return token.end if token is not p.near(1) else None
+        if token.kind in NOTHING or token.kind == "LBRACE" or depth < 0:
+            return None
+    return None
 
 
 def section_colon(p: Problem) -> Diagnostic | None:

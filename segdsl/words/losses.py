@@ -20,8 +20,6 @@ ClassWeights = tuple[PositiveFloat, ...] | Literal["auto"] | None
 class CrossEntropy(Loss):
     """Softmax cross entropy of every pixel, averaged over the batch."""
 
-    ignore: ClassId | None = None
-    """Mask value that is not learnt; left out, `data.ignore`."""
     average: Literal["valid", "all"] = "valid"
     """Divide by the pixels that are learnt, or by all of them (then images with much void weigh less)."""
     label_smoothing: Smoothing = 0.0
@@ -34,6 +32,8 @@ class CrossEntropy(Loss):
     """Share of the learnt pixels of a batch that count, those with the highest loss, averaged over themselves: hard
     example mining (Shrivastava et al., OHEM, 2016). With `train.accumulate` they are chosen in each batch by itself,
     not among all of a step."""
+    ignore: ClassId | None = None
+    """Mask value that is not learnt; left out, `data.ignore`."""
 
 
 class Dice(Loss):
@@ -42,26 +42,26 @@ class Dice(Loss):
     With `train.accumulate` it is the mean of that of each batch, which is not quite that of them all.
     """
 
-    ignore: ClassId | None = None
-    """Mask value that is not learnt; left out, `data.ignore`."""
-    background: bool = True
-    """Count class 0 as well; `false` suits sets whose first class is background."""
     smooth: PositiveFloat = 1.0
     """Pixels added to numerator and denominator, so that an absent class does not divide by zero."""
+    background: bool = True
+    """Count class 0 as well; `false` suits sets whose first class is background."""
+    ignore: ClassId | None = None
+    """Mask value that is not learnt; left out, `data.ignore`."""
 
 
 class Focal(Loss):
     """Cross entropy of every pixel times (1 - p) ** gamma, p being the softmax of its class: what is learnt already
     counts less (Lin et al., 2017, equation 5, for several classes)."""
 
-    ignore: ClassId | None = None
-    """Mask value that is not learnt; left out, `data.ignore`."""
     gamma: NaturalFloat = 2.0
     """How much less: 0 is cross entropy, larger leaves more to the hard pixels."""
     average: Literal["valid", "all"] = "valid"
     """Divide by the pixels that are learnt, or by all of them (then images with much void weigh less)."""
     class_weights: ClassWeights = None
     """What the pixels of each class are multiplied by, the paper's alpha; as in `CrossEntropy`, `auto` included."""
+    ignore: ClassId | None = None
+    """Mask value that is not learnt; left out, `data.ignore`."""
 
 
 class WeightedSum(Loss):

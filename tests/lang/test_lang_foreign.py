@@ -208,7 +208,8 @@ def test_a_model_of_the_library_is_brought_in(bench: Any) -> None:
     (found,) = bench.errors("seg 1\n\nmodel = UNet(classes = 2)\n")
     assert '`SegNeXtT` ("std/segnext.seg")' in found.help
     (found,) = bench.model_errors("y = x -> nn.Conv2d(8)")
-    assert found.help == "did you mean `Conv`?"
+    told = "it is not told how many channels come in, and its kernel is a size: `Conv(32, 3x3)`"
+    assert found.help == f"did you mean `Conv`? {told}" and found.fix is None
 
 
 def test_every_synonym_means_something() -> None:

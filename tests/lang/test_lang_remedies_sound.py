@@ -1,0 +1,140 @@
+"""A remedy that is offered is accepted where it is pasted, and means what was meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import segdsl.words  # noqa: F401 - importing registers every word
+from segdsl.diagnostics import nearest, replacing
+from segdsl.diagnostics.foreign import DIFFERENT, SYNONYMS
+from segdsl.ir.word import REGISTRY
+from segdsl.lang.begun import begun, of_number
+from segdsl.lang.elsewhere import OPEN, holders
+
+MENDED = [
+    ("train.stop = 10", "EarlyStopping(patience = 10 epochs)"),
+    ("train.early_stopping = 10", "stop"),
+    ("train.ema = 0.99", "EMA(0.99)"),
+    ("train.schedule = warmup", "Warmup(5 epochs) -> Poly()"),
+    ('train.schedule = "warmup"', "Warmup(5 epochs) -> Poly()"),
+    ("train.schedule = LinearLR()", "Warmup(5 epochs) -> Poly()"),
+    ("train.schedule = LinearLR", "Warmup(5 epochs) -> Poly()"),
+    ("train.schedule = Warmup -> Poly()", "Warmup(5 epochs)"),
+    ('train.schedule = "step"', "Step(every = 30 epochs)"),
+    ("train.schedule = Step", "Step(every = 30 epochs)"),
+    ('train.loss = "combo_loss"', "WeightedSum([CrossEntropy(), Dice()])"),
+    ("train.loss = dice_ce", "WeightedSum([CrossEntropy(), Dice()])"),
+    ("train.loss = DiceCELoss()", "WeightedSum([CrossEntropy(), Dice()])"),
+    ("train.loss = FocalLoss(2)", "Focal"),
+    ('data.classes = ["a", "rust"]\ntrain.monitor = val.rust', "val.dice.rust"),
+    ("train.monitor = val.dise", "val.dice"),
+]  # fmt: skip
+"""A statement, and the fix of it, that is then accepted."""
+
+WORDS = [
+    ("train.ema = 10", "`EMA()`"),
+    ("train.epochs = 40000 iters", "write an integer"),
+    ("train.loss = CrossEntropy(1.0)", "choose one of `valid`, `all`"),
+    ("train.schedule = CosineAnnealingLR(eta_min = 1e-5)", "Cosine"),
+    ("train.schedule = Cosine(eta_min = 1e-5)", "`floor`? it is a share of the rate, not a rate"),
+    ("train.schedule = Cosine(min_lr = 1e-5)", "divide by `lr`"),
+    ("train.min_lr = 1e-6", "a share of it: divide by `lr`"),
+    ("train.save_period = 5", "`train.keep = Checkpoints(every = 5 epochs)`"),
+    ("train.fliplr = 0.5", "`data.train.augment.flip = HorizontalFlip(p = 0.5)`"),
+    ("data.train.augment.photo = ColorJitter(brightness = 0.4)", "`brightness` is in levels of 255"),
+    ("data.split = 0.8", "not a share"),
+    ("train.val_split = 0.2", "not a share"),
+    ("train.weights = \"x\"", "`weights { backbone"),
+    ("train.momentum = 0.9", "without it, `AdamW`"),
+    ("train.gamma = 0.1", "without it, `CrossEntropy`"),
+    ("trainer.max_epochs = 5", "did you mean `train`?"),
+    ("fit.epochs = 5", "did you mean `train`?"),
+    ("training.epochs = 5", "did you mean `train`?"),
+    ("train.train.epochs = 5", "`train` is said twice"),
+    ("optimizer.lr = 1e-3", "write `train.optimizer.lr = 1e-3`"),
+    ("loss.class_weights = auto", "write `train.loss.class_weights = auto`"),
+    ("augment = [HorizontalFlip()]", "`data.train.augment { … }`"),
+    ("train.augment = [HorizontalFlip()]", "`data.train.augment { … }`"),
+    ("val = \"images/val\"", "`data.val { … }`"),
+    ("data.train.augment = none", "write `drop data.train.augment`"),
+    ("data.train.augment = false", "write `drop data.train.augment`"),
+    ("data.train.augment = []", "write `drop data.train.augment`"),
+    ("data.dataset.root = \"x\"", "known keys"),
+]  # fmt: skip
+"""A statement that no text mends by itself, and what is said about it."""
+
+
+@pytest.mark.parametrize(("wrong", "fix"), MENDED, ids=lambda text: text)
+def test_a_fix_is_accepted(wrong: str, fix: str, bench: Any) -> None:
+    (found,) = bench.setting_errors(wrong)
+    assert found.fix is not None and found.fix.text == fix
+    text = (bench.folder / "main.seg").read_text(encoding="utf-8")
+    mended = text[: found.fix.span.start] + found.fix.text + text[found.fix.span.end :]
+    after = bench.errors(mended)
+    assert not after or wrong == "train.early_stopping = 10", after
+
+
+@pytest.mark.parametrize(("wrong", "said"), WORDS, ids=lambda text: text)
+def test_what_no_fix_mends_is_said(wrong: str, said: str, bench: Any) -> None:
+    (found,) = bench.setting_errors(wrong)
+    assert said in found.help, found.help
+    assert found.fix is None or found.fix.text in ("Cosine", "train")
+
+
+def test_a_number_by_its_place_is_no_void_value(bench: Any) -> None:
+    loss = bench.settings("train.loss = Focal(3.0)").train.loss
+    assert (loss.gamma, loss.ignore) == (3.0, None)
+    loss = bench.settings("train.loss = Dice(2.0)").train.loss
+    assert (loss.smooth, loss.ignore) == (2.0, None)
+
+
+@pytest.mark.parametrize("norm", ["BatchNorm", "LayerNorm"])
+def test_a_norm_is_not_told_its_channels(norm: str, bench: Any) -> None:
+    (found,) = bench.model_errors(f"y = x -> {norm}(16)")
+    assert found.slug == "out-of-bounds"
+    assert found.help == f"it is not told how many channels there are: write `{norm}()`"
+
+
+@pytest.mark.parametrize("call", ["BatchNorm2d(16)", "Conv2d(16, 32, 3)"])
+def test_a_component_that_is_told_other_things_is_not_just_renamed(call: str, bench: Any) -> None:
+    (found,) = bench.model_errors(f"y = x -> {call}")
+    assert found.fix is None and "it is not told how many channels" in found.help
+
+
+@pytest.mark.parametrize("word", [name for name, word in REGISTRY.items() if any(holders(word))])
+def test_the_usual_form_of_a_word_is_accepted(word: str, bench: Any) -> None:
+    path = next(holders(REGISTRY[word]))
+    key = ".".join("own" if name == OPEN else name for name in path)
+    value = f"[{begun(word)}]" if key == "data.remap" else begun(word)
+    found = bench.setting_errors(f'data.classes = ["a", "b", "d"]\n{key} = {value}')
+    assert [d.slug for d in found] == [], found
+
+
+def test_a_number_alone_is_no_first_argument() -> None:
+    assert of_number("EarlyStopping", 10) == "EarlyStopping(patience = 10 epochs)"
+    assert of_number("Dice", 1.0) == ""
+
+
+def test_a_name_of_others_is_not_misspelt() -> None:
+    assert nearest("fliplr", ["clip"]) is None and nearest("flipr", ["clip"])
+    assert nearest("weight", ["weights"]) == "weights"
+    assert nearest("eta_min", ["floor"]) == "floor" and replacing("eta_min", ["floor"]) is None
+
+
+def test_every_difference_is_of_a_name_of_others() -> None:
+    assert set(DIFFERENT) <= set(SYNONYMS)
+
+
+def test_a_note_at_a_binding_is_taken_away(bench: Any) -> None:
+    (found,) = bench.model_errors("y: [B, 48, H/2, W/2] = x -> ReLU()")
+    assert found.slug == "colon-for-equals" and found.fix is not None
+    text = (bench.folder / "main.seg").read_text(encoding="utf-8")
+    mended = text[: found.fix.span.start] + found.fix.text + text[found.fix.span.end :]
+    assert "  y = x -> ReLU()\n" in mended and bench.errors(mended) == []
+
+
+def test_an_argument_by_its_place_and_by_name_is_explained(bench: Any) -> None:
+    (found,) = bench.setting_errors("data.train.augment.crop = RandomResizedCrop(512, scale = 0.5..1.0)")
+    assert found.help.startswith("`512` is `scale` by its place")
