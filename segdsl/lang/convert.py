@@ -85,11 +85,15 @@ def validated(record: type[Record], values: dict[str, Any], places: Mapping[str,
     except ValueError as error:
         name, wrong, culprit = error.args
         help = f"write one that is {wrong.removeprefix('must be ')}" if "must be " in wrong else "change the value"
+        if not values and issubclass(record, Word) and begun(record.__name__) != f"{record.__name__}()":
+            help = f"write `{begun(record.__name__)}`"
         if name and values[name] == 0 and type(None) in typing.get_args(record.model_fields[name].annotation):
             help += f", or turn it off: `{name} = none`"
         limit = re.fullmatch(r"must be (?:at most|smaller than) ([\d.]+)", wrong)
         if limit and name == "eps" and culprit >= 1:
-            help = f"it is not told how many channels there are: write `{record.__name__}()`"
+            first = next(iter(record.model_fields))
+            right = f"{record.__name__}({'' if first == name else f'{first} = …'})"
+            help = f"it is not told how many channels there are: write `{right}`"
         elif limit and culprit / 100 <= float(limit[1]) <= 1 < culprit <= 100:
             help += f"; {number(culprit)} % are written `{number(culprit / 100)}`"
         message = f"`{name}` {wrong}, got {shown(culprit)}" if name else wrong
@@ -361,6 +365,8 @@ def coerce(value: Any, kind: Any, meta: tuple[Any, ...], expr: tree.Expr) -> Any
 def _remedy(value: Any, kind: Any, meta: tuple[Any, ...], right: str) -> str:
     if right:
         return f"write {ticked(right)}"
+    if kind is Size and usual(meta).name == "kernel":
+        return "write height x width of the window, such as `3x3`; how many channels come in is not told"
     if kind is int and isinstance(value, float):
         return "use `//` for a division that stays an integer"
     return f"write {wanted(kind, meta)}"

@@ -267,6 +267,14 @@ def _lists(kind: Any) -> bool:
     return any(typing.get_origin(inner) is tuple for inner in (kind, *typing.get_args(kind)))
 
 
+def _said_of_share(word: type[Word], setting: Unplaced) -> str:
+    """The arguments of a word for a value that somebody gives to a key of its name: how often it happens, or that."""
+    value = setting.value.value if isinstance(setting.value, tree.Constant) else None
+    if next(iter(word.model_fields), "") != "p" or value is None or isinstance(value, str) or value is False:
+        return "…"
+    return "" if value is True else f"p = {setting.text}"
+
+
 def _without_place(setting: Unplaced) -> Remedy | None:
     """What to do about a value that no key takes: what is called so is a section, a word, or told in another way."""
     sentence = NOT_SO.get(folded(setting.name))
@@ -280,8 +288,7 @@ def _without_place(setting: Unplaced) -> Remedy | None:
     path = next(holders(word), None) if word is not None else None
     if word is None or path is None:
         return None
-    first = next(iter(word.model_fields), "")
-    said = f"{first} = {setting.text}" if first == "p" and isinstance(setting.value, tree.Constant) else "…"
+    said = _said_of_share(word, setting)
     own = re.findall("[A-Z][a-z]*", word.__name__)[-1].lower()
     key = ".".join((*path[:-1], own) if path[-1] == OPEN else path)
     return Remedy(f"it is {article(word.kind)}: `{key} = {word.__name__}({said})`")

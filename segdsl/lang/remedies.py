@@ -25,6 +25,8 @@ EXAMPLES: dict[Any, str] = {
     Range: "a range such as `0.2..1.0`",
     Quantity: "a number with a unit",
 }
+LARGEST_KERNEL = 11
+"""A larger number in the place of a kernel is one of channels: `Conv(16, 32, 3)`."""
 _SIZE = re.compile(r"\s*\(?\[?\s*(\d+)\s*[xX*, ]\s*(\d+)\s*\]?\)?\s*")
 _AMOUNT = re.compile(r"\s*([\d.]+)\s*([A-Za-z]+)\s*")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
@@ -99,7 +101,7 @@ def _size(value: Any, meta: tuple[Any, ...]) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value}x{value}"
+        return "" if usual(meta).name == "kernel" and value > LARGEST_KERNEL else f"{value}x{value}"
     if isinstance(value, tuple) and len(value) == 2 and all(type(side) is int for side in value):
         return f"{value[0]}x{value[1]}"
     if isinstance(value, str):

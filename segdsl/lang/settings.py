@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, called, replacing, suggest
+from segdsl.diagnostics.foreign import SYNONYMS, folded
 from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
 from segdsl.ir.word import REGISTRY, Word, members, word_family
 from segdsl.lang.arguments import Bound, call_arguments
 from segdsl.lang.context import Context, Frame
-from segdsl.lang.elsewhere import LONGEST, Home, Unplaced, argument_remedy, homes, opens, remedy
-from segdsl.lang.remedies import article
+from segdsl.lang.elsewhere import LONGEST, Home, Unplaced, annotation_at, argument_remedy, homes, opens, remedy
 from segdsl.lang.scope import FileScope, rebinding
 from segdsl.lang.values import BlockDef, Stop
 from segdsl.syntax import tree
@@ -170,8 +170,8 @@ class Settings:
         found = None
         if position == len(idents) - 1:
             found = remedy(self._unplaced(idents, braces, statement), known)
-        elif position and ident.name == idents[position - 1].name:
-            return f"`{ident.name}` is said twice; once is enough", None
+        elif position and idents[position - 1].name in (ident.name, *SYNONYMS.get(folded(ident.name), ())):
+            return f"`{idents[position - 1].name}` says it already: leave `{ident.name}` out", None
         elif not (position == 0 and called(ident.name, known)):
             section = next((h.path for h in homes(ident.name, ()) if opens(h)), None)
             if section is not None:
@@ -182,8 +182,11 @@ class Settings:
             near = replacing(ident.name, known)
             return suggest(ident.name, known, what), Fix(ident.span, near) if near else None
         fix = Fix(idents[braces].span.to(ident.span), found.path) if found.path and position >= braces else None
-        lacking = self._lacking(tuple(i.name for i in idents[:braces]) + tuple(found.path.split("."))) if fix else ""
-        return found.help + lacking, None if lacking else fix
+        if fix is not None:
+            whole = (*(i.name for i in idents[:braces]), *found.path.split("."))
+            lacking = self._lacking(whole, statement)
+            return lacking or found.help, None if lacking else fix
+        return found.help, None
 
     def _below(self, section: Path, rest: Idents, statement: tree.Statement) -> str:
         """Where a path belongs that begins with a section, or a component, of another place."""
@@ -191,14 +194,18 @@ class Settings:
         value = f" = {self._text(statement.value) or '…'}" if isinstance(statement, tree.Assign) else " { … }"
         return f"it is `{'.'.join(section)}`: write `{shown}{value}`"
 
-    def _lacking(self, path: Path) -> str:
+    def _lacking(self, path: Path, statement: tree.Statement) -> str:
         """What to say where a path is an argument that the component at its place does not have; "" elsewhere."""
         base = self.values.get(path[:-1])
         func = base.expr.func if base is not None and isinstance(base.expr, tree.Call) else None
         word = REGISTRY.get(func.name) if isinstance(func, tree.Name) else None
-        if word is None or path[-1] in word.model_fields:
+        family = word_family(annotation_at(Home(path[:-1])))
+        if word is None or family is None or path[-1] in word.model_fields:
             return ""
-        return f"; what stands there is {article(word.kind)} without it, `{word.__name__}`"
+        other = next((name for name, cls in members(family).items() if path[-1] in cls.model_fields), "")
+        value = (self._text(statement.value) if isinstance(statement, tree.Assign) else "") or "…"
+        right = f"{'.'.join(path[:-1])} = {other}({path[-1]} = {value})"
+        return f"it is an argument of `{other}`, and `{word.__name__}` stands there: `{right}`"
 
     def _text(self, value: tree.Expr) -> str:
         """How a value is written; "" where that is too long for a remedy."""

@@ -47,12 +47,12 @@ WORDS = [
     ("data.split = 0.8", "not a share"),
     ("train.val_split = 0.2", "not a share"),
     ("train.weights = \"x\"", "`weights { backbone"),
-    ("train.momentum = 0.9", "without it, `AdamW`"),
-    ("train.gamma = 0.1", "without it, `CrossEntropy`"),
+    ("train.momentum = 0.9", "`train.optimizer = SGD(momentum = 0.9)`"),
+    ("train.gamma = 0.1", "`train.loss = Focal(gamma = 0.1)`"),
     ("trainer.max_epochs = 5", "did you mean `train`?"),
     ("fit.epochs = 5", "did you mean `train`?"),
     ("training.epochs = 5", "did you mean `train`?"),
-    ("train.train.epochs = 5", "`train` is said twice"),
+    ("train.train.epochs = 5", "`train` says it already"),
     ("optimizer.lr = 1e-3", "write `train.optimizer.lr = 1e-3`"),
     ("loss.class_weights = auto", "write `train.loss.class_weights = auto`"),
     ("augment = [HorizontalFlip()]", "`data.train.augment { … }`"),
@@ -61,7 +61,9 @@ WORDS = [
     ("data.train.augment = none", "write `drop data.train.augment`"),
     ("data.train.augment = false", "write `drop data.train.augment`"),
     ("data.train.augment = []", "write `drop data.train.augment`"),
-    ("data.dataset.root = \"x\"", "known keys"),
+    ("data.dataset.root = \"x\"", "`data` says it already: leave `dataset` out"),
+    ("hflip = true", "`data.train.augment.flip = HorizontalFlip()`"),
+    ("train.schedule = Step()", "write `Step(every = 30 epochs)`"),
 ]  # fmt: skip
 """A statement that no text mends by itself, and what is said about it."""
 
@@ -95,6 +97,13 @@ def test_a_norm_is_not_told_its_channels(norm: str, bench: Any) -> None:
     (found,) = bench.model_errors(f"y = x -> {norm}(16)")
     assert found.slug == "out-of-bounds"
     assert found.help == f"it is not told how many channels there are: write `{norm}()`"
+
+
+def test_a_number_of_channels_is_no_kernel(bench: Any) -> None:
+    (found,) = bench.model_errors("y = x -> Conv(16, 32, 3)")
+    assert found.fix is None and "how many channels come in is not told" in found.help
+    (found,) = bench.model_errors("y = x -> Conv(16, 3)")
+    assert found.fix is not None and found.fix.text == "3x3"
 
 
 @pytest.mark.parametrize("call", ["BatchNorm2d(16)", "Conv2d(16, 32, 3)"])
