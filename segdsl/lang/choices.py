@@ -93,7 +93,8 @@ def _near(text: str, known: list[str]) -> str | None:
     beside = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == head}
     if not dot or not beside:
         return nearest(text, known)
-    return called(text, known) or beside.get(nearest(name, beside) or "") or called(name, known)
+    near = called(text, known) or beside.get(nearest(name, beside) or "") or called(name, known)
+    return beside.get((near or "").rpartition(".")[2], near)
 
 
 def _let_called(name: str | None, frame: Frame) -> tree.Let | None:

@@ -46,6 +46,7 @@ def test_the_score_of_a_class(bench: Any, written: str, name: str) -> None:
         ("val.dice.raod", "class-unknown", "did you mean `road`?"),
         ('"val.iou.zebra crossing"', "class-unknown", "known: `road`, `traffic light`, `a.b`, `in`"),
         ("val.recall.road", "unknown-member", "`val.dice.CLASS`, `val.iou.CLASS`"),
+        ("val.foreground.iou", "unknown-member", "did you mean `val.foreground.miou`?"),
         ("val.dise", "unknown-member", "did you mean `val.dice`?"),
         ("dice", "unknown-member", "did you mean `val.dice`?"),
         ('"val.dice."', "unknown-member", "`val.dice.CLASS`"),
