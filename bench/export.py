@@ -36,9 +36,9 @@ def converted(name: str) -> dict[str, Any]:
     """The OpenVINO model of a program with our passes, and without."""
     import torch
 
-    from segdsl.export.contract import form_of
+    from segdsl.export.convert.deployable import Shipped
     from segdsl.export.openvino import convert
-    from segdsl.export.shipped import Shipped
+    from segdsl.inference.models.model_info import form_of
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
     from segdsl.lower.graph import build
@@ -63,13 +63,13 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
     """Medians in ms, their ratio, and the number of nodes of both models."""
     import numpy as np
 
-    from segdsl.export import runtime
-    from segdsl.export.bench import turns
+    from segdsl.inference.bench import turns
+    from segdsl.inference.models import openvino_runtime
 
     models = converted(name)
     image = np.random.default_rng(0).standard_normal(tuple(models["ours"].inputs[0].shape), np.float32)
     found: dict[str, Any] = {"nodes": {which: len(model.get_ops()) for which, model in models.items()}}
-    core = runtime.core()
+    core = openvino_runtime.core()
     for hint in ("f32", "device"):
         config = {"PERFORMANCE_HINT": "LATENCY", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
         if hint == "f32":
@@ -80,7 +80,7 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
         found[hint] = {
             **{which: round(statistics.median(series), 2) for which, series in times.items()},
             "ratio": round(statistics.median(ratios), 3),
-            "computes_in": runtime.computes_in(compiled["ours"]),
+            "computes_in": openvino_runtime.computes_in(compiled["ours"]),
         }
     return found
 

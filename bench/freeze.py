@@ -32,8 +32,8 @@ def measure(size: str, batch: int, steps: int, frozen: bool) -> dict[str, float]
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
     from segdsl.lower.freeze import freeze
-    from segdsl.run.criterion import build_criterion
-    from segdsl.run.optimizers import build_optimizer
+    from segdsl.run.engine.criterion import build_criterion
+    from segdsl.run.engine.optimizers import build_optimizer
 
     program = load(SPEC, [f"data.input_size={size}", *([] if frozen else ["drop train.freeze"])], classes=2)
     model = compile_program(program, weights="none").model.to(memory_format=torch.channels_last).train()

@@ -75,8 +75,8 @@ def scored(name: str, data: Path, seeds: list[int], overrides: list[str], folder
 
 def fall(name: str, data: Path) -> dict[str, float]:
     """The mean loss of the first and of the last steps of one of the seven, from scratch, and how long a step took."""
-    from segdsl.run.setup import prepare, start_model
-    from segdsl.run.sources import resolve_classes
+    from segdsl.run.engine.setup import prepare, start_model
+    from segdsl.run.program_data import resolve_classes
 
     settings = ["data.input_size=70x98" if name == "dinov2" else "data.input_size=64x96", "data.train.batch=6"]
     settings += ["data.train.workers=1", "data.val.workers=0", *(["drop train.freeze"] if name == "dinov2" else [])]

@@ -20,16 +20,16 @@ from typing import Any
 import cv2
 from PIL import Image
 
-from segdsl.data.augment import augment
-from segdsl.data.dataset import Key, TrainDataset
-from segdsl.data.demo import write_demo
-from segdsl.data.images import read_image
-from segdsl.data.index import Index, open_index
-from segdsl.data.layout import Request
-from segdsl.data.loader import prepare_worker
-from segdsl.data.memory import NOTHING, DecodedCache
-from segdsl.data.pending import Pairs, Pending, read_sample
-from segdsl.data.sample import Setting, counter_rng
+from segdsl.data.augment.lazy import Pairs, Pending, read_sample
+from segdsl.data.augment.pipeline import augment
+from segdsl.data.augment.sample import Setting, counter_rng
+from segdsl.data.check.index import Index, open_index
+from segdsl.data.decode.decoded_cache import NOTHING, DecodedCache
+from segdsl.data.decode.images import read_image
+from segdsl.data.demo.generate import write_demo
+from segdsl.data.formats.layout import Request
+from segdsl.data.loading.dataset import Key, TrainDataset
+from segdsl.data.loading.loader import prepare_worker
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
 COMMON, SIZE, ROUNDS = "common_semantic_segmentation", 512, 5

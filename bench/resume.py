@@ -22,7 +22,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from segdsl.data.demo import write_demo
+from segdsl.data.demo.generate import write_demo
 
 PROGRAM = """seg 1
 

@@ -84,8 +84,8 @@ def listed(root: Path) -> list[list[str]]:
 
 def measure_open(root: Path) -> dict[str, float]:
     """CPU seconds and bytes of opening the index, and the seconds of the baseline."""
-    from segdsl.data.index import open_index
-    from segdsl.data.layout import COMMON, Request
+    from segdsl.data.check.index import open_index
+    from segdsl.data.formats.layout import COMMON, Request
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak of the imports is none of the index
     before = memory("VmRSS")
@@ -106,10 +106,10 @@ def measure_worker(root: Path) -> dict[str, float]:
     import torch
 
     whole, own = memory("VmRSS"), memory("RssAnon")
-    from segdsl.data.dataset import TrainDataset
-    from segdsl.data.index import open_index
-    from segdsl.data.layout import COMMON, Request
-    from segdsl.data.loader import TrainLoader
+    from segdsl.data.check.index import open_index
+    from segdsl.data.formats.layout import COMMON, Request
+    from segdsl.data.loading.dataset import TrainDataset
+    from segdsl.data.loading.loader import TrainLoader
     from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
     steps = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
@@ -123,7 +123,7 @@ def measure_worker(root: Path) -> dict[str, float]:
 
 def measure_check(root: Path) -> dict[str, float]:
     """CPU seconds of the second check of a tree of `CHECKED` different items, and of asking for each file's state."""
-    from segdsl.data.check import check_data
+    from segdsl.data.check.checker import check_data
 
     rng = np.random.default_rng(0)
     for number in range(CHECKED):

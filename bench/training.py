@@ -48,8 +48,8 @@ def steps(name: str, batch: int) -> dict[str, Callable[[], None]]:
     from segdsl.lower.compiled import compile_program
     from segdsl.lower.emit import emit_torch
     from segdsl.lower.freeze import freeze
-    from segdsl.run.criterion import build_criterion
-    from segdsl.run.setup import build_optimizer
+    from segdsl.run.engine.criterion import build_criterion
+    from segdsl.run.engine.setup import build_optimizer
 
     program = load(SPECS / f"{name}.seg", classes=2)
     loss, word, size = program.train.loss, program.train.optimizer, program.data.input_size

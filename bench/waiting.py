@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from segdsl.data.loader import Batch
+from segdsl.data.loading.loader import Batch
 
 PROGRAMS = ("litehrnet_s", "litehrnet_18", "litehrnet_x", "segnext_t", "segnext_s", "segnext_b", "dinov2")
 SPECS = Path(__file__).parent.parent / "specs"
@@ -23,8 +23,8 @@ SPECS = Path(__file__).parent.parent / "specs"
 
 def measure(name: str, root: Path, steps: int, overrides: list[str]) -> dict[str, float]:
     """Median seconds of a step and of its waiting, with the loader and without."""
-    from segdsl.run.setup import Setup, prepare, start_model
-    from segdsl.run.sources import resolve_classes
+    from segdsl.run.engine.setup import Setup, prepare, start_model
+    from segdsl.run.program_data import resolve_classes
 
     program = resolve_classes(SPECS / f"{name}.seg", overrides, root)
     setup = prepare(start_model(program, "none"), root)

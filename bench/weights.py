@@ -33,7 +33,7 @@ from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.weights.fetch import fetch
 from segdsl.weights.load import load_weights
-from segdsl.weights.reading import best_reading
+from segdsl.weights.match_layout import best_reading
 from segdsl.words.published import parse_source
 
 SPECS = Path(__file__).resolve().parents[1] / "specs"

@@ -91,9 +91,9 @@ def evaluate(
     ``overrides`` reach what is not settled by training: the source of the data and the section `eval`. Tables of the
     scores by image and by class go into the folder ``out``; ``device`` is where a run computes.
     """
-    from segdsl.export.evaluate import evaluate_model
-    from segdsl.export.model import open_model
-    from segdsl.export.score_files import check_out
+    from segdsl.inference.evaluate import evaluate_model
+    from segdsl.inference.models.model import open_model
+    from segdsl.inference.score_files import check_out
 
     folder = None if out is None else Path(out)
     if folder is not None:
@@ -134,7 +134,7 @@ def export(
     program = None
     if overrides:
         from segdsl.lang.program import load
-        from segdsl.run.checkpoint import run_folder
+        from segdsl.run.folder.checkpoint import run_folder
 
         program = _changed(load(run_folder(run).program), overrides, EXPORT_SETTINGS)
     where = None if data is None else str(data)
@@ -143,7 +143,7 @@ def export(
 
 def origin(model: PathLike) -> dict[str, Any]:
     """What an exported model knows of where it came from: `program`, `lock`, `metrics`, `certificate` …"""
-    from segdsl.export.origin import facts_of_origin, read_origin
+    from segdsl.export.provenance import facts_of_origin, read_origin
 
     return facts_of_origin(read_origin(model))
 
@@ -153,7 +153,7 @@ def rebuild(model: PathLike, out: PathLike | None = None) -> Path:
 
     Relative paths of data and weights start from where it is written.
     """
-    from segdsl.export.origin import rebuild as write_back
+    from segdsl.export.provenance import rebuild as write_back
 
     return write_back(model, out)
 
@@ -163,14 +163,14 @@ def predict(path: PathLike, inputs: Iterable[PathLike], out: PathLike, device: s
 
     ``device`` is where a run computes.
     """
-    from segdsl.export.predict import predict as predict_images
+    from segdsl.inference.predict import predict as predict_images
 
     return predict_images(str(path), [str(i) for i in inputs], Path(out), device)
 
 
 def format(text: str) -> str:
     """A `.seg` text laid out by the formatter's rules."""
-    from segdsl.syntax.format import format_text
+    from segdsl.syntax.printer.format import format_text
 
     return format_text(text)
 
@@ -194,7 +194,7 @@ def _changed(program: Program, overrides: Iterable[str], allowed: Sequence[str])
 
 def _require_open(text: str, allowed: Sequence[str]) -> None:
     """Refuses an override of what was settled when the run was trained (`setting-without-effect`)."""
-    from segdsl.lang.overrides import read_override
+    from segdsl.lang.settings.overrides import read_override
 
     def refusal(path: str) -> tuple[str, str]:
         known = ", ".join(f"`{open}`" for open in allowed)

@@ -17,7 +17,7 @@ _MODULES = {
     "compile": "model",
     "train": "model",
     "report": "model",
-    "eval": "scores",
+    "eval": "eval",
     "export": "model",
     "rebuild": "model",
     "predict": "model",
@@ -37,7 +37,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _MODULES:
             return None
-        module = import_module(f"segdsl.cli.{_MODULES[cmd_name]}")
+        module = import_module(f"segdsl.cli.commands.{_MODULES[cmd_name]}")
         return module.COMMANDS[cmd_name]
 
     def resolve_command(

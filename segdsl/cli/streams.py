@@ -112,7 +112,7 @@ def print_findings(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]
     """Prints diagnostics on stderr, with a line at the end that counts them."""
     if not diagnostics:
         return
-    from segdsl.diagnostics.text import Renderer, summary
+    from segdsl.diagnostics.render import Renderer, summary
 
     renderer = Renderer(sources, wants_color(sys.stderr), width(sys.stderr))
     errors = sum(d.severity == "error" for d in diagnostics)

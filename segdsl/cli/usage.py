@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 if TYPE_CHECKING:
-    from segdsl.lang.elsewhere import Home
+    from segdsl.lang.suggest.misplaced import Home
 
 SHOWN = 3
 """So many files of a kind are named as examples."""
@@ -53,7 +53,7 @@ def _option(command: click.Command, option: str, value: str) -> str:
     """The option, or the `--set`, that an unknown one is meant to be."""
     from segdsl.diagnostics import called
     from segdsl.diagnostics.foreign import folded
-    from segdsl.lang.elsewhere import NO_KEYS
+    from segdsl.lang.suggest.misplaced import NO_KEYS
 
     known = {text.lstrip("-"): text for param in command.params for text in param.opts if text.startswith("--")}
     same = called(option.lstrip("-").replace("-", "_"), known)
@@ -71,8 +71,8 @@ def _option(command: click.Command, option: str, value: str) -> str:
 def _elsewhere(command: click.Command, name: str, value: str) -> str:
     """What to write in the program for an option that is no key of it, such as `--fliplr 0.5`."""
     from segdsl.diagnostics import Span
-    from segdsl.lang.elsewhere import Unplaced, remedy
-    from segdsl.lang.remedies import is_number
+    from segdsl.lang.suggest.misplaced import Unplaced, remedy
+    from segdsl.lang.suggest.remedies import is_number
     from segdsl.syntax.tree import Constant
 
     if not value or all(param.name != "overrides" for param in command.params) or command.name in ("eval", "export"):
@@ -84,7 +84,7 @@ def _elsewhere(command: click.Command, name: str, value: str) -> str:
 
 def _change(found: Sequence[str]) -> str:
     """The `--set` for each of these overrides, and what those take that have no value."""
-    from segdsl.lang.overrides import taken_at
+    from segdsl.lang.settings.overrides import taken_at
 
     shown = " ".join(f"--set {shlex.quote(text)}" for text in found)
     open = [text.partition("=")[0] for text in found if text.endswith("=…")]
@@ -106,7 +106,7 @@ def _surplus(error: click.UsageError) -> list[str]:
 def _set_of(command: click.Command, name: str, value: str) -> str:
     """The text of a `--set` that changes what is called ``name``, where the command takes one that reaches it."""
     import segdsl.words  # noqa: F401 - importing registers every word
-    from segdsl.lang.overrides import as_override
+    from segdsl.lang.settings.overrides import as_override
 
     if all(param.name != "overrides" for param in command.params):
         return ""
@@ -118,7 +118,7 @@ def _set_of(command: click.Command, name: str, value: str) -> str:
 
 def _homes(name: str) -> Sequence[Home]:
     """The places in a program that a name, or a path, may mean."""
-    from segdsl.lang.elsewhere import homes
+    from segdsl.lang.suggest.misplaced import homes
 
     path = tuple(name.replace("-", "_").split("."))
     return [home for home in homes(path[-1], ()) if home.path[-len(path) :] == path or len(path) == 1]

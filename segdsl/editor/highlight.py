@@ -231,8 +231,8 @@ _OPENING = ("seg", "import", "extends", "block", "model", "let", "in", "out", "p
 
 
 def _names() -> tuple[Rule, ...]:
-    from segdsl.lang.blocks import TYPES
-    from segdsl.lang.functions import FUNCTIONS
+    from segdsl.lang.elaborate.blocks import TYPES
+    from segdsl.lang.elaborate.functions import FUNCTIONS
 
     return (
         Rule(f"(:){MAYBE}({words_of(TYPES)}){END}", ("punctuation.separator.type", None, "support.type")),

@@ -194,9 +194,9 @@ def _word(word: type[Any]) -> Iterator[str]:
 
 
 def _picture(word: type[Any]) -> str:
-    """The strip that ``segdsl/data/gallery.py`` draws of an augmentation, and the arguments that it has there."""
+    """The strip that :mod:`segdsl.data.pictures.gallery` draws of an augmentation, and its arguments."""
     from segdsl.lang.resolve import spell
-    from segdsl.words.shown import shown
+    from segdsl.words.gallery_examples import shown
 
     step, arguments = shown(word), []
     for name, info in word.model_fields.items():
@@ -293,7 +293,7 @@ def _refusal(check: Any, kind: Any, meta: tuple[Any, ...]) -> Iterator[str]:
 
 
 def _library() -> Iterator[str]:
-    from segdsl.lang.scope import STD
+    from segdsl.lang.elaborate.files import STD
     from segdsl.syntax.parser import parse
     from segdsl.syntax.tree import Block
 

@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 from segdsl.diagnostics import SegError, fail
-from segdsl.export import contract, runtime
-from segdsl.export.installed import require
-from segdsl.export.material import Trials, noise_trials, seen_at, val_trials
-from segdsl.export.naming import name_by_paths, name_of_logits, name_the_rest
-from segdsl.export.origin import UNKNOWN, Origin, origin_of
-from segdsl.export.proof import Proof
-from segdsl.export.quantize import Told, keep_silent, quantize
-from segdsl.export.shipped import Shipped, Tapped
+from segdsl.export.certify.certifier import Proof
+from segdsl.export.certify.trial_images import Trials, noise_trials, seen_at, val_trials
+from segdsl.export.convert.deployable import Shipped, Tapped
+from segdsl.export.int8.quantize import Told, keep_silent, quantize
+from segdsl.export.provenance import UNKNOWN, Origin, origin_of
+from segdsl.inference.models import model_info, openvino_runtime
+from segdsl.inference.models.extras import require
+from segdsl.inference.models.tensor_names import name_by_paths, name_of_logits, name_the_rest
 from segdsl.ir.program import Program
 from segdsl.lower.failure import explain_failure
-from segdsl.run.checkpoint import open_run
-from segdsl.run.folder import read_object
-from segdsl.run.occupancy import is_gone, this_process
+from segdsl.run.folder.checkpoint import open_run
+from segdsl.run.folder.layout import read_object
+from segdsl.run.folder.lock import is_gone, this_process
 from segdsl.words.exports import OpenVINO
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -60,7 +60,7 @@ def export_run(
     ``precision`` stands in for what the program says, ``program`` for the run's own where its export was changed,
     ``data`` for the folder of the run's data; ``told`` is told what is being done. Raises SegError
     (`precision-unknown`, `export-failed`, `export-differs`, `export-not-written`, what
-    :func:`~segdsl.export.quantize.quantize` raises, and whatever opening the run is at fault for).
+    :func:`~segdsl.export.int8.quantize.quantize` raises, and whatever opening the run is at fault for).
     """
     chosen = None if precision is None else check_precision(precision)
     opened = open_run(run)
@@ -68,7 +68,7 @@ def export_run(
     chosen = chosen or said_precision(program)
     trials = val_trials(program if data is None else seen_at(program, data), opened.folder)
     origin = origin_of(opened)
-    return export_model(program, opened.model, opened.folder / contract.FOLDER, chosen, trials, origin, told)
+    return export_model(program, opened.model, opened.folder / model_info.FOLDER, chosen, trials, origin, told)
 
 
 def export_model(
@@ -87,9 +87,9 @@ def export_model(
     check_installed(program, precision)
     trials, origin = trials or noise_trials(program), origin or UNKNOWN
     told("converting")
-    shipped = Shipped(model, program, contract.form_of(program), contract.needs_empty_channel(program))
+    shipped = Shipped(model, program, model_info.form_of(program), model_info.needs_empty_channel(program))
     converted, logits = convert(shipped, program)
-    info = {**contract.describe(program, precision), **origin, contract.LOGITS: logits}
+    info = {**model_info.describe(program, precision), **origin, model_info.LOGITS: logits}
     name = f"model-{precision}"
     with _draft(folder) as draft:
         proof = Proof(program, model, shipped, logits, trials)
@@ -102,13 +102,13 @@ def export_model(
         _finish(draft / f"{precision}.xml", draft / f"{name}.xml", info, certificate)
         files = [f"{name}.bin", f"{name}.xml"]
         if program.export.onnx is not None:
-            from segdsl.export.onnx import write_onnx
+            from segdsl.export.convert.onnx import write_onnx
 
             told("writing ONNX, and comparing it")
-            certificate["onnx"] = write_onnx(program, model, draft / contract.ONNX_NAME, trials, origin)
-            files.append(contract.ONNX_NAME)
+            certificate["onnx"] = write_onnx(program, model, draft / model_info.ONNX_NAME, trials, origin)
+            files.append(model_info.ONNX_NAME)
         _publish(draft, folder, files)
-    return ExportResult(folder / f"{name}.xml", certificate, folder / contract.ONNX_NAME if len(files) > 2 else None)
+    return ExportResult(folder / f"{name}.xml", certificate, folder / model_info.ONNX_NAME if len(files) > 2 else None)
 
 
 def check_installed(program: Program, precision: Precision) -> None:
@@ -146,19 +146,19 @@ def convert(shipped: Shipped, program: Program) -> tuple[Any, str]:
     _try(network, image, program)
     shape = [1, program.channels, -1, -1] if free else list(image.shape)
     try:
-        with runtime.quiet(), torch.no_grad():
+        with openvino_runtime.quiet(), torch.no_grad():
             # torch's own comparison of trace and model takes half of the time; ours, of file and model, comes later.
             traced = torch.jit.trace(network, image, check_trace=False)
-            model = runtime.openvino().convert_model(traced, input=[shape])
+            model = openvino_runtime.openvino().convert_model(traced, input=[shape])
             if not free:
                 _fold_shapes(model)
             nodes = [result.input_value(0).get_node() for result in model.results]
             paths = name_by_paths(nodes[1:], ["logits", *network.paths])
             model = _only_first(model)
             name_the_rest(model, paths)
-            model.inputs[0].get_tensor().set_names({contract.INPUT})
-            model.inputs[0].get_node().set_friendly_name(contract.INPUT)
-            model.outputs[0].get_tensor().set_names({contract.OUTPUT})
+            model.inputs[0].get_tensor().set_names({model_info.INPUT})
+            model.inputs[0].get_node().set_friendly_name(model_info.INPUT)
+            model.outputs[0].get_tensor().set_names({model_info.OUTPUT})
             return model, name_of_logits(model, shipped.unnamed)
     except Exception as error:
         raise fail(
@@ -183,7 +183,7 @@ def _only_first(model: Any) -> Any:
     from openvino._offline_transformations import apply_moc_transformations
 
     # A clone: the other results are still there, and consume what would else be simplified.
-    cut = runtime.openvino().Model([model.results[0].input_value(0)], model.get_parameters()).clone()
+    cut = openvino_runtime.openvino().Model([model.results[0].input_value(0)], model.get_parameters()).clone()
     apply_moc_transformations(cut, cf=False)
     return cut
 
@@ -216,8 +216,8 @@ def _fold_shapes(model: Any) -> None:
 
 def _save(model: Any, xml: Path, precision: str) -> Path:
     try:
-        with runtime.quiet():
-            runtime.openvino().save_model(model, xml, compress_to_fp16=precision == "fp16")
+        with openvino_runtime.quiet():
+            openvino_runtime.openvino().save_model(model, xml, compress_to_fp16=precision == "fp16")
     except (OSError, RuntimeError) as error:
         raise _not_written(xml.parent.parent) from error
     return xml
@@ -225,11 +225,11 @@ def _save(model: Any, xml: Path, precision: str) -> Path:
 
 def _finish(draft: Path, xml: Path, info: Mapping[str, str], certificate: Mapping[str, Any]) -> None:
     """Writes the model at ``draft`` again with all that it says about itself."""
-    model = runtime.read_model(draft)
-    contract.write_info(model, {**info, contract.CERTIFICATE: contract.as_text(certificate)})
+    model = openvino_runtime.read_model(draft)
+    model_info.write_info(model, {**info, model_info.CERTIFICATE: model_info.as_text(certificate)})
     _save(model, xml, "as it is")
     # The digest of the weights is known only now; what is written once more has the same ones.
-    contract.write_info(model, {contract.DIGEST: contract.digest_of(xml.with_suffix(".bin"))})
+    model_info.write_info(model, {model_info.DIGEST: model_info.digest_of(xml.with_suffix(".bin"))})
     _save(model, xml, "as it is")
 
 
@@ -275,4 +275,4 @@ def _not_written(folder: Path) -> SegError:
 
 
 def _version() -> str:
-    return str(runtime.openvino().__version__).partition("-")[0]
+    return str(openvino_runtime.openvino().__version__).partition("-")[0]

@@ -68,7 +68,7 @@ DataFormat = Literal[
     "common_semantic_segmentation", "voc_segmentation", "coco_instances", "datumaro", "cityscapes",
     "kitti_segmentation", "ade20k", "mapillary_vistas", "folders", "auto",
 ]  # fmt: skip
-"""How a data set lies on disk; `segdsl/data/formats.py` reads each of them."""
+"""How a data set lies on disk; `segdsl/data/formats/registry.py` reads each of them."""
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 """Single precision, or the two half ones; `auto` takes the half one that the device is made for, and none on a CPU."""
 

@@ -16,17 +16,20 @@ from segdsl.ir.graph import Graph
 from segdsl.ir.program import SECTIONS, Program, Source
 from segdsl.ir.shape import symbol
 from segdsl.ir.values import Size
-from segdsl.lang import arithmetic, expressions, flows  # noqa: F401 - importing registers the evaluations
-from segdsl.lang.blocks import bind_input, block_recipe, note_extent, run_body
-from segdsl.lang.context import Context, Frame
-from segdsl.lang.lints import lint
-from segdsl.lang.overrides import apply_overrides, for_shell
-from segdsl.lang.rates import lint_rates
-from segdsl.lang.scope import STD, FileScope, Loader, project_root
-from segdsl.lang.sections import Sections
-from segdsl.lang.settings import Settings, model_arguments
-from segdsl.lang.static import check_blocks
-from segdsl.lang.values import POISON, BlockDef, Module, Stop, Tensor, fresh, stop
+from segdsl.lang.elaborate import (
+    expressions,
+    flows,  # noqa: F401 - importing registers the evaluations
+)
+from segdsl.lang.elaborate.block_checks import check_blocks
+from segdsl.lang.elaborate.blocks import bind_input, block_recipe, note_extent, run_body
+from segdsl.lang.elaborate.context import Context, Frame
+from segdsl.lang.elaborate.files import STD, FileScope, Loader, project_root
+from segdsl.lang.elaborate.values import POISON, BlockDef, Module, Stop, Tensor, fresh, stop
+from segdsl.lang.lint.program_lints import lint
+from segdsl.lang.lint.schedule_lints import lint_rates
+from segdsl.lang.settings.merge import Settings, model_arguments
+from segdsl.lang.settings.overrides import apply_overrides, for_shell
+from segdsl.lang.settings.sections import Sections
 from segdsl.syntax import tree
 
 RECURSION = 20_000

@@ -12,16 +12,16 @@ from typing import Any
 from segdsl.ir.program import SECTIONS, Program, Section
 from segdsl.ir.values import Quantity, Range, Size, number, quoted
 from segdsl.ir.word import Record, Word, choices_of
-from segdsl.lang.blocks import block_recipe
-from segdsl.lang.context import Frame
-from segdsl.lang.expressions import bound_names, lookup_component
-from segdsl.lang.scope import FileScope
-from segdsl.lang.sections import Sections
-from segdsl.lang.settings import Setting, Settings, model_arguments
-from segdsl.lang.static import calls, target
-from segdsl.lang.values import BlockDef
+from segdsl.lang.elaborate.block_checks import calls, target
+from segdsl.lang.elaborate.blocks import block_recipe
+from segdsl.lang.elaborate.context import Frame
+from segdsl.lang.elaborate.expressions import bound_names, lookup_component
+from segdsl.lang.elaborate.files import FileScope
+from segdsl.lang.elaborate.values import BlockDef
+from segdsl.lang.settings.merge import Setting, Settings, model_arguments
+from segdsl.lang.settings.sections import Sections
 from segdsl.syntax import tree
-from segdsl.syntax.format import format_text
+from segdsl.syntax.printer.format import format_text
 
 
 def resolved_text(program: Program, settings: Settings, sections: Sections, scope: FileScope) -> str:

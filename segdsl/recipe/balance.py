@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segdsl.data.balance import HEAVIEST, LIGHTEST, median_frequency_weights
+from segdsl.data.stats.class_weights import HEAVIEST, LIGHTEST, median_frequency_weights
 from segdsl.recipe.choice import Choice, named, percent
 from segdsl.recipe.facts import SetFacts
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from segdsl.data.check import Progress
-from segdsl.data.formats import read_layout
-from segdsl.data.images import Reading
-from segdsl.data.layout import Request
-from segdsl.data.stats import survey
+from segdsl.data.check.checker import Progress
+from segdsl.data.decode.images import Reading
+from segdsl.data.formats.layout import Request
+from segdsl.data.formats.registry import read_layout
+from segdsl.data.stats.survey import survey
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.recipe.facts import SetFacts, facts_of
 from segdsl.recipe.machine import Machine, this_machine

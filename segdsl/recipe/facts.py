@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segdsl.data.converted import read_ids
-from segdsl.data.images import RGB, Reading, read_image
-from segdsl.data.stats import ClassStats, Survey
+from segdsl.data.decode.images import RGB, Reading, read_image
+from segdsl.data.formats.color_masks import read_ids
+from segdsl.data.stats.survey import ClassStats, Survey
 from segdsl.diagnostics import SegError
 
 SAMPLED = 200

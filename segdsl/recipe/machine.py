@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdsl.data.memory import whole_memory
+from segdsl.data.decode.decoded_cache import whole_memory
 
 GIB = 1 << 30
 QUOTAS = (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from segdsl.data.stats import spread
+from segdsl.data.stats.survey import spread
 from segdsl.recipe.choice import Choice, counted, duration, gibibytes, named
 from segdsl.recipe.content import mostly_thin, thin_classes
 from segdsl.recipe.cost import Cost, model_cost

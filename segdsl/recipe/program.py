@@ -12,7 +12,7 @@ from segdsl.recipe.choice import Choice, counted, percent
 from segdsl.recipe.content import has_sides, photometric, posture, thin_classes
 from segdsl.recipe.facts import SetFacts
 from segdsl.recipe.plan import Plan, is_uneven
-from segdsl.syntax.format import format_text
+from segdsl.syntax.printer.format import format_text
 
 WIDTH = 118
 """Columns of a line with a comment behind it, which leaves room for how the formatter aligns."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from segdsl.data.layout import COMMON, FLAT_SUBSET
+from segdsl.data.formats.layout import COMMON, FLAT_SUBSET
 from segdsl.diagnostics import SegError, fail
 
 TRAIN = ("train", "training", "trainval", "learn")

@@ -15,21 +15,28 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from segdsl.data.loader import Batch
+from segdsl.data.loading.loader import Batch
 from segdsl.diagnostics import Interrupted, SegError
 from segdsl.ir.program import Program
-from segdsl.lang.lints import frozen_at_random
-from segdsl.lang.rates import length_findings
+from segdsl.lang.lint.program_lints import frozen_at_random
+from segdsl.lang.lint.schedule_lints import length_findings
 from segdsl.lower.compiled import Compiled
-from segdsl.run.accumulation import groups
-from segdsl.run.average import WeightAverage
-from segdsl.run.checkpoint import CheckpointWriter
-from segdsl.run.clock import Clock
-from segdsl.run.device import pick_device
-from segdsl.run.display import Display
-from segdsl.run.evaluate import score
-from segdsl.run.faults import explained
-from segdsl.run.folder import (
+from segdsl.run.console.display import Display
+from segdsl.run.console.notes import MUCH_WAITING, advise, bite, late_data
+from segdsl.run.console.summary import head_of
+from segdsl.run.engine.clock import Clock
+from segdsl.run.engine.device import pick_device
+from segdsl.run.engine.ema import WeightAverage
+from segdsl.run.engine.group_loss import groups
+from segdsl.run.engine.machine_faults import explained
+from segdsl.run.engine.nonfinite import not_finite
+from segdsl.run.engine.optimizers import set_rates
+from segdsl.run.engine.setup import Setup, prepare, start_model
+from segdsl.run.engine.state import Progress, TrainState, noise_seed
+from segdsl.run.engine.threads import settle_threads
+from segdsl.run.engine.validate import score
+from segdsl.run.folder.checkpoint import CheckpointWriter
+from segdsl.run.folder.layout import (
     RunFolder,
     check_out,
     create_run,
@@ -39,17 +46,11 @@ from segdsl.run.folder import (
     stated_program,
     write_program,
 )
-from segdsl.run.head import head_of
-from segdsl.run.log import EpochRow, RunLog
-from segdsl.run.machine import write_machine
-from segdsl.run.metrics import background_of
-from segdsl.run.nonfinite import not_finite
-from segdsl.run.occupancy import occupied
-from segdsl.run.optimizers import set_rates
-from segdsl.run.recovery import restore
-from segdsl.run.remarks import MUCH_WAITING, advise, bite, late_data
-from segdsl.run.report.write import report_at_end
-from segdsl.run.resume import (
+from segdsl.run.folder.lock import occupied
+from segdsl.run.folder.log import EpochRow, RunLog
+from segdsl.run.folder.machine import write_machine
+from segdsl.run.folder.recovery import restore
+from segdsl.run.folder.resume import (
     MADE_BY,
     LeftRun,
     can_go_on,
@@ -60,17 +61,16 @@ from segdsl.run.resume import (
     write_again,
     write_resumption,
 )
-from segdsl.run.setup import Setup, prepare, start_model
+from segdsl.run.folder.write_probe import try_writing
+from segdsl.run.program_data import resolve_classes, settings_seen_from
+from segdsl.run.report.write import report_at_end
 from segdsl.run.signals import Signals
-from segdsl.run.sources import resolve_classes, settings_seen_from
-from segdsl.run.state import Progress, TrainState, noise_seed
-from segdsl.run.threads import settle_threads
-from segdsl.run.trial import try_writing
+from segdsl.scores.confusion import background_of
 from segdsl.version import __version__
-from segdsl.weights.positions import MADE_FOR
-from segdsl.words.averagers import EMA
-from segdsl.words.keepers import Checkpoints
+from segdsl.weights.position_embeddings import MADE_FOR
+from segdsl.words.checkpoint_policies import Checkpoints
 from segdsl.words.stoppers import EarlyStopping
+from segdsl.words.weight_averaging import EMA
 
 MOST_OVERFLOWS = 24
 """Steps in a row that fp16 may be too narrow for, while the factor of the loss, halved in each, falls from 65536."""

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.syntax.characters import complaint
+from segdsl.syntax.lexer_errors import complaint
 
 
 class Token(NamedTuple):

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.syntax import tree
-from segdsl.syntax.header import with_header
-from segdsl.syntax.layout import lay_out
+from segdsl.syntax.errors.recovery import problem, resume
 from segdsl.syntax.lexer import Token, lex
-from segdsl.syntax.recovery import problem, resume
-from segdsl.syntax.reduce import Reducer, doc_below
+from segdsl.syntax.line_ends import lay_out
 from segdsl.syntax.table import load
+from segdsl.syntax.tree_builder import Reducer, doc_below
+from segdsl.syntax.version_header import with_header
 
 MAX_DIAGNOSTICS = 200
 """A text with more findings than this is no program; the rest goes unsaid."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from filelock import FileLock, Timeout
 
 from segdsl.diagnostics import SegError, fail
-from segdsl.weights.cache import Record, digest_of, place_of, read_record, record_path, write_record
+from segdsl.storage.cache import Record, digest_of, place_of, read_record, record_path, write_record
 from segdsl.weights.download import NoRoom, NotFetched, download, forget
 from segdsl.words.published import WeightSource
 

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segdsl.diagnostics import SegError, fail
-from segdsl.diagnostics.shortage import shortage
-from segdsl.weights.atomic import replacing
-from segdsl.weights.missing import require_file
+from segdsl.diagnostics.out_of_memory import shortage
+from segdsl.storage.atomic import replacing
+from segdsl.weights.file_suggestions import require_file
 from segdsl.weights.pickles import Damaged, Refused, read_pickled
 
 SHOWN = 3

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from segdsl.diagnostics import fail, suggest
 from segdsl.ir.graph import Graph
-from segdsl.weights.channels import adapted, stems
 from segdsl.weights.classes import class_keys, match_rows
 from segdsl.weights.files import open_weights
 from segdsl.weights.layouts import class_names, kind_of, why_dropped, why_spare
-from segdsl.weights.misfits import Gaps, misfits
-from segdsl.weights.positions import MADE_FOR, Grid, grid_of, resized
-from segdsl.weights.reading import Reading, best_reading
+from segdsl.weights.match_layout import Reading, best_reading
+from segdsl.weights.mismatch_report import Gaps, misfits
+from segdsl.weights.position_embeddings import MADE_FOR, Grid, grid_of, resized
 from segdsl.weights.report import Finding, LoadReport, What
+from segdsl.weights.stem_channels import adapted, stems
 
 
 def load_weights(

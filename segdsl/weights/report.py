@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from segdsl.diagnostics.text import clean
-from segdsl.weights.reading import AVERAGED
+from segdsl.diagnostics.render import clean
+from segdsl.weights.match_layout import AVERAGED
 
 What = Literal["resized", "adapted", "carried", "left out", "kept", "doubtful"]
 LONGEST = 100

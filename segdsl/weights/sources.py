@@ -8,9 +8,9 @@ from pathlib import Path
 
 from segdsl.diagnostics import Diagnostic, SegError, Span, fail
 from segdsl.ir.program import Program
-from segdsl.weights.cache import DIGEST, digest_of
+from segdsl.storage.cache import DIGEST, digest_of
 from segdsl.weights.fetch import Watcher, fetch
-from segdsl.weights.missing import require_file
+from segdsl.weights.file_suggestions import require_file
 from segdsl.words.published import SourceError, WeightSource, parse_source
 
 

@@ -2,26 +2,26 @@
 
 from segdsl.words import (
     augmentations,
-    averagers,
+    checkpoint_policies,
     exports,
-    keepers,
+    label_remaps,
     losses,
     optimizers,
-    remaps,
     samplers,
     schedules,
     stoppers,
+    weight_averaging,
 )
 
 __all__ = [
     "augmentations",
-    "averagers",
+    "checkpoint_policies",
     "exports",
-    "keepers",
+    "label_remaps",
     "losses",
     "optimizers",
-    "remaps",
     "samplers",
     "schedules",
     "stoppers",
+    "weight_averaging",
 ]

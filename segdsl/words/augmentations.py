@@ -1,4 +1,4 @@
-"""Augmentations: steps of `data.train.augment`. ``segdsl/data/augment.py`` has their realisations."""
+"""Augmentations: steps of `data.train.augment`. ``segdsl/data/augment/pipeline.py`` has their realisations."""
 
 from __future__ import annotations
 

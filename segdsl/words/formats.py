@@ -1,4 +1,4 @@
-"""The layouts of data sets that can be read, in words; `segdsl/data/formats.py` has the readers."""
+"""The layouts of data sets that can be read, in words; `segdsl/data/formats/registry.py` has the readers."""
 
 from __future__ import annotations
 

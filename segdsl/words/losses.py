@@ -1,4 +1,4 @@
-"""Losses: what training minimises. Each word has its realisation in ``segdsl/run/criterion.py``."""
+"""Losses: what training minimises. Each word has its realisation in ``segdsl/run/engine/criterion.py``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ClassId = Annotated[int, Ge(0), Le(255)]
 Smoothing = Annotated[float, Ge(0), Lt(1)]
 Share = Annotated[float, Gt(0), Le(1)]
 ClassWeights = tuple[PositiveFloat, ...] | Literal["auto"] | None
-"""A number for each class that is learnt, in the order of their ids; `auto` is :mod:`segdsl.data.balance`."""
+"""A number for each learnt class, in the order of their ids; `auto` is :mod:`segdsl.data.stats.class_weights`."""
 
 
 class CrossEntropy(Loss):

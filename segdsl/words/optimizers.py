@@ -16,7 +16,7 @@ from segdsl.ir.word import Word
 Decay = Annotated[float, Ge(0), Lt(1)]
 Decayed = Literal["all", "weights"]
 OWN = frozenset({"decay", "groups"})
-"""The arguments that no torch class has: :mod:`segdsl.run.optimizers` makes groups of parameters of them."""
+"""The arguments that no torch class has: :mod:`segdsl.run.engine.optimizers` makes groups of parameters of them."""
 
 
 class Group(Word):

@@ -1,6 +1,6 @@
 """Samplers: how often an epoch uses each training image.
 
-Each word has its realisation in ``segdsl/data/sampling.py``.
+Each word has its realisation in ``segdsl/data/stats/samplers.py``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.cli.tables import part_table
 from segdsl.ir.parts import parts_of
 from segdsl.lang.program import load

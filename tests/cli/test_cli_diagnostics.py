@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.explain import explanations
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "diagnostics"

@@ -57,7 +57,7 @@ def segdsl(folder: Path, *args: str, status: int = 0) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from segdsl.data.demo import write_demo
+    from segdsl.data.demo.generate import write_demo
 
     folder = tmp_path_factory.mktemp("chain")
     write_demo(folder / "data", train=8, val=4)

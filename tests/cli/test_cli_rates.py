@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from segdsl.cli.rates import BRAILLE, DOTS, ROWS
-from segdsl.cli.run import run
+from segdsl.cli.commands.learning_rate import BRAILLE, DOTS, ROWS
+from segdsl.cli.invoke import run
 from segdsl.lang.program import load
 from segdsl.words.schedules import Horizon, scale_at
 

@@ -8,8 +8,8 @@ import textwrap
 import pytest
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
-from segdsl.diagnostics.machine import as_json, sarif
-from segdsl.diagnostics.text import Renderer, cells, clean, expand, slice_columns, summary
+from segdsl.diagnostics.render import Renderer, cells, clean, expand, slice_columns, summary
+from segdsl.diagnostics.serialize import as_json, sarif
 
 
 def rendered(text: str, diagnostic: Diagnostic, width: int = 120, **sources: str) -> str:

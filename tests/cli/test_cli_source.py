@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.explain import explanations
 
 GOOD = """seg 1

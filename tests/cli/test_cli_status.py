@@ -14,9 +14,10 @@ from typing import Any
 import click
 import pytest
 
-from segdsl.cli import group, source
-from segdsl.cli.answer import Answer
-from segdsl.cli.run import run, wants_json
+from segdsl.cli import group
+from segdsl.cli.commands import source
+from segdsl.cli.invoke import run, wants_json
+from segdsl.cli.result import Answer
 from segdsl.diagnostics import fail
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,9 +156,9 @@ def test_ctrl_c_is_130(explain_does: Any, capsys: pytest.CaptureFixture[str]) ->
 def test_json_keeps_stdout_to_itself_even_from_c() -> None:
     code = (
         "import os, sys, json\n"
-        "from segdsl.cli import source\n"
-        "from segdsl.cli.answer import Answer\n"
-        "from segdsl.cli.run import run\n"
+        "from segdsl.cli.commands import source\n"
+        "from segdsl.cli.result import Answer\n"
+        "from segdsl.cli.invoke import run\n"
         "import click\n"
         "@click.command()\n"
         "@click.option('--json', is_flag=True, expose_value=False)\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 
 PROGRAM = """seg 1
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segdsl.data.augment import STEPS, augment
-from segdsl.data.sample import FILL, Sample, Setting, counter_rng, fit, resized
+from segdsl.data.augment.pipeline import STEPS, augment
+from segdsl.data.augment.sample import FILL, Sample, Setting, counter_rng, fit, resized
 from segdsl.ir.program import Augmentation
 from segdsl.ir.values import Quantity, Range, Size
 from segdsl.ir.word import members

@@ -12,11 +12,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segdsl.data.augment import STEPS, augment
-from segdsl.data.check import check_data
-from segdsl.data.images import RGB, Picture, Reading, decode_image, statistics
-from segdsl.data.layout import Request
-from segdsl.data.sample import Sample, Setting, by_fours, counter_rng, fit
+from segdsl.data.augment.pipeline import STEPS, augment
+from segdsl.data.augment.sample import Sample, Setting, by_fours, counter_rng, fit
+from segdsl.data.check.checker import check_data
+from segdsl.data.decode.images import RGB, Picture, Reading, decode_image, statistics
+from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range, Size
 from segdsl.words import augmentations as words

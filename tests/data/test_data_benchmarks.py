@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.data.check import check_data
-from segdsl.data.formats import detect
-from segdsl.data.index import Index, open_index
-from segdsl.data.layout import Request
-from segdsl.data.pending import read_sample
-from segdsl.data.voc import voc_color
+from segdsl.data.augment.lazy import read_sample
+from segdsl.data.check.checker import check_data
+from segdsl.data.check.index import Index, open_index
+from segdsl.data.formats.layout import Request
+from segdsl.data.formats.registry import detect
+from segdsl.data.formats.voc import voc_color
 
 SIZE = (6, 8)
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import segdsl.data.facts
-from segdsl.data.check import CheckReport, Progress, check_data
-from segdsl.data.index import open_index
-from segdsl.data.layout import Request
+import segdsl.data.check.facts
+from segdsl.data.check.checker import CheckReport, Progress, check_data
+from segdsl.data.check.index import open_index
+from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -257,9 +257,9 @@ def test_progress_counts_every_pair(tree: Path) -> None:
 
 def test_facts_are_cached_until_a_file_changes(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    original = segdsl.data.facts.decode_image
+    original = segdsl.data.check.facts.decode_image
     monkeypatch.setattr(
-        segdsl.data.facts,
+        segdsl.data.check.facts,
         "decode_image",
         lambda data, path, how: (decoded.append(Path(path).name), original(data, path))[1],
     )

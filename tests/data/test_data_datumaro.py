@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segdsl.data.check import check_data
-from segdsl.data.datumaro import ELLIPSE_POINTS, looks_like_datumaro, read_datumaro
+from segdsl.data.augment.lazy import read_sample
+from segdsl.data.check.checker import check_data
+from segdsl.data.check.index import open_index
+from segdsl.data.decode.images import read_mask
 from segdsl.data.findings import Findings
-from segdsl.data.formats import detect
-from segdsl.data.images import read_mask
-from segdsl.data.index import open_index
-from segdsl.data.layout import Layout, Request
-from segdsl.data.pending import read_sample
+from segdsl.data.formats.datumaro import ELLIPSE_POINTS, looks_like_datumaro, read_datumaro
+from segdsl.data.formats.layout import Layout, Request
+from segdsl.data.formats.registry import detect
 from segdsl.diagnostics import SegError
 
 SIZE = (6, 8)
@@ -237,7 +237,7 @@ def test_two_subsets_of_one_text_have_masks_of_their_own(dm: Any, tmp_path: Path
 
 
 def test_ellipses_are_datumaros(dm: Any) -> None:
-    from segdsl.data.datumaro import _ellipse
+    from segdsl.data.formats.datumaro import _ellipse
 
     assert np.allclose(_ellipse([1, 2, 7, 5]), dm["Ellipse"](1, 2, 7, 5).as_polygon(ELLIPSE_POINTS))  # type: ignore
     assert _ellipse([1, 2, 7]) is None and _ellipse([1, 2, 7, "x"]) is None

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import segdsl.data.demo
-from segdsl.data.check import check_data
-from segdsl.data.defects import CLASSES, VOID, Recipe, draw_defects
-from segdsl.data.demo import MARKER, demo_sample, write_demo
-from segdsl.data.index import open_index
-from segdsl.data.layout import Request
-from segdsl.data.surfaces import MATERIALS
+import segdsl.data.demo.generate
+from segdsl.data.check.checker import check_data
+from segdsl.data.check.index import open_index
+from segdsl.data.demo.defects import CLASSES, VOID, Recipe, draw_defects
+from segdsl.data.demo.generate import MARKER, demo_sample, write_demo
+from segdsl.data.demo.surfaces import MATERIALS
+from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
 
 
@@ -80,7 +80,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
         if number == 2:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(segdsl.data.demo, "_write_pair", full)
+    monkeypatch.setattr(segdsl.data.demo.generate, "_write_pair", full)
     with pytest.raises(SegError, match="demo-target-unwritable: the folder cannot be written: no space left"):
         write_demo(tmp_path / "deep" / "demo", train=4, val=1)
     assert list((tmp_path / "deep").iterdir()) == []

@@ -16,13 +16,13 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pycocotools import mask as rle
 
-from segdsl.data.check import check_data
-from segdsl.data.drawn import run_lengths
-from segdsl.data.formats import FORMATS, detect
-from segdsl.data.index import Index, open_index
-from segdsl.data.layout import Request
-from segdsl.data.pending import read_sample
-from segdsl.data.voc import NAMES, voc_color
+from segdsl.data.augment.lazy import read_sample
+from segdsl.data.check.checker import check_data
+from segdsl.data.check.index import Index, open_index
+from segdsl.data.formats.layout import Request
+from segdsl.data.formats.rasterize import run_lengths
+from segdsl.data.formats.registry import FORMATS, detect
+from segdsl.data.formats.voc import NAMES, voc_color
 from segdsl.diagnostics import SegError
 from segdsl.ir.program import DataFormat
 from segdsl.words.formats import FORMATS as DOCS

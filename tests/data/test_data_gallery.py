@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 import segdsl.words  # noqa: F401 - importing registers every word
-from segdsl.data import gallery
-from segdsl.data.gallery import FIRST_GAP, GAP, HEIGHT, MOST_BYTES, SIDE, WIDTH, main, strip
+from segdsl.data.pictures import gallery
+from segdsl.data.pictures.gallery import FIRST_GAP, GAP, HEIGHT, MOST_BYTES, SIDE, WIDTH, main, strip
 from segdsl.editor.reference import PICTURES
 from segdsl.ir.program import Augmentation
 from segdsl.ir.word import members
 from segdsl.words import augmentations as words
-from segdsl.words.shown import shown
+from segdsl.words.gallery_examples import shown
 
 GRAMMAR = Path(__file__).resolve().parents[2] / "grammar"
 NAMES = sorted(members(Augmentation))

@@ -20,7 +20,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "data"
 IMAGE, MASK, META = "train/images/b.png", "train/masks/b.png", "val/dataset_meta.json"

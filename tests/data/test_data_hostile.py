@@ -17,9 +17,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segdsl.data.check import check_data
-from segdsl.data.index import open_index
-from segdsl.data.layout import Request
+from segdsl.data.check.checker import check_data
+from segdsl.data.check.index import open_index
+from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
 
 SIDE = 16_000
@@ -92,7 +92,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], set[str]]] = {
 }
 SOURCE = """
 import pathlib, sys
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 status = run(sys.argv[1:])
 told = pathlib.Path("/proc/self/status")
 # What getrusage says begins with the memory of the process that started this one.
@@ -128,7 +128,7 @@ def test_a_hostile_file_is_named_in_bounded_memory(tree: Path, name: str) -> Non
 @pytest.mark.parametrize("name", [n for n, (file, _, _) in HOSTILE.items() if file == MASK])
 def test_no_other_reader_is_given_a_bomb(tree: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place(tree, MASK, HOSTILE[name][1]())
-    monkeypatch.setattr("segdsl.data.index._import", None)
+    monkeypatch.setattr("segdsl.data.check.index._import", None)
     with pytest.raises(SegError) as caught:
         open_index(tree, "common_semantic_segmentation", Request(["train"]))
     assert caught.value.diagnostics[0].slug == "image-too-large"
@@ -153,7 +153,9 @@ def test_a_pipe_in_place_of_any_file_holds_nobody_up(tree: Path, format: str, na
     os.mkfifo(path)
     for folder in ("JPEGImages", "SegmentationClass", "images/train", "annotations/train", "train/v2.0/labels"):
         (tree / folder).mkdir(parents=True, exist_ok=True)
-    source = f"from segdsl.data.check import check_data; print(len(check_data({str(tree)!r}, {format!r}).errors))"
+    source = (
+        f"from segdsl.data.check.checker import check_data; print(len(check_data({str(tree)!r}, {format!r}).errors))"
+    )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, timeout=60, check=True, text=True)
     assert int(done.stdout) > 0
 

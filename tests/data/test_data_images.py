@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.data.images import MAX_PIXELS, decode_image, read_image, read_mask
+from segdsl.data.decode.images import MAX_PIXELS, decode_image, read_image, read_mask
 from segdsl.diagnostics import SegError
 
 COLORS = ((10, 20, 30), (40, 50, 60), (70, 80, 90))
@@ -138,7 +138,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, side: int
 
 def test_a_large_picture_brings_no_warning_of_pillow_to_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(bomb(10_001, 10_001))
-    code = "import sys\nfrom segdsl.data.images import read_image, SegError\n"
+    code = "import sys\nfrom segdsl.data.decode.images import read_image, SegError\n"
     code += "try:\n    read_image(sys.argv[1])\nexcept SegError:\n    print('refused')"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("refused\n", "")

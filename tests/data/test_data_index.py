@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.data.dataset import EvalDataset
-from segdsl.data.index import MAX_SHOWN, Index, open_index, shortened
-from segdsl.data.layout import Request
+from segdsl.data.check.index import MAX_SHOWN, Index, open_index, shortened
+from segdsl.data.formats.layout import Request
+from segdsl.data.loading.dataset import EvalDataset
 from segdsl.diagnostics import Diagnostic, SegError
 
 FORMAT = "common_semantic_segmentation"
@@ -107,8 +107,8 @@ def test_the_digest_follows_names_and_sizes_not_the_place(tree: Path) -> None:
 IMPORTS = """
 import sys
 from pathlib import Path
-from segdsl.data.index import open_index
-from segdsl.data.layout import Request
+from segdsl.data.check.index import open_index
+from segdsl.data.formats.layout import Request
 open_index(Path(sys.argv[1]), "common_semantic_segmentation", Request(["train", "val"]))
 print("datumaro" in sys.modules, "torch" in sys.modules)
 """

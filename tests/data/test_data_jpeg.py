@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from segdsl.data.augment import augment
-from segdsl.data.dataset import Key, TrainDataset
-from segdsl.data.geometry import draw_window, window
-from segdsl.data.images import decode_image, reducible
-from segdsl.data.index import open_index
-from segdsl.data.jpeg import FACTORS
-from segdsl.data.layout import Request
-from segdsl.data.pending import Pairs, Pending, read_sample, snapped
-from segdsl.data.sample import Setting, counter_rng, resized
+from segdsl.data.augment.geometry import draw_window, window
+from segdsl.data.augment.lazy import Pairs, Pending, read_sample, snapped
+from segdsl.data.augment.pipeline import augment
+from segdsl.data.augment.sample import Setting, counter_rng, resized
+from segdsl.data.check.index import open_index
+from segdsl.data.decode.images import decode_image, reducible
+from segdsl.data.decode.jpeg import FACTORS
+from segdsl.data.formats.layout import Request
+from segdsl.data.loading.dataset import Key, TrainDataset
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range
 from segdsl.words.augmentations import HorizontalFlip, RandomResizedCrop
@@ -121,7 +121,7 @@ def test_a_mask_of_another_size_is_said_for_a_window_too(tmp_path: Path) -> None
 def test_only_plain_jpeg_is_reduced(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg(picture(20, 30).convert("CMYK")))
-    from segdsl.data.images import RGB, Reading
+    from segdsl.data.decode.images import RGB, Reading
 
     assert reducible(path, RGB) is None
     exif = Image.Exif()

@@ -11,16 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segdsl.cli.run import run
-from segdsl.data.benchmarks import STREETS
-from segdsl.data.check import check_data
-from segdsl.data.index import open_index
-from segdsl.data.labels import LabelSpace
-from segdsl.data.layout import Request
-from segdsl.data.pending import read_sample
-from segdsl.data.voc import NAMES as VOC_CLASSES
+from segdsl.cli.invoke import run
+from segdsl.data.augment.lazy import read_sample
+from segdsl.data.check.checker import check_data
+from segdsl.data.check.index import open_index
+from segdsl.data.formats.benchmarks import STREETS
+from segdsl.data.formats.labels import LabelSpace
+from segdsl.data.formats.layout import Request
+from segdsl.data.formats.voc import NAMES as VOC_CLASSES
 from segdsl.diagnostics import SegError
-from segdsl.export.contract import describe
+from segdsl.inference.models.model_info import describe
 from segdsl.ir.labels import faults, relabelled
 from segdsl.ir.values import Range
 from segdsl.lang.program import load
@@ -211,7 +211,7 @@ def test_colours_are_looked_up_once(tree: Path, own_cache: Path, monkeypatch: py
     first = [read_sample(index, index.subset("train"), k).mask for k in range(3)]
     kept = list((own_cache / "masks" / "colors").rglob("*.png"))
     assert len(kept) == 1, "index masks are not converted"
-    monkeypatch.setattr("segdsl.data.images._ids_of_colors", None)
+    monkeypatch.setattr("segdsl.data.decode.images._ids_of_colors", None)
     again = [read_sample(index, index.subset("train"), k).mask for k in range(3)]
     assert (first[0] == drawn).all()
     assert all((a == b).all() for a, b in zip(first, again, strict=True))

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from segdsl.data.dataset import EpochKeys, EvalDataset, Key, TrainDataset
-from segdsl.data.index import Index, open_index
-from segdsl.data.layout import Request
-from segdsl.data.loader import EvalLoader, Part, TrainLoader, normalizer
+from segdsl.data.check.index import Index, open_index
+from segdsl.data.formats.layout import Request
+from segdsl.data.loading.dataset import EpochKeys, EvalDataset, Key, TrainDataset
+from segdsl.data.loading.loader import EvalLoader, Part, TrainLoader, normalizer
 from segdsl.diagnostics import SegError
-from segdsl.run.faults import explain
+from segdsl.run.engine.machine_faults import explain
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
 STEPS = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
@@ -84,7 +84,7 @@ def test_devices_see_together_what_one_sees(index: Index, batch: int, devices: i
 
 def test_it_is_known_how_long_batches_were_waited_for(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = loader(index)
-    monkeypatch.setattr("segdsl.data.loader.time.perf_counter", iter(range(100)).__next__)
+    monkeypatch.setattr("segdsl.data.loading.loader.time.perf_counter", iter(range(100)).__next__)
     list(batches.epoch(0))
     assert batches.waited == 3, "two batches and the end"
 

@@ -14,12 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segdsl.data import memory, pending
-from segdsl.data.dataset import EvalDataset, Key, TrainDataset
-from segdsl.data.index import Index, open_index
-from segdsl.data.layout import Request
-from segdsl.data.loader import TrainLoader, loaders
-from segdsl.data.memory import (
+from segdsl.data.augment import lazy
+from segdsl.data.check.index import Index, open_index
+from segdsl.data.decode import decoded_cache
+from segdsl.data.decode.decoded_cache import (
     KINDS,
     MASK,
     WHOLE,
@@ -29,6 +27,9 @@ from segdsl.data.memory import (
     from_run_lengths,
     run_lengths,
 )  # fmt: skip
+from segdsl.data.formats.layout import Request
+from segdsl.data.loading.dataset import EvalDataset, Key, TrainDataset
+from segdsl.data.loading.loader import TrainLoader, loaders
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range
 from segdsl.lang.program import load
@@ -84,8 +85,8 @@ def test_no_file_is_read_twice_where_all_fits(index: Index, steps: tuple, monkey
     cache = DecodedCache(COUNT, 1 << 22)
     read: list[str] = []
     for name in ("read_image", "read_ids", "reducible"):
-        real = getattr(pending, name)
-        monkeypatch.setattr(pending, name, lambda path, how, real=real: read.append(str(path)) or real(path, how))
+        real = getattr(lazy, name)
+        monkeypatch.setattr(lazy, name, lambda path, how, real=real: read.append(str(path)) or real(path, how))
     list(samples(index, steps, cache))
     assert read
     if isinstance(steps[0], Resize):
@@ -120,7 +121,7 @@ def test_validation_keeps_what_the_network_sees(index: Index) -> None:
 
 @pytest.mark.parametrize(("said", "most"), [("0 GiB", 0), ("64 KiB", 65536), ("0.5 MiB", 524288), (None, 3 << 20)])
 def test_the_program_says_how_much(tree: Path, said: str | None, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "free_share", lambda: 3 << 20)
+    monkeypatch.setattr(decoded_cache, "free_share", lambda: 3 << 20)
     settings = [f"data.root={json.dumps(str(tree))}", "data.input_size=32x32"]
     program = load("specs/litehrnet_s.seg", [*settings, *([f"data.cache={said}"] if said else [])])
     opened = open_index(tree, "common_semantic_segmentation", Request(["train", "val"]))
@@ -130,7 +131,7 @@ def test_the_program_says_how_much(tree: Path, said: str | None, most: int, monk
 
 
 def test_more_memory_than_the_machine_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "whole_memory", lambda: 16 << 30)
+    monkeypatch.setattr(decoded_cache, "whole_memory", lambda: 16 << 30)
     assert cache_budget(load("specs/litehrnet_s.seg", ["data.cache=16 GiB"])) == 16 << 30
     for said in ("16.5 GiB", "1e30 GiB"):
         with pytest.raises(SegError) as caught:
@@ -200,7 +201,7 @@ def test_without_forks_or_memory_nothing_is_kept(monkeypatch: pytest.MonkeyPatch
 def test_a_quarter_of_what_is_free_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < free_share() < 1 << 50
     limit, taken = tmp_path / "max", tmp_path / "now"
-    monkeypatch.setattr(memory, "LIMITS", ((limit, taken),))
+    monkeypatch.setattr(decoded_cache, "LIMITS", ((limit, taken),))
     limit.write_text("max\n")
     taken.write_text("5\n")
     assert free_share() > 1 << 20

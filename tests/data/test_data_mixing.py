@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segdsl.data.augment import STEPS, after, augment
-from segdsl.data.photometry import DISTORTIONS, looked_up
-from segdsl.data.sample import FILL, Sample, Setting, counter_rng
+from segdsl.data.augment.photometry import DISTORTIONS, looked_up
+from segdsl.data.augment.pipeline import STEPS, after, augment
+from segdsl.data.augment.sample import FILL, Sample, Setting, counter_rng
 from segdsl.ir.program import Augmentation
 from segdsl.ir.values import Range, Size
 from segdsl.words import augmentations as words

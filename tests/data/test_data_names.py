@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segdsl.data import index, names
-from segdsl.data.cache import FactCache, stamp
-from segdsl.data.check import check_data
+from segdsl.data.check import index
+from segdsl.data.check.checker import check_data
+from segdsl.data.check.index import open_index
 from segdsl.data.findings import Findings
-from segdsl.data.index import open_index
-from segdsl.data.layout import COMMON, Request, pairs_of
-from segdsl.data.names import blocks, encoded, odd_stems, pictures, split, stamps
+from segdsl.data.formats.layout import COMMON, Request, pairs_of
+from segdsl.storage import file_states
+from segdsl.storage.fact_cache import FactCache, stamp
+from segdsl.storage.file_states import blocks, encoded, odd_stems, pictures, split, stamps
 
 BOTH = Request(["train", "val"])
 NAMES = st.builds(lambda stem, end: stem + end, st.sampled_from(["a", "b", "a-b", "a.b", "é", "c."]), st.sampled_from(
@@ -63,7 +64,7 @@ def test_stems_that_are_not_once_in_both_are_odd() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
 def test_arrays_are_made_of_blocks(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(names, "BLOCK", 3)
+    monkeypatch.setattr(file_states, "BLOCK", 3)
     texts = [f"{'x' * k}.png" for k in range(count)]
     assert [os.fsdecode(n) for n in encoded(texts).tolist()] == texts and encoded(texts).dtype.kind == "S"
     pieces = [piece.tolist() for (piece,) in blocks(np.arange(count), length=3)]
@@ -101,7 +102,7 @@ def test_datumaro_is_not_given_more_than_it_can_do(tree: Path, monkeypatch: pyte
 
 
 def test_facts_are_asked_for_in_bulk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segdsl.data.cache.ASKED", 2)
+    monkeypatch.setattr("segdsl.storage.fact_cache.ASKED", 2)
     with FactCache(tmp_path) as cache:
         for k in range(5):
             cache.put(f"n{k}", (k, k), [k])
@@ -111,8 +112,8 @@ def test_facts_are_asked_for_in_bulk(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_second_check_decodes_nothing_and_says_the_same(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = check_data(tree)
-    monkeypatch.setattr("segdsl.data.facts.decode_image", None)
-    monkeypatch.setattr("segdsl.data.facts.decode_mask", None)
+    monkeypatch.setattr("segdsl.data.check.facts.decode_image", None)
+    monkeypatch.setattr("segdsl.data.check.facts.decode_mask", None)
     again = check_data(tree)
     assert (again.digest, again.errors, again.items) == (first.digest, [], 5) and first.digest
     assert all(np.array_equal(again.pixels[name], first.pixels[name]) for name in first.pixels)

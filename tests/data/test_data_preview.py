@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.run import run
-from segdsl.data import preview as previews
-from segdsl.data.augment import after
-from segdsl.data.dataset import train_dataset
-from segdsl.data.page import INSIDE, WIDTH
-from segdsl.data.preview import Preview, preview
-from segdsl.data.sample import counter_rng
-from segdsl.data.strip import BETWEEN, LEAST_HEIGHT, MOST_HEIGHT, geometry_of, laid_out, preview_sheet
-from segdsl.data.tiles import DARK, LIGHT
-from segdsl.run.sources import open_data, resolve_classes
+from segdsl.cli.invoke import run
+from segdsl.data.augment.pipeline import after
+from segdsl.data.augment.sample import counter_rng
+from segdsl.data.loading.dataset import train_dataset
+from segdsl.data.pictures import preview as previews
+from segdsl.data.pictures.canvas import INSIDE, WIDTH
+from segdsl.data.pictures.preview import Preview, preview
+from segdsl.data.pictures.preview_sheet import BETWEEN, LEAST_HEIGHT, MOST_HEIGHT, geometry_of, laid_out, preview_sheet
+from segdsl.data.pictures.thumbnails import DARK, LIGHT
+from segdsl.run.program_data import open_data, resolve_classes
 
 STEPS = """
       crop  = RandomResizedCrop(scale = 0.3..1.0)
@@ -252,7 +252,7 @@ def test_numbers_that_are_none_are_wrong_usage(
 
 def test_it_imports_no_torch(program: Path) -> None:
     code = (
-        f"import sys; from segdsl.cli.run import run; assert run(['data', 'preview', {str(program)!r}]) == 0;"
+        f"import sys; from segdsl.cli.invoke import run; assert run(['data', 'preview', {str(program)!r}]) == 0;"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=program.parent, env=os.environ, capture_output=True)

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segdsl.data.check import check_data
-from segdsl.data.layout import Request
-from segdsl.data.sampling import epoch_length, epoch_order, occurrences, packed, repeats
+from segdsl.data.check.checker import check_data
+from segdsl.data.formats.layout import Request
+from segdsl.data.stats.samplers import epoch_length, epoch_order, occurrences, packed, repeats
 from segdsl.lang.program import load
-from segdsl.run.setup import prepare, start_model
+from segdsl.run.engine.setup import prepare, start_model
 from segdsl.words.samplers import ClassBalanced, RepeatFactor
 
 tables = st.integers(1, 12).flatmap(

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.run import run
-from segdsl.data import page
-from segdsl.data.colors import class_colors
-from segdsl.data.index import open_index
-from segdsl.data.layout import ALL
-from segdsl.data.page import WIDTH, colors_of
-from segdsl.data.sheet import geometry_of, write_sheet
-from segdsl.data.stats import survey
-from segdsl.data.tiles import DARK, LIGHT, borders, drawn, fitted, small_mask
-from segdsl.data.typeset import cut, font, readable
+from segdsl.cli.invoke import run
+from segdsl.data.check.index import open_index
+from segdsl.data.formats.layout import ALL
+from segdsl.data.pictures import canvas
+from segdsl.data.pictures.canvas import WIDTH, colors_of
+from segdsl.data.pictures.contact_sheet import geometry_of, write_sheet
+from segdsl.data.pictures.palette import class_colors
+from segdsl.data.pictures.text import cut, font, readable
+from segdsl.data.pictures.thumbnails import DARK, LIGHT, borders, drawn, fitted, small_mask
+from segdsl.data.stats.survey import survey
 from segdsl.diagnostics import SegError
 
 CLASSES = ("background", "a", "b", "c")
@@ -122,7 +122,7 @@ def test_a_sheet_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path, monk
     def refuse(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(page.Path, "replace", refuse)
+    monkeypatch.setattr(canvas.Path, "replace", refuse)
     with pytest.raises(SegError) as caught:
         write_sheet(survey(root, "auto"), out)
     assert caught.value.diagnostics[0].slug == "sheet-not-written"

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import segdsl.data.facts
-from segdsl.cli.run import run
-from segdsl.data.selection import picked
-from segdsl.data.stats import REMEMBERED, Spread, Survey, spread, survey
-from segdsl.diagnostics.text import cells
+import segdsl.data.check.facts
+from segdsl.cli.invoke import run
+from segdsl.data.stats.representative import picked
+from segdsl.data.stats.survey import REMEMBERED, Spread, Survey, spread, survey
+from segdsl.diagnostics.render import cells
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 NAMES = [f"class_{k}" for k in range(9)]
@@ -141,9 +141,9 @@ def test_long_names_are_cut(
 
 def test_files_are_decoded_once(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    decode = segdsl.data.facts.decode_image
+    decode = segdsl.data.check.facts.decode_image
     monkeypatch.setattr(
-        segdsl.data.facts, "decode_image", lambda data, path, how: read.append(path) or decode(data, path, how)
+        segdsl.data.check.facts, "decode_image", lambda data, path, how: read.append(path) or decode(data, path, how)
     )
     survey(mixed, "auto")
     assert len(read) == 27
@@ -174,7 +174,7 @@ def test_nothing_heavy_is_imported(mixed: Path) -> None:
     import sys
 
     code = (
-        f"import sys\nfrom segdsl.cli.run import run\nassert run(['data', 'stats', {str(mixed)!r}]) == 0\n"
+        f"import sys\nfrom segdsl.cli.invoke import run\nassert run(['data', 'stats', {str(mixed)!r}]) == 0\n"
         "assert not {'torch', 'datumaro', 'openvino'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

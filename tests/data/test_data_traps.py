@@ -12,11 +12,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segdsl.data.check import check_data
-from segdsl.data.images import Reading, decode_image, decode_mask
-from segdsl.data.index import open_index
-from segdsl.data.layout import Request
-from segdsl.data.pending import read_sample
+from segdsl.data.augment.lazy import read_sample
+from segdsl.data.check.checker import check_data
+from segdsl.data.check.index import open_index
+from segdsl.data.decode.images import Reading, decode_image, decode_mask
+from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range
 

@@ -14,7 +14,7 @@ from segdsl.explain import explanations
 from segdsl.ir.program import SECTIONS
 from segdsl.ir.values import UNITS
 from segdsl.ir.word import REGISTRY
-from segdsl.lang import blocks, functions
+from segdsl.lang.elaborate import blocks, functions
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,7 +20,7 @@ from segdsl.editor.highlight import KEYWORD_SCOPES, PROPERTIES, Region, Rule, ch
 from segdsl.editor.pygments_lexer import SegLexer, token_of
 from segdsl.ir.values import UNITS
 from segdsl.ir.word import REGISTRY
-from segdsl.lang.functions import FUNCTIONS
+from segdsl.lang.elaborate.functions import FUNCTIONS
 from segdsl.syntax.lexer import KEYWORDS, lex
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,11 +13,11 @@ import pytest
 
 from segdsl.cli.group import commands
 from segdsl.diagnostics import Diagnostic, SegError
-from segdsl.diagnostics.text import Renderer
+from segdsl.diagnostics.render import Renderer
 from segdsl.editor import reference
 from segdsl.lang.program import check_file, load
-from segdsl.syntax.format import format_text
 from segdsl.syntax.parser import parse
+from segdsl.syntax.printer.format import format_text
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAMMAR = ROOT / "grammar"

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segdsl.export import bench as benchmark
-from segdsl.export.bench import bench, median_ms
-from segdsl.export.trained import TorchModel
+from segdsl.inference import bench as benchmark
+from segdsl.inference.bench import bench, median_ms
+from segdsl.inference.models.torch_model import TorchModel
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from segdsl import verbs
-from segdsl.export import runtime
-from segdsl.export.model import open_model
-from segdsl.export.pixels import Mask
+from segdsl.inference.models import openvino_runtime
+from segdsl.inference.models.model import open_model
+from segdsl.inference.preprocess import Mask
 
 HEIGHT, WIDTH = 48, 64
 PROGRAM = """
@@ -143,14 +143,16 @@ def test_eight_bits_keep_the_empty_channel_empty(exported: Any) -> None:
 
 def test_named_as_otx_does_every_contour_of_masks_is_another_class(exported: Any, tmp_path: Path) -> None:
     xml = exported("common_semantic_segmentation", ["background", "disc", "leaf"]).model
-    ir = runtime.read_model(xml)
+    ir = openvino_runtime.read_model(xml)
     ir.set_rt_info("background disc leaf", ["model_info", "labels"])
-    runtime.openvino().save_model(ir, tmp_path / "otx.xml", compress_to_fp16=False)
+    openvino_runtime.openvino().save_model(ir, tmp_path / "otx.xml", compress_to_fp16=False)
     assert looked_at(tmp_path / "otx.xml")[0] == {"background": 1, "disc": 2}, "the case that goes wrong"
 
 
 def test_labels_of_polygons_lack_the_background_and_channels_do_not(exported: Any) -> None:
     xml = exported("coco_instances", ["background", "disc", "leaf"]).model
-    info = {key: runtime.read_model(xml).get_rt_info(["model_info", key]).value for key in ("labels", "label_ids")}
+    info = {
+        key: openvino_runtime.read_model(xml).get_rt_info(["model_info", key]).value for key in ("labels", "label_ids")
+    }
     assert info == {"labels": "disc leaf", "label_ids": "1 2"}
-    assert list(runtime.read_model(xml).outputs[0].shape) == [1, 3, HEIGHT, WIDTH]
+    assert list(openvino_runtime.read_model(xml).outputs[0].shape) == [1, 3, HEIGHT, WIDTH]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from segdsl.diagnostics import SegError
-from segdsl.export.evaluate import evaluate
-from segdsl.export.model import open_model
+from segdsl.inference.evaluate import evaluate
+from segdsl.inference.models.model import open_model
 
 
 def pairs(data: Path, subset: str = "val") -> list[tuple[np.ndarray, np.ndarray]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdsl.export import runtime
+from segdsl.export.convert.deployable import Shipped
 from segdsl.export.openvino import export_model
-from segdsl.export.shipped import Shipped
+from segdsl.inference.models import openvino_runtime
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.words.exports import OpenVINO
@@ -57,7 +57,7 @@ def test_equal_windows_are_pooled_as_windows(tmp_path: Path, size: str, free: st
     result = export_model(program, model, tmp_path / "export", "fp32")
     assert result.certificate["differing"] == 0.0
     assert result.certificate["rows"]["fp32"]["relative_logit_error"] < 1e-4
-    ops = Counter(node.get_type_name() for node in runtime.read_model(result.model).get_ops())
+    ops = Counter(node.get_type_name() for node in openvino_runtime.read_model(result.model).get_ops())
     assert [name for name in ops if name.endswith("AvgPool")] == [kind]
 
 

@@ -13,18 +13,18 @@ import pytest
 import torch
 
 from segdsl import verbs
-from segdsl.cli.run import run as segdsl
+from segdsl.cli.invoke import run as segdsl
 from segdsl.diagnostics import SegError
-from segdsl.export import contract, installed, runtime
-from segdsl.export.material import noise_images, val_trials
-from segdsl.export.model import open_model
+from segdsl.export.certify.trial_images import noise_images, val_trials
 from segdsl.export.openvino import ExportResult, export_model
-from segdsl.export.pixels import prepare, raw
+from segdsl.inference.models import extras, model_info, openvino_runtime
+from segdsl.inference.models.model import open_model
+from segdsl.inference.preprocess import prepare, raw
 from segdsl.ir.program import Program
 from segdsl.ir.values import Size
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
-from segdsl.run.checkpoint import open_run
+from segdsl.run.folder.checkpoint import open_run
 
 
 def changed(run: Path, tmp_path: Path, *overrides: str) -> Program:
@@ -42,11 +42,11 @@ def exported(run: Path, tmp_path: Path, *overrides: str) -> ExportResult:
 def test_a_model_that_normalises_takes_pixels(run: Path, tmp_path: Path, fp32: Path) -> None:
     found = exported(run, tmp_path, "export.openvino=OpenVINO(normalize = true)")
     image = noise_images(45, 64)[0]
-    compiled = runtime.compile_model(runtime.read_model(found.model), "f32", found.model)
+    compiled = openvino_runtime.compile_model(openvino_runtime.read_model(found.model), "f32", found.model)
     ours, theirs = open_model(found.model), open_model(fp32)
     assert np.abs(compiled(raw(image, Size(45, 64)))[0][0] - theirs.scores(image)).max() < 1e-4
     assert np.abs(ours.scores(image) - theirs.scores(image)).max() < 1e-4
-    info = runtime.read_model(found.model).get_rt_info(["model_info"]).value
+    info = openvino_runtime.read_model(found.model).get_rt_info(["model_info"]).value
     assert not {"mean_values", "scale_values"} & set(info)
 
 
@@ -54,7 +54,7 @@ def test_a_free_size_is_free(run: Path, tmp_path: Path) -> None:
     found = exported(run, tmp_path, "export.openvino=OpenVINO(size = dynamic)")
     assert found.certificate["differing"] == 0.0
     model = open_run(run).model
-    compiled = runtime.compile_model(runtime.read_model(found.model), "f32", found.model)
+    compiled = openvino_runtime.compile_model(openvino_runtime.read_model(found.model), "f32", found.model)
     for height, width in ((45, 64), (64, 96), (40, 40)):
         tensor = prepare(noise_images(height, width)[0], Size(height, width), "imagenet")
         with torch.inference_mode():
@@ -64,7 +64,7 @@ def test_a_free_size_is_free(run: Path, tmp_path: Path) -> None:
 
 def test_hard_predictions_are_ids(run: Path, tmp_path: Path, fp32: Path) -> None:
     found = exported(run, tmp_path, "export.openvino=OpenVINO(prediction = hard)")
-    (output,) = runtime.read_model(found.model).outputs
+    (output,) = openvino_runtime.read_model(found.model).outputs
     assert (list(output.shape), output.element_type.to_string()) == ([1, 45, 64], "i32")
     image = noise_images(45, 64)[0]
     ours, theirs = open_model(found.model), open_model(fp32)
@@ -101,7 +101,7 @@ def test_onnx_runtime_sees_what_torch_sees(form: str, run: Path, tmp_path: Path)
 
 
 def test_without_onnx_it_is_said_what_to_install(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SegError) as caught:
         exported(run, tmp_path, "export.onnx=ONNX()")
     assert caught.value.diagnostics[0].slug == "onnx-not-installed"
@@ -110,16 +110,16 @@ def test_without_onnx_it_is_said_what_to_install(run: Path, tmp_path: Path, monk
 
 def test_a_name_of_the_users_has_a_channel(run: Path, tmp_path: Path) -> None:
     program = changed(run, tmp_path, 'data.classes=["metal", "rust", "paint", "dust"]')
-    assert contract.needs_empty_channel(program)
-    assert contract.describe(program, "fp32")["labels"] == "metal rust paint dust"
+    assert model_info.needs_empty_channel(program)
+    assert model_info.describe(program, "fp32")["labels"] == "metal rust paint dust"
     hard = changed(
         run, tmp_path, 'data.classes=["metal", "a", "b", "c"]', "export.openvino=OpenVINO(prediction = hard)"
     )
-    assert not contract.needs_empty_channel(hard)
+    assert not model_info.needs_empty_channel(hard)
 
 
 def test_the_certificate_has_a_row_for_each_form(run: Path, fp32: Path, data: Path) -> None:
-    found = open_model(fp32).info.origin[contract.CERTIFICATE]  # type: ignore[attr-defined]
+    found = open_model(fp32).info.origin[model_info.CERTIFICATE]  # type: ignore[attr-defined]
     assert list(found["rows"]) == ["torch", "fp32", "fp16", "device"]
     assert found["rows"]["device"]["computes_in"] in ("f32", "bf16", "f16")
     score = verbs.evaluate(run)

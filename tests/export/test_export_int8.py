@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from segdsl.diagnostics import SegError
-from segdsl.export import quantize as quantizing
-from segdsl.export import runtime
-from segdsl.export.job import Job
-from segdsl.export.layers import MEASURES, costly_parts, layers_of, parts_below, with_float
-from segdsl.export.material import calibration_images, val_trials
-from segdsl.export.model import open_model
+from segdsl.export.certify.trial_images import calibration_images, val_trials
+from segdsl.export.int8 import quantize as quantizing
+from segdsl.export.int8.job import Job
+from segdsl.export.int8.layer_cost import MEASURES, costly_parts, layers_of, parts_below, with_float
+from segdsl.export.int8.worker import Score
 from segdsl.export.openvino import export_model, export_run
-from segdsl.export.quantizing import Score
-from segdsl.run.checkpoint import open_run
+from segdsl.inference.models import openvino_runtime
+from segdsl.inference.models.model import open_model
+from segdsl.run.folder.checkpoint import open_run
 from segdsl.words.exports import OpenVINO
 
 
@@ -32,10 +32,12 @@ def refusal(call: Any) -> Any:
 @pytest.mark.slow
 def test_one_command_makes_a_file_of_8_bits_with_its_certificate(run: Path, fp32: Path) -> None:
     found = export_run(run, "int8")
-    kinds = {node.get_type_name() for node in runtime.read_model(found.model).get_ops()}
+    kinds = {node.get_type_name() for node in openvino_runtime.read_model(found.model).get_ops()}
     assert "FakeQuantize" in kinds
     types = {
-        str(n.get_element_type().to_string()) for n in runtime.read_model(found.model).get_ops() if _is_constant(n)
+        str(n.get_element_type().to_string())
+        for n in openvino_runtime.read_model(found.model).get_ops()
+        if _is_constant(n)
     }
     assert types & {"i8", "u8"}
     told = found.certificate["int8"]
@@ -44,7 +46,7 @@ def test_one_command_makes_a_file_of_8_bits_with_its_certificate(run: Path, fp32
     assert set(found.certificate["rows"]) == {"torch", "fp32", "fp16", "int8", "device"}
     row = found.certificate["rows"]["int8"]
     assert row["max_logit_error"] > found.certificate["rows"]["fp16"]["max_logit_error"] > 0
-    assert row["parts_at"] in {node.get_friendly_name() for node in runtime.read_model(found.model).get_ops()}
+    assert row["parts_at"] in {node.get_friendly_name() for node in openvino_runtime.read_model(found.model).get_ops()}
     assert open_model(found.model).classes == open_model(fp32).classes
 
 
@@ -129,12 +131,12 @@ def test_what_a_class_gains_makes_up_for_no_loss(before: list[float], after: lis
 
 def rounded_chain() -> Any:
     """x -> round -> relu "a.one" -> round -> sigmoid "a.two" -> tanh "b", which takes nothing rounded."""
-    ops = runtime.openvino().opset13
+    ops = openvino_runtime.openvino().opset13
     image = ops.parameter([1, 4], name="image")
     ends = [np.float32(v) for v in (-1, 1, -1, 1)]
     first = ops.relu(ops.fake_quantize(image, *ends, 3), name="a.one")
     second = ops.sigmoid(ops.fake_quantize(first, *ends, 3), name="a.two/Sigmoid")
-    return runtime.openvino().Model([ops.tanh(second, name="b")], [image], "chain")
+    return openvino_runtime.openvino().Model([ops.tanh(second, name="b")], [image], "chain")
 
 
 def test_a_layer_in_float_takes_what_was_there_before_rounding() -> None:
@@ -144,9 +146,9 @@ def test_a_layer_in_float_takes_what_was_there_before_rounding() -> None:
     freed = with_float(model, ["a.one"])
     assert layers_of(freed) == ["a.two/Sigmoid"] and layers_of(model) == ["a.one", "a.two/Sigmoid"]
     both = with_float(model, ["a.one", "a.two/Sigmoid"])
-    compiled = runtime.compile_model(both, "f32", Path("x.xml"))
+    compiled = openvino_runtime.compile_model(both, "f32", Path("x.xml"))
     assert np.allclose(compiled(x)[0], np.tanh(1 / (1 + np.exp(-x))), atol=1e-6)
-    assert not np.allclose(runtime.compile_model(freed, "f32", Path("x.xml"))(x)[0], compiled(x)[0], atol=1e-3)
+    assert not np.allclose(openvino_runtime.compile_model(freed, "f32", Path("x.xml"))(x)[0], compiled(x)[0], atol=1e-3)
 
 
 def test_parts_divide_where_paths_do() -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segdsl.cli.certificates import certificate_text
-from segdsl.export import runtime
-from segdsl.export.interface import interface_of
+from segdsl.cli.certificate_view import certificate_text
+from segdsl.export.certify.interface import interface_of
 from segdsl.export.openvino import export_model
+from segdsl.inference.models import openvino_runtime
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
@@ -47,7 +47,7 @@ def test_shapes_and_channels_are_those_of_the_file(tmp_path: Path, classes: str,
     program = program_of(tmp_path, classes, f"export.openvino = OpenVINO({form})")
     result = export_model(program, compile_program(program, weights="none").model, tmp_path / "export", "fp32")
     said = result.certificate["interface"]
-    model = runtime.read_model(result.model)
+    model = openvino_runtime.read_model(result.model)
     shapes = [str(port.get_partial_shape()).replace("?", "-1") for port in (model.inputs[0], model.outputs[0])]
     size = "H, W" if "dynamic" in form else "32, 48"
     channels = len(program.classes) + (program.classes[0] == "sky")
@@ -57,7 +57,7 @@ def test_shapes_and_channels_are_those_of_the_file(tmp_path: Path, classes: str,
         assert shapes == [f"[1,3,{size}]".replace(" ", ""), gives.replace(" ", "")]
     assert ("0 to 255" in said["takes"].partition("RGB, ")[2][:8]) is ("normalize" in form)
     image = np.random.default_rng(0).random((1, 3, 32, 48), np.float32)
-    found = np.asarray(runtime.compile_model(model, "f32", result.model)(image)[0])
+    found = np.asarray(openvino_runtime.compile_model(model, "f32", result.model)(image)[0])
     if "0 is empty" in said["gives"]:
         assert found[:, 0].max() < 1e-6 and "1 is sky, 2 is road, 3 is car" in said["gives"]
     else:

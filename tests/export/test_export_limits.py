@@ -19,12 +19,12 @@ from PIL import Image
 
 from segdsl import verbs
 from segdsl.cli import streams
-from segdsl.cli.run import run as segdsl
-from segdsl.export import installed
-from segdsl.export import quantize as quantizing
-from segdsl.export.model import open_model
+from segdsl.cli.invoke import run as segdsl
+from segdsl.export.int8 import quantize as quantizing
 from segdsl.export.openvino import DRAFTS, OWNER
-from segdsl.run.occupancy import this_process
+from segdsl.inference.models import extras
+from segdsl.inference.models.model import open_model
+from segdsl.run.folder.lock import this_process
 
 LARGE = """
 extends "std/semantic.seg"
@@ -194,7 +194,7 @@ def test_without_a_mask_that_tells_it_the_cost_is_not_known(
 def test_what_lacks_is_said_before_any_work(
     copied: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(installed.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     (finding,) = refused(capsys, "export", str(copied), "--precision", "int8")
     assert finding["slug"] == "int8-not-installed" and "segdsl[int8]" in finding["help"]
     assert not (copied / "export").exists()
@@ -299,7 +299,7 @@ def test_interrupted_it_ends_the_process_that_quantizes() -> None:
 
 
 def test_the_process_that_quantizes_ends_with_ours() -> None:
-    code = "import segdsl.export.quantizing as q, time; q.watch_the_other(); print('up', flush=True); time.sleep(600)"
+    code = "import segdsl.export.int8.worker as q, time; q.watch_the_other(); print('up', flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None and child.stdin is not None
         assert child.stdout.readline() == b"up\n"

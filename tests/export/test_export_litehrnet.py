@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdsl.export import runtime
 from segdsl.export.openvino import export_model
+from segdsl.inference.models import openvino_runtime
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 
@@ -31,7 +31,7 @@ def test_lite_hrnet_needs_no_more_ops_than_the_reference(root: Path, tmp_path: P
     result = export_model(program, model, tmp_path, "fp32")
     assert result.certificate["differing"] == 0.0
 
-    ours = Counter(node.get_type_name() for node in runtime.read_model(result.model).get_ops())
+    ours = Counter(node.get_type_name() for node in openvino_runtime.read_model(result.model).get_ops())
     reference = json.loads(DUMP.read_text(encoding="utf-8"))["ops"]
     assert ours["Convolution"] <= reference["Convolution"]  # two in a row are one
     for kind in ("GroupConvolution", "Sigmoid", "Relu", "VariadicSplit", "Softmax"):

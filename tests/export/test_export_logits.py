@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from segdsl import verbs
-from segdsl.export import runtime
-from segdsl.export.material import noise_images
-from segdsl.export.model import open_model
-from segdsl.export.naming import with_outputs
+from segdsl.export.certify.trial_images import noise_images
+from segdsl.inference.models import openvino_runtime
+from segdsl.inference.models.model import open_model
+from segdsl.inference.models.tensor_names import with_outputs
 
 PROGRAM = """
 extends "std/semantic.seg"
@@ -94,7 +94,7 @@ def test_of_8_bits_too(end: str, made: Any) -> None:
 
 
 def test_a_tensor_that_is_not_there_is_not_left_out(fp32: Path) -> None:
-    model = runtime.read_model(fp32)
+    model = openvino_runtime.read_model(fp32)
     assert len(with_outputs(model, ["logits", "head.1"]).outputs) == 3
     with pytest.raises(KeyError):
         with_outputs(model, ["logits", "head.2"])

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segdsl.data.images import STATISTICS
+from segdsl.data.decode.images import STATISTICS
 from segdsl.diagnostics import SegError
-from segdsl.export import runtime
-from segdsl.export.material import noise_images
-from segdsl.export.model import open_model
-from segdsl.export.pixels import prepare, restore
+from segdsl.export.certify.trial_images import noise_images
+from segdsl.inference.models import openvino_runtime
+from segdsl.inference.models.model import open_model
+from segdsl.inference.preprocess import prepare, restore
 from segdsl.ir.values import Size
 
 FOREIGN_WORDS = ("Exception", "Traceback", "cpp", "src/", "Check '", "openvino.", "RuntimeError", "pugixml")
@@ -129,7 +129,7 @@ def test_damage_is_found_and_told_in_our_words(name: str, copy: Path) -> None:
 
 
 def test_a_model_of_others_is_foreign(tmp_path: Path) -> None:
-    openvino = runtime.openvino()
+    openvino = openvino_runtime.openvino()
     image = openvino.opset13.parameter([1, 3, 8, 8], name="image")
     openvino.save_model(openvino.Model([openvino.opset13.relu(image)], [image]), tmp_path / "model.xml")
     assert refusal(tmp_path / "model.xml")[0] == "model-foreign"

@@ -12,15 +12,15 @@ import pytest
 from PIL import Image
 
 from segdsl import verbs
-from segdsl.cli.run import run as segdsl
+from segdsl.cli.invoke import run as segdsl
 from segdsl.diagnostics import SegError
-from segdsl.export import bench as benchmark
-from segdsl.export import installed
-from segdsl.export.material import noise_images
-from segdsl.export.model import open_model
+from segdsl.export.certify.trial_images import noise_images
 from segdsl.export.openvino import export_model
+from segdsl.inference import bench as benchmark
+from segdsl.inference.models import extras
+from segdsl.inference.models.model import open_model
 from segdsl.ir.values import Size
-from segdsl.run.checkpoint import open_run
+from segdsl.run.folder.checkpoint import open_run
 
 
 def refusal(call: Callable[[], object]) -> Any:
@@ -153,7 +153,7 @@ def test_what_only_saves_a_file_again_does_not_damage_it(exported: Path, tmp_pat
 
 
 def test_without_the_runtime_it_is_said_what_to_install(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     finding = refusal(lambda: open_model(exported))
     assert finding.slug == "onnx-not-installed" and "segdsl[onnx]" in finding.help
 
@@ -168,7 +168,7 @@ def test_what_onnx_cannot_say_is_a_finding_and_leaves_nothing(run: Path, tmp_pat
 
 
 def test_what_differs_in_onnx_alone_is_called_so(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segdsl.export import onnx
+    from segdsl.export.convert import onnx
 
     write = onnx._write
 

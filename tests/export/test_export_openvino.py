@@ -15,21 +15,22 @@ import torch
 from PIL import Image
 
 from segdsl.diagnostics import SegError
-from segdsl.export import certificate, runtime
 from segdsl.export import openvino as exporting
-from segdsl.export.contract import label
-from segdsl.export.material import noise_images, val_trials
-from segdsl.export.model import open_model
+from segdsl.export.certify import certificate
+from segdsl.export.certify.trial_images import noise_images, val_trials
+from segdsl.export.convert.deployable import Shipped
 from segdsl.export.openvino import export_model, export_run
-from segdsl.export.shipped import Shipped
-from segdsl.run.checkpoint import Run, open_run
+from segdsl.inference.models import openvino_runtime
+from segdsl.inference.models.model import open_model
+from segdsl.inference.models.model_info import label
+from segdsl.run.folder.checkpoint import Run, open_run
 from segdsl.version import __version__
 
 NAMES = ["background", "rust spot", "Öl, naß", "a_b"]
 
 
 def entries(xml: Path) -> dict[str, str]:
-    info = runtime.read_model(xml).get_rt_info(["model_info"]).value
+    info = openvino_runtime.read_model(xml).get_rt_info(["model_info"]).value
     return {key: str(value.value if hasattr(value, "value") else value) for key, value in info.items()}
 
 
@@ -38,7 +39,7 @@ def opened(run: Path) -> Run:
 
 
 def test_tensors_have_the_names_and_the_size_of_the_contract(fp32: Path) -> None:
-    model = runtime.read_model(fp32)
+    model = openvino_runtime.read_model(fp32)
     (image,), (scores,) = model.inputs, model.outputs
     assert (image.get_names(), list(image.shape)) == ({"image"}, [1, 3, 45, 64])
     assert (scores.get_names(), list(scores.shape)) == ({"output1"}, [1, 4, 45, 64])
@@ -47,7 +48,7 @@ def test_tensors_have_the_names_and_the_size_of_the_contract(fp32: Path) -> None
 
 
 def test_sizes_are_numbers_in_the_file(fp32: Path) -> None:
-    kinds = Counter(node.get_type_name() for node in runtime.read_model(fp32).get_ops())
+    kinds = Counter(node.get_type_name() for node in openvino_runtime.read_model(fp32).get_ops())
     assert not {"ShapeOf", "Gather", "BatchNormInference"} & set(kinds)
     assert kinds["Convolution"] == 4
 
@@ -183,7 +184,7 @@ def test_what_conversion_raises_is_not_shown(run: Path, tmp_path: Path, monkeypa
     def broken(*_: object, **__: object) -> object:
         raise RuntimeError("Check 'false' failed at src/frontends/pytorch/src/frontend.cpp:1")
 
-    monkeypatch.setattr(runtime.openvino(), "convert_model", broken)
+    monkeypatch.setattr(openvino_runtime.openvino(), "convert_model", broken)
     with pytest.raises(SegError) as caught:
         export_model(opened(run).program, opened(run).model, tmp_path, "fp32")
     (finding,) = caught.value.diagnostics

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from segdsl import verbs
-from segdsl.cli.certificates import OTHERWISE, WIDTH, certificate_text, columns
-from segdsl.cli.run import run as segdsl
+from segdsl.cli.certificate_view import OTHERWISE, WIDTH, certificate_text, columns
+from segdsl.cli.invoke import run as segdsl
 from segdsl.diagnostics import SegError
-from segdsl.diagnostics.text import cells
-from segdsl.export import contract, runtime
-from segdsl.export.model import open_model
-from segdsl.run.sources import data_root
+from segdsl.diagnostics.render import cells
+from segdsl.inference.models import model_info, openvino_runtime
+from segdsl.inference.models.model import open_model
+from segdsl.run.program_data import data_root
 from segdsl.weights.files import save_weights
 
 
@@ -117,10 +117,10 @@ EDITS = [
 
 @pytest.mark.parametrize(("key", "value"), EDITS, ids=[f"{key}-{value[:9]}" for key, value in EDITS])
 def test_an_edited_entry_is_found(key: str, value: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = runtime.read_model(copy)
-    model.set_rt_info(value, [contract.SECTION, key])
+    model = openvino_runtime.read_model(copy)
+    model.set_rt_info(value, [model_info.SECTION, key])
     edited = copy.with_name("edited.xml")
-    runtime.openvino().save_model(model, edited, compress_to_fp16=False)
+    openvino_runtime.openvino().save_model(model, edited, compress_to_fp16=False)
     assert slug_of(lambda: open_model(edited)) == "model-info-damaged"
     assert segdsl(["show", str(edited), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "model-info-damaged"
@@ -142,12 +142,12 @@ def test_a_program_of_another_size_does_not_fit_the_graph(copy: Path) -> None:
 
 
 def test_a_class_renamed_in_the_program_is_not_that_of_the_export(copy: Path) -> None:
-    model = runtime.read_model(copy)
-    program = contract.entries_of(model)["segdsl_program"]
+    model = openvino_runtime.read_model(copy)
+    program = model_info.entries_of(model)["segdsl_program"]
     assert '"a_b"' in program
-    model.set_rt_info(program.replace('"a_b"', '"a_c"'), [contract.SECTION, "segdsl_program"])
+    model.set_rt_info(program.replace('"a_b"', '"a_c"'), [model_info.SECTION, "segdsl_program"])
     edited = copy.with_name("edited.xml")
-    runtime.openvino().save_model(model, edited, compress_to_fp16=False)
+    openvino_runtime.openvino().save_model(model, edited, compress_to_fp16=False)
     for call in (open_model, verbs.origin):
         assert slug_of(lambda call=call: call(edited)) == "model-info-damaged"
 
@@ -161,25 +161,25 @@ def test_weights_that_are_not_those_of_the_export_have_no_certificate(copy: Path
         assert slug_of(lambda call=call: call(copy)) == "model-damaged"
 
 
-@pytest.mark.parametrize("version", [contract.__version__, "9.9.9"])
+@pytest.mark.parametrize("version", [model_info.__version__, "9.9.9"])
 def test_a_program_that_this_version_refuses(version: str, copy: Path) -> None:
-    model = runtime.read_model(copy)
-    model.set_rt_info("seg 1", [contract.SECTION, "segdsl_program"])
-    model.set_rt_info(version, [contract.SECTION, "segdsl_version"])
+    model = openvino_runtime.read_model(copy)
+    model.set_rt_info("seg 1", [model_info.SECTION, "segdsl_program"])
+    model.set_rt_info(version, [model_info.SECTION, "segdsl_version"])
     edited = copy.with_name("edited.xml")
-    runtime.openvino().save_model(model, edited, compress_to_fp16=False)
+    openvino_runtime.openvino().save_model(model, edited, compress_to_fp16=False)
     with pytest.raises(SegError) as caught:
         open_model(edited)
     (finding,) = caught.value.diagnostics
     assert finding.slug == "model-program-refused"
-    other = version != contract.__version__
+    other = version != model_info.__version__
     assert ("use segdsl" in finding.help, f"segdsl {version} wrote" in finding.message) == (other, other)
 
 
 def test_all_that_is_told_is_gone_and_the_model_is_foreign(copy: Path) -> None:
-    model = runtime.read_model(copy)
-    bare = runtime.openvino().Model(model.outputs, model.get_parameters())
-    runtime.openvino().save_model(bare, copy.with_name("bare.xml"), compress_to_fp16=False)
+    model = openvino_runtime.read_model(copy)
+    bare = openvino_runtime.openvino().Model(model.outputs, model.get_parameters())
+    openvino_runtime.openvino().save_model(bare, copy.with_name("bare.xml"), compress_to_fp16=False)
     for call in (open_model, verbs.origin, verbs.rebuild, verbs.evaluate):
         assert slug_of(lambda call=call: call(copy.with_name("bare.xml"))) == "model-foreign"
 

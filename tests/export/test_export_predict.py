@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.data.colors import class_colors
+from segdsl.data.pictures.palette import class_colors
 from segdsl.diagnostics import SegError
-from segdsl.export import predict as predicting
-from segdsl.export.model import open_model
-from segdsl.export.overlay import mask_png, overlay_png, tint
-from segdsl.export.predict import collect, predict
+from segdsl.inference import predict as predicting
+from segdsl.inference.models.model import open_model
+from segdsl.inference.overlay import mask_png, overlay_png, tint
+from segdsl.inference.predict import collect, predict
 
 
 def picture(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
@@ -145,7 +145,7 @@ def test_a_full_disk_is_told(images: Path, run: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_mask_is_read_back_as_its_ids(tmp_path: Path) -> None:
-    from segdsl.data.images import read_mask
+    from segdsl.data.decode.images import read_mask
 
     mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
     colors = class_colors([f"class {k}" for k in range(256)])
@@ -209,7 +209,7 @@ def test_a_filling_that_was_stopped_can_go_on(
 
 def test_an_exported_model_needs_no_torch(images: Path, fp32: Path, data: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from segdsl.export import evaluate, predict\n"
+        "import sys; from pathlib import Path; from segdsl.inference import evaluate, predict\n"
         "xml, images, data, out = sys.argv[1:]\n"
         "predict.predict(xml, [images], Path(out)); evaluate.evaluate(xml, data); print('torch' in sys.modules)"
     )

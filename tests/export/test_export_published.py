@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from segdsl.data.demo import write_demo
-from segdsl.export import runtime
-from segdsl.export.contract import form_of
+from segdsl.data.demo.generate import write_demo
+from segdsl.export.convert.deployable import GroupNormByLayers, Shipped
 from segdsl.export.openvino import convert, export_model
-from segdsl.export.shipped import GroupNormByLayers, Shipped
+from segdsl.inference.models import openvino_runtime
+from segdsl.inference.models.model_info import form_of
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 
@@ -24,7 +24,7 @@ EXPORT = """
 import json, sys
 from pathlib import Path
 import torch
-from segdsl.export.material import val_trials
+from segdsl.export.certify.trial_images import val_trials
 from segdsl.export.openvino import export_model
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
@@ -81,7 +81,7 @@ def test_a_free_size_is_that_of_the_image(root: Path, name: str) -> None:
     torch.manual_seed(0)
     model = compile_program(program, weights="none").model.eval()
     shipped = Shipped(model, program, form_of(program))
-    compiled = runtime.compile_model(convert(shipped, program)[0], "f32", root)
+    compiled = openvino_runtime.compile_model(convert(shipped, program)[0], "f32", root)
     for size in ((64, 96), (96, 64), (128, 160)):
         image = torch.randn(1, 3, *size)
         with torch.inference_mode():

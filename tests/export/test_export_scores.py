@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import segdsl
-from segdsl.cli.run import run as cli
+from segdsl.cli.invoke import run as cli
 from segdsl.diagnostics import SegError
-from segdsl.export import score_files
-from segdsl.export.evaluate import evaluate
-from segdsl.export.model import open_model
+from segdsl.inference import score_files
+from segdsl.inference.evaluate import evaluate
+from segdsl.inference.models.model import open_model
 
 NAMES = ["classes.csv", "confusion.csv", "images.csv"]
 

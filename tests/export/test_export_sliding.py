@@ -13,10 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from segdsl.export.evaluate import evaluate_model
-from segdsl.export.model import Model, open_model
-from segdsl.export.pixels import Image, Maps, stretch
-from segdsl.export.sliding import Resampled, bands, best_class, blend, classify
+from segdsl.inference.evaluate import evaluate_model
+from segdsl.inference.models.model import Model, open_model
+from segdsl.inference.preprocess import Image, Maps, stretch
+from segdsl.inference.tiling import Resampled, bands, best_class, blend, classify
 from segdsl.ir.program import Eval, Program
 from segdsl.ir.values import Size
 from segdsl.lang.program import load

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 import segdsl.ops
 import segdsl.words  # noqa: F401 - importing registers every word
 from segdsl.cli.group import commands
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.explain import explanations
 from segdsl.ir.program import SECTIONS, EvalSubset, Tolerance, TrainSubset
 from segdsl.ir.word import REGISTRY, field_docs

@@ -75,13 +75,13 @@ def test_the_test_for_imports_sees_them() -> None:
 
 @pytest.mark.parametrize("file", ["specs/litehrnet_s.seg", "specs/quickstart.seg"])
 def test_check_imports_nothing_heavy(file: str) -> None:
-    code = f"from segdsl.cli.run import run\nassert run(['check', {file!r}]) == 0"
+    code = f"from segdsl.cli.invoke import run\nassert run(['check', {file!r}]) == 0"
     assert imported_after(code, *HEAVY) == []
 
 
 @pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["--version"]])
 def test_help_imports_neither_torch_nor_pydantic(args: list[str]) -> None:
-    code = f"from segdsl.cli.run import run\nassert run({args!r}) == 0"
+    code = f"from segdsl.cli.invoke import run\nassert run({args!r}) == 0"
     assert imported_after(code, *HEAVY, "pydantic", "lark") == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.lang.program import load
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -97,7 +97,7 @@ def test_the_root_of_a_project(bench: Any) -> None:
     [
         ("hed.seg", "import-missing", "did you mean `head.seg`?"),
         ("std/lite_hrnt.seg", "import-missing", "did you mean `std/lite_hrnet.seg`?"),
-        ("std/../lang/scope.py", "import-missing", None),
+        ("std/../lang/program.py", "import-missing", None),
         ("/etc/hostname", "import-outside-root", None),
         ("../other.seg", "import-outside-root", None),
         ("", "import-missing", None),

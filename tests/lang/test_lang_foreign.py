@@ -14,7 +14,7 @@ from segdsl.diagnostics import called, nearest
 from segdsl.diagnostics.foreign import SYNONYMS, meant
 from segdsl.ir.values import UNITS
 from segdsl.ir.word import REGISTRY, members
-from segdsl.lang.elsewhere import NO_KEYS, _all_homes, homes, key_paths, record_at
+from segdsl.lang.suggest.misplaced import NO_KEYS, _all_homes, homes, key_paths, record_at
 
 VALUES = [
     ("train.loss = CrossEntropy() + Dice()", "WeightedSum([CrossEntropy(), Dice()])"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.lang.scope import STD
+from segdsl.lang.elaborate.files import STD
 from segdsl.syntax.parser import parse
 from segdsl.syntax.tree import Block
 

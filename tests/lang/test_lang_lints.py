@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.lang.rates import length_findings
+from segdsl.lang.lint.schedule_lints import length_findings
 from segdsl.words.schedules import Horizon
 
 

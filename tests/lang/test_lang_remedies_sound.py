@@ -10,8 +10,8 @@ import segdsl.words  # noqa: F401 - importing registers every word
 from segdsl.diagnostics import nearest, replacing
 from segdsl.diagnostics.foreign import DIFFERENT, SYNONYMS
 from segdsl.ir.word import REGISTRY
-from segdsl.lang.begun import begun, of_number
-from segdsl.lang.elsewhere import OPEN, holders
+from segdsl.lang.suggest.misplaced import OPEN, holders
+from segdsl.lang.suggest.usual_form import begun, of_number
 
 MENDED = [
     ("train.stop = 10", "EarlyStopping(patience = 10 epochs)"),

@@ -9,7 +9,7 @@ import pytest
 
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
-from segdsl.syntax.format import format_text
+from segdsl.syntax.printer.format import format_text
 
 ROOT = Path(__file__).resolve().parents[2]
 SPECS = sorted((ROOT / "specs").glob("*.seg"))

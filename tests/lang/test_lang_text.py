@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segdsl.diagnostics import Diagnostic, SegError
-from segdsl.diagnostics.text import Renderer
+from segdsl.diagnostics.render import Renderer
 from segdsl.lang.program import check_file, load
 
 ROOT = Path(__file__).resolve().parents[2]

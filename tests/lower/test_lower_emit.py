@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.ir.graph import Graph
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program

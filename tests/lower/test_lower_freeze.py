@@ -16,7 +16,7 @@ from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.lower.failure import explain_failure
 from segdsl.lower.freeze import freeze
-from segdsl.run.optimizers import build_optimizer
+from segdsl.run.engine.optimizers import build_optimizer
 
 SOURCE = """seg 1
 

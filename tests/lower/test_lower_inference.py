@@ -14,7 +14,7 @@ from torch import fx, nn
 from segdsl.ir.graph import Graph
 from segdsl.ir.values import Size
 from segdsl.lower.graph import build
-from segdsl.lower.inference import REWRITES, for_inference
+from segdsl.lower.inference_rewrites import REWRITES, for_inference
 from segdsl.lower.modules import DropPath
 from segdsl.ops.act import ReLU
 from segdsl.ops.conv import Conv, Linear

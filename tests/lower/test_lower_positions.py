@@ -15,7 +15,7 @@ from segdsl.ir.graph import Table
 from segdsl.ir.shape import as_grid, parse
 from segdsl.lang.program import load
 from segdsl.lower.compiled import Compiled, compile_program
-from segdsl.weights.positions import grid_of, resized
+from segdsl.weights.position_embeddings import grid_of, resized
 from segdsl.weights.report import Finding
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from segdsl.lower.freeze import freeze
 from segdsl.lower.modules import NMF, DropPath
 from segdsl.ops import drop, factor, norm
 from segdsl.passes import run_passes
-from segdsl.run.criterion import build_criterion
+from segdsl.run.engine.criterion import build_criterion
 from segdsl.words.losses import CrossEntropy
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from segdsl.cli.new import MODELS as OFFERED
-from segdsl.data.memory import whole_memory
+from segdsl.cli.commands.new import MODELS as OFFERED
+from segdsl.data.decode.decoded_cache import whole_memory
 from segdsl.diagnostics import SegError
 from segdsl.recipe.balance import class_weights, loss_for
 from segdsl.recipe.choice import counted, duration, percent
@@ -319,7 +319,9 @@ def test_numbers_are_spelt_for_people() -> None:
 
 def test_a_container_may_have_less_memory_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr("segdsl.data.memory.LIMITS", ((tmp_path / "none", limit), (limit, tmp_path / "none")))
+    monkeypatch.setattr(
+        "segdsl.data.decode.decoded_cache.LIMITS", ((tmp_path / "none", limit), (limit, tmp_path / "none"))
+    )
     whole = whole_memory()
     for text, expected in (("max\n", whole), (f"{2**28}\n", 2**28), (f"{2**62}\n", whole)):
         limit.write_text(text)

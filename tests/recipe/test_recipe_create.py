@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.run import run
-from segdsl.data.demo import write_demo
+from segdsl.cli.invoke import run
+from segdsl.data.demo.generate import write_demo
 from segdsl.diagnostics import SegError
 from segdsl.lang.program import load
 from segdsl.recipe import create as creating
 from segdsl.recipe.create import Wanted, create
 from segdsl.recipe.machine import GIB, Machine
 from segdsl.recipe.plan import MODELS
-from segdsl.syntax.format import format_text
+from segdsl.syntax.printer.format import format_text
 from segdsl.words.losses import CrossEntropy, WeightedSum
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -296,7 +296,7 @@ def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
 
 def test_nothing_heavy_is_imported(street: Path, tmp_path: Path) -> None:
     code = (
-        f"import sys\nfrom segdsl.cli.run import run\nassert run(['new', {str(tmp_path / 'my.seg')!r}, '--data',"
+        f"import sys\nfrom segdsl.cli.invoke import run\nassert run(['new', {str(tmp_path / 'my.seg')!r}, '--data',"
         f" {str(street)!r}]) == 0\nassert not {{'torch', 'datumaro', 'openvino'}} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from segdsl.run import train
-from segdsl.run.setup import prepare, start_model
-from segdsl.run.sources import resolve_classes
+from segdsl.run.engine.setup import prepare, start_model
+from segdsl.run.program_data import resolve_classes
 
 OVERRIDES = [
     "train.epochs=3",

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segdsl.data.balance import median_frequency_weights
-from segdsl.run.setup import prepare, start_model
-from segdsl.run.sources import resolve_classes
+from segdsl.data.stats.class_weights import median_frequency_weights
+from segdsl.run.engine.setup import prepare, start_model
+from segdsl.run.program_data import resolve_classes
 from segdsl.run.train import train_file
 
 

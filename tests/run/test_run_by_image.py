@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdsl.data.loader import EvalLoader
+from segdsl.data.loading.loader import EvalLoader
 from segdsl.lang.program import load
-from segdsl.run.by_image import scores_by_image
-from segdsl.run.criterion import build_criterion
-from segdsl.run.evaluate import score
-from segdsl.run.setup import Setup, prepare, start_model
+from segdsl.run.engine.criterion import build_criterion
+from segdsl.run.engine.setup import Setup, prepare, start_model
+from segdsl.run.engine.validate import score, scores_by_image
 
 
 @pytest.fixture

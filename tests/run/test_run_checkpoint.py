@@ -13,13 +13,13 @@ from torch import nn
 
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Quantity
-from segdsl.run import checkpoint
-from segdsl.run.checkpoint import CheckpointWriter, write_checkpoint
-from segdsl.run.folder import RunFolder
-from segdsl.run.log import EpochRow
-from segdsl.run.metrics import Confusion
-from segdsl.run.state import Progress, TrainState
-from segdsl.words.keepers import Checkpoints
+from segdsl.run.engine.state import Progress, TrainState
+from segdsl.run.folder import checkpoint
+from segdsl.run.folder.checkpoint import CheckpointWriter, write_checkpoint
+from segdsl.run.folder.layout import RunFolder
+from segdsl.run.folder.log import EpochRow
+from segdsl.scores.confusion import Confusion
+from segdsl.words.checkpoint_policies import Checkpoints
 from segdsl.words.schedules import Horizon
 
 Slugs = Callable[[Callable[[], object]], list[str]]

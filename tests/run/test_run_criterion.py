@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segdsl.ir.program import Loss
 from segdsl.ir.word import members
-from segdsl.run.criterion import REALISATIONS, build_criterion
+from segdsl.run.engine.criterion import REALISATIONS, build_criterion
 from segdsl.words.losses import CrossEntropy, Dice, WeightedSum
 
 CLASSES, IGNORE = 4, 255

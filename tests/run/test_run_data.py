@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segdsl.cli.run import run
-from segdsl.export.model import open_model
+from segdsl.cli.invoke import run
+from segdsl.inference.models.model import open_model
 
 
 def as_bands(root: Path, channels: int) -> None:

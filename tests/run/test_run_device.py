@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.diagnostics import SegError
-from segdsl.export.bench import bench
-from segdsl.export.model import open_model
-from segdsl.run import device
+from segdsl.inference.bench import bench
+from segdsl.inference.models.model import open_model
+from segdsl.run.engine import device
 from segdsl.run.train import train_file
 
 Slugs = Callable[[Callable[[], object]], list[str]]
@@ -68,7 +68,7 @@ def test_every_command_takes_it(
 ) -> None:
     monkeypatch.setattr(device, "devices_here", lambda: ("cpu",))
     trained = str(train_file("tiny.seg", ["train.epochs=1"], quiet=True).run)
-    monkeypatch.setattr("segdsl.export.bench.SECONDS", 0.0)
+    monkeypatch.setattr("segdsl.inference.bench.SECONDS", 0.0)
     words = [{"FILE": "tiny.seg", "RUN": trained}.get(word, word) for word in command.split()]
     assert run([*words, "--device", "cuda:7"]) == 1
     assert "error[device-not-here]: this machine has no device `cuda:7`" in capsys.readouterr().err

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.lang.program import load
-from segdsl.run.differences import FREE, PLACES, differences
+from segdsl.run.folder.program_diff import FREE, PLACES, differences
 from segdsl.run.train import train_file
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "resume"
@@ -50,7 +50,7 @@ def left(project: Path, monkeypatch: pytest.MonkeyPatch, once: Callable[[Path, C
 
 def leave() -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("segdsl.run.display.Display.epoch", interrupt)
+        patch.setattr("segdsl.run.console.display.Display.epoch", interrupt)
         train_file("tiny.seg", out="left", quiet=True)
 
 

@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.diagnostics.text import CUT, cells
-from segdsl.run.absence import absences
-from segdsl.run.clock import Clock
-from segdsl.run.display import Display, Head, duration, shown_parts
-from segdsl.run.log import EpochRow
-from segdsl.run.metrics import Confusion
+from segdsl.diagnostics.render import CUT, cells
+from segdsl.run.console.display import Display, Head, duration, shown_parts
+from segdsl.run.console.missing_classes import absences
+from segdsl.run.engine.clock import Clock
+from segdsl.run.folder.log import EpochRow
+from segdsl.scores.confusion import Confusion
 
 HEAD = Head("a_name" * 20, 123_456_789, 12_345, "2048x2048", 1000, 100, 19, "cpu", Path("runs/x-1"), 200, 4600)
 

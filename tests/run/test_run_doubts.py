@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 
 
 def said(project: Path, capsys: pytest.CaptureFixture[str], *settings: str) -> set[str]:

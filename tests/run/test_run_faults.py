@@ -20,14 +20,14 @@ import pytest
 import torch
 from PIL import Image
 
-from segdsl.data.loader import Batch, TrainLoader
+from segdsl.data.loading.loader import Batch, TrainLoader
 from segdsl.diagnostics import SegError
 from segdsl.run import train as loop
-from segdsl.run.display import Display
-from segdsl.run.folder import RunFolder
-from segdsl.run.recovery import newest_state
+from segdsl.run.console.display import Display
+from segdsl.run.folder.layout import RunFolder
+from segdsl.run.folder.recovery import newest_state
 from segdsl.run.train import RunResult, train_file
-from segdsl.weights import atomic
+from segdsl.storage import atomic
 
 GoesOn = Callable[[str], None]
 OVERRIDES = ["train.epochs=4", "train.keep=Checkpoints(best=2, every=1 iters)", "data.cache=0 GiB"]
@@ -92,10 +92,10 @@ def test_a_disk_that_refuses(
 
     targets = {
         "save_file": ("segdsl.weights.files.save_file",),
-        "fsync": ("segdsl.weights.atomic.os.fsync",),
-        "replace": ("segdsl.weights.atomic.Path.replace",),
-        "log": ("segdsl.run.log.RunLog._write",),
-        "folder": ("segdsl.weights.atomic.tempfile.mkstemp",),
+        "fsync": ("segdsl.storage.atomic.os.fsync",),
+        "replace": ("segdsl.storage.atomic.Path.replace",),
+        "log": ("segdsl.run.folder.log.RunLog._write",),
+        "folder": ("segdsl.storage.atomic.tempfile.mkstemp",),
     }
     with monkeypatch.context() as patch, after(patch, 3, lambda: patch.setattr(*targets[place], refuse)):
         error = ends("left")
@@ -267,7 +267,7 @@ def test_memory_that_runs_out(
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system of Linux says how much memory a process has")
 def test_memory_that_the_system_refuses(project: Path, goes_on: GoesOn) -> None:
     code = """import resource, sys
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.run import train as loop
 made = loop.make_step
 def make(setup, state, *rest):

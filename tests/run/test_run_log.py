@@ -8,9 +8,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segdsl.diagnostics import SegError
-from segdsl.run.folder import RunFolder, check_out
-from segdsl.run.log import EpochRow, RunLog
-from segdsl.run.metrics import Confusion
+from segdsl.run.folder.layout import RunFolder, check_out
+from segdsl.run.folder.log import EpochRow, RunLog
+from segdsl.scores.confusion import Confusion
 
 
 def test_every_class_has_a_curve_of_its_own(tmp_path: Path) -> None:

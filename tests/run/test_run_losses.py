@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from segdsl.diagnostics import SegError
 from segdsl.ir.program import Loss
 from segdsl.ir.word import members
-from segdsl.run.criterion import REALISATIONS, build_criterion
+from segdsl.run.engine.criterion import REALISATIONS, build_criterion
 from segdsl.words.losses import CrossEntropy, Dice, Focal, WeightedSum, asks_for_weights, with_weights
 
 IGNORE = 255

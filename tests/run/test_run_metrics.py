@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import (
 )
 
 from segdsl.diagnostics import SegError
-from segdsl.run.metrics import Confusion
+from segdsl.scores.confusion import Confusion
 
 NAMES = ("sky", "road", "car", "pole", "sign")
 IGNORE = 255

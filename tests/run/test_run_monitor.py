@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.run import run
-from segdsl.run.checkpoint import open_run
-from segdsl.run.log import EpochRow
-from segdsl.run.metrics import Confusion
-from segdsl.run.report.ranking import ranked, validation_loader
-from segdsl.run.setup import network_of, pick_device
-from segdsl.run.sources import open_data
+from segdsl.cli.invoke import run
+from segdsl.run.engine.setup import network_of, pick_device
+from segdsl.run.folder.checkpoint import open_run
+from segdsl.run.folder.log import EpochRow
+from segdsl.run.program_data import open_data
+from segdsl.run.report.best_worst import ranked, validation_loader
 from segdsl.run.train import train_file
+from segdsl.scores.confusion import Confusion
 
 Slugs = Callable[[Callable[[], object]], list[str]]
 

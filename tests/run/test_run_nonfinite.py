@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.diagnostics import SegError
 from segdsl.run.train import train_file
 
@@ -71,7 +71,7 @@ def test_what_cannot_be_seen_again_is_said_so(project: Path, monkeypatch: pytest
 
 
 def test_a_loss_of_a_finite_output_is_told_apart(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segdsl.run.accumulation import GroupLoss
+    from segdsl.run.engine.group_loss import GroupLoss
 
     part = GroupLoss.part
     monkeypatch.setattr(GroupLoss, "part", lambda self, *given: part(self, *given) * math.inf)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.run import occupancy
-from segdsl.run.folder import RunFolder
-from segdsl.run.occupancy import NAME, is_gone, occupied, this_process
+from segdsl.run.folder import lock
+from segdsl.run.folder.layout import RunFolder
+from segdsl.run.folder.lock import NAME, is_gone, occupied, this_process
 from segdsl.run.train import train_file
 
 Slugs = Callable[[Callable[[], object]], list[str]]
@@ -32,7 +32,7 @@ def holder(folder: Path, how: str) -> Iterator[Callable[[], None]]:
     if child == 0:
         with contextlib.suppress(BaseException):
             if how == "without":
-                occupancy.fcntl = None
+                lock.fcntl = None
             with occupied(RunFolder(folder)):
                 os.write(begun, b"x")
                 time.sleep(600)
@@ -56,7 +56,7 @@ def holder(folder: Path, how: str) -> Iterator[Callable[[], None]]:
 @pytest.fixture(params=HOW)
 def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "without":
-        monkeypatch.setattr(occupancy, "fcntl", None)
+        monkeypatch.setattr(lock, "fcntl", None)
     return request.param
 
 
@@ -109,7 +109,7 @@ def test_another_process_of_the_same_number_is_no_owner() -> None:
 
 def test_a_file_that_was_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process waits for the lock while another, which holds it, removes the file."""
-    held, tries = occupancy._locked, []
+    held, tries = lock._locked, []
 
     def locked(handle: int) -> bool | None:
         if not tries:
@@ -117,17 +117,17 @@ def test_a_file_that_was_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.
         tries.append(handle)
         return held(handle)
 
-    monkeypatch.setattr(occupancy, "_locked", locked)
+    monkeypatch.setattr(lock, "_locked", locked)
     hold(tmp_path)
     assert len(tries) == 2
 
 
 def test_two_that_find_it_free_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slugs: Slugs) -> None:
     """Where the file system has no locks, the one that has written itself down last has the folder."""
-    monkeypatch.setattr(occupancy, "fcntl", None)
+    monkeypatch.setattr(lock, "fcntl", None)
     other = json.dumps({**this_process(), "pid": 1})
     with monkeypatch.context() as patch:
-        patch.setattr(occupancy.time, "sleep", lambda seconds: (tmp_path / NAME).write_text(other, encoding="utf-8"))
+        patch.setattr(lock.time, "sleep", lambda seconds: (tmp_path / NAME).write_text(other, encoding="utf-8"))
         assert slugs(lambda: hold(tmp_path)) == ["run-in-use"]
     assert (tmp_path / NAME).read_text(encoding="utf-8") == other
 

@@ -17,7 +17,7 @@ from segdsl.ir.word import members
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.lower.freeze import freeze
-from segdsl.run.optimizers import build_optimizer, set_rates
+from segdsl.run.engine.optimizers import build_optimizer, set_rates
 from segdsl.run.train import train_file
 from segdsl.words.optimizers import SGD, Adam, AdamW, Group
 from segdsl.words.schedules import Horizon, Poly, scale_at

@@ -8,7 +8,7 @@ import pytest
 
 from segdsl.diagnostics import SegError
 from segdsl.lang.program import load
-from segdsl.run.setup import start_model
+from segdsl.run.engine.setup import start_model
 
 PROGRAM = """seg 1
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.run.checkpoint import open_run
+from segdsl.run.folder.checkpoint import open_run
 from segdsl.run.train import train_file
-from segdsl.weights import atomic
+from segdsl.storage import atomic
 
 Slugs = Callable[[Callable[[], object]], list[str]]
 
@@ -116,7 +116,7 @@ def test_the_names_of_new_folders_are_brought_to_the_disk(project: Path, monkeyp
     if not Path("/proc/self/fd").exists():
         pytest.skip("this file system has no /proc")
     with monkeypatch.context() as patch:
-        patch.setattr("segdsl.weights.atomic.os.fsync", see)
+        patch.setattr("segdsl.storage.atomic.os.fsync", see)
         patch.setattr("segdsl.run.train.write_begin", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train_file("tiny.seg", out="new/deep/left", quiet=True)

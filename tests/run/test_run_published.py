@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.run.display import Display
+from segdsl.run.console.display import Display
 from segdsl.run.train import train_file
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,9 +12,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from segdsl.run.checkpoint import CheckpointWriter
-from segdsl.run.folder import RunFolder
-from segdsl.run.recovery import newest_state
+from segdsl.run.folder.checkpoint import CheckpointWriter
+from segdsl.run.folder.layout import RunFolder
+from segdsl.run.folder.recovery import newest_state
 from segdsl.run.train import train_file
 from segdsl.weights.files import digest_of_content, open_weights, write_tensors
 
@@ -39,7 +39,7 @@ def leave() -> None:
     Path("tiny.seg").write_text(text, encoding="utf-8")
     train_file("tiny.seg", ["train.epochs=3"], out="whole", quiet=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segdsl.run.checkpoint.CheckpointWriter.finish", lambda self, state: None)
+        patch.setattr("segdsl.run.folder.checkpoint.CheckpointWriter.finish", lambda self, state: None)
         train_file("tiny.seg", ["train.epochs=3"], out="left", quiet=True)
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from segdsl.diagnostics import SegError
 from segdsl.lang.program import load
-from segdsl.run import faults
-from segdsl.run.checkpoint import open_run
+from segdsl.run.engine import machine_faults
+from segdsl.run.folder.checkpoint import open_run
 from segdsl.run.train import train, train_file
 
 Slugs = Callable[[Callable[[], object]], list[str]]
@@ -109,12 +109,12 @@ def test_no_run_to_open(project: Path, slugs: Slugs) -> None:
 )
 def test_faults_of_the_machine_are_explained(slugs: Slugs, error: Exception, slug: str) -> None:
     def work() -> None:
-        with faults.explained():
+        with machine_faults.explained():
             raise error
 
     assert slugs(work) == [slug]
 
 
 def test_other_errors_pass_as_they_are() -> None:
-    with pytest.raises(RuntimeError, match="something else"), faults.explained():
+    with pytest.raises(RuntimeError, match="something else"), machine_faults.explained():
         raise RuntimeError("something else")

@@ -15,23 +15,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segdsl.cli.run import run
-from segdsl.data.dataset import EvalDataset
-from segdsl.data.loader import EvalLoader
+from segdsl.cli.invoke import run
+from segdsl.data.loading.dataset import EvalDataset
+from segdsl.data.loading.loader import EvalLoader
 from segdsl.lang.program import load
-from segdsl.run.checkpoint import open_run
-from segdsl.run.metrics import Confusion
+from segdsl.run.engine.setup import network_of, pick_device
+from segdsl.run.folder.checkpoint import open_run
+from segdsl.run.program_data import open_data
+from segdsl.run.report.best_worst import SHOWN, Ranking, ranked, validation_loader
 from segdsl.run.report.chart import ticks
 from segdsl.run.report.history import read_history
 from segdsl.run.report.markup import VOID, joined, tag
-from segdsl.run.report.model import highlighted
 from segdsl.run.report.page import SECTIONS
-from segdsl.run.report.pictures import MOST_BYTES, jpeg
-from segdsl.run.report.ranking import SHOWN, Ranking, ranked, validation_loader
+from segdsl.run.report.sections.images import MOST_BYTES, jpeg
+from segdsl.run.report.sections.model import highlighted
 from segdsl.run.report.write import write_report
-from segdsl.run.setup import network_of, pick_device
-from segdsl.run.sources import open_data
 from segdsl.run.train import train_file
+from segdsl.scores.confusion import Confusion
 
 
 def text_of(report: Path) -> str:
@@ -170,7 +170,7 @@ def test_an_interrupted_run_gets_its_report(project: Path, monkeypatch: pytest.M
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("segdsl.run.display.Display.epoch", stop)
+        patched.setattr("segdsl.run.console.display.Display.epoch", stop)
         train_file("tiny.seg", quiet=True)
     assert not Path("runs/tiny-1/report.html").exists()
     assert run(["report", "runs/tiny-1"]) == 0

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.cli.run import run
-from segdsl.run.folder import RunFolder
-from segdsl.run.log import rows_until
+from segdsl.cli.invoke import run
+from segdsl.run.folder.layout import RunFolder
+from segdsl.run.folder.log import rows_until
 from segdsl.run.report.history import read_history
 from segdsl.run.train import train_file
 

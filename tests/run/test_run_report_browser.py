@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.run.report.class_curves import class_curves
 from segdsl.run.report.history import History
+from segdsl.run.report.sections.class_curves import class_curves
 from segdsl.run.train import train_file
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

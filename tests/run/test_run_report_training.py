@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.run.checkpoint import open_run
-from segdsl.run.metrics import Confusion
+from segdsl.run.engine.setup import network_of, pick_device
+from segdsl.run.folder.checkpoint import open_run
+from segdsl.run.program_data import open_data
+from segdsl.run.report.best_worst import ranked, validation_loader
 from segdsl.run.report.chart import FAINT, STYLES
-from segdsl.run.report.class_curves import class_curves
-from segdsl.run.report.classes import confused
 from segdsl.run.report.history import History
-from segdsl.run.report.ranking import ranked, validation_loader
-from segdsl.run.report.training import short
+from segdsl.run.report.sections.class_curves import class_curves
+from segdsl.run.report.sections.classes import confused
+from segdsl.run.report.sections.training import short
 from segdsl.run.report.write import write_report
-from segdsl.run.setup import network_of, pick_device
-from segdsl.run.sources import open_data
 from segdsl.run.train import train_file
+from segdsl.scores.confusion import Confusion
 from segdsl.words.losses import CrossEntropy, WeightedSum
 from segdsl.words.optimizers import AdamW, Group
 

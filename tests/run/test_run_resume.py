@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from segdsl.run.checkpoint import open_run
-from segdsl.run.display import Display
+from segdsl.run.console.display import Display
+from segdsl.run.folder.checkpoint import open_run
 from segdsl.run.signals import Signals
 from segdsl.run.train import RunResult, train_file
-from segdsl.weights import atomic
+from segdsl.storage import atomic
 
 Same = Callable[[Path, Path], None]
 Whole = Callable[..., RunResult]
@@ -118,7 +118,7 @@ def test_a_kill_before_and_after_every_file_that_is_written(
 def test_a_kill_between_what_an_epoch_writes(
     noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole, owner: str, number: int
 ) -> None:
-    from segdsl.run import checkpoint, log
+    from segdsl.run.folder import checkpoint, log
 
     place = {"log": log.RunLog, "checkpoint": checkpoint.CheckpointWriter}[owner.partition(".")[0]]
     with killed_at(monkeypatch, place, owner.rpartition(".")[2], number, after=True), pytest.raises(Killed):

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segdsl.diagnostics.text import cells
-from segdsl.run.boundary import Boundaries, boundary_f1
-from segdsl.run.metrics import Confusion, background_of, mean_known
-from segdsl.run.score_table import class_table, confusion_table
+from segdsl.diagnostics.render import cells
+from segdsl.scores.boundary import Boundaries, boundary_f1
+from segdsl.scores.confusion import Confusion, background_of, mean_known
+from segdsl.scores.table import class_table, confusion_table
 
 VOID = 255
 Pair = tuple[np.ndarray, np.ndarray, int]

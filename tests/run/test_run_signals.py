@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 
-from segdsl.data.loader import Batch, EvalLoader
+from segdsl.data.loading.loader import Batch, EvalLoader
 from segdsl.diagnostics import Interrupted
 from segdsl.run import signals
-from segdsl.run.checkpoint import CheckpointWriter
-from segdsl.run.display import Display
+from segdsl.run.console.display import Display
+from segdsl.run.folder.checkpoint import CheckpointWriter
 from segdsl.run.signals import Signals
 from segdsl.run.train import train_file
 
@@ -213,7 +213,7 @@ def test_a_signal_after_the_last_step_does_not_say_start_again(project: Path, mo
         train_file("tiny.seg", out="-left", quiet=True)
     assert caught.value.help == "the run is finished; `segdsl report ./-left` writes its report"
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: pytest.fail("it was asked to end"))
-    monkeypatch.setattr("segdsl.run.checkpoint.CheckpointWriter.epoch", with_signal(signal.SIGTERM))
+    monkeypatch.setattr("segdsl.run.folder.checkpoint.CheckpointWriter.epoch", with_signal(signal.SIGTERM))
     with pytest.raises(Interrupted) as caught:
         train_file("tiny.seg", ["train.epochs=1"], out="next", quiet=True)
     assert (caught.value.number, caught.value.help[:19]) == (signal.SIGTERM, "the run is finished")

@@ -10,12 +10,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from segdsl.run.clock import Clock
-from segdsl.run.display import Display
-from segdsl.run.folder import RunFolder
-from segdsl.run.setup import Setup, prepare, start_model
-from segdsl.run.sources import resolve_classes
-from segdsl.run.state import TrainState, noise_seed
+from segdsl.run.console.display import Display
+from segdsl.run.engine.clock import Clock
+from segdsl.run.engine.setup import Setup, prepare, start_model
+from segdsl.run.engine.state import TrainState, noise_seed
+from segdsl.run.folder.layout import RunFolder
+from segdsl.run.program_data import resolve_classes
 from segdsl.run.train import checkpoint_writer, start_state, train_epoch
 
 EPOCHS = 2

@@ -14,17 +14,17 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from segdsl.run.accumulation import GroupLoss, group_loss, groups
-from segdsl.run.clock import Clock
-from segdsl.run.criterion import build_criterion
-from segdsl.run.display import Display
-from segdsl.run.precision import Arithmetic, choose_arithmetic
-from segdsl.run.setup import Setup, prepare, start_model
-from segdsl.run.sources import resolve_classes
-from segdsl.run.state import TrainState
+from segdsl.run.console.display import Display
+from segdsl.run.engine.clock import Clock
+from segdsl.run.engine.criterion import build_criterion
+from segdsl.run.engine.group_loss import GroupLoss, group_loss, groups
+from segdsl.run.engine.precision import Arithmetic, choose_arithmetic
+from segdsl.run.engine.setup import Setup, prepare, start_model
+from segdsl.run.engine.state import TrainState
+from segdsl.run.program_data import resolve_classes
 from segdsl.run.train import make_step, start_state, train_epoch, train_file
-from segdsl.words.averagers import EMA
 from segdsl.words.losses import CrossEntropy, Dice, WeightedSum
+from segdsl.words.weight_averaging import EMA
 
 Slugs = Callable[[Callable[[], object]], list[str]]
 NO_NORM = "bn   = stem -> BatchNorm()", "bn   = stem"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from segdsl.recipe import machine
-from segdsl.run.threads import VARIABLES, advice, is_crowded, settle_threads
+from segdsl.run.engine.threads import VARIABLES, advice, is_crowded, settle_threads
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
-    monkeypatch.setattr("segdsl.run.threads.cores", lambda: 2)
+    monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 2)
     (note,) = settle_threads(workers=2)
     assert threads == [2] and "training with 2 threads" in note
     assert settle_threads(workers=2) == []
 
 
 def test_threads_that_the_user_wants_stay_and_are_said(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
-    monkeypatch.setattr("segdsl.run.threads.cores", lambda: 1)
+    monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     asked, loading = settle_threads(workers=4)
     assert threads == []
@@ -57,12 +57,12 @@ def test_threads_that_the_user_wants_stay_and_are_said(monkeypatch: pytest.Monke
 
 
 def test_as_many_threads_as_cores_are_nothing_to_say(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
-    monkeypatch.setattr("segdsl.run.threads.cores", lambda: 8)
+    monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 8)
     assert settle_threads(workers=8) == [] and threads == []
 
 
 def test_the_advice_names_our_own_processes_first(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
-    monkeypatch.setattr("segdsl.run.threads.cores", lambda: 8)
+    monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 8)
     assert advice(workers=1).startswith("other programs keep the processors busy")
     assert "8 threads and 2 loading processes share 8 cores" in advice(workers=2)
 

@@ -13,13 +13,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from segdsl.data.dataset import Key, Sample, TrainDataset
+from segdsl.data.loading.dataset import Key, Sample, TrainDataset
 from segdsl.lang.program import load
-from segdsl.run.checkpoint import open_run
-from segdsl.run.display import Display
-from segdsl.run.evaluate import evaluate_model
-from segdsl.run.setup import prepare, start_model
-from segdsl.run.sources import open_data, resolve_classes
+from segdsl.run.console.display import Display
+from segdsl.run.engine.setup import prepare, start_model
+from segdsl.run.engine.validate import evaluate_model
+from segdsl.run.folder.checkpoint import open_run
+from segdsl.run.program_data import open_data, resolve_classes
 from segdsl.run.train import train_file
 from segdsl.words.schedules import Horizon, scale_at
 

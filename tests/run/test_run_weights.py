@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.diagnostics import SegError
 from segdsl.run.train import train_file
-from segdsl.weights.cache import place_of, record_path
+from segdsl.storage.cache import place_of, record_path
 
 ONE_EPOCH = ["train.epochs=1", "train.optimizer.lr=1e-9"]
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from segdsl.diagnostics import SegError
 from segdsl.syntax import tree
-from segdsl.syntax.format import WIDTH, format_text
 from segdsl.syntax.parser import parse
+from segdsl.syntax.printer.format import WIDTH, format_text
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [*sorted((ROOT / "specs").glob("*.seg")), *sorted((ROOT / "segdsl" / "std").glob("*.seg"))]

@@ -11,7 +11,7 @@ import pytest
 
 from segdsl.syntax import table
 from segdsl.syntax.lexer import KEYWORDS, MARKS
-from segdsl.syntax.reduce import Reducer
+from segdsl.syntax.tree_builder import Reducer
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAMMAR = table.grammar_file().read_text(encoding="utf-8")

@@ -65,7 +65,7 @@ def test_examples_of_the_explanations(slug: str) -> None:
 
 
 def test_every_slug_of_the_syntax_is_explained_and_the_reverse() -> None:
-    sources = [p.read_text(encoding="utf-8") for p in (ROOT / "segdsl" / "syntax").glob("*.py") if p.stem != "format"]
+    sources = [p.read_text(encoding="utf-8") for p in (ROOT / "segdsl" / "syntax").rglob("*.py") if p.stem != "format"]
     used = {slug for s in sources for slug in re.findall(r'(?:Diagnostic|\.tell)\(\s*"([a-z-]+)"', s)}
     assert used == set(SLUGS)
     assert sorted(SLUGS) == SLUGS

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.words.published import PUBLISHED

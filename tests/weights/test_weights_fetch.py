@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import torch
 
+from segdsl.storage.cache import place_of, read_record, record_path
 from segdsl.weights import download
-from segdsl.weights.cache import place_of, read_record, record_path
 from segdsl.weights.fetch import Watcher, fetch
 from segdsl.words.published import parse_source
 

@@ -133,7 +133,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "reduce, in a key": (lambda t: saved({mkdir(t): torch.ones(1)}), "posix.mkdir"),
     "eval": (lambda t: saved({"x": Calls(eval, f"__import__('os').mkdir({str(t)!r})")}), "eval"),
     "global": (lambda t: saved({"state_dict": state(), "hook": os.system}), "posix.system"),
-    "global of a module of ours": (lambda t: proto2(b"csegdsl.cli.run\nrun\n."), "segdsl.cli.run.run"),
+    "global of a module of ours": (lambda t: proto2(b"csegdsl.cli.invoke\nrun\n."), "segdsl.cli.invoke.run"),
     "global by protocol 4": (
         lambda t: with_entries(saved(state()), **{"data.pkl": pickle.dumps(mkdir(t), 4)}),
         "posix.mkdir",

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segdsl.cli.run import run
+from segdsl.cli.invoke import run
 
 PROGRAM = """seg 1
 

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from segdsl.weights.cache import place_of, read_record, record_path
+from segdsl.storage.cache import place_of, read_record, record_path
 from segdsl.weights.fetch import fetch
 from segdsl.words.published import parse_source
 

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from segdsl.weights.cache import place_of
+from segdsl.storage.cache import place_of
 
 
 def segdsl(cache: Any, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:

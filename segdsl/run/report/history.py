@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segdsl.ir.program import Program
-from segdsl.run.log import read_lines
+from segdsl.run.folder.log import read_lines
 from segdsl.words.schedules import Horizon
 from segdsl.words.stoppers import EarlyStopping
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from segdsl.diagnostics.text import clean
+from segdsl.diagnostics.render import clean
 
 VOID = frozenset({"meta", "img", "input", "line", "rect", "circle", "path"})
 """Elements without content; in SVG each has to say so."""

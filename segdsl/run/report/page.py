@@ -7,16 +7,16 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from segdsl.run.display import duration
-from segdsl.run.report.classes import class_table, confusion_section
-from segdsl.run.report.curves import curves
-from segdsl.run.report.dataset import dataset
+from segdsl.run.console.display import duration
 from segdsl.run.report.markup import UNKNOWN, Html, facts, tag
-from segdsl.run.report.material import Material
-from segdsl.run.report.model import model, program
-from segdsl.run.report.pictures import pictures
-from segdsl.run.report.timings import timings
-from segdsl.run.report.training import training
+from segdsl.run.report.run_data import Material
+from segdsl.run.report.sections.classes import class_table, confusion_section
+from segdsl.run.report.sections.curves import curves
+from segdsl.run.report.sections.dataset import dataset
+from segdsl.run.report.sections.images import pictures
+from segdsl.run.report.sections.model import model, program
+from segdsl.run.report.sections.timings import timings
+from segdsl.run.report.sections.training import training
 from segdsl.version import __version__
 
 HERE = Path(__file__).parent

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segdsl.diagnostics import SegError, fail
-from segdsl.run.display import Display
-from segdsl.run.faults import explained
-from segdsl.run.folder import RunFolder
-from segdsl.run.report.material import gather
+from segdsl.run.console.display import Display
+from segdsl.run.engine.machine_faults import explained
+from segdsl.run.folder.layout import RunFolder
 from segdsl.run.report.page import page
+from segdsl.run.report.run_data import gather
 
 
 class Written(NamedTuple):

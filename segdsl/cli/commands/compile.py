@@ -1,0 +1,248 @@
+"""The command `compile`: what a program's model is made of and what it costs, and the model in other forms."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from segdsl import verbs
+from segdsl.cli import streams
+from segdsl.cli.result import Answer, json_option, set_option
+from segdsl.cli.tables import part_table
+
+if TYPE_CHECKING:
+    from segdsl.ir.graph import Graph
+    from segdsl.ir.parts import Part
+    from segdsl.ir.program import Program
+    from segdsl.lower.compiled import Compiled
+
+ALWAYS = ("program.seg", "graph.json", "summary.json", "weights.safetensors")
+ONLY_EMITTED = ("model.py", "weights.pt")
+"""What `--out` fills a folder with: in any case, and with `--emit torch`."""
+
+
+@click.command()
+@click.argument("file")
+@click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Number of classes, in place of data.classes.")
+@click.option(
+    "--weights", metavar="SOURCE", help="Weights for the whole model, or `program` for what it names; else random ones."
+)
+@click.option("--depth", type=click.IntRange(min=1), default=2, show_default=True, help="Levels of parts in the table.")
+@click.option("--emit", type=click.Choice(["torch"]), help="Print the model as plain PyTorch; into DIR with --out.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write program, graph and weights here.")
+@click.option("--dump", metavar="PASS", help="Print the graph after this pass; `elaborate` is the graph before all.")
+@set_option
+@json_option
+def compile(
+    file: str,
+    classes: int | None,
+    weights: str | None,
+    depth: int,
+    emit: str | None,
+    out: Path | None,
+    dump: str | None,
+    overrides: tuple[str, ...],
+) -> Answer:
+    """Build the model of a program and show what it is made of.
+
+    A line for each part: what it gives, its parameters, its operations.
+    """
+    from segdsl.ir.parts import parts_of
+
+    begin = time.perf_counter()
+    if dump is not None:
+        if emit or out is not None or weights is not None:
+            raise click.UsageError("--dump prints a graph and nothing else: leave out --emit, --out and --weights.")
+        return _dump(file, overrides, classes, dump)
+    if emit and out is None and weights not in (None, "none"):
+        raise click.UsageError("--emit with --weights needs --out DIR, where the weights go as well.")
+    if out is not None:
+        _check_out(out)
+    compiled = loaded_model(file, overrides, classes, weights)
+    program = compiled.program
+    whole = parts_of(program.graph, program.train.freeze)
+    data = {**summary_of(program, whole, depth), "weights": [report.as_json() for report in compiled.loaded]}
+    data["seconds"] = round(time.perf_counter() - begin, 3)
+    text = emitted(program) if emit else ""
+    if out is not None:
+        _write(compiled, out, data, text)
+    elif text:
+        data["torch"] = text
+    shown = text if text and out is None else _table(compiled, whole, data, depth, out)
+    return Answer(data, shown, findings=program.warnings, sources=_texts(program))
+
+
+def loaded_model(file: str, overrides: tuple[str, ...], classes: int | None, weights: str | None) -> Compiled:
+    """The model of a file with weights from a source, shown on the way if it is fetched."""
+    if weights in (None, "none"):
+        return verbs.compile(file, overrides, classes)
+    from segdsl.run.console.fetch_display import FetchDisplay
+
+    with FetchDisplay() as watcher:
+        return verbs.compile(file, overrides, classes, weights, watcher=watcher)
+
+
+def summary_of(program: Program, whole: Part, depth: int) -> dict[str, Any]:
+    """What `compile` reports of a program: sizes and counts for one image at `data.input_size`, and of its parts."""
+    from segdsl.ir.shape import shape_at
+    from segdsl.passes import run_passes
+
+    graph = program.graph
+    shapes = graph.shapes()
+    return {
+        "name": program.name,
+        "params": whole.parameters,
+        "trainable_params": whole.trained,
+        "fixed_params": whole.fixed,
+        "macs": whole.macs,
+        "flops": 2 * whole.macs,
+        "computed_flops": 2 * run_passes(graph).macs(),
+        "input": list(shape_at(next(iter(graph.inputs.values())), graph.env)),
+        "logits": list(shape_at(shapes[next(iter(graph.outputs.values()))], graph.env)),
+        "nodes": len(graph.nodes),
+        "parts": [_part(part) for _, part in whole.rows(depth)],
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "path": part.path,
+        "outputs": [list(shape) for shape in part.outputs],
+        "params": part.parameters,
+        "trainable_params": part.trained,
+        "flops": 2 * part.macs,
+    }
+
+
+def emitted(program: Program) -> str:
+    """The model of a program as a file of plain PyTorch."""
+    from segdsl.data.decode.images import statistics
+    from segdsl.lower.emit import emit_torch
+    from segdsl.passes import run_passes
+
+    mean, deviation = statistics(program.data.normalize, program.channels)
+    kind = "RGB" if program.channels == 3 else f"{program.channels} channels"
+    normalized = f"{kind}, less {list(mean)} and then divided by {list(deviation)} on the scale 0..255"
+    return emit_torch(run_passes(program.graph), f"{program.name}.seg", normalized)
+
+
+def _table(compiled: Compiled, whole: Part, data: Mapping[str, Any], depth: int, out: Path | None) -> str:
+    from segdsl.weights.report import load_table
+
+    program, graph = compiled.program, compiled.program.graph
+    screen = sys.stdout
+    table = part_table(
+        whole,
+        {path: name for name, path in graph.outputs.items()},
+        depth,
+        width=streams.width(screen),
+        color=streams.wants_color(screen),
+        unicode=streams.can_print("█▏…", screen),
+    )
+    classes = len(program.classes)
+    head = f"{program.name}: {graph.name}, {classes} class{'es' if classes != 1 else ''} at {program.data.input_size}"
+    if program.assumed_classes:
+        head += "\n`data.classes` is left out: two classes are assumed, --classes N says how many"
+    frozen = graph.parameters(("trained",)) - data["trainable_params"]
+    lines = [
+        f"parameters   {data['params']:,}: {data['trainable_params']:,} trained, {frozen:,} frozen, "
+        f"{data['fixed_params']:,} fixed",
+        f"GFLOPs       {data['flops'] / 1e9:.3f} for one image, 2 for each multiply-accumulate",
+    ]
+    if data["computed_flops"] != data["flops"]:
+        lines.append(f"             {data['computed_flops'] / 1e9:.3f} are computed: what is equal is shared")
+    sizes = "x".join(map(str, data["input"])), "x".join(map(str, data["logits"]))
+    lines.append(f"logits       {sizes[1]} from images of {sizes[0]}")
+    if out is not None:
+        lines.append(f"written to   {out}")
+    if compiled.loaded:
+        lines += ["", *load_table(compiled.loaded, compiled.at_random(), streams.width(screen))]
+    return "\n".join([head, "", table, "", *lines])
+
+
+def _dump(file: str, overrides: tuple[str, ...], classes: int | None, name: str) -> Answer:
+    from segdsl.diagnostics import suggest
+    from segdsl.lang.program import load
+    from segdsl.passes import PASSES, run_passes
+
+    known = ["elaborate", *PASSES]
+    if name not in known:
+        raise click.UsageError(f"There is no pass '{name}': {suggest(name, known, 'passes')}")
+    program = load(file, overrides, classes)
+    graph = program.graph if name == "elaborate" else run_passes(program.graph, until=name)
+    data = {"name": program.name, "pass": name, "graph": graph.model_dump(mode="json")}
+    return Answer(data, graph_text(graph), findings=program.warnings, sources=_texts(program))
+
+
+def graph_text(graph: Graph) -> str:
+    """A graph as text: a line for each node, `path = Op(arguments)(operands): [shape]`."""
+    from segdsl.ir.shape import show
+
+    lines = [f"in {path}: {show(shape)}" for path, shape in graph.inputs.items()]
+    for node in graph.nodes:
+        arguments = ", ".join(f"{k}={v}" for k, v in node.op.model_dump(mode="json").items() if k != "word")
+        operands = ", ".join(node.operands)
+        lines.append(f"{node.path} = {type(node.op).__name__}({arguments})({operands}): {show(node.shape)}")
+    lines += [f"out {name} = {path}" for name, path in graph.outputs.items()]
+    return "\n".join(lines)
+
+
+def _texts(program: Program) -> dict[str, str]:
+    return {name: source.text for name, source in program.sources.items()}
+
+
+def _write(compiled: Compiled, out: Path, data: Mapping[str, Any], torch_source: str) -> None:
+    """Fills ``out`` with `program.seg`, `graph.json`, `weights.safetensors` and `summary.json`; with plain PyTorch also
+    with `model.py`, and `weights.pt` for it."""
+    import json
+    from tempfile import TemporaryDirectory
+
+    from segdsl.diagnostics import SegError
+    from segdsl.run.folder.layout import not_writable
+
+    texts = {
+        "program.seg": compiled.program.resolved,
+        "graph.json": compiled.program.graph.model_dump_json(indent=1),
+        "summary.json": json.dumps(data, indent=1) + "\n",
+        **({"model.py": torch_source} if torch_source else {}),
+    }
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        # All is written beside the folder's own files first, so that a full disk or a kill leaves none half written.
+        with TemporaryDirectory(dir=out, prefix=".part-") as folder:
+            draft = Path(folder)
+            for name, text in texts.items():
+                (draft / name).write_text(text, encoding="utf-8")
+            _write_weights(compiled, draft, plain=bool(torch_source))
+            for name in ONLY_EMITTED:  # of an earlier `compile`, whose model may have been another
+                (out / name).unlink(missing_ok=True)
+            for written in draft.iterdir():
+                written.replace(out / written.name)
+    except (OSError, RuntimeError, SegError) as error:  # torch says of a full disk only that something failed
+        raise not_writable(out) from error
+
+
+def _write_weights(compiled: Compiled, folder: Path, plain: bool) -> None:
+    import torch
+
+    from segdsl.weights.files import save_weights
+    from segdsl.weights.position_embeddings import MADE_FOR
+
+    program, model = compiled.program, compiled.model
+    facts = {"program": program.resolved, MADE_FOR: str(program.data.input_size)}
+    save_weights(model, folder / "weights.safetensors", facts)
+    if plain:
+        torch.save(model.state_dict(), folder / "weights.pt")
+
+
+def _check_out(out: Path) -> None:
+    """Refuses a folder with files of somebody else; those of an earlier `compile` are replaced."""
+    from segdsl.run.folder.layout import check_out
+
+    if not all((out / name).is_file() for name in ALWAYS):
+        check_out(out)

@@ -1,0 +1,142 @@
+"""Steps that move pixels, of image and mask together. What comes in from outside is the mean colour, and void."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+
+from segdsl.data.augment.sample import Rng, Sample, Setting, Step, between, by_fours, resized
+from segdsl.words import augmentations as words
+
+TRIES = 10
+"""Windows that are tried before one is taken as it is."""
+
+
+def window(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
+    """A part of the sample, not copied."""
+    place = (slice(top, top + height), slice(left, left + width))
+    return Sample(sample.image[place], sample.mask[place])
+
+
+def padded(sample: Sample, top: int, left: int, below: int, right: int, ignore: int) -> Sample:
+    """The sample with so many pixels more at its edges: the mean colour, and void."""
+    if not (top or left or below or right):
+        return sample
+    edges = (top, below, left, right, cv2.BORDER_CONSTANT)
+    image = by_fours(lambda part, fill: cv2.copyMakeBorder(part, *edges, value=fill), sample.image)
+    return Sample(image, cv2.copyMakeBorder(np.ascontiguousarray(sample.mask), *edges, value=(ignore,)))
+
+
+def random_resized_crop(word: words.RandomResizedCrop, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`RandomResizedCrop`."""
+    return resized(window(sample, *draw_window(word, sample.size, rng)), setting.size)
+
+
+def draw_window(word: words.RandomResizedCrop, size: tuple[int, int], rng: Rng) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a window in an image of (height, width) ``size``."""
+    height, width = size
+    low, high = math.log(word.ratio.low), math.log(word.ratio.high)
+    for _ in range(TRIES):
+        area = height * width * between(rng, word.scale)
+        ratio = math.exp(rng.uniform(low, high))
+        w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1)), h, w
+    ratio = min(max(width / height, word.ratio.low), word.ratio.high)
+    h, w = max(min(height, round(width / ratio)), 1), max(min(width, round(height * ratio)), 1)
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def random_crop(word: words.RandomCrop, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`RandomCrop`."""
+    h, w = (word.size.height, word.size.width) if word.size else setting.size
+    sample = padded(sample, 0, 0, max(0, h - sample.size[0]), max(0, w - sample.size[1]), setting.ignore)
+    for _ in range(TRIES):
+        top, left = int(rng.integers(0, sample.size[0] - h + 1)), int(rng.integers(0, sample.size[1] - w + 1))
+        cut = window(sample, top, left, h, w)
+        if word.most >= 1 or _greatest_share(cut.mask, setting.ignore) <= word.most:
+            return cut
+    return cut
+
+
+def _greatest_share(mask: np.ndarray, ignore: int) -> float:
+    """The share of the most frequent class among all that is not void; 1 where all is void."""
+    counts = np.bincount(mask.ravel(), minlength=256)
+    counts[ignore] = 0
+    return counts.max() / counts.sum() if counts.any() else 1.0
+
+
+def resize(word: words.Resize, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`Resize`."""
+    height, width = (word.size.height, word.size.width) if word.size else setting.size
+    factor = between(rng, word.scale)
+    height, width = max(1, round(height * factor)), max(1, round(width * factor))
+    if word.fit == "stretch":
+        return resized(sample, (height, width))
+    ratio = min(height / sample.size[0], width / sample.size[1])
+    inner = max(1, round(sample.size[0] * ratio)), max(1, round(sample.size[1] * ratio))
+    below, right = height - inner[0], width - inner[1]
+    small = resized(sample, inner)
+    return padded(small, below // 2, right // 2, below - below // 2, right - right // 2, setting.ignore)
+
+
+def flip(axis: int) -> Step:
+    """`HorizontalFlip` along axis 1, `VerticalFlip` along axis 0."""
+
+    def step(word: Any, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+        if rng.random() >= word.p:
+            return sample
+        image = by_fours(lambda part, _: cv2.flip(part, axis), sample.image)
+        return Sample(image, cv2.flip(np.ascontiguousarray(sample.mask), axis))
+
+    return step
+
+
+def rotate(word: words.Rotate, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`Rotate`."""
+    chance, angle = rng.random(), between(rng, word.range)
+    if chance >= word.p:
+        return sample
+    height, width = sample.size
+    return _warped(sample, cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0), setting.ignore)
+
+
+def affine(word: words.Affine, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`Affine`: turned and scaled around the centre, sheared, then moved."""
+    chance, angle, zoom = rng.random(), between(rng, word.rotate), between(rng, word.scale)
+    right, down = between(rng, word.translate), between(rng, word.translate)
+    shear = math.tan(math.radians(between(rng, word.shear)))
+    if chance >= word.p:
+        return sample
+    height, width = sample.size
+    center = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
+    cosine, sine = zoom * math.cos(math.radians(angle)), zoom * math.sin(math.radians(angle))
+    turn = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
+    lean = np.array([[1, shear, right * width], [0, 1, down * height], [0, 0, 1]])
+    return _warped(sample, (center @ lean @ turn @ np.linalg.inv(center))[:2], setting.ignore)
+
+
+def _warped(sample: Sample, matrix: np.ndarray, ignore: int) -> Sample:
+    height, width = sample.size
+    image = by_fours(
+        lambda part, fill: cv2.warpAffine(part, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=fill),
+        sample.image,
+    )
+    mask = np.ascontiguousarray(sample.mask)
+    flags, void = cv2.INTER_NEAREST, (ignore,)
+    return Sample(image, cv2.warpAffine(mask, matrix, (width, height), flags=flags, borderValue=void))
+
+
+STEPS: dict[type, Step] = {
+    words.RandomResizedCrop: random_resized_crop,
+    words.RandomCrop: random_crop,
+    words.Resize: resize,
+    words.HorizontalFlip: flip(1),
+    words.VerticalFlip: flip(0),
+    words.Rotate: rotate,
+    words.Affine: affine,
+}
+"""The realisations of these words."""

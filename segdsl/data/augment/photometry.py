@@ -1,0 +1,175 @@
+"""Steps that change colours and leave the mask alone: tables of 256 entries wherever a pixel's own value decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from segdsl.data.augment.sample import Rng, Sample, Setting, Step, between, by_fours, with_channels
+from segdsl.words import augmentations as words
+
+LEVELS = np.arange(256, dtype=np.float64)
+Image = np.ndarray
+
+
+def looked_up(image: Image, table: np.ndarray) -> Image:
+    """Each value replaced by its entry in ``table``, of 256 numbers, or of (256, C), one column a channel."""
+    packed = np.rint(table).clip(0, 255).astype(np.uint8)
+    if image.shape[2] > 4:
+        return packed[image] if packed.ndim == 1 else packed[image, np.arange(image.shape[2])]
+    packed = packed if packed.ndim == 1 else packed[None]
+    return with_channels(cv2.LUT(np.ascontiguousarray(image), packed))
+
+
+def photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`PhotometricDistortion`."""
+    # Eight numbers are drawn whatever is applied, so that one part's probability does not change another's value.
+    chance, draw = rng.random(4), rng.random(4)
+    apply = chance < word.p
+    image = sample.image
+    if apply[0]:
+        image = _brightened(image, round((2 * draw[0] - 1) * word.brightness))
+    if apply[1]:
+        factor = word.contrast.low + draw[1] * (word.contrast.high - word.contrast.low)
+        image = with_channels(cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=factor))
+    if image.shape[2] == 3 and (apply[2] or apply[3]):
+        # OpenCV's integer HSV: hue in steps of 2 degrees, 0 to 179.
+        hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV)
+        if apply[2]:
+            factor = word.saturation.low + draw[2] * (word.saturation.high - word.saturation.low)
+            _look_up_channel(hsv, 1, LEVELS * factor)
+        if apply[3]:
+            _look_up_channel(hsv, 0, (LEVELS + round((2 * draw[3] - 1) * word.hue.value / 2)) % 180)
+        image = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return Sample(image, sample.mask)
+
+
+def _brightened(image: Image, more: int) -> Image:
+    """Every value larger by ``more``, a sixth of the time of a table."""
+    flat = np.ascontiguousarray(image).reshape(len(image), -1)
+    amount: Any = (abs(more),)  # a scalar, which OpenCV's types do not know
+    changed = cv2.add(flat, amount) if more >= 0 else cv2.subtract(flat, amount)
+    return changed.reshape(image.shape)
+
+
+def _look_up_channel(image: Image, channel: int, table: np.ndarray) -> None:
+    """Replaces the values of one channel by those of ``table``, in place: half the time of looking up three."""
+    values = cv2.extractChannel(image, channel)
+    cv2.insertChannel(looked_up(values[:, :, None], table), image, channel)
+
+
+def grayscale(word: words.Grayscale, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`Grayscale`."""
+    if rng.random() >= word.p or sample.image.shape[2] != 3:
+        return sample
+    grey = cv2.cvtColor(np.ascontiguousarray(sample.image), cv2.COLOR_RGB2GRAY)
+    return Sample(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), sample.mask)
+
+
+def gaussian_blur(word: words.GaussianBlur, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`GaussianBlur`."""
+    chance, sigma = rng.random(), between(rng, word.sigma)
+    if chance >= word.p or sigma <= 0:
+        return sample
+    side = 2 * max(1, round(3 * sigma)) + 1
+    blurred = by_fours(lambda part, _: cv2.GaussianBlur(part, (side, side), sigma), sample.image)
+    return Sample(blurred, sample.mask)
+
+
+@lru_cache(maxsize=1)
+def _normal_levels() -> np.ndarray:
+    """The normal distribution at the middles of 256 equal parts of probability, scaled to deviation 1."""
+    from statistics import NormalDist
+
+    values = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)])
+    return values / values.std()
+
+
+def gaussian_noise(word: words.GaussianNoise, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`GaussianNoise`: a random byte a value, looked up in the normal distribution; ten times as fast as drawing it."""
+    chance, deviation = rng.random(), between(rng, word.std)
+    if chance >= word.p:
+        return sample
+    image = np.ascontiguousarray(sample.image)
+    drawn = np.frombuffer(rng.bytes(image.size), np.uint8).reshape(image.shape)
+    noise = np.rint(_normal_levels() * deviation).astype(np.int16)[drawn]
+    return Sample((image + noise).clip(0, 255).astype(np.uint8), sample.mask)
+
+
+def aug_mix(word: words.AugMix, sample: Sample, rng: Rng, setting: Setting) -> Sample:
+    """`AugMix`: chains of distortions, mixed with one another and with the image."""
+    if rng.random() >= word.p:
+        return sample
+    image = np.ascontiguousarray(sample.image)
+    weights = rng.dirichlet(np.full(word.chains, word.alpha))
+    share = float(rng.beta(word.alpha, word.alpha))
+    mixed = image.astype(np.float32) * (1 - share)
+    for weight in weights:
+        chain = image
+        for _ in range(int(rng.integers(1, word.depth + 1))):
+            change = DISTORTIONS[int(rng.integers(len(DISTORTIONS)))]
+            chain = change(chain, rng.uniform(0, word.severity), 1 if rng.random() < 0.5 else -1)
+        mixed += chain * np.float32(share * weight)
+    return Sample(np.rint(mixed).clip(0, 255).astype(np.uint8), sample.mask)
+
+
+def _brightness(image: Image, strength: float, sign: int) -> Image:
+    return looked_up(image, LEVELS + sign * strength * 80)
+
+
+def _contrast(image: Image, strength: float, sign: int) -> Image:
+    return looked_up(image, 127.5 + (LEVELS - 127.5) * (1 + sign * 0.8 * strength))
+
+
+def _posterized(image: Image, strength: float, sign: int) -> Image:
+    bits = 8 - round(4 * strength)
+    return looked_up(image, LEVELS // 2 ** (8 - bits) * 2 ** (8 - bits))
+
+
+def _solarized(image: Image, strength: float, sign: int) -> Image:
+    return looked_up(image, np.where(256 - 128 * strength > LEVELS, LEVELS, 255 - LEVELS))
+
+
+def _saturation(image: Image, strength: float, sign: int) -> Image:
+    if image.shape[2] != 3:
+        return image
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(image, 1 + sign * 0.9 * strength, grey, -sign * 0.9 * strength, 0)
+
+
+def _stretched(image: Image, strength: float, sign: int) -> Image:
+    """Autocontrast: the darkest and the brightest value of each channel become 0 and 255."""
+    low, high = image.min(axis=(0, 1)).astype(float), image.max(axis=(0, 1)).astype(float)
+    factor = np.where(high > low, 255 / np.maximum(high - low, 1), 1.0)
+    return looked_up(image, (LEVELS[:, None] - np.where(high > low, low, 0)) * factor)
+
+
+def _equalized(image: Image, strength: float, sign: int) -> Image:
+    channels = [cv2.equalizeHist(np.ascontiguousarray(image[:, :, k])) for k in range(image.shape[2])]
+    return np.stack(channels, axis=2)
+
+
+def _sharpness(image: Image, strength: float, sign: int) -> Image:
+    def change(part: Image, _: tuple[int, ...]) -> Image:
+        soft = cv2.GaussianBlur(part, (3, 3), 0)
+        return cv2.addWeighted(part, 1 + sign * strength, soft, -sign * strength, 0)
+
+    return by_fours(change, image)
+
+
+DISTORTIONS: tuple[Callable[[Image, float, int], Image], ...] = (
+    _brightness, _contrast, _posterized, _solarized, _saturation, _stretched, _equalized, _sharpness,
+)  # fmt: skip
+"""What AugMix draws from: each takes an image, a strength from 0 to 1, and a sign."""
+STEPS: dict[type, Step] = {
+    words.PhotometricDistortion: photometric,
+    words.AugMix: aug_mix,
+    words.GaussianBlur: gaussian_blur,
+    words.GaussianNoise: gaussian_noise,
+    words.Grayscale: grayscale,
+}
+"""The realisations of these words."""

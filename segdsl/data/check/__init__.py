@@ -1,0 +1,1 @@
+"""The index of a dataset and the checks of its files."""

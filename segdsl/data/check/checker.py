@@ -1,0 +1,217 @@
+"""Everything that may be wrong with a data set, found before a run and said file by file.
+
+An error is what would stop a run or teach it something wrong; a warning is what a person should know and may intend.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segdsl.data.check.dataset_findings import Kinds, class_findings, excluding, listed
+from segdsl.data.check.facts import ImageFacts, MaskFacts, PairFacts, pair_facts
+from segdsl.data.check.index import shortened
+from segdsl.data.check.pair_findings import size_differs, value_message
+from segdsl.data.decode.samples import not_the_channels
+from segdsl.data.findings import Findings
+from segdsl.data.formats.labels import DOUBTFUL_NAMES, LabelSpace
+from segdsl.data.formats.layout import ALL, COMMON, Layout, Request, Subset
+from segdsl.data.formats.registry import read_layout
+from segdsl.data.stats.samplers import packed
+from segdsl.diagnostics import Diagnostic, SegError, Severity
+from segdsl.storage.fact_cache import FactCache
+
+Progress = Callable[[int, int], None]
+"""Called with the pairs that are done and those there are."""
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What was found. ``items`` counts pairs of files, ``pixels[subset]`` the pixels of each of the 256 mask values,
+    ``within[subset]`` the labelled pixels of the images that show each, ``sizes[subset]`` the images of each (height,
+    width), ``grey[subset]`` those of one channel; ``shown[subset]`` says which classes each image shows (see
+    `sampling`)."""
+
+    root: Path
+    items: int = 0
+    errors: Findings = field(default_factory=list)
+    warnings: Findings = field(default_factory=list)
+    classes: tuple[str, ...] = ()
+    format: str = ""
+    subsets: dict[str, int] = field(default_factory=dict)
+    pixels: dict[str, np.ndarray] = field(default_factory=dict)
+    within: dict[str, np.ndarray] = field(default_factory=dict)
+    sizes: dict[str, Counter[tuple[int, int]]] = field(default_factory=dict)
+    grey: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, np.ndarray] = field(default_factory=dict)
+    digest: str = ""
+    """One hash of all contents, the same wherever the data lies; empty where a file could not be read."""
+
+    def require(self) -> None:
+        """Raises :class:`SegError` with the first errors, if there are any."""
+        if self.errors:
+            raise SegError(shortened(self.errors))
+
+    def add(self, findings: Findings) -> None:
+        """Sorts findings into errors and warnings."""
+        for finding in findings:
+            (self.errors if finding.severity == "error" else self.warnings).append(finding)
+
+
+def check_data(
+    root: str | Path, format: str = COMMON, asked: Request = ALL, progress: Progress | None = None
+) -> CheckReport:
+    """Reads every file that is asked for, and reports.
+
+    Never raises on bad data: a data set that is not there is a report with that error.
+    """
+    report, found = CheckReport(Path(root)), []
+    try:
+        layout = read_layout(Path(root), format, asked, found)
+    except SegError as error:
+        report.add([*found, *error.diagnostics])
+        return report
+    report.add(found)
+    report.format = layout.format
+    report.subsets = {name: len(subset) for name, subset in layout.subsets.items()}
+    report.items = sum(report.subsets.values())
+    if layout.labels is None:
+        return report
+    report.classes = layout.labels.classes
+    report.add(_class_findings(layout, layout.labels, asked))
+    _Checker(layout, layout.labels, asked, report, progress).run()
+    return report
+
+
+def _class_findings(layout: Layout, labels: LabelSpace, asked: Request) -> Findings:
+    found: Findings = []
+    classes = asked.classes
+    file = layout.meta[0 if layout.format == COMMON else -1] if layout.meta else layout.root
+    if classes is not None and tuple(classes) != labels.in_masks:
+        message = f"the program declares the classes {listed(classes)}, the data set {listed(labels.in_masks)}"
+        help = "make them equal, in the same order; or leave `data.classes` out, then the data set decides"
+        found.append(_finding("classes-differ", message, help, file))
+    if asked.void < len(labels.classes):
+        message = (
+            f"the ignored value {asked.void} is also the class `{labels.classes[asked.void]}`, which is never learnt"
+        )
+        help = "use a value that is no class, such as 255; void of another value in the masks goes with `data.values`"
+        found.append(_finding("ignore-is-class", message, help, file, "warning"))
+    for name in labels.classes:
+        if name.strip().lower() in DOUBTFUL_NAMES:
+            message = f"the class `{name}` is learnt and scored like any other, and its name says that it is none"
+            help = f"if its pixels are void, {excluding([name], labels)}"
+            found.append(_finding("class-looks-void", message, help, file, "warning"))
+    return found
+
+
+class _Checker:
+    """One pass over all pairs, then what only the whole can tell."""
+
+    def __init__(
+        self, layout: Layout, labels: LabelSpace, asked: Request, report: CheckReport, progress: Progress | None
+    ) -> None:
+        self.layout, self.labels, self.ignore, self.reading = layout, labels, asked.void, asked.reading
+        self.report, self.progress = report, progress
+        self.seen: dict[bytes, tuple[str, int]] = {}
+        self.total, self.done = hashlib.sha256(), 0
+        self.whole = True
+        self.kinds = Kinds()
+
+    def run(self) -> None:
+        with FactCache(self.layout.root) as cache:
+            for name, subset in self.layout.subsets.items():
+                self.report.pixels[name] = np.zeros(256, dtype=np.int64)
+                self.report.shown[name] = np.zeros((len(subset), -(-len(self.labels.classes) // 8)), np.uint8)
+                self.report.within[name] = np.zeros(256, dtype=np.int64)
+                for facts in pair_facts(subset, self.labels, cache):
+                    self.report.add(self._pair(name, subset, facts))
+                    self.done += 1
+                    if self.progress:
+                        self.progress(self.done, self.report.items)
+        found = class_findings(self.layout, self.labels, self.ignore, self.report.pixels)
+        if any(d.slug == "mask-0-255" for d in found):
+            self.report.errors = [d for d in self.report.errors if d.slug != "mask-value-out-of-range"]
+        self.report.add(found)
+        self.report.add(self.kinds.findings(self.reading.channels))
+        self.report.add(self.kinds.depth_findings(self.reading.levels))
+        self.report.digest = self.total.hexdigest() if self.whole else ""
+
+    def _pair(self, name: str, subset: Subset, facts: PairFacts) -> Findings:
+        found = list(facts.faults)
+        image, mask = facts.image, facts.mask
+        if image:
+            found += self._image(name, subset, facts.position, image)
+        if mask:
+            found += self._mask(name, subset, facts.position, mask)
+        if image and mask:
+            item = f"{name}/{subset.id(facts.position)}{image.digest}{mask.digest}"
+            self.total.update(item.encode("utf-8", "surrogateescape"))
+            if (image.height, image.width) != (mask.height, mask.width):
+                values = [d for d in found if d.slug == "mask-value-out-of-range"]  # a mask that was scaled smoothly
+                found = [d for d in found if d not in values] + self._sizes(subset, facts.position, image, mask)
+        else:
+            self.whole = False
+        return found
+
+    def _image(self, name: str, subset: Subset, position: int, image: ImageFacts) -> Findings:
+        found: Findings = []
+        path = subset.image(position)
+        self.report.sizes.setdefault(name, Counter())[image.height, image.width] += 1
+        self.report.grey[name] = self.report.grey.get(name, 0) + (image.channels - image.alpha == 1)
+        self.kinds.add(image.channels, image.alpha, path)
+        if self.reading.channels not in (None, image.channels):
+            found += not_the_channels(image.channels, image.alpha, self.reading.channels, path)
+        self.kinds.add_depth(image.bits, image.low, image.high, path)
+        if image.orientation != 1:
+            message = f"an EXIF tag turns or mirrors the image (orientation {image.orientation})"
+            help = "make sure that the mask was drawn on the turned image; saving it upright removes all doubt"
+            found.append(_finding("image-turned", message, help, path, "warning"))
+        key = bytes.fromhex(image.digest)
+        first, where = self.seen.setdefault(key, (name, position))
+        if (first, where) != (name, position):
+            other = self.layout.subsets[first].image(where)
+            across = f"; the score of `{name}` then counts what was learnt" if first != name else ""
+            message = f"the same image as `{other.relative_to(self.layout.root)}`{across}"
+            found.append(_finding("image-twice", message, "keep one of them", path, "warning"))
+        return found
+
+    def _mask(self, name: str, subset: Subset, position: int, mask: MaskFacts) -> Findings:
+        labelled = sum(mask.counts.values()) - mask.counts.get(self.ignore, 0)
+        for value, count in mask.counts.items():
+            self.report.pixels[name][value] += count
+            self.report.within[name][value] += labelled
+        self.report.shown[name][position] = packed(mask.counts, len(self.labels.classes))
+        wrong = [v for v in mask.counts if v >= len(self.labels.classes) and v != self.ignore]
+        if wrong:
+            message, help = value_message(max(wrong), self.labels.classes, self.ignore)
+            listing = ", ".join(f"{v} ({mask.counts[v]} px)" for v in wrong[:6]) + (", …" if len(wrong) > 6 else "")
+            return [_finding("mask-value-out-of-range", f"{message}; found {listing}", help, subset.mask(position))]
+        if set(mask.counts) == {self.ignore}:
+            message = f"every pixel of the mask is void ({self.ignore}), so that nothing is learnt or scored"
+            return [
+                _finding("mask-all-void", message, "remove the pair, or annotate it", subset.mask(position), "warning")
+            ]
+        return []
+
+    def _sizes(self, subset: Subset, position: int, image: ImageFacts, mask: MaskFacts) -> Findings:
+        if self.layout.drawn:
+            message = f"the image is {image.width} x {image.height} pixels (width x height), its annotation is for "
+            message += f"{mask.width} x {mask.height}"
+            help = f"give the image that was annotated, or scale what `{subset.folder.name}` says of it"
+            return [_finding("mask-size-differs", message, help, subset.image(position))]
+        error = size_differs(subset.mask(position), (mask.height, mask.width), (image.height, image.width))
+        if image.orientation > 4 and (mask.width, mask.height) == (image.height, image.width):
+            message = "the mask fits the image only without the turn that the image's EXIF tag demands"
+            help = "save the image without the tag, or turn the mask as well"
+            return [_finding("mask-size-differs", message, help, subset.mask(position))]
+        return list(error.diagnostics)
+
+
+def _finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:
+    return Diagnostic(slug, message, help, path=str(path), severity=severity)

@@ -1,0 +1,152 @@
+"""Defects for the demo images: scratches, stains and dents, told apart by shape and shading, hardly by colour.
+
+A defect is drawn into a picture (float32 RGB, 0..1) and into its mask. What a person could not decide becomes void: the
+soft rim of a stain, the fading end of a scratch, the foot of a dent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from segdsl.data.demo.surfaces import Rng, noise
+
+BACKGROUND, SCRATCH, STAIN, DENT, VOID = 0, 1, 2, 3, 255
+CLASSES = ("background", "scratch", "stain", "dent")
+COLORS = ((0, 0, 0), (230, 60, 60), (60, 160, 230), (240, 200, 60))
+
+
+class Recipe(NamedTuple):
+    """How the defects look; lengths in pixels, contrasts as a share of the local brightness."""
+
+    scratch_width: tuple[float, float] = (6.5, 9.5)
+    scratch_length: tuple[float, float] = (80.0, 190.0)
+    scratch_contrast: tuple[float, float] = (0.50, 0.90)
+    stain_radius: tuple[float, float] = (18.0, 36.0)
+    stain_contrast: tuple[float, float] = (0.30, 0.52)
+    dent_radius: tuple[float, float] = (14.0, 26.0)
+    dent_contrast: tuple[float, float] = (0.40, 0.80)
+    counts: tuple[float, ...] = (0.08, 0.14, 0.26, 0.28, 0.24)
+    """Probabilities of 0, 1, 2, … defects in a picture."""
+
+
+class Mark(NamedTuple):
+    """A defect before it is drawn: ``gain`` multiplies the picture (H, W, 3), ``label`` is its class, void, or 0."""
+
+    gain: np.ndarray
+    label: np.ndarray
+    flatten: np.ndarray
+    """How far the texture is rubbed off, 0..1, (H, W)."""
+
+
+def draw_defects(rng: Rng, picture: np.ndarray, light: float, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """The picture with some defects, and its mask. ``light`` is the direction of the light, in radians.
+
+    Defects keep a distance from each other.
+    """
+    size = picture.shape[0]
+    mask = np.zeros((size, size), dtype=np.uint8)
+    count = int(rng.choice(len(recipe.counts), p=recipe.counts))
+    for _ in range(count):
+        kind = KINDS[int(rng.integers(len(KINDS)))]
+        for _ in range(6):
+            mark = kind(rng, size, light, recipe)
+            near = cv2.dilate((mark.label > 0).astype(np.uint8), np.ones((9, 9), np.uint8))
+            if not mask[near > 0].any():
+                picture = _rubbed(picture, mark.flatten) * mark.gain
+                mask = np.where(mark.label > 0, mark.label, mask)
+                break
+    return picture, mask
+
+
+def _rubbed(picture: np.ndarray, share: np.ndarray) -> np.ndarray:
+    if not share.any():
+        return picture
+    smooth = cv2.GaussianBlur(picture, (0, 0), 5)
+    return picture + share[..., None] * (smooth - picture)
+
+
+def scratch(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
+    """A groove: one flank in the light, the other in the shade."""
+    width, length = rng.uniform(*recipe.scratch_width), rng.uniform(*recipe.scratch_length)
+    points, fade = _wandering(rng, size, length)
+    line = np.zeros((size, size), dtype=np.uint8)
+    cv2.polylines(line, [np.rint(points * 8).astype(np.int32)], False, 255, round(width), cv2.LINE_AA, shift=3)
+    strength = np.zeros((size, size), dtype=np.float32)
+    for (x, y), s in zip(points, fade, strict=True):
+        cv2.circle(strength, (round(x), round(y)), round(width), float(s), -1)
+    strength = cv2.GaussianBlur(strength, (0, 0), 2)
+    soft = cv2.GaussianBlur(line.astype(np.float32) / 255, (0, 0), width / 6)
+    dx, dy = width * 0.3 * math.cos(light), width * 0.3 * math.sin(light)
+    relief = _shifted(soft, dx, dy) - _shifted(soft, -dx, -dy)
+    contrast = rng.uniform(*recipe.scratch_contrast)
+    core = 0.25 * soft * rng.choice([-1.0, 1.0])
+    gain = 1 + contrast * strength * (relief + core)
+    inside = line > 100
+    label = np.where(inside, np.where(strength > 0.35, SCRATCH, VOID), BACKGROUND).astype(np.uint8)
+    return Mark(np.repeat(gain[..., None], 3, axis=2), label, 0.7 * soft * (strength > 0.3))
+
+
+def _wandering(rng: Rng, size: int, length: float) -> tuple[np.ndarray, np.ndarray]:
+    """Points (n, 2) of a path through the picture, and how strong it is along the way (n)."""
+    steps = max(8, round(length / 4))
+    turns = np.cumsum(rng.normal(0, 0.05, steps)) + rng.normal(0, 0.03) * np.arange(steps) / 4
+    heading = rng.uniform(0, 2 * math.pi) + turns
+    path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1) * 4, axis=0)
+    path += rng.uniform(0.2, 0.8, 2) * size - path[steps // 2]
+    along = np.linspace(0, 1, steps)
+    fade = np.minimum(1, np.minimum(along, 1 - along) / 0.1 + 0.15)
+    return path.astype(np.float32), fade.astype(np.float32)
+
+
+def _shifted(image: np.ndarray, dx: float, dy: float) -> np.ndarray:
+    matrix = np.array([[1, 0, dx], [0, 1, dy]], dtype=np.float32)
+    return cv2.warpAffine(image, matrix, (image.shape[1], image.shape[0]), flags=cv2.INTER_LINEAR)
+
+
+def stain(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
+    """A spill with a ragged outline and a stronger rim, darker or lighter than the surface, its texture still seen."""
+    radius = rng.uniform(*recipe.stain_radius)
+    cx, cy = rng.uniform(radius * 0.5, size - radius * 0.5, 2)
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
+    angle, distance = np.arctan2(y - cy, x - cx), np.hypot(x - cx, y - cy)
+    outline = np.full_like(distance, radius)
+    for k in range(2, 6):
+        outline += radius * rng.normal(0, 0.22 / k) * np.cos(k * angle + rng.uniform(0, 2 * math.pi))
+    depth = (outline - distance + 1.5 * noise(rng, size, 6)) / rng.uniform(1.5, 3.0)
+    cover = 1 / (1 + np.exp(-depth))
+    rim = np.exp(-((depth - 1.5) ** 2) / 3)
+    sign = rng.choice([-1.0, 1.0], p=[0.6, 0.4])
+    contrast = rng.uniform(*recipe.stain_contrast) * sign
+    body = cover * (0.75 + 0.12 * noise(rng, size, 12)) + 0.35 * rim
+    tint = 1 + rng.uniform(-0.25, 0.25, 3)
+    gain = 1 + contrast * body[..., None] * tint
+    label = np.where(cover > 0.6, STAIN, np.where(cover > 0.2, VOID, BACKGROUND)).astype(np.uint8)
+    return Mark(gain.astype(np.float32), label, 0.35 * cover)
+
+
+def dent(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
+    """A hollow or a bump: shaded on one side, lit on the other, with the surface's own mean."""
+    a = rng.uniform(*recipe.dent_radius)
+    b, turn = a * rng.uniform(0.75, 1.0), rng.uniform(0, math.pi)
+    cx, cy = rng.uniform(a * 0.8, size - a * 0.8, 2)
+    y, x = np.mgrid[0:size, 0:size].astype(np.float32)
+    u = ((x - cx) * math.cos(turn) + (y - cy) * math.sin(turn)) / a
+    v = ((y - cy) * math.cos(turn) - (x - cx) * math.sin(turn)) / b
+    r = np.hypot(u, v)
+    height = np.where(r < 1, (1 - r**2) ** 2, 0).astype(np.float32)
+    slope_y, slope_x = np.gradient(height * a * 0.5)
+    shade = slope_x * math.cos(light) + slope_y * math.sin(light)
+    shade /= np.abs(shade).max() + 1e-6
+    sign = rng.choice([-1.0, 1.0], p=[0.3, 0.7])
+    gain = 1 + sign * rng.uniform(*recipe.dent_contrast) * shade
+    label = np.where(r < 0.95, DENT, np.where(r < 1.08, VOID, BACKGROUND)).astype(np.uint8)
+    return Mark(np.repeat(gain[..., None], 3, axis=2).astype(np.float32), label, 0.3 * height)
+
+
+KINDS: tuple[Callable[[Rng, int, float, Recipe], Mark], ...] = (scratch, stain, dent)
+"""The painters of the three defects."""

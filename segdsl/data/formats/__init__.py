@@ -1,0 +1,1 @@
+"""Dataset formats: how each names its images, masks and classes."""

@@ -1,0 +1,1 @@
+"""Pictures of a dataset: previews and contact sheets."""

@@ -1,0 +1,71 @@
+"""Thumbnails: an image shrunk into a box, and its mask over it in the colours of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from segdsl.data.pictures.palette import Color
+
+TINT = 0.6
+"""How much of the colour of a class covers the image."""
+COVERED = 0.3
+"""A rarer class takes a pixel of the thumbnail where it covers this part of it, so that thin things stay to be seen."""
+STRIPE = 4
+"""Pixels of a stripe of the hatching of void, across and down."""
+DARK, LIGHT = 120, 205
+
+
+def fitted(height: int, width: int, box: tuple[int, int]) -> tuple[int, int]:
+    """The (height, width) that fills a box of (height, width) without another shape."""
+    factor = min(box[0] / height, box[1] / width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image, uint8 (H, W, 3), at another (height, width)."""
+    smaller = size[0] <= image.shape[0]
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+
+
+def small_mask(mask: np.ndarray, size: tuple[int, int], order: Sequence[int]) -> np.ndarray:
+    """Class ids at another (height, width). ``order`` are all values from the most frequent to the rarest.
+
+    Every value that the mask has is in the result, so far as it has pixels enough.
+    """
+    small = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
+    if size[0] > mask.shape[0]:
+        return small
+    here = set(np.unique(mask).tolist())
+    for value in (v for v in order if v in here):
+        cover = cv2.resize((mask == value).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+        small[cover >= min(COVERED, float(cover.max()))] = value
+    return small
+
+
+def drawn(image: np.ndarray, mask: np.ndarray, colors: Sequence[Color], ignore: int) -> np.ndarray:
+    """The image under its mask, both of the same size: tinted, borders in full colour, void hatched in grey."""
+    table = np.zeros((256, 3), np.float32)
+    table[: len(colors)] = colors
+    paint = table[mask]
+    void = mask == ignore
+    paint[void] = hatch(*mask.shape)[void]
+    strength = np.where(borders(mask) | void, 1.0, TINT)[..., None]
+    return (image * (1 - strength) + paint * strength).round().astype(np.uint8)
+
+
+def borders(mask: np.ndarray) -> np.ndarray:
+    """Pixels whose neighbour above or to the left is of another value: lines of one pixel, bool (H, W)."""
+    border = np.zeros(mask.shape, bool)
+    border[1:] |= mask[1:] != mask[:-1]
+    border[:, 1:] |= mask[:, 1:] != mask[:, :-1]
+    return border
+
+
+def hatch(height: int, width: int) -> np.ndarray:
+    """Slanted stripes of two greys, uint8 (H, W, 3)."""
+    down, across = np.mgrid[:height, :width]
+    dark = ((down + across) // STRIPE) % 2 == 0
+    return np.repeat(np.where(dark, DARK, LIGHT).astype(np.uint8)[..., None], 3, axis=2)

@@ -1,0 +1,1 @@
+"""Statistics of a dataset, and what follows from them: class weights and samplers."""

@@ -1,0 +1,1 @@
+"""Use a trained run or an exported model: predict, evaluate and benchmark."""

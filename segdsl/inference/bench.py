@@ -1,0 +1,128 @@
+"""How fast a program, a run or an exported model is on this machine, on random pixels."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from segdsl.inference.models.model import Model, open_model
+from segdsl.inference.preprocess import Image
+from segdsl.lang.program import load
+
+if TYPE_CHECKING:
+    from segdsl.inference.models.torch_model import TorchModel
+
+SECONDS, LEAST, MOST = 4.0, 5, 50
+"""Each figure is the median of as many repetitions as fit in ``SECONDS``, between ``LEAST`` and ``MOST``."""
+
+
+def bench(path: str | Path, device: str = "auto") -> dict[str, Any]:
+    """Measures a `.seg` file (random weights, two classes unless it names them), a run folder or an exported `.xml`.
+
+    ``device`` is where what is not exported computes.
+    Returns `latency_ms` (one image of the input's size to its scores, in single precision), `iter_ms` (one step
+    with the program's batch; None for an exported model, and where the program has no loss or optimizer), `fps` (1000 /
+    latency), `params`, `flops` (2 per multiply-accumulate, one image) and `peak_rss_mb` of this process (None where the
+    system does not say).
+    Raises SegError.
+    """
+    path = Path(path)
+    model = _from_program(path, device) if path.suffix == ".seg" else open_model(path, device=device)
+    size = model.input_size
+    image = np.random.default_rng(0).integers(0, 256, (size.height, size.width, model.program.channels), np.uint8)
+    latency = median_ms(lambda: model.scores(image))
+    step = None if model.kind != "torch" else _training_step(cast("TorchModel", model), image)
+    graph = model.program.graph
+    return {
+        "latency_ms": round(latency, 3),
+        "iter_ms": None if step is None else round(median_ms(step), 3),
+        "fps": round(1000 / latency, 2),
+        "params": graph.parameters(),
+        "flops": 2 * graph.macs(),
+        "peak_rss_mb": peak_rss_mb(),
+    }
+
+
+def median_ms(work: Callable[[], object]) -> float:
+    """The median time of ``work`` in milliseconds, after two calls that do not count."""
+    times: list[float] = []
+    work()
+    work()
+    start = time.perf_counter()
+    while len(times) < LEAST or (len(times) < MOST and time.perf_counter() - start < SECONDS):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(times)
+
+
+def in_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median time of each of ``works`` in milliseconds, as :func:`turns` measures them."""
+    return {name: statistics.median(times) for name, times in turns(works, rounds).items()}
+
+
+def turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """The times of each of ``works`` in milliseconds, called in turns, so that all of them meet the same machine; two
+    rounds before them do not count."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds + 2):
+        for name, work in works.items():
+            begin = time.perf_counter()
+            work()
+            times[name].append(1000 * (time.perf_counter() - begin))
+    return {name: found[2:] for name, found in times.items()}
+
+
+def peak_rss_mb() -> float | None:
+    """The most memory that this process has held, in MiB; None on systems that do not say."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _from_program(path: Path, device: str) -> Model:
+    from segdsl.inference.models.torch_model import TorchModel
+    from segdsl.lower.compiled import compile_program
+
+    program = load(path)
+    return TorchModel(path.parent, program, compile_program(program, weights="none").model, device)
+
+
+def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | None:
+    """One step as a run makes it, on a batch of copies of ``image`` with random classes."""
+    import torch
+
+    from segdsl.lower.freeze import freeze
+    from segdsl.run.engine.criterion import build_criterion
+    from segdsl.run.engine.optimizers import build_optimizer
+    from segdsl.words.losses import with_weights
+
+    program = model.program
+    if program.train.loss is None or program.train.optimizer is None:
+        return None
+    classes, ignore, batch = len(program.classes), program.void, program.data.train.batch
+    network = model.model.train()
+    freeze(model.model, program.train.freeze)
+    criterion = build_criterion(with_weights(program.train.loss, [1.0] * classes), classes, ignore)
+    optimizer = build_optimizer(program.train.optimizer, network)
+    pixels = torch.from_numpy(image).permute(2, 0, 1).float().div(255).repeat(batch, 1, 1, 1)
+    images = pixels.to(model.device, memory_format=torch.channels_last)
+    target = torch.randint(0, classes, (batch, *image.shape[:2]), device=model.device)
+
+    def step() -> None:
+        loss = criterion(network(images), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step

@@ -1,0 +1,1 @@
+"""The models that inference runs: a torch run, an OpenVINO file or an ONNX file, behind one interface."""

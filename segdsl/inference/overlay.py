@@ -1,0 +1,101 @@
+"""Pictures of a segmentation: masks whose values are class ids, and images tinted by class with a legend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image as Pictures
+from PIL import ImageDraw, ImageFont
+
+from segdsl.data.decode.images import visible
+from segdsl.data.pictures.palette import Color, is_background
+from segdsl.inference.preprocess import Image, Mask
+
+TINT = 0.45
+"""How much of a class's colour covers the image."""
+LEGEND_WIDTH = 240
+"""A legend is at least so wide, however small the image is."""
+
+
+def mask_png(mask: Mask, colors: Sequence[Color]) -> bytes:
+    """A palette PNG whose pixel values are class ids and whose palette holds the classes' colours."""
+    picture = Pictures.fromarray(mask)
+    palette = [channel for color in colors for channel in color]
+    picture.putpalette(palette + [128] * (768 - len(palette)))
+    stream = BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> bytes:
+    """The image tinted by class, borders drawn, and below it a legend of the classes on it with their shares."""
+    tinted = Pictures.fromarray(tint(visible(image), mask, classes, colors))
+    counts = np.bincount(mask.ravel(), minlength=len(classes))
+    shares = {k: count / mask.size for k, count in enumerate(counts.tolist()) if count}
+    swatches = ["white" if is_background(name) else color for name, color in zip(classes, colors, strict=True)]
+    entries = [(swatches[k], f"{classes[k]} {share:.1%}") for k, share in sorted(shares.items(), key=lambda e: -e[1])]
+    legend = _legend(entries, max(tinted.width, LEGEND_WIDTH))
+    canvas = Pictures.new("RGB", (legend.width, tinted.height + legend.height), "white")
+    canvas.paste(tinted, (0, 0))
+    canvas.paste(legend, (0, tinted.height))
+    stream = BytesIO()
+    canvas.save(stream, "PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def tint(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> Image:
+    """The image blended with the colour of each pixel's class, with a border in full colour around each region."""
+    table = np.zeros((256, 3), np.float32)
+    table[: len(colors)] = colors
+    amount = np.zeros(256, np.float32)
+    amount[: len(classes)] = [0.0 if is_background(name) else TINT for name in classes]
+    strength = amount[mask]
+    strength[_borders(mask) & (strength > 0)] = 1.0
+    strength = strength[..., None]
+    return (image * (1 - strength) + table[mask] * strength).round().astype(np.uint8)
+
+
+def _borders(mask: Mask) -> npt.NDArray[np.bool_]:
+    """Pixels with a neighbour of another class."""
+    border = np.zeros(mask.shape, bool)
+    down, right = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
+    border[1:] |= down
+    border[:-1] |= down
+    border[:, 1:] |= right
+    border[:, :-1] |= right
+    return border
+
+
+def _legend(entries: Sequence[tuple[Color | str, str]], width: int) -> Pictures.Image:
+    """Swatches and texts in as many rows as ``width`` needs; a text that is too long for a row is cut."""
+    size = min(max(width // 40, 12), 32)
+    font = ImageFont.load_default(size)
+    row, pad = round(size * 1.6), size // 2
+    places: list[tuple[int, int, Color | str, str]] = []
+    x, y = pad, pad // 2
+    for color, text in entries:
+        text = _cut(text, font, width - 3 * pad - size)
+        needed = size + pad + round(font.getlength(text))
+        if x > pad and x + needed + pad > width:
+            x, y = pad, y + row
+        places.append((x, y, color, text))
+        x += needed + 2 * pad
+    legend = Pictures.new("RGB", (width, y + row + pad // 2), "white")
+    draw = ImageDraw.Draw(legend)
+    for x, y, color, text in places:
+        top = y + (row - size) // 2
+        draw.rectangle((x, top, x + size - 1, top + size - 1), fill=color, outline=(90, 90, 90))
+        draw.text((x + size + pad, y + row / 2), text, fill=(20, 20, 20), font=font, anchor="lm")
+    return legend
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    text = " ".join(text.split())
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(f"{text}…") > width:
+        text = text[:-1]
+    return f"{text}…"

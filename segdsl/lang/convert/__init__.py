@@ -1,0 +1,1 @@
+"""Expressions converted to the typed fields of words."""

@@ -1,0 +1,1 @@
+"""Elaboration: expressions and blocks evaluated into the graph."""

@@ -1,0 +1,58 @@
+"""The arguments of a call, matched with the names of what is called."""
+
+from __future__ import annotations
+
+from segdsl.diagnostics import Diagnostic, Fix, Span, replacing
+from segdsl.lang.elaborate.context import Frame
+from segdsl.lang.elaborate.values import Stop
+from segdsl.lang.suggest.misplaced import argument_remedy
+from segdsl.syntax import tree
+
+Bound = tuple[tree.Expr, Frame]
+"""An argument: its expression, and the frame in which it is read."""
+
+
+def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -> dict[str, Bound]:
+    """The arguments of a call by name. Unknown, repeated and surplus ones are reported together."""
+    bound: dict[str, Bound] = {}
+    failed = False
+    for position, argument in enumerate(call.args):
+        if argument.name is None:
+            if position >= len(names):
+                problem = (
+                    "too-many-arguments",
+                    f"`{what}` takes {len(names)} arguments, this is number {position + 1}",
+                    "remove it",
+                )
+            else:
+                bound[names[position]] = (argument.value, frame)
+                continue
+        elif argument.name.name not in names:
+            problem = (
+                "unknown-argument",
+                f"`{what}` has no argument `{argument.name.name}`",
+                argument_remedy(argument.name.name, names),
+            )
+        elif argument.name.name in bound:
+            name = argument.name.name
+            problem = ("rebinding", f"`{name}` is given twice", "keep one of them")
+            if names.index(name) < position and call.args[names.index(name)].name is None:
+                first = frame.text(bound[name][0].span)
+                problem = (
+                    *problem[:2],
+                    f"`{first}` is `{name}` by its place: write the name of what it is, or remove it",
+                )
+        else:
+            bound[argument.name.name] = (argument.value, frame)
+            continue
+        failed = True
+        span = argument.name.span if argument.name else argument.span
+        frame.context.report(_diagnostic(problem, span, argument, names))
+    if failed:
+        raise Stop
+    return bound
+
+
+def _diagnostic(problem: tuple[str, str, str], span: Span, argument: tree.Argument, names: list[str]) -> Diagnostic:
+    near = replacing(argument.name.name, names) if argument.name and problem[0] == "unknown-argument" else None
+    return Diagnostic(problem[0], problem[1], problem[2], span=span, fix=Fix(span, near) if near else None)

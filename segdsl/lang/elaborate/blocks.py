@@ -1,0 +1,378 @@
+"""Blocks: their parameters, their inputs, and the statements of their bodies, one after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segdsl.diagnostics import Diagnostic, Label, Span, suggest
+from segdsl.ir.graph import Initializer, ShapeError
+from segdsl.ir.shape import Dim, Extent, ceil_div, show
+from segdsl.ir.values import Quantity, Range, Size
+from segdsl.lang.convert.fields import word_value
+from segdsl.lang.elaborate.arguments import Bound, call_arguments
+from segdsl.lang.elaborate.context import NESTING_BUDGET, UNNAMED, Frame, bounded, evaluate, in_library
+from segdsl.lang.elaborate.expressions import bound_names
+from segdsl.lang.elaborate.files import rebinding
+from segdsl.lang.elaborate.memo import record_application, replay
+from segdsl.lang.elaborate.values import (
+    POISON,
+    BlockDef,
+    BlockRecipe,
+    Module,
+    Poison,
+    Stop,
+    Tensor,
+    describe,
+    fresh,
+    join,
+    stop,
+)
+from segdsl.ops.parameter import Parameter
+from segdsl.syntax import tree
+
+TYPES: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "an integer"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "`true` or `false`"),
+    "string": ((str,), "a string in quotes"),
+    "size": ((Size,), "a size such as `3x3`"),
+    "range": ((Range,), "a range such as `0.2..1.0`"),
+    "quantity": ((Quantity,), "a quantity such as `100 iters`"),
+    "list": ((tuple,), "a list"),
+    "module": ((Module,), "a module such as `ReLU()`"),
+}
+"""The types of block parameters: what Python sees, and what a message says."""
+
+
+def block_recipe(block: BlockDef, call: tree.Call, frame: Frame, given: dict[str, Bound] | None = None) -> BlockRecipe:
+    """A block with its arguments evaluated in the caller's frame and checked against the declared types."""
+    parameters = block.tree.parameters
+    further = [i.name.name for i in block.inputs()[1:]]
+    names = [p.name.name for p in parameters]
+    bound = call_arguments(call, [*names, *further], block.name, frame) if given is None else given
+    arguments: dict[str, Any] = {}
+    spans: dict[str, Any] = {}
+    for parameter in parameters:
+        name = parameter.name.name
+        if name in bound:
+            expr, where = bound[name]
+        elif parameter.default is not None:
+            expr, where = parameter.default, Frame(frame.context, block.file, "", dict(arguments), None, False, block)
+        else:
+            raise stop(
+                "missing-argument",
+                call.span,
+                f"`{block.name}` needs `{name}`",
+                f"add it: `{block.name}({name} = …)`, {_type(parameter)[1]}",
+                labels=[Label(parameter.span, "declared here, without a default")],
+            )
+        arguments[name] = _typed(evaluate(expr, where, ""), parameter, expr)
+        spans[name] = where.origin(expr)
+    extra = {name: evaluate(bound[name][0], bound[name][1], None) for name in further if name in bound}
+    return BlockRecipe(block, arguments, spans, extra)
+
+
+def _type(parameter: tree.Parameter) -> tuple[tuple[type, ...], str]:
+    if parameter.type.name not in TYPES:
+        message = f"there is no type `{parameter.type.name}`"
+        raise stop("unknown-type", parameter.type.span, message, suggest(parameter.type.name, TYPES, "types"))
+    return TYPES[parameter.type.name]
+
+
+def _typed(value: Any, parameter: tree.Parameter, expr: tree.Expr) -> Any:
+    kinds, wanted = _type(parameter)
+    wrong_bool = isinstance(value, bool) and bool not in kinds
+    if isinstance(value, kinds) and not wrong_bool:
+        return float(value) if parameter.type.name == "float" else value
+    raise stop(
+        "wrong-type",
+        expr.span,
+        f"`{parameter.name.name}` is {wanted}, got {describe(value)}",
+        f"write `{value}x{value}`" if Size in kinds and isinstance(value, int) and not wrong_bool else f"give {wanted}",
+        labels=[Label(parameter.span, "declared here")],
+    )
+
+
+def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reuse: bool) -> Any:
+    """Runs the body of a block on ``value``; its bindings are filed under the module's path."""
+    recipe = module.recipe
+    assert isinstance(recipe, BlockRecipe)
+    block, context = recipe.block, caller.context
+    if len(context.uses) >= NESTING_BUDGET:
+        raise stop("nesting-budget", expr.span, f"blocks nest deeper than {NESTING_BUDGET}", "flatten the blocks")
+    path = join(caller.path, f"{UNNAMED}{block.name}") if module.path is None else module.path
+    again = None if reuse or not path or UNNAMED in path else replay(context, recipe, path, value)
+    if again is not None:
+        return _made_by(again, expr.span)
+    mark = (len(context.nodes), len(context.names), len(context.state))
+    # A module that is made in one place and applied in another: what is wrong with it was said where it was made.
+    context.uses.append((block, expr.span if in_library(module.span) else module.span))
+    try:
+        frame = Frame(context, block.file, path, {}, None, reuse, block, recipe.spans)
+        _bind_parameters(recipe, frame)
+        _bind_inputs(recipe, value, expr, frame)
+        result = run_body(block, frame)
+    finally:
+        context.uses.pop()
+    if not reuse and path and UNNAMED not in path:
+        record_application(context, mark, path, recipe, value, result)
+    return _made_by(result, expr.span)
+
+
+def _made_by(value: Any, span: Span) -> Any:
+    """What a block gives, as its caller sees it: made where the block was applied."""
+    if isinstance(value, Tensor):
+        return Tensor(value.path, value.shape, span)
+    return tuple(_made_by(item, span) for item in value) if isinstance(value, tuple) else value
+
+
+def _bind_parameters(recipe: BlockRecipe, frame: Frame) -> None:
+    for name, value in recipe.arguments.items():
+        frame.vars[name] = fresh(value, frame.under(name))
+
+
+def _bind_inputs(recipe: BlockRecipe, value: Any, expr: tree.Expr, frame: Frame) -> None:
+    inputs = recipe.block.inputs()
+    if not inputs and recipe.block.file.torn:
+        raise Stop
+    if not inputs:
+        raise stop(
+            "block-without-input",
+            expr.span,
+            f"`{recipe.block.name}` has no `in`, so nothing can flow into it",
+            "add `in x` to the block",
+            labels=[Label(recipe.block.tree.name.span, "the block")],
+        )
+    for position, declared in enumerate(inputs):
+        name = declared.name.name
+        if position and name not in recipe.extra:
+            raise stop(
+                "missing-argument",
+                expr.span,
+                f"`{recipe.block.name}` needs its second input `{name}`"
+                if position == 1
+                else f"`{recipe.block.name}` needs its input `{name}`",
+                f"give it by name: `{recipe.block.name}({name} = …)`",
+                labels=[Label(declared.span, "declared here")],
+            )
+        given = recipe.extra[name] if position else value
+        if isinstance(given, Poison):
+            raise Stop
+        bind_input(declared, given, expr, frame)
+
+
+def bind_input(declared: tree.In, value: Any, expr: tree.Expr, frame: Frame) -> None:
+    """Binds an input, its shape checked against the note, whose free names are bound as well."""
+    wants_list = declared.note is not None and declared.note.dims is None
+    if wants_list and not isinstance(value, tuple):
+        message = f"`{declared.name.name}` is a list, got {describe(value)}"
+        raise stop(
+            "not-a-list",
+            expr.span,
+            message,
+            "put it in brackets: `[x] -> …`",
+            labels=[Label(declared.span, "declared here")],
+        )
+    if not wants_list and declared.note is not None and not isinstance(value, Tensor):
+        message = f"`{declared.name.name}` is a tensor, got {describe(value)}"
+        raise stop(
+            "not-a-tensor",
+            expr.span,
+            message,
+            "map the list: `-> each A(…)`",
+            labels=[Label(declared.span, "declared here")],
+        )
+    frame.vars[declared.name.name] = value
+    if declared.note is not None and declared.note.dims is not None and isinstance(value, Tensor):
+        match_note(declared.note, value, frame, f"`{declared.name.name}`", expr)
+
+
+def match_note(note: tree.ShapeNote, tensor: Tensor, frame: Frame, what: str, culprit: tree.Expr | None) -> None:
+    """Holds a shape against a note. In the note of an input (``culprit`` flows in) free names are bound; everything
+    else is an assertion."""
+    assert note.dims is not None
+    span = culprit.span if culprit is not None else note.span
+    place = (
+        [Label(note.span, "noted here")]
+        if culprit is not None
+        else [Label(tensor.span, f"{show(tensor.shape)} comes from here")]
+    )
+    if len(note.dims) != len(tensor.shape):
+        message = f"{what} has the shape {show(tensor.shape)}, the note says {len(note.dims)} extents"
+        raise stop("shape-note-false", span, message, "correct the note, or what flows in", labels=place)
+    for position, (dim, extent) in enumerate(zip(note.dims, tensor.shape, strict=True)):
+        if culprit is not None and isinstance(dim, tree.Name) and dim.name not in frame.local_names():
+            frame.vars[dim.name] = extent
+            continue
+        said = note_extent(dim, frame)
+        same = said == extent if position == 0 else frame.context.value(said) == frame.context.value(extent)
+        if not same:
+            message = f"{what} has the shape {show(tensor.shape)}, the note says {said} where it has {extent}"
+            exact = span if culprit is not None else dim.span
+            labels = [Label(dim.span, "noted here")] if culprit is not None else place
+            raise stop("shape-note-false", exact, message, "correct the note, or what flows in", labels=labels)
+
+
+def note_extent(expr: tree.Expr, frame: Frame) -> Extent:
+    """An extent in a shape note: `/` is the ceiling, of plain numbers too."""
+    if isinstance(expr, tree.Binary) and expr.op in ("/", "+", "-", "*"):
+        left, right = note_extent(expr.left, frame), note_extent(expr.right, frame)
+        if expr.op == "/":
+            if not isinstance(right, int) or right < 1:
+                raise stop("wrong-type", expr.right.span, "an extent is divided by a positive integer", "write `H/4`")
+            return ceil_div(left, right)
+        said = left + right if expr.op == "+" else left - right if expr.op == "-" else left * right
+        return bounded(said, expr.span)
+    value = evaluate(expr, frame, None)
+    if isinstance(value, bool) or not isinstance(value, (int, Dim)):
+        raise stop(
+            "wrong-type", expr.span, f"an extent is an integer, got {describe(value)}", "write `48`, `C` or `H/4`"
+        )
+    return value
+
+
+def check_note(note: tree.ShapeNote, value: Any, frame: Frame, name: tree.Ident) -> None:
+    """An assertion about a binding or a step."""
+    if note.dims is None:
+        if not isinstance(value, tuple):
+            raise stop(
+                "shape-note-false",
+                note.span,
+                f"`{name.name}` is {describe(value)}, the note says list",
+                "remove the note",
+            )
+        return
+    if not isinstance(value, Tensor):
+        raise stop(
+            "shape-note-false",
+            note.span,
+            f"`{name.name}` is {describe(value)}, the note says a tensor",
+            "remove the note",
+        )
+    match_note(note, value, frame, f"`{name.name}`", None)
+
+
+def run_body(block: BlockDef, frame: Frame) -> Any:
+    """The statements of a block in order; the value of its `out`. An error in one poisons only what follows from it."""
+    result: Any = POISON
+    outs = 0
+    for statement in block.tree.body:
+        if isinstance(statement, tree.Out):
+            outs += 1
+        try:
+            value = _statement(statement, frame)
+        except Stop as signal:
+            if signal.diagnostic:
+                frame.context.report(signal.diagnostic)
+            for ident in bound_names(statement):
+                frame.vars.setdefault(ident.name, POISON)
+            value = POISON
+        if isinstance(statement, tree.Out) and outs == 1:
+            result = value
+    if block.file.torn and not outs:
+        raise Stop
+    if not outs:
+        raise stop(
+            "block-without-output",
+            block.tree.name.span,
+            f"`{block.name}` has no `out`",
+            "say what it gives: `out y = …`",
+        )
+    _check_unused(frame)
+    if isinstance(result, Poison) or any(isinstance(s, tree.Broken) for s in block.tree.body):
+        raise Stop
+    return result
+
+
+def _statement(statement: tree.Statement, frame: Frame) -> Any:
+    if isinstance(statement, (tree.Let, tree.Assign, tree.Out, tree.Param)):
+        ident = bound_names(statement)[-1]
+        if ident.name in frame.local_names():
+            raise Stop(rebinding(ident, _first_binding(ident, frame)))
+    if isinstance(statement, tree.Let):
+        return bind(statement.name, evaluate(statement.value, frame, frame.path), frame, recorded=False)
+    if isinstance(statement, tree.Param):
+        return _parameter(statement, frame)
+    if isinstance(statement, tree.Assign):
+        name = statement.path[0]
+        return bind(name, evaluate(statement.value, frame, frame.under(name.name)), frame)
+    if isinstance(statement, tree.Out):
+        value = evaluate(statement.value, frame, frame.path)
+        if statement.note is not None:
+            check_note(statement.note, value, frame, statement.name)
+        return bind(statement.name, value, frame)
+    if isinstance(statement, tree.Run):
+        return evaluate(statement.value, frame, None)
+    return None
+
+
+def _parameter(statement: tree.Param, frame: Frame) -> Tensor:
+    dims = statement.note.dims
+    if dims is None:
+        raise stop(
+            "shape-note-false", statement.note.span, "a parameter is a tensor, not a list", "give its shape: `[C]`"
+        )
+    shape = tuple(note_extent(d, frame) for d in dims)
+    init = word_value(statement.init, Initializer, frame)
+    op, path = Parameter.trusted({"shape": shape, "init": init}), frame.under(statement.name.name)
+    try:
+        op.infer([], frame.context.env)
+    except ShapeError as error:
+        raise stop(error.slug, statement.note.span, error.message, error.help) from None
+    tensor = frame.context.emit(op, [], shape, path, frame, statement.span)
+    return bind(statement.name, tensor, frame)
+
+
+def bind(ident: tree.Ident, value: Any, frame: Frame, *, recorded: bool = True) -> Any:
+    """Gives a name to a value, once, and files tensors under the name's path."""
+    if ident.name in frame.local_names():
+        raise Stop(rebinding(ident, _first_binding(ident, frame)))
+    frame.vars[ident.name] = value
+    if recorded:
+        record(value, frame.under(ident.name), frame)
+    return value
+
+
+def _first_binding(ident: tree.Ident, frame: Frame) -> Span:
+    block = frame.block
+    if block is None:
+        return ident.span
+    idents = [p.name for p in block.tree.parameters] + [i for s in block.tree.body for i in bound_names(s)]
+    notes = [s.note.span for s in block.tree.body if isinstance(s, tree.In) and s.note is not None]
+    return next((i.span for i in idents if i.name == ident.name), notes[0] if notes else ident.span)
+
+
+def record(value: Any, path: str, frame: Frame) -> None:
+    """Notes which node a binding names, lists element by element."""
+    if isinstance(value, Tensor):
+        frame.context.names.setdefault(path, value.path)
+    elif isinstance(value, tuple):
+        for position, item in enumerate(value):
+            record(item, f"{path}.{position}", frame)
+
+
+def _check_unused(frame: Frame) -> None:
+    assert frame.block is not None
+    if frame.file.torn or any(value is POISON for value in frame.vars.values()):
+        return
+    given = {p.name.name for p in frame.block.tree.parameters}
+    for name, value in frame.vars.items():
+        if name in given:
+            continue
+        for module in _modules(value):
+            if module.uses == 0 and not module.copied and module.name != "Identity":
+                frame.context.report(
+                    Diagnostic(
+                        "module-never-applied",
+                        f"the module {module.name} of `{name}` is never applied, so it has no weights",
+                        f"let something flow through it (`x -> {name}`), or remove it",
+                        span=module.span,
+                        severity="warning",
+                    )
+                )
+
+
+def _modules(value: Any) -> list[Module]:
+    if isinstance(value, Module):
+        return [value]
+    return [m for item in value for m in _modules(item)] if isinstance(value, tuple) else []

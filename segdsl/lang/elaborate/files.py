@@ -1,0 +1,282 @@
+"""Files and what they can see: reading, `import`, `extends`, the project root, and the names of each file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from segdsl.diagnostics import Diagnostic, Label, Sink, Span, fail, nearest, suggest
+from segdsl.diagnostics.foreign import difference
+from segdsl.ir.word import REGISTRY
+from segdsl.lang.elaborate.values import BlockDef, Stop, stop
+from segdsl.syntax import tree
+from segdsl.syntax.parser import parse
+
+STD = Path(__file__).resolve().parents[2] / "std"
+"""The library that ships inside the package."""
+MAX_FILE = 4 << 20
+"""No program text is larger than this many bytes."""
+
+
+@dataclass(eq=False)
+class FileScope:
+    """One file: its tree, and the names that its expressions may use.
+
+    ``blocks`` are its own definitions, ``imported`` those of other files, ``spaces`` the files under an alias; ``lets``
+    hold the trees, ``values`` what they were worth, once. ``torn`` says that parts of it could not be read, so that an
+    unknown name means nothing; ``incomplete`` the same of it and what it brings in, for components.
+    """
+
+    name: str
+    path: Path
+    tree: tree.File
+    lets: dict[str, tree.Let] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    blocks: dict[str, BlockDef] = field(default_factory=dict)
+    imported: dict[str, BlockDef] = field(default_factory=dict)
+    spaces: dict[str, FileScope] = field(default_factory=dict)
+    parent: FileScope | None = None
+    torn: bool = False
+    incomplete: bool = False
+
+    def component(self, name: str) -> BlockDef | None:
+        """The block called ``name`` that this file sees."""
+        return self.blocks.get(name) or self.imported.get(name)
+
+    def component_names(self) -> list[str]:
+        """Every component that this file can name."""
+        return [*self.blocks, *self.imported, *REGISTRY]
+
+    def lineage(self) -> list[FileScope]:
+        """This file and its parents, the oldest first."""
+        return [*(self.parent.lineage() if self.parent else ()), self]
+
+
+class Loader:
+    """Reads files once each, follows `import` and `extends`, and reports what cannot be read."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.files: dict[Path, FileScope] = {}
+        self._open: list[Path] = []
+
+    def load(self, path: Path, name: str, root: Path, asked: Span | None = None) -> FileScope:
+        """The scope of a file. ``name`` is what diagnostics call it, ``root`` the folder that imports may not leave."""
+        real = path.resolve()
+        if real in self._open:
+            raise self._cycle(real, asked)
+        if real in self.files:
+            return self.files[real]
+        text = read_text(path, name, asked)
+        self.sink.sources[name] = text
+        parsed = parse(text, name)
+        for diagnostic in parsed.diagnostics:
+            self.sink.add(diagnostic)
+        scope = FileScope(name, real, parsed.file)
+        scope.torn = scope.incomplete = any(d.severity == "error" for d in parsed.diagnostics)
+        self.files[real] = scope
+        self._open.append(real)
+        try:
+            self._declare(scope)
+            for statement in parsed.file.body:
+                self._follow(scope, statement, root)
+        finally:
+            self._open.pop()
+        return scope
+
+    def _declare(self, scope: FileScope) -> None:
+        seen: dict[str, Span] = {}
+        for statement in scope.tree.body:
+            if not isinstance(statement, (tree.Let, tree.Block)):
+                continue
+            ident = statement.name
+            if ident.name in seen:
+                self.sink.add(rebinding(ident, seen[ident.name]))
+                continue
+            seen[ident.name] = ident.span
+            if isinstance(statement, tree.Let):
+                scope.lets[ident.name] = statement
+            elif ident.name in REGISTRY:
+                self.sink.add(
+                    Diagnostic(
+                        "word-redefined",
+                        f"`{ident.name}` is a word of the language",
+                        f"give the {statement.kind} another name",
+                        span=ident.span,
+                    )
+                )
+            else:
+                scope.blocks[ident.name] = BlockDef(statement, scope)
+
+    def _follow(self, scope: FileScope, statement: tree.Statement, root: Path) -> None:
+        if not isinstance(statement, (tree.Import, tree.Extends)):
+            return
+        try:
+            self._bring_in(scope, statement, root)
+        except Stop as signal:
+            scope.incomplete = True
+            if signal.diagnostic:
+                self.sink.add(signal.diagnostic)
+
+    def _bring_in(self, scope: FileScope, statement: tree.Import | tree.Extends, root: Path) -> None:
+        target, name, inner = self._locate(scope, statement, root)
+        other = self.load(target, name, inner, statement.path.span)
+        scope.incomplete = scope.incomplete or other.incomplete
+        if isinstance(statement, tree.Extends):
+            if scope.parent is not None:
+                raise stop(
+                    "second-parent",
+                    statement.span,
+                    "a file extends one parent, this is its second",
+                    "keep one `extends`; bring the blocks of the other file in with `import`",
+                )
+            scope.parent = other
+        elif statement.alias is not None:
+            if statement.alias.name in scope.spaces:
+                raise Stop(rebinding(statement.alias, _first_alias(scope, statement.alias)))
+            scope.spaces[statement.alias.name] = other
+            return
+        for block_name, block in other.blocks.items():
+            known = scope.component(block_name)
+            if known is not None and known is not block:
+                raise stop(
+                    "import-ambiguous",
+                    statement.span,
+                    f"`{block_name}` comes from {other.name} and from {known.file.name}",
+                    'qualify one of them: `import "…" as name`, then `name.' + block_name + "(…)`",
+                    labels=[Label(known.tree.name.span, "the other one")],
+                )
+            scope.imported[block_name] = block
+
+    def _locate(self, scope: FileScope, statement: tree.Import | tree.Extends, root: Path) -> tuple[Path, str, Path]:
+        text, span = str(statement.path.value), statement.path.span
+        try:
+            return self._find(scope, text, span, root)
+        except (OSError, ValueError, RuntimeError):
+            raise stop("import-missing", span, "this can be no path of a file", "check the path") from None
+
+    def _find(self, scope: FileScope, text: str, span: Span, root: Path) -> tuple[Path, str, Path]:
+        if text.startswith(("timm:", "py:")):
+            raise stop(
+                "reserved-feature",
+                span,
+                f"`{text.split(':')[0]}:` imports are reserved for a later version",
+                "write the module as a block; `segdsl show std/lite_hrnet.seg` is an example",
+            )
+        if text.startswith("std/"):
+            path = STD / text[4:]
+            if not path.is_file() or not path.resolve().is_relative_to(STD):
+                known = sorted(f"std/{p.name}" for p in STD.glob("*.seg"))
+                raise stop(
+                    "import-missing", span, f"there is no `{text}` in the library", suggest(text, known, "files")
+                )
+            return path, text, STD
+        path = scope.path.parent / text
+        if Path(text).is_absolute() or not path.resolve().is_relative_to(root):
+            raise stop(
+                "import-outside-root",
+                span,
+                f"`{text}` lies outside the project root {root.name or root}",
+                "copy the file into the project, or mark a larger project with a `pyproject.toml` further up",
+            )
+        if not path.is_file():
+            beside = [p.name for p in path.parent.glob("*.seg") if p.is_file()] if path.parent.is_dir() else []
+            near = nearest(Path(text).name, beside)
+            raise stop(
+                "import-missing",
+                span,
+                f"there is no file `{text}` beside {scope.name}",
+                f"did you mean `{Path(text).with_name(near).as_posix()}`?"
+                if near
+                else "check the path, or create the file",
+            )
+        return path, (Path(scope.name).parent / text).as_posix(), root
+
+    def _cycle(self, real: Path, asked: Span | None) -> Exception:
+        names = [self.files[p].name for p in self._open[self._open.index(real) :]]
+        assert asked is not None
+        return stop(
+            "import-cycle",
+            asked,
+            "files import each other in a circle: " + " -> ".join([*names, names[0]]),
+            "move what both need into a third file and import that",
+        )
+
+
+def _first_alias(scope: FileScope, alias: tree.Ident) -> Span:
+    aliases = [s.alias for s in scope.tree.body if isinstance(s, tree.Import) and s.alias is not None]
+    return next(a.span for a in aliases if a.name == alias.name)
+
+
+def rebinding(ident: tree.Ident, first: Span) -> Diagnostic:
+    """The error for a name that is bound a second time."""
+    return Diagnostic(
+        "rebinding",
+        f"`{ident.name}` is bound already",
+        "a name is bound once; choose another",
+        span=ident.span,
+        label="bound again here",
+        labels=(Label(first, "first bound here"),),
+    )
+
+
+def library_with(name: str) -> str | None:
+    """The file of the library that defines a block or model of this name, as `import` takes it; None for none."""
+    head = re.compile(rf"^(block|model) {re.escape(name)}\(", re.MULTILINE)
+    found = (file for file in sorted(STD.glob("*.seg")) if head.search(file.read_text(encoding="utf-8")))
+    return next((f"std/{file.name}" for file in found), None)
+
+
+def undefined(name: str, near: str | None, *, model: bool = False) -> str:
+    """What to do about a component that nothing in sight defines; ``near`` is one that is, of a name like it, and
+    ``model`` says that a model is wanted."""
+    library = library_with(name)
+    if library is not None:
+        return f'bring it in: `import "{library}"`'
+    if near:
+        return suggest(name, [near], "components") if difference(name) else f"did you mean `{near}`?"
+    if not model:
+        return "define it with `block`, or import the file that does"
+    found = ((m[1], file.name) for file in sorted(STD.glob("*.seg")) for m in _MODEL.finditer(file.read_text("utf-8")))
+    listing = ", ".join(f'`{name}` ("std/{file}")' for name, file in found)
+    return f"define it with `model`, or import one: {listing}"
+
+
+_MODEL = re.compile(r"^model (\w+)\(", re.MULTILINE)
+
+
+def project_root(path: Path) -> Path:
+    """The nearest folder upward with `.git` or `pyproject.toml`, else the file's own."""
+    folder = path.resolve().parent
+    for candidate in (folder, *folder.parents):
+        if (candidate / ".git").exists() or (candidate / "pyproject.toml").exists():
+            return candidate
+    return folder
+
+
+def read_text(path: Path, name: str, span: Span | None = None) -> str:
+    """The text of a program file. Raises SegError for a file that is missing, unreadable, too large or not UTF-8."""
+    try:
+        if path.is_dir():
+            inside = f"it is that of a run: `segdsl train {name} --resume` goes on with it"
+            inside += f", and its program is `{Path(name) / 'program.seg'}`"
+            help = inside if (path / "program.seg").is_file() else "name a `.seg` file"
+            raise fail("file-unreadable", f"{name} is a folder", help, path=name, span=span)
+        if path.stat().st_size > MAX_FILE:
+            raise fail("file-unreadable", f"{name} is larger than 4 MiB", "a program is a text; split it", path=name)
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        message = f"{name} is not UTF-8: byte {error.start} cannot be read"
+        raise fail("file-unreadable", message, "save the file as UTF-8", path=name, span=span) from None
+    except FileNotFoundError:
+        if path.is_symlink():
+            message = f"{name} is a link to a file that does not exist"
+            raise fail("file-missing", message, "repair the link, or remove it", path=name, span=span) from None
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.seg")] if path.parent.is_dir() else [])
+        help = f"did you mean `{Path(name).with_name(near)}`?" if near else "check the path"
+        raise fail("file-missing", f"there is no file {name}", help, path=name, span=span) from None
+    except OSError as error:
+        message = f"{name} cannot be read: {(error.strerror or 'input/output error').lower()}"
+        raise fail("file-unreadable", message, "check the permissions", path=name, span=span) from None

@@ -1,0 +1,172 @@
+"""What an expression can be worth while a program is elaborated, and the signal that an evaluation stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from segdsl.diagnostics import Diagnostic, Fix, Label, Span
+from segdsl.ir.graph import Op
+from segdsl.ir.shape import Dim, Extent, Shape, show
+from segdsl.ir.values import Quantity, Range, Size
+from segdsl.ir.word import Word
+from segdsl.syntax import tree
+
+if TYPE_CHECKING:
+    from segdsl.lang.elaborate.files import FileScope
+
+
+class Stop(Exception):
+    """An evaluation that cannot go on. Without a diagnostic it follows from an error that is reported already."""
+
+    def __init__(self, diagnostic: Diagnostic | None = None) -> None:
+        super().__init__(diagnostic.message if diagnostic else "")
+        self.diagnostic = diagnostic
+
+
+def stop(
+    slug: str,
+    span: Span,
+    message: str,
+    help: str,
+    *,
+    label: str = "",
+    labels: Iterable[Label] = (),
+    fix: str | None = None,
+) -> Stop:
+    """The stop with one error, to be raised; ``fix`` is what would put it right in place of what stands at ``span``."""
+    mended = Fix(span, fix) if fix else None
+    return Stop(Diagnostic(slug, message, help, span=span, label=label, labels=tuple(labels), fix=mended))
+
+
+class Tensor:
+    """A value of the graph: the path of its node or input, its symbolic shape, and where it was made."""
+
+    __slots__ = ("path", "shape", "span")
+
+    def __init__(self, path: str, shape: Shape, span: Span) -> None:
+        self.path, self.shape, self.span = path, shape, span
+
+    @property
+    def channels(self) -> Extent:
+        return self.shape[1] if len(self.shape) == 4 else self.shape[-1]
+
+
+class Poison:
+    """Stands for a value whose computation failed; whatever touches it stops in silence."""
+
+
+POISON = Poison()
+
+
+class BlockDef(NamedTuple):
+    """A block or model of a file, with the scope in which its body is read."""
+
+    tree: tree.Block
+    file: FileScope
+
+    @property
+    def name(self) -> str:
+        return self.tree.name.name
+
+    def inputs(self) -> list[tree.In]:
+        return [s for s in self.tree.body if isinstance(s, tree.In)]
+
+
+class OpRecipe(NamedTuple):
+    """An op with its arguments; ``operands`` are the tensors given by name."""
+
+    op: Op
+    operands: tuple[Tensor, ...]
+
+
+class BlockRecipe(NamedTuple):
+    """A block with the values of its parameters, and of its further inputs; ``spans`` says where they were written."""
+
+    block: BlockDef
+    arguments: dict[str, Any]
+    spans: dict[str, Span]
+    extra: dict[str, Any]
+
+
+class ChainRecipe(NamedTuple):
+    """Modules applied one after the other."""
+
+    parts: tuple[Module, ...]
+
+
+Recipe = OpRecipe | BlockRecipe | ChainRecipe
+
+
+@dataclass(eq=False, slots=True)
+class Module:
+    """Something that can be applied: a recipe, and the path at which it is built.
+
+    ``path`` is None where no binding names it. The first application builds the state, later ones share it. ``uses``
+    counts applications, ``copied`` says that it served as a pattern.
+    """
+
+    recipe: Recipe
+    path: str | None
+    span: Span
+    uses: int = 0
+    copied: bool = False
+
+    def copy(self, path: str | None) -> Module:
+        """A fresh module of the same recipe at another path; the parts of a chain are filed by their positions."""
+        self.copied = True
+        recipe = self.recipe
+        if isinstance(recipe, ChainRecipe):
+            recipe = ChainRecipe(tuple(p.copy(element_path(path, i)) for i, p in enumerate(recipe.parts)))
+        return Module(recipe, path, self.span)
+
+    @property
+    def name(self) -> str:
+        """How a person calls it: `Conv`, `ConvModule`, `a chain`."""
+        if isinstance(self.recipe, OpRecipe):
+            return type(self.recipe.op).__name__
+        return self.recipe.block.name if isinstance(self.recipe, BlockRecipe) else "a chain"
+
+
+def fresh(value: Any, path: str) -> Any:
+    """A value as a block gets it: modules, in lists too, as fresh copies at ``path``."""
+    if isinstance(value, Module):
+        return value.copy(path)
+    if isinstance(value, tuple) and any(isinstance(v, (Module, tuple)) for v in value):
+        return tuple(fresh(v, join(path, str(i))) for i, v in enumerate(value))
+    return value
+
+
+def join(*parts: str | None) -> str:
+    """A path from its parts; empty ones add no level."""
+    return ".".join(p for p in parts if p)
+
+
+def element_path(path: str | None, position: int) -> str | None:
+    """The path of a list element: that of the list, and its position."""
+    return None if path is None else join(path, str(position))
+
+
+def describe(value: Any) -> str:
+    """A value in the words of the language, for messages: `the integer 3`, `a map [B, 48, H/4, W/4]`."""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if value is None:
+        return "`none`"
+    if isinstance(value, (int, float)):
+        return f"the {'integer' if isinstance(value, int) else 'float'} {value}"
+    if isinstance(value, str):
+        return f'the string "{value}"'
+    if isinstance(value, Tensor):
+        return f"a {'map' if len(value.shape) == 4 else 'tensor'} {show(value.shape)}"
+    if isinstance(value, tuple):
+        return f"a list of {len(value)}"
+    names = {
+        Size: "the size", Range: "the range", Quantity: "the quantity", Dim: "the extent", Module: "the module",
+        BlockDef: "the block",
+    }  # fmt: skip
+    what = names.get(type(value))
+    if what is None:
+        return f"the {value.kind} {type(value).__name__}" if isinstance(value, Word) else "something else"
+    return f"{what} {value.name if isinstance(value, (Module, BlockDef)) else value}"

@@ -1,0 +1,1 @@
+"""Checks of a whole program: errors between sections, and warnings."""

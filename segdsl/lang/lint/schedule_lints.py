@@ -1,0 +1,178 @@
+"""What a program says of its learning rates, held against the graph and against the length of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+from segdsl.diagnostics import Diagnostic, Sink, Span
+from segdsl.ir.parts import is_below
+from segdsl.ir.program import Program
+from segdsl.ir.values import Quantity
+from segdsl.lang.lint.program_lints import at_path, no_such_part, parts_with_state, warn
+from segdsl.lang.settings.merge import Settings
+from segdsl.syntax import tree
+from segdsl.words.optimizers import Group
+from segdsl.words.schedules import Cosine, Horizon, Law, Poly, ReduceOnPlateau, Step, Warmup, endless
+
+SCHEDULE, GROUPS = "train.schedule", "train.optimizer.groups"
+
+
+def lint_rates(program: Program, sink: Sink, settings: Settings) -> None:
+    """Adds what is wrong or doubtful of `train.schedule` and of the optimizer's groups to ``sink``."""
+    _groups(program, sink, settings)
+    span = at_path(program, SCHEDULE)
+    early = endless(program.train.schedule)
+    if early is not None:
+        name = type(early).__name__
+        message, help = f"`{name}` has no end, so what follows it never runs", "remove what follows"
+        if "over" in type(early).model_fields:
+            help = f"end it: `{name}(over = …)`, or {help}"
+        sink.add(Diagnostic("schedule-never-reached", message, help, span=span))
+    for finding in _lengths(program, span, _InEpochs(program.train.epochs)):
+        sink.add(finding)
+    _plateau(program, sink)
+
+
+def length_findings(program: Program, horizon: Horizon) -> list[Diagnostic]:
+    """The warnings of a schedule that only the length of the run in steps tells, beside ``program.warnings``."""
+    said = {warning.slug for warning in program.warnings}
+    found = _lengths(program, at_path(program, SCHEDULE), _InSteps(horizon))
+    return [finding for finding in found if finding.slug not in said]
+
+
+class _InEpochs(NamedTuple):
+    """Lengths while nobody knows how many steps an epoch has: those in iterations are unknown."""
+
+    total: float
+    unit: str = "epochs"
+    spelled: str = "epochs"
+
+    def of(self, length: Quantity) -> float | None:
+        return length.value if length.unit == "epochs" else None
+
+
+class _InSteps:
+    """Lengths of a run whose epochs have known steps."""
+
+    unit, spelled = "iters", "steps"
+
+    def __init__(self, horizon: Horizon) -> None:
+        self.horizon, self.total = horizon, float(horizon.total)
+
+    def of(self, length: Quantity) -> float | None:
+        return float(self.horizon.steps(length))
+
+
+def _lengths(program: Program, span: Span | None, measure: _InEpochs | _InSteps) -> Iterator[Diagnostic]:
+    """Holds the lengths of the laws against that of the run."""
+    total, end, unit, unknown = measure.total, 0.0, measure.spelled, False
+    laws = cast("tuple[Law, ...]", program.train.schedule)
+    for law in laws:
+        if isinstance(law, Step):
+            yield from _milestones(law, end, span, measure)
+        over: Quantity | None = getattr(law, "over", None)
+        if over is None:
+            return
+        length = measure.of(over)
+        if length is None:
+            unknown = True
+            continue
+        end += length
+        if isinstance(law, Warmup) and end >= total:
+            message = f"the warm-up takes {end:.10g} {unit}, and the run has {total:.10g}"
+            yield _warning("warmup-too-long", message, "shorten the warm-up, or train for more epochs", span)
+        elif end > total:
+            message = f"`{type(law).__name__}` ends after {end:.10g} {unit}, and the run has {total:.10g}"
+            room = total - end + length
+            remedy = "leave `over` out" + (f", or write `over = {room:.10g} {measure.unit}`" if room > 0 else "")
+            yield _warning("schedule-horizon", message, remedy, span)
+    last = laws[-1] if laws else None
+    if not isinstance(last, Poly | Cosine) or last.over is None or unknown:
+        return
+    if end < total and getattr(last, "floor", 0) == 0:
+        message = f"the rate reaches 0 after {end:.10g} {unit}: the last {total - end:.10g} learn nothing"
+        shorter = f", or write `epochs = {end:.10g}`" if unit == "epochs" else ""
+        yield _warning("zero-rate-tail", message, f"leave `over` out{shorter}", span)
+
+
+def _milestones(law: Step, start: float, span: Span | None, measure: _InEpochs | _InSteps) -> Iterator[Diagnostic]:
+    """The warning of the first step down that lies behind the end of the run."""
+    for length in law.milestones or (law.every,):
+        after = measure.of(length) if length is not None else None
+        if after is not None and start + after >= measure.total:
+            where = f"{start + after:.10g} {measure.spelled}"
+            message = f"`Step` falls after {where}, and the run has {measure.total:.10g}"
+            yield _warning("schedule-horizon", message, "let it fall sooner, or train for more epochs", span)
+            return
+
+
+def _warning(slug: str, message: str, help: str, span: Span | None) -> Diagnostic:
+    return Diagnostic(slug, message, help, span=span, severity="warning")
+
+
+def _plateau(program: Program, sink: Sink) -> None:
+    """A plateau that the stopper never lets happen."""
+    law = next((law for law in program.train.schedule if isinstance(law, ReduceOnPlateau)), None)
+    patience: Quantity | None = getattr(program.train.stop, "patience", None)
+    if law is None or patience is None:
+        return
+    if patience.unit == law.patience.unit and patience.value <= law.patience.value:
+        message = f"the run stops after {patience} without improvement, before the rate falls after {law.patience}"
+        help = "give `stop` more patience than the schedule"
+        warn(sink, "plateau-never-reached", message, help, at_path(program, "train.stop"))
+
+
+def _groups(program: Program, sink: Sink, settings: Settings) -> None:
+    """Holds the paths of the optimizer's groups against the graph: each is there, once, and trains something."""
+    groups: tuple[Group, ...] = getattr(program.train.optimizer, "groups", ())
+    if not groups:
+        return
+    paths = [path for group in groups for path in group.paths]
+    places = _written_paths(settings)
+    spans = places if len(places) == len(paths) else [at_path(program, GROUPS)] * len(paths)
+    known, owners = parts_with_state(program), _owners(program, paths)
+    for number, (path, span) in enumerate(zip(paths, spans, strict=True)):
+        if path not in known:
+            no_such_part(path, known, sink, span)
+        elif path in paths[:number]:
+            message = f"`{path}` stands in two groups, and it is not clear which rate it has"
+            sink.add(Diagnostic("path-in-two-groups", message, "leave it in one of them", span=span))
+        elif path not in owners:
+            why = _idle(path, paths, program)
+            warn(sink, "group-trains-nothing", f"the group of `{path}` trains nothing: {why}", "take it out", span)
+
+
+def _owners(program: Program, paths: list[str]) -> set[str]:
+    """The paths that some trained parameter belongs to: to the longest above it."""
+    frozen, found = program.train.freeze, set()
+    for key, state in program.graph.state().items():
+        if state.kind == "trained" and not is_below(key, frozen):
+            found.add(max((path for path in paths if is_below(key, [path])), key=len, default=""))
+    return found
+
+
+def _idle(path: str, paths: list[str], program: Program) -> str:
+    if is_below(path, program.train.freeze):
+        return "`train.freeze` holds it"
+    if any(other != path and is_below(other, [path]) for other in paths):
+        return "longer paths take all of it, or `train.freeze` does"
+    return "nothing in it is ever trained"
+
+
+def _written_paths(settings: Settings) -> list[Span]:
+    """Where each path of each group stands, in order, as far as lists and groups are written out."""
+    setting = settings.values.get(("train", "optimizer"))
+    if setting is None or not isinstance(setting.expr, tree.Call):
+        return []
+    names = {argument.name.name: argument.value for argument in setting.expr.args if argument.name}
+    change = setting.changes.get("groups")
+    written = change.expr if change else names.get("groups")
+    found: list[Span] = []
+    calls = written.items if isinstance(written, tree.ListExpr) else ()
+    for group in (call for call in calls if isinstance(call, tree.Call)):
+        for argument in group.args:
+            is_paths = argument.name.name == "paths" if argument.name else argument is group.args[0]
+            if is_paths and isinstance(argument.value, tree.ListExpr):
+                found += [item.span for item in argument.value.items]
+    return found

@@ -1,0 +1,1 @@
+"""Settings of all files and options: merged, overridden, and read section by section."""

@@ -1,0 +1,356 @@
+"""What the files and options of a program say, merged: one setting for each path (LANGUAGE.md §2, rule 7)."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, called, replacing, suggest
+from segdsl.diagnostics.foreign import SYNONYMS, folded
+from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
+from segdsl.ir.word import REGISTRY, Word, members, word_family
+from segdsl.lang.elaborate.arguments import Bound, call_arguments
+from segdsl.lang.elaborate.context import Context, Frame
+from segdsl.lang.elaborate.files import FileScope, rebinding
+from segdsl.lang.elaborate.values import BlockDef, Stop
+from segdsl.lang.suggest.misplaced import LONGEST, Home, Unplaced, annotation_at, argument_remedy, homes, opens, remedy
+from segdsl.syntax import tree
+
+Path = tuple[str, ...]
+Idents = tuple[tree.Ident, ...]
+TOP = ("model", "weights", *SECTIONS)
+"""What a program can set."""
+
+
+@dataclass(slots=True)
+class Setting:
+    """The value of one path: its expression, the file whose names it uses, and changes to its component's arguments."""
+
+    expr: tree.Expr
+    file: FileScope
+    span: Span
+    changes: dict[str, Setting] = field(default_factory=dict)
+
+
+class Place(NamedTuple):
+    """What a path leads to: the length of the part that is a key, and the type that the key holds."""
+
+    length: int
+    kind: Any
+    section: type[Section] | None = None
+
+
+def statements(body: Sequence[tree.Statement], prefix: Idents = ()) -> Iterator[tuple[Idents, tree.Statement]]:
+    """The assignments and drops of a file with whole paths, in order; sections are opened up."""
+    for statement in body:
+        if isinstance(statement, tree.Section):
+            yield (*prefix, *statement.path), statement
+            yield from statements(statement.body, (*prefix, *statement.path))
+        elif isinstance(statement, (tree.Assign, tree.Drop)):
+            yield (*prefix, *statement.path), statement
+        elif prefix and not isinstance(statement, tree.Broken):
+            yield prefix, statement
+
+
+def arguments_of(setting: Setting, names: list[str], what: str, context: Context) -> dict[str, Bound]:
+    """The arguments of a setting's component by name, with the changes that paths made to them."""
+    assert isinstance(setting.expr, tree.Call)
+    bound = call_arguments(setting.expr, names, what, Frame(context, setting.file))
+    for name, change in setting.changes.items():
+        if name in names:
+            bound[name] = (change.expr, Frame(context, change.file))
+            continue
+        near = replacing(name, names)
+        fix = Fix(change.span, near) if near else None
+        message, help = f"`{what}` has no argument `{name}`", argument_remedy(name, names)
+        raise Stop(Diagnostic("unknown-argument", message, help, span=change.span, fix=fix))
+    return bound
+
+
+def model_arguments(setting: Setting, model: BlockDef, context: Context) -> dict[str, Bound]:
+    """The arguments of the program's model, by name."""
+    return arguments_of(setting, [p.name.name for p in model.tree.parameters], model.name, context)
+
+
+def written(statement: tree.Assign | tree.Drop) -> Span:
+    """Where the path of a statement stands, without the sections around it."""
+    return statement.path[0].span.to(statement.path[-1].span)
+
+
+class Settings:
+    """The merged settings of a program."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self.values: dict[Path, Setting] = {}
+
+    def apply(self, file: FileScope, body: Sequence[tree.Statement]) -> None:
+        """Merges the statements of one file, or of one option, over what is there."""
+        seen: dict[Path, Span] = {}
+        closed: list[Path] = []
+        for idents, statement in statements(body):
+            path = tuple(i.name for i in idents)
+            place = self._place(idents, statement)
+            if place is None or any(path[: len(c)] == c for c in closed):
+                continue
+            if isinstance(statement, tree.Section):
+                if not self._opens(idents, place):
+                    closed.append(path)
+            elif isinstance(statement, tree.Drop):
+                self._drop(path, written(statement), seen, file)
+            elif isinstance(statement, tree.Assign):
+                if path in seen:
+                    self.sink.add(rebinding(replace_name(idents[-1], ".".join(path)), seen[path]))
+                    continue
+                seen[path] = written(statement)
+                self._assign(path, idents, place, statement, file)
+                if path[0] != "weights":
+                    self._discarded([p for p in seen if p[:-1] == path], seen, seen[path], "replaced")
+            else:
+                if isinstance(statement, tree.Let):
+                    file.lets.setdefault(statement.name.name, statement)
+                self.sink.add(
+                    Diagnostic(
+                        "statement-in-section",
+                        "a section holds keys and sections only",
+                        "move this to the top of the file",
+                        span=statement.span,
+                    )
+                )
+
+    def spans(self) -> dict[str, Span]:
+        """Where the value of every path was set, also of arguments that were changed by path."""
+        found = {".".join(path): setting.expr.span for path, setting in self.values.items()}
+        for path, setting in self.values.items():
+            found |= {".".join((*path, name)): change.expr.span for name, change in setting.changes.items()}
+        return found
+
+    def _place(self, idents: Idents, statement: tree.Statement) -> Place | None:
+        head = idents[0]
+        if head.name == "model":
+            return Place(1, Word)
+        if head.name == "weights":
+            return Place(len(idents), str)
+        if head.name in RESERVED_SECTIONS:
+            self._unknown(
+                head, "reserved-feature", f"`{head.name}` is reserved for a later version", "remove the section"
+            )
+            return None
+        if head.name not in SECTIONS:
+            message = f"there is no section `{head.name}`"
+            self._unknown(head, "unknown-section", message, *self._meant(idents, 0, statement, TOP, "sections"))
+            return None
+        kind: Any = SECTIONS[head.name]
+        for position, ident in enumerate(idents[1:], 1):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                fields = kind.model_fields
+                if ident.name not in fields:
+                    message = f"`{'.'.join(i.name for i in idents[:position])}` has no key `{ident.name}`"
+                    meant = self._meant(idents, position, statement, fields, "keys")
+                    self._unknown(ident, "unknown-key", message, *meant)
+                    return None
+                kind = fields[ident.name].annotation
+            elif typing.get_origin(kind) is dict:
+                kind = typing.get_args(kind)[1]
+            else:
+                return Place(position, kind)
+        return Place(len(idents), kind, kind if isinstance(kind, type) and issubclass(kind, Section) else None)
+
+    def _unknown(self, ident: tree.Ident, slug: str, message: str, help: str, fix: Fix | None = None) -> None:
+        self.sink.add(Diagnostic(slug, message, help, span=ident.span, fix=fix))
+
+    def _meant(
+        self, idents: Idents, position: int, statement: tree.Statement, known: Iterable[str], what: str
+    ) -> tuple[str, Fix | None]:
+        """What an unknown name of a path means: a key by another name, one of another place, or a misspelt one."""
+        ident, known = idents[position], list(known)
+        braces = len(idents) - len(getattr(statement, "path", idents))
+        found = None
+        if position == len(idents) - 1:
+            found = remedy(self._unplaced(idents, braces, statement), known)
+        elif position and idents[position - 1].name in (ident.name, *SYNONYMS.get(folded(ident.name), ())):
+            return f"`{idents[position - 1].name}` says it already: leave `{ident.name}` out", None
+        elif not (position == 0 and called(ident.name, known)):
+            section = next((h.path for h in homes(ident.name, ()) if opens(h)), None)
+            if section is not None:
+                return self._below(section, idents[position + 1 :], statement), None
+        if position and position < len(idents) - 1:
+            known = [key for key in known if opens(Home((*(i.name for i in idents[:position]), key)))]
+        if found is None:
+            near = replacing(ident.name, known)
+            return suggest(ident.name, known, what), Fix(ident.span, near) if near else None
+        fix = Fix(idents[braces].span.to(ident.span), found.path) if found.path and position >= braces else None
+        if fix is not None:
+            whole = (*(i.name for i in idents[:braces]), *found.path.split("."))
+            lacking = self._lacking(whole, statement)
+            return lacking or found.help, None if lacking else fix
+        return found.help, None
+
+    def _below(self, section: Path, rest: Idents, statement: tree.Statement) -> str:
+        """Where a path belongs that begins with a section, or a component, of another place."""
+        shown = ".".join((*section, *(i.name for i in rest)))
+        value = f" = {self._text(statement.value) or '…'}" if isinstance(statement, tree.Assign) else " { … }"
+        return f"it is `{'.'.join(section)}`: write `{shown}{value}`"
+
+    def _lacking(self, path: Path, statement: tree.Statement) -> str:
+        """What to say where a path is an argument that the component at its place does not have; "" elsewhere."""
+        base = self.values.get(path[:-1])
+        func = base.expr.func if base is not None and isinstance(base.expr, tree.Call) else None
+        word = REGISTRY.get(func.name) if isinstance(func, tree.Name) else None
+        family = word_family(annotation_at(Home(path[:-1])))
+        if word is None or family is None or path[-1] in word.model_fields:
+            return ""
+        other = next((name for name, cls in members(family).items() if path[-1] in cls.model_fields), "")
+        value = (self._text(statement.value) if isinstance(statement, tree.Assign) else "") or "…"
+        right = f"{'.'.join(path[:-1])} = {other}({path[-1]} = {value})"
+        return f"it is an argument of `{other}`, and `{word.__name__}` stands there: `{right}`"
+
+    def _text(self, value: tree.Expr) -> str:
+        """How a value is written; "" where that is too long for a remedy."""
+        text = self.sink.sources.get(value.span.file, "")[value.span.start : value.span.end]
+        return text if len(text) <= LONGEST and "\n" not in text else ""
+
+    def _unplaced(self, idents: Idents, braces: int, statement: tree.Statement) -> Unplaced:
+        value = statement.value if isinstance(statement, tree.Assign) else None
+        shown = self._text(value) if value is not None else ""
+        return Unplaced(idents[-1].name, tuple(i.name for i in idents[:-1]), braces, value, shown)
+
+    def _opens(self, idents: tuple[tree.Ident, ...], place: Place) -> bool:
+        """Whether a path leads to a section; reports it where it does not."""
+        if place.section is None and typing.get_origin(place.kind) is not dict and idents[0].name != "weights":
+            path = ".".join(i.name for i in idents)
+            self.sink.add(
+                Diagnostic(
+                    "not-a-section",
+                    f"`{path}` is a value, not a section",
+                    self._as_value(path, place),
+                    span=idents[-1].span,
+                )
+            )
+            return False
+        return True
+
+    def _as_value(self, path: str, place: Place) -> str:
+        """How a value is set that somebody opens as a section."""
+        family = word_family(place.kind)
+        if family is None or family is Word:
+            return f"write `{path} = …`"
+        base = self.values.get(tuple(path.split(".")))
+        called = base.expr.func if base is not None and isinstance(base.expr, tree.Call) else None
+        name = called.name if isinstance(called, tree.Name) else next(iter(members(family)))
+        argument = next(iter(REGISTRY[name].model_fields), "…") if name in REGISTRY else "…"
+        return f"write `{path} = {name}(…)`, or one argument of it: `{path}.{argument} = …`"
+
+    def _assign(
+        self, path: Path, idents: tuple[tree.Ident, ...], place: Place, statement: tree.Assign, file: FileScope
+    ) -> None:
+        span = written(statement)
+        is_group = place.section is not None or typing.get_origin(place.kind) is dict or path == ("weights",)
+        if is_group and place.length == len(path):
+            keys = ", ".join(place.section.model_fields) if place.section else "names of your choice"
+            message = f"`{'.'.join(path)}` is a section: it holds {keys}"
+            help = f"write `{'.'.join(path)} {{ {self._named(statement.value, place)} }}`"
+            if place.section is None and _is_nothing(statement.value):
+                help = f"to have nothing there, write `drop {'.'.join(path)}`"
+            self.sink.add(Diagnostic("section-as-value", message, help, span=span))
+            return
+        if place.length == len(path):
+            self.values[path] = Setting(statement.value, file, span)
+            return
+        self._change(path, idents, place, Setting(statement.value, file, idents[-1].span))
+
+    def _named(self, value: tree.Expr, place: Place) -> str:
+        """A value, or the first of a list, under a name of one's choice; an ellipsis where a section has keys."""
+        first = value.items[0] if isinstance(value, tree.ListExpr) and value.items else value
+        text = self.sink.sources.get(first.span.file, "")[first.span.start : first.span.end]
+        if place.section is not None or len(text) > LONGEST or "\n" in text:
+            return "…"
+        return f"{'backbone' if place.kind is str else 'name'} = {text}" + (" …" if first is not value else "")
+
+    def _change(self, path: Path, idents: tuple[tree.Ident, ...], place: Place, setting: Setting) -> None:
+        key = path[: place.length]
+        shown, argument = ".".join(key), path[place.length]
+        component = word_family(place.kind)
+        if component is None or len(path) > place.length + 1:
+            near = ".".join(path[: place.length + (component is not None)])
+            message = f"nothing lies below `{near}`"
+            self.sink.add(
+                Diagnostic("unknown-key", message, f"set `{near} = …` itself", span=idents[place.length].span)
+            )
+            return
+        base = self.values.get(key)
+        if base is None and setting.file.incomplete:
+            return
+        if base is None:
+            message = f"`{shown}` is not set, so its `{argument}` cannot be changed"
+            help = f"set `{shown} = …(…)` first"
+            self.sink.add(Diagnostic("nothing-to-change", message, help, span=setting.span))
+            return
+        if isinstance(base.expr, tree.Flow):
+            message = f"`{shown}` is a chain, so it is not clear whose `{argument}` is meant"
+            help = f"replace the whole chain: `{shown} = A(…) -> B(…)`"
+            self.sink.add(
+                Diagnostic(
+                    "nothing-to-change", message, help, span=setting.span, labels=(Label(base.expr.span, "the chain"),)
+                )
+            )
+            return
+        self.values[key] = replace(base, changes={**base.changes, argument: setting})
+
+    def _discarded(self, paths: list[Path], seen: dict[Path, Span], by: Span, how: str) -> None:
+        """Warns of statements of this file that a later one of it makes void."""
+        for path in paths:
+            self.sink.add(
+                Diagnostic(
+                    "discarded-change",
+                    f"`{'.'.join(path)}` changes nothing: it is {how} further down",
+                    "move it below that, or remove it",
+                    span=seen.pop(path),
+                    labels=(Label(by, f"{how} here"),),
+                    severity="warning",
+                )
+            )
+
+    def _drop(self, path: Path, place: Span, seen: dict[Path, Span], file: FileScope) -> None:
+        self._discarded([p for p in seen if p[: len(path)] == path], seen, place, "dropped")
+        gone = [p for p in self.values if p[: len(path)] == path]
+        for found in gone:
+            del self.values[found]
+        if not gone and not self._drop_argument(path) and not file.incomplete:
+            known = {".".join(p[: len(path)]) for p in self.values}
+            shown = ".".join(path)
+            self.sink.add(
+                Diagnostic(
+                    "drop-nothing",
+                    f"there is nothing at `{shown}` to drop",
+                    suggest(shown, known, "paths"),
+                    span=place,
+                )
+            )
+
+    def _drop_argument(self, path: Path) -> bool:
+        """Removes an argument of a component, so that it has its default; False when none is given."""
+        base = self.values.get(path[:-1])
+        if base is None or not isinstance(base.expr, tree.Call):
+            return False
+        name, call = path[-1], base.expr
+        args = tuple(a for a in call.args if a.name is None or a.name.name != name)
+        if name not in base.changes and len(args) == len(call.args):
+            return False
+        changes = {k: v for k, v in base.changes.items() if k != name}
+        self.values[path[:-1]] = replace(base, expr=tree.Call(call.func, args, call.span), changes=changes)
+        return True
+
+
+def _is_nothing(value: tree.Expr) -> bool:
+    """Whether a value says that nothing is wanted: `none`, `false`, `[]`."""
+    if isinstance(value, tree.ListExpr):
+        return not value.items
+    return isinstance(value, tree.Constant) and not value.value
+
+
+def replace_name(ident: tree.Ident, name: str) -> tree.Ident:
+    """The same place under another name."""
+    return tree.Ident(name, ident.span)

@@ -1,0 +1,1 @@
+"""Remedies: what to write instead of what does not check."""

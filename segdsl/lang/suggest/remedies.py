@@ -1,0 +1,300 @@
+"""What to write instead of a value that does not fit: what a field takes in words, and what was most likely meant.
+
+What is meant is guessed from the value alone, so that there is one rule for each type and none for a key.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from typing import Any, Literal, NamedTuple, Union
+
+from segdsl.diagnostics import called, nearest, replacing
+from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, number, quoted
+from segdsl.ir.word import Word, members, word_family
+from segdsl.lang.suggest.usual_form import begun, linked, of_number
+from segdsl.syntax import tree
+
+EXAMPLES: dict[Any, str] = {
+    bool: "`true` or `false`",
+    int: "an integer",
+    float: "a number",
+    str: 'a string in quotes, such as "text"',
+    Size: "a size, height x width, such as `512x512`",
+    Range: "a range such as `0.2..1.0`",
+    Quantity: "a number with a unit",
+}
+LARGEST_KERNEL = 11
+"""A larger number in the place of a kernel is one of channels: `Conv(16, 32, 3)`."""
+_SIZE = re.compile(r"\s*\(?\[?\s*(\d+)\s*[xX*, ]\s*(\d+)\s*\]?\)?\s*")
+_AMOUNT = re.compile(r"\s*([\d.]+)\s*([A-Za-z]+)\s*")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
+_BARE_TEXT = re.compile(r"[\w./~:-]+")
+
+
+class Usual(NamedTuple):
+    """Says of a field beside its other metadata what its default is, whether it may be unset, and its name."""
+
+    default: Any
+    optional: bool
+    name: str = ""
+
+
+def usual(meta: tuple[Any, ...]) -> Usual:
+    """What the metadata of a field says of its default."""
+    return next((m for m in meta if isinstance(m, Usual)), Usual(None, False))
+
+
+def article(noun: str) -> str:
+    """`a loss`, `an optimizer`."""
+    return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
+
+
+def spelled(names: tuple[str, ...]) -> str:
+    """`iters` or `epochs`."""
+    return " or ".join(f"`{n}`" for n in names)
+
+
+def wanted(kind: Any, meta: tuple[Any, ...]) -> str:
+    """What a field accepts, in words: `an integer`, `one of …`, `a list of strings`."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        inner, *more = typing.get_args(kind)
+        return wanted(inner, (*more, *meta))
+    if origin in (Union, types.UnionType):
+        return wanted(next(k for k in typing.get_args(kind) if k is not type(None)), meta)
+    if origin is Literal:
+        return "one of " + ", ".join(f"`{k}`" for k in typing.get_args(kind))
+    units, default = _units(meta), usual(meta).default
+    if any(isinstance(m, PathText) for m in meta):
+        return "a path of the graph, such as `backbone`"
+    if any(isinstance(m, OrSingle) for m in meta):
+        return "a number or a range such as `0..127`"
+    if units:
+        example = f"-10 {units[0]}..10 {units[0]}" if kind is Range else f"100 {units[0]}"
+        return f"a {'range' if kind is Range else 'number'} in {spelled(units)}, such as `{example}`"
+    if kind is Range and isinstance(default, Range):
+        return f"a range such as `{default}`"
+    if origin is tuple:
+        return f"a list, each of it {wanted(typing.get_args(kind)[0], ())}"
+    if isinstance(kind, type) and issubclass(kind, Word):
+        return article(kind.kind)
+    return EXAMPLES.get(kind, "another value")
+
+
+def _units(meta: tuple[Any, ...]) -> tuple[str, ...]:
+    return next((m.names for m in meta if isinstance(m, Units)), ())
+
+
+def instead(value: Any, kind: Any, meta: tuple[Any, ...]) -> str:
+    """What is meant by a value that is not of the type of a field, as it is to be written; "" where nothing is."""
+    if usual(meta).optional and value is False and kind is not bool:
+        return "none"
+    if isinstance(value, str) and re.fullmatch(r"(?i)none|null", value) and usual(meta).optional:
+        return "none"
+    guess = _GUESSES.get(kind)
+    return guess(value, meta) if guess else ""
+
+
+def _size(value: Any, meta: tuple[Any, ...]) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return "" if usual(meta).name == "kernel" and value > LARGEST_KERNEL else f"{value}x{value}"
+    if isinstance(value, tuple) and len(value) == 2 and all(type(side) is int for side in value):
+        return f"{value[0]}x{value[1]}"
+    if isinstance(value, str):
+        sides = _SIZE.fullmatch(value)
+        return f"{sides[1]}x{sides[2]}" if sides else f"{value}x{value}" if value.isdigit() else ""
+    return ""
+
+
+def _whole(value: Any, meta: tuple[Any, ...]) -> str:
+    plain = _plain_number(value, meta)
+    return number(int(plain)) if plain is not None and plain == int(plain) else ""
+
+
+def _number(value: Any, meta: tuple[Any, ...]) -> str:
+    plain = _plain_number(value, meta)
+    return "" if plain is None else number(plain)
+
+
+def _plain_number(value: Any, meta: tuple[Any, ...]) -> float | None:
+    """A number in other clothes: `10 epochs` where epochs are counted, but not where something else is."""
+    if isinstance(value, Quantity):
+        return value.value if value.unit == usual(meta).name else None
+    if isinstance(value, str) and is_number(value.strip()):
+        return float(value)
+    return value if isinstance(value, float) else None
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a number as the language writes it."""
+    return bool(_NUMBER.fullmatch(text))
+
+
+def _truth(value: Any, meta: tuple[Any, ...]) -> str:
+    if isinstance(value, str):
+        return called(value, ("true", "false")) or ""
+    return {"0": "false", "1": "true"}.get(number(value), "") if isinstance(value, (int, float)) else ""
+
+
+def _text(value: Any, meta: tuple[Any, ...]) -> str:
+    return f'"{value}"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+
+
+def _range(value: Any, meta: tuple[Any, ...]) -> str:
+    units, default = _units(meta), usual(meta).default
+    unit = units[0] if units else None
+    if isinstance(value, Quantity) and value.unit in units:
+        value = value.value
+    if isinstance(value, tuple) and len(value) == 2 and all(type(end) in (int, float) for end in value):
+        value = Range(min(value), max(value))
+    if isinstance(value, Range):
+        return str(Range(value.low, value.high, unit))
+    around_zero = isinstance(default, Range) and default.low == -default.high
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value and around_zero:
+        return str(Range(-abs(value), abs(value), unit))
+    return ""
+
+
+def _amount(value: Any, meta: tuple[Any, ...]) -> str:
+    said = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    unit = nearest(said[2], _units(meta)) if said else None
+    return f"{said[1]} {unit}" if said and unit else ""
+
+
+_GUESSES = {
+    Size: _size, int: _whole, float: _number, bool: _truth, str: _text, Range: _range, Quantity: _amount,
+}  # fmt: skip
+"""What may be meant, by the type that is wanted."""
+
+
+def listed(value: Any, item: Any) -> str:
+    """A value that stands alone, as the list that is meant; "" where it is no element of one."""
+    inner = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
+    if isinstance(value, str) and inner is str:
+        return "[" + ", ".join(quoted(part.strip()) for part in value.split(",")) + "]"
+    if isinstance(value, bool):
+        return ""
+    if isinstance(value, (int, float)):
+        return f"[{number(value)}]" if inner is float or (inner is int and isinstance(value, int)) else ""
+    return f"[{value}]" if isinstance(inner, type) and isinstance(value, inner) else ""
+
+
+def literal(text: str, kind: Any) -> str:
+    """What is meant by an expression that has no value, from how it is written; "" where nothing is."""
+    if kind is str and _BARE_TEXT.fullmatch(text):
+        return f'"{text}"'
+    if kind is bool:
+        return called(text, ("true", "false")) or ""
+    return ""
+
+
+def product_of_sides(expr: tree.Expr) -> str:
+    """The size that `128 * 128` is meant to be; "" for another expression."""
+    if not (isinstance(expr, tree.Binary) and expr.op == "*"):
+        return ""
+    sides = [e.value for e in (expr.left, expr.right) if isinstance(e, tree.Constant) and type(e.value) is int]
+    return f"{sides[0]}x{sides[1]}" if len(sides) == 2 else ""
+
+
+def combined(expr: tree.Expr, family: type[Word], text: str) -> str:
+    """A list or a sum of words of a family, by the word that takes several: `WeightedSum([Dice(), Focal()])`.
+
+    ``text`` is how the whole expression is written. "" where it is neither, or where no word takes several.
+    """
+    takes = next((n for n, w in members(family).items() if _takes_several(w, family)), "")
+    parts = [(factor, _renamed(word, family)) for factor, word in _terms(expr, expr.span.start, text)]
+    if not takes or len(parts) < 2 or not all(word for _, word in parts):
+        return ""
+    listing = ", ".join(word for _, word in parts)
+    weights = ", ".join(factor or "1.0" for factor, _ in parts)
+    return f"{takes}([{listing}]" + (f", weights = [{weights}])" if any(factor for factor, _ in parts) else ")")
+
+
+def _renamed(call: str, family: type[Word]) -> str:
+    """A call with the name that a word has here: `DiceLoss()` as `Dice()`; "" for one that is none."""
+    name, paren, rest = call.partition("(")
+    near = replacing(name.strip().rpartition(".")[2], members(family))
+    return f"{near}{paren}{rest}" if near else ""
+
+
+def _takes_several(word: type[Word], family: type[Word]) -> bool:
+    first = next(iter(word.model_fields.values()), None)
+    return (
+        first is not None and typing.get_origin(first.annotation) is tuple and word_family(first.annotation) is family
+    )
+
+
+def _terms(expr: tree.Expr, start: int, text: str) -> typing.Iterator[tuple[str, str]]:
+    """The factor and the text of each word in a list or sum; "" in place of what is neither."""
+    shown = text[expr.span.start - start : expr.span.end - start]
+    if isinstance(expr, tree.ListExpr):
+        for item in expr.items:
+            yield from _terms(item, start, text)
+    elif isinstance(expr, tree.Flow) and all(step.name is step.repeat is None for step in expr.steps):
+        for part in (expr.source, *(step.component for step in expr.steps)):
+            yield from _terms(part, start, text)
+    elif isinstance(expr, tree.Binary) and expr.op == "+":
+        yield from _terms(expr.left, start, text)
+        yield from _terms(expr.right, start, text)
+    elif isinstance(expr, tree.Binary) and expr.op == "*":
+        factor, rest = (expr.left, expr.right) if isinstance(expr.left, tree.Constant) else (expr.right, expr.left)
+        said = text[factor.span.start - start : factor.span.end - start] if isinstance(factor, tree.Constant) else ""
+        for inner, word in _terms(rest, start, text):
+            yield said, word if said and not inner else ""
+    else:
+        yield "", shown if isinstance(expr, tree.Call) else ""
+
+
+def chain(expr: tree.Expr, text: str) -> str:
+    """Words joined by a comparison or a sum, as the chain that is meant: `Warmup(5 epochs) -> Poly()`."""
+    start = expr.span.start
+
+    def parts(part: tree.Expr) -> typing.Iterator[str]:
+        if isinstance(part, tree.Binary) and part.op in (">", ">=", "+", "and", "or", "-", "*"):
+            yield from parts(part.left)
+            yield from parts(part.right)
+        else:
+            yield text[part.span.start - start : part.span.end - start] if isinstance(part, tree.Call) else ""
+
+    found = list(parts(expr))
+    return " -> ".join(found) if len(found) > 1 and all(found) else ""
+
+
+def built(expr: tree.Expr, family: type[Word], text: str, *, optional: bool = False, chained: bool = False) -> str:
+    """The word that is meant where something else stands in place of one; "" where none is.
+
+    ``optional`` says that `none` may stand there, ``chained`` that the place is in a chain.
+    """
+    known = members(family)
+    if isinstance(expr, tree.Constant) and isinstance(expr.value, bool):
+        if not expr.value:
+            return "none" if optional else ""
+        return begun(next(iter(known))) if len(known) == 1 else ""
+    if isinstance(expr, tree.Constant) and isinstance(expr.value, (int, float)):
+        return of_number(next(iter(known)), expr.value) if len(known) == 1 else ""
+    said = expr.name if isinstance(expr, tree.Name) else expr.value if isinstance(expr, tree.Constant) else None
+    if isinstance(said, str):
+        near = replacing(said, known)
+        return (linked(near) if chained else begun(near)) if near else ""
+    if isinstance(expr, tree.Call):
+        return _from_dictionary(expr, known, text)
+    return combined(expr, family, text)
+
+
+def _from_dictionary(call: tree.Call, known: dict[str, type[Word]], text: str) -> str:
+    """`dict(type = "AdamW", lr = 1e-3)` as a word."""
+    named = {a.name.name: a.value for a in call.args if a.name is not None}
+    kind = named.pop("type", named.pop("name", None))
+    near = replacing(kind.value, known) if isinstance(kind, tree.Constant) and isinstance(kind.value, str) else None
+    if near is None:
+        return ""
+    start, names = call.span.start, known[near].model_fields
+    given = [
+        f"{called(name, names) or name} = {text[value.span.start - start : value.span.end - start]}"
+        for name, value in named.items()
+    ]
+    return f"{near}({', '.join(given)})"

@@ -1,0 +1,28 @@
+"""What a run says of itself before its first step."""
+
+from __future__ import annotations
+
+from segdsl.run.console.display import Head
+from segdsl.run.engine.setup import Setup
+from segdsl.run.folder.layout import RunFolder
+
+
+def head_of(setup: Setup, folder: RunFolder) -> Head:
+    """The numbers of a prepared run, and the names that it goes by."""
+    parameters, sampler = list(setup.model.parameters()), setup.program.data.train.sampler
+    return Head(
+        name=folder.root.resolve().name if setup.program.name == folder.program.stem else setup.program.name,
+        parameters=sum(p.numel() for p in parameters),
+        trained=sum(p.numel() for p in parameters if p.requires_grad),
+        size=str(setup.program.data.input_size),
+        train_images=len(setup.train.dataset),
+        val_images=len(setup.val.dataset),
+        classes=len(setup.program.classes),
+        device=f"{setup.device}{'' if setup.arithmetic.format == 'fp32' else f', in {setup.arithmetic.format}'}",
+        run=folder.root,
+        epochs=setup.horizon.epochs,
+        steps_per_epoch=setup.horizon.steps_per_epoch,
+        monitor=setup.program.train.monitor,
+        sampler=type(sampler).__name__ if sampler is not None else "",
+        samples=setup.train.dataset.epoch_length,
+    )

@@ -1,0 +1,1 @@
+"""What a training step needs: loss, optimizer, precision, state and device."""

@@ -1,0 +1,165 @@
+"""Where a number that is not finite came from: the batch is run again, and every node of the model is watched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from segdsl.data.loading.loader import Batch
+from segdsl.diagnostics import Diagnostic, SegError
+from segdsl.run.engine.precision import Arithmetic
+from segdsl.run.engine.setup import Setup
+from segdsl.run.engine.state import Progress, TrainState, noise_seed
+
+SHOWN = 8
+"""Names of images that a message spells out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The first place that is not finite: ``text`` says it, ``node`` is that of the model, None for the loss."""
+
+    text: str
+    node: fx.Node | None = None
+
+
+class _Watched(fx.Interpreter):
+    """Runs a model node by node, in the order and with the draws of its own code, and notes what is not finite."""
+
+    def __init__(self, model: fx.GraphModule) -> None:
+        super().__init__(model)
+        self.first: fx.Node | None = None
+        self.spoiling: set[fx.Node] = set()
+
+    def run_node(self, n: fx.Node) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        # A view for each use, so that what one consumer sends back is not added to what another does.
+        args = fx.node.map_aggregate(args, partial(self._watched, n))  # type: ignore[arg-type]
+        result = getattr(self, n.op)(n.target, args, kwargs)
+        if self.first is None and n.op != "output" and not _finite(result):
+            self.first = n
+        return result
+
+    def _watched(self, user: fx.Node, value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.requires_grad:
+            return value
+        view = value.view_as(value)
+        view.register_hook(partial(self._came_back, user))
+        return view
+
+    def _came_back(self, user: fx.Node, gradient: Tensor) -> None:
+        if not _finite(gradient):
+            self.spoiling.add(user)
+
+
+def not_finite(setup: Setup, state: TrainState, group: Sequence[Batch], value: float, rate: float) -> SegError:
+    """The end of a run whose step, on the batches of ``group``, has this loss and cannot be made.
+
+    Raises nothing: gives `loss-not-finite`, or `gradient-not-finite` where the loss is finite.
+    """
+    progress, program = state.progress, setup.program
+    place, origin = _search(setup, state, group)
+    first = progress.inside * program.train.accumulate
+    suspects = [first + place] if origin else range(first, first + len(group))
+    slug, what = "loss-not-finite", f"the loss is {value}"
+    if math.isfinite(value):
+        slug, what = "gradient-not-finite", "the gradient is not finite"
+    where = f"step {progress.step + 1} (epoch {progress.epoch + 1}), on the images {_images(setup, progress, suspects)}"
+    traced = origin.text if origin else "when they were run once more, everything was finite"
+    help = f"lower the learning rate (it is {rate:.1e}) or lengthen the warm-up, and look at these images and masks"
+    if progress.step == 0:
+        help = (
+            "no step was made before: look at this place of the program, at the weights, and at these images and masks"
+        )
+    if setup.arithmetic.format == "fp16":
+        help = "train in `bf16` or `fp32` (`train.precision`): the numbers are too large for fp16"
+    span = origin.node.meta.get("span") if origin and origin.node else None
+    found = Diagnostic(slug, f"{what} at {where}; {traced}", help, span=span)
+    return SegError([found], {name: source.text for name, source in program.sources.items()})
+
+
+def _search(setup: Setup, state: TrainState, group: Sequence[Batch]) -> tuple[int, Origin | None]:
+    """Runs the batches of a step once more as it did; the batch (from 0) and the place in the model at fault."""
+    progress = state.progress
+    shares = setup.loss.shares([batch.target for batch in group])
+    for place, (batch, share) in enumerate(zip(group, shares, strict=True)):
+        number = progress.inside * setup.program.train.accumulate + place
+        torch.manual_seed(noise_seed(setup.program.train.seed, progress.epoch, number))
+        images = setup.network[0](batch.images.to(setup.device))
+        loss_of = partial(_scaled_loss, setup, state, batch.target.to(setup.device).long(), share)
+        origin = find_origin(setup.model, images, loss_of, setup.arithmetic)
+        if origin is not None:
+            return place, origin
+    return 0, None
+
+
+def _scaled_loss(setup: Setup, state: TrainState, target: Tensor, share: Sequence[float], logits: Tensor) -> Tensor:
+    return state.scaler.scale(setup.loss.part(logits.float(), target, share))
+
+
+def _images(setup: Setup, progress: Progress, batches: Iterable[int]) -> str:
+    train, subset = setup.train, setup.train.dataset.subset
+    keys = train.keys(progress.epoch)
+    names = [subset.image(key.position).name for number in batches for key in keys[number]]
+    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+
+
+def find_origin(
+    model: fx.GraphModule, images: Tensor, loss_of: Callable[[Tensor], Tensor], arithmetic: Arithmetic
+) -> Origin | None:
+    """The first place that is not finite when ``images`` (N, C, H, W), normalised, go through ``model`` and back.
+
+    ``loss_of`` is given the logits. None where everything is finite. The gradients of the parameters are lost.
+    """
+    model.zero_grad(set_to_none=True)
+    watched = _Watched(model)
+    with arithmetic.autocast():
+        logits = watched.run(images)
+    if watched.first is not None:
+        named = _named(model, watched.first)
+        return Origin(f"the first output that is not finite is the one of {named}", watched.first)
+    loss = loss_of(logits)
+    if not _finite(loss):
+        largest = logits.detach().abs().max().item()
+        return Origin(f"the output of the network is finite (at most {largest:.2g} in size), the loss of it is not")
+    loss.backward()
+    # Against the order of the nodes, which is that of the way back: what a node is given comes from those before.
+    for node in reversed(model.graph.nodes):
+        if node.op == "output" and node in watched.spoiling:
+            return Origin("forward all is finite; the gradient of the loss is not")
+        if node in watched.spoiling or not _finite_gradients(model, node):
+            return Origin(
+                f"forward all is finite; on the way back, the first that is not is what {_shown(node)} hands on", node
+            )
+    return None
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_finite(item) for item in value)
+    return not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
+
+
+def _parameters(model: nn.Module, node: fx.Node) -> list[nn.Parameter]:
+    if node.op == "call_module":
+        return list(model.get_submodule(str(node.target)).parameters())
+    return [model.get_parameter(str(node.target))] if node.op == "get_attr" else []
+
+
+def _finite_gradients(model: nn.Module, node: fx.Node) -> bool:
+    return _finite([p.grad for p in _parameters(model, node)])
+
+
+def _named(model: nn.Module, node: fx.Node) -> str:
+    spoilt = not _finite([p.detach() for p in _parameters(model, node)])
+    return f"{_shown(node)}, whose weights are not finite either" if spoilt else _shown(node)
+
+
+def _shown(node: fx.Node) -> str:
+    return f"`{node.meta.get('path', node.name)}`"

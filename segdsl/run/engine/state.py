@@ -1,0 +1,141 @@
+"""All that a training step depends on besides program and data, as one object that can be written down and put back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segdsl.data.augment.sample import NOISE_STREAM, counter_rng
+from segdsl.run.engine.ema import WeightAverage
+
+NOISE_SEEDS = 1 << 63
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is: finished epochs, optimizer steps, and the monitored value of each epoch (larger is better).
+
+    ``inside`` counts the steps of the epoch that is not finished; of these, ``losses`` and ``norms`` are the sums of
+    the losses and of the gradients' norms, ``clipped`` the steps with a gradient longer than `train.clip`.
+    ``overflows`` are the last steps in a row that fp16 was too narrow for.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    inside: int = 0
+    losses: float = 0.0
+    norms: float = 0.0
+    clipped: int = 0
+    overflows: int = 0
+    history: list[float] = field(default_factory=list)
+
+    def end_step(self, loss: float, norm: float, clipped: bool) -> None:
+        """A step has been made."""
+        self.step += 1
+        self.inside += 1
+        self.losses += loss
+        self.norms += norm
+        self.clipped += clipped
+
+    def end_epoch(self, value: float) -> None:
+        """An epoch has ended with this monitored value, larger being better."""
+        self.epoch += 1
+        self.history.append(value)
+        self.inside, self.losses, self.norms, self.clipped = 0, 0.0, 0.0, 0
+
+
+@dataclass(slots=True)
+class TrainState:
+    """The state of a run between two optimizer steps.
+
+    No generator of random numbers is part of it: what a step draws (dropout, drop path, the start of a matrix
+    factorisation) follows from :func:`noise_seed` alone.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage | None
+    scaler: torch.amp.GradScaler
+    progress: Progress
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While the model computes with the weights that are validated, kept and shipped: the average, if there is."""
+        return nullcontext() if self.average is None else self.average.in_place()
+
+    def shipped(self) -> dict[str, Tensor]:
+        """These weights, by name, as a model's state."""
+        return {**self.model.state_dict(), **({} if self.average is None else self.average.means)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """`model:NAME`, `average:NAME` and the optimizer's, such as `exp_avg:NAME`; NAME is that in the model."""
+        found = {f"model:{name}": tensor for name, tensor in self.model.state_dict().items()}
+        if self.average is not None:
+            found.update({f"average:{name}": tensor for name, tensor in self.average.means.items()})
+        for name, kind, value in self._optimizer_values():
+            if isinstance(value, Tensor):
+                found[f"{kind}:{name}"] = value
+        return found
+
+    def facts(self) -> dict[str, str]:
+        """What is no tensor, as JSON by name: each number of the progress, and those of optimizer, average, scaler."""
+        numbers = {f"{kind}:{name}": v for name, kind, v in self._optimizer_values() if not isinstance(v, Tensor)}
+        others = {
+            "optimizer": numbers,
+            "updates": 0 if self.average is None else self.average.updates,
+            "scaler": self.scaler.state_dict(),
+        }
+        return {name: json.dumps(value) for name, value in {**asdict(self.progress), **others}.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+        """Puts back what :meth:`tensors` and :meth:`facts` gave, so that the next step is the one that would have been.
+
+        Raises RuntimeError or KeyError where they are of another program.
+        """
+        kinds: dict[str, dict[str, Any]] = {}
+        for key, tensor in tensors.items():
+            kind, _, name = key.partition(":")
+            kinds.setdefault(kind, {})[name] = tensor
+        self.model.load_state_dict(kinds.pop("model"))
+        averages = kinds.pop("average", {})
+        if self.average is not None:
+            for name, mean in self.average.means.items():
+                mean.copy_(averages[name])
+            self.average.updates = json.loads(facts["updates"])
+        for key, number in json.loads(facts["optimizer"]).items():
+            kind, _, name = key.partition(":")
+            kinds.setdefault(kind, {})[name] = number
+        self._restore_optimizer(kinds)
+        self.scaler.load_state_dict(json.loads(facts["scaler"]))
+        for entry in fields(Progress):
+            setattr(self.progress, entry.name, json.loads(facts[entry.name]))
+
+    def _optimizer_values(self) -> Iterator[tuple[str, str, Any]]:
+        """What the optimizer keeps of each parameter: the parameter's name, the kind of value, the value."""
+        names: dict[Any, str] = {parameter: name for name, parameter in self.model.named_parameters()}
+        for parameter, values in self.optimizer.state.items():
+            for kind, value in values.items():
+                yield names[parameter], kind, value
+
+    def _restore_optimizer(self, kinds: Mapping[str, Mapping[str, Any]]) -> None:
+        parameters = dict(self.model.named_parameters())
+        self.optimizer.state.clear()
+        for kind, values in kinds.items():
+            for name, value in values.items():
+                parameter = parameters[name]
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    # Fused kernels walk through memory: what belongs to a parameter must be laid out as it is.
+                    value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+                elif isinstance(value, Tensor) and self.optimizer.defaults.get("fused"):
+                    value = value.to(parameter.device)
+                self.optimizer.state[parameter][kind] = value
+
+
+def noise_seed(seed: int, epoch: int, batch: int) -> int:
+    """The seed of what a network draws while it learns from a batch (both counted from 0)."""
+    return int(counter_rng(seed, epoch, batch, stream=NOISE_STREAM).integers(NOISE_SEEDS))

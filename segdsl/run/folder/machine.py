@@ -1,0 +1,51 @@
+"""The machine that a run is trained on, kept beside its log: `lock.json` has nothing of it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segdsl.data.decode.decoded_cache import whole_memory
+from segdsl.recipe.machine import cores
+from segdsl.run.folder.layout import RunFolder, not_writable
+from segdsl.storage.atomic import write_text
+from segdsl.version import __version__
+
+PROCESSORS = Path("/proc/cpuinfo")
+
+
+def write_machine(folder: RunFolder, device: torch.device) -> None:
+    """Writes `machine.json`. Raises SegError (`out-not-writable`)."""
+    try:
+        write_text(folder.machine, json.dumps(machine_facts(device), indent=2) + "\n")
+    except OSError as error:
+        raise not_writable(folder.root) from error
+
+
+def machine_facts(device: torch.device) -> dict[str, Any]:
+    """What this machine is: ``memory`` in bytes, ``threads`` those of torch."""
+    return {
+        "device": str(device),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cpu": _processor(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "memory": whole_memory(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "segdsl": __version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("model name")]
+    return next(filter(None, names), platform.processor() or platform.machine())

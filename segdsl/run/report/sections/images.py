@@ -1,0 +1,113 @@
+"""The best and the worst images of a run: each with its target and its prediction, small enough for a page."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from segdsl.data.augment.lazy import read_sample
+from segdsl.data.check.index import Index
+from segdsl.data.decode.images import visible
+from segdsl.data.pictures.canvas import colors_of
+from segdsl.data.pictures.palette import Color
+from segdsl.data.pictures.preview import frequent
+from segdsl.data.pictures.thumbnails import drawn, fitted, shrunk, small_mask
+from segdsl.run.report.best_worst import Ranked
+from segdsl.run.report.markup import Html, joined, named, tag
+from segdsl.run.report.run_data import Material
+
+BOX = (320, 320)
+"""Height and width of the largest picture, in pixels."""
+MOST_BYTES = 40_000
+"""Of a picture as a JPEG; one that is larger is compressed more. 24 of them stay below 1.3 MB as text."""
+QUALITIES = (82, 65, 45, 25)
+HATCHED = (120, 120, 120)
+"""What stands for the hatching of void."""
+NAMED = 4
+"""Classes that the description of a mask names."""
+
+
+def pictures(material: Material) -> Html:
+    """The worst images first: they are what a reader can act on."""
+    if material.ranking is None or material.index is None:
+        return tag("p", f"There are no pictures: {material.missing}.", class_="missing")
+    index, seen = material.index, set[int]()
+    rows = {
+        title: [_row(material, index, entry, seen) for entry in entries]
+        for title, entries in (("Worst", material.ranking.worst), ("Best", material.ranking.best))
+    }
+    if not seen:
+        return tag("p", "No image has a pixel to score.", class_="missing")
+    about = "By mean Dice over the classes on the image or in its prediction, at the size that the network sees."
+    parts = [tag("p", about), _legend(material, index, seen)]
+    for title, samples in rows.items():
+        if samples:
+            parts += [tag("h3", f"{title} image{'s' if len(samples) != 1 else ''}"), *samples]
+    return joined(*parts)
+
+
+def _legend(material: Material, index: Index, seen: set[int]) -> Html:
+    """The colours of the classes that the pictures show, void last."""
+    pairs = enumerate(zip(material.classes, colors_of(index.labels), strict=True))
+    entries = [tag("li", swatch(color), named(name)) for k, (name, color) in pairs if k in seen]
+    if index.ignore in seen:
+        entries.append(tag("li", swatch(HATCHED), "void, hatched"))
+    return tag("ul", *entries, class_="legend classes")
+
+
+def swatch(color: Color) -> Html:
+    """A small square of a colour; it stands beside a name, and says nothing by itself."""
+    square = tag("rect", width=12, height=12, rx=2, fill="#{:02x}{:02x}{:02x}".format(*color))
+    return tag("svg", square, class_="swatch", viewBox="0 0 12 12", aria_hidden="true")
+
+
+def _row(material: Material, index: Index, entry: Ranked, seen: set[int]) -> Html:
+    """An image with its masks; notes in ``seen`` the values that they have."""
+    subset = index.subset(material.program.data.val.subset)
+    sample = read_sample(index, subset, entry.position)
+    image = visible(sample.image)
+    size = fitted(image.shape[0], image.shape[1], BOX)
+    small, colors = shrunk(image, size), colors_of(index.labels)
+    name = subset.image(entry.position).relative_to(subset.image_folder).as_posix()
+    order = frequent(sample.mask)
+    over = [drawn(small, small_mask(m, size, order), colors, index.ignore) for m in (sample.mask, entry.prediction)]
+    for mask in (sample.mask, entry.prediction):
+        seen.update(np.unique(mask).tolist())
+    texts = [f"the image {name}", f"its target: {_content(material, sample.mask, index.ignore)}"]
+    texts.append(f"its prediction: {_content(material, entry.prediction, index.ignore)}")
+    cells = [
+        tag("figure", _picture(pixels, text), tag("figcaption", label))
+        for pixels, text, label in zip((small, *over), texts, ("image", "target", "prediction"), strict=True)
+    ]
+    head = tag("p", named(name), tag("span", f" dice {entry.dice:.3f}", class_="number"), class_="name")
+    return tag("div", head, tag("div", *cells, class_="triple"), class_="sample")
+
+
+def _content(material: Material, mask: np.ndarray, ignore: int) -> str:
+    """The classes that cover most of a mask."""
+    counts = np.bincount(mask.ravel(), minlength=256) / mask.size
+    labels = dict(enumerate(material.classes)) | {ignore: "void"}
+    here = [value for value in frequent(mask) if value in labels]
+    texts = [f"{labels[value]} {counts[value]:.0%}" for value in here[:NAMED]]
+    return ", ".join([*texts, *(["…"] if len(here) > NAMED else [])])
+
+
+def _picture(pixels: np.ndarray, text: str) -> Html:
+    source = f"data:image/jpeg;base64,{b64encode(jpeg(pixels)).decode()}"
+    return tag("img", src=source, alt=text, width=pixels.shape[1], height=pixels.shape[0])
+
+
+def jpeg(pixels: np.ndarray, qualities: Sequence[int] = QUALITIES) -> bytes:
+    """A picture, RGB uint8, as a JPEG of at most :data:`MOST_BYTES`, or of the least quality."""
+    content = b""
+    for quality in qualities:
+        stream = BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=quality, optimize=True)
+        content = stream.getvalue()
+        if len(content) <= MOST_BYTES:
+            break
+    return content

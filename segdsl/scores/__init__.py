@@ -1,0 +1,1 @@
+"""Segmentation scores: confusion counts, boundary F1, per-image scores and score tables."""

@@ -1,0 +1,95 @@
+"""What is known of the files of a data set, kept between runs by content: path, size and time of change.
+
+One SQLite file for each root under `$SEGDSL_CACHE`, else `$XDG_CACHE_HOME/segdsl`, else `~/.cache/segdsl`. A cache that
+cannot be read or written is done without; it never changes a result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from segdsl.storage.cache import cache_folder
+from segdsl.storage.file_states import changed
+
+VERSION = 5
+"""Raised whenever a cached result would be computed differently today."""
+ASKED = 500
+"""Names in one question; older SQLite takes 999."""
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """Size and time of change (`changed`) of a file, None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, changed(status)
+
+
+class FactCache:
+    """Facts of files by name, valid while the file's :func:`stamp` stays. A context manager; for one thread."""
+
+    def __init__(self, root: Path) -> None:
+        name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()
+        self._connection: sqlite3.Connection | None = None
+        with contextlib.suppress(OSError, sqlite3.Error, RuntimeError):
+            folder = cache_folder() / "data"
+            folder.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(folder / f"{name}-{VERSION}.sqlite", timeout=5)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, size INTEGER, changed INTEGER, value TEXT)"
+            )
+            self._connection = connection
+
+    def __enter__(self) -> FactCache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.commit()
+                self._connection.close()
+            self._connection = None
+
+    def get(self, name: str, stamp: tuple[int, int]) -> Any:
+        """The JSON value kept under ``name`` for this stamp, or None."""
+        return self.get_all([name], [stamp])[0]
+
+    def get_all(self, names: Sequence[str], stamps: Sequence[Sequence[int]]) -> list[Any]:
+        """What :meth:`get` says of each name with its stamp, from few questions to the file."""
+        kept: dict[str, tuple[int, int, str]] = {}
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                for start in range(0, len(names), ASKED):
+                    asked = names[start : start + ASKED]
+                    marks = ",".join("?" * len(asked))
+                    rows = self._connection.execute(
+                        f"SELECT name, size, changed, value FROM facts WHERE name IN ({marks})", asked
+                    )
+                    kept.update((name, (size, changed, value)) for name, size, changed, value in rows)
+        return [_value(kept.get(name), size, changed) for name, (size, changed) in zip(names, stamps, strict=True)]
+
+    def put(self, name: str, stamp: tuple[int, int], value: Any) -> None:
+        """Keeps a JSON value under ``name``."""
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                row = (name, stamp[0], stamp[1], json.dumps(value))
+                self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", row)
+
+
+def _value(row: tuple[int, int, str] | None, size: int, changed: int) -> Any:
+    try:
+        return json.loads(row[2]) if row and row[0] == size and row[1] == changed else None
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Syntax errors: what was most likely meant, and where parsing resumes."""

@@ -1,0 +1,1 @@
+"""The formatter: a syntax tree printed as source text."""

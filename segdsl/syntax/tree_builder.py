@@ -1,0 +1,307 @@
+"""From the productions of the grammar to the nodes of the tree: a method for each name in `grammar/seg.lark`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from segdsl.diagnostics import Diagnostic, Fix, Label, Span
+from segdsl.syntax import tree
+from segdsl.syntax.lexer import Token
+from segdsl.syntax.lexer_errors import unescape
+from segdsl.syntax.line_ends import too_deep
+
+T = TypeVar("T")
+Report = Callable[[Diagnostic], None]
+
+CONSTANTS = {"TRUE": True, "FALSE": False, "NONE": None}
+PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
+MAX_INTEGER = 2**53
+"""Integers go up to what a double still holds exactly."""
+
+MAX_DEPTH = 100
+"""How many constructs may be inside each other within one statement."""
+
+_new = tuple.__new__
+
+
+class Reducer:
+    """Makes nodes. A method gets the span of its production and its children; a list under way is a Python list."""
+
+    def __init__(self, name: str, report: Report) -> None:
+        self.file_name = name
+        self.report = report
+
+    def _ident(self, token: Token) -> tree.Ident:
+        return tree.Ident(token[1], _new(Span, (self.file_name, token[2], token[3])))
+
+    def _maybe(self, token: Token | None) -> tree.Ident | None:
+        return None if token is None else self._ident(token)
+
+    def one(self, span: Span, item: T) -> list[T]:
+        return [item]
+
+    def more(self, span: Span, items: list[T], item: T) -> list[T]:
+        items.append(item)
+        return items
+
+    # --- files and statements ---
+
+    def headless(self, span: Span, body: list[tree.Statement] | None) -> tree.File:
+        return tree.File(self.file_name, None, "", tuple(body or ()), span)
+
+    def file(self, span: Span, version: int, body: list[tree.Statement] | None) -> tree.File:
+        return tree.File(self.file_name, version, "", tuple(body or ()), span)
+
+    def header(self, span: Span, version: Token) -> int:
+        return self._integer(version.text, span)
+
+    def override(self, span: Span, statement: tree.Statement) -> tree.Statement:
+        return statement
+
+    def import_file(self, span: Span, path: Token, alias: Token | None) -> tree.Import:
+        return tree.Import(self._text(path), self._maybe(alias), span)
+
+    def extends(self, span: Span, path: Token) -> tree.Extends:
+        return tree.Extends(self._text(path), span)
+
+    def _text(self, token: Token) -> tree.Constant:
+        return tree.Constant(unescape(token.text), Span(self.file_name, token.start, token.end))
+
+    def let(self, span: Span, name: Token, value: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Let(self._ident(name), value, span))
+
+    def _bounded(self, statement: tree.Statement) -> tree.Statement:
+        return statement if self._within_bounds(statement) else tree.Broken(statement.span)
+
+    def _within_bounds(self, node: Any) -> bool:
+        """Whether a node nests no deeper than whoever walks the tree can go; reports it if not."""
+        span = node.span
+        if span.end - span.start <= MAX_DEPTH or not _deeper(node, MAX_DEPTH):
+            return True
+        self.report(too_deep(span))
+        return False
+
+    def drop(self, span: Span, path: tuple[tree.Ident, ...]) -> tree.Drop:
+        return tree.Drop(path, span)
+
+    def assign(self, span: Span, path: tuple[tree.Ident, ...], value: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Assign(path, value, span))
+
+    def section(self, span: Span, path: Any, body: list[tree.Statement] | None) -> tree.Section | tree.Broken:
+        return tree.Broken(span) if isinstance(path, tree.Broken) else tree.Section(path, tuple(body or ()), span)
+
+    def path(self, span: Span, names: list[Token]) -> tuple[tree.Ident, ...]:
+        return tuple(map(self._ident, names))
+
+    # --- blocks and models ---
+
+    def block(self, span: Span, head: Any, body: list[tree.Statement] | None) -> tree.Block | tree.Broken:
+        if isinstance(head, tree.Broken):
+            return tree.Broken(span)
+        keyword, name, parameters = head
+        kind = "block" if keyword.kind == "BLOCK" else "model"
+        return tree.Block(kind, self._ident(name), parameters, tuple(body or ()), doc_above(keyword), span)
+
+    def block_head(
+        self, span: Span, keyword: Token, name: Token, parameters: list[tree.Parameter] | None
+    ) -> tuple[Token, Token, tuple[tree.Parameter, ...]]:
+        return keyword, name, tuple(parameters or ())
+
+    def parameter(self, span: Span, name: Token, kind: Token, default: tree.Expr | None) -> tree.Parameter:
+        parameter = tree.Parameter(self._ident(name), self._ident(kind), default, span)
+        if self._within_bounds(parameter):
+            return parameter
+        return tree.Parameter(parameter.name, parameter.type, tree.Constant(None, span), span)
+
+    def input(self, span: Span, name: Token, note: tree.ShapeNote | None) -> tree.In:
+        return tree.In(self._ident(name), note, span)
+
+    def param(self, span: Span, name: Token, note: tree.ShapeNote, init: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Param(self._ident(name), note, init, span))
+
+    def binding(self, span: Span, name: Token, value: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Assign((self._ident(name),), value, span))
+
+    def output(self, span: Span, name: Token, note: tree.ShapeNote | None, value: tree.Expr) -> tree.Statement:
+        return self._bounded(tree.Out(self._ident(name), note, value, span))
+
+    def run(self, span: Span, flow: tree.Flow) -> tree.Statement:
+        return self._bounded(tree.Run(flow, span))
+
+    def shape(self, span: Span, dims: list[tree.Expr] | None) -> tree.ShapeNote:
+        return tree.ShapeNote(tuple(dims or ()), span)
+
+    def kind(self, span: Span, name: Token) -> tree.ShapeNote:
+        if name.text != "list":
+            help = "write a shape such as `[B, C, H, W]`, or `list`"
+            self.report(Diagnostic("unknown-note", f"`{name.text}` is neither a shape nor `list`", help, span=span))
+        return tree.ShapeNote(None, span)
+
+    # --- expressions ---
+
+    def conditional(self, span: Span, test: tree.Expr, then: tree.Expr, other: tree.Expr) -> tree.If:
+        return tree.If(test, then, other, span)
+
+    def flow(self, span: Span, source: tree.Expr, steps: list[tree.Step]) -> tree.Flow:
+        return tree.Flow(source, tuple(steps), span)
+
+    def step(
+        self,
+        span: Span,
+        each: Token | None,
+        component: tree.Expr,
+        repeat: tree.Expr | None,
+        name: Token | None,
+        note: tree.ShapeNote | None,
+    ) -> tree.Step:
+        return tree.Step(component, each is not None, repeat, self._maybe(name), note, span)
+
+    def binary(self, span: Span, left: tree.Expr, mark: Token, right: tree.Expr) -> tree.Binary:
+        return tree.Binary(mark[1], left, right, _new(Span, (self.file_name, mark[2], mark[3])), span)
+
+    def unary(self, span: Span, mark: Token, operand: tree.Expr) -> tree.Unary:
+        return tree.Unary(mark.text, operand, span)  # type: ignore[arg-type]  # the grammar lets no other mark through
+
+    def range(self, span: Span, low: tree.Expr, high: tree.Expr) -> tree.RangeExpr:
+        return tree.RangeExpr(low, high, span)
+
+    def attribute(self, span: Span, value: tree.Expr, name: Token) -> tree.Attribute:
+        return tree.Attribute(value, self._ident(name), span)
+
+    def index(self, span: Span, value: tree.Expr, index: tree.Expr) -> tree.Index:
+        return tree.Index(value, index, span)
+
+    def call(self, span: Span, func: tree.Expr, args: list[tree.Argument] | None) -> tree.Call:
+        if not _is_path(func):
+            help = "a module is applied with an arrow: `x -> modules[0]`"
+            self.report(Diagnostic("call-of-value", "only a name can be given arguments", help, span=func.span))
+        if args is None:
+            return tree.Call(func, (), span)
+        named = next((n for n, a in enumerate(args) if a.name is not None), len(args))
+        for arg in args[named:]:
+            if arg.name is None:
+                self._positional_after(arg, args[named])
+        return tree.Call(func, tuple(args), span)
+
+    def _positional_after(self, arg: tree.Argument, first: tree.Argument) -> None:
+        message = "an argument without a name stands behind one with a name"
+        help = "name it, or move it in front of the named ones"
+        labels = (Label(first.span, "the first named one"),)
+        self.report(Diagnostic("positional-after-named", message, help, span=arg.span, labels=labels))
+
+    def positional(self, span: Span, value: tree.Expr) -> tree.Argument:
+        return tree.Argument(None, value, span)
+
+    def named(self, span: Span, name: Token, value: tree.Expr) -> tree.Argument:
+        return tree.Argument(self._ident(name), value, span)
+
+    def name(self, span: Span, token: Token) -> tree.Expr:
+        text = token[1]
+        if text in PYTHON_CONSTANTS:
+            right = text.lower()
+            message = f"`{text}` is written `{right}` here"
+            self.report(Diagnostic("python-word", message, f"write `{right}`", span=span, fix=Fix(span, right)))
+            return tree.Constant(PYTHON_CONSTANTS[text], span)
+        return tree.Name(text, span)
+
+    def number(self, span: Span, token: Token) -> tree.Constant:
+        return tree.Constant(self._number(token), span)
+
+    def quantity(self, span: Span, number: Token, unit: Token) -> tree.QuantityLiteral:
+        return tree.QuantityLiteral(self._number(number), self._ident(unit), span)
+
+    def size(self, span: Span, token: Token) -> tree.SizeLiteral:
+        height, _, width = token.text.partition("x")
+        return tree.SizeLiteral(self._integer(height, span), self._integer(width, span), span)
+
+    def string(self, span: Span, token: Token) -> tree.Constant:
+        return tree.Constant(unescape(token.text), span)
+
+    def constant(self, span: Span, word: Token) -> tree.Constant:
+        return tree.Constant(CONSTANTS[word.kind], span)
+
+    def list(self, span: Span, items: list[tree.Expr] | None) -> tree.ListExpr:
+        return tree.ListExpr(tuple(items or ()), span)
+
+    def comprehension(
+        self,
+        span: Span,
+        element: tree.Expr,
+        targets: list[Token],
+        source: tree.Expr,
+        carry: Token | None,
+        start: tree.Expr | None,
+    ) -> tree.Comprehension:
+        return tree.Comprehension(element, tuple(map(self._ident, targets)), source, self._maybe(carry), start, span)
+
+    def _number(self, token: Token) -> int | float:
+        span = Span(self.file_name, token.start, token.end)
+        if token.kind == "INT":
+            return self._integer(token.text, span)
+        if token.text.endswith("%"):
+            return float(token.text[:-1]) / 100
+        value = float(token.text)
+        if value == float("inf"):
+            help = "numbers go up to 1.7e308"
+            self.report(Diagnostic("number-too-large", "this number is too large", help, span=span))
+            return 0.0
+        return value
+
+    def _integer(self, digits: str, span: Span) -> int:
+        value = int(digits) if len(digits) <= 32 else MAX_INTEGER + 1
+        if value > MAX_INTEGER:
+            message = f"`{digits if len(digits) <= 32 else digits[:32] + '…'}` is too large for a whole number"
+            self.report(Diagnostic("number-too-large", message, "whole numbers go up to 2^53", span=span))
+            return 0
+        return value
+
+
+def _deeper(node: tree.Tree, limit: int) -> bool:
+    """Whether a tree has more than ``limit`` constructs on a way from its root to a leaf. Does not recurse."""
+    level: list[Any] = [node]
+    for _ in range(limit):
+        parts = [part for item in level for part in item.__dict__.values()]
+        level = [p for p in parts if isinstance(p, tree.Tree)]
+        level += [p for part in parts if type(part) is tuple for p in part if isinstance(p, tree.Tree)]
+        if not level:
+            return False
+    return True
+
+
+def _is_path(func: tree.Expr) -> bool:
+    while isinstance(func, tree.Attribute):
+        func = func.value
+    return isinstance(func, tree.Name)
+
+
+def doc_above(token: Token) -> str:
+    """The text of the `##` lines right above ``token``, without a blank line between."""
+    runs, attached = _doc_runs(token)
+    return runs[-1] if attached else ""
+
+
+def doc_below(token: Token) -> str:
+    """The text of the first `##` lines in front of ``token``, unless they stand right above a block and are its own."""
+    runs, attached = _doc_runs(token)
+    own = attached and len(runs) == 1 and token.kind in ("BLOCK", "MODEL")
+    return runs[0] if runs and not own else ""
+
+
+def _doc_runs(token: Token) -> tuple[list[str], bool]:
+    """The runs of `##` lines in front of ``token``, and whether the last one touches its line."""
+    lines = token.trivia.split("\n")
+    if token.start != len(token.trivia):
+        lines[0] = ""  # the rest of the line of the token before
+    runs: list[str] = []
+    current: list[str] = []
+    for line in lines[:-1]:
+        line = line.strip(" \t\r\ufeff")
+        if line.startswith("##"):
+            current.append(line[2:].strip())
+        elif current:
+            runs.append("\n".join(current))
+            current = []
+    if current:
+        runs.append("\n".join(current))
+    return runs, bool(current)
