@@ -1,11 +1,11 @@
-"""CPU time from text to model: elaborating Lite-HRNet-x, lowering each of the seven. One JSON line.
+"""CPU time from text to model: elaborating Lite-HRNet-x, lowering each of the seven models.
 
     python bench/compile.py [-n RUNS] [--enforce]
 
-Elaborating is reading, merging and checking a program up to its graph, against reading the finished graph back from
-JSON. Lowering is building the torch model from the graph, against building the plain PyTorch class that `--emit torch`
-writes. All in one process, medians of RUNS after one that is not counted. ``growth`` is the cost of a node in a network
-of eight times the depth over that in the shallow one; 1 is linear.
+Elaboration (reading, merging and checking a program up to its graph) is compared with reading the finished graph from
+JSON. Lowering (building the torch model from the graph) is compared with building the plain PyTorch class that `--emit
+torch` writes. Everything runs in one process; results are medians of RUNS after a warm-up. ``growth`` is the time per
+node in a network of eight times the depth, relative to the shallow one; 1 is linear. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ model = Deep(classes = len(data.classes))
 
 
 def seconds(work: Callable[[], Any], runs: int) -> float:
-    """The median CPU time of ``work``."""
+    """Return the median CPU time of ``work`` in seconds."""
     times = []
+    # The first run fills caches and imports modules; it is not counted.
     for _ in range(runs + 1):
         begin = time.process_time()
         work()
@@ -57,7 +58,7 @@ def seconds(work: Callable[[], Any], runs: int) -> float:
 
 
 def lowering(name: str, runs: int) -> tuple[float, float]:
-    """CPU seconds of lowering a program, and of building the same model as plain PyTorch."""
+    """Return the CPU seconds to lower a program, and to build the same model as plain PyTorch."""
     program = load(SPECS / f"{name}.seg", classes=2)
     scope: dict[str, Any] = {}
     exec(emit_torch(run_passes(program.graph), name), scope)
@@ -66,7 +67,7 @@ def lowering(name: str, runs: int) -> tuple[float, float]:
 
 
 def growth(folder: Path, runs: int) -> float:
-    """The cost of a node of a deep network over that of a node of a shallow one, none of whose blocks are alike."""
+    """Return the time per node of a deep network relative to that of a shallow one."""
     costs = []
     for depth in (10, 80):
         file = folder / f"deep_{depth}.seg"
@@ -76,10 +77,10 @@ def growth(folder: Path, runs: int) -> float:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", "--runs", type=int, default=5, help="counted runs of each")
-    parser.add_argument("--enforce", action="store_true", help="exit with 1 when a limit is missed")
+    parser.add_argument("-n", "--runs", type=int, default=5, help="number of runs of each")
+    parser.add_argument("--enforce", action="store_true", help="exit with 1 if a limit is exceeded")
     options = parser.parse_args()
     spec = SPECS / "litehrnet_x.seg"
     text = load(spec, classes=2).graph.model_dump_json()

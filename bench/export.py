@@ -1,11 +1,11 @@
-"""Latency of each of the seven as they are exported, against the same graph exported without our passes. One JSON line.
+"""Latency of each of the seven exported models, compared with the same graph exported without our passes.
 
     python bench/export.py [-n ROUNDS] [--only NAME …] [--threads N] [--reference perf_otx.json] [--enforce]
 
-Both models are converted in one process from the same weights (random ones), for one image of the size that the program
-says and two classes, and run in turns in OpenVINO: in single precision, and in what the device prefers. `ratio` is the
-median over the rounds of our time over that of the other. With `--reference` the times that OTX's models took stand
-beside.
+Both models are converted in one process from the same random weights, for two classes and one image of the program's
+size. OpenVINO runs them alternately, in single precision and in the precision that the device prefers. `ratio` is the
+median over the rounds of our time relative to that of the other. With `--reference` the times of OTX's models are
+included. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SEVEN = {
     "segnext_b": "segnext_base",
     "dinov2": "dinov2-small-seg",
 }
-"""The programs, and what the reference calls their models."""
+"""Names of the programs, and of their models in the reference."""
 RATIO_LIMIT = 1.02
 
 
 def converted(name: str) -> dict[str, Any]:
-    """The OpenVINO model of a program with our passes, and without."""
+    """Return the OpenVINO models of a program with our passes and without."""
     import torch
 
     from segdsl.export.convert.deployable import Shipped
@@ -49,7 +49,8 @@ def converted(name: str) -> dict[str, Any]:
     with torch.no_grad():
         for _, parameter in sorted(ours.named_parameters()):
             if parameter.dim() == 1:
-                parameter.add_(0.2 * torch.randn_like(parameter))  # else a norm's zeros fold whole branches away
+                # Norms that start at zero would let the converter remove whole branches.
+                parameter.add_(0.2 * torch.randn_like(parameter))
     plain = build(program.graph, {})
     plain.load_state_dict(ours.state_dict(), strict=False)
     form = form_of(program)
@@ -60,7 +61,7 @@ def converted(name: str) -> dict[str, Any]:
 
 
 def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
-    """Medians in ms, their ratio, and the number of nodes of both models."""
+    """Return the median latencies in ms, their ratio, and the numbers of nodes of both models."""
     import numpy as np
 
     from segdsl.inference.bench import turns
@@ -86,7 +87,7 @@ def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
 
 
 def reference_of(file: Path, name: str) -> dict[str, float]:
-    """What the reference's model took, in ms, at the size of its first OpenVINO measurement."""
+    """Return the latencies of the reference model in ms, at the size of its first OpenVINO measurement."""
     found = json.loads(file.read_text(encoding="utf-8"))["models"][SEVEN[name]].get("openvino", {})
     first = next(iter(found.values()), {})
     return {hint: first[key]["median_ms"] for hint, key in (("f32", "f32"), ("device", "default")) if key in first}
@@ -96,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", "--rounds", type=int, default=31)
     parser.add_argument("--only", nargs="+", choices=SEVEN, default=list(SEVEN))
-    parser.add_argument("--threads", type=int, default=0, help="0 leaves it to OpenVINO")
+    parser.add_argument("--threads", type=int, default=0, help="number of threads; 0 lets OpenVINO choose")
     parser.add_argument("--reference", type=Path)
     parser.add_argument("--enforce", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -105,6 +106,7 @@ def main() -> None:
         print(json.dumps(measured(options.one, options.rounds, options.threads)))
         return
     result: dict[str, Any] = {}
+    # One process per program, so that memory and caches of one do not affect another.
     for name in options.only:
         command = [
             sys.executable,
@@ -123,7 +125,7 @@ def main() -> None:
     print(json.dumps({"bench": "export", "limit": RATIO_LIMIT, "models": result}))
     worst = max(found[hint]["ratio"] for found in result.values() for hint in ("f32", "device"))
     if options.enforce and worst > RATIO_LIMIT:
-        sys.exit(f"{worst} is over {RATIO_LIMIT}")
+        sys.exit(f"ratio {worst} exceeds the limit {RATIO_LIMIT}")
 
 
 if __name__ == "__main__":

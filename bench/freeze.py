@@ -1,9 +1,9 @@
-"""What freezing saves: a training step of DINOv2-S, its backbone frozen, against the same unfrozen. One JSON line.
+"""Savings of freezing: training steps of DINOv2-S with a frozen backbone, compared with an unfrozen one.
 
     python bench/freeze.py [--size HxW] [--batch N] [-n STEPS]
 
-Each in a process of its own: the most memory it held over what it held before the first step, and the median time of a
-step. Run it alone on the machine.
+Reports the peak memory in excess of that before the first step, and the median time of a step, each measured in a
+separate process. Prints one line of JSON. Run it without other load on the machine.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ SPEC = Path(__file__).resolve().parents[1] / "specs" / "dinov2.seg"
 
 
 def rss_mb() -> float:
-    """The most memory that this process has held, in MiB."""
+    """Return the peak memory of this process in MiB."""
+    # Linux reports kibibytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(size: str, batch: int, steps: int, frozen: bool) -> dict[str, float]:
-    """Peak memory of training steps over that of the built model, and the median seconds of a step."""
+    """Return the peak memory of training steps in excess of the built model, and the median seconds of a step."""
     import torch
 
     from segdsl.lang.program import load
@@ -55,12 +56,12 @@ def measure(size: str, batch: int, steps: int, frozen: bool) -> dict[str, float]
 
 
 def main() -> None:
-    """Runs both and prints."""
+    """Run both variants and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="518x518")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("-n", "--steps", type=int, default=3)
-    parser.add_argument("--only", choices=["frozen", "unfrozen"], help="measure one in this process")
+    parser.add_argument("--only", choices=["frozen", "unfrozen"], help="measure one variant in this process")
     options = parser.parse_args()
     if options.only:
         print(json.dumps(measure(options.size, options.batch, options.steps, options.only == "frozen")))
@@ -68,6 +69,7 @@ def main() -> None:
     command = [sys.executable, __file__, "--size", options.size]
     command += ["--batch", str(options.batch), "-n", str(options.steps)]
     found = {}
+    # Peak memory never decreases within a process, so each variant needs its own.
     for kind in ("frozen", "unfrozen"):
         done = subprocess.run([*command, "--only", kind], stdout=subprocess.PIPE, text=True, check=True)
         found[kind] = json.loads(done.stdout)

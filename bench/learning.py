@@ -1,12 +1,12 @@
-"""Trains Lite-HRNet-s from scratch on three data sets, once for each seed, and prints one JSON line.
+"""Training of Lite-HRNet-s from scratch on three datasets, once per seed.
 
     python bench/learning.py [--data FOLDER] [--only NAME] [--recipe ours|published] [SEED …]
     python bench/learning.py --seven
 
-`bench/nuclei.seg`, `crackforest.seg` and `camvid.seg` are what is trained, at 256x256. Scores are those of the best
-epoch on the validation subset at that size; seconds are wall time of the whole process, from its start to its end. With
-`--seven` each of the published programs takes 200 steps at a reduced size instead, and the fall of its loss is printed.
-Run it alone on the machine.
+Trains `bench/nuclei.seg`, `crackforest.seg` and `camvid.seg` at 256x256. Scores are those of the best epoch on the
+validation subset at that size; seconds are the wall time of the whole process. With `--seven`, trains each of the
+published programs for 200 steps at a reduced size instead and reports how far its loss decreases. Prints one line of
+JSON. Run it without other load on the machine.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ RECIPES = {
         "train.loss=CrossEntropy(average=all)",
     ],
 }
-"""What each recipe changes in the programs."""
+"""Settings that each recipe overrides in the programs."""
 REFERENCE = {
     "nuclei": {"dice": [0.817, 0.825], "seconds": [244, 245]},
     "crackforest": {"dice": [0.353, 0.352], "seconds": [240, 252]},
     "camvid": {"dice": [0.291], "seconds": [434]},
 }
-"""OTX 2.6.0 with the same network, size and batch, on 2 cores."""
+"""Results of OTX 2.6.0 with the same network, size and batch, on 2 cores."""
 SEVEN = ("litehrnet_s", "litehrnet_18", "litehrnet_x", "segnext_t", "segnext_s", "segnext_b", "dinov2")
 STEPS, WIDE = 200, 20
-"""Steps of each of the seven, and how many at either end the loss is averaged over."""
+"""Steps of each of the seven, and the number of first and last steps over which the loss is averaged."""
 
 
 def train(program: Path, data: Path, overrides: list[str], out: Path) -> dict[str, Any]:
-    """One run in a process of its own: what `segdsl train --json` says, and wall seconds."""
+    """Train in a separate process; return the JSON of `segdsl train --json` and the wall seconds."""
     command = [sys.executable, "-m", "segdsl", "train", str(program), "--json", "--data", str(data)]
     command += ["--out", str(out), *(part for text in overrides for part in ("--set", text))]
     started = time.perf_counter()
@@ -54,7 +54,7 @@ def train(program: Path, data: Path, overrides: list[str], out: Path) -> dict[st
 
 
 def scored(name: str, data: Path, seeds: list[int], overrides: list[str], folder: Path) -> dict[str, Any]:
-    """The best scores on one data set, a list with an entry for each seed."""
+    """Return the best scores on one dataset, as lists with one entry per seed."""
     program, found = HERE / f"{name}.seg", []
     for seed in seeds:
         out = folder / f"{name}-{seed}"
@@ -74,7 +74,7 @@ def scored(name: str, data: Path, seeds: list[int], overrides: list[str], folder
 
 
 def fall(name: str, data: Path) -> dict[str, float]:
-    """The mean loss of the first and of the last steps of one of the seven, from scratch, and how long a step took."""
+    """Train one of the seven from scratch; return the mean loss of the first and last steps, and the time per step."""
     from segdsl.run.engine.setup import prepare, start_model
     from segdsl.run.program_data import resolve_classes
 
@@ -103,13 +103,15 @@ def fall(name: str, data: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Runs the benchmark."""
-    parser = argparse.ArgumentParser(description="What is learnt from scratch")
+    """Run the benchmark and print its results."""
+    parser = argparse.ArgumentParser(description="Training from scratch")
     parser.add_argument("seeds", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--data", type=Path, default=DATA, help="the folder of the three data sets")
-    parser.add_argument("--only", choices=sorted(REFERENCE), action="append", help="one of them")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of the three datasets")
+    parser.add_argument(
+        "--only", choices=sorted(REFERENCE), action="append", help="train only on this dataset (repeatable)"
+    )
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="ours")
-    parser.add_argument("--seven", action="store_true", help="200 steps of each published program instead")
+    parser.add_argument("--seven", action="store_true", help="train each published program for 200 steps instead")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     args = parser.parse_args()
     if args.seven:

@@ -1,9 +1,9 @@
-"""Images a second on one core through decoding, a crop to 512, photometric distortion and a flip, beside torchvision.
+"""Images per second on one core for decoding, a crop to 512x512, photometric distortion and a flip.
 
-From JPEG of 480x360 and of 2048x1024 with their masks, made of a data set's images (CamVid's, else the demo's), each
-in turn with torchvision's v2 transforms of the same steps, when that is installed. `kept` is our way where the decoded
-cache has all masks, as it has from the second epoch on, and `all_kept` where it has the images too. Prints one JSON
-line, parts and all.
+Uses JPEG images of 480x360 and 2048x1024 with masks, resized from a dataset (default: the demo data). If torchvision is
+installed, its v2 transforms for the same steps run alternately. `kept` is our pipeline with all masks in the decoded
+cache, as from the second epoch on; `all_kept` has the images in it too. Prints one line of JSON that includes the speed
+of each part.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SHAPES = {"480": (360, 480), "2048": (1024, 2048)}
 
 
 def write_set(root: Path, source: Path, shape: tuple[int, int], count: int) -> Index:
-    """A data set of ``count`` JPEG images and index masks of one (height, width), resized from another."""
+    """Write a dataset of ``count`` JPEG images and index masks of one (height, width), resized from another."""
     index = open_index(source, COMMON, Request(["train"]))
     subset = index.subset("train")
     for kind in ("images", "masks"):
@@ -54,13 +54,13 @@ def write_set(root: Path, source: Path, shape: tuple[int, int], count: int) -> I
 
 
 def ours(index: Index, memory: DecodedCache = NOTHING) -> Callable[[int], object]:
-    """Our whole way to one sample."""
+    """Return a function that runs our whole pipeline for one sample."""
     dataset = TrainDataset(index, "train", (SIZE, SIZE), STEPS, memory=memory)
     return lambda k: dataset[Key(0, k % len(dataset), k // len(dataset))]
 
 
 def kept(index: Index, images: bool) -> Callable[[int], object]:
-    """The same with a decoded cache that holds all masks, and the ``images`` too or none."""
+    """Return our pipeline with all masks, and optionally all images, in the decoded cache."""
     subset = index.subset("train")
     memory = DecodedCache(len(subset), 1 << 30)
     pairs = Pairs(index, subset, memory)
@@ -70,12 +70,13 @@ def kept(index: Index, images: bool) -> Callable[[int], object]:
         if images and isinstance(found, Pending):
             found.whole()
     if not images:
-        memory.budget = memory.used  # nothing more is taken
+        # A full budget keeps the pipeline from caching images during the measurement.
+        memory.budget = memory.used
     return ours(index, memory)
 
 
 def torchvisions(index: Index) -> Callable[[int], object] | None:
-    """The same steps by torchvision's v2 transforms on uint8; None where it is not installed."""
+    """Return the same steps as v2 transforms of torchvision on uint8, or None if it is not installed."""
     try:
         import torch
         from torchvision import io as tvio  # pyright: ignore[reportMissingImports]
@@ -103,7 +104,7 @@ def torchvisions(index: Index) -> Callable[[int], object] | None:
 
 
 def parts(index: Index) -> dict[str, Callable[[int], Any]]:
-    """What the whole is made of: decoding of the image and of the pair, the steps alone."""
+    """Return the parts of the pipeline: decoding of the image, decoding of image and mask, and augmentation."""
     subset = index.subset("train")
     samples = [read_sample(index, subset, k) for k in range(min(8, len(subset)))]
     setting = Setting((SIZE, SIZE), index.ignore)
@@ -115,7 +116,8 @@ def parts(index: Index) -> dict[str, Callable[[int], Any]]:
 
 
 def rates(works: dict[str, Callable[[int], object]], count: int) -> dict[str, float]:
-    """Images a second of each work: the median of rounds in which all take their turn, in CPU time of this thread."""
+    """Return the images per second of each function, as the median over rounds in CPU time of this thread."""
+    # In each round all functions run in turn, so that changes of the machine's speed affect them alike.
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(ROUNDS):
         for name, work in works.items():
@@ -127,10 +129,10 @@ def rates(works: dict[str, Callable[[int], object]], count: int) -> dict[str, fl
 
 
 def main() -> None:
-    """Parses the arguments and prints the rates."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", nargs="?", type=Path, help="a data set in Common Semantic Segmentation")
-    parser.add_argument("--count", type=int, default=40, help="images of each size")
+    parser.add_argument("root", nargs="?", type=Path, help="dataset in Common Semantic Segmentation format")
+    parser.add_argument("--count", type=int, default=40, help="number of images of each size")
     arguments = parser.parse_args()
     prepare_worker()
     found: dict[str, Any] = {"bench": "loader", "size": SIZE}

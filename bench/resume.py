@@ -1,10 +1,10 @@
-"""Kills a run again and again, lets it go on each time, and holds it against the same run in one go.
+"""Kills and resumes a run repeatedly, and compares the result with an uninterrupted run.
 
     python bench/resume.py [--kills 25] [--seed 0] [--set PATH=VALUE …]
 
-Every process is ended by SIGKILL at a moment drawn at random: one in five while it starts, the others while it trains.
-Prints one JSON line: whether every tensor, fact and row of the log is the same, how often the run was killed, where it
-went on, and the seconds of both ways. Exit status 1 where anything differs.
+SIGKILL ends each process at a random time: one in five during start-up, the others during training. Prints one line of
+JSON: whether all tensors, metadata and log rows are equal, the number of kills, the steps at which the run was resumed,
+and the times of both runs. The exit status is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ TIMES = ("seconds", "images_per_second", "waiting")
 
 
 def command(out: Path, arguments: argparse.Namespace) -> list[str]:
-    """What trains, or goes on."""
+    """Return the command that starts or resumes the run."""
     root = out.parent
     start = [sys.executable, "-m", "segdsl", "train", str(root / "small.seg"), "--data", str(root / "data")]
     return [
@@ -71,7 +71,7 @@ def command(out: Path, arguments: argparse.Namespace) -> list[str]:
 
 
 def killed(out: Path, arguments: argparse.Namespace, draw: random.Random, startup: float, training: float) -> bool:
-    """Trains until a moment at random; whether the run was not over by then."""
+    """Train until a random time and kill the process; return whether the run was still going."""
     before, quiet = written(out), subprocess.DEVNULL
     process = subprocess.Popen(command(out, arguments), stdout=quiet, stderr=quiet)
     try:
@@ -88,7 +88,7 @@ def killed(out: Path, arguments: argparse.Namespace, draw: random.Random, startu
 
 
 def written(out: Path) -> int:
-    """When the state was written last."""
+    """Return the modification time of the saved state, or 0."""
     try:
         return (out / "checkpoints" / "state.safetensors").stat().st_mtime_ns
     except FileNotFoundError:
@@ -96,7 +96,7 @@ def written(out: Path) -> int:
 
 
 def content(run: Path) -> dict[str, Any]:
-    """All that a run left, but for what takes time."""
+    """Return everything a run saved, except for times."""
     found: dict[str, Any] = {}
     for path in sorted((run / "checkpoints").iterdir()):
         with safe_open(path, framework="pt") as file:
@@ -104,6 +104,7 @@ def content(run: Path) -> dict[str, Any]:
             found[path.name] = {key: file.get_tensor(key).numpy().tobytes() for key in file.keys()}  # noqa: SIM118
         course = json.loads(facts.pop("course", "{}"))
         rows = {k: {n: v for n, v in row.items() if n not in TIMES} for k, row in course.get("rows", {}).items()}
+        # The digest covers the times, so it always differs.
         del facts["content_sha256"]
         found[f"facts of {path.name}"] = repr((sorted(facts.items()), course.get("kept"), rows))
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
@@ -112,7 +113,7 @@ def content(run: Path) -> dict[str, Any]:
 
 
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Both ways, and what differs between them."""
+    """Run with and without kills, and return the differences."""
     (folder / "small.seg").write_text(PROGRAM, encoding="utf-8")
     write_demo(folder / "data", train=44, val=8)
     begin = time.perf_counter()
@@ -120,6 +121,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     whole = time.perf_counter() - begin
     with (folder / "whole" / "metrics.csv").open(encoding="utf-8", newline="") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    # The first logged time is the end of the first epoch: extrapolate to all epochs; the rest is start-up.
     training = (seconds[-1] - seconds[0]) * len(seconds) / max(len(seconds) - 1, 1)
     draw, kills, begin = random.Random(arguments.seed), 0, time.perf_counter()
     while kills < arguments.kills and killed(folder / "left", arguments, draw, whole - training, training):
@@ -142,7 +144,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Parses the arguments, measures, and prints."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)

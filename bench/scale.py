@@ -1,8 +1,8 @@
-"""What an index of very many files costs: opening it, a loader over it, and a second check. One JSON line.
+"""Cost of an index of very many files: opening it, a loader that uses it, and a second check.
 
-The tree is one of hard links to a handful of small images and masks. Each measurement runs in a process of its own;
-memory is the highest that it took (Linux, `VmHWM`) over what it held before. The baseline of the same run lists the two
-folders with `os.scandir` and sorts the names. `--items 1000000` measures that number once.
+The dataset consists of hard links to a few small images and masks. Each measurement runs in a separate process; memory
+is the peak (Linux, `VmHWM`) in excess of the memory used before. The baseline lists both folders with `os.scandir` and
+sorts the names. `--items 1000000` measures that number once. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ from PIL import Image
 
 SIZES = (25_000, 50_000, 100_000)
 LINKS = 30_000
-"""Links to one file; ext4 takes 65,000."""
+"""Links per file; ext4 allows 65,000."""
 ROUNDS = 3
 CHECKED = 2_000
-"""Items of the tree that is checked; no two of them are alike."""
+"""Number of items in the dataset for the check, all different."""
 BATCHES, BATCH, SIZE = 30, 8, 256
 MIB = 1 << 20
 RATIO_LIMIT, WORKER_LIMIT_MIB = 1.5, 300
 
 
 def write_pair(folder: Path, name: str, rng: np.random.Generator) -> None:
-    """A small image and its mask, below `images` and `masks`."""
+    """Write a small random image to `images` and its mask to `masks`."""
     for part, high, shape in (("images", 256, (32, 32, 3)), ("masks", 2, (32, 32))):
         (folder / part).mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, high, shape, np.uint8)).save(folder / part / f"{name}.png")
 
 
 def write_meta(root: Path) -> None:
-    """The classes of the subset `train`."""
+    """Write the classes of the subset `train`."""
     meta = {"label_map": {"0": "background", "1": "crack"}}
     (root / "train" / "dataset_meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
 def grow(root: Path, items: int) -> None:
-    """Links files into the subset `train` until it has so many items."""
+    """Add links to the subset `train` until it has ``items`` items."""
     rng, train, sources = np.random.default_rng(0), root / "train", root.parent / f"{root.name} sources"
     for part in ("images", "masks"):
         (train / part).mkdir(parents=True, exist_ok=True)
-    here = sum(1 for _ in os.scandir(train / "masks"))
-    for number in range(here, items):
+    existing = sum(1 for _ in os.scandir(train / "masks"))
+    for number in range(existing, items):
         source = f"{number // LINKS}"
         if not (sources / "masks" / f"{source}.png").exists():
             write_pair(sources, source, rng)
@@ -62,13 +62,13 @@ def grow(root: Path, items: int) -> None:
 
 
 def memory(what: str, pid: str = "self") -> int:
-    """Bytes that a process holds (`VmRSS`), holds in no file (`RssAnon`), or held at most (`VmHWM`)."""
+    """Return the memory of a process in bytes: resident (`VmRSS`), not from files (`RssAnon`) or peak (`VmHWM`)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{what}:"))
 
 
 def best(work: Callable[[], object], runs: int = 5) -> float:
-    """The least CPU time of some runs, in seconds."""
+    """Return the minimum CPU time over several runs, in seconds."""
     times: list[float] = []
     for _ in range(runs):
         started = time.process_time()
@@ -78,16 +78,17 @@ def best(work: Callable[[], object], runs: int = 5) -> float:
 
 
 def listed(root: Path) -> list[list[str]]:
-    """The baseline: the names in both folders, sorted."""
+    """Return the sorted names in both folders, as the baseline."""
     return [sorted(entry.name for entry in os.scandir(root / "train" / part)) for part in ("images", "masks")]
 
 
 def measure_open(root: Path) -> dict[str, float]:
-    """CPU seconds and bytes of opening the index, and the seconds of the baseline."""
+    """Return the CPU seconds and bytes to open the index, and the seconds of the baseline."""
     from segdsl.data.check.index import open_index
     from segdsl.data.formats.layout import COMMON, Request
 
-    Path("/proc/self/clear_refs").write_text("5")  # the peak of the imports is none of the index
+    # Resets the peak memory, which the imports have raised.
+    Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
     index = open_index(root, COMMON, Request(["train"]))
     taken = memory("VmHWM") - before
@@ -101,8 +102,10 @@ def measure_open(root: Path) -> dict[str, float]:
 
 
 def measure_worker(root: Path) -> dict[str, float]:
-    """What one worker held at most over some batches, and holds in no file at their end, over a process that imported
-    torch and no more."""
+    """Return the memory of one worker in excess of a process that only imported torch.
+
+    Reports the peak over some batches, and the memory at the end that is not mapped from files.
+    """
     import torch
 
     whole, own = memory("VmRSS"), memory("RssAnon")
@@ -122,7 +125,7 @@ def measure_worker(root: Path) -> dict[str, float]:
 
 
 def measure_check(root: Path) -> dict[str, float]:
-    """CPU seconds of the second check of a tree of `CHECKED` different items, and of asking for each file's state."""
+    """Return the CPU seconds of the second check of :data:`CHECK_ITEMS` items, and of calling `stat` on each file."""
     from segdsl.data.check.checker import check_data
 
     rng = np.random.default_rng(0)
@@ -142,27 +145,28 @@ MEASURES = {"open": measure_open, "worker": measure_worker, "check": measure_che
 
 
 def measured(what: str, root: Path) -> dict[str, float]:
-    """One measurement, in a process of its own."""
+    """Run one measurement in a separate process."""
     environment = {**os.environ, "SEGDSL_CACHE": str(root.parent / "cache")}
     command = [sys.executable, __file__, "--measure", what, str(root)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
 def opened(roots: list[Path]) -> list[dict[str, float]]:
-    """The least of some measurements of each tree, taken in turn, so that other work on the machine meets all alike."""
+    """Return the minimum of several measurements of each dataset."""
+    # The datasets take turns, so that other load on the machine affects them alike.
     rounds = [[measured("open", root) for root in roots] for _ in range(ROUNDS if len(roots) > 1 else 1)]
     return [{key: min(row[key] for row in rows) for key in rows[0]} for rows in zip(*rounds, strict=True)]
 
 
 def slope(rows: list[dict[str, float]], key: str) -> float:
-    """The growth of a figure for each item between the first and the last row; of the only row, its share."""
+    """Return the increase of a result per item from the first to the last row; for a single row, its value per item."""
     if len(rows) == 1:
         return rows[0][key] / rows[0]["items"]
     return (rows[-1][key] - rows[0][key]) / (rows[-1]["items"] - rows[0]["items"])
 
 
 def measure(sizes: tuple[int, ...]) -> dict[str, Any]:
-    """All figures."""
+    """Run all measurements and return the results."""
     with tempfile.TemporaryDirectory() as folder:
         roots = [Path(folder) / f"{size}" for size in sizes]
         for root, size in zip(roots, sizes, strict=True):
@@ -188,10 +192,10 @@ def measure(sizes: tuple[int, ...]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--items", type=int, help="measure this number once, in place of three")
-    parser.add_argument("--enforce", action="store_true", help="exit with 1 when a limit is missed")
+    parser.add_argument("--items", type=int, help="measure this number of items once, instead of three numbers")
+    parser.add_argument("--enforce", action="store_true", help="exit with 1 if a limit is exceeded")
     parser.add_argument("--measure", nargs=2, metavar=("WHAT", "ROOT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:

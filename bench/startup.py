@@ -1,7 +1,7 @@
-"""CPU time to start: `segdsl check` over importing pydantic, and `segdsl --help` over a bare Python. One JSON line.
+"""CPU time of start-up: `segdsl check` in excess of importing pydantic, and `segdsl --help` in excess of bare Python.
 
-User and system time of the child processes, the median of N runs of each after one that is not counted, all four
-commands in turn, so that a change of the machine's speed meets all of them alike.
+Results are medians of N runs after a warm-up, as user plus system time of the child processes. The four commands run in
+turn, so that changes of the machine's speed affect all of them alike. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ COMMANDS = {
     "help": [sys.executable, "-c", "from segdsl.cli import main; main()", "--help"],
     "check": [sys.executable, "-c", "from segdsl.cli import main; main()", "check", PROGRAM],
 }
-"""The commands run as the installed script does: importing `main`, then calling it."""
+"""The commands; those of segdsl import and call `main` as the installed script does."""
 
 
 def cpu_ms(command: list[str]) -> float:
-    """User and system time of one run, in milliseconds."""
+    """Return the user plus system time of one run, in milliseconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -35,21 +35,22 @@ def cpu_ms(command: list[str]) -> float:
 
 
 def measure(runs: int) -> dict[str, float]:
-    """The median CPU time of each command."""
+    """Return the median CPU time of each command, in milliseconds."""
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for number in range(runs + 1):
         for name, command in COMMANDS.items():
-            taken = cpu_ms(command)
+            duration = cpu_ms(command)
+            # The first round may have to read files from disk.
             if number:
-                times[name].append(taken)
+                times[name].append(duration)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-n", "--runs", type=int, default=15, help="counted runs of each command")
-    parser.add_argument("--enforce", action="store_true", help="exit with 1 when a limit is missed")
+    parser.add_argument("-n", "--runs", type=int, default=15, help="number of runs of each command")
+    parser.add_argument("--enforce", action="store_true", help="exit with 1 if a limit is exceeded")
     options = parser.parse_args()
     times = measure(options.runs)
     check, help = times["check"] - times["pydantic"], times["help"] - times["bare"]

@@ -1,12 +1,12 @@
-"""Wall time of a training step of each of the seven, and from the command to the first step. One JSON line.
+"""Wall time of a training step of each of the seven models, and from the command to the end of the first step.
 
     python bench/training.py [-n RUNS] [--batch N] [--only NAME …] [--first-step DATA] [--enforce]
 
-A step is forward, loss, backward and the optimizer, at the size that the program says, on images that lie ready.
-Beside our model, in turns, a twin: the class that `--emit torch` writes of the graph before any pass, laid out NCHW,
-with torch's optimizer as it is by default, from the same weights. Each program has a process of its own. With
-`--first-step` the wall time from the command to the end of the first step is taken over that of `import torch`:
-Lite-HRNet-s at 128x128 on a data set that has been checked before.
+A step consists of forward, loss, backward and optimizer, at the program's size, on images in memory. Our model runs
+alternately with a twin: the class that `--emit torch` writes for the graph before any pass, in NCHW layout, with the
+same weights and torch's optimizer at its defaults. Each program runs in a separate process. `--first-step` measures
+the wall time from the command to the end of the first step in excess of `import torch`, for Lite-HRNet-s at 128x128 on
+a dataset that was checked before. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 steps = []
 def ended(*_):
     steps.append(1)
-    if len(steps) == 2:  # the first is a copy's, that of the trial write
+    # The first step is that of a copy, which train uses to try writing a checkpoint.
+    if len(steps) == 2:
         os._exit(0)
 register_optimizer_step_post_hook(ended)
 from segdsl.cli import main
@@ -41,7 +42,7 @@ main()
 
 
 def steps(name: str, batch: int) -> dict[str, Callable[[], None]]:
-    """A training step of our model, and one of its twin."""
+    """Return functions that run a training step of our model and of its twin."""
     import torch
 
     from segdsl.lang.program import load
@@ -84,7 +85,7 @@ def steps(name: str, batch: int) -> dict[str, Callable[[], None]]:
 
 
 def measure(name: str, batch: int, runs: int) -> dict[str, float]:
-    """Median milliseconds of a step of each, taken in turns, and their ratio."""
+    """Return the median milliseconds of a step of each, and their ratio."""
     works = steps(name, batch)
     times: dict[str, list[float]] = {which: [] for which in works}
     for number in range(runs + 1):
@@ -98,7 +99,7 @@ def measure(name: str, batch: int, runs: int) -> dict[str, float]:
 
 
 def first_step(data: Path, runs: int) -> dict[str, float]:
-    """Median wall seconds from the command to the end of its first step, and of `import torch`."""
+    """Return the median wall seconds from the command to the end of its first step, and of `import torch`."""
     settings = ["data.input_size=128x128", "train.epochs=1"]
     times: dict[str, list[float]] = {"import": [], "first": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +111,7 @@ def first_step(data: Path, runs: int) -> dict[str, float]:
                 subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
                 if number:
                     times[what].append(time.perf_counter() - begin)
-    found = {what: statistics.median(taken) for what, taken in times.items()}
+    found = {what: statistics.median(durations) for what, durations in times.items()}
     over = found["first"] - found["import"]
     return {
         "first_step_s": round(found["first"], 2),
@@ -121,13 +122,15 @@ def first_step(data: Path, runs: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Run the benchmark and print its results."""
     parser = argparse.ArgumentParser(description="Training steps")
-    parser.add_argument("-n", "--runs", type=int, default=7, help="counted steps of each")
+    parser.add_argument("-n", "--runs", type=int, default=7, help="number of steps of each")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--only", choices=SEVEN, help="one program, in this process")
-    parser.add_argument("--first-step", type=Path, metavar="DATA", help="measure that instead, on this data set")
-    parser.add_argument("--enforce", action="store_true", help="exit with 1 when a limit is missed")
+    parser.add_argument("--only", choices=SEVEN, help="measure one program in this process")
+    parser.add_argument(
+        "--first-step", type=Path, metavar="DATA", help="measure the first step instead, on this dataset"
+    )
+    parser.add_argument("--enforce", action="store_true", help="exit with 1 if a limit is exceeded")
     options = parser.parse_args()
     if options.only:
         print(json.dumps(measure(options.only, options.batch, options.runs)))

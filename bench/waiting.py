@@ -1,8 +1,8 @@
-"""How long a training step waits for its data, for each of the seven programs, as they are.
+"""Share of a training step spent waiting for data, for each of the seven programs.
 
-Each is trained for some steps on a data set's training images, at the size and with the workers that its program says,
-in a process of its own; then as many steps on one batch that lies ready. Prints one JSON line: for each program the
-share of a step that is waiting, and its length over that of the steps without loading.
+Trains each program for some steps with its own size and number of workers, then for as many steps on one batch in
+memory, in a separate process. Prints one line of JSON: for each program the share of waiting, and the time per step
+relative to steps without loading.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SPECS = Path(__file__).parent.parent / "specs"
 
 
 def measure(name: str, root: Path, steps: int, overrides: list[str]) -> dict[str, float]:
-    """Median seconds of a step and of its waiting, with the loader and without."""
+    """Return the median seconds of a step with the loader, its share of waiting, and its ratio to one without."""
     from segdsl.run.engine.setup import Setup, prepare, start_model
     from segdsl.run.program_data import resolve_classes
 
@@ -42,7 +42,8 @@ def measure(name: str, root: Path, steps: int, overrides: list[str]) -> dict[str
         begin, waited = time.perf_counter(), setup.train.waited
         batch = next(batches)
         step(setup, batch)
-        if number:  # the first has the start of the processes in it
+        # The first step includes the start of the workers.
+        if number:
             loaded.append(time.perf_counter() - begin)
             waits.append(setup.train.waited - waited)
     del batches, setup.train._loader
@@ -59,12 +60,12 @@ def measure(name: str, root: Path, steps: int, overrides: list[str]) -> dict[str
 
 
 def main() -> None:
-    """Parses the arguments, measures each program in a process of its own, and prints the shares."""
+    """Measure each program in a separate process and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", type=Path, help="a data set in Common Semantic Segmentation")
+    parser.add_argument("root", type=Path, help="dataset in Common Semantic Segmentation format")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE")
-    parser.add_argument("--only", choices=PROGRAMS, help="one program, in this process")
+    parser.add_argument("--only", choices=PROGRAMS, help="measure one program in this process")
     arguments = parser.parse_args()
     if arguments.only:
         print(json.dumps(measure(arguments.only, arguments.root, arguments.steps, arguments.overrides)))

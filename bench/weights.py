@@ -1,12 +1,12 @@
-"""What it costs to load a file of weights, and to fetch one. One JSON line.
+"""Time to load a weight file, and to download one.
 
     python bench/weights.py [-n RUNS]
 
-For every published model an OTX checkpoint is written and loaded into the built model, in turn with a plain reader:
-`torch.load` of the same file, its keys cut by hand, `load_state_dict`. `load_ratio` is the worst of the medians'
-ratios. `per_tensor_growth` is the cost per tensor of the model with most tensors over that of the one with fewest, when
-nothing fits and all is searched. Then a file of 256 MiB is fetched from a server on this machine, in turn with
-`urllib.request` copying it to disk: `fetch_ratio`. Run it alone on the machine.
+For every published model, writes an OTX checkpoint and loads it, alternating with a minimal reader: `torch.load` of the
+same file, prefixes removed by hand, `load_state_dict`. `load_ratio` is the worst ratio of the medians.
+`per_tensor_growth` is the time per tensor to match a file that does not fit, for the model with the most tensors
+relative to the one with the fewest. `fetch_ratio` is the time to download 256 MiB from a server on this machine,
+relative to `urllib.request` copying it to disk. Prints one line of JSON. Run it without other load on the machine.
 """
 
 from __future__ import annotations
@@ -42,31 +42,31 @@ SIZE = 256 << 20
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder, and says nothing."""
+    """Serves a folder without logging."""
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Discard the message."""
 
 
 def medians(runs: int, *calls: Callable[[], object]) -> list[float]:
-    """Median seconds of each call, made in turn."""
+    """Return the median seconds of each call; the calls take turns."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(runs):
-        for call, taken in zip(calls, times, strict=True):
+        for call, durations in zip(calls, times, strict=True):
             begin = time.perf_counter()
             call()
-            taken.append(time.perf_counter() - begin)
-    return [statistics.median(taken) for taken in times]
+            durations.append(time.perf_counter() - begin)
+    return [statistics.median(durations) for durations in times]
 
 
 def plain_load(model: torch.nn.Module, path: Path) -> None:
-    """What a person writes who knows the file."""
+    """Load a checkpoint as one would by hand, knowing its format."""
     content = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     model.load_state_dict({key.removeprefix("model."): value for key, value in content.items()})
 
 
 def loading(folder: Path, runs: int) -> dict[str, Any]:
-    """The ratios of loading, by model, and the growth of a search in vain."""
+    """Return the ratios of loading by model, and the growth of the time to match a file that does not fit."""
     ratios, searches = {}, {}
     for name in NAMES:
         program = load(SPECS / f"{name}.seg", [], 2)
@@ -87,7 +87,7 @@ def loading(folder: Path, runs: int) -> dict[str, Any]:
 
 
 def fetching(folder: Path, runs: int) -> dict[str, Any]:
-    """The ratio of fetching to copying, from a server of this machine."""
+    """Return the ratio of downloading to copying, from a server on this machine."""
     with open(folder / "w.safetensors", "wb") as file:
         header = b'{"x":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (SIZE, SIZE)
         file.write(len(header).to_bytes(8, "little") + header)
@@ -106,6 +106,7 @@ def fetching(folder: Path, runs: int) -> dict[str, Any]:
         with urllib.request.urlopen(url) as answer, open(folder / "copy", "wb") as file:
             shutil.copyfileobj(answer, file, 1 << 18)
             file.flush()
+            # `fetch` syncs too; without it, the copy would only measure the page cache.
             os.fsync(file.fileno())
 
     fetched, copied = medians(runs, ours, plain)
@@ -116,7 +117,7 @@ def fetching(folder: Path, runs: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs both and prints."""
+    """Run both benchmarks and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-n", type=int, default=5, dest="runs")
     runs = parser.parse_args().runs

@@ -1,7 +1,7 @@
-"""The verbs of the Python API and of the command line, which says the same in words. Each imports what it needs.
+"""Public Python API: one function per CLI command.
 
-An override is the text of a `--set`: ``"data.input_size=256x256"``. All verbs raise :class:`segdsl.SegError` when the
-input is at fault.
+An override is the text of a `--set`: ``"data.input_size=256x256"``. All functions raise :class:`segdsl.SegError` when
+the input is at fault.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 PathLike = str | Path
 
 EVAL_SETTINGS = ("data.root", "data.format", "data.val", "data.train.subset", "eval")
-"""What may still be set when a finished model is scored."""
+"""Settings that can still be changed when a finished model is evaluated."""
 EXPORT_SETTINGS = ("data.root", "data.format", "export")
-"""What may still be set when a run is exported."""
+"""Settings that can still be changed when a run is exported."""
 
 
 def check(path: PathLike, overrides: Iterable[str] = ()) -> Program:
-    """The checked program of a file; its lints are in ``.warnings``. Imports no torch and opens no data."""
+    """Return the checked program of a file; its warnings are in ``.warnings``. Imports no torch and opens no data."""
+    # Every function imports what it needs by itself, so that `import segdsl` and `check` stay free of torch.
     from segdsl.lang.program import load
 
     return load(path, overrides)
@@ -41,17 +42,24 @@ def compile(
     outputs: Sequence[str] = (),
     watcher: Watcher | None = None,
 ) -> Compiled:
-    """The program and its model, a ``torch.fx.GraphModule``: normalised (N, 3, H, W) to logits (N, classes, H, W).
+    """Return the program with its model, a ``torch.fx.GraphModule``.
 
-    ``classes`` stands in for `data.classes`; ``weights`` is a source for the whole model, or `"program"` for what the
-    program's own `weights` section names. Without it they are random. With ``outputs`` the model returns a dictionary
-    of these nodes by path; ``watcher`` is told of files that are fetched.
+    The model maps normalized images (N, 3, H, W) to logits (N, classes, H, W).
+
+    Args:
+        path: the `.seg` file.
+        overrides: settings to change.
+        classes: stands in for `data.classes`: how many, or their names.
+        weights: a source for the whole model, or `"program"` for the sources that the program's own `weights` section
+            names. Without it the weights are random.
+        outputs: paths of nodes; with them the model returns a dictionary of these nodes by path.
+        watcher: called with the progress of downloads.
     """
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
 
-    named = {None: "none", "program": None}.get(weights, weights)
-    return compile_program(load(path, overrides, classes), named, outputs, watcher)
+    source = {None: "none", "program": None}.get(weights, weights)
+    return compile_program(load(path, overrides, classes), source, outputs, watcher)
 
 
 def train(
@@ -65,12 +73,17 @@ def train(
     device: str = "auto",
     resume: bool = False,
 ) -> RunResult:
-    """Trains a program and fills a run folder. Classes that the program does not name are read from the data set.
+    """Train a program and fill a run folder. Classes that the program does not name are read from the dataset.
 
-    ``data`` replaces `data.root`, relative to the working directory; ``weights="none"`` starts from random ones;
-    ``out`` is the run folder, by default the next free one in `runs`; ``device`` is `cpu`, `cuda`, `cuda:1`, `xpu`,
-    `mps` or `auto`, the accelerator if there is one. With ``resume`` the run in ``out`` goes on from its newest whole
-    checkpoint, or begins where there is none; ``path`` may then be the run folder itself.
+    Args:
+        path: the `.seg` file; with ``resume`` it may be the run folder itself.
+        overrides: settings to change.
+        data: replaces `data.root`, relative to the working directory.
+        weights: a source of weights for the whole model; ``"none"`` starts from random ones.
+        out: the run folder, by default the next free one in `runs`.
+        quiet: print nothing.
+        device: `cpu`, `cuda`, `cuda:1`, `xpu`, `mps` or `auto`, the accelerator if there is one.
+        resume: continue the run in ``out`` from its newest intact checkpoint, or start it if there is none.
     """
     from segdsl.run.train import train_file
 
@@ -86,10 +99,15 @@ def evaluate(
     out: PathLike | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Scores a run or an exported model (`.xml`, `.onnx`): dice, miou, accuracy, per_class, images … at image size.
+    """Score a run or an exported model (`.xml`, `.onnx`): dice, miou, accuracy, per_class, images … at image size.
 
-    ``overrides`` reach what is not settled by training: the source of the data and the section `eval`. Tables of the
-    scores by image and by class go into the folder ``out``; ``device`` is where a run computes.
+    Args:
+        path: the run folder or the exported model.
+        data: replaces the folder of the data.
+        subset: the subset to score.
+        overrides: settings to change, of those not fixed at training time: the data source and the section `eval`.
+        out: a folder for the tables of scores per image and per class.
+        device: where a run computes.
     """
     from segdsl.inference.evaluate import evaluate_model
     from segdsl.inference.models.model import open_model
@@ -97,6 +115,7 @@ def evaluate(
 
     folder = None if out is None else Path(out)
     if folder is not None:
+        # Before the model is opened: a folder that cannot be used is reported at once, not after the evaluation.
         check_out(folder)
     model = open_model(path, device=device)
     model.program = _changed(model.program, overrides, EVAL_SETTINGS)
@@ -104,10 +123,10 @@ def evaluate(
 
 
 def report(run: PathLike, data: PathLike | None = None) -> Written:
-    """Writes `report.html` into a run folder, also into that of a run which was interrupted: `.path`, and in `.missing`
-    why it lacks what it does.
+    """Write `report.html` into a run folder; `.path` is the file, and `.missing` explains what it lacks.
 
-    ``data`` replaces the folder of the run's data. Scores the best weights once on the validation subset.
+    Works on interrupted runs too. ``data`` replaces the folder of the run's data. Scores the best weights once on the
+    validation subset.
     """
     from segdsl.run.report.write import write_report
 
@@ -121,10 +140,14 @@ def export(
     data: PathLike | None = None,
     told: Callable[[str], None] | None = None,
 ) -> ExportResult:
-    """Writes the OpenVINO model of a run into its folder `export`. ``precision`` is "fp32", "fp16" or "int8".
+    """Write the OpenVINO model of a run into its folder `export`.
 
-    ``overrides`` reach the section `export`; ``data`` replaces the folder of the run's data, on which the model is
-    compared with torch; ``told`` is called with a few words for what is being done.
+    Args:
+        run: the run folder.
+        precision: "fp32", "fp16" or "int8".
+        overrides: settings to change, of the section `export`.
+        data: replaces the folder of the run's data, on which the model is compared with torch.
+        told: called with a short description of each step of the work.
     """
     from segdsl.export.openvino import check_precision, export_run
 
@@ -137,21 +160,21 @@ def export(
         from segdsl.run.folder.checkpoint import run_folder
 
         program = _changed(load(run_folder(run).program), overrides, EXPORT_SETTINGS)
-    where = None if data is None else str(data)
-    return export_run(Path(run), precision, program, where, *([] if told is None else [told]))
+    data_folder = None if data is None else str(data)
+    return export_run(Path(run), precision, program, data_folder, *([] if told is None else [told]))
 
 
 def origin(model: PathLike) -> dict[str, Any]:
-    """What an exported model knows of where it came from: `program`, `lock`, `metrics`, `certificate` …"""
+    """Return the provenance of an exported model: `program`, `lock`, `metrics`, `certificate` …"""
     from segdsl.export.provenance import facts_of_origin, read_origin
 
     return facts_of_origin(read_origin(model))
 
 
 def rebuild(model: PathLike, out: PathLike | None = None) -> Path:
-    """Writes the program of an exported model back: `NAME.seg` beside it, or ``out``.
+    """Write the program of an exported model back to a file: `NAME.seg` beside the model, or ``out``.
 
-    Relative paths of data and weights start from where it is written.
+    Relative paths of data and weights are adjusted to that file. Return its path.
     """
     from segdsl.export.provenance import rebuild as write_back
 
@@ -159,7 +182,7 @@ def rebuild(model: PathLike, out: PathLike | None = None) -> Path:
 
 
 def predict(path: PathLike, inputs: Iterable[PathLike], out: PathLike, device: str = "auto") -> dict[str, Any]:
-    """Segments images and folders of images with a run or an exported model; index masks and overlays go to ``out``.
+    """Segment images and folders of images with a run or an exported model; write index masks and overlays to ``out``.
 
     ``device`` is where a run computes.
     """
@@ -169,14 +192,14 @@ def predict(path: PathLike, inputs: Iterable[PathLike], out: PathLike, device: s
 
 
 def format(text: str) -> str:
-    """A `.seg` text laid out by the formatter's rules."""
+    """Return `.seg` source laid out by the formatter's rules."""
     from segdsl.syntax.printer.format import format_text
 
     return format_text(text)
 
 
 def _changed(program: Program, overrides: Iterable[str], allowed: Sequence[str]) -> Program:
-    """The program of a finished run with some settings changed; only those below the paths ``allowed`` still can be."""
+    """Return the program of a finished run with ``overrides`` applied, all of them below the paths ``allowed``."""
     from tempfile import TemporaryDirectory
 
     from segdsl.lang.program import load
@@ -186,6 +209,7 @@ def _changed(program: Program, overrides: Iterable[str], allowed: Sequence[str])
         _require_open(text, allowed)
     if not overrides:
         return program
+    # Overrides work on source, not on a loaded program: the resolved program is written out and loaded again.
     with TemporaryDirectory() as folder:
         file = Path(folder, f"{program.name}.seg")
         file.write_text(program.resolved, encoding="utf-8")
@@ -193,12 +217,14 @@ def _changed(program: Program, overrides: Iterable[str], allowed: Sequence[str])
 
 
 def _require_open(text: str, allowed: Sequence[str]) -> None:
-    """Refuses an override of what was settled when the run was trained (`setting-without-effect`)."""
+    """Reject an override of a setting that was fixed at training time (`setting-without-effect`)."""
     from segdsl.lang.settings.overrides import read_override
 
     def refusal(path: str) -> tuple[str, str]:
-        known = ", ".join(f"`{open}`" for open in allowed)
-        message = f"`{path}` has no effect here: it was settled when the model was trained"
-        return message, f"train again with it, or leave it out; {known} can be set here" if known else "train again"
+        settings = ", ".join(f"`{prefix}`" for prefix in allowed)
+        message = f"`{path}` cannot be changed here: it was fixed at training time"
+        return message, f"train again with it, or remove it; {settings} can be set here" if settings else "train again"
 
-    read_override(text, lambda path: any(path == open or path.startswith(f"{open}.") for open in allowed), refusal)
+    read_override(
+        text, lambda path: any(path == prefix or path.startswith(f"{prefix}.") for prefix in allowed), refusal
+    )

@@ -1,4 +1,4 @@
-"""What all tests share: where things are, golden files, and the refusal of skipped tests in CI."""
+"""Shared fixtures: the repository root, golden files, and a CI check that rejects skipped tests."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED_SKIPS = re.compile(r"shared|accelerator|CUDA|GPU|root user|file system", re.IGNORECASE)
-"""Reasons to skip that CI accepts: what a machine is, never a tool that could have been installed."""
+"""Skip reasons that CI accepts: properties of the machine, never a tool that could have been installed."""
 
 
 def in_ci() -> bool:
-    """Whether the environment says that this is CI."""
+    """Return whether the tests run in CI."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--refresh-goldens", action="store_true", help="write golden files anew instead of comparing")
+    parser.addoption("--refresh-goldens", action="store_true", help="rewrite golden files instead of comparing")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--refresh-goldens") and in_ci():
-        raise pytest.UsageError("golden files are not refreshed in CI")
-    # A shell lets what it starts in the background ignore SIGINT, and so what the tests start.
+        raise pytest.UsageError("golden files cannot be refreshed in CI")
+    # Background jobs of a shell ignore SIGINT and pass that on to the processes that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -70,19 +70,19 @@ def _otx_task(module: str) -> Iterator[Any]:
 
 @pytest.fixture
 def otx_task() -> Callable[[str], AbstractContextManager[Any]]:
-    """The enum member that OTX pickles into its checkpoints, as a class of the named module while that is done."""
+    """A context manager that fakes the enum that OTX pickles into checkpoints, in a module of the given name."""
     return _otx_task
 
 
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
-    """Compares a text with a golden file, or writes the file with `--refresh-goldens`."""
+    """Compare a text with a golden file, or write the file with `--refresh-goldens`."""
 
     def compare(path: Path, actual: str) -> None:
         if request.config.getoption("--refresh-goldens"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(actual, encoding="utf-8")
-        assert path.is_file(), f"{path.name} is missing: run pytest --refresh-goldens and read what it writes"
+        assert path.is_file(), f"{path.name} is missing: run pytest --refresh-goldens and review the new file"
         assert actual == path.read_text(encoding="utf-8")
 
     return compare

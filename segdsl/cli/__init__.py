@@ -1,6 +1,6 @@
-"""The command line: one sub-command for each verb. `main` is what the script `segdsl` calls.
+"""The command line: one subcommand per verb. `main` is the entry point of the script `segdsl`.
 
-Commands return an :class:`Answer` and print nothing; `segdsl.cli.invoke` prints it and settles the exit status.
+Commands return a :class:`CommandResult` and print nothing; `segdsl.cli.invoke` prints it and sets the exit status.
 """
 
 from segdsl.cli.invoke import main

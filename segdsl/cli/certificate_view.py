@@ -1,4 +1,4 @@
-"""The certificate of an export as a table, and what an exported model knows of its origin."""
+"""The accuracy certificate of an export as tables, and the provenance of an exported model."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from segdsl.diagnostics.render import cells, clean, slice_columns
 TORCH = "torch"
 WIDTH = 80
 PARTS = 12
-"""So many parts of an 8-bit model are listed, the costliest first."""
-OTHERWISE = "its certificate was written by another version of segdsl: `--json` prints it"
+"""How many parts of an INT8 model are listed, costliest first."""
+OTHERWISE = "the certificate was written by another version of segdsl; `--json` prints it unformatted"
 SHA_256 = re.compile(r"[0-9a-f]{64}")
 BRIEF = 12
-"""So many digits of a SHA-256 are shown."""
+"""How many digits of a SHA-256 are shown."""
 
 
 def certificate_text(found: Mapping[str, Any]) -> str:
-    """The certificate for a person: a line for each form, one for each class, and what 8 bits cost."""
+    """Format a certificate as text: a row per form of the model, a row per class, and the cost of INT8."""
     from segdsl.export.certify.trial_images import counted
 
     head = f"{found['precision']}, compared with torch on {counted(found['images'], found['source'])}"
@@ -36,12 +36,12 @@ def certificate_text(found: Mapping[str, Any]) -> str:
 
 
 def unscored(found: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
-    """What is to be known of an export whose cost no validation mask told."""
+    """Return a warning if the Dice change of an export was not measured, else nothing."""
     if found["unscored"] is None:
         return ()
-    message = f"what the export costs in Dice is not known: {found['unscored']}"
-    compared = "pixels of noise" if found["source"] == "noise" else "the classes of pixels"
-    help = f"name the data with `--data`, and export again; until then only {compared} were compared"
+    message = f"the Dice change of this export is unknown: {found['unscored']}"
+    compared = "outputs on random noise" if found["source"] == "noise" else "predicted classes per pixel"
+    help = f"export again with `--data ROOT`; so far only {compared} were compared"
     return (Diagnostic("export-unscored", message, help, severity="warning"),)
 
 
@@ -50,7 +50,7 @@ def _forms(found: Mapping[str, Any]) -> Iterator[str]:
     if "onnx" in found:
         rows["onnx"] = found["onnx"]
     yield from columns(
-        ("form", "pixels", "Dice", "change", "logit error", "parts at"),
+        ("form", "pixels equal", "Dice", "change", "logit error", "diverges at"),
         [
             (
                 f"{name} ({row['computes_in']})" if "computes_in" in row else name,
@@ -76,40 +76,40 @@ def _classes(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _interface(which: str, found: Mapping[str, Any]) -> Iterator[str]:
-    """What goes into the file and what comes out of it."""
+    """Describe the inputs and outputs of a model file."""
     for verb, text in found.get("interface", {}).items():
         start = f"{which}{verb}  "
         yield from textwrap.wrap(start + clean(text), WIDTH, subsequent_indent=" " * len(start))
 
 
 def _int8(found: Mapping[str, Any]) -> Iterator[str]:
-    said = found.get("int8")
-    if said is None:
+    int8 = found.get("int8")
+    if int8 is None:
         return
-    size, time = said["size_mb"], said["latency_ms"]
-    yield f"size       {size['fp32']:.2f} MB in fp32, {size['int8']:.2f} MB in int8"
-    faster = f"{said['speed_up']:.2f} times as fast"
-    yield f"time       {time['fp32']:.2f} ms for fp32, {time['int8']:.2f} ms for int8: {faster}"
-    floats = said["layers_in_float"]
-    yield f"layers     {said['layers']} in int8" + (f", {floats} more went back to floating point" if floats else "")
-    yield f"ranges     from {said['calibration_images']} of {said['calibration_asked']} training images asked for"
-    if said["parts"]:
-        yield f"search     all in int8 would cost {said['lost_all_int8']:.4f} of the Dice of a class, on average"
+    size, time = int8["size_mb"], int8["latency_ms"]
+    yield f"size         {size['fp32']:.2f} MB in fp32, {size['int8']:.2f} MB in int8"
+    yield f"latency      {time['fp32']:.2f} ms in fp32, {time['int8']:.2f} ms in int8 ({int8['speed_up']:.2f}x as fast)"
+    floats = int8["layers_in_float"]
+    yield f"layers       {int8['layers']} in int8" + (f", {floats} reverted to floating point" if floats else "")
+    yield f"calibration  {int8['calibration_images']} of {int8['calibration_asked']} requested training images"
+    if int8["parts"]:
+        yield f"search       all layers in int8 would lose {int8['lost_all_int8']:.4f} Dice per class on average"
         yield ""
-        shown = said["parts"][:PARTS]
+        # The parts come sorted by their cost, so that the first ones explain most of the loss.
+        costliest = int8["parts"][:PARTS]
         table = [
             (p["part"] or "all", str(p["layers"]), f"{p['error']:.1e}", _change(p["dice_change"]), p["computes_in"])
-            for p in shown
+            for p in costliest
         ]
-        yield from columns(("part alone in int8", "layers", "logit error", "Dice", "computes in"), table, cut=0)
-        if len(said["parts"]) > PARTS:
-            yield f"and {len(said['parts']) - PARTS} more, which cost less"
+        yield from columns(("only this part in int8", "layers", "logit error", "Dice", "computes in"), table, cut=0)
+        if len(int8["parts"]) > PARTS:
+            yield f"and {len(int8['parts']) - PARTS} more that cost less"
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], cut: int) -> list[str]:
-    """Lines of cells, each column as wide as it must be; the first to the left, the others to the right.
+    """Align rows below a header: the first column to the left, the others to the right.
 
-    What is too long of the column ``cut`` loses its beginning, so that no line has more than :data:`WIDTH` columns.
+    Cells of the column ``shrink_column`` lose their beginning where a line would exceed :data:`MAX_WIDTH` columns.
     """
     table = [list(head), *(list(row) for row in rows)]
     widths = [max(_columns(row[k]) for row in table) for k in range(len(head))]
@@ -126,6 +126,7 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], cut: int) -> lis
 
 def _ending(text: str, width: int) -> str:
     have = _columns(text)
+    # The end is kept: names of layers and classes share their beginnings and differ at their ends.
     return text if have <= width else f"…{slice_columns(text, have - width + 1, have)}"
 
 
@@ -138,26 +139,27 @@ def _score(value: float | None) -> str:
 
 
 def _change(value: float | None) -> str:
-    # A loss of less than the last digit is none.
+    # Adding 0.0 turns -0.0 into 0.0: a loss below the last digit must not print as "-0.0000".
     return "-" if value is None else f"{round(value, 4) + 0.0:+.4f}"
 
 
 def shown_origin(file: str) -> Answer:
-    """The program of an exported model, and below it its lock, its scores and its certificate."""
+    """Print the program of an exported model, followed by its lock file, scores and certificate."""
     from segdsl.editor.ansi import ansi
 
     found = verbs.origin(file)
     text = ansi(found["program"]) if streams.wants_color(sys.stdout) else found["program"]
-    told = {"weights": found["weights"], "lock": found["lock"], "metrics": found["metrics"]}
+    facts = {"weights": found["weights"], "lock": found["lock"], "metrics": found["metrics"]}
+    # A certificate of another version may lack any key; the program above it is worth printing all the same.
     try:
         certificate = certificate_text(found["certificate"])
     except (KeyError, TypeError, ValueError):
         certificate = OTHERWISE
-    return Answer({"file": file, **found}, f"{text}\n{facts_table(_brief(told))}\n\n{certificate}")
+    return Answer({"file": file, **found}, f"{text}\n{facts_table(_brief(facts))}\n\n{certificate}")
 
 
 def _brief(facts: Any) -> Any:
-    """Facts with the first digits of each SHA-256 among them."""
+    """Return the facts with every SHA-256 shortened to its first digits."""
     if isinstance(facts, Mapping):
         return {name: _brief(value) for name, value in facts.items()}
     return f"{facts[:BRIEF]}…" if isinstance(facts, str) and SHA_256.fullmatch(facts) else facts

@@ -1,4 +1,4 @@
-"""Where commands on data sets take them from: a folder and options that describe it, or a program that does."""
+"""Options that name a dataset: a folder plus options that describe it, or a program that describes it."""
 
 from __future__ import annotations
 
@@ -21,20 +21,35 @@ if TYPE_CHECKING:
 FORMAT, IGNORE = "auto", 255
 _OPTIONS = (
     click.argument("source", metavar="ROOT|FILE.seg"),
-    click.option("--format", "form", default=FORMAT, show_default=True, metavar="F", help="Its layout; auto looks."),
-    click.option("--ignore", type=click.IntRange(0, 255), default=IGNORE, show_default=True, help="Value of void."),
-    click.option("--subset", "subsets", multiple=True, metavar="S", help="Subset to read; any number, by default all."),
     click.option(
-        "--class", "classes", multiple=True, metavar="NAME", help="A class, in the order of ids; for folders."
+        "--format",
+        "form",
+        default=FORMAT,
+        show_default=True,
+        metavar="F",
+        help="Format of the dataset; auto detects it.",
     ),
-    click.option("--background", metavar="NAME", help="Class of what no annotation covers; void for none."),
-    click.option("--data", "root", metavar="ROOT", help="With FILE.seg: the folder, in place of data.root."),
+    click.option(
+        "--ignore", type=click.IntRange(0, 255), default=IGNORE, show_default=True, help="Mask value of ignored pixels."
+    ),
+    click.option(
+        "--subset", "subsets", multiple=True, metavar="S", help="Subset to read (repeatable); all if omitted."
+    ),
+    click.option(
+        "--class",
+        "classes",
+        multiple=True,
+        metavar="NAME",
+        help="Class name, in order of class ids (repeatable); for folders.",
+    ),
+    click.option("--background", metavar="NAME", help="Class of pixels without annotation; void ignores them."),
+    click.option("--data", "root", metavar="ROOT", help="With FILE.seg: dataset folder, instead of data.root."),
     set_option,
 )
 
 
 class DataSource(NamedTuple):
-    """A folder, its format, and what is asked of it; the program that says so, if one does."""
+    """A dataset folder, its format, what to read of it, and the program that describes it, if any."""
 
     root: Path
     format: str
@@ -43,7 +58,8 @@ class DataSource(NamedTuple):
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The argument and the options of a command on a data set; they are passed on to :func:`data_source`."""
+    """Add the argument and options that name a dataset; the command passes them to :func:`resolve_data_source`."""
+    # Decorators apply from the bottom up, and `--help` lists options in the order of their application.
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
@@ -59,18 +75,21 @@ def data_source(
     root: str | None = None,
     overrides: tuple[str, ...] = (),
 ) -> DataSource:
-    """The data set that a command line means. Raises SegError as loading does, UsageError where options do not go
-    together."""
+    """Resolve the dataset that a command line names.
+
+    Raises SegError where the program does not load, and UsageError for options that cannot be combined.
+    """
     from segdsl.data.decode.images import Reading
     from segdsl.data.formats.layout import Request
 
     if not source.endswith(".seg"):
         if root is not None or overrides:
-            raise click.UsageError("--data and --set go with a program: segdsl data check FILE.seg --data ROOT")
+            raise click.UsageError("--data and --set need a program: segdsl data check FILE.seg --data ROOT.")
         asked = Request(subsets or None, ignore, classes or None, background, reading=Reading(None))
         return DataSource(Path(source), form, asked)
+    # Options that a program also has would compete with it; `--set` is the one way to override a program.
     if classes or background or form != FORMAT or ignore != IGNORE:
-        raise click.UsageError("a program says format, classes and void itself; change them with --set")
+        raise click.UsageError("With a program, use --set to change format, classes, background or ignore value.")
     return _of_program(source, root, overrides, subsets)
 
 
@@ -80,12 +99,13 @@ def _of_program(file: str, root: str | None, overrides: tuple[str, ...], subsets
 
     program = resolve_classes(file, overrides, root)
     data = program.data
-    wanted = subsets or tuple(dict.fromkeys((data.train.subset, data.val.subset)))
-    return DataSource(data_root(program, root), data.format, Request.of(program, wanted), program)
+    # One subset may serve for both training and validation; it is read once.
+    names = subsets or tuple(dict.fromkeys((data.train.subset, data.val.subset)))
+    return DataSource(data_root(program, root), data.format, Request.of(program, names), program)
 
 
 def finding_entry(diagnostic: Diagnostic) -> dict[str, str | None]:
-    """A finding as the JSON objects of these commands have it."""
+    """Return a finding as the JSON object that the dataset commands print."""
     return {
         "file": diagnostic.path,
         "slug": diagnostic.slug,
@@ -96,7 +116,7 @@ def finding_entry(diagnostic: Diagnostic) -> dict[str, str | None]:
 
 @contextmanager
 def counting() -> Iterator[Progress | None]:
-    """A callback that counts files on a terminal, on one line that is gone at the end; None where stderr is none."""
+    """Yield a callback that shows a transient progress bar of files read; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

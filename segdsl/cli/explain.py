@@ -1,4 +1,4 @@
-"""What `segdsl explain` says of a word or a key: its documentation, and that of its arguments."""
+"""Documentation of words and keys for `segdsl explain`, from their docstrings and those of their fields."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ WIDTH, INDENT = 100, "    "
 
 
 def documented(name: str) -> tuple[str, str] | None:
-    """The name as it is written in a program, and its documentation, of a word, a section or a key by its path; None
-    where there is no such thing."""
+    """Find the documentation of a word, a section or a key.
+
+    Returns the name as programs spell it and the text, or None for an unknown name.
+    """
     import segdsl.ops
     import segdsl.words  # noqa: F401 - importing registers every word
     from segdsl.ir.word import REGISTRY
 
-    spelled = {word.lower(): word for word in REGISTRY}.get(name.lower(), name)
-    if spelled in REGISTRY:
-        return spelled, "\n".join(_word(REGISTRY[spelled]))
+    # Words are matched in any case, since no two differ only in case; keys are lower case anyway.
+    word_name = {word.lower(): word for word in REGISTRY}.get(name.lower(), name)
+    if word_name in REGISTRY:
+        return word_name, "\n".join(_word(REGISTRY[word_name]))
     return _key(name)
 
 
 def meant(name: str, slugs: Iterable[str]) -> str:
-    """Which slug, word or key a name may mean, as a help."""
+    """Return a help text that names the slug, word or key that an unknown name may mean."""
     import segdsl.ops
     import segdsl.words  # noqa: F401 - importing registers every word
     from segdsl.diagnostics import nearest
@@ -32,13 +35,14 @@ def meant(name: str, slugs: Iterable[str]) -> str:
 
     several = ", ".join(f"`{path}`" for path in _paths_of(name))
     if several:
-        return f"it is a key of several sections: {several}"
+        return f"this key exists in several sections, use its path: {several}"
+    # Slugs are lower case; words are not, so only the second attempt ignores case.
     near = nearest(name, [*slugs, *REGISTRY, *_paths_of("")]) or nearest(name.lower(), slugs)
-    return f"did you mean `{near}`?" if near else "`segdsl explain` lists the diagnostics"
+    return f"did you mean `{near}`?" if near else "run `segdsl explain` to list all diagnostics"
 
 
 def _paths_of(name: str) -> list[str]:
-    """The paths of the keys of this name, or that are this path; of all for ""."""
+    """Return the paths of all keys with this name or path; "" returns every path."""
     from segdsl.lang.suggest.misplaced import key_paths
 
     return [path for path in key_paths() if not name or path == name or path.rpartition(".")[2] == name]
@@ -58,7 +62,7 @@ def _word(word: type[Any]) -> Iterator[str]:
 
 
 def _key(path: str) -> tuple[str, str] | None:
-    """The documentation of a key or a section, by its path, or by its name where only one place has it."""
+    """Return the path and documentation of a key or section, given its path or a name that only one section has."""
     from segdsl.lang.suggest.misplaced import record_at
 
     found = _paths_of(path)
@@ -76,14 +80,14 @@ def _key(path: str) -> tuple[str, str] | None:
 
 
 def _fields(record: Any) -> Iterator[tuple[str, str, str]]:
-    """Name, type with the default, and documentation of every field."""
+    """Yield name, type with default, and documentation of every field."""
     from segdsl.editor.reference import kind_and_default
     from segdsl.ir.word import field_docs
 
     docs = field_docs(record)
     for name, info in record.model_fields.items():
         kind, default = (text.replace("`", "") for text in kind_and_default(info))
-        yield name, kind + (f"; {default} unless said" if default else "; has to be given"), docs[name]
+        yield name, kind + (f"; default {default}" if default else "; required"), docs[name]
 
 
 def _entry(name: str, kind: str, doc: str) -> Iterator[str]:

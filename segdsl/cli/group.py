@@ -1,4 +1,4 @@
-"""The group of all commands; the module of a command is imported when it is called or listed."""
+"""The group of all commands, which imports the module of a command on its first use."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from segdsl.version import __version__
 
+# Names are listed here by hand: importing the modules to learn them would load torch for `segdsl --help`.
 _MODULES = {
     "new": "new",
     "check": "source",
@@ -29,7 +30,7 @@ _MODULES = {
 
 
 class Commands(click.Group):
-    """Commands in the order of the work, with a suggestion for a misspelt one."""
+    """A lazy group that lists commands in workflow order and suggests corrections for misspelled ones."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_MODULES)
@@ -49,17 +50,18 @@ class Commands(click.Group):
 
             near = nearest(name, _MODULES)
             hint = f" Did you mean '{near}'?" if near else ""
+            # `segdsl my.seg` is a common first attempt: it deserves better than the nearest command name.
             if name.endswith(".seg"):
-                hint = f" A program comes after one: 'segdsl check {name}', 'segdsl train {name}'."
-            raise click.UsageError(f"There is no command '{name}'.{hint}", ctx)
+                hint = f" Put a command before the program: 'segdsl check {name}' or 'segdsl train {name}'."
+            raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="segdsl")
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a bug in segdsl.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of internal errors.")
 def commands() -> None:
-    """Train, score and ship semantic segmentation models from one .seg file.
+    """Train, evaluate and export semantic segmentation models from one .seg file.
 
-    A first run: segdsl demo-data demo, then segdsl train specs/quickstart.seg --data demo.
+    To get started: segdsl demo-data demo, then segdsl train specs/quickstart.seg --data demo.
     """

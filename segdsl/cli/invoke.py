@@ -1,4 +1,4 @@
-"""From arguments to an exit status: runs a command, prints its answer, and turns whatever goes wrong into one."""
+"""The top level of the command line: run a command, print its result, and turn every failure into an exit status."""
 
 from __future__ import annotations
 
@@ -23,31 +23,30 @@ from segdsl.diagnostics.out_of_memory import shortage
 SYSTEM_REFUSALS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG
 }  # fmt: skip
-"""What an operating system refuses for reasons that lie with the user's machine and not with us."""
+"""Error numbers that the user's machine causes (full disk, permissions), as opposed to a bug in segdsl."""
 PIPE_CLOSED = 141
-"""What a shell reports for a program that ended because nobody read on."""
+"""The status that shells report for a process ended by SIGPIPE."""
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line and exits."""
-    # Start-up makes objects that stay: looking through them for garbage is a twentieth of the time of `segdsl check`.
+    """Run the command line and exit."""
+    # Objects made at start-up stay alive; collecting them in vain takes 5% of the time of `segdsl check`.
     gc.set_threshold(100_000, 50, 100)
     status = run(sys.argv[1:] if args is None else list(args))
-    if (
-        signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    ):  # while Python tidies up, it would print a traceback
+    # Ctrl-C during the shutdown of the interpreter would print a traceback.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if "numpy" not in sys.modules and streams.flushed():
-        # The front half leaves nothing to be put in order, and taking its modules apart is an eighth of that time.
+        # Commands without numpy hold no resources that need a shutdown, which takes 12% of the time of `segdsl check`.
         os._exit(status)
     sys.exit(status)
 
 
 def run(args: list[str]) -> int:
-    """Runs one command and gives the exit status (see :mod:`segdsl.cli.result`)."""
+    """Run one command and return its exit status (see :mod:`segdsl.cli.result`)."""
     if "_SEGDSL_COMPLETE" in os.environ:
         commands.main(args, prog_name="segdsl")
-    # Looking for pydantic's plugins reads the metadata of every installed package, and segdsl uses none.
+    # pydantic searches the metadata of every installed package for plugins; segdsl uses none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     debug = "--debug" in args or os.environ.get("SEGDSL_DEBUG", "") not in ("", "0")
     streams.prepare(debug)
@@ -64,20 +63,23 @@ def run(args: list[str]) -> int:
     except BrokenPipeError:
         streams.abandon_stdout()
         return PIPE_CLOSED
-    except OSError as error:  # the answer could not be printed, as on a full disk or a terminal that was closed
+    except OSError as error:
+        # The result could not be printed: the disk is full or the terminal is closed.
         streams.abandon_stdout()
         with contextlib.suppress(OSError):
             streams.print_findings([_refusal(error)], {})
         return AT_FAULT if answer is None else answer.status or AT_FAULT
     except KeyboardInterrupt:
         return INTERRUPTED
-    except MemoryError:  # not even for saying so
-        os.write(2, b"error[out-of-memory]: the memory is full\n")
+    except MemoryError:
+        # Raised while reporting an error: rendering a diagnostic needs memory, writing constant bytes does not.
+        os.write(2, b"error[out-of-memory]: out of memory\n")
         return AT_FAULT
 
 
 def wants_json(args: Sequence[str]) -> bool:
-    """Whether the arguments ask for JSON, in whatever state the rest of them is."""
+    """Return whether the arguments ask for JSON, even if the other arguments are invalid."""
+    # Usage errors are reported as JSON too, so this cannot wait for click to parse the arguments.
     before = list(args[: args.index("--")] if "--" in args else args)
     joined = {f"{a}={b}" for a, b in pairwise(before)}
     return "--json" in before or bool({*before, *joined} & {"--format=json", "--format=sarif"})
@@ -92,7 +94,7 @@ def _printed(answer: Answer, as_json: bool) -> str:
 
 
 def _guarded(args: list[str], debug: bool) -> Answer | None:
-    """The answer of a command, or the one that says what went wrong; None when click has said all (`--help`)."""
+    """Run a command; return its result, a result that reports its failure, or None if click printed all (`--help`)."""
     try:
         with commands.make_context("segdsl", args) as context:
             return commands.invoke(context)
@@ -109,31 +111,32 @@ def _guarded(args: list[str], debug: bool) -> Answer | None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in SYSTEM_REFUSALS:
             return at_fault(SegError([_refusal(error)]))
-        lacking = shortage(error)
-        if not lacking:
+        message = shortage(error)
+        if not message:
             return our_bug(error, args, debug)
-    # Out of the block, all that the error held is given back: what follows needs some of it.
-    help = "end other programs, raise the limits (`ulimit -a`), or do less at once: smaller batches, fewer `workers`"
-    return at_fault(SegError([Diagnostic("out-of-memory", lacking, help)]))
+    # Built outside the `except` block, where the error no longer keeps its frames and their memory alive.
+    help = "close other programs, raise the limits (`ulimit -a`), or use smaller batches or fewer `workers`"
+    return at_fault(SegError([Diagnostic("out-of-memory", message, help)]))
 
 
 def interrupted(error: BaseException) -> Answer:
-    """The answer to a signal: a shell's status for it, and how to go on where that is known."""
-    with contextlib.suppress(OSError):  # its terminal may be what has gone
+    """Return the result for a signal: its shell status, and how to continue if known."""
+    # After SIGHUP there is no terminal left to print to.
+    with contextlib.suppress(OSError):
         print("\ninterrupted", file=sys.stderr)
-    status, help = INTERRUPTED, "start it again"
+    status, help = INTERRUPTED, "run the command again"
     if isinstance(error, Interrupted):
         status, help = 128 + error.number, error.help
-    return Answer(_failure([Diagnostic("interrupted", "stopped by hand", help)], {}), "", status)
+    return Answer(_failure([Diagnostic("interrupted", "the command was interrupted", help)], {}), "", status)
 
 
 def at_fault(error: SegError) -> Answer:
-    """The answer for faulty input."""
+    """Return the result for invalid input."""
     return Answer(_failure(error.diagnostics, error.sources), "", AT_FAULT, error.diagnostics, error.sources)
 
 
 def wrong_usage(error: click.UsageError, args: Sequence[str]) -> Answer:
-    """The answer for wrong options or arguments."""
+    """Print a usage error and return its result."""
     from segdsl.cli.usage import explained
 
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -145,27 +148,28 @@ def wrong_usage(error: click.UsageError, args: Sequence[str]) -> Answer:
 
 
 def our_bug(error: Exception, args: list[str], debug: bool) -> Answer:
-    """The answer for a crash of ours: says that it is one, and where its traceback is."""
+    """Return the result for a crash of segdsl, and write its traceback to a file (or print it with `--debug`)."""
     import traceback
 
     text = "".join(traceback.format_exception(error))
     if debug:
         print(text, file=sys.stderr)
     report = None if debug else streams.write_report(args, text)
-    where = f"; the details are in {report}" if report else ""
+    details = f" and the file {report}" if report else ""
     finding = Diagnostic(
         "internal-error",
         "this is a bug in segdsl, not in your input",
-        f"please report it to the project that you have segdsl from, with the program that you ran{where}"
-        + ("" if debug else "\n`segdsl --debug …` shows the traceback"),
+        f"please report it to the maintainers of segdsl, with the program that you ran{details}"
+        + ("" if debug else "\nrun `segdsl --debug …` to see the traceback"),
     )
     return Answer(_failure([finding], {}), "", OUR_BUG, (finding,))
 
 
 def _refusal(error: OSError) -> Diagnostic:
     reason = (error.strerror or "not allowed").lower()
-    place = f" for `{error.filename}`" if error.filename else ""
-    return Diagnostic("system-refused", f"the system said no{place}: {reason}", "make room or change the permissions")
+    subject = f"`{error.filename}`" if error.filename else "the operation"
+    message = f"the operating system refused {subject}: {reason}"
+    return Diagnostic("system-refused", message, "free disk space or fix the permissions")
 
 
 def _failure(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]) -> Mapping[str, object]:

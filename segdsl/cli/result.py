@@ -1,4 +1,4 @@
-"""What a command answers, and the options that commands share."""
+"""The result of a command, exit statuses, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import click
 
 from segdsl.diagnostics import Diagnostic
 
+# 1 and 2 as in grep and argparse; 70 is EX_SOFTWARE of sysexits.h; 130 is a shell's status for SIGINT.
 DONE, AT_FAULT, WRONG_USAGE, OUR_BUG, INTERRUPTED = 0, 1, 2, 70, 130
-"""Exit statuses."""
+"""Exit statuses: success, invalid input, wrong usage, a bug in segdsl, interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The object that `--json` prints, and the text that is printed without it.
+    """What a command prints: ``data`` with `--json`, ``text`` without it.
 
-    ``findings`` are printed as diagnostics on standard error, with the texts in ``sources``; ``as_json`` prints the
-    object whatever the options say.
+    ``findings`` are printed as diagnostics on standard error, quoting ``sources`` (file contents by name).
+    ``is_json_only`` prints ``data`` even without `--json`.
     """
 
     data: Mapping[str, Any]
@@ -33,11 +34,15 @@ class Answer:
 Command = Callable[..., Answer]
 
 json_option = click.option(
-    "--json", "json", is_flag=True, expose_value=False, help="Print one JSON object on stdout, all else on stderr."
+    "--json",
+    "json",
+    is_flag=True,
+    expose_value=False,
+    help="Print one JSON object to stdout and everything else to stderr.",
 )
 device_option = click.option(
-    "--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:1, xpu, mps or auto."
+    "--device", default="auto", show_default=True, metavar="NAME", help="Device: cpu, cuda, cuda:1, xpu, mps or auto."
 )
 set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change the program; any number of times."
+    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a setting (repeatable)."
 )

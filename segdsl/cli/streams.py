@@ -1,4 +1,4 @@
-"""Standard streams: colour, odd terminals, keeping stdout clean for JSON, and printing diagnostics."""
+"""Standard streams: color, terminal width, encodings, a stdout reserved for JSON, and printed diagnostics."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from typing import TextIO
 from segdsl.diagnostics import Diagnostic
 
 EXPLAINED_BY_ITSELF = {"internal-error", "interrupted"}
+"""Slugs whose message says all there is: no hint at `segdsl explain` follows them."""
 
 
 def prepare(debug: bool) -> None:
-    """Makes printing never fail on a terminal that lacks characters, and keeps what libraries warn of to themselves."""
+    """Replace characters that a terminal cannot print, and silence warnings of libraries unless debugging."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever started us
+        # Python sets a stream to None if the parent process closed it (`segdsl … >&-`).
+        if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - lives until the end
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -30,14 +32,15 @@ def prepare(debug: bool) -> None:
 
 @contextmanager
 def reserved_stdout(reserve: bool) -> Iterator[TextIO]:
-    """The stream for the answer. With ``reserve``, all else that goes to stdout, also from C, lands on stderr."""
+    """Yield the stream for the result. With ``reserve``, all other output to stdout, even from C, goes to stderr."""
     if not reserve:
         yield sys.stdout
         return
     visible, sys.stdout = sys.stdout, sys.stderr
     try:
         descriptor = visible.fileno()
-    except (OSError, ValueError):  # no real stream, as in tests
+    except (OSError, ValueError):
+        # A stream without a file descriptor, as pytest installs.
         descriptor = -1
     if descriptor != 1:
         try:
@@ -45,19 +48,20 @@ def reserved_stdout(reserve: bool) -> Iterator[TextIO]:
         finally:
             sys.stdout = visible
         return
-    kept = os.dup(1)
+    # C libraries write to descriptor 1 directly, so it is pointed at stderr and the result goes to a duplicate.
+    duplicate = os.dup(1)
     os.dup2(2, 1)
     try:
-        with open(kept, "w", encoding=visible.encoding, errors="replace", closefd=False) as stream:
+        with open(duplicate, "w", encoding=visible.encoding, errors="replace", closefd=False) as stream:
             yield stream
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(duplicate, 1)
+        os.close(duplicate)
         sys.stdout = visible
 
 
 def abandon_stdout() -> None:
-    """Stops the interpreter from complaining at exit that nobody reads stdout any more."""
+    """Redirect stdout to the null device, so that the flush at exit does not fail on a closed pipe."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):
@@ -65,7 +69,7 @@ def abandon_stdout() -> None:
 
 
 def flushed() -> bool:
-    """Whether all that was printed is out."""
+    """Flush stdout and stderr; return whether that succeeded."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -75,13 +79,13 @@ def flushed() -> bool:
 
 
 def write_utf8() -> None:
-    """Makes stdout give UTF-8 and plain line ends wherever it runs: for a text that replaces the one that was read."""
+    """Switch stdout to UTF-8 with Unix line ends, for text that replaces a source file."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
 
 
 def wants_color(stream: TextIO) -> bool:
-    """Whether to colour ``stream``: NO_COLOR and FORCE_COLOR decide, else whether it is a terminal with colours."""
+    """Return whether to color ``stream``: NO_COLOR, then FORCE_COLOR, then whether it is a capable terminal."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR"):
@@ -90,7 +94,7 @@ def wants_color(stream: TextIO) -> bool:
 
 
 def can_print(text: str, stream: TextIO) -> bool:
-    """Whether the encoding of ``stream`` has all characters of a text."""
+    """Return whether the encoding of ``stream`` has all characters of a text."""
     try:
         text.encode(stream.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -99,17 +103,18 @@ def can_print(text: str, stream: TextIO) -> bool:
 
 
 def width(stream: TextIO) -> int:
-    """Columns for ``stream``: the terminal's, or 120 where it is none."""
+    """Return the width of the terminal behind ``stream`` in columns, or 120 if it is not a terminal."""
     if not stream.isatty():
         return 120
     import shutil
 
+    # Some pseudo-terminals report a width of 0.
     columns = shutil.get_terminal_size((100, 24)).columns
     return columns if columns > 0 else 100
 
 
 def print_findings(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]) -> None:
-    """Prints diagnostics on stderr, with a line at the end that counts them."""
+    """Print diagnostics to stderr, followed by a line with their count."""
     if not diagnostics:
         return
     from segdsl.diagnostics.render import Renderer, summary
@@ -120,18 +125,18 @@ def print_findings(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]
     text = renderer.render_all(diagnostics)
     slugs = {d.slug for d in diagnostics} - EXPLAINED_BY_ITSELF
     if slugs:
-        some = diagnostics[0].slug if len(slugs) == 1 else "SLUG"
-        text += f"\n{summary(errors, warnings)} (`segdsl explain {some}` says more)\n"
+        slug = slugs.pop() if len(slugs) == 1 else "SLUG"
+        text += f"\n{summary(errors, warnings)} (run `segdsl explain {slug}` for details)\n"
     print(text, end="", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:
-    """Says on stderr what is being done, while it is."""
+    """Print a progress note to stderr."""
     print(f"{text} …" if can_print("…", sys.stderr) else f"{text} ...", file=sys.stderr, flush=True)
 
 
 def write_report(args: Sequence[str], traceback: str) -> str | None:
-    """Writes what a report of a bug needs into a temporary file and gives its name; None where that fails."""
+    """Write the details for a bug report to a temporary file and return its name, or None if that fails."""
     import platform
     import tempfile
 

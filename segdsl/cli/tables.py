@@ -1,4 +1,4 @@
-"""Figures as plain text for a person."""
+"""Plain-text tables of facts and of the parts of a model."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from segdsl.ir.parts import Part
 
 BLOCKS = " ▏▎▍▌▋▊▉█"
-"""An eighth of a cell more each."""
+"""Bar segments, each an eighth of a character cell wider than the one before."""
 BAR_WIDTH = 20
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 def facts_table(facts: Mapping[str, Any]) -> str:
-    """One line for each fact, names aligned; what is nested is indented below its name."""
+    """Format facts one per line with aligned names, nested facts indented below their name."""
     width = max((len(name) for name in facts), default=0)
     lines: list[str] = []
     for name, value in facts.items():
@@ -30,11 +30,10 @@ def facts_table(facts: Mapping[str, Any]) -> str:
 def part_table(
     whole: Part, names: Mapping[str, str], depth: int, *, width: int = 80, color: bool = False, unicode: bool = True
 ) -> str:
-    """The parts of a model, one a line: what it gives, its parameters, GFLOPs, and their share of all.
+    """Format the parts of a model one per line: output size, parameters, GFLOPs, and share of the GFLOPs.
 
-    ``names`` calls a part without parameters by another name than its own (an output's). What neither has parameters
-    nor costs anything is left out, unless it is named so. Outputs, and a drawing of the share, are there if ``width``
-    has room.
+    ``output_names`` maps paths to the names of outputs, which label parts without parameters. Parts without parameters
+    or cost are omitted unless they are outputs. The column of outputs and the bars need enough ``width``.
     """
     rows = [(level, p) for level, p in whole.rows(depth) if p.parameters or p.macs or p.path in names]
     shares = [part.macs / whole.macs if whole.macs else 0.0 for _, part in rows]
@@ -49,24 +48,27 @@ def part_table(
     if not any(columns[" "]):
         del columns[" "]
     widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
+    # Output sizes are the widest column and the least important figure of the table.
     if sum(widths.values()) + 2 * len(widths) > width:
         del columns["output"], widths["output"]
     room = min(width - sum(widths.values()) - 2 * len(widths), BAR_WIDTH)
     lines = [_line({name: name for name in columns}, widths)]
     for row, (level, part) in enumerate(rows):
         line = _line({name: cells[row] for name, cells in columns.items()}, widths)
+        # A part whose inner parts follow has no bar: theirs add up to it.
         bar = _bar(shares[row], room, unicode) if not part.opens(level, depth) else ""
         lines.append(f"{_styled(line, BOLD if level == 0 and color else '')}  {bar}")
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _line(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:
-    """Cells in columns, numbers to the right."""
+    """Align cells in columns, numbers to the right."""
     numbers = ("parameters", "GFLOPs", "share")
     return "  ".join(f"{cell:{'>' if name in numbers else ''}{widths[name]}}" for name, cell in cells.items())
 
 
 def _bar(share: float, width: int, unicode: bool) -> str:
+    # Shorter bars would not tell parts apart.
     if width < 5:
         return ""
     if not unicode:
@@ -80,7 +82,8 @@ def _styled(text: str, style: str) -> str:
 
 
 def spelled(value: Any) -> str:
-    """A value for a person: thousands separated, four digits behind the point, sizes as lists."""
+    """Format a value: thousands separators, four significant digits, sequences joined by commas."""
+    # Before `int`, of which `bool` is a subclass.
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, int):

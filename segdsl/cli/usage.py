@@ -1,4 +1,4 @@
-"""What to do about a command line that is wrong: the option or the `--set` that is meant, and what is missing."""
+"""Help for usage errors: the option or `--set` that was probably meant, and missing arguments."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ if TYPE_CHECKING:
     from segdsl.lang.suggest.misplaced import Home
 
 SHOWN = 3
-"""So many files of a kind are named as examples."""
+"""How many files are suggested as examples."""
 
 
 class Wrong(NamedTuple):
-    """What is wrong with a command line, and what to write instead."""
+    """A usage error: the message, and what to write instead."""
 
     message: str
     help: str
 
 
 def explained(error: click.UsageError, args: Sequence[str]) -> Wrong:
-    """What to say of a command line with these arguments."""
+    """Explain the usage error that the arguments ``args`` caused."""
     name = error.ctx.command_path if error.ctx else "segdsl"
-    message, said = error.format_message(), ""
+    message, advice = error.format_message(), ""
     if error.ctx is not None and isinstance(error, click.NoSuchOption):
-        said = _option(error.ctx.command, error.option_name, _value_of(error.option_name, args))
-        message = f"There is no option '{error.option_name}'." if said else message
+        advice = _option(error.ctx.command, error.option_name, _value_of(error.option_name, args))
+        # click's own suggestion of a similar option is dropped if there is a better one.
+        message = f"No such option '{error.option_name}'." if advice else message
     elif error.ctx is not None and isinstance(error, click.MissingParameter):
-        said = _needed(error.ctx.command, name)
+        advice = _needed(error.ctx.command, name)
     elif error.ctx is not None:
-        said = _settings(error.ctx.command, _surplus(error))
-    more = f"`{name} --help` lists what it takes"
-    return Wrong(message, f"{said}; {more}" if said else more)
+        advice = _settings(error.ctx.command, _surplus(error))
+    more = f"run `{name} --help` to list arguments and options"
+    return Wrong(message, f"{advice}; {more}" if advice else more)
 
 
 def _value_of(option: str, args: Sequence[str]) -> str:
-    """What was given with an option: `--lr 1e-3`, `--lr=1e-3`; "" for none."""
+    """Return the value passed to an option, as in `--lr 1e-3` or `--lr=1e-3`; "" if it has none."""
     for arg, after in zip(args, [*args[1:], ""], strict=True):
         if arg == option:
             return "" if after.startswith("--") else after
@@ -50,18 +51,19 @@ def _value_of(option: str, args: Sequence[str]) -> str:
 
 
 def _option(command: click.Command, option: str, value: str) -> str:
-    """The option, or the `--set`, that an unknown one is meant to be."""
+    """Suggest the option or the `--set` that an unknown option stands for; "" if there is none."""
     from segdsl.diagnostics import called
     from segdsl.diagnostics.foreign import folded
     from segdsl.lang.suggest.misplaced import NO_KEYS
 
-    known = {text.lstrip("-"): text for param in command.params for text in param.opts if text.startswith("--")}
-    same = called(option.lstrip("-").replace("-", "_"), known)
+    options = {text.lstrip("-"): text for param in command.params for text in param.opts if text.startswith("--")}
+    same = called(option.lstrip("-").replace("-", "_"), options)
     if same:
-        return f"write `{known[same]}`"
+        return f"write `{options[same]}`"
     name = option.lstrip("-")
-    counted = value.isdecimal() and called(name, ["classes"])
-    sentence = NO_KEYS.get("numclasses" if counted else folded(name), "")
+    # `--classes 3` gives a number where the program has a list of names; advise as for `--num-classes 3`.
+    is_class_count = value.isdecimal() and called(name, ["classes"])
+    sentence = NO_KEYS.get("numclasses" if is_class_count else folded(name), "")
     if sentence:
         return sentence
     found = _set_of(command, name, value)
@@ -69,12 +71,13 @@ def _option(command: click.Command, option: str, value: str) -> str:
 
 
 def _elsewhere(command: click.Command, name: str, value: str) -> str:
-    """What to write in the program for an option that is no key of it, such as `--fliplr 0.5`."""
+    """Suggest a change of the program for an option of other tools that is not a key, such as `--fliplr 0.5`."""
     from segdsl.diagnostics import Span
     from segdsl.lang.suggest.misplaced import Unplaced, remedy
     from segdsl.lang.suggest.remedies import is_number
     from segdsl.syntax.tree import Constant
 
+    # A finished run has its program fixed: `eval` and `export` could not use the advice.
     if not value or all(param.name != "overrides" for param in command.params) or command.name in ("eval", "export"):
         return ""
     constant = Constant(float(value) if is_number(value) else value, Span("", 0, 0))
@@ -83,41 +86,43 @@ def _elsewhere(command: click.Command, name: str, value: str) -> str:
 
 
 def _change(found: Sequence[str]) -> str:
-    """The `--set` for each of these overrides, and what those take that have no value."""
+    """Format overrides as `--set` options, and describe the values that are missing."""
     from segdsl.lang.settings.overrides import taken_at
 
-    shown = " ".join(f"--set {shlex.quote(text)}" for text in found)
-    open = [text.partition("=")[0] for text in found if text.endswith("=…")]
-    return "; ".join([f"change the program: `{shown}`", *(f"`{path}` is {taken_at(path.split('.'))}" for path in open)])
+    options = " ".join(f"--set {shlex.quote(text)}" for text in found)
+    # An override that ends in "…" has no usable value: the command line gave none, or one of another type.
+    open_paths = [text.partition("=")[0] for text in found if text.endswith("=…")]
+    types = (f"`{path}` is {taken_at(path.split('.'))}" for path in open_paths)
+    return "; ".join([f"override the setting: `{options}`", *types])
 
 
 def _settings(command: click.Command, texts: Sequence[str]) -> str:
-    """The `--set` for arguments such as `epochs=100`."""
-    found = [made for text in texts if "=" in text if (made := _set_of(command, *text.split("=", 1)))]
+    """Suggest `--set` for arguments such as `epochs=100`; "" if none is a setting."""
+    found = [override for text in texts if "=" in text if (override := _set_of(command, *text.split("=", 1)))]
     return _change(found) if found else ""
 
 
 def _surplus(error: click.UsageError) -> list[str]:
-    """The arguments that a command does not take, as click names them."""
-    named = re.search(r"unexpected extra arguments? \((.*)\)", error.message)
-    return named[1].split() if named else []
+    """Return the surplus arguments of a command, which click only gives inside its message."""
+    match = re.search(r"unexpected extra arguments? \((.*)\)", error.message)
+    return match[1].split() if match else []
 
 
 def _set_of(command: click.Command, name: str, value: str) -> str:
-    """The text of a `--set` that changes what is called ``name``, where the command takes one that reaches it."""
+    """Return the override that sets ``name``, or "" if the command cannot change such a setting."""
     import segdsl.words  # noqa: F401 - importing registers every word
     from segdsl.lang.settings.overrides import as_override
 
     if all(param.name != "overrides" for param in command.params):
         return ""
-    known = [home for home in _homes(name) if home.by_path and _reaches(command, ".".join(home.path))]
-    if not known:
+    slots = [slot for slot in _homes(name) if slot.by_path and _reaches(command, ".".join(slot.path))]
+    if not slots:
         return ""
-    return as_override(known[0].path, value)
+    return as_override(slots[0].path, value)
 
 
 def _homes(name: str) -> Sequence[Home]:
-    """The places in a program that a name, or a path, may mean."""
+    """Return the settings of a program that a name or path may mean."""
     from segdsl.lang.suggest.misplaced import homes
 
     path = tuple(name.replace("-", "_").split("."))
@@ -125,20 +130,19 @@ def _homes(name: str) -> Sequence[Home]:
 
 
 def _reaches(command: click.Command, path: str) -> bool:
-    """Whether the `--set` of a command may change a path of a program."""
+    """Return whether `--set` of this command may change a path of the program."""
     from segdsl import verbs
 
+    # Everything else was fixed when the model was trained.
     allowed = {"eval": verbs.EVAL_SETTINGS, "export": verbs.EXPORT_SETTINGS}.get(command.name or "")
-    return allowed is None or any(path == open or path.startswith(f"{open}.") for open in allowed)
+    return allowed is None or any(path == prefix or path.startswith(f"{prefix}.") for prefix in allowed)
 
 
 def _needed(command: click.Command, name: str) -> str:
-    """How a command is called at the least, and what lies here that it could be called with."""
-    needed = [param for param in command.params if param.required]
-    words = [_shown(param) for param in needed]
-    here = [str(path) for path in _examples(words)]
-    offered = f"; found here: {', '.join(f'`{path}`' for path in here)}" if here else ""
-    return f"write `{' '.join([name, *words])}`{offered}"
+    """Show the shortest valid call of a command, with matching files of the working directory."""
+    words = [_shown(param) for param in command.params if param.required]
+    files = ", ".join(f"`{path}`" for path in _examples(words))
+    return f"write `{' '.join([name, *words])}`" + (f" (found in this folder: {files})" if files else "")
 
 
 def _shown(param: click.Parameter) -> str:
@@ -147,7 +151,7 @@ def _shown(param: click.Parameter) -> str:
 
 
 def _examples(words: Sequence[str]) -> Iterator[Path]:
-    """Programs and runs of the working directory, for the first thing that a command needs."""
+    """Yield programs and runs of the working directory that fit the first required argument."""
     first = words[0] if words else ""
     found: list[Path] = []
     if first.startswith("FILE"):

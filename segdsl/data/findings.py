@@ -1,4 +1,4 @@
-"""What is found of a data set: diagnostics that name a file, and those of links."""
+"""Dataset diagnostics: one constructor for all of them, and the checks of symbolic links."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ def finding(slug: str, message: str, help: str, path: Path, severity: Severity =
 
 
 def link_holds(path: Path, root: Path, found: Findings) -> bool:
-    """Whether the link leads to something; reports one that does not, and one that leads out of the data set."""
+    """Return whether the link at ``path`` has an existing target.
+
+    Append an error to ``findings`` for a dangling link, and a warning for a link whose target is outside ``root``.
+    """
     try:
         target: Path | None = path.resolve()
         holds = target.exists()
     except (OSError, RuntimeError):
+        # Path.resolve raises RuntimeError for a link that points to itself, directly or through other links.
         target, holds = None, False
     if target is None or not holds:
         message = (
-            f"the link points to `{_link_of(path)}`, which does not exist" if target else "the link leads in a circle"
+            f"the link points to `{_link_of(path)}`, which does not exist" if target else "the link points to itself"
         )
-        found.append(finding("data-file-missing", message, "repair the link, or remove it", path))
+        found.append(finding("data-file-missing", message, "fix the link, or remove it", path))
         return False
     if not target.is_relative_to(root.resolve()):
-        message = f"the link leaves the data set: it points to `{_link_of(path)}`"
-        help = "copy the file into the data set, so that it can be moved and archived as one"
+        message = f"the link points outside the dataset, to `{_link_of(path)}`"
+        help = "copy the file into the dataset, so that the dataset can be moved and archived as a whole"
         found.append(finding("data-link-outside", message, help, path, severity="warning"))
     return True
 
 
 def _link_of(path: Path) -> str:
-    """What a link says; where a folder on the way is the link, what it leads to."""
+    """Return the link's target as written; the full target path when a parent folder is the link."""
     try:
-        return os.readlink(path)  # noqa: PTH115 - a Path would tidy up what the link says
+        # Not Path.readlink: a Path normalizes the target, and the user must recognize what they wrote.
+        return os.readlink(path)  # noqa: PTH115
     except OSError:
         return str(path.resolve())

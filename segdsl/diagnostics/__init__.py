@@ -1,8 +1,7 @@
-"""What segdsl says to its users: spans, diagnostics, and the error that carries them.
+"""Spans, diagnostics, and the error that carries them to the user.
 
-Every layer reports through this module, so it imports nothing of segdsl and nothing heavy. The long text behind each
-slug lives in ``segdsl/explain/*.md``; a test holds that every slug used in the
-code is explained there, and the reverse.
+Every layer reports through this module, so it imports nothing heavy and nothing else of segdsl at import time. The
+explanation of each slug is in ``segdsl/explain/*.md``; a test checks that code and explanations have the same slugs.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ Severity = Literal["error", "warning", "note"]
 
 
 class Span(NamedTuple):
-    """A stretch of a source text: ``file`` names a key of the sources, ``start:end`` are offsets in code points."""
+    """A range of a source text: ``file`` is a key of the sources, ``start:end`` are offsets in code points."""
 
     file: str
     start: int
     end: int
 
     def to(self, other: Span) -> Span:
-        """The stretch from the start of this span to the end of ``other``."""
+        """Return the span from the start of this one to the end of ``other``."""
         return Span(self.file, self.start, max(self.end, other.end))
 
 
@@ -34,20 +33,20 @@ class Position(NamedTuple):
 
 
 def position(text: str, offset: int) -> Position:
-    """Line and column (both from 1) of ``offset`` in ``text``."""
+    """Return the line and column (both from 1) of ``offset`` in ``text``."""
     offset = min(offset, len(text))
     return Position(text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1)
 
 
 class Label(NamedTuple):
-    """A second place that matters, with the words that stand under it."""
+    """A secondary place of a diagnostic, with the text shown below it."""
 
     span: Span
     text: str
 
 
 class Fix(NamedTuple):
-    """A replacement that a machine may make without asking: ``span`` becomes ``text``."""
+    """A replacement that tools may apply without asking: ``span`` becomes ``text``."""
 
     span: Span
     text: str
@@ -55,9 +54,11 @@ class Fix(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One finding. ``slug`` names the pattern, ``message`` says got and expected, ``help`` what to do.
+    """An error, warning or note.
 
-    ``span`` points into a program; ``path`` names a file that is no program (an image, a checkpoint).
+    ``slug`` identifies the kind of problem, ``message`` states the problem, ``help`` states the remedy. ``span`` points
+    into a program; ``path`` is a file other than a program (an image, a checkpoint). ``label`` is shown at the span,
+    ``labels`` are secondary places.
     """
 
     slug: str
@@ -72,7 +73,7 @@ class Diagnostic:
 
 
 class SegError(Exception):
-    """The input is at fault. ``diagnostics`` says how; ``sources`` holds the texts that the spans point into."""
+    """An error in the user's input, with its ``diagnostics`` and the ``sources`` that their spans refer to."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | None = None) -> None:
         self.diagnostics = tuple(diagnostics)
@@ -81,7 +82,7 @@ class SegError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was ended by a signal, with all saved. ``number`` is the signal's, ``help`` says how to go on."""
+    """A training run stopped by a signal, with its state saved; ``help`` says how to resume it."""
 
     def __init__(self, number: int, help: str = "start it again") -> None:
         super().__init__(number)
@@ -89,19 +90,19 @@ class Interrupted(KeyboardInterrupt):
 
 
 def fail(slug: str, message: str, help: str, *, span: Span | None = None, path: str | None = None) -> SegError:
-    """The error of a single finding, to be raised: ``raise fail("data-root-missing", …)``."""
+    """Return an error with a single diagnostic, to be raised: ``raise fail("data-root-missing", …)``."""
     return SegError([Diagnostic(slug, message, help, span=span, path=path)])
 
 
 @dataclass(slots=True)
 class Sink:
-    """Collects diagnostics, so that all independent errors of a file are reported at once."""
+    """Collects diagnostics, so that all independent errors are reported together."""
 
     items: list[Diagnostic] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
 
     def add(self, diagnostic: Diagnostic) -> None:
-        """Keeps ``diagnostic`` unless the same one (slug and place) is known already."""
+        """Add ``diagnostic`` unless the same one (slug, place and message) is there already."""
         same = (diagnostic.slug, diagnostic.span, diagnostic.path, diagnostic.message)
         if all((d.slug, d.span, d.path, d.message) != same for d in self.items):
             self.items.append(diagnostic)
@@ -115,23 +116,24 @@ class Sink:
         return [d for d in self.items if d.severity == "warning"]
 
     def check(self) -> None:
-        """Raises :class:`SegError` with everything collected if there is an error among it."""
+        """Raise :class:`SegError` with all diagnostics if there is an error among them."""
         if self.errors:
             raise SegError(self.items, self.sources)
 
 
 def called(name: str, known: Iterable[str]) -> str | None:
-    """The known word that a ``name`` is but for case and `_`, or that other frameworks call so; or None."""
+    """Return the known name that equals ``name`` apart from case and `_`, or that it is an alias of, or None."""
     candidates = list(known)
     folded = {c.lower().replace("_", ""): c for c in candidates}
 
+    # Imported late: the table of aliases is needed only once something is misspelled.
     from segdsl.diagnostics.foreign import meant
 
     return folded.get(name.lower().replace("_", "")) or meant(name, candidates)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known word that a ``name`` most likely means which is misspelt, or that others call so; or None."""
+    """Return the known name that a misspelled or foreign ``name`` most likely means, or None."""
     candidates = list(known)
     found = called(name, candidates)
     if found:
@@ -142,22 +144,27 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     from segdsl.diagnostics.foreign import is_foreign
 
     if is_foreign(name):
-        # It is spelt right, and means something that is not here: `fliplr` is no misspelt `clip`.
+        # A correctly spelled foreign name with no equivalent here: `fliplr` is not a misspelled `clip`.
         candidates = [c for c in candidates if c.startswith(name) or name.startswith(c)]
     close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     return close[0] if close else None
 
 
 def replacing(name: str, known: Iterable[str]) -> str | None:
-    """The known word that may stand in place of a ``name`` with nothing else changed; None also where what stands
-    beside the name would then mean something else."""
+    """Return the known name that can replace ``name`` with nothing else changed, or None.
+
+    A foreign name whose arguments or values mean something different here has no safe replacement.
+    """
     from segdsl.diagnostics.foreign import difference
 
     return None if difference(name) else nearest(name, known)
 
 
 def suggest(name: str, known: Iterable[str], what: str) -> str:
-    """One line of help for an unknown ``name``: the nearest known word, or all of them when they are few."""
+    """Return the help for an unknown ``name``: the closest known name, or a list of the known ones.
+
+    ``plural`` names the kind of thing, for example "keys".
+    """
     candidates = sorted(known)
     near = nearest(name, candidates)
     if near:
@@ -165,6 +172,6 @@ def suggest(name: str, known: Iterable[str], what: str) -> str:
 
         return " ".join(filter(None, (f"did you mean `{near}`?", difference(name))))
     if not candidates:
-        return f"there are no {what} here; remove it"
-    shown = ", ".join(f"`{c}`" for c in candidates[:12]) + (", …" if len(candidates) > 12 else "")
-    return f"known {what}: {shown}"
+        return f"remove it; there are no {what} here"
+    listing = ", ".join(f"`{c}`" for c in candidates[:12]) + (", …" if len(candidates) > 12 else "")
+    return f"known {what}: {listing}"

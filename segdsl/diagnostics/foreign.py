@@ -1,12 +1,15 @@
-"""What other frameworks call things: PyTorch, Lightning, OpenMMLab, Ultralytics, YAML and argparse, by our names.
+"""Aliases: names that PyTorch, Lightning, OpenMMLab, Ultralytics, YAML and argparse use, by the names used here.
 
-Whatever suggests a name looks here, so that the one that somebody brings along is understood wherever it is written.
+Every suggestion of a name consults this table, so a foreign name is recognized wherever it is written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+# Several entries may share an alias (`steps` is a unit, a milestone list or a length); the names that are valid in the
+# place at hand decide which of them is meant, and the first entry wins. `"epochs "` has a space because the dictionary
+# needs a second key for the unit; it is stripped when the table is built.
 _OURS: dict[str, str] = {
     # keys
     "epochs": "num_epochs n_epochs max_epochs total_epochs max_epoch nepochs num_train_epochs",
@@ -143,19 +146,17 @@ _OURS: dict[str, str] = {
 
 
 _DIFFERENT: dict[str, str] = {
-    "eta_min min_lr": "it is a share of the rate, not a rate: divide by `lr`",
-    "color_jitter colour_jitter random_brightness_contrast": "its numbers differ: `brightness` is in levels of 255, "
+    "eta_min min_lr": "it is a fraction of the learning rate: divide by `lr`",
+    "color_jitter colour_jitter random_brightness_contrast": "its units differ: `brightness` is in levels of 255, "
     "`contrast` and `saturation` are ranges such as `0.5..1.5`, `hue` is in degrees",
-    "conv2d conv_2d convolution nn_conv2d": "it is not told how many channels come in, and its kernel is a size: "
-    "`Conv(32, 3x3)`",
-    "batch_norm2d batch_norm_2d bn bn2d sync_batch_norm sync_bn": "it is not told how many channels there are: "
-    "`BatchNorm()`",
-    "alpha": "it is one number for each class",
+    "conv2d conv_2d convolution nn_conv2d": "input channels are inferred, and the kernel is a size: `Conv(32, 3x3)`",
+    "batch_norm2d batch_norm_2d bn bn2d sync_batch_norm sync_bn": "the channel count is inferred: `BatchNorm()`",
+    "alpha": "it takes one number per class",
 }  # fmt: skip
 
 
 def folded(name: str) -> str:
-    """A name without case and marks."""
+    """Return a name in lower case, letters and digits only: `LRScheduler` and `lr_scheduler` are the same."""
     return "".join(c for c in name.lower() if c.isalnum())
 
 
@@ -167,26 +168,26 @@ def _table() -> dict[str, tuple[str, ...]]:
     return table
 
 
-DIFFERENT = {folded(name): said for names, said in _DIFFERENT.items() for name in names.split()}
-"""Names of others for something that is not told the same: what is different, so that no name is just replaced."""
+DIFFERENT = {folded(name): note for names, note in _DIFFERENT.items() for name in names.split()}
+"""Foreign names whose arguments or values differ here, with the difference: these must not simply be renamed."""
 
 
 def difference(name: str) -> str:
-    """What is different about what others call ``name``; "" where it is told the same here."""
+    """Return what differs from the foreign ``name``, or "" if it takes the same arguments and values here."""
     return DIFFERENT.get(folded(name), "")
 
 
 def is_foreign(name: str) -> bool:
-    """Whether others call something ``name``."""
+    """Return whether ``name`` is a name of another framework."""
     return folded(name) in SYNONYMS
 
 
 SYNONYMS = _table()
-"""What a name that others use may be here, in the order in which it is looked for; names without case and marks."""
+"""The names here that each folded foreign name may stand for, in order of preference."""
 
 
 def meant(name: str, known: Iterable[str]) -> str | None:
-    """The one of ``known`` that others call ``name``, or None."""
+    """Return the one of ``known`` that the foreign ``name`` stands for, or None."""
     meanings = SYNONYMS.get(folded(name), ())
-    there = set(known) if meanings else set()
-    return next((ours for ours in meanings if ours in there), None)
+    candidates = set(known) if meanings else set()
+    return next((ours for ours in meanings if ours in candidates), None)

@@ -1,23 +1,25 @@
-"""What Python and libraries say when the machine has no more of something: no fault of what they were given."""
+"""Recognition of errors that mean exhausted memory or threads, rather than bad input."""
 
 from __future__ import annotations
 
 import errno
 
+# The libraries raise plain RuntimeErrors and ImportErrors here, so only the text of the message tells them apart. The
+# first letter of some is missing because its case varies ("Unable to allocate memory", "cannot allocate memory").
 MEMORY = (
     "llocate memory", "not enough memory", "out of memory", "nsufficient memory", "failed to map segment",
     "could not create a primitive",
 )  # fmt: skip
-"""Of memory: Python, torch, OpenCV, the loader of libraries, oneDNN."""
+"""Messages about memory from Python, torch, OpenCV, the dynamic linker and oneDNN."""
 THREADS = ("can't start new thread", "Resource temporarily unavailable")
-"""Of threads and processes: Python, the system."""
+"""Messages about threads and processes from Python and the operating system."""
 
 
 def shortage(error: BaseException) -> str:
-    """What is lacking, as a sentence, where an error says that something is; else empty."""
+    """Return "out of memory" or the like if ``error`` means that a resource is exhausted, otherwise ""."""
     text = str(error)
     if isinstance(error, MemoryError) or any(sign in text for sign in MEMORY):
-        return "the memory is full"
+        return "out of memory"
     if (isinstance(error, OSError) and error.errno == errno.EAGAIN) or any(sign in text for sign in THREADS):
-        return "the system gives this process no more threads or processes"
+        return "the limit of threads or processes is reached"
     return ""

@@ -1,4 +1,4 @@
-"""Diagnostics as a person reads them: the place, the line with marks under it, and what to do (LANGUAGE.md §5)."""
+"""Diagnostics for the terminal: place, source line with underlined spans, and help (LANGUAGE.md §5)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import NamedTuple
 from segdsl.diagnostics import Diagnostic, Span, position
 
 TAB = 4
-"""Columns from one tab stop to the next."""
+"""Columns between tab stops."""
 MIN_TEXT = 40
-"""Columns that a source line gets however narrow the terminal is; below it a terminal may wrap."""
+"""Minimum columns for a source line; in a terminal that is even narrower, lines wrap."""
 CUT = "…"
 
 _COLORS = {"error": "1;31", "warning": "1;33", "note": "1;36", "gutter": "1;34", "title": "1", "second": "1;34"}
 
 
 class Mark(NamedTuple):
-    """A stretch of one line, in offsets from its start, with the sign that underlines it and the words after that."""
+    """A range within one line, in offsets from its start, with the sign that underlines it and the text after that."""
 
     line: int
     start: int
@@ -30,15 +30,16 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """Draws diagnostics. ``sources`` maps file names to their texts; ``width`` is the terminal's, in columns."""
+    """Renders diagnostics. ``sources`` maps file names to their texts; ``width`` is the terminal width in columns."""
 
     sources: Mapping[str, str]
     color: bool = False
     width: int = 120
 
     def render(self, diagnostic: Diagnostic) -> str:
-        """One diagnostic, several lines, ending in a newline."""
+        """Return one diagnostic as several lines, ending in a newline."""
         groups = self._groups(diagnostic)
+        # All line numbers of a diagnostic share one gutter, as wide as the largest of them.
         gutter = len(str(max((m.line for _, _, marks in groups for m in marks), default=0)))
         title = self._paint(diagnostic.severity, f"{diagnostic.severity}[{diagnostic.slug}]")
         lines = [f"{title}: {self._paint('title', clean(diagnostic.message))}"]
@@ -54,18 +55,18 @@ class Renderer:
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def render_all(self, diagnostics: Iterable[Diagnostic]) -> str:
-        """Several diagnostics with an empty line between them, in the order of their places."""
+        """Return several diagnostics in source order, separated by empty lines."""
         return "\n".join(self.render(d) for d in in_order(diagnostics, self.sources))
 
     def place(self, name: str, span: Span | None) -> str:
-        """`file:line:column`, or the name alone where the text is not known."""
+        """Return `file:line:column`, or the name alone if the source text is unavailable."""
         if span is None or name not in self.sources:
             return name
         line, column = position(self.sources[name], span.start)
         return f"{name}:{line}:{column}"
 
     def _groups(self, diagnostic: Diagnostic) -> list[tuple[str, Span | None, list[Mark]]]:
-        """The files that the diagnostic speaks of, its own first, each with its marks."""
+        """Return the files of a diagnostic, the main one first, each with its marks."""
         groups: dict[str, tuple[Span | None, list[Mark]]] = {}
         if diagnostic.span is not None:
             groups[diagnostic.span.file] = diagnostic.span, self._marks(diagnostic.span, "^", diagnostic.label)
@@ -77,11 +78,12 @@ class Renderer:
         return [(name, span, sorted(marks)) for name, (span, marks) in groups.items()]
 
     def _marks(self, span: Span, sign: str, text: str) -> list[Mark]:
-        """The marks of a span: one, or those of its first and last line when it has several."""
+        """Return the marks of a span: one, or two (first and last line) if it covers several lines."""
         source = self.sources.get(span.file)
         if source is None:
             return []
         start, end = min(span.start, len(source)), min(max(span.end, span.start), len(source))
+        # A span that ends with its line's newline would otherwise get a mark on the next, empty line.
         while end > start and source[end - 1] in "\r\n":
             end -= 1
         first, last = position(source, start), position(source, end)
@@ -100,38 +102,41 @@ class Renderer:
         edge = self._paint("gutter", f"{' ' * gutter} |")
         rows = [edge]
         for number in sorted({m.line for m in marks}):
-            here = [m for m in marks if m.line == number]
+            line_marks = [m for m in marks if m.line == number]
             text, columns = expand(lines[number - 1].rstrip("\r"))
-            low, shown = self._window(text, columns, here, gutter)
-            rows.append(f"{self._paint('gutter', f'{number:>{gutter}} |')} {shown}")
-            rows += [f"{edge} {self._underline(m, columns, low, severity)}" for m in here]
+            low, visible = self._window(text, columns, line_marks, gutter)
+            rows.append(f"{self._paint('gutter', f'{number:>{gutter}} |')} {visible}")
+            rows += [f"{edge} {self._underline(m, columns, low, severity)}" for m in line_marks]
         return rows
 
     def _window(self, text: str, columns: list[int], marks: list[Mark], gutter: int) -> tuple[int, str]:
-        """Which column the shown part of a line begins at, and that part; ellipses where something is left out."""
+        """Return the first visible column of a line, and the visible part with ellipses where it is cut."""
+        # 3 columns: the space, bar and space between the line number and the source.
         room = max(self.width - gutter - 3, MIN_TEXT)
         if columns[-1] <= room:
             return 0, text
         left = min(_column(columns, m.start) for m in marks)
         right = max(_column(columns, m.end) for m in marks)
+        # Keep a quarter of the width as context in front of the marks, but never scroll past the end of the line.
         low = 0 if right < room - 1 else max(0, min(left - room // 4, columns[-1] - room + 1))
-        shown = slice_columns(text, low, low + room - (2 if low else 1))
-        return low, (CUT + shown if low else shown) + (CUT if low + room - 1 < columns[-1] else "")
+        visible = slice_columns(text, low, low + room - (2 if low else 1))
+        return low, (CUT + visible if low else visible) + (CUT if low + room - 1 < columns[-1] else "")
 
     def _underline(self, mark: Mark, columns: list[int], low: int, severity: str) -> str:
         start, end = _column(columns, mark.start), _column(columns, mark.end)
         room = max(self.width, MIN_TEXT)
         sign = mark.sign * min(max(end - start, 1), room)
-        words = f" {clean(mark.text)}" if mark.text else ""
+        text = f" {clean(mark.text)}" if mark.text else ""
+        # The ellipsis in front of a cut line takes one column.
         lead = start - low + (1 if low else 0)
-        return " " * max(lead, 0) + self._paint(severity if mark.sign == "^" else "second", sign + words)
+        return " " * max(lead, 0) + self._paint(severity if mark.sign == "^" else "second", sign + text)
 
     def _paint(self, style: str, text: str) -> str:
         return f"\x1b[{_COLORS[style]}m{text}\x1b[0m" if self.color and text.strip() else text
 
 
 def in_order(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> list[Diagnostic]:
-    """Diagnostics by file, in the order in which the files were read, then by place; those without a place last."""
+    """Sort diagnostics by file, in the order in which the files were read, then by position; those without one last."""
     files = {name: number for number, name in enumerate(sources)}
 
     def key(d: Diagnostic) -> tuple[int, int]:
@@ -141,35 +146,39 @@ def in_order(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> l
 
 
 def summary(errors: int, warnings: int) -> str:
-    """`2 errors, 1 warning`; empty for none of either."""
+    """Return `2 errors, 1 warning`, or "" if there are none."""
     parts = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
     return ", ".join(parts)
 
 
 def clean(text: str, keep: str = "") -> str:
-    """``text`` without what would move the cursor, turn the writing direction or colour the terminal."""
+    """Replace characters that would move the cursor, change the writing direction or color the terminal.
+
+    Characters in ``allowed`` are kept.
+    """
+    # Names and paths come from files of other people, so a terminal must never interpret them.
     return "".join(c if c in keep or not _hostile(c) else " " if c in "\t\r\n" else "\ufffd" for c in text)
 
 
 def expand(line: str) -> tuple[str, list[int]]:
-    """A source line as it is shown, tabs as blanks, and the column of each of its characters and of its end."""
-    shown: list[str] = []
+    """Return a source line with tabs expanded to spaces, and the column of each of its characters and of its end."""
+    expanded: list[str] = []
     columns = [0]
     for char in line:
         at = columns[-1]
         if char == "\t":
             wide = TAB - at % TAB
-            shown.append(" " * wide)
+            expanded.append(" " * wide)
         else:
             char = "\ufffd" if _hostile(char) else char
             wide = cells(char)
-            shown.append(char)
+            expanded.append(char)
         columns.append(at + wide)
-    return "".join(shown), columns
+    return "".join(expanded), columns
 
 
 def slice_columns(text: str, low: int, high: int) -> str:
-    """The part of ``text`` between two columns; a wide character that an edge cuts becomes a blank."""
+    """Return the part of ``text`` between two columns; spaces replace wide characters cut by an edge."""
     out: list[str] = []
     at = 0
     for char in text:
@@ -183,15 +192,17 @@ def slice_columns(text: str, low: int, high: int) -> str:
 
 
 def cells(char: str) -> int:
-    """How many columns a character takes on a terminal: 0, 1 or 2."""
+    """Return the number of columns that a character takes on a terminal: 0, 1 or 2."""
     if char.isascii():
         return 1
+    # Combining marks take no column of their own; East Asian wide and fullwidth characters take two.
     if unicodedata.category(char) in ("Mn", "Me"):
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _hostile(char: str) -> bool:
+    # Controls, format characters (bidirectional overrides among them), lone surrogates, line and paragraph separators.
     return char < " " or (char >= "\x7f" and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 

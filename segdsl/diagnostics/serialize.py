@@ -1,4 +1,4 @@
-"""Diagnostics as tools read them: JSON objects, and SARIF 2.1.0 for code scanning."""
+"""Machine-readable diagnostics: JSON objects, and SARIF 2.1.0 for code scanning."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 
 
 def as_json(diagnostic: Diagnostic, sources: Mapping[str, str]) -> dict[str, Any]:
-    """One diagnostic: slug, message, help, and `file`, `line`, `column` (from 1) up to `end_line`, `end_column`.
+    """Return a diagnostic as a JSON object.
 
-    The end is the place after the last character. A finding in a file that is no program has a `file` and no line.
+    Lines and columns count from 1; `end_line` and `end_column` are the position after the last character. A diagnostic
+    about a file other than a program has a `file` but no line.
     """
     place = {"file": diagnostic.path} if diagnostic.span is None else _place(diagnostic.span, sources)
     return {
@@ -33,7 +34,7 @@ def as_json(diagnostic: Diagnostic, sources: Mapping[str, str]) -> dict[str, Any
 def sarif(
     diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], version: str, explanations: Mapping[str, str]
 ) -> dict[str, Any]:
-    """A SARIF log with one run. ``explanations`` maps slugs to their long texts, which become the rules' help."""
+    """Return a SARIF log with one run. ``explanations`` maps slugs to the texts that become the rules' help."""
     found = list(diagnostics)
     slugs = sorted({d.slug for d in found})
     rules = [_rule(slug, explanations.get(slug, "")) for slug in slugs]
@@ -47,6 +48,7 @@ def _place(span: Span, sources: Mapping[str, str]) -> dict[str, Any]:
     text = sources.get(span.file)
     if text is None:
         return {"file": span.file}
+    # `max` guards against a span that ends before it starts, which consumers of the formats reject.
     line, column = position(text, span.start)
     end_line, end_column = position(text, max(span.start, span.end))
     return {"file": span.file, "line": line, "column": column, "end_line": end_line, "end_column": end_column}
@@ -92,8 +94,9 @@ def _region(span: Span, sources: Mapping[str, str]) -> dict[str, int]:
 def _fix(span: Span, text: str, sources: Mapping[str, str]) -> dict[str, Any]:
     replacement = {"deletedRegion": _region(span, sources), "insertedContent": {"text": text}}
     change = {"artifactLocation": {"uri": _uri(span.file)}, "replacements": [replacement]}
-    return {"description": {"text": f"replace it by `{text}`"}, "artifactChanges": [change]}
+    return {"description": {"text": f"replace it with `{text}`"}, "artifactChanges": [change]}
 
 
 def _uri(name: str) -> str:
+    # SARIF requires URIs: backslashes of Windows paths become slashes, and a drive's colon stays.
     return quote(name.replace("\\", "/"), safe="/:")

@@ -1,1 +1,1 @@
-"""What editors and pages need of the language: highlighting and the reference, derived from lexer and registry."""
+"""Syntax highlighting and the language reference, generated from the lexer and the registry of words."""

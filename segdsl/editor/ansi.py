@@ -1,4 +1,4 @@
-"""Source text in the colours of a terminal."""
+"""Syntax highlighting in terminals."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from typing import Any
 
 
 def ansi(text: str) -> str:
-    """``text`` with escape sequences for 16 colours, readable on dark and on light ground."""
+    """Return ``text`` with ANSI escape sequences for 16 colors."""
     from pygments import highlight
     from pygments.formatters.terminal import TerminalFormatter
 
     from segdsl.editor.pygments_lexer import SegLexer
 
+    # Pygments strips surrounding newlines by default; the output must be the file, character for character.
     return highlight(text, SegLexer(stripnl=False, ensurenl=False), TerminalFormatter(colorscheme=_scheme()))
 
 
 def _scheme() -> dict[Any, tuple[str, str]]:
-    """Colours on a light and on a dark ground, by token; what is not here stays as the terminal writes."""
+    """Return the colors of each token on light and dark backgrounds; other tokens keep the terminal's color."""
     from pygments.token import Comment, Error, Keyword, Name, Number, Operator, String, Token
 
-    one = {
+    # One scheme for both backgrounds, because a terminal does not tell which it has: no white, black or dark blue.
+    colors = {
         Token: "",
         Comment: "brightblack",
         Comment.Special: "green",
@@ -39,4 +41,4 @@ def _scheme() -> dict[Any, tuple[str, str]]:
         Name.Constant: "cyan",
         Error: "_red_",
     }
-    return {token: (color, color) for token, color in one.items()}
+    return {token: (color, color) for token, color in colors.items()}

@@ -1,6 +1,6 @@
-"""Writes the files that are made from the language itself: `python -m segdsl.editor.generate`.
+"""Generation of the grammars and the reference: `python -m segdsl.editor.generate`.
 
-A test holds that they are fresh.
+A test checks that the committed files are up to date.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from segdsl.editor import textmate
 from segdsl.editor.reference import reference
 
 ROOT = Path(__file__).resolve().parents[2]
-"""The repository; an installed package has none, and nothing to generate."""
+"""The root of the repository. Only works in a checkout, not in an installed package."""
 
 
 def generated() -> dict[str, str]:
-    """Every generated file with its text, by its path in the repository."""
+    """Return the text of every generated file by its path in the repository."""
+    # VS Code extensions cannot refer to files outside their folder, hence the second copy of the grammar.
     grammar = _json(textmate.grammar())
     return {
         "grammar/seg.tmLanguage.json": grammar,
@@ -30,7 +31,7 @@ def generated() -> dict[str, str]:
 
 
 def stale(root: Path = ROOT) -> list[str]:
-    """The generated files that are missing or differ from what would be written."""
+    """Return the generated files that are missing or out of date."""
     return [
         name
         for name, text in generated().items()
@@ -39,7 +40,7 @@ def stale(root: Path = ROOT) -> list[str]:
 
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
-    """Writes what is stale; with `--check`, only names it and returns 1 if there is any."""
+    """Write and list the files that are out of date; with `--check`, only list them and return 1 if there are any."""
     names = stale(root)
     for name in names:
         print(name)

@@ -1,7 +1,7 @@
-"""The one table of highlighting rules, which the TextMate grammar and the Pygments lexer are both made from.
+"""Highlighting rules, shared by the TextMate grammar and the Pygments lexer.
 
-Rules are tried in order and the first that matches wins. A pattern is written in what Python's `re` and Oniguruma have
-in common, and never reaches over the end of a line.
+Rules are tried in order and the first match wins. Patterns use only syntax that Python's `re` and Oniguruma share, and
+match within one line.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 SAME = ""
-"""The scope of a text inside a region that has only the region's."""
+"""The scope of text that inherits the scope of its region."""
 
 
 class Rule(NamedTuple):
-    """Text that matches ``pattern`` has the scope; with groups, which cover all of it, each group has its own.
+    """Scopes for text that matches ``pattern``: one for all of it, or one per group if groups cover the whole match.
 
-    None is the scope of blanks.
+    The scope of whitespace is None.
     """
 
     pattern: str
@@ -27,7 +27,7 @@ class Rule(NamedTuple):
 
 
 class Region(NamedTuple):
-    """What stands between ``begin`` and ``end``, read by the rules of the context ``inner``; ``scope`` is all of it."""
+    """Text from ``begin`` to ``end`` with scope ``scope``, matched by the rules of context ``inner``."""
 
     begin: Rule
     end: Rule
@@ -36,14 +36,14 @@ class Region(NamedTuple):
 
 
 class Include(NamedTuple):
-    """All rules of another context, at this place."""
+    """A reference that inserts all rules of another context."""
 
     context: str
 
 
 Entry = Rule | Region | Include
 Table = dict[str, tuple[Entry, ...]]
-"""Contexts by name; `file` is where a text begins."""
+"""Contexts by name; files start in the context `file`."""
 
 ID = "[A-Za-z_][A-Za-z0-9_]*"
 GAP = "([ \t]+)"
@@ -51,10 +51,11 @@ MAYBE = "([ \t]*)"
 END = "(?![A-Za-z0-9_])"
 BINDS = "[ \t]*=(?!=)"
 NUMBER = r"[0-9]+\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|[0-9]+"
+# Without this, one unclosed brace in an editor would miscolor the rest of the file.
 NEXT = r"(?=^(?:block|model|import|extends)[ \t])"
-"""Where a block that is left open ends: at the next definition."""
+"""Ends a block without closing brace: the next definition."""
 RECOVERY = rf"(?=[{{}}])|{NEXT}"
-"""Where a bracket that is left open ends: braces never stand inside brackets."""
+"""Ends an unclosed bracket: a brace, which the language does not allow inside brackets, or the next definition."""
 
 KEYWORD_SCOPES = {
     "seg": "keyword.other.header",
@@ -68,9 +69,9 @@ KEYWORD_SCOPES = {
     **dict.fromkeys(("and", "or", "not"), "keyword.operator.logical"),
     **dict.fromkeys(("true", "false", "none"), "constant.language"),
 }
-"""The scope of each keyword of the lexer; `in` between `for` and a list is a loop's."""
+"""The scope of each keyword of the lexer. (`in` of a comprehension gets the scope of loops instead.)"""
 PROPERTIES = ("channels", "height", "width", "length", "shape")
-"""What follows the dot of a tensor or a size."""
+"""Properties of tensors and sizes."""
 
 KEY = "variable.other.key"
 ARGUMENT = "variable.parameter"
@@ -82,13 +83,14 @@ ACCESS = "punctuation.accessor"
 
 
 def words_of(names: Iterable[str]) -> str:
-    """A pattern for any of the names; the longest first, because the first that matches wins."""
+    """Return a pattern that matches any of the names."""
+    # Longest first: regular expressions take the first alternative that matches, not the longest.
     return "(?:" + "|".join(re.escape(n) for n in sorted(names, key=lambda n: (-len(n), n))) + ")"
 
 
 @lru_cache(maxsize=1)
 def table() -> Table:
-    """All contexts. Imports the registry of words, and neither torch nor Pygments."""
+    """Return all contexts. Imports the registry of words, but neither torch nor Pygments."""
     return {
         "file": (
             Include("text"),
@@ -141,7 +143,7 @@ def _texts() -> tuple[Entry, ...]:
 
 
 def _heads(*wanted: str) -> tuple[Rule, ...]:
-    """The beginnings of statements that a keyword opens."""
+    """Return the rules for statements that start with a keyword, in the given order."""
     start = f"^{MAYBE}"
     bindings = words_of(k for k, scope in KEYWORD_SCOPES.items() if scope == "storage.type.binding")
     rules = {
@@ -156,7 +158,7 @@ def _heads(*wanted: str) -> tuple[Rule, ...]:
 
 
 def _components() -> tuple[Region, ...]:
-    """Blocks and models: from their keyword to their brace."""
+    """Return the regions of blocks and models, from their keyword to their closing brace."""
     brace = "punctuation.section.braces"
     end = Rule(rf"\}}|{NEXT}", (brace,))
     return tuple(
@@ -170,21 +172,22 @@ def _components() -> tuple[Region, ...]:
 
 
 def _keys() -> tuple[Rule, ...]:
-    """Names before `=` and `{`: the sections that the language knows, and all others."""
+    """Return the rules for names before `=` and `{`: known sections first, then other keys."""
     opens = r"[ \t]*\{"
     path = rf"(?:\.{ID})*"
     anywhere = rf"(?={path}(?:{opens}|{BINDS}))"
-    known = words_of(section_names())
+    sections = words_of(section_names())
     return (
-        Rule(rf"(\.)({known})(?={path}{opens})", (ACCESS, SECTION)),
+        Rule(rf"(\.)({sections})(?={path}{opens})", (ACCESS, SECTION)),
         Rule(rf"(\.)({ID}){anywhere}", (ACCESS, KEY)),
-        Rule(rf"\b{known}{anywhere}", (SECTION,)),
+        Rule(rf"\b{sections}{anywhere}", (SECTION,)),
         Rule(rf"\b{ID}{anywhere}", (KEY,)),
     )
 
 
 def _choices(key_scope: str) -> tuple[Rule, ...]:
-    """Enum members, which are ordinary names elsewhere: each behind the keys and arguments that take it."""
+    """Return the rules for enum members after each key or argument that takes them."""
+    # `nearest` or `input` are ordinary names elsewhere, so they are colored only where they are values.
     rules = []
     for key, members in sorted(choices().items()):
         pattern = rf"({key}){MAYBE}(=){MAYBE}({words_of(members)})(?![A-Za-z0-9_.(])"
@@ -208,7 +211,7 @@ def _numbers() -> tuple[Rule, ...]:
 
 
 def _steps() -> tuple[Rule, ...]:
-    """Keywords where they are keywords: not behind a dot, and not as the head of a path."""
+    """Return the rules for keywords in expressions: not after a dot, and not as the head of a path."""
     inner = {k: s for k, s in KEYWORD_SCOPES.items() if k not in _OPENING}
     by_scope: dict[str, list[str]] = {}
     for keyword, scope in {**inner, "in": KEYWORD_SCOPES["for"]}.items():
@@ -227,7 +230,7 @@ def _steps() -> tuple[Rule, ...]:
 
 
 _OPENING = ("seg", "import", "extends", "block", "model", "let", "in", "out", "param", "drop", "each")
-"""Keywords only where a rule for their statement says so."""
+"""Keywords that are keywords only at the start of their statement, and names elsewhere."""
 
 
 def _names() -> tuple[Rule, ...]:
@@ -268,7 +271,7 @@ def _operators() -> tuple[Rule, ...]:
 
 
 def words() -> dict[str, list[str]]:
-    """The names of the registry, by kind."""
+    """Return the names of the registered words by kind."""
     import segdsl.ops
     import segdsl.words  # noqa: F401 - importing registers every word
     from segdsl.ir.word import REGISTRY
@@ -280,7 +283,7 @@ def words() -> dict[str, list[str]]:
 
 
 def section_names() -> tuple[str, ...]:
-    """Every name that opens a section, nested ones included."""
+    """Return the names of all sections, nested ones included."""
     from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS
 
     found = ["model", "weights", *RESERVED_SECTIONS, *SECTIONS]
@@ -295,12 +298,13 @@ def _nested(section: Any) -> Iterator[str]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             yield name
             yield from _nested(info.annotation)
+        # A dict field is a section with names of the user's choice, such as `data.train.augment`.
         elif typing.get_origin(info.annotation) is dict:
             yield name
 
 
 def choices() -> dict[str, set[str]]:
-    """The enum members of every key and argument, by its name."""
+    """Return the enum members by the name of the keys and arguments that take them."""
     import segdsl.ops
     import segdsl.words  # noqa: F401 - importing registers every word
     from segdsl.ir.program import SECTIONS, Section
@@ -308,6 +312,7 @@ def choices() -> dict[str, set[str]]:
 
     found: dict[str, set[str]] = {}
     records: list[Any] = [*REGISTRY.values(), *SECTIONS.values()]
+    # The list grows during the loop: nested sections are appended as they are found.
     for record in records:
         for name, info in record.model_fields.items():
             if isinstance(info.annotation, type) and issubclass(info.annotation, Section):

@@ -1,4 +1,4 @@
-"""The Pygments lexer of `.seg`, for `segdsl show`, Sphinx, MkDocs and `pygmentize -l seg`."""
+"""The Pygments lexer for `.seg`, used by `segdsl show`, Sphinx, MkDocs and `pygmentize -l seg`."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ TOKENS: dict[str, Any] = {
     "punctuation": Punctuation,
     "invalid": Error,
 }
-"""The token of each scope: that of its longest prefix in this table."""
+"""Pygments tokens by scope; a scope gets the token of its longest prefix in this table."""
 
 
 def token_of(scope: str | None) -> Any:
-    """The Pygments token of a scope; None is blank."""
+    """Return the Pygments token of a scope; None is whitespace."""
     if scope is None:
         return Whitespace
     parts = scope.split(".")
@@ -58,13 +58,14 @@ def token_of(scope: str | None) -> Any:
 
 
 def definitions() -> dict[str, list[Any]]:
-    """The table as Pygments states."""
+    """Convert the rule table to Pygments states."""
     contexts = table()
     scopes: dict[str, str | None] = {}
     for entries in contexts.values():
         scopes |= {e.inner: e.scope for e in entries if isinstance(e, Region)}
     states = {name: [_definition(entry, scopes.get(name)) for entry in entries] for name, entries in contexts.items()}
     ends = {e.inner: e for entries in contexts.values() for e in entries if isinstance(e, Region)}
+    # The end comes first, as in TextMate: rules of the inner context must not consume it.
     for name, region in ends.items():
         states[name].insert(0, (region.end.pattern, _action(region.end, region.scope), "#pop"))
     states["rest"].insert(0, (r"\n", Whitespace))
@@ -86,14 +87,14 @@ def _action(rule: Rule, outer: str | None) -> Any:
 
 
 class _WhenFirstUsed(RegexLexerMeta):
-    """Pygments imports every registered lexer to look at its file names, so the registry is read later."""
+    """Builds the token table on first use: Pygments imports every registered lexer just to read its file names."""
 
     def get_tokendefs(cls) -> dict[str, list[Any]]:
         return definitions()
 
 
 class SegLexer(RegexLexer, metaclass=_WhenFirstUsed):
-    """`.seg` programs and libraries."""
+    """Lexer for `.seg` programs and libraries."""
 
     name = "seg"
     aliases: ClassVar[list[str]] = ["seg", "segdsl"]
@@ -103,5 +104,5 @@ class SegLexer(RegexLexer, metaclass=_WhenFirstUsed):
 
     @staticmethod
     def analyse_text(text: str) -> float:
-        """How sure we are that a text is ours: it begins with `seg 1`."""
+        """Return 1.0 for text with a version header such as `seg 1`, else 0.0."""
         return 1.0 if re.match(r"\s*seg [0-9]+\s*$", text, re.MULTILINE) else 0.0

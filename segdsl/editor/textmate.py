@@ -1,4 +1,4 @@
-"""The highlighting table as a TextMate grammar, for VS Code and other editors that read it."""
+"""TextMate grammars for VS Code and other editors, converted from the highlighting rules."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from segdsl.editor.highlight import SAME, Entry, Include, Region, Rule, Table, table
 
 SCOPE = "source.seg"
-NOTE = "Generated from segdsl/editor/highlight.py: change that, then run python -m segdsl.editor.generate."
+NOTE = "Generated from segdsl/editor/highlight.py. Edit that file, then run python -m segdsl.editor.generate."
 
 
 def grammar() -> dict[str, Any]:
-    """The grammar of `.seg` files, as the JSON that editors read."""
+    """Return the TextMate grammar of `.seg` files."""
     contexts = table()
     return {
         "information_for_contributors": [NOTE],
@@ -25,7 +25,7 @@ def grammar() -> dict[str, Any]:
 
 
 def markdown() -> dict[str, Any]:
-    """The grammar that colours fenced code blocks marked `seg` in Markdown."""
+    """Return the TextMate grammar for fenced code blocks marked `seg` in Markdown."""
     return {
         "information_for_contributors": [NOTE],
         "scopeName": "markdown.seg.codeblock",
@@ -59,7 +59,7 @@ def _patterns(contexts: Table, name: str) -> list[dict[str, Any]]:
 
 
 BARE = {SAME, None}
-"""Scopes that say nothing beyond what stands around the text."""
+"""Scopes that text inherits anyway: rules with only these are omitted from the grammar."""
 
 
 def _pattern(entry: Entry) -> dict[str, Any]:

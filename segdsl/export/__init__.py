@@ -1,1 +1,1 @@
-"""What leaves segdsl: the OpenVINO model, and evaluation, prediction and measurement of runs and models."""
+"""Export of trained models to OpenVINO and ONNX, compared with PyTorch before they are published."""

@@ -1,4 +1,4 @@
-"""From a trained model to an OpenVINO file, compared with torch before it gets its name."""
+"""Export of a trained model to OpenVINO and ONNX: conversion, comparison with PyTorch, publication."""
 
 from __future__ import annotations
 
@@ -33,15 +33,14 @@ from segdsl.words.exports import OpenVINO
 
 Precision = Literal["fp32", "fp16", "int8"]
 DRAFTS = ".part-"
-"""How the folders begin that exports are written in before they get their names."""
+"""Name prefix of the folders in which exports are prepared."""
 OWNER = "owner.json"
-"""The file in such a folder that says which process fills it."""
+"""The file in such a folder that identifies the process that writes there."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """An exported model: its `.xml` (the `.bin` lies beside it), the ONNX file where one was wished for, and how far
-    they were from torch when all were tried."""
+    """An exported model: its `.xml` (with the `.bin` next to it), its certificate, and the ONNX file, if requested."""
 
     model: Path
     certificate: dict[str, Any]
@@ -55,13 +54,13 @@ def export_run(
     data: str | None = None,
     told: Told = keep_silent,
 ) -> ExportResult:
-    """Writes the best weights of a run as `export/model-fp32.xml`, `-fp16` or `-int8`; an older one is replaced.
+    """Export the best weights of a run as `export/model-fp32.xml`, `-fp16` or `-int8`; replace an older export.
 
-    ``precision`` stands in for what the program says, ``program`` for the run's own where its export was changed,
-    ``data`` for the folder of the run's data; ``told`` is told what is being done. Raises SegError
-    (`precision-unknown`, `export-failed`, `export-differs`, `export-not-written`, what
-    :func:`~segdsl.export.int8.quantize.quantize` raises, and whatever opening the run is at fault for).
+    ``precision``, ``program`` and ``data`` (the dataset folder) override those of the run; ``progress`` is called with
+    a short text before each step. Raises SegError (`precision-unknown`, `export-failed`, `export-differs`,
+    `export-not-written`, and the errors of opening the run and of quantization).
     """
+    # Checked first: opening a run takes seconds.
     chosen = None if precision is None else check_precision(precision)
     opened = open_run(run)
     program = program or opened.program
@@ -80,9 +79,9 @@ def export_model(
     origin: Origin | None = None,
     told: Told = keep_silent,
 ) -> ExportResult:
-    """Converts ``model``, as it was built, and writes it into ``folder``, whole or not at all, and so the ONNX file.
+    """Convert ``model`` and write it into ``folder``, with the ONNX file if the program exports one; all or nothing.
 
-    It is compared with torch on ``trials``, by default on seeded noise. Raises SegError as :func:`export_run` does.
+    The files are compared with PyTorch on ``trials``, by default seeded noise. Raises SegError as :func:`export_run`.
     """
     check_installed(program, precision)
     trials, origin = trials or noise_trials(program), origin or UNKNOWN
@@ -92,19 +91,20 @@ def export_model(
     info = {**model_info.describe(program, precision), **origin, model_info.LOGITS: logits}
     name = f"model-{precision}"
     with _draft(folder) as draft:
-        proof = Proof(program, model, shipped, logits, trials)
+        certifier = Proof(program, model, shipped, logits, trials)
+        # Both are written and compared whatever the precision, so that users see what the other one would cost.
         for stored in ("fp32", "fp16"):
-            proof.add(stored, _save(converted, draft / f"{stored}.xml", stored))
+            certifier.add(stored, _save(converted, draft / f"{stored}.xml", stored))
         if precision == "int8":
-            proof.add("int8", draft / "int8.xml", quantize(program, folder.parent, draft, trials, logits, told))
-        told(f"comparing with torch on {trials.described}")
-        certificate = proof.certificate(precision)
+            certifier.add("int8", draft / "int8.xml", quantize(program, folder.parent, draft, trials, logits, told))
+        told(f"comparing with PyTorch on {trials.described}")
+        certificate = certifier.certificate(precision)
         _finish(draft / f"{precision}.xml", draft / f"{name}.xml", info, certificate)
         files = [f"{name}.bin", f"{name}.xml"]
         if program.export.onnx is not None:
             from segdsl.export.convert.onnx import write_onnx
 
-            told("writing ONNX, and comparing it")
+            told("writing and comparing ONNX")
             certificate["onnx"] = write_onnx(program, model, draft / model_info.ONNX_NAME, trials, origin)
             files.append(model_info.ONNX_NAME)
         _publish(draft, folder, files)
@@ -112,7 +112,7 @@ def export_model(
 
 
 def check_installed(program: Program, precision: Precision) -> None:
-    """Raises SegError (`int8-not-installed`, `onnx-not-installed`) where a library lacks, before any work is done."""
+    """Raise SegError (`int8-not-installed`, `onnx-not-installed`) if a library that the export needs is missing."""
     if precision == "int8":
         require(["nncf"], "an 8-bit model", "int8")
     if program.export.onnx is not None:
@@ -120,38 +120,39 @@ def check_installed(program: Program, precision: Precision) -> None:
 
 
 def check_precision(precision: str) -> Precision:
-    """``precision``, if it is one. Raises SegError (`precision-unknown`)."""
+    """Return ``precision`` if it is valid. Raises SegError (`precision-unknown`)."""
+    # Spelled out, since type checkers narrow a string to a Literal by equality only.
     if precision == "fp32" or precision == "fp16" or precision == "int8":
         return precision
-    raise fail("precision-unknown", f"there is no precision `{precision}`", 'use "fp32", "fp16" or "int8"')
+    raise fail("precision-unknown", f"unknown precision `{precision}`", 'use "fp32", "fp16" or "int8"')
 
 
 def said_precision(program: Program) -> Precision:
-    """What the program says about the precision of its OpenVINO model; fp32 where it says nothing."""
-    word = program.export.openvino
-    return word.precision if isinstance(word, OpenVINO) else "fp32"
+    """Return the precision of the program's OpenVINO model, by default fp32."""
+    exporter = program.export.openvino
+    return exporter.precision if isinstance(exporter, OpenVINO) else "fp32"
 
 
 def convert(shipped: Shipped, program: Program) -> tuple[Any, str]:
-    """The `openvino.Model` of ``shipped``, with tensors named by the contract and nodes by their paths, and the name of
-    its logits.
+    """Convert ``deployable`` to an `openvino.Model` whose nodes are named by their paths; also return its logits' name.
 
     Raises SegError (`size-not-free`, `graph-failed`, `export-failed`).
     """
-    size, free = program.data.input_size, shipped.form.size == "dynamic"
-    if free:
+    size, dynamic = program.data.input_size, shipped.form.size == "dynamic"
+    if dynamic:
         check_free(program)
     image = torch.zeros(1, program.channels, size.height, size.width)
     network = Tapped(shipped)
     _try(network, image, program)
-    shape = [1, program.channels, -1, -1] if free else list(image.shape)
+    shape = [1, program.channels, -1, -1] if dynamic else list(image.shape)
     try:
         with openvino_runtime.quiet(), torch.no_grad():
-            # torch's own comparison of trace and model takes half of the time; ours, of file and model, comes later.
+            # PyTorch's own check of the trace would take half of the time; the file is compared with the model later.
             traced = torch.jit.trace(network, image, check_trace=False)
             model = openvino_runtime.openvino().convert_model(traced, input=[shape])
-            if not free:
+            if not dynamic:
                 _fold_shapes(model)
+            # The network outputs the tensor of every node: that is how OpenVINO's nodes are matched with paths.
             nodes = [result.input_value(0).get_node() for result in model.results]
             paths = name_by_paths(nodes[1:], ["logits", *network.paths])
             model = _only_first(model)
@@ -161,34 +162,34 @@ def convert(shipped: Shipped, program: Program) -> tuple[Any, str]:
             model.outputs[0].get_tensor().set_names({model_info.OUTPUT})
             return model, name_of_logits(model, shipped.unnamed)
     except Exception as error:
+        # OpenVINO raises errors of many types, whose texts are C++ traces.
         raise fail(
             "export-failed",
             f"OpenVINO {_version()} could not convert `{program.graph.name}`",
-            "train and evaluate work; for the export, replace the op of the model that you added last",
+            "training and evaluation still work; to export, replace the op that you added most recently",
         ) from error
 
 
 def check_free(program: Program) -> None:
-    """Refuses a network that is made for one size. Raises SegError (`size-not-free`)."""
+    """Raise SegError (`size-not-free`) if the network accepts one size only."""
     tables = program.graph.tables()
     if tables:
-        message = (
-            f"`{next(iter(tables))}` has a row for each cell of the image, so that the network takes one size alone"
-        )
+        message = f"`{next(iter(tables))}` has one row per cell of the image, so the network accepts one size only"
         raise fail("size-not-free", message, "export it with `size = static`")
 
 
 def _only_first(model: Any) -> Any:
-    """The model of the first result alone, simplified as OpenVINO does when nothing else looks inside."""
+    """Return the model with its first output only, simplified as by OpenVINO's own conversion."""
     from openvino._offline_transformations import apply_moc_transformations
 
-    # A clone: the other results are still there, and consume what would else be simplified.
+    # Cloned, because the old outputs still consume nodes and would prevent their fusion.
     cut = openvino_runtime.openvino().Model([model.results[0].input_value(0)], model.get_parameters()).clone()
     apply_moc_transformations(cut, cf=False)
     return cut
 
 
 def _try(network: Tapped, image: Tensor, program: Program) -> None:
+    # A model that fails in PyTorch would otherwise be reported as a failed conversion.
     try:
         with torch.inference_mode():
             network.shipped(image)
@@ -198,7 +199,7 @@ def _try(network: Tapped, image: Tensor, program: Program) -> None:
 
 
 def _fold_shapes(model: Any) -> None:
-    """Replaces sizes that are read when the model runs by numbers: the input has one size."""
+    """Replace sizes that are computed at run time by constants; valid for a static input size."""
     from openvino import opset13, passes
 
     for node in model.get_ordered_ops():
@@ -224,18 +225,19 @@ def _save(model: Any, xml: Path, precision: str) -> Path:
 
 
 def _finish(draft: Path, xml: Path, info: Mapping[str, str], certificate: Mapping[str, Any]) -> None:
-    """Writes the model at ``draft`` again with all that it says about itself."""
+    """Write the model at ``draft`` as ``xml``, with its metadata."""
     model = openvino_runtime.read_model(draft)
     model_info.write_info(model, {**info, model_info.CERTIFICATE: model_info.as_text(certificate)})
     _save(model, xml, "as it is")
-    # The digest of the weights is known only now; what is written once more has the same ones.
+    # The digest of the weights is known only after saving; saving again writes the same weights.
     model_info.write_info(model, {model_info.DIGEST: model_info.digest_of(xml.with_suffix(".bin"))})
     _save(model, xml, "as it is")
 
 
 @contextmanager
 def _draft(folder: Path) -> Iterator[Path]:
-    """A folder inside of ``folder`` that is gone afterwards; so are those of exports that were killed."""
+    """Open a temporary folder inside ``folder``; also remove those of exports that were killed."""
+    # Inside the target folder, so that publishing the files is a rename within one file system.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_left(folder)
@@ -254,10 +256,12 @@ def _remove_left(folder: Path) -> None:
 
 
 def _publish(draft: Path, folder: Path, names: list[str]) -> None:
-    """Gives the files their names, each `.xml` after its `.bin`: without it there is no model."""
+    """Move the files to ``folder`` in the order of ``names``, where each `.bin` precedes its `.xml`."""
     for name in names:
         with (draft / name).open("rb") as file:
             os.fsync(file.fileno())
+    # The `.xml` makes a model: the old one goes before its `.bin` is replaced, the new one comes last. A kill in
+    # between leaves no model rather than a mixture of two.
     for name in names:
         if name.endswith(".xml"):
             (folder / name).unlink(missing_ok=True)
@@ -269,7 +273,7 @@ def _not_written(folder: Path) -> SegError:
     return fail(
         "export-not-written",
         f"the model could not be written into `{folder}`",
-        "see that the disk has room and that the run folder may be written",
+        "check that the disk has free space and that the run folder is writable",
         path=str(folder),
     )
 

@@ -1,4 +1,4 @@
-"""What an exported model knows of the run that it came from, and how to have that again."""
+"""The provenance of an exported model: the run that it comes from, and the program that it contains."""
 
 from __future__ import annotations
 
@@ -21,35 +21,36 @@ from segdsl.weights.files import open_weights
 from segdsl.weights.sources import wanted_weights
 
 Origin = dict[str, str]
-"""Entries of `model_info`: JSON texts by key."""
+"""Entries of `model_info`: JSON by key."""
 UNKNOWN: Origin = {model_info.LOCK: "{}", model_info.METRICS: "{}"}
-"""The origin of a model that no run made."""
+"""The provenance of a model that does not come from a run."""
 
 
 def origin_of(run: Run) -> Origin:
-    """The lock of a run and the row of its log that belongs to its weights, as far as they are there."""
+    """Return the lock of a run and the row of its log that belongs to its weights, as far as they exist."""
     folder = RunFolder(run.folder)
     history = read_history(folder.metrics)
-    place = _place(history, run)
-    row = {} if place is None else {name: values[place] for name, values in history.columns.items()}
-    known = {name: value for name, value in row.items() if math.isfinite(value)}
-    epoch = {} if place is None else {"epoch": history.epochs[place]}
+    index = _place(history, run)
+    row = {} if index is None else {name: values[index] for name, values in history.columns.items()}
+    # JSON has no NaN and no infinity.
+    finite = {name: value for name, value in row.items() if math.isfinite(value)}
+    epoch = {} if index is None else {"epoch": history.epochs[index]}
     return {
         model_info.LOCK: json.dumps(read_object(folder.lock), sort_keys=True),
-        model_info.METRICS: json.dumps({**known, **epoch}),
+        model_info.METRICS: json.dumps({**finite, **epoch}),
     }
 
 
 def _place(history: History, run: Run) -> int | None:
-    """Where in the log the epoch of the weights is; without a word of it, that of the best monitored value."""
-    said = open_weights(run.weights)[1].get("epoch", "")
-    if said.isdecimal():
-        return history.epochs.index(int(said)) if int(said) in history.epochs else None
+    """Return the index in the log of the weights' epoch; if they do not record it, that of the best monitored value."""
+    epoch = open_weights(run.weights)[1].get("epoch", "")
+    if epoch.isdecimal():
+        return history.epochs.index(int(epoch)) if int(epoch) in history.epochs else None
     return history.best(run.program.train.monitor)
 
 
 def read_origin(path: str | Path) -> ModelInfo:
-    """What the exported model at ``path`` says of itself. Raises SegError as opening it does."""
+    """Read the metadata of the exported model at ``path``. Raises SegError as opening it does."""
     file = exported_file(Path(path))
     if file.suffix.lower() == ONNX:
         from segdsl.inference.models.onnx_model import read_onnx
@@ -59,7 +60,7 @@ def read_origin(path: str | Path) -> ModelInfo:
 
 
 def facts_of_origin(info: ModelInfo) -> dict[str, Any]:
-    """The origin as JSON has it."""
+    """Return program, precision, weights digest and provenance for JSON."""
     return {
         "program": info.text,
         "precision": info.precision,
@@ -71,34 +72,35 @@ def facts_of_origin(info: ModelInfo) -> dict[str, Any]:
 
 
 def rebuild(path: str | Path, out: str | Path | None = None) -> Path:
-    """Writes the program of an exported model back, by default as `NAME.seg` beside it; no file is overwritten.
+    """Write the program contained in an exported model, by default to `NAME.seg` next to it; never overwrite a file.
 
-    Its paths of data and weights name the same places, as seen from there. Raises SegError (`rebuild-would-overwrite`,
-    `rebuild-not-written`, and what reading the model raises).
+    Relative paths of data and weights are adjusted to the new location. Raises SegError (`rebuild-would-overwrite`,
+    `rebuild-not-written`, and the errors of reading the model).
     """
     file = exported_file(Path(path))
     info = read_origin(file)
     target = file.with_suffix(".seg") if out is None else Path(out)
     if target.exists():
-        message = f"`{target}` exists already, and a program is never overwritten"
-        raise fail("rebuild-would-overwrite", message, "name another file with `--out`", path=str(target))
+        message = f"`{target}` already exists, and programs are never overwritten"
+        raise fail("rebuild-would-overwrite", message, "choose another file with `--out`", path=str(target))
     try:
         write_whole(target, _seen_from(target.parent, info, base_of(file)).encode())
     except OSError as error:
-        help = "see that the folder may be written, or name another with `--out`"
+        help = "check that the folder is writable, or choose another one with `--out`"
         raise fail("rebuild-not-written", f"`{target}` could not be written", help, path=str(target)) from error
     return target
 
 
 def _seen_from(folder: Path, info: ModelInfo, base: Path) -> str:
-    """The text of a program whose relative paths, which start from ``base``, start from ``folder``."""
+    """Return the program with its relative paths changed from ``base_folder`` to ``folder``."""
+    # The original text, with its comments, where nothing has to change.
     if folder.resolve() == base.resolve():
         return info.text
     root = info.program.data.root
     paths = {} if root is None else {"data.root": Path(root)}
-    for wanted in wanted_weights(info.program):
-        if not wanted.source.is_remote:
-            paths[f"weights.{wanted.part or 'model'}"] = Path(wanted.source.text).expanduser()
+    for weights in wanted_weights(info.program):
+        if not weights.source.is_remote:
+            paths[f"weights.{weights.part or 'model'}"] = Path(weights.source.text).expanduser()
     moved = {name: seen_from(folder, base / path) for name, path in paths.items() if not path.is_absolute()}
     settings = [f"{name}={quoted(path)}" for name, path in moved.items()]
     return stated_program(info.program, settings).resolved if settings else info.text

@@ -1,4 +1,4 @@
-"""How fast a program, a run or an exported model is on this machine, on random pixels."""
+"""Speed measurements of programs, runs and exported models on this machine, with random images."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from segdsl.inference.models.torch_model import TorchModel
 
 SECONDS, LEAST, MOST = 4.0, 5, 50
-"""Each figure is the median of as many repetitions as fit in ``SECONDS``, between ``LEAST`` and ``MOST``."""
+"""Each figure is the median of as many repetitions as fit into ``SECONDS``, within these two bounds."""
 
 
 def bench(path: str | Path, device: str = "auto") -> dict[str, Any]:
-    """Measures a `.seg` file (random weights, two classes unless it names them), a run folder or an exported `.xml`.
+    """Measure a `.seg` file (random weights, two classes unless it names them), a run folder or an exported `.xml`.
 
-    ``device`` is where what is not exported computes.
-    Returns `latency_ms` (one image of the input's size to its scores, in single precision), `iter_ms` (one step
-    with the program's batch; None for an exported model, and where the program has no loss or optimizer), `fps` (1000 /
-    latency), `params`, `flops` (2 per multiply-accumulate, one image) and `peak_rss_mb` of this process (None where the
-    system does not say).
-    Raises SegError.
+    ``device`` applies to programs and runs; exported models run on the CPU.
+
+    Returns `latency_ms` (from one image at input size to its probabilities, in single precision), `iter_ms` (one
+    training step with the program's batch; None for an exported model, or without a loss or an optimizer), `fps`
+    (1000 / latency), `params`, `flops` (2 per multiply-accumulate, one image) and `peak_rss_mb` of this process (None
+    where the system does not report it). Raises SegError.
     """
     path = Path(path)
     model = _from_program(path, device) if path.suffix == ".seg" else open_model(path, device=device)
@@ -50,8 +50,9 @@ def bench(path: str | Path, device: str = "auto") -> dict[str, Any]:
 
 
 def median_ms(work: Callable[[], object]) -> float:
-    """The median time of ``work`` in milliseconds, after two calls that do not count."""
+    """Return the median time of ``work`` in milliseconds, after two warm-up calls."""
     times: list[float] = []
+    # The first calls pay for lazy initialization: memory pools, kernel selection, thread start.
     work()
     work()
     start = time.perf_counter()
@@ -63,14 +64,14 @@ def median_ms(work: Callable[[], object]) -> float:
 
 
 def in_turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median time of each of ``works`` in milliseconds, as :func:`turns` measures them."""
+    """Return the median time of each of ``works`` in milliseconds, see :func:`measure_interleaved`."""
     return {name: statistics.median(times) for name, times in turns(works, rounds).items()}
 
 
 def turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """The times of each of ``works`` in milliseconds, called in turns, so that all of them meet the same machine; two
-    rounds before them do not count."""
+    """Return the times of each of ``works`` in milliseconds, over ``rounds`` rounds after two warm-up rounds."""
     times: dict[str, list[float]] = {name: [] for name in works}
+    # Interleaved, so that a change of clock speed or load affects all of them alike.
     for _ in range(rounds + 2):
         for name, work in works.items():
             begin = time.perf_counter()
@@ -80,12 +81,13 @@ def turns(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, l
 
 
 def peak_rss_mb() -> float | None:
-    """The most memory that this process has held, in MiB; None on systems that do not say."""
+    """Return the peak resident memory of this process in MiB, or None on systems that do not report it."""
     try:
         import resource
     except ImportError:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS reports bytes, Linux KiB.
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
@@ -98,7 +100,7 @@ def _from_program(path: Path, device: str) -> Model:
 
 
 def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | None:
-    """One step as a run makes it, on a batch of copies of ``image`` with random classes."""
+    """Return one training step on a batch of copies of ``image`` with random targets; None if it cannot train."""
     import torch
 
     from segdsl.lower.freeze import freeze
@@ -112,6 +114,7 @@ def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | No
     classes, ignore, batch = len(program.classes), program.void, program.data.train.batch
     network = model.model.train()
     freeze(model.model, program.train.freeze)
+    # Weights that depend on the dataset are set to 1: there is no dataset, and their values do not change the time.
     criterion = build_criterion(with_weights(program.train.loss, [1.0] * classes), classes, ignore)
     optimizer = build_optimizer(program.train.optimizer, network)
     pixels = torch.from_numpy(image).permute(2, 0, 1).float().div(255).repeat(batch, 1, 1, 1)
@@ -123,6 +126,7 @@ def _training_step(model: TorchModel, image: Image) -> Callable[[], object] | No
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+        # Waits for the GPU, so that the measured time covers the whole step.
         loss.item()
 
     return step

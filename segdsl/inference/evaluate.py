@@ -1,4 +1,4 @@
-"""Scoring a run or an exported model on a subset, image by image; memory does not grow with their number."""
+"""Evaluation of runs and exported models on a subset, image by image; memory does not grow with the image count."""
 
 from __future__ import annotations
 
@@ -27,13 +27,16 @@ Scale = Literal["image", "input"]
 def evaluate(
     path: str | Path, data: str | None = None, subset: str = "val", scale: Scale | None = None, out: Path | None = None
 ) -> dict[str, Any]:
-    """Scores the run folder or the exported `.xml` at ``path``.
+    """Evaluate the run folder or the exported model at ``path``.
 
-    Returns what :func:`facts_of` says. ``data`` is the folder of the data set, by default that of the run. ``subset``
-    "train" and "val" are what the program calls so, any other name is the data set's own. ``scale`` says where pixels
-    are compared: at the size of each "image", or of the network's "input"; by default as `eval.scale` of the program.
-    ``out`` is a folder for the scores of images and classes (see :mod:`segdsl.inference.score_files`). Raises SegError.
+    ``data`` is the dataset folder, by default that of the run. The ``subset`` "train" or "val" is the one that the
+    program uses as such; any other name is a subset of the dataset. Predictions are compared with masks at the
+    ``scale`` of each "image" or of the network's "input", by default `eval.scale` of the program. ``out`` is a folder
+    for tables of scores, see :class:`ScoreWriter`.
+
+    Returns the scores as :func:`summarize_scores` does. Raises SegError.
     """
+    # Checked before the model is opened: a wrong folder must not cost an evaluation.
     if out is not None:
         check_out(out)
     return evaluate_model(open_model(path), data, subset, scale, out)
@@ -42,13 +45,15 @@ def evaluate(
 def evaluate_model(
     model: Model, data: str | None = None, subset: str = "val", scale: Scale | None = None, out: Path | None = None
 ) -> dict[str, Any]:
-    """Scores an open model; see :func:`evaluate`."""
-    said = model.program.eval
-    scale = scale or said.scale
+    """Evaluate an open model; see :func:`evaluate_path`."""
+    settings = model.program.eval
+    scale = scale or settings.scale
     name = _subset_name(model, subset)
     samples = EvalDataset(_open_data(model, data, name), name)
     total = Confusion(model.classes, model.ignore)
-    boundaries = None if said.boundary is None else Boundaries(len(model.classes), model.ignore, said.boundary)
+    boundaries = None
+    if settings.boundary is not None:
+        boundaries = Boundaries(len(model.classes), model.ignore, settings.boundary)
     folder = samples.subset.image_folder
     with ScoreFiles(out, model.classes, folder, boundaries is not None) as files:
         for score in image_scores(model, samples, scale, boundaries):
@@ -61,14 +66,15 @@ def evaluate_model(
 def image_scores(
     model: Model, samples: EvalDataset, scale: Scale, boundaries: Boundaries | None = None
 ) -> Iterator[ImageScore]:
-    """The score of every image, as the section `eval` of the program looks at it; added to ``boundaries``."""
+    """Yield the score of every image, predicted as the section `eval` of the program sets; update ``boundaries``."""
     size = model.input_size
     for position in range(len(samples)):
         sample = samples[position]
         prediction, target = classify(model, sample.image), sample.mask
         if scale == "image":
             prediction = restore(prediction, *sample.size)
-        else:  # as validation in training sees the mask, so that both say the same
+        else:
+            # Resized like the masks in validation during training, so that both give the same scores.
             prediction, target = (resized_mask(ids, (size.height, size.width)) for ids in (prediction, target))
         yield image_score(
             position, samples.path(position), prediction, target, model.classes, model.ignore, boundaries=boundaries
@@ -78,16 +84,15 @@ def image_scores(
 def facts_of(
     program: Program, total: Confusion, boundaries: Boundaries | None, images: int, scale: Scale, out: Path | None
 ) -> dict[str, Any]:
-    """The scores of a subset as JSON has them; None for one that is not defined.
+    """Return the scores of a subset for JSON; an undefined score is None.
 
-    `dice`, `miou` and `accuracy` are over all classes; `dice_micro` sums counts before it divides, and is the accuracy
-    where nothing is left out; `foreground` has `dice`, `dice_micro` and `miou` without the class `background`.
-    `per_class` maps names to `dice`, `iou`, `precision`, `recall`, `pixels` (in masks) and `predicted`. `confusion` has
-    a list for each true class: its pixels that were said to be each class. `boundary_f1`, here and by class, is there
-    with `eval.boundary`. `images` and `scale` say what was scored, `tile`, `overlap`, `flip` and `scales` how it was
-    looked at, and `out` where the tables are.
+    `dice`, `miou` and `accuracy` are over all classes; `dice_micro` sums counts before dividing; `foreground` has
+    `dice`, `dice_micro` and `miou` without the class `background`. `per_class` maps names to `dice`, `iou`,
+    `precision`, `recall`, `pixels` (in masks) and `predicted`. `confusion` has a row for each true class with its
+    pixels by predicted class. `boundary_f1`, here and by class, exists with `eval.boundary`. `images` and `scale` are
+    what was scored, `tile`, `overlap`, `flip` and `scales` the settings of the prediction, `out` the folder of tables.
     """
-    said = program.eval
+    settings = program.eval
     background = background_of(program.classes, program.data.background)
     per_class: dict[str, dict[str, Any]] = {
         name: {**scores, "pixels": true, "predicted": predicted}
@@ -96,6 +101,7 @@ def facts_of(
         )
     }
     facts: dict[str, Any] = {key: or_none(value) for key, value in total.summary().items()}
+    # Over all classes every wrong pixel is one false positive and one false negative: micro Dice equals accuracy.
     facts["dice_micro"] = facts["accuracy"]
     facts["background"] = program.classes[background]
     facts["foreground"] = {key: or_none(value) for key, value in total.foreground(background).items()}
@@ -109,23 +115,24 @@ def facts_of(
         "confusion": total.counts.tolist(),
         "images": images,
         "scale": scale,
-        "tile": None if said.tile is None else str(said.tile),
-        "overlap": said.overlap,
-        "flip": said.flip,
-        "scales": list(said.scales),
-        "boundary": said.boundary,
+        "tile": None if settings.tile is None else str(settings.tile),
+        "overlap": settings.overlap,
+        "flip": settings.flip,
+        "scales": list(settings.scales),
+        "boundary": settings.boundary,
         "out": None if out is None else str(out),
     }
 
 
 def _subset_name(model: Model, subset: str) -> str:
-    said = {"train": model.program.data.train.subset, "val": model.program.data.val.subset}
-    return said.get(subset, subset)
+    names = {"train": model.program.data.train.subset, "val": model.program.data.val.subset}
+    return names.get(subset, subset)
 
 
 def _open_data(model: Model, data: str | None, subset: str) -> Index:
     program = model.program
     if data is None and program.data.root is not None:
+        # An exported model resolves a relative path against its run, not against the working directory.
         root = model.base / program.data.root
     else:
         root = data_root(program, data)
@@ -141,7 +148,7 @@ def _classes_differ(model: Model, index: Index) -> SegError:
     )
     return fail(
         "classes-differ",
-        f"the model has {len(model.classes)} classes ({ours}), the data {len(index.classes)} ({theirs})",
-        "score it on data with the names that it was trained with, in their order",
+        f"the model has {len(model.classes)} classes ({ours}) but the dataset has {len(index.classes)} ({theirs})",
+        "evaluate on a dataset with the class names of the model, in the same order",
         path=str(index.root),
     )

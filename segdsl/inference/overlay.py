@@ -1,4 +1,4 @@
-"""Pictures of a segmentation: masks whose values are class ids, and images tinted by class with a legend."""
+"""Images of a segmentation: masks whose values are class ids, and overlays tinted by class with a legend."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from segdsl.data.pictures.palette import Color, is_background
 from segdsl.inference.preprocess import Image, Mask
 
 TINT = 0.45
-"""How much of a class's colour covers the image."""
+"""Opacity of a class's color over the image."""
 LEGEND_WIDTH = 240
-"""A legend is at least so wide, however small the image is."""
+"""Minimum width of a legend in pixels, however small the image is."""
 
 
 def mask_png(mask: Mask, colors: Sequence[Color]) -> bytes:
-    """A palette PNG whose pixel values are class ids and whose palette holds the classes' colours."""
-    picture = Pictures.fromarray(mask)
+    """Encode a mask (H, W) as a palette PNG: pixel values are class ids, the palette holds the classes' colors."""
+    png = Pictures.fromarray(mask)
     palette = [channel for color in colors for channel in color]
-    picture.putpalette(palette + [128] * (768 - len(palette)))
+    # All 256 entries are set, since readers differ in how they treat a shorter palette.
+    png.putpalette(palette + [128] * (768 - len(palette)))
     stream = BytesIO()
-    picture.save(stream, "PNG")
+    png.save(stream, "PNG")
     return stream.getvalue()
 
 
 def overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> bytes:
-    """The image tinted by class, borders drawn, and below it a legend of the classes on it with their shares."""
+    """Render the image tinted by class, with borders and a legend of its classes and their shares, as PNG."""
     tinted = Pictures.fromarray(tint(visible(image), mask, classes, colors))
     counts = np.bincount(mask.ravel(), minlength=len(classes))
     shares = {k: count / mask.size for k, count in enumerate(counts.tolist()) if count}
+    # The background is not tinted, so its swatch has no color.
     swatches = ["white" if is_background(name) else color for name, color in zip(classes, colors, strict=True)]
     entries = [(swatches[k], f"{classes[k]} {share:.1%}") for k, share in sorted(shares.items(), key=lambda e: -e[1])]
     legend = _legend(entries, max(tinted.width, LEGEND_WIDTH))
@@ -47,19 +49,19 @@ def overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors: Sequen
 
 
 def tint(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> Image:
-    """The image blended with the colour of each pixel's class, with a border in full colour around each region."""
+    """Blend an image (H, W, 3) with the color of each pixel's class, with a border in full color around each region."""
     table = np.zeros((256, 3), np.float32)
     table[: len(colors)] = colors
-    amount = np.zeros(256, np.float32)
-    amount[: len(classes)] = [0.0 if is_background(name) else TINT for name in classes]
-    strength = amount[mask]
-    strength[_borders(mask) & (strength > 0)] = 1.0
-    strength = strength[..., None]
-    return (image * (1 - strength) + table[mask] * strength).round().astype(np.uint8)
+    opacities = np.zeros(256, np.float32)
+    opacities[: len(classes)] = [0.0 if is_background(name) else TINT for name in classes]
+    opacity = opacities[mask]
+    opacity[_borders(mask) & (opacity > 0)] = 1.0
+    opacity = opacity[..., None]
+    return (image * (1 - opacity) + table[mask] * opacity).round().astype(np.uint8)
 
 
 def _borders(mask: Mask) -> npt.NDArray[np.bool_]:
-    """Pixels with a neighbour of another class."""
+    """Return the pixels (H, W) with a neighbor of another class."""
     border = np.zeros(mask.shape, bool)
     down, right = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
     border[1:] |= down
@@ -70,7 +72,8 @@ def _borders(mask: Mask) -> npt.NDArray[np.bool_]:
 
 
 def _legend(entries: Sequence[tuple[Color | str, str]], width: int) -> Pictures.Image:
-    """Swatches and texts in as many rows as ``width`` needs; a text that is too long for a row is cut."""
+    """Draw swatches and labels in as many rows as needed; truncate a label that is wider than a row."""
+    # Scales with the image, so that a legend stays legible when a large image is shown small.
     size = min(max(width // 40, 12), 32)
     font = ImageFont.load_default(size)
     row, pad = round(size * 1.6), size // 2

@@ -1,4 +1,4 @@
-"""Segmenting files and folders of images: an index mask and an overlay for each, and a table of what became what."""
+"""Segmentation of image files and folders: an index mask and an overlay for each, and a table of the results."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from segdsl.inference.overlay import mask_png, overlay_png
 from segdsl.storage.whole_files import write_whole
 
 TABLE = "predictions.csv"
-"""Which image became which mask; its presence says that a folder was filled by us."""
+"""The table of images and masks; a folder that contains it is the output of an earlier prediction."""
 MASKS, OVERLAYS = "masks", "overlays"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An image, and the path of its results below `masks` and `overlays`."""
+    """An image and the relative path of its results below `masks` and `overlays`."""
 
     image: Path
     name: Path
 
 
 def predict(path: str | Path, inputs: Sequence[str], out: Path, device: str = "auto") -> dict[str, Any]:
-    """Segments images and folders of images (all levels, by extension) with the model at ``path``.
+    """Segment images and folders of images (recursively, by extension) with the model at ``path``.
 
-    ``device`` is where a run computes. Writes `out/masks/NAME.png` (palette PNG, pixel value = class id),
-    `out/overlays/NAME.png` and `out/predictions.csv`; folders below an input folder are kept. Returns `images` and
-    `out`. What cannot be read is left out and raised at the end, in one SegError with a finding for each
-    (`input-missing`, `input-without-images`, and those of the images) and one that says what was done
-    (`predictions-incomplete`). Raises at once when there is nothing to do or ``out`` holds anything else
-    (`out-holds-other-files`).
+    ``device`` is the device for a run. Writes `out/masks/NAME.png` (palette PNG, pixel value = class id),
+    `out/overlays/NAME.png` and `out/predictions.csv`, with the subfolders of an input folder. Returns the number of
+    `images` and the folder `out`.
+
+    Inputs that cannot be read are skipped. At the end they are raised in one SegError with a diagnostic for each
+    (`input-missing`, `input-without-images`, and those of the images) and a summary (`predictions-incomplete`). Raises
+    before any work if there is nothing to do, or if ``out`` contains other files (`out-holds-other-files`).
     """
     out = Path(out)
     faults: list[Diagnostic] = []
@@ -48,21 +49,21 @@ def predict(path: str | Path, inputs: Sequence[str], out: Path, device: str = "a
     check_out(out)
     model = open_model(path, device=device)
     try:
-        # The table is there from the start, so that a folder whose filling was stopped can be filled again.
+        # The table exists from the start, so that an interrupted prediction can be repeated into the same folder.
         write_whole(out / TABLE, _table([]))
         done = list(_segment_all(model, jobs, out, faults))
         write_whole(out / TABLE, _table(done))
     except OSError as error:
         raise _not_written(out) from error
     if faults:
-        message = f"{len(done)} of {len(jobs)} images were segmented; they are in `{out}`"
-        help = "correct or remove what is named above, and start it again"
+        message = f"{len(done)} of {len(jobs)} images were segmented; the results are in `{out}`"
+        help = "fix or remove the inputs named above, then run the command again"
         raise SegError([*faults, Diagnostic("predictions-incomplete", message, help, severity="note")])
     return {"images": len(done), "out": str(out)}
 
 
 def _segment_all(model: Model, jobs: Sequence[Job], out: Path, faults: list[Diagnostic]) -> Iterator[Job]:
-    """Segments one image after another; yields those that worked."""
+    """Segment one image after another; yield those that succeed and append the errors of others to ``faults``."""
     colors = class_colors(model.classes)
     for job in jobs:
         try:
@@ -77,54 +78,61 @@ def _segment_all(model: Model, jobs: Sequence[Job], out: Path, faults: list[Diag
 
 
 def collect(inputs: Sequence[Path], out: Path, faults: list[Diagnostic]) -> list[Job]:
-    """The images behind ``inputs``, sorted within each folder, each once, with a name of its own for its results.
+    """Collect the images in ``inputs``, sorted within each folder, each once, with unique paths for the results.
 
-    What lies in ``out`` is no input. Appends what is at fault to ``faults``.
+    Appends errors to ``faults``.
     """
-    found: dict[Path, Path] = {}
-    for given in inputs:
-        if given.is_dir():
-            inside = [p for p in _images_in(given) if not p.resolve().is_relative_to(out.resolve())]
-            if not inside:
-                endings = ", ".join(sorted(e.lstrip(".") for e in IMAGE_EXTENSIONS))
-                message, help = f"`{given}` holds no image", f"images end in one of {endings}"
-                faults.append(Diagnostic("input-without-images", message, help, path=str(given)))
-            for image in inside:
-                found.setdefault(image, image.relative_to(given))
-        elif given.exists():
-            found.setdefault(given, Path(given.name))
+    names: dict[Path, Path] = {}
+    for path in inputs:
+        if path.is_dir():
+            # Earlier results may be inside an input folder; they are not inputs.
+            images = [p for p in _images_in(path) if not p.resolve().is_relative_to(out.resolve())]
+            if not images:
+                extensions = ", ".join(sorted(e.lstrip(".") for e in IMAGE_EXTENSIONS))
+                message, help = f"`{path}` contains no images", f"images have one of the extensions {extensions}"
+                faults.append(Diagnostic("input-without-images", message, help, path=str(path)))
+            for image in images:
+                names.setdefault(image, image.relative_to(path))
+        elif path.exists():
+            # Any extension: a file that is named explicitly is tried.
+            names.setdefault(path, Path(path.name))
         else:
-            message = f"`{given}` does not exist"
-            faults.append(Diagnostic("input-missing", message, _near(given), path=str(given)))
-    return _named(found)
+            message = f"`{path}` does not exist"
+            faults.append(Diagnostic("input-missing", message, _near(path), path=str(path)))
+    return _named(names)
 
 
 def _near(missing: Path) -> str:
     siblings = [p.name for p in missing.parent.iterdir()] if missing.parent.is_dir() else []
     near = nearest(missing.name, siblings)
-    return f"did you mean `{missing.with_name(near)}`?" if near else "name an image or a folder of images"
+    return f"did you mean `{missing.with_name(near)}`?" if near else "pass an image or a folder of images"
 
 
 def _images_in(folder: Path) -> list[Path]:
-    found = []
+    images = []
     for root, folders, files in os.walk(folder):
+        # In place: os.walk then skips hidden folders and visits the others in order.
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         names = sorted(name for name in files if not name.startswith("."))
-        found += [Path(root, name) for name in names if Path(name).suffix.lower() in IMAGE_EXTENSIONS]
-    return found
+        images += [Path(root, name) for name in names if Path(name).suffix.lower() in IMAGE_EXTENSIONS]
+    return images
 
 
 def _named(found: dict[Path, Path]) -> list[Job]:
-    """`a.jpg` becomes `a.png`; where two images would share a name they keep their ending (`a.jpg.png`), where even
-    that is taken a number follows. Names that differ only in case count as one, as some file systems see it."""
-    shared: dict[str, int] = {}
+    """Assign a unique result path to each image.
+
+    `a.jpg` becomes `a.png`. Images that would share a path keep their extension (`a.jpg.png`) and, if that is not
+    enough, get a number.
+    """
+    # Lower case, since some file systems ignore case.
+    counts: dict[str, int] = {}
     for name in found.values():
         key = str(name.with_suffix("")).lower()
-        shared[key] = shared.get(key, 0) + 1
+        counts[key] = counts.get(key, 0) + 1
     jobs, taken = [], set()
     for image, name in found.items():
-        alone = shared[str(name.with_suffix("")).lower()] == 1
-        stem = name.stem if alone else name.name
+        is_unique = counts[str(name.with_suffix("")).lower()] == 1
+        stem = name.stem if is_unique else name.name
         result, number = name.with_name(f"{stem}.png"), 1
         while str(result).lower() in taken:
             number += 1
@@ -135,26 +143,25 @@ def _named(found: dict[Path, Path]) -> list[Job]:
 
 
 def check_out(out: Path) -> None:
-    """Refuses a folder that holds anything but earlier predictions, so that no image and no mask is ever overwritten.
-
-    Raises SegError (`out-holds-other-files`).
-    """
+    """Check that ``out`` is new, empty, or contains earlier predictions. Raises SegError (`out-holds-other-files`)."""
+    # Otherwise `--out data/val` could overwrite hand-drawn masks.
     if out.is_dir() and ((out / TABLE).is_file() or not any(out.iterdir())):
         return
     if out.exists():
-        what = "holds other files" if out.is_dir() else "is a file"
-        message = f"the output folder `{out}` {what}; predictions go into a folder of their own"
-        raise fail("out-holds-other-files", message, "name a new folder with `--out`", path=str(out))
+        problem = "contains other files" if out.is_dir() else "is a file"
+        message = f"the output folder `{out}` {problem}; predictions need a separate folder"
+        raise fail("out-holds-other-files", message, "choose a new folder with `--out`", path=str(out))
 
 
 def _table(done: Sequence[Job]) -> bytes:
-    """`image,mask,overlay`; results are relative to the output folder."""
+    """Format the table of results as CSV (`image,mask,overlay`), with results relative to the output folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "mask", "overlay"])
     for job in done:
         name = job.name.as_posix()
         writer.writerow([str(job.image), f"{MASKS}/{name}", f"{OVERLAYS}/{name}"])
+    # File names need not be valid UTF-8; their bytes are kept.
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
@@ -162,6 +169,6 @@ def _not_written(out: Path) -> SegError:
     return fail(
         "predictions-not-written",
         f"the predictions could not be written into `{out}`",
-        "see that the disk has room and that the folder may be written",
+        "check that the disk has free space and that the folder is writable",
         path=str(out),
     )

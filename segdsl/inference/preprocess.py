@@ -1,6 +1,7 @@
-"""From a picture to what a network takes, and from what it says back to the size of the picture.
+"""Preprocessing of images for a network, and resizing of its predictions to the size of the image.
 
-The same everywhere, and as openvino-model-api does it: stretched bilinearly, normalised; class ids nearest.
+Equal for all kinds of models and equal to openvino-model-api: images are stretched bilinearly and normalized, class ids
+are resized by nearest neighbor.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from segdsl.data.decode.images import statistics
 from segdsl.ir.values import Size
 
 Image = npt.NDArray[np.uint8]
-"""(H, W, C): RGB unless the model takes other channels."""
+"""(H, W, C): RGB unless the model uses other channels."""
 Mask = npt.NDArray[np.uint8]
 """Class ids, (H, W)."""
 Maps = npt.NDArray[np.float32]
@@ -22,13 +23,13 @@ Maps = npt.NDArray[np.float32]
 
 
 def prepare(image: Image, size: Size, normalize: str) -> npt.NDArray[np.float32]:
-    """The image stretched to ``size`` and normalised, (1, C, h, w)."""
+    """Stretch an image (H, W, C) to ``size`` and normalize it; return (1, C, h, w)."""
     mean, deviation = (np.array(values, np.float32) for values in statistics(normalize, image.shape[2]))
     return _planes((stretch(image, size).astype(np.float32) - mean) / deviation)
 
 
 def raw(image: Image, size: Size) -> npt.NDArray[np.float32]:
-    """The image stretched to ``size``, from 0 to 255, (1, C, h, w): for models that normalise by themselves."""
+    """Stretch an image (H, W, C) to ``size``; return (1, C, h, w) from 0 to 255, for models that normalize it."""
     return _planes(stretch(image, size).astype(np.float32))
 
 
@@ -37,18 +38,17 @@ def _planes(image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def stretch(image: Image, size: Size) -> Image:
-    """The image at ``size``, bilinear, without regard to its aspect."""
+    """Resize an image (H, W, C) to ``size`` bilinearly, without preserving its aspect ratio."""
     if image.shape[:2] == (size.height, size.width):
         return image
+    # OpenCV resizes at most four channels at once.
     return by_fours(lambda part, _: cv2.resize(part, (size.width, size.height), interpolation=cv2.INTER_LINEAR), image)
 
 
 def restore(mask: Mask, height: int, width: int) -> Mask:
-    """Class ids at the size of the picture, each taken from the nearest pixel, by the corners of both.
-
-    openvino-model-api does so, and whoever serves an exported model with it is to get the same pixels; by the middles,
-    as masks are brought to the size of the input, others would come out wherever the factor is no whole number.
-    """
+    """Resize class ids (h, w) to the size of the image by nearest neighbor."""
     if mask.shape == (height, width):
         return mask
+    # Aligned by pixel corners, as in openvino-model-api, so that both give the same masks. Aligned by pixel centers,
+    # as masks are resized for training, results would differ wherever the factor is not an integer.
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8)

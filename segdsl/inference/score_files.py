@@ -1,7 +1,7 @@
-"""The scores of an evaluation as CSV: `images.csv`, `classes.csv` and `confusion.csv` in a folder of their own.
+"""The scores of an evaluation as CSV: `images.csv`, `classes.csv` and `confusion.csv` in a separate folder.
 
-Shares are of 1, an empty cell is a score that is not defined. `images.csv` is written row by row while images are
-scored, beside its place, and all three get their names at the end.
+Scores are from 0 to 1; an empty cell is an undefined score. `images.csv` is written row by row to a temporary file
+while images are evaluated; all three files appear at the end.
 """
 
 from __future__ import annotations
@@ -28,22 +28,20 @@ IMAGE_COLUMNS = ("image", "pixels", "void", "dice", "miou", "accuracy")
 CLASS_COLUMNS = ("class", "dice", "iou", "precision", "recall")
 CORNER = "true/predicted"
 BEGINNINGS = {IMAGES: ",".join(IMAGE_COLUMNS), CLASSES: ",".join(CLASS_COLUMNS), CONFUSION: CORNER}
-"""How the first line of each file begins: a file of this name that begins otherwise is not ours."""
+"""Start of the first line of each file; a file of that name with another start was not written by us."""
 
 
 def check_out(out: Path) -> None:
-    """Refuses a folder that holds anything but an earlier evaluation, so that nobody's table is overwritten.
-
-    Raises SegError (`out-holds-other-files`).
-    """
+    """Check that ``out`` is new, empty, or an earlier evaluation. Raises SegError (`out-holds-other-files`)."""
     if not out.exists():
         return
+    # A folder with our tables may contain other files too: only these three names are ever written.
     found = [name for name in BEGINNINGS if out.is_dir() and (out / name).exists()]
     if out.is_dir() and all(_is_ours(out / name) for name in found) and (found or not any(out.iterdir())):
         return
-    what = "holds other files" if out.is_dir() else "is a file"
-    message = f"the output folder `{out}` {what}; scores go into a folder of their own"
-    raise fail("out-holds-other-files", message, "name a new folder with `--out`", path=str(out))
+    problem = "contains other files" if out.is_dir() else "is a file"
+    message = f"the output folder `{out}` {problem}; scores need a separate folder"
+    raise fail("out-holds-other-files", message, "choose a new folder with `--out`", path=str(out))
 
 
 def _is_ours(path: Path) -> bool:
@@ -55,9 +53,10 @@ def _is_ours(path: Path) -> bool:
 
 
 class ScoreFiles:
-    """Writes the files into the folder ``out``, or nothing where that is None; names are relative to ``images``.
+    """Context manager that writes the tables into ``out``, or nothing if that is None.
 
-    Raises SegError (`out-holds-other-files`, `scores-not-written`). With an error inside of its `with` nothing is left.
+    Paths of images are relative to ``image_folder``. If the `with` block raises, no file is left behind. Raises
+    SegError (`out-holds-other-files`, `scores-not-written`).
     """
 
     def __init__(self, out: Path | None, classes: Sequence[str], images: Path, boundary: bool) -> None:
@@ -80,7 +79,7 @@ class ScoreFiles:
         return self
 
     def image(self, score: ImageScore) -> None:
-        """Appends the row of an image."""
+        """Append the row of an image to `images.csv`."""
         counts = score.confusion
         extra = [mean_known(score.boundary)] if score.boundary is not None else []
         values = [counts.dice, counts.miou, counts.accuracy, *extra, *counts.dice_by_class, *counts.iou_by_class]
@@ -96,7 +95,7 @@ class ScoreFiles:
             raise _not_written(self.out) from error
 
     def finish(self, counts: Confusion, boundary: npt.NDArray[np.float64] | None) -> None:
-        """Writes the tables of the whole subset, and gives that of the images its name."""
+        """Write the tables of the whole subset and publish `images.csv`."""
         if self._file is None or self.out is None:
             return
         try:
@@ -112,7 +111,8 @@ class ScoreFiles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None and self.out is not None:
-            with suppress(OSError):  # a full disk has been said by then
+            # Closing flushes, which fails again on a full disk; that was reported when a row was written.
+            with suppress(OSError):
                 self._file.close()
             draft_of(self.out / IMAGES).unlink(missing_ok=True)
 
@@ -141,6 +141,6 @@ def _not_written(out: Path) -> SegError:
     return fail(
         "scores-not-written",
         f"the scores could not be written into `{out}`",
-        "see that the disk has room and that the folder may be written",
+        "check that the disk has free space and that the folder is writable",
         path=str(out),
     )

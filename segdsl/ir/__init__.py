@@ -1,1 +1,1 @@
-"""The intermediate representation: frozen records that hold a checked program, without torch."""
+"""The intermediate representation: frozen records of a checked program, without torch."""

@@ -1,4 +1,4 @@
-"""The model as data: a graph of primitive ops with paths, symbolic shapes and spans. Nothing here imports torch."""
+"""The model graph: primitive ops with paths, symbolic shapes and source spans. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from segdsl.ir.word import Record, Word
 
 
 class Operand(NamedTuple):
-    """A tensor that an op takes as a named argument (`ResizeTo(x)`): required ones may be positional."""
+    """A tensor that an op takes as a named argument, as in `ResizeTo(x)`. A required one may be positional."""
 
     name: str
     doc: str
@@ -23,14 +23,14 @@ class Operand(NamedTuple):
 
 
 class Initializer(Word, abstract=True):
-    """How a parameter starts."""
+    """The initialization of a parameter."""
 
     kind: ClassVar[str] = "initializer"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A tensor that an op owns: trained, a parameter that is never trained (``fixed``), or a buffer.
+    """A tensor that an op owns: a trained parameter, a parameter that is never trained (``fixed``), or a buffer.
 
     ``shape`` may be symbolic.
     """
@@ -40,10 +40,10 @@ class State:
 
 
 class Table(NamedTuple):
-    """A parameter with a row for each cell of a grid over the image, such as a position embedding.
+    """A parameter with one row per cell of a grid over the image, such as a position embedding.
 
-    Along ``axis`` it has ``first`` rows of another kind (a class token's), then those of the ``height`` x ``width``
-    cells, row by row.
+    Along ``axis`` it has ``first`` other rows (a class token), then those of the ``height`` x ``width`` cells, row by
+    row.
     """
 
     axis: int
@@ -52,14 +52,17 @@ class Table(NamedTuple):
     width: Extent
 
     def grid(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of the grid, in cells, over an image of ``size``."""
+        """Return the height and width of the grid, in cells, for an image of ``size`` (height, width)."""
         env = {"H": size[0], "W": size[1]}
         return at(self.height, env), at(self.width, env)
 
 
 class ShapeError(Exception):
-    """Raised by an op's shape rule: ``slug``, what does not fit, and the remedy. ``divisor`` > 0 names the number that
-    the height and width of the model's input should be multiples of; ``operand`` the input at fault."""
+    """Operands that do not fit an op, raised by its shape rule.
+
+    ``operand`` is the index of the operand at fault. A ``divisor`` > 0 means that the error disappears if height and
+    width of the model's input are multiples of it.
+    """
 
     def __init__(self, slug: str, message: str, help: str, *, operand: int = 0, divisor: int = 0) -> None:
         super().__init__(message)
@@ -67,11 +70,11 @@ class ShapeError(Exception):
 
 
 class Op(Word, abstract=True):
-    """A primitive of the graph: declared fields, and rules for shape, state and cost.
+    """A primitive operation of the graph: fields, and rules for shape, state and cost.
 
-    What flows in is operand 0 (or, for ``flows = "list"``, operands 0 … n-1); the tensors named in ``takes`` follow in
-    that order, optional ones only if given. Rules get the operands' shapes and the values ``env`` of the model's
-    symbols at the program's input size, for the ops that need exactness there.
+    The tensor that flows in is operand 0 (for ``flows = "list"``, operands 0 … n-1); the tensors in ``takes`` follow in
+    that order, optional ones only if present. The rules get the operands' shapes. ``env`` has the values of the model's
+    symbols at the program's input size, for ops whose sizes must match exactly there.
     """
 
     kind: ClassVar[str] = "op"
@@ -81,24 +84,25 @@ class Op(Word, abstract=True):
     target: ClassVar[str] = ""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        """The shape of the result. Raises :class:`ShapeError` when the operands do not fit."""
+        """Return the shape of the result. Raises :class:`ShapeError` if the operands do not fit."""
         raise NotImplementedError
 
     def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
-        """The parameters and buffers it owns, by leaf name (`weight`, `running_mean`)."""
+        """Return the parameters and buffers of the op by leaf name (`weight`, `running_mean`)."""
         return {}
 
     def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
-        """Multiply-accumulates of one image (B = 1) that are counted: convolutions and matrix products only."""
+        """Return the multiply-accumulates for one image (B = 1)."""
+        # Only convolutions and matrix products count, as is usual in publications; all other ops are free.
         return 0
 
 
 class Node(Record):
     """One application of an op.
 
-    ``path`` is unique in the graph and made of bindings; ``module`` is the key prefix of its state (several nodes share
-    one when a module is applied more than once), None where there is no state; ``operands`` are paths of earlier nodes
-    or inputs.
+    ``path`` is unique in the graph and made of the names of bindings. ``operands`` are paths of earlier nodes or
+    inputs. ``module`` is the key prefix of the node's state, or None without state; nodes share it if a module is
+    applied more than once.
     """
 
     path: str
@@ -110,9 +114,9 @@ class Node(Record):
 
 
 class Graph(Record):
-    """A whole model: ``inputs`` and ``outputs`` are paths, ``nodes`` stand in topological order.
+    """A whole model: ``inputs`` and ``outputs`` by path, ``nodes`` in topological order.
 
-    ``size`` is the (height, width) at which the program compiles; ``names`` maps the path of every tensor binding
+    ``size`` is the (height, width) that the program is compiled for; ``names`` maps the path of every tensor binding
     (`backbone.stem`, `neck.ys.0`) to the path of the node that computes it.
     """
 
@@ -125,27 +129,29 @@ class Graph(Record):
 
     @property
     def env(self) -> dict[str, int]:
-        """The values of the model's symbols at its size, for one image."""
+        """The values of the model's symbols at its input size, for one image."""
         return {"B": 1, "H": self.size[0], "W": self.size[1]}
 
     def shapes(self) -> dict[str, Shape]:
-        """The shape of every input and node, by path."""
+        """Return the shape of every input and node by path."""
         return {**self.inputs, **{node.path: node.shape for node in self.nodes}}
 
     def state(self) -> dict[str, State]:
-        """Every parameter and buffer by its key, with concrete shapes."""
+        """Return every parameter and buffer by its key, with concrete shapes."""
         shapes, env = self.shapes(), self.env
         found: dict[str, State] = {}
         for node in self.nodes:
             if node.module is None:
                 continue
             for leaf, state in node.op.state([shapes[o] for o in node.operands]).items():
+                # A `Parameter` has the leaf name "": its key is the path of the module itself.
                 key = ".".join(part for part in (node.module, leaf) if part)
                 found.setdefault(key, State(shape_at(state.shape, env), state.kind))
         return found
 
     def tables(self) -> dict[str, Table]:
-        """The parameters that are made for a grid over the image, by key: those of an extent `n + h*w`."""
+        """Return the parameters with one row per cell of a grid over the image, by key."""
+        # They are recognized by an extent of the form `n + h*w`; only nodes without operands are parameters.
         found: dict[str, Table] = {}
         for node in self.nodes:
             for axis, extent in enumerate(() if node.operands else node.shape):
@@ -155,10 +161,10 @@ class Graph(Record):
         return found
 
     def macs(self) -> int:
-        """Multiply-accumulates of one image at ``size``."""
+        """Return the multiply-accumulates for one image of ``size``."""
         shapes, env = self.shapes(), self.env
         return sum(at(n.op.macs([shapes[o] for o in n.operands], n.shape), env) for n in self.nodes)
 
     def parameters(self, kinds: tuple[str, ...] = ("trained", "fixed")) -> int:
-        """The number of scalars in the state of these kinds."""
+        """Return the number of scalars in the state of the given kinds."""
         return sum(math.prod(shape_at(s.shape, {})) for s in self.state().values() if s.kind in kinds)

@@ -1,4 +1,4 @@
-"""What a run can watch: a score over all classes, over the foreground, or of one class."""
+"""Scores that a training run can monitor: over all classes, over the foreground, or of a single class."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from pydantic import AfterValidator
 
 
 class ClassScore(NamedTuple):
-    """Marks a text that is the score of one class: one of the ``heads``, a dot and the class (`val.dice.car`). It is
-    written bare, and in quotes where the class has no name of the language (`"val.dice.traffic light"`)."""
+    """Marks a string field that takes the score of a single class, such as `val.dice.car`.
+
+    The score is one of the ``heads``, a dot and the class. It is written without quotes, unless the class is not a
+    valid name in the language (`"val.dice.traffic light"`).
+    """
 
     heads: tuple[str, ...]
 
     def names(self, text: str) -> bool:
-        """Whether a text is such a score, of whatever class."""
+        """Return whether a text is the score of a class, whether or not that class exists."""
         return any(text.startswith(f"{head}.") and text != f"{head}." for head in self.heads)
 
     def spelled(self) -> tuple[str, ...]:
-        """The scores with `CLASS` in the place of the class."""
+        """Return the possible forms with a placeholder: `val.dice.CLASS`."""
         return tuple(f"{head}.CLASS" for head in self.heads)
 
 
@@ -27,7 +30,7 @@ BY_CLASS = ClassScore(("val.dice", "val.iou"))
 
 
 def _class_score(value: str) -> str:
-    """A validator: the score of a class."""
+    """Validate that a value is the score of a class."""
     if not BY_CLASS.names(value):
         raise ValueError(f"must be {' or '.join(BY_CLASS.spelled())}")
     return value
@@ -38,11 +41,12 @@ OverAll = Literal[
     "val.foreground.dice", "val.foreground.dice_micro", "val.foreground.miou",
 ]  # fmt: skip
 Monitor = OverAll | Annotated[str, BY_CLASS, AfterValidator(_class_score)]
-"""What a run watches; `val.loss` is better when smaller, the others when larger."""
+"""The score that a run monitors; lower is better for `val.loss`, higher for the others."""
 
 
 def class_of(monitor: str) -> str | None:
-    """The class that a run watches, None where it is all of them."""
+    """Return the class of a class score, or None for a score over several classes."""
+    # `val.foreground.dice` has a dot as well, so the scores over several classes are excluded first.
     if monitor in typing.get_args(OverAll):
         return None
     return next((monitor.removeprefix(f"{head}.") for head in BY_CLASS.heads if monitor.startswith(f"{head}.")), None)

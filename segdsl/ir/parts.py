@@ -1,4 +1,4 @@
-"""A graph as its author sees it: the parts that bindings name, one inside the other, with what each gives and costs."""
+"""A graph as a tree of named parts, nested like its bindings, with output shapes and costs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from segdsl.ir.shape import at, shape_at
 
 @dataclass
 class Part:
-    """What lies below a path: ``outputs`` are the shapes of the tensors that it gives, for one image at the size.
+    """The part of a graph at a path; ``outputs`` are the shapes of its output tensors for one image.
 
-    ``parameters`` counts all scalars, ``trained`` those that training changes, ``fixed`` those that are stored and
-    never trained, ``macs`` multiply-accumulates.
+    ``parameters`` counts all scalars, ``trained`` those that training changes, ``fixed`` those that are stored but
+    never trained, ``macs`` the multiply-accumulates.
     """
 
     path: str
@@ -33,33 +33,32 @@ class Part:
 
     @property
     def kept(self) -> str:
-        """What training leaves as it is: "frozen" where all that could be trained is, "fixed" where nothing could."""
+        """Label for untrained parts: "frozen" if training could change it, "fixed" if not, "" if it is trained."""
         if not self.parameters or self.trained:
             return ""
         return "fixed" if self.fixed == self.parameters else "frozen"
 
     def called(self, names: Mapping[str, str]) -> str:
-        """What it is called: by another of ``names``, an output's, where it has no parameters. One with parameters goes
-        by its path alone, which `train.freeze` and `weights` take."""
+        """Return the name for display: the output's name from ``names``, if there is one."""
+        # A part with parameters keeps its own name, since `train.freeze` and `weights` refer to it by path.
         return self.name if self.parameters else names.get(self.path, self.name)
 
     def sizes(self, more: str = "…") -> str:
-        """Its outputs without the batch: the one, the same n times, or the first and the last of several."""
+        """Return the output sizes without the batch: `64x128x128`, `4 of 64x8x8`, or the first and the last."""
         texts = ["x".join(map(str, shape[1:])) for shape in self.outputs]
         if len(set(texts)) <= 1:
             return (texts[0] if len(texts) == 1 else f"{len(texts)} of {texts[0]}") if texts else ""
         return f"{texts[0]} {more} {texts[-1]}" if len(texts) > 2 else ", ".join(texts)
 
     def opens(self, level: int, depth: int) -> bool:
-        """Whether its children are parts worth telling apart, in an outline of ``depth`` levels: some have children.
-
-        A list, or a chain of copies, is opened from the third level on only.
-        """
-        named = depth > 2 or not all(child.name.isdigit() for child in self.children.values())
-        return level + 1 < depth and named and any(child.children for child in self.children.values())
+        """Return whether an outline of ``depth`` levels should show the children of this part, at ``level``."""
+        # A part made of single ops stays closed. Elements of a list or chain have numbers for names, and mostly look
+        # alike: they are shown only in outlines of more than two levels.
+        has_names = depth > 2 or not all(child.name.isdigit() for child in self.children.values())
+        return level + 1 < depth and has_names and any(child.children for child in self.children.values())
 
     def rows(self, depth: int, level: int = 0) -> Iterator[tuple[int, Part]]:
-        """The parts below, with their level, down to ``depth`` levels; one of single ops stays closed."""
+        """Yield the parts below this one with their level, down to ``depth`` levels."""
         for child in self.children.values():
             yield level, child
             if child.opens(level, depth):
@@ -67,12 +66,13 @@ class Part:
 
 
 def parts_of(graph: Graph, frozen: Sequence[str] = ()) -> Part:
-    """The whole graph as a part, with those inside it. What lies below a ``frozen`` path is not trained."""
+    """Return the whole graph as a tree of parts. Parameters below a ``frozen`` path do not count as trained."""
     root = Part("")
     shapes, env = graph.shapes(), graph.env
     last: dict[str, tuple[int, ...]] = {}
     for node in graph.nodes:
         macs = at(node.op.macs([shapes[o] for o in node.operands], node.shape), env)
+        # The path of an unnamed node ends in `:op`; it belongs to the binding in front of the colon.
         for part in _along(root, node.path.partition(":")[0]):
             part.macs += macs
             last[part.path] = shape_at(node.shape, env)
@@ -80,22 +80,22 @@ def parts_of(graph: Graph, frozen: Sequence[str] = ()) -> Part:
         if state.kind == "buffer":
             continue
         scalars = math.prod(int(str(extent)) for extent in state.shape)
-        kept = state.kind == "trained" and not is_below(key, frozen)
+        is_trained = state.kind == "trained" and not is_below(key, frozen)
         for part in _along(root, key, create=False):
             part.parameters += scalars
-            part.trained += scalars if kept else 0
+            part.trained += scalars if is_trained else 0
             part.fixed += scalars if state.kind == "fixed" else 0
     _set_outputs(root, graph, last)
     return root
 
 
 def is_below(path: str, others: Sequence[str]) -> bool:
-    """Whether a path is one of the others, or lies below one."""
+    """Return whether a path equals one of the others or is below it."""
     return any(path == other or path.startswith(f"{other}.") for other in others)
 
 
 def _along(root: Part, path: str, create: bool = True) -> Iterator[Part]:
-    """The parts from the root to ``path``."""
+    """Yield the parts from the root to ``path``, creating missing ones if ``create``."""
     part = root
     yield part
     for name in path.split("."):
@@ -109,9 +109,10 @@ def _along(root: Part, path: str, create: bool = True) -> Iterator[Part]:
 
 def _set_outputs(part: Part, graph: Graph, last: Mapping[str, tuple[int, ...]]) -> None:
     shapes, env = graph.shapes(), graph.env
-    # The first copy in a chain and the first element of what the chain gives have one name: `stage0.0`.
-    made = graph.names.get(part.path)
-    names = [part.path] if made is not None and is_below(made, [part.path]) else []
+    # The first copy in a chain and the first element of the chain's result share one name: `stage0.0`. The name
+    # belongs to this part only if the node behind it is inside the part.
+    node_path = graph.names.get(part.path)
+    names = [part.path] if node_path is not None and is_below(node_path, [part.path]) else []
     if not names:
         elements = (f"{part.path}.{number}" for number in count())
         names = list(takewhile(graph.names.__contains__, elements))

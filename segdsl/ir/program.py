@@ -1,4 +1,4 @@
-"""A whole checked program as data: one frozen record for each section, the graph, and where everything was said."""
+"""A whole checked program: one frozen record per section, the graph, and the source span of every setting."""
 
 from __future__ import annotations
 
@@ -22,37 +22,38 @@ Probability = Annotated[float, Ge(0), Le(1)]
 
 
 def _named(value: str) -> str:
-    """A validator: a name that can be seen."""
+    """Validate that a name is not blank and has no control characters."""
     if not value.strip():
         raise ValueError("must not be empty")
     if has_control_character(value):
-        raise ValueError("must be without line breaks and other control characters")
+        raise ValueError("must not contain line breaks or other control characters")
     return value
 
 
 def _folder_name(value: str) -> str:
-    """A validator: a folder in another, by its name or a path downwards."""
+    """Validate a folder name or a relative path that stays inside the dataset folder."""
+    # Forward slashes only, on every system: programs are shared between Windows and Linux.
     if not value.strip() or value.startswith("/") or ".." in value.split("/") or "\\" in value:
-        raise ValueError("must be the name of a folder in the data set")
+        raise ValueError("must be the name of a folder inside the dataset")
     return value
 
 
 def _mask_values(value: Range) -> Range:
-    """A validator: whole numbers that an 8-bit mask can hold."""
+    """Validate integers that fit into an 8-bit mask."""
     if not (0 <= value.low <= value.high <= 255 and value.low == int(value.low) and value.high == int(value.high)):
-        raise ValueError("must be whole numbers from 0 to 255, or ranges of them")
+        raise ValueError("must be integers from 0 to 255, or ranges of them")
     return value
 
 
 def _rising(value: Range) -> Range:
-    """A validator: two numbers, the first being smaller."""
+    """Validate a range whose lower end is below its upper end."""
     if not value.low < value.high:
-        raise ValueError("must go from a smaller number to a larger")
+        raise ValueError("lower end must be below upper end")
     return value
 
 
 def _natural_amount(value: Quantity) -> Quantity:
-    """A validator: an amount that can be had."""
+    """Validate an amount that is not negative."""
     if value.value < 0:
         raise ValueError("must be 0 or more")
     return value
@@ -61,160 +62,160 @@ def _natural_amount(value: Quantity) -> Quantity:
 Named = Annotated[str, AfterValidator(_named)]
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 MaskValues = Annotated[Range, OrSingle(), AfterValidator(_mask_values)]
-"""Values of a mask: `7`, or `0..127`."""
+"""Mask values: `7`, or `0..127`."""
 MemoryAmount = Annotated[Memory, AfterValidator(_natural_amount)]
 """An amount of memory, 0 included."""
 DataFormat = Literal[
     "common_semantic_segmentation", "voc_segmentation", "coco_instances", "datumaro", "cityscapes",
     "kitti_segmentation", "ade20k", "mapillary_vistas", "folders", "auto",
 ]  # fmt: skip
-"""How a data set lies on disk; `segdsl/data/formats/registry.py` reads each of them."""
+"""The layout of a dataset on disk; `segdsl/data/formats` has a reader for each."""
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
-"""Single precision, or the two half ones; `auto` takes the half one that the device is made for, and none on a CPU."""
+"""Single or half precision; `auto` uses the half precision that the GPU supports best, and `fp32` on a CPU."""
 
 
 class Augmentation(Word, abstract=True):
-    """One step of the training pipeline, on image and mask together."""
+    """One step of the training pipeline, applied to image and mask together."""
 
     kind: ClassVar[str] = "augmentation"
 
 
 class Loss(Word, abstract=True):
-    """What training minimises."""
+    """The function that training minimizes."""
 
     kind: ClassVar[str] = "loss"
 
 
 class Optimizer(Word, abstract=True):
-    """An update rule; ``target`` is the class that realises it, as `module:name`."""
+    """An update rule; ``target`` is the class that implements it, as `module:name`."""
 
     kind: ClassVar[str] = "optimizer"
     target: ClassVar[str] = ""
 
 
 class Schedule(Word, abstract=True):
-    """A learning-rate law; several are chained with `->`, each beginning where the one before ends."""
+    """A learning-rate schedule; several are chained with `->`, each starting where the previous one ends."""
 
     kind: ClassVar[str] = "schedule"
 
 
 class Stopper(Word, abstract=True):
-    """A rule that ends a run early."""
+    """A rule that stops a run early."""
 
     kind: ClassVar[str] = "stopper"
 
 
 class Keeper(Word, abstract=True):
-    """A rule that says which checkpoints stay."""
+    """A rule for which checkpoints to keep."""
 
     kind: ClassVar[str] = "keeper"
 
 
 class Averager(Word, abstract=True):
-    """A rule that averages the weights over the steps of a run."""
+    """An average of the weights over the steps of a run."""
 
     kind: ClassVar[str] = "averager"
 
 
 class Remap(Word, abstract=True):
-    """A change of the label space by name."""
+    """A change of the classes by name."""
 
     kind: ClassVar[str] = "remap"
     classes: Annotated[tuple[str, ...], MinLen(1)]
-    """Classes that masks declare."""
+    """Classes of the dataset."""
     into: Named
-    """What they become: one of the declared classes, or a new name."""
+    """The class that they become: one of the dataset's classes, or a new name."""
 
 
 class Sampler(Word, abstract=True):
-    """How often an epoch uses each training image."""
+    """A rule for how often an epoch uses each training image."""
 
     kind: ClassVar[str] = "sampler"
 
 
 class AnyExporter(Word, abstract=True):
-    """A form in which the model is shipped."""
+    """A file format of exported models."""
 
     kind: ClassVar[str] = "exporter"
     size: Literal["static", "dynamic"] = "static"
-    """Images of `data.input_size` alone, which runs fastest, or of any height and width that the network takes."""
+    """Accept images of `data.input_size` only, which is fastest, or of any height and width that the network takes."""
     normalize: bool = False
-    """Takes pixels from 0 to 255 and normalises them inside of the model; else whoever calls it does that."""
+    """Normalize pixels from 0 to 255 inside the model; otherwise the caller must normalize them."""
     prediction: Literal["soft", "hard"] = "soft"
-    """The softmax over the classes, [1, classes, H, W], or the ids of the best ones, [1, H, W], which
-    openvino-model-api does not read. In a soft OpenVINO model whose class 0 is not the background an empty channel
-    stands before the first class, as openvino-model-api wants it; `segdsl show MODEL.xml` says what is where."""
+    """Output the softmax over the classes, [1, classes, H, W], or the ids of the best classes, [1, H, W], which
+    openvino-model-api cannot read. A soft OpenVINO model whose class 0 is not the background has an empty channel
+    before the first class, as openvino-model-api requires; `segdsl show MODEL.xml` lists the channels."""
 
 
 class Exporter(AnyExporter, abstract=True):
-    """A form of an OpenVINO model."""
+    """A variant of an OpenVINO model."""
 
 
 class OnnxExporter(AnyExporter, abstract=True):
-    """A form of an ONNX model."""
+    """A variant of an ONNX model."""
 
 
 class Section(Record):
-    """The base of every section. ``free`` sections take names of the author's choice."""
+    """The base class of all sections."""
 
 
 class TrainSubset(Section):
-    """`data.train`: the images that are learnt from."""
+    """`data.train`: the training images."""
 
     subset: str = "train"
-    """Name of the subset in the data set."""
+    """Name of the subset in the dataset."""
     batch: PositiveInt = 8
-    """Images in one step."""
+    """Images per step."""
     workers: NaturalInt = 2
-    """Processes that load and augment; 0 loads in the main process."""
+    """Processes that load and augment images; 0 loads in the main process."""
     sampler: Sampler | None = None
-    """How often an epoch uses each image; left out, once."""
+    """How often an epoch uses each image; by default once."""
     augment: dict[str, Augmentation] = Field(default_factory=dict)
-    """Named steps, applied in the order in which they first appear."""
+    """Named augmentation steps, applied in the order in which they first appear."""
 
 
 class EvalSubset(Section):
-    """`data.val`: the images that are only scored."""
+    """`data.val`: the validation images."""
 
     subset: str = "val"
-    """Name of the subset in the data set."""
+    """Name of the subset in the dataset."""
     batch: PositiveInt = 8
-    """Images scored at once."""
+    """Images scored at a time."""
     workers: NaturalInt = 2
-    """Processes that load; 0 loads in the main process."""
+    """Processes that load images; 0 loads in the main process."""
 
 
 class Data(Section):
-    """`data`: where images and masks come from, and what the mask values mean."""
+    """`data`: the images and masks, and the meaning of the mask values."""
 
     root: str | None = None
-    """Folder of the data set, relative to the program; `--data` overrides it."""
+    """Folder of the dataset, relative to the program; `--data` overrides it."""
     format: DataFormat = "common_semantic_segmentation"
-    """Layout of the folder; `auto` takes the one that it looks like, and refuses to guess between two."""
+    """Layout of the dataset folder; `auto` detects it, and fails if two layouts match."""
     classes: tuple[str, ...] | None = None
-    """Names of the classes, in the order of their ids; left out, they are read from the data set."""
+    """Class names in the order of their ids; by default they are read from the dataset."""
     ignore: Annotated[int, Ge(0), Le(255)] = 255
-    """Mask value that is neither learnt nor scored."""
+    """Mask value of ignored pixels, which are neither learned nor scored."""
     exclude: tuple[str, ...] = ()
-    """Classes that are not learnt: their pixels become void."""
+    """Classes that are not learned: their pixels are ignored."""
     remap: tuple[Remap, ...] = ()
-    """Classes that are merged or renamed, by name. Everywhere else `data.classes` means what is left."""
+    """Classes to merge or rename. Everywhere else, `data.classes` means the classes that remain."""
     background: Named | None = None
-    """Class of the pixels that no polygon covers, where masks are drawn; "void" for none."""
+    """Class of pixels that no polygon covers, in formats that draw masks; "void" ignores them."""
     values: tuple[MaskValues, ...] | None = None
-    """Mask values of each class, in the order of `classes`: a number or a range; left out, the value is the id."""
+    """Mask values of each class in the order of `classes`: a number or a range; by default the class id."""
     images: FolderName = "images"
-    """Name of the folders of images, for the format `folders`."""
+    """Name of the image folders, for the format `folders`."""
     masks: FolderName = "masks"
-    """Name of the folders of masks, for the format `folders`."""
+    """Name of the mask folders, for the format `folders`."""
     input_size: Size = Size(512, 512)
-    """Height x width of what the network sees."""
+    """Height x width of the network input."""
     levels: Annotated[Range, AfterValidator(_rising)] | None = None
-    """Pixel values that become black and white; left out, the whole range of 8 or 16 bits."""
+    """Pixel values that become black and white; by default the full range of 8 or 16 bits."""
     normalize: Literal["imagenet", "none"] = "imagenet"
-    """Mean and deviation that are taken out of the pixels: ImageNet's, or a plain division by 255."""
+    """Normalization of pixels: ImageNet's mean and standard deviation, or only a division by 255."""
     cache: MemoryAmount | None = None
-    """Memory for decoded images, which all processes share; left out, a quarter of what is free; `0 GiB` for none."""
+    """Memory for decoded images, shared by all processes; by default a quarter of free memory; `0 GiB` disables it."""
     train: TrainSubset = Field(default_factory=lambda: TrainSubset.trusted({}))
     """The training subset."""
     val: EvalSubset = Field(default_factory=lambda: EvalSubset.trusted({}))
@@ -222,87 +223,88 @@ class Data(Section):
 
     @property
     def merges(self) -> Merges:
-        """`remap` as names and what they become."""
+        """`remap` as pairs of class names and the class that they become."""
         return [(word.classes, word.into) for word in self.remap]
 
 
 class Train(Section):
-    """`train`: how the weights are found."""
+    """`train`: the optimization of the weights."""
 
     loss: Loss | None = None
-    """What is minimised."""
+    """The loss to minimize."""
     optimizer: Optimizer | None = None
     """The update rule."""
     schedule: tuple[Schedule, ...] = ()
-    """The learning rate over time, as a chain."""
+    """The learning rate over time, as a chain of schedules."""
     monitor: Monitor = "val.dice"
-    """What the best checkpoint, the plateau and the stopper watch: a score over all classes, without the background
+    """The score for the best checkpoint, the plateau schedule and the stopper: over all classes, without the background
     (`val.foreground.…`), or of one class, such as `val.dice.car` or `"val.iou.traffic light"`."""
     stop: Stopper | None = None
-    """When to end before `epochs`."""
+    """When to stop before `epochs`."""
     keep: Keeper | None = None
-    """Which checkpoints stay."""
+    """Which checkpoints to keep."""
     ema: Averager | None = None
-    """The average of the weights that is validated, kept and shipped in place of the last ones."""
+    """An average of the weights to validate, save and export instead of the latest weights."""
     accumulate: PositiveInt = 1
-    """Batches that make one optimizer step together."""
+    """Batches per optimizer step."""
     clip: PositiveFloat | None = None
-    """Largest norm of the gradient; a longer one is scaled down to it (Pascanu et al., 2013)."""
+    """Maximum norm of the gradient; a larger gradient is scaled down to it (Pascanu et al., 2013)."""
     precision: Precision = "fp32"
-    """What a training step computes in; loss, weights and validation stay in single precision."""
+    """Precision of a training step; loss, weights and validation always use single precision."""
     epochs: PositiveInt = 100
-    """The upper limit of passes over the training subset."""
+    """Maximum number of passes over the training subset."""
     seed: NaturalInt = 0
-    """Start of every random number of the run."""
+    """Seed of all random numbers of the run."""
     freeze: tuple[GraphPath, ...] = ()
-    """Parts of the graph that are not trained, by path."""
+    """Paths of the graph's parts that are not trained."""
 
 
 class Eval(Section):
-    """`eval`: how a finished model is scored by `segdsl eval`."""
+    """`eval`: how `segdsl eval` scores a trained model."""
 
     scale: Literal["image", "input"] = "image"
-    """Compare at the size of the image, or at the size that the network sees."""
+    """Compare at the size of the image, or at the size of the network input."""
     tile: Size | None = None
-    """Height x width of the windows of an image that are shown to the network one by one, each stretched to
-    `data.input_size`, which as a value here leaves pixels as they are; left out, the whole image is stretched."""
+    """Height x width of a sliding window, each resized to `data.input_size`; with that size as the value, pixels are
+    not resampled. By default the whole image is resized."""
     overlap: Annotated[float, Ge(0), Le(0.9)] = 0.25
-    """Least share of a window that the next one shows again; what both say is blended there."""
+    """Minimum fraction of a window that overlaps the next one; predictions are blended there."""
     flip: bool = False
-    """Show every window mirrored too, and average the probabilities."""
+    """Predict every window mirrored as well, and average the probabilities."""
     scales: Annotated[tuple[Annotated[float, Ge(0.1), Le(10)], ...], MinLen(1)] = (1.0,)
-    """Show the image at these multiples of its size, in windows, and average the probabilities."""
+    """Predict the image at these multiples of its size, in windows, and average the probabilities."""
     boundary: Annotated[float, Gt(0)] | None = None
-    """Tolerance of the boundary F1: pixels from 1 on, below it a share of the diagonal, such as 0.0075 (Csurka et al.,
-    2013); left out, it is not computed."""
+    """Tolerance of the boundary F1: in pixels from 1 on, below 1 as a fraction of the diagonal, such as 0.0075 (Csurka
+    et al., 2013). By default it is not computed."""
 
 
 class Tolerance(Section):
-    """`export.tolerance`: how far an exported model may be from the trained one; beyond it, none is written."""
+    """`export.tolerance`: limits on the deviation from the trained model; an export beyond them is not written."""
 
     pixels: Probability = 1e-4
-    """Share of the pixels that may get another class in single precision, ties of two classes left out."""
+    """Maximum fraction of pixels with a different class in single precision; ties of two classes do not count."""
     dice: Probability = 0.01
-    """How much of the macro Dice on the validation subset may be lost, in any precision."""
+    """Maximum drop of the macro Dice on the validation subset, in any precision."""
     logits: PositiveFloat | None = None
-    """Largest error of a logit in single precision, over the standard deviation of all; left out, it is only told."""
+    """Maximum error of a logit in single precision, relative to the standard deviation of all logits; by default it is
+    reported but not limited."""
 
 
 class Export(Section):
-    """`export`: what is shipped."""
+    """`export`: the exported models."""
 
     openvino: Exporter | None = None
     """The OpenVINO model."""
     onnx: OnnxExporter | None = None
-    """The ONNX model, written beside it; left out, there is none."""
+    """An additional ONNX model; by default none is written."""
     images: PositiveInt | None = None
-    """Validation images that an export is compared with the trained model on, evenly chosen; left out, all."""
+    """Number of validation images, evenly chosen, for comparing export and trained model; by default all."""
     tolerance: Tolerance = Field(default_factory=lambda: Tolerance.trusted({}))
-    """How far it may be from the trained model."""
+    """Limits on the deviation from the trained model."""
 
 
 class Source(Record):
-    """A text that the program was made from; ``digest`` is its SHA-256."""
+    """The text of a source file; ``digest`` is its SHA-256."""
 
     text: str
     digest: str
@@ -311,10 +313,11 @@ class Source(Record):
 class Program(Record):
     """A checked program.
 
-    ``name`` is the file's stem; ``resolved`` the whole program as one formatted `.seg` text without imports; ``spans``
-    maps every path that was set (`train.optimizer.lr`) to where; ``warnings`` are the lints; ``assumed_classes`` says
-    that `data.classes` was left out and two were assumed. ``weights`` are sources by the part that they fill, and
-    ``adapt_weights`` whether filters over the image may be changed to fit its channels (`weights.adapt`).
+    ``name`` is the file name without its suffix; ``resolved`` is the whole program as one formatted `.seg` text without
+    imports; ``spans`` maps the path of every setting (`train.optimizer.lr`) to its source; ``warnings`` come from the
+    lints; ``assumed_classes`` means that `data.classes` is missing and two classes were assumed. ``weights`` maps parts
+    of the graph to the source of their weights; with ``adapt_weights``, filters over the image may be changed to fit
+    its channels (`weights.adapt`).
     """
 
     name: str
@@ -333,26 +336,27 @@ class Program(Record):
 
     @property
     def void(self) -> int:
-        """The id of void, which `data.ignore` means everywhere else."""
+        """The id of ignored pixels in the masks that the program works with."""
+        # With `data.values`, masks are converted to ids, and `data.ignore` is a mask value, not an id.
         return self.data.ignore if self.data.values is None else VOID_ID
 
     @property
     def channels(self) -> int:
-        """The channels of an image, as the model takes them."""
+        """The number of image channels that the model takes."""
         return int(str(next(iter(self.graph.inputs.values()))[1]))
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that are learnt, in the order of their ids; placeholders where `data.classes` was left out."""
+        """The learned classes in the order of their ids, or two placeholders without `data.classes`."""
         if self.data.classes is None:
             return ("class_0", "class_1")
         return relabelled(self.data.classes, self.data.exclude, self.data.merges).classes
 
 
 SECTIONS: dict[str, type[Section]] = {"data": Data, "train": Train, "eval": Eval, "export": Export}
-"""The sections with declared keys; `weights` takes paths of the graph, `model` is a component."""
+"""The sections with fixed keys. (The keys of `weights` are paths of the graph, and `model` is a component.)"""
 RESERVED_SECTIONS = ("sweep",)
-"""Sections whose meaning comes with a later version."""
+"""Sections reserved for a later version."""
 
 __all__ = [
     "RESERVED_SECTIONS", "SECTIONS", "AnyExporter", "Augmentation", "Averager", "Data", "Duration", "Eval",

@@ -1,4 +1,4 @@
-"""Symbolic extents: exact arithmetic over the model's `B`, `H`, `W`, where `H/4` means the ceiling (LANGUAGE.md §4)."""
+"""Symbolic extents: exact arithmetic over the model's `B`, `H`, `W`, where `H/4` rounds up (LANGUAGE.md §4)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Monomial = tuple[Atom, ...]
 
 
 class Ceil:
-    """ceil(``of`` / ``by``), the extent that a strided convolution leaves. Immutable; compared by its text."""
+    """ceil(``of`` / ``by``), the output extent of a strided convolution. Immutable; compared by its text."""
 
     __slots__ = ("by", "of", "text")
 
@@ -34,18 +34,21 @@ class Ceil:
 
 
 class Dim:
-    """A sum of products of atoms with integer factors; immutable, hashable, equal when the normal forms are.
+    """A sum of products of atoms with integer factors; immutable, hashable, equal if the normal forms are equal.
 
-    Constants are plain integers everywhere: arithmetic returns an ``int`` as soon as no symbol is left.
+    Constants are plain integers everywhere: arithmetic returns an ``int`` as soon as no symbol remains.
     """
 
     __slots__ = ("_text", "terms")
 
     def __init__(self, terms: Mapping[Monomial, int]) -> None:
-        kept = ((m, c) for m, c in terms.items() if c)
-        self.terms = tuple(sorted(kept, key=lambda t: (len(t[0]), [str(a) for a in t[0]])))
-        shown = sorted(self.terms, key=lambda t: t[1] < 0)
-        self._text = " + ".join(_term(m, c) for m, c in shown).replace("+ -", "- ") or "0"
+        # The normal form: no zero terms, sorted by degree, then alphabetically. Equal sums get equal texts, which makes
+        # the text a cheap key for comparison and hashing.
+        nonzero = ((m, c) for m, c in terms.items() if c)
+        self.terms = tuple(sorted(nonzero, key=lambda t: (len(t[0]), [str(a) for a in t[0]])))
+        # Negative terms are printed last: `H/4 - 1`, not `-1 + H/4`.
+        printed = sorted(self.terms, key=lambda t: t[1] < 0)
+        self._text = " + ".join(_term(m, c) for m, c in printed).replace("+ -", "- ") or "0"
 
     @property
     def is_atom(self) -> bool:
@@ -90,7 +93,7 @@ class Dim:
     __rmul__ = __mul__
 
     def at(self, env: Mapping[str, int]) -> int:
-        """The value where the symbols have the values of ``env``."""
+        """Return the value for the symbol values in ``env``."""
         return sum(c * math.prod(_atom_at(a, env) for a in m) for m, c in self.terms)
 
     @classmethod
@@ -105,21 +108,23 @@ Shape = tuple[Extent, ...]
 
 
 def symbol(name: str) -> Dim:
-    """The extent called ``name``."""
+    """Return the extent of a single symbol, such as `H`."""
     return Dim({(name,): 1})
 
 
 @lru_cache(maxsize=4096)
 def ceil_div(extent: Extent, by: int) -> Extent:
-    """ceil(extent / by), with ceil(ceil(a/m)/n) = ceil(a/mn) applied and whole parts divided out."""
+    """Return ceil(extent / by) in normal form."""
     if isinstance(extent, int):
         return -(-extent // by)
     if by == 1:
         return extent
     if all(c % by == 0 for _, c in extent.terms):
         return _simplest({m: c // by for m, c in extent.terms})
+    # ceil(ceil(a/m)/n) = ceil(a/mn): without it, `H/2` halved and `H/4` would not compare equal.
     if extent.is_atom and isinstance(inner := extent.terms[0][0][0], Ceil):
         return ceil_div(inner.of, inner.by * by)
+    # Terms divisible by the divisor leave the ceiling: ceil((a + n*by)/by) = ceil(a/by) + n.
     whole = {m: c // by for m, c in extent.terms if c % by == 0}
     rest = {m: c for m, c in extent.terms if c % by != 0}
     constant = rest.get((), 0)
@@ -133,25 +138,25 @@ def ceil_div(extent: Extent, by: int) -> Extent:
 
 
 def floor_div(extent: Extent, by: int) -> Extent:
-    """floor(extent / by)."""
+    """Return floor(extent / by)."""
+    # floor(a/n) = ceil((a - n + 1)/n), so that ceilings are the only atoms besides the symbols.
     return extent // by if isinstance(extent, int) else ceil_div(extent - (by - 1), by)
 
 
 def at(extent: Extent, env: Mapping[str, int]) -> int:
-    """The value of an extent, symbolic or not."""
+    """Return the value of an extent, symbolic or not."""
     return extent if isinstance(extent, int) else extent.at(env)
 
 
 def shape_at(shape: Shape, env: Mapping[str, int]) -> tuple[int, ...]:
-    """The values of all extents of a shape."""
+    """Return the values of all extents of a shape."""
     return tuple(at(extent, env) for extent in shape)
 
 
 def as_grid(extent: Extent) -> tuple[int, Extent, Extent] | None:
-    """(n, h, w) where the extent is `n + h*w` with h of `H` alone and w of `W` alone, such as `1 + H/14 * W/14`.
-
-    That reads `1 + ((H/14) * W)/14`, which is the same wherever W divides; elsewhere no grid has that many cells.
-    """
+    """Return (n, h, w) if the extent is `n + h*w`, with h of `H` only and w of `W` only, otherwise None."""
+    # `1 + H/14 * W/14` parses as `1 + ((H/14) * W)/14`. Both are equal where 14 divides W; elsewhere no grid has that
+    # number of cells, so `_split_sides` may treat one as the other.
     if isinstance(extent, int):
         return None
     products = [(monomial, factor) for monomial, factor in extent.terms if monomial]
@@ -166,7 +171,7 @@ def as_grid(extent: Extent) -> tuple[int, Extent, Extent] | None:
 
 
 def _sides(monomial: Monomial) -> list[Dim]:
-    """The factors of a product; of a product that is divided as a whole, the factor that is a symbol is divided."""
+    """Return the factors of a product; for `(h*W)/n`, these are `h` and `W/n`."""
     if len(monomial) == 1 and isinstance(monomial[0], Ceil):
         whole = monomial[0]
         inner = _sides(whole.of.terms[0][0]) if len(whole.of.terms) == 1 and whole.of.terms[0][1] == 1 else []
@@ -177,19 +182,19 @@ def _sides(monomial: Monomial) -> list[Dim]:
 
 
 def _symbol_of(dim: Dim) -> str | None:
-    """The one symbol that an extent depends on; None where there are several."""
+    """Return the symbol that an extent depends on, or None if there are several."""
     atoms = [atom for monomial, _ in dim.terms for atom in monomial]
     found = {atom if isinstance(atom, str) else _symbol_of(atom.of) for atom in atoms}
     return found.pop() if len(found) == 1 else None
 
 
 def show(shape: Shape) -> str:
-    """`[B, 48, H/4, W/4]`."""
+    """Format a shape as `[B, 48, H/4, W/4]`."""
     return "[" + ", ".join(str(extent) for extent in shape) + "]"
 
 
 def parse(text: str) -> Extent:
-    """The extent that ``str`` printed. Raises ValueError on other text."""
+    """Parse an extent from the text that ``str`` gives for it. Raises ValueError for other text."""
     tokens = re.findall(r"[A-Za-z]\w*|\d+|[-+*/()]", text)
     value, rest = _parse_sum(tokens)
     if rest:
@@ -218,12 +223,12 @@ def _parse_product(tokens: list[str]) -> tuple[Extent, list[str]]:
 
 def _parse_quotient(tokens: list[str]) -> tuple[Extent, list[str]]:
     if not tokens:
-        raise ValueError("an extent ends too soon")
+        raise ValueError("extent is incomplete")
     head, rest = tokens[0], tokens[1:]
     if head == "(":
         value, rest = _parse_sum(rest)
         if not rest or rest[0] != ")":
-            raise ValueError("an extent has a `(` without `)`")
+            raise ValueError("extent has an unmatched `(`")
         rest = rest[1:]
     else:
         value = int(head) if head.isdigit() else symbol(head)
@@ -259,4 +264,4 @@ def _validated(value: Any) -> Any:
         return parse(value)
     if isinstance(value, (Dim, int)):
         return value
-    raise ValueError("an extent is an integer or a text such as `H/4`")
+    raise ValueError("an extent must be an integer or a string such as `H/4`")

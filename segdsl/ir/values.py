@@ -1,4 +1,4 @@
-"""The values that a `.seg` literal can have beyond numbers, strings and lists, and the types of fields."""
+"""Values of `.seg` literals other than numbers, strings and lists, and the field types built on them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """`0.2..1.0`, both ends included; ``unit`` is None or that of both ends."""
+    """`0.2..1.0`, both ends included; ``unit`` is the unit of both ends, or None."""
 
     low: float
     high: float
@@ -44,13 +44,13 @@ class Range:
 
 
 class Units(NamedTuple):
-    """Marks a Quantity or Range field: the units it accepts. A bare number there is an error that offers them."""
+    """Marks a Quantity or Range field with the units it accepts. A number without a unit is an error there."""
 
     names: tuple[str, ...]
 
 
 class PathText:
-    """Marks a string field that is written as a bare dotted path (`train.freeze = [backbone.stage0]`)."""
+    """Marks a string field that is written as a dotted path without quotes (`train.freeze = [backbone.stage0]`)."""
 
 
 Duration = Annotated[Quantity, Units(("iters", "epochs"))]
@@ -62,29 +62,31 @@ AngleRange = Annotated[Range, Units(("deg",))]
 
 
 class OrSingle:
-    """Marks a Range field that takes a single number too: both ends."""
+    """Marks a Range field that also takes a single number, which is then both ends."""
 
 
 Memory = Annotated[Quantity, Units(("KiB", "MiB", "GiB"))]
 """An amount of memory: `4 GiB`."""
 GraphPath = Annotated[str, PathText()]
-"""A place in the model's graph, by the path of its bindings."""
+"""A part of the model's graph, by the path of its bindings."""
 
 UNITS = ("iters", "epochs", "deg", "px", "KiB", "MiB", "GiB")
-"""Every unit of the language."""
+"""All units of the language."""
 
 
 def number(value: float | int, *, floating: bool = False) -> str:
-    """A number as `.seg` spells it: the shortest text that reads back to the same value."""
+    """Format a number for `.seg`: the shortest text that reads back as the same value."""
     if isinstance(value, int) and not floating:
         return str(value)
+    # From 1e15 on, `repr` switches to exponents, which are shorter than the digits.
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{value:.1f}" if floating else str(int(value))
     return repr(float(value))
 
 
 def quoted(text: str) -> str:
-    """A text as `.seg` spells it."""
+    """Format a string for `.seg`, with quotes and escapes."""
+    # The backslash comes first: escaping it later would double the backslashes of the other escapes.
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
 
 

@@ -1,7 +1,7 @@
-"""The base of every word that a program may name: one pydantic class each, found by its name.
+"""The base of all words that a program can name: one pydantic class each, registered by its name.
 
-A word's class name is the word, its fields are the arguments in order, the string under a field is its documentation,
-its annotation and bounds are the validation. Registry, reference, hover, completion and highlighting derive from this.
+The class name is the word, the fields are its arguments in order, the string below a field is its documentation, and
+the annotation is its validation. The reference, hover texts, completion and highlighting are derived from these.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from segdsl.ir.shape import Dim
 
 
 class Record(BaseModel):
-    """A frozen record that refuses what it does not know. Its validators are built when first used."""
+    """A frozen record without extra fields."""
 
+    # Building all validators at import time would slow down every command; `defer_build` waits for their first use.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @classmethod
     def trusted(cls, values: dict[str, Any]) -> Self:
-        """The record of values that are checked already: what ``model_construct`` does, at a tenth of its cost."""
+        """Build a record from values that are already validated."""
+        # What `model_construct` does, at a tenth of its cost. Pydantic's own attributes are set by hand for that.
         record = cls.__new__(cls)
-        plain, made = _defaults(cls)
-        fresh = {name: make() for name, make in made if name not in values} if made else {}
-        object.__setattr__(record, "__dict__", {**plain, **fresh, **values})
+        defaults, factories = _defaults(cls)
+        fresh = {name: make() for name, make in factories if name not in values} if factories else {}
+        object.__setattr__(record, "__dict__", {**defaults, **fresh, **values})
         object.__setattr__(record, "__pydantic_fields_set__", set(values))
         object.__setattr__(record, "__pydantic_extra__", None)
         object.__setattr__(record, "__pydantic_private__", None)
@@ -38,22 +40,22 @@ class Record(BaseModel):
 
 @lru_cache(maxsize=512)
 def _defaults(record: type[Record]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
-    """The defaults of a record: frozen values, and functions that make the others."""
+    """Return the defaults of a record: constant values, and the factories of the others."""
     fields = {name: info for name, info in record.model_fields.items() if not info.is_required()}
-    plain = {name: info.default for name, info in fields.items() if info.default_factory is None}
-    return plain, tuple((n, info.default_factory) for n, info in fields.items() if info.default_factory is not None)
+    constants = {name: info.default for name, info in fields.items() if info.default_factory is None}
+    return constants, tuple((n, info.default_factory) for n, info in fields.items() if info.default_factory is not None)
 
 
 REGISTRY: dict[str, type[Word]] = {}
-"""Every concrete word by name."""
+"""All concrete words by name."""
 Family = TypeVar("Family", bound="Word")
 
 
 class Word(Record):
-    """Something a program names: an op, an optimizer, an augmentation …
+    """Something that a program can name: an op, an optimizer, an augmentation and so on.
 
-    ``kind`` says in the singular what it is, for diagnostics (`optimizer`). A subclass that sets ``abstract=True`` is a
-    family and no word itself. Two words of one name are refused when they are defined.
+    ``kind`` is a singular noun for diagnostics (`optimizer`). A subclass with ``abstract=True`` is a family of words,
+    not a word. Defining two words of the same name raises TypeError.
     """
 
     kind: ClassVar[str] = "word"
@@ -63,7 +65,7 @@ class Word(Record):
         if abstract:
             return
         if cls.__name__ in REGISTRY:
-            raise TypeError(f"two words are called {cls.__name__}: {REGISTRY[cls.__name__]} and {cls}")
+            raise TypeError(f"duplicate word {cls.__name__}: {REGISTRY[cls.__name__]} and {cls}")
         if not cls.__doc__:
             raise TypeError(f"the word {cls.__name__} has no documentation")
         REGISTRY[cls.__name__] = cls
@@ -77,29 +79,30 @@ class Word(Record):
     def _by_name(cls, value: Any, handler: Any) -> Any:
         if isinstance(value, cls):
             return value
+        # In JSON the tag `word` selects the class, since a field is annotated with the family only.
         if isinstance(value, dict) and "word" in value:
             fields = {k: v for k, v in value.items() if k != "word"}
             found = REGISTRY.get(value["word"])
             if found is None or not issubclass(found, cls):
-                raise ValueError(f"{value['word']} is no {cls.kind}")
+                raise ValueError(f"unknown {cls.kind} {value['word']}")
             return handler(fields) if found is cls else found.model_validate(fields)
         return handler(value)
 
 
 def _plain(value: Any) -> Any:
-    """What pydantic can write down by itself: symbolic extents as text."""
+    """Convert symbolic extents to text, which pydantic can serialize."""
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return tuple(_plain(item) for item in value)
     return str(value) if isinstance(value, Dim) else value
 
 
 def members(family: type[Family]) -> dict[str, type[Family]]:
-    """The words of a family, by name."""
+    """Return the words of a family by name."""
     return {name: word for name, word in sorted(REGISTRY.items()) if issubclass(word, family)}
 
 
 def word_family(kind: Any) -> type[Word] | None:
-    """The family of words that a field of this type holds, or None."""
+    """Return the family of words that a field of this type holds, or None."""
     if get_origin(kind) in (Union, types.UnionType):
         return next((w for k in get_args(kind) if (w := word_family(k))), None)
     if get_origin(kind) is Annotated or get_origin(kind) is tuple:
@@ -108,14 +111,15 @@ def word_family(kind: Any) -> type[Word] | None:
 
 
 def choices_of(kind: Any) -> tuple[str, ...]:
-    """The names that a field of this type takes as they stand; empty for one without choices."""
+    """Return the literal names that a field of this type accepts; empty if it has no choices."""
     if get_origin(kind) is Literal:
         return tuple(member for member in get_args(kind) if isinstance(member, str))
     return tuple(member for inner in get_args(kind) for member in choices_of(inner))
 
 
 def field_docs(record: type[BaseModel]) -> dict[str, str]:
-    """The documentation of every field: the string that stands under it in the source, inherited ones included."""
+    """Return the documentation of every field, inherited ones included: the string below it in the source."""
+    # Python drops these strings when it compiles a class, so they are read from the source file.
     import inspect
 
     docs: dict[str, str] = {}

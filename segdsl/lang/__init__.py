@@ -1,1 +1,1 @@
-"""Tree to IR: files and their names, merging, elaboration, and what a whole program is held against."""
+"""Compilation from syntax tree to IR: files, settings, elaboration, and checks of the whole program."""

@@ -1,4 +1,4 @@
-"""From a file to a checked program: read, merge, elaborate, and hold the sections against each other."""
+"""Loading of programs: read the files, merge their settings, elaborate the model, and check the whole."""
 
 from __future__ import annotations
 
@@ -32,16 +32,18 @@ from segdsl.lang.settings.overrides import apply_overrides, for_shell
 from segdsl.lang.settings.sections import Sections
 from segdsl.syntax import tree
 
+# The parser allows 100 levels of nesting per expression and blocks nest 60 deep, each level taking several Python
+# frames. Python's default of 1,000 frames would be reached first.
 RECURSION = 20_000
 RGB, MAX_CHANNELS = 3, 4096
-"""Channels of an image where a model does not say, and the most that it may say."""
+"""The channels of an image if the model does not declare them, and the maximum that it may declare."""
 
 
 def load(path: str | Path, overrides: Iterable[str] = (), classes: int | Sequence[str] | None = None) -> Program:
-    """The checked program of a `.seg` file.
+    """Load and check the program in a `.seg` file.
 
-    ``overrides`` are texts of `--set`; ``classes`` stands in for `data.classes` (a number makes placeholder names).
-    Raises :class:`SegError` with every independent error; lints are in ``program.warnings``.
+    ``overrides`` are values of `--set`. ``classes`` replaces `data.classes`; a number creates placeholder names.
+    Raises :class:`SegError` with every independent error. Warnings are in ``program.warnings``.
     """
     sink = Sink()
     try:
@@ -57,7 +59,7 @@ def load(path: str | Path, overrides: Iterable[str] = (), classes: int | Sequenc
 def check_file(
     path: str | Path, overrides: Iterable[str] = ()
 ) -> tuple[Program | None, tuple[Diagnostic, ...], dict[str, str]]:
-    """A program, or a library without one: the program (None for a library), the warnings, and the sources.
+    """Check a program or a library. Return the program (None for a library), the warnings, and the sources.
 
     Raises :class:`SegError` like :func:`load`.
     """
@@ -65,6 +67,7 @@ def check_file(
     try:
         with _deep_recursion():
             scope = _read(Path(path), str(path), sink)
+            # An override can only apply to a program, so it also makes a missing model an error.
             if not overrides and (not is_program(scope) or is_recipe(scope)):
                 _check_parts(scope, sink)
                 return None, tuple(sink.items), dict(sink.sources)
@@ -77,29 +80,29 @@ def check_file(
 
 
 def _listed(overrides: Iterable[str]) -> list[str]:
-    """The overrides as a list; one text is one of them, and not its letters."""
+    # A single string is one override, not a sequence of characters.
     return [overrides] if isinstance(overrides, str) else list(overrides)
 
 
 def _too_deep(sink: Sink, name: str) -> SegError:
-    message, help = "the program nests too deeply to be read", "split what is nested into lets and blocks"
+    message, help = "the program is nested too deeply", "split nested expressions into `let`s and blocks"
     return SegError([*sink.items, Diagnostic("nesting-budget", message, help, path=name)], sink.sources)
 
 
 def is_program(scope: FileScope) -> bool:
-    """Whether a file sets anything, itself or through its parent; a library only defines."""
+    """Return whether a file or its parent sets anything; a library only contains definitions."""
     kinds = (tree.Section, tree.Assign, tree.Drop)
     return any(isinstance(s, kinds) for file in scope.lineage() for s in file.tree.body)
 
 
 def is_recipe(scope: FileScope) -> bool:
-    """Whether a file sets sections for others to extend: it names no model, and none is in sight."""
+    """Return whether a file only sets sections for others to extend: it sets no model, and none is in scope."""
     paths = [s.path[0].name for f in scope.lineage() for s in f.tree.body if isinstance(s, (tree.Assign, tree.Section))]
     return "model" not in paths and not _models(scope)
 
 
 def _check_parts(scope: FileScope, sink: Sink) -> None:
-    """Checks a file that is no whole program: its definitions, and the sections that it sets."""
+    """Check a file that is not a complete program: its definitions, and the sections that it sets."""
     settings = Settings(sink)
     for file in scope.lineage():
         settings.apply(file, file.tree.body)
@@ -114,7 +117,7 @@ def _check_parts(scope: FileScope, sink: Sink) -> None:
 
 
 def _refused(sink: Sink, error: SegError) -> SegError:
-    """The error with all that was found, and for what options are at fault of the whole option."""
+    # An error that ends the loading joins the others that were found before, some of which it may repeat.
     seen: dict[tuple[Any, ...], Diagnostic] = {}
     for diagnostic in (*sink.items, *error.diagnostics):
         seen.setdefault((diagnostic.slug, diagnostic.span, diagnostic.path, diagnostic.message), diagnostic)
@@ -134,13 +137,15 @@ def _deep_recursion() -> Any:
 
 def _read(path: Path, name: str, sink: Sink) -> FileScope:
     try:
+        # `std/…` works on the command line as it does in `import`, unless the author has such a folder.
         if not path.is_file() and name.startswith("std/") and (STD / name[4:]).is_file():
             path = STD / name[4:]
         root = STD if path.resolve().is_relative_to(STD) else project_root(path)
     except (OSError, ValueError, RuntimeError):
-        raise fail("file-unreadable", f"{name!r} can be no path of a file", "check the path", path=name) from None
+        raise fail("file-unreadable", f"{name!r} is not a valid path", "check the path", path=name) from None
     try:
         scope = Loader(sink).load(path, name, root)
+        # With a built-in word redefined, every use of it would be an error of its own.
         if any(d.slug == "word-redefined" for d in sink.items):
             sink.check()
         return scope
@@ -166,6 +171,7 @@ def _load(
     records = {section: sections.record(section) for section in SECTIONS}
     weights, adapt = sections.weights(), sections.adapt_weights()
     _check_lets(scope, sections.context)
+    # Elaborating a block that contains itself would only end at the nesting budget, with a second error.
     circular = any(d.slug == "recursion" for d in sink.items)
     graph = None if circular else _model(settings, scope, sections)
     sink.check()
@@ -180,6 +186,7 @@ def _load(
         assumed_classes=sections.assumed,
         **records,
     )
+    # Lints come last, because they assume a program without errors.
     lint(program, sink, settings, sections.context.outs, sections.named)
     lint_rates(program, sink, settings)
     sink.check()
@@ -192,7 +199,7 @@ def _load(
 
 
 def _check_lets(scope: FileScope, context: Context) -> None:
-    """Works out the lets that nothing has asked for, so that an error in one is not overlooked."""
+    # Lets are evaluated on demand; evaluate the unused ones too, so that their errors are found.
     for file in scope.lineage():
         for name, let in file.lets.items():
             try:
@@ -220,11 +227,11 @@ def _model(settings: Settings, scope: FileScope, sections: Sections) -> Graph | 
                 len(sections.sink.sources.get(scope.name, "")),
             )
             help = (
-                f"add `model = …`; this file can use {known}"
+                f"add `model = …`, using one of {known}"
                 if known
                 else "import a library and add `model = …(classes = len(data.classes))`"
             )
-            raise stop("model-missing", end, "the program has no model", help)
+            raise stop("model-missing", end, "the program sets no model", help)
         module = _root(setting, context)
         return _elaborate(module, setting.expr, context, sections.size())
     except Stop as signal:
@@ -248,23 +255,23 @@ def _root(setting: Any, context: Context) -> Module:
             raise stop(
                 "component-not-built",
                 expr.span,
-                f"`{expr.name}` is not built",
+                f"`{expr.name}` is missing its parentheses",
                 f"write `{expr.name}(classes = len(data.classes))`",
             )
         raise stop(
             "wrong-component",
             expr.span,
-            "`model` is a model, built with its arguments",
+            "`model` must be a call of a model",
             "write `model = Name(classes = len(data.classes))`",
         )
     if not isinstance(component, BlockDef) or component.tree.kind != "model":
-        what = "a block" if isinstance(component, BlockDef) else "a word of the language"
+        what = "a block" if isinstance(component, BlockDef) else "a built-in component"
         names = _models(setting.file)
         raise stop(
             "wrong-component",
             expr.func.span,
             f"`{'.'.join(expressions.dotted(expr.func) or ())}` is {what}, not a model",
-            suggest("", names, "models") if names else "import a library, or begin the definition with `model`",
+            suggest("", names, "models") if names else "import a library, or start the definition with `model`",
         )
     return Module(block_recipe(component, expr, frame, model_arguments(setting, component, context)), "", expr.span)
 
@@ -276,14 +283,17 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
     if len(inputs) != 1:
         if block.file.torn:
             raise Stop
-        many = len(inputs) > 1
+        has_several = len(inputs) > 1
         raise stop(
             "model-inputs",
-            inputs[1].span if many else block.tree.name.span,
-            f"a model has one `in`, this has {len(inputs)}",
-            "remove it; only images flow into a model" if many else "write `in image: [B, 3, H, W]`",
+            inputs[1].span if has_several else block.tree.name.span,
+            f"a model must have exactly one `in`, this one has {len(inputs)}",
+            "remove this `in`; the only input of a model is the image batch"
+            if has_several
+            else "add `in image: [B, 3, H, W]`",
         )
     ident = inputs[0].name
+    # The input is not a node, but no node may take its path.
     context.taken.add(ident.name)
     frame = Frame(context, block.file, "", dict(recipe.arguments), None, False, block, recipe.spans)
     for key, value in recipe.arguments.items():
@@ -304,8 +314,8 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
             raise stop(
                 "not-a-tensor",
                 block.tree.name.span,
-                f"`out {key}` of a model is one tensor",
-                "join the list, or keep it in a block",
+                f"the model output `{key}` must be a single tensor",
+                "join the list into one tensor, or use it within a block",
             )
     return Graph.model_construct(
         name=block.name,
@@ -318,15 +328,15 @@ def _elaborate(module: Module, expr: tree.Expr, context: Context, size: Size) ->
 
 
 def _channels(declared: tree.In, frame: Frame) -> int:
-    """The channels of the images that flow into a model: what its note says, and 3 where that leaves them open."""
+    """Return the number of image channels from the note of the model's input, or 3 if the note leaves it open."""
     dims = declared.note.dims if declared.note is not None else None
     if dims is None or len(dims) != 4 or (isinstance(dims[1], tree.Name) and dims[1].name not in frame.local_names()):
         return RGB
-    said = note_extent(dims[1], frame)
-    if not isinstance(said, int) or not 1 <= said <= MAX_CHANNELS:
-        message = f"an image has from 1 to {MAX_CHANNELS} channels, got {said}"
-        raise stop("out-of-bounds", frame.origin(dims[1]), message, "write `[B, 3, H, W]` for images in colour")
-    return said
+    channels = note_extent(dims[1], frame)
+    if not isinstance(channels, int) or not 1 <= channels <= MAX_CHANNELS:
+        message = f"an image must have between 1 and {MAX_CHANNELS} channels, got {channels}"
+        raise stop("out-of-bounds", frame.origin(dims[1]), message, "write `[B, 3, H, W]` for color images")
+    return channels
 
 
 __all__ = ["check_file", "is_program", "load"]

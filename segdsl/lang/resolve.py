@@ -1,6 +1,6 @@
-"""The whole program as one `.seg` text: every value spelled out, every block that the model uses inlined.
+"""Rendering of a program as one self-contained `.seg` file: every value explicit, every block in use inlined.
 
-What a run writes into its folder, so that it can be repeated after the library has changed.
+A run writes this file into its folder, so that it can be repeated after the library has changed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from segdsl.syntax.printer.format import format_text
 
 
 def resolved_text(program: Program, settings: Settings, sections: Sections, scope: FileScope) -> str:
-    """The text; :func:`segdsl.lang.program.load` makes the same graph and sections of it."""
+    """Return the source of the program. Loading it gives the same graph and sections."""
     setting = settings.values[("model",)]
     root = (
         lookup_component(setting.expr.func, Frame(sections.context, setting.file))
@@ -58,17 +58,19 @@ def _section_text(path: tuple[str, ...], section: Section, sections: Sections, i
             if value:
                 steps = "".join(f"{indent}    {key} = {spell(word)}\n" for key, word in value.items())
                 lines.append(f"\n{indent}  {name} {{\n{steps}{indent}  }}\n")
+        # None and empty lists are the defaults of every key that allows them.
         elif value is not None and value != ():
             lines.append(f"{indent}  {name} = {spell_field(type(section), name, value)}\n")
     return f"{indent}{path[-1]} {{\n{''.join(lines)}{indent}}}\n" if lines else ""
 
 
 def spell(value: Any, *, chain: bool = False) -> str:
-    """A value as the language writes it."""
+    """Render a value as source; ``chain`` joins a list of words with `->`."""
     if isinstance(value, Word):
-        given = {n: getattr(value, n) for n in type(value).model_fields}
-        listed = ", ".join(f"{n} = {spell_field(type(value), n, v)}" for n, v in given.items() if v is not None)
-        return f"{type(value).__name__}({listed})"
+        # Defaults are written too: a later version of segdsl may have others, and the run must stay repeatable.
+        fields = {n: getattr(value, n) for n in type(value).model_fields}
+        arguments = ", ".join(f"{n} = {spell_field(type(value), n, v)}" for n, v in fields.items() if v is not None)
+        return f"{type(value).__name__}({arguments})"
     if isinstance(value, tuple):
         items = [spell(v) for v in value]
         return " -> ".join(items) if chain and all(isinstance(v, Word) for v in value) else f"[{', '.join(items)}]"
@@ -82,7 +84,7 @@ def spell(value: Any, *, chain: bool = False) -> str:
 
 
 def spell_field(record: type[Record], name: str, value: Any) -> str:
-    """The value of a field as the language writes it: a choice is not quoted, a schedule is a chain."""
+    """Render the value of a field as source: a choice without quotes, a schedule as a chain."""
     if isinstance(value, str):
         return value if value in choices_of(record.model_fields[name].annotation) else quoted(value)
     return spell(value, chain=name == "schedule")
@@ -92,17 +94,18 @@ def _model_call(setting: Setting, root: BlockDef, sections: Sections, inliner: _
     assert isinstance(setting.expr, tree.Call)
     bound = model_arguments(setting, root, sections.context)
     recipe = block_recipe(root, setting.expr, Frame(sections.context, setting.file), bound)
-    given = []
+    arguments = []
     for name, value in recipe.arguments.items():
         plain = _spell_plain(value)
+        # Modules have no literal: the source of the argument is inlined, and a default is left to the block.
         if plain is None and name not in bound:
             continue
         if plain is None:
             expr, frame = bound[name]
             inliner.need(expr, frame.file)
             plain = inliner.slice(expr, frame.file)
-        given.append(f"{name} = {plain}")
-    return f"{inliner.names[id(root)]}({', '.join(given)})"
+        arguments.append(f"{name} = {plain}")
+    return f"{inliner.names[id(root)]}({', '.join(arguments)})"
 
 
 def _spell_plain(value: Any) -> str | None:
@@ -115,7 +118,11 @@ def _spell_plain(value: Any) -> str | None:
 
 
 class _Inliner:
-    """Collects the blocks and lets that a model needs, each once, under names that do not meet."""
+    """Collects the blocks and lets that a model uses, each once, under unique names.
+
+    Files may use the same name for different blocks, so a block can get a new name. Source is copied and edited in
+    place instead of printed from the tree, which keeps the author's formatting and comments.
+    """
 
     def __init__(self, sources: dict[str, str]) -> None:
         self.sources = sources
@@ -125,15 +132,16 @@ class _Inliner:
         self.words = {word for text in sources.values() for word in re.findall(r"\w+", text)}
 
     def take(self, block: BlockDef) -> None:
-        """Adds a block after everything that it uses."""
+        """Add a block after everything that it uses."""
         if id(block) in self.names:
             return
+        # Named before its dependencies: the root keeps its own name if a block below it has the same.
         self.names[id(block)] = self._fresh(block.name)
         self.need(block.tree, block.file)
         self.items.append((self.names[id(block)], block.tree, block.file))
 
     def need(self, node: Any, file: FileScope) -> None:
-        """Adds the blocks and lets of ``file`` that a node of its tree uses."""
+        """Add the blocks and lets of ``file`` that a node of its tree uses."""
         for call in calls(node):
             used = target(call, file)
             if isinstance(used, BlockDef):
@@ -146,6 +154,7 @@ class _Inliner:
                 self.items.append((self.names[id(let)], let, file))
 
     def _fresh(self, name: str) -> str:
+        # A new name must not equal any word in the sources, where it might be a local name that shadows the block.
         candidate, count = name, 2
         while candidate in self.used or (count > 2 and candidate in self.words):
             candidate, count = f"{name}{count}", count + 1
@@ -153,7 +162,7 @@ class _Inliner:
         return candidate
 
     def texts(self) -> list[str]:
-        """The definitions in the order in which they can be read."""
+        """Render the definitions, each after those that it uses."""
         return [self._text(name, node, file) for name, node, file in self.items]
 
     def _text(self, name: str, node: tree.Block | tree.Let, file: FileScope) -> str:
@@ -161,7 +170,7 @@ class _Inliner:
         return doc + self.slice(node, file, [(node.name.span.start, node.name.span.end, name)]) + "\n"
 
     def slice(self, node: Any, file: FileScope, edits: list[tuple[int, int, str]] | None = None) -> str:
-        """The source of a node, with the names of what it uses replaced by theirs in the new text."""
+        """Return the source of a node with the blocks and lets that it uses renamed."""
         edits = list(edits or [])
         for call in calls(node):
             used = target(call, file)
@@ -173,13 +182,14 @@ class _Inliner:
                 edits.append((found.span.start, found.span.end, self.names[id(let)]))
         text, start = self.sources[node.span.file], node.span.start
         piece = text[start : node.span.end]
+        # From the end, so that earlier positions stay valid.
         for begin, end, new in sorted(set(edits), reverse=True):
             piece = piece[: begin - start] + new + piece[end - start :]
         return piece
 
 
 def free_names(node: Any, local: frozenset[str] = frozenset()) -> Iterator[tree.Name]:
-    """The names in a tree that no parameter, binding or comprehension of it gives a meaning."""
+    """Yield the names in a tree that are not bound by a parameter, binding or comprehension in it."""
     if isinstance(node, tree.Name):
         if node.name not in local:
             yield node
@@ -199,7 +209,7 @@ def free_names(node: Any, local: frozenset[str] = frozenset()) -> Iterator[tree.
 
 
 def _idents(block: tree.Block) -> Iterator[tree.Ident]:
-    """What a block binds: parameters, statements, steps, and the extents in the notes of its inputs."""
+    """Yield what a block binds: parameters, statements, steps, and the extents in the notes of its inputs."""
     yield from (p.name for p in block.parameters)
     for statement in block.body:
         yield from bound_names(statement)

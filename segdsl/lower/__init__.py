@@ -1,1 +1,1 @@
-"""IR to torch: the fx graph, the modules behind its ops, and files of weights."""
+"""Lowering from the IR to torch: fx graphs, modules for the ops, freezing, and emission of plain PyTorch."""

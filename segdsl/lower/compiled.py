@@ -1,4 +1,4 @@
-"""From a checked program to a model with weights."""
+"""Compilation of a checked program to a model with weights."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from segdsl.weights.sources import Located, locate, locked_digests, placed, want
 
 @dataclass(frozen=True)
 class Compiled:
-    """A program and the model it describes: (N, 3, H, W) normalised -> (N, classes, H, W) logits.
+    """A program and its model, which maps normalized images (N, C, H, W) to logits (N, classes, H, W).
 
-    ``loaded`` says what was read from each weight file.
+    ``load_reports`` describes what was loaded from each weight file.
     """
 
     program: Program
@@ -30,20 +30,21 @@ class Compiled:
     loaded: tuple[LoadReport, ...] = ()
 
     def at_random(self) -> dict[str, int]:
-        """The largest parts of the model that no file filled anything of, with their tensors counted.
+        """Return the largest parts of the model that got no weights from files, with their numbers of tensors.
 
-        What a file left as it is on purpose, which its report says, is not among them.
+        Excludes tensors that a file skipped on purpose, which its report mentions.
         """
-        told = {key for report in self.loaded for finding in report.findings for key in finding.keys}
+        mentioned = {key for report in self.loaded for finding in report.findings for key in finding.keys}
         filled = {key for report in self.loaded for key in report.loaded}
-        return _unfilled("", [key for key in self.model.state_dict() if key not in told - filled], filled)
+        return _unfilled("", [key for key in self.model.state_dict() if key not in mentioned - filled], filled)
 
 
 def _unfilled(part: str, keys: Sequence[str], filled: Set[str]) -> dict[str, int]:
-    """The largest parts below ``part`` whose ``keys`` none is ``filled`` of; a counter is no reason to tell of one."""
+    """Return the largest parts below ``part`` none of whose ``keys`` was loaded, with their numbers of tensors."""
     if not any(key in filled for key in keys):
-        weighty = any(not key.endswith(".num_batches_tracked") for key in keys)
-        return {part: len(keys)} if weighty else {}
+        # Older files lack the counters of batch norms, which have no effect: a part with only these is no finding.
+        has_weights = any(not key.endswith(".num_batches_tracked") for key in keys)
+        return {part: len(keys)} if has_weights else {}
     if all(key in filled for key in keys):
         return {}
     depth = part.count(".") + 1 if part else 0
@@ -56,16 +57,19 @@ def _unfilled(part: str, keys: Sequence[str], filled: Set[str]) -> dict[str, int
 def compile_program(
     program: Program, weights: str | None = None, outputs: Sequence[str] = (), watcher: Watcher | None = None
 ) -> Compiled:
-    """Builds the model of ``program``, in training mode and on the CPU.
+    """Build the model of ``program`` on the CPU, in training mode.
 
-    ``weights`` is a source for the whole model, `"none"` for a random start, or None for what the program's `weights`
-    section says; files that are not here are fetched, which ``watcher`` is told of. With ``outputs`` the model returns
-    a dict of the tensors at these paths. Raises SegError (`unknown-output`, `weights-source`, and what
-    :func:`~segdsl.weights.sources.locate` and :func:`~segdsl.weights.load.load_weights` raise).
+    ``weights`` is a source for the whole model, `"none"` for random weights, or None for the `weights` section of the
+    program. Missing files are downloaded, with progress reported to ``watcher``. With ``outputs`` the model returns a
+    dict from these paths to their tensors.
+
+    Raises SegError: `unknown-output`, `weights-source`, and the errors of :func:`~segdsl.weights.sources.locate` and
+    :func:`~segdsl.weights.load.load_weights`.
     """
     sources = {name: source.text for name, source in program.sources.items()}
     model = build(_reduced(program.graph, outputs), sources, outputs)
     try:
+        # A lock file pins the weights that the program names, not others that the caller asks for.
         expected = locked_digests(program) if weights is None else {}
         located = [locate(w, watcher, expected.get(w.part or "model", "")) for w in wanted_weights(program, weights)]
         loaded = tuple(_load(model, program, source) for source in located)
@@ -75,28 +79,29 @@ def compile_program(
 
 
 def _reduced(graph: Graph, outputs: Sequence[str]) -> Graph:
-    """The graph after the passes, in which the nodes that ``outputs`` name are kept as outputs are."""
-    known = {**{node.path: node.path for node in graph.nodes}, **graph.names}
-    wanted = {path: known[path] for path in outputs if path in known}
-    return run_passes(graph.model_copy(update={"outputs": {**graph.outputs, **wanted}}))
+    """Run the passes on a graph without removing or merging the nodes that ``outputs`` names."""
+    paths = {**{node.path: node.path for node in graph.nodes}, **graph.names}
+    # Passes preserve exactly the outputs of a graph.
+    extra = {path: paths[path] for path in outputs if path in paths}
+    return run_passes(graph.model_copy(update={"outputs": {**graph.outputs, **extra}}))
 
 
 def _load(model: fx.GraphModule, program: Program, located: Located) -> LoadReport:
-    wanted = located.wanted
+    request = located.wanted
     try:
         report = load_weights(
             model,
             located.path,
-            part=wanted.part,
+            part=request.part,
             graph=program.graph,
             classes=() if _are_made_up(program) else program.classes,
             adapt=program.adapt_weights,
         )
     except SegError as error:
-        raise placed(error, wanted.span) from error
-    return report.named(wanted.source.text, located.sha256)
+        raise placed(error, request.span) from error
+    return report.named(request.source.text, located.sha256)
 
 
 def _are_made_up(program: Program) -> bool:
-    """Whether the names of the classes only count them (`--classes 4`): then they say nothing about a file's."""
+    """Return whether the class names are placeholders (`--classes 4`), which say nothing about those of a file."""
     return program.classes == tuple(f"class_{number}" for number in range(len(program.classes)))

@@ -1,4 +1,4 @@
-"""What an exception inside a built model means in terms of the `.seg` program."""
+"""Translation of exceptions inside a built model to diagnostics on the `.seg` program."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from segdsl.diagnostics import Diagnostic
 
 
 def explain_failure(model: fx.GraphModule, exception: BaseException) -> Diagnostic:
-    """The finding (`graph-failed`) behind an exception that running ``model`` raised: the node, its operands, its span.
+    """Return the diagnostic `graph-failed` for an exception that running ``model`` raised.
 
-    Where the traceback does not reach into the generated code the finding has no span.
+    It names the failing node with its operands and span; without a span if the traceback has no generated code.
     """
     node, frame = _failing(model, exception)
-    remedy = "give it images of the size that the program was checked at, or join the tensors with `ResizeTo`"
+    remedy = "use images of size `data.input_size`, or make the sizes equal with `ResizeTo` before joining tensors"
+    # Not only CUDA's error class: on the CPU, torch raises a RuntimeError with "memory" in its text.
     if isinstance(exception, torch.OutOfMemoryError) or "memory" in str(exception).lower():
-        remedy = "memory ran out: lower `data.train.batch` or `data.input_size`"
+        remedy = "out of memory: reduce `data.train.batch` or `data.input_size`"
     if node is None or frame is None:
-        return Diagnostic("graph-failed", "the model could not run on this input", remedy)
-    got = ", ".join(_describe(frame.f_locals.get(operand.name)) for operand in node.all_input_nodes)
-    message = f"`{node.meta.get('path', node.name)}` could not run on {got or 'nothing'}"
+        return Diagnostic("graph-failed", "the model failed on this input", remedy)
+    operands = ", ".join(_describe(frame.f_locals.get(operand.name)) for operand in node.all_input_nodes)
+    message = f"`{node.meta.get('path', node.name)}` failed" + (f" on operands {operands}" if operands else "")
     return Diagnostic("graph-failed", message, remedy, span=node.meta.get("span"))
 
 
 def _failing(model: fx.GraphModule, exception: BaseException) -> tuple[fx.Node | None, FrameType | None]:
-    """The node whose line of generated code the traceback passes through, and the frame with its operands."""
+    """Return the node whose line of generated code is in the traceback, and the frame with its operands."""
     nodes = {node.name: node for node in model.graph.nodes}
     for frame, line in traceback.walk_tb(exception.__traceback__):
         code = frame.f_code
+        # fx compiles its code under such a file name; other `forward` frames belong to modules.
         if code.co_name != "forward" or "eval_with_key" not in code.co_filename:
             continue
+        # Each line of generated code assigns to a variable with the name of its node.
         target = re.match(r"\s*(\w+)\b", linecache.getline(code.co_filename, line))
         if target and target[1] in nodes:
             return nodes[target[1]], frame
@@ -44,5 +47,5 @@ def _failing(model: fx.GraphModule, exception: BaseException) -> tuple[fx.Node |
 
 def _describe(value: object) -> str:
     if isinstance(value, Tensor):
-        return f"{list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+        return f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     return "a list of tensors" if isinstance(value, (list, tuple)) else "a tensor"

@@ -1,4 +1,4 @@
-"""Freezing parts of a built model: no gradients, no training mode, and nothing kept for a backward pass before them."""
+"""Freezing of model parts: no gradients, evaluation mode, and no activations stored for a backward pass."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import fx, nn
 from segdsl.lower.graph import SegModule
 
 BORDER = "unfrozen"
-"""Marks the nodes that hand on what the frozen part gives."""
+"""Marks the nodes that copy results of the frozen part for the trainable part."""
 
 
 def freeze(model: nn.Module, paths: Sequence[str]) -> None:
-    """Freezes everything below ``paths`` in a model of :func:`segdsl.lower.graph.build`.
+    """Freeze everything below ``paths`` in a model built by :func:`segdsl.lower.graph.build_module`.
 
-    Its parameters want no gradient, so that an optimizer that is given only those that do keeps no state for them. Its
-    modules stay in evaluation, whatever `train()` is called on: statistics do not move, noise is off. What needs no
-    gradient runs first, under `torch.inference_mode`, and keeps nothing for a backward pass.
+    Frozen parameters have `requires_grad = False`. Frozen modules stay in evaluation mode even after `train()`: running
+    statistics do not change and dropout is off. All nodes that need no gradient run first, under
+    `torch.inference_mode`, so that they store nothing for a backward pass.
     """
     assert isinstance(model, SegModule)
     if not paths:
@@ -26,14 +26,16 @@ def freeze(model: nn.Module, paths: Sequence[str]) -> None:
     for name, parameter in model.named_parameters():
         if model.is_frozen(name):
             parameter.requires_grad_(False)
+    # Applies evaluation mode to the parts that are frozen now.
     model.train(model.training)
     _separate(model)
 
 
 def _separate(model: SegModule) -> None:
-    """Moves the nodes that need no gradient to the front, where the generated code runs them in inference mode."""
+    """Move the nodes that need no gradient to the front, where the generated code runs them in inference mode."""
     graph = model.graph
-    for node in [node for node in graph.nodes if BORDER in node.meta]:  # of an earlier call, with fewer paths
+    # Undo the copies of an earlier call, which froze fewer paths.
+    for node in [node for node in graph.nodes if BORDER in node.meta]:
         node.replace_all_uses_with(node.all_input_nodes[0])
         graph.erase_node(node)
     body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
@@ -43,6 +45,7 @@ def _separate(model: SegModule) -> None:
             trained.add(node)
     first = next((node for node in body if node in trained), None)
     before = [node for node in body if node not in trained]
+    # Without a frozen module there is nothing to save, and without a trainable node no backward pass.
     if first is None or not any(node.op == "call_module" for node in before):
         return
     for node in before:
@@ -50,6 +53,7 @@ def _separate(model: SegModule) -> None:
     borders = []
     for node in before:
         users = [user for user in node.users if user in trained or user.op == "output"]
+        # Autograd rejects inference tensors; a clone made outside inference mode is an ordinary tensor.
         if users:
             with graph.inserting_before(first):
                 border = graph.create_node("call_method", "clone", (node,), {}, f"{BORDER}_{node.name}")
@@ -70,7 +74,7 @@ def _has_trained(model: nn.Module, node: fx.Node) -> bool:
 
 
 def _in_inference_mode(body: list[str], border: str) -> list[str]:
-    """The generated lines, with those before the node ``border`` indented below a `with`."""
+    """Return the generated code with the lines before node ``border`` inside `with torch.inference_mode()`."""
     lines = "".join(body).split("\n")
     end = next(i for i, line in enumerate(lines) if line.startswith(f"{border} = "))
     inside = [f"    {line}" if line else line for line in lines[:end]]

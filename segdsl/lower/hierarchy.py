@@ -1,4 +1,4 @@
-"""Modules and parameters filed under their paths. The file that `compile --emit torch` writes contains this source."""
+"""Module hierarchies from paths. `compile --emit torch` copies this source into the emitted file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from torch import nn
 
 
 class Group(nn.Module):
-    """Holds modules by name, or by number."""
+    """A container of modules by name or by number."""
 
     def __getitem__(self, number: int) -> nn.Module:
         return self.get_submodule(str(number))
 
 
 def assemble(root: nn.Module, parts: Mapping[str, nn.Module | nn.Parameter]) -> None:
-    """Files every part under its path below ``root``. Parents go in first, so that none replaces its children."""
+    """Attach every part to ``root`` under its path."""
+    # Parents first: attaching a parent later would replace the group that holds its children.
     for path in sorted(parts, key=lambda path: path.count(".")):
         *parents, name = path.split(".")
         holder = root

@@ -1,6 +1,6 @@
-"""What a built model needs no longer once it is trained: rewrites of its fx graph, which end in the same logits.
+"""Rewrites of a trained model for inference that leave its logits unchanged up to rounding.
 
-They follow the passes over the IR (:mod:`segdsl.passes`), and need the weights.
+They work on the fx graph after the passes over the IR (:mod:`segdsl.passes`), because they need the weights.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ NOISE = (nn.Dropout, nn.Dropout2d, DropPath, nn.Identity)
 Rewrite = Callable[[fx.GraphModule], None]
 Linear = nn.Conv2d | nn.Linear
 Calls = Counter[Any]
-"""How many nodes call each module."""
+"""Number of nodes that call each module, by target."""
 
 
 def for_inference(model: fx.GraphModule, rewrites: Mapping[str, Rewrite] | None = None) -> fx.GraphModule:
-    """A copy of ``model`` on the CPU, in evaluation mode and contiguous layout, after ``rewrites``, by default all.
+    """Return a copy of ``model`` optimized by ``rewrites`` (default: all), on the CPU in evaluation mode.
 
-    The copy has other modules than the model; what it computes differs by rounding alone.
+    The copy is in contiguous layout and has different modules; its outputs differ only by rounding.
     """
     copied: Any = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     with torch.no_grad():
@@ -41,7 +41,7 @@ def for_inference(model: fx.GraphModule, rewrites: Mapping[str, Rewrite] | None 
 
 
 def drop_noise(model: fx.GraphModule) -> None:
-    """Drops what acts in training alone: dropout, and stochastic depth."""
+    """Remove modules that only act in training: dropout and stochastic depth."""
     for node in list(model.graph.nodes):
         if isinstance(_module(model, node), NOISE):
             node.replace_all_uses_with(node.args[0])
@@ -49,32 +49,35 @@ def drop_noise(model: fx.GraphModule) -> None:
 
 
 def share_equal(model: fx.GraphModule) -> None:
-    """Computes once what is written twice: in training noise and batch statistics keep equal nodes apart."""
-    known: dict[str, fx.Node] = {}
+    """Merge nodes with equal operations and operands."""
+    # Only valid for inference: in training, dropout noise and updates of batch statistics differ between equal nodes.
+    first_nodes: dict[str, fx.Node] = {}
     for node in list(model.graph.nodes):
         if node.op in ("placeholder", "output"):
             continue
         key = repr((node.op, str(node.target), map_arg((node.args, node.kwargs), lambda operand: operand.name)))
-        if key in known:
-            node.replace_all_uses_with(known[key])
+        if key in first_nodes:
+            node.replace_all_uses_with(first_nodes[key])
             model.graph.erase_node(node)
         else:
-            known[key] = node
+            first_nodes[key] = node
 
 
 def fold_norms(model: fx.GraphModule) -> None:
-    """Puts every batch norm into the convolution before it, or into the unpadded one behind it."""
+    """Fold every batch norm into the convolution before it, or into the one after it if that has no padding."""
     calls = _calls(model)
     for node in list(model.graph.nodes):
         norm = _module(model, node)
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
             continue
+        # In evaluation, a batch norm is y = factor * x + summand per channel.
         factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         summand = norm.bias - norm.running_mean * factor
         before = _alone(model, node.args[0], calls)
         behind = _alone(model, next(iter(node.users)), calls) if len(node.users) == 1 else None
         if isinstance(before, nn.Conv2d) and len(node.args[0].users) == 1:
             scale_result(before, factor, summand)
+        # Padding inserts zeros after the norm, which a folded summand would wrongly shift.
         elif isinstance(behind, nn.Conv2d) and _unpadded(behind):
             _scale_input(behind, factor, summand)
         else:
@@ -84,8 +87,7 @@ def fold_norms(model: fx.GraphModule) -> None:
 
 
 def merge_chains(model: fx.GraphModule) -> None:
-    """Makes one map of two linear ones in a row: a map and its factor by channel, and a 1x1 convolution behind another
-    where that costs no more."""
+    """Merge consecutive linear maps: a map with a factor per channel, and a convolution with a 1x1 one after it."""
     calls = _calls(model)
     for node in list(model.graph.nodes):
         if node.op == "call_function" and node.target is operator.mul:
@@ -94,17 +96,18 @@ def merge_chains(model: fx.GraphModule) -> None:
             _merge_pair(model, node, calls)
 
 
+# Dropout goes first, since it separates equal nodes and chains; folding norms creates the chains to merge.
 REWRITES: dict[str, Rewrite] = {
     "drop_noise": drop_noise,
     "share_equal": share_equal,
     "fold_norms": fold_norms,
     "merge_chains": merge_chains,
 }
-"""The rewrites by name, in the order in which they run."""
+"""The rewrites by name, in order of execution."""
 
 
 def scale_result(linear: Linear, factor: Tensor, summand: Tensor | None = None) -> None:
-    """Makes ``linear`` give factor * y + summand in place of y; both have one number, or one for each channel."""
+    """Make ``linear`` return factor * y + summand instead of y. Both are scalars or have one value per channel."""
     shape = (-1,) + (1,) * (linear.weight.dim() - 1)
     linear.weight = nn.Parameter(linear.weight * factor.reshape(shape))
     bias = None if linear.bias is None else linear.bias * factor.flatten()
@@ -115,7 +118,8 @@ def scale_result(linear: Linear, factor: Tensor, summand: Tensor | None = None) 
 
 
 def _scale_input(conv: nn.Conv2d, factor: Tensor, summand: Tensor) -> None:
-    """Makes ``conv`` take x in place of factor * x + summand."""
+    """Make ``conv`` accept x instead of factor * x + summand."""
+    # conv(factor * x + summand) = (W * factor) x + sum(W * summand) + b, where sums run over inputs of each group.
     out = conv.weight.shape[0]
     per_group = (conv.groups, 1, conv.in_channels // conv.groups, 1, 1)
     grouped = conv.weight.view(conv.groups, out // conv.groups, *conv.weight.shape[1:])
@@ -125,12 +129,13 @@ def _scale_input(conv: nn.Conv2d, factor: Tensor, summand: Tensor) -> None:
 
 
 def _merge_factor(model: fx.GraphModule, node: fx.Node, calls: Calls) -> None:
-    for place in (0, 1):
-        before: Any = node.args[place]
+    # The factor may be either operand of the product.
+    for position in (0, 1):
+        before: Any = node.args[position]
         linear = _alone(model, before, calls)
         if not isinstance(linear, Linear) or len(before.users) != 1:
             continue
-        factor = _factor(model, node.args[1 - place], -1 if isinstance(linear, nn.Linear) else -3)
+        factor = _factor(model, node.args[1 - position], -1 if isinstance(linear, nn.Linear) else -3)
         if factor is not None and factor.numel() in (1, linear.weight.shape[0]):
             scale_result(linear, factor)
             node.replace_all_uses_with(before)
@@ -139,8 +144,10 @@ def _merge_factor(model: fx.GraphModule, node: fx.Node, calls: Calls) -> None:
 
 
 def _factor(model: fx.GraphModule, operand: Any, axis: int) -> Tensor | None:
-    """The numbers along the axis of the channels that an operand stands for, or a single one: a literal, or a
-    parameter, which may be given another shape."""
+    """Return the value of a constant operand per channel, or a single value; None if it is not constant.
+
+    ``axis`` is the channel axis, counted from the end. Constants are literals and parameters, possibly reshaped.
+    """
     if isinstance(operand, (int, float)):
         return torch.tensor([float(operand)])
     shape: tuple[int, ...] = ()
@@ -156,7 +163,7 @@ def _factor(model: fx.GraphModule, operand: Any, axis: int) -> Tensor | None:
 
 
 def _merge_pair(model: fx.GraphModule, node: fx.Node, calls: Calls) -> None:
-    """Puts the 1x1 convolution ``node`` into the one before it."""
+    """Merge the 1x1 convolution ``node`` into the one before it."""
     before: Any = node.args[0]
     first, second = _alone(model, before, calls), _alone(model, node, calls)
     if not isinstance(first, nn.Conv2d) or not isinstance(second, nn.Conv2d) or len(before.users) != 1:
@@ -164,6 +171,7 @@ def _merge_pair(model: fx.GraphModule, node: fx.Node, calls: Calls) -> None:
     plain = second.kernel_size == (1, 1) and second.stride == (1, 1) and _unpadded(second)
     if not plain or first.groups != 1 or second.groups != 1:
         return
+    # A wide second convolution after a narrow one would make the merged weights larger than both.
     outputs = second.weight.shape[0]
     if outputs * first.weight[0].numel() > first.weight.numel() + second.weight.numel():
         return
@@ -179,8 +187,8 @@ def _merge_pair(model: fx.GraphModule, node: fx.Node, calls: Calls) -> None:
 
 
 def _module(model: fx.GraphModule, node: Any) -> nn.Module | None:
-    called = isinstance(node, fx.Node) and node.op == "call_module"
-    return model.get_submodule(str(node.target)) if called else None
+    is_call = isinstance(node, fx.Node) and node.op == "call_module"
+    return model.get_submodule(str(node.target)) if is_call else None
 
 
 def _calls(model: fx.GraphModule) -> Calls:
@@ -188,7 +196,7 @@ def _calls(model: fx.GraphModule) -> Calls:
 
 
 def _alone(model: fx.GraphModule, node: Any, calls: Calls) -> nn.Module | None:
-    """The module of a node that no other node calls, so that it may be changed."""
+    """Return the module of a node if no other node calls it, so that it may be modified; else None."""
     module = _module(model, node)
     return module if module is not None and calls[node.target] == 1 else None
 

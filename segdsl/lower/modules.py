@@ -1,4 +1,4 @@
-"""What each op becomes in torch: one entry an op. A test holds that the ops and this table have the same keys."""
+"""Torch modules and functions for the ops. A test checks that the table covers every op."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Sizes = Sequence[tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Call:
-    """A function of the operands: ``function(*before, *operands, *after, **options)``.
+    """A call ``function(*leading_args, *operands, *trailing_args, **options)``.
 
-    ``listed`` hands the operands over as one list; ``views`` gives operands (by position) another shape first.
+    ``takes_list`` passes the operands as one list; ``views`` reshapes operands (by position) first.
     """
 
     function: Callable[..., Any]
@@ -37,7 +37,7 @@ Realisation = Union[nn.Module, nn.Parameter, Call]
 
 
 class KaimingConv2d(nn.Conv2d):
-    """A convolution that starts from Kaiming normal weights over the fan-out with ReLU gain, and from a bias of 0."""
+    """A convolution with Kaiming normal initialization (fan-out, ReLU gain) and zero bias."""
 
     def reset_parameters(self) -> None:
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
@@ -46,7 +46,7 @@ class KaimingConv2d(nn.Conv2d):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalisation over the channels of maps (N, C, H, W) and of tokens (N, T, C)."""
+    """Layer normalization over the channels of maps (N, C, H, W) or tokens (N, T, C)."""
 
     def forward(self, input: Tensor) -> Tensor:
         if input.dim() == 4:
@@ -55,9 +55,9 @@ class LayerNorm(nn.LayerNorm):
 
 
 class RepeatedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that was applied ``updates`` times to its input and is computed once.
+    """Batch normalization that stands for ``updates`` applications to the same input.
 
-    Each time the running statistics move by ``momentum``; n times the same way is one move by 1 - (1 - momentum)^n.
+    Updating the running statistics n times with ``momentum`` equals one update with 1 - (1 - momentum)^n.
     """
 
     def __init__(self, channels: int, eps: float, momentum: float, updates: int) -> None:
@@ -66,12 +66,13 @@ class RepeatedBatchNorm(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and self.num_batches_tracked is not None:
+            # The forward pass below counts one batch itself.
             self.num_batches_tracked.add_(self.updates - 1)
         return super().forward(input)
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: zeroes whole samples with chance ``p`` while training, divides the others by 1 - p."""
+    """Stochastic depth: in training, zero whole samples with probability ``p`` and divide the others by 1 - p."""
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -88,9 +89,9 @@ class DropPath(nn.Module):
 
 
 class NMF(nn.Module):
-    """Non-negative matrix factorisation of the matrix (C, H*W) of every image, rebuilt from its factors.
+    """Non-negative matrix factorization of the matrix (C, H*W) of each image, returned as the product of its factors.
 
-    Under autocast it computes in float32: in half precision its quotients overflow on their way back.
+    Computes in float32 even under autocast: in half precision, the gradients of its quotients overflow.
     """
 
     def __init__(self, channels: int, rank: int, steps: int, eval_steps: int, eps: float) -> None:
@@ -99,7 +100,8 @@ class NMF(nn.Module):
         self.bases = nn.Parameter(F.normalize(torch.rand(1, channels, rank), dim=1), requires_grad=False)
 
     def start(self, x: Tensor) -> Tensor:
-        """The bases (N, C, R) to begin with, each column of length 1: noise while training, else the stored ones."""
+        """Return initial bases (N, C, R) with columns of length 1."""
+        # Training starts from fresh noise for each image, as in the published Hamburger module.
         bases = self.bases.expand(len(x), -1, -1)
         return F.normalize(torch.rand_like(bases), dim=1) if self.training else bases
 
@@ -117,7 +119,8 @@ class NMF(nn.Module):
         return torch.bmm(bases, coefficients.transpose(1, 2)).view(x.shape)
 
     def updated(self, factor: Tensor, data: Tensor, other: Tensor) -> Tensor:
-        """``factor`` after one multiplicative update towards ``data`` = factor x other^T."""
+        """Return ``factor`` after one multiplicative update towards ``data`` = factor x other^T."""
+        # Lee and Seung (2001): factor * (data other) / (factor other^T other), which keeps all entries non-negative.
         gram = torch.bmm(other.transpose(1, 2), other)  # (N, R, R)
         return factor * (torch.bmm(data, other) / (torch.bmm(factor, gram) + self.eps))
 
@@ -127,9 +130,9 @@ class NMF(nn.Module):
 
 
 def realise(op: Op, sizes: Sizes) -> Realisation:
-    """The torch side of ``op``; ``sizes`` are the operands' shapes at the program's size.
+    """Return the torch module, parameter or call for ``op``; ``sizes`` are the shapes of its operands.
 
-    Modules are initialised from torch's current generator.
+    Modules are initialized from torch's current random generator.
     """
     return REALISATIONS[type(op)](op, sizes)
 
@@ -181,25 +184,26 @@ def _parameter(op: parameter.Parameter, shape: tuple[int, ...]) -> nn.Parameter:
 
 
 def start_of(how: Initializer) -> tuple[str, dict[str, float]]:
-    """How a free parameter starts: the function of `torch.nn.init`, and its arguments."""
+    """Return the function of `torch.nn.init` and the arguments that initialize a free parameter."""
     return STARTS[type(how)](how)
 
 
 STARTS: dict[type[Initializer], Callable[[Any], tuple[str, dict[str, float]]]] = {
-    init.Full: lambda how: ("constant_", {"val": how.value}),
-    init.Normal: lambda how: ("normal_", {"std": how.std}),
-    init.TruncNormal: lambda how: ("trunc_normal_", {"std": how.std}),
-    init.Uniform: lambda how: ("uniform_", {"a": how.low, "b": how.high}),
+    init.Full: lambda word: ("constant_", {"val": word.value}),
+    init.Normal: lambda word: ("normal_", {"std": word.std}),
+    init.TruncNormal: lambda word: ("trunc_normal_", {"std": word.std}),
+    init.Uniform: lambda word: ("uniform_", {"a": word.low, "b": word.high}),
 }
-"""The start that every initializer word means."""
+"""The function of `torch.nn.init` and its arguments for each initializer word."""
 
 
 def _arithmetic(function: Callable[..., Any]) -> Callable[[Any, Sizes], Call]:
     def call(op: scalar.Arithmetic, sizes: Sizes) -> Call:
         before = () if op.left is None else (op.left,)
         after = () if op.right is None else (op.right,)
-        over_map = any(len(size) == 4 for size in sizes)
-        views = {i: (-1, 1, 1) for i, size in enumerate(sizes) if over_map and len(size) == 1}
+        # torch broadcasts from the last axis, so a vector over the channels of a map needs two more axes.
+        has_map = any(len(size) == 4 for size in sizes)
+        views = {i: (-1, 1, 1) for i, size in enumerate(sizes) if has_map and len(size) == 1}
         return Call(function, before=before, after=after, views=views)
 
     return call
@@ -245,4 +249,4 @@ REALISATIONS: dict[type[Op], Callable[[Any, Sizes], Realisation]] = {
     attention.Attention: lambda op, sizes: Call(functional.attention, {"heads": op.heads}),
     parameter.Parameter: lambda op, sizes: _parameter(op, sizes[-1]),
 }
-"""How every op is built. A `Parameter` gets its own shape as the only size."""
+"""The lowering of every op. A `Parameter` gets its own shape as the only size."""

@@ -1,4 +1,4 @@
-"""Where in the `.seg` sources a node was written, in the form of a Python stack trace: fx keeps and prints it."""
+"""Source positions of nodes in the format of Python stack traces, which fx stores and prints."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from segdsl.ir.graph import Graph
 
 
 def nearest_spans(graph: Graph) -> dict[str, Span | None]:
-    """The span of every node by path; one without gets that of the node before it, or else the first there is."""
-    known = next((node.span for node in graph.nodes if node.span is not None), None)
+    """Return the span of every node by path; nodes without one get that of the node before, or the first."""
+    # Nodes that passes insert have no span of their own; a nearby line is more helpful than none.
+    last = next((node.span for node in graph.nodes if node.span is not None), None)
     found: dict[str, Span | None] = {}
     for node in graph.nodes:
-        known = node.span or known
-        found[node.path] = known
+        last = node.span or last
+        found[node.path] = last
     return found
 
 
 def stack_trace(path: str, span: Span | None, sources: Mapping[str, str]) -> str:
-    """`File "specs/x.seg", line 31, in PATH` and below it the line itself (or the path, where no source is known)."""
+    """Format `File "specs/x.seg", line 31, in PATH` and below it the source line (or the path if unknown)."""
     text = sources.get(span.file) if span else None
     if span is None or text is None:
         return f'File "{span.file if span else "<graph>"}", line 1, in {path}\n    {path}'

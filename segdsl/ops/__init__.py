@@ -1,4 +1,4 @@
-"""The primitives of the graph, one family a file. Importing this package registers all of them."""
+"""The primitive ops of the graph, one module per family. Importing this package registers all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Activations: element by element, except Softmax. All keep the shape."""
+"""Activations: elementwise, except Softmax. All preserve the shape."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from segdsl.ops import fit
 
 
 class Elementwise(Op, abstract=True):
-    """An op that keeps the shape of anything."""
+    """An op that accepts any shape and preserves it."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         return shapes[0]
@@ -34,14 +34,14 @@ class SiLU(Elementwise):
 
 
 class Identity(Elementwise):
-    """Passes its input on; stands where a module is asked for and nothing is wanted."""
+    """Returns its input unchanged; a placeholder where a module is required."""
 
 
 class Softmax(Op):
-    """exp(x) divided by its sum. Keeps the shape."""
+    """exp(x) divided by its sum. Preserves the shape."""
 
     over: Literal["space", "channels"] = "channels"
-    """What sums to 1: all channels of a position, or all positions (pixels, tokens) of a channel."""
+    """What sums to 1: the channels of each position, or the positions (pixels, tokens) of each channel."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_features("Softmax", shapes[0])

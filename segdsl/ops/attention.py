@@ -1,4 +1,4 @@
-"""Attention."""
+"""The attention op."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from segdsl.ops import fit
 class Attention(Op):
     """softmax(Q K^T / sqrt(d)) V over tokens (Vaswani et al. 2017, 3.2): [B, N, 3C] -> [B, N, C].
 
-    The channels hold all queries, then all keys, then all values; each third is cut into heads of d = C / heads.
+    The channels hold all queries, then all keys, then all values; each third is split into heads of d = C / heads.
     """
 
     heads: PositiveInt
-    """Heads that attend on their own; divides C."""
+    """Number of independent heads; divides C."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_tokens("Attention", shapes[0])
@@ -27,4 +27,5 @@ class Attention(Op):
         return (*shapes[0][:2], floor_div(shapes[0][2], 3))
 
     def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
+        # Two matrix products over N x N weights: Q K^T, and the weights times V.
         return 2 * out[1] * out[1] * out[2]

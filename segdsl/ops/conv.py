@@ -1,4 +1,4 @@
-"""Convolution and linear maps: the ops whose multiply-accumulates count."""
+"""Convolution and linear layers."""
 
 from __future__ import annotations
 
@@ -16,35 +16,36 @@ from segdsl.ops import fit
 class Conv(Op):
     """A convolution over a map: [B, C, H, W] -> [B, channels, ceil((H + 2p - d(k-1)) / s), …].
 
-    Where the stride equals the kernel and nothing is padded (patches), the size must divide exactly.
+    If the stride equals the kernel and there is no padding (patches), the stride must divide the size exactly.
     """
 
     channels: PositiveInt
-    """Channels of the result."""
+    """Output channels."""
     kernel: Size = Size(1, 1)
-    """Height x width of the window."""
+    """Height x width of the kernel."""
     stride: PositiveInt = 1
-    """Step of the window, in both directions."""
+    """Stride in both directions."""
     padding: NaturalInt | None = None
-    """Zeros at each border; left out, as many as keep the size at stride 1, which needs an odd kernel."""
+    """Zeros at each border; by default as many as preserve the size at stride 1, which needs an odd kernel."""
     dilation: PositiveInt = 1
-    """Distance of the window's taps."""
+    """Spacing of the kernel's taps."""
     groups: PositiveInt = 1
-    """Groups of channels that do not see each other; equal to the input's channels, the convolution is depthwise."""
+    """Number of separate channel groups; a depthwise convolution has as many as the input has channels."""
     bias: bool = True
-    """Adds a trained number to each channel."""
+    """Add a trained bias to each channel."""
     init: Literal["default", "kaiming"] = "default"
-    """Start of the weights: PyTorch's, or Kaiming normal over the fan-out with ReLU gain and a bias of 0."""
+    """Initial weights: PyTorch's default, or Kaiming normal over the fan-out with ReLU gain and a bias of 0."""
 
     def paddings(self) -> tuple[int, int]:
-        """Zeros above and below, left and right. An even kernel without `padding` gets k//2, which `infer` refuses."""
+        """Return the zeros above and below, and those left and right."""
         if self.padding is not None:
             return self.padding, self.padding
+        # An even kernel gets k//2 here, but `infer_shape` rejects it before that is used.
         return self.kernel.height // 2 * self.dilation, self.kernel.width // 2 * self.dilation
 
     @property
     def cuts_patches(self) -> bool:
-        """Whether the windows neither overlap nor leave gaps nor reach over the border."""
+        """Whether the windows tile the map: no overlap, no gaps, no padding."""
         return self.stride > 1 and self.kernel == Size(self.stride, self.stride) and self.paddings() == (0, 0)
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
@@ -66,15 +67,16 @@ class Conv(Op):
         return {"weight": State(weight), **({"bias": State((self.channels,))} if self.bias else {})}
 
     def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
+        # Per output value: one product for every tap and every input channel of its group.
         taps = self.kernel.height * self.kernel.width
         return out[2] * out[3] * self.channels * floor_div(shapes[0][1], self.groups) * taps
 
     def _check_kernel(self) -> None:
         if min(self.kernel.height, self.kernel.width) < 1:
-            raise ShapeError("kernel-too-small", f"a kernel needs at least 1x1, got {self.kernel}", "write `1x1`")
+            raise ShapeError("kernel-too-small", f"kernel must be at least 1x1, got {self.kernel}", "write `1x1`")
         if self.padding is None and (self.kernel.height % 2 == 0 or self.kernel.width % 2 == 0):
-            message = f"an even kernel ({self.kernel}) has no padding that keeps the size"
-            raise ShapeError("even-kernel-needs-padding", message, "say it: `padding = 0`")
+            message = f"no padding preserves the size for an even kernel ({self.kernel})"
+            raise ShapeError("even-kernel-needs-padding", message, "set the padding, for example `padding = 0`")
 
     def _size(self, shape: Shape) -> tuple[Extent, Extent]:
         above, left = self.paddings()
@@ -83,29 +85,30 @@ class Conv(Op):
         return ceil_div(height, self.stride), ceil_div(width, self.stride)
 
     def _infer_patches(self, shape: Shape, env: Mapping[str, int]) -> Shape:
-        def fits(there: Mapping[str, int]) -> bool:
-            return all(at(extent, there) % self.stride == 0 for extent in shape[2:])
+        def fits(env: Mapping[str, int]) -> bool:
+            return all(at(extent, env) % self.stride == 0 for extent in shape[2:])
 
+        # PyTorch would drop the incomplete patches at the border silently, and position embeddings would not match.
         if not fits(env):
             divisor = fit.divisor_that_fits(fits, shape[2:], env, self.stride)
-            message = f"patches of {self.kernel} do not cut {fit.values(shape, env)} evenly"
+            message = f"patches of {self.kernel} do not divide {fit.values(shape, env)} evenly"
             remedy = fit.size_help(divisor, env, "pad the convolution")
             raise ShapeError("size-not-divisible", message, remedy, divisor=divisor)
         return (shape[0], self.channels, *(ceil_div(extent, self.stride) for extent in shape[2:]))
 
 
 class Linear(Op):
-    """A linear map over the last axis: tokens [B, N, C] -> [B, N, channels]."""
+    """A linear layer over the last axis: tokens [B, N, C] -> [B, N, channels]."""
 
     channels: PositiveInt
-    """Channels of the result."""
+    """Output channels."""
     bias: bool = True
-    """Adds a trained number to each channel."""
+    """Add a trained bias to each channel."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         if len(shapes[0]) not in (2, 3):
             message = f"`Linear` needs tokens [B, N, C], got {show(shapes[0])}"
-            raise ShapeError("wrong-rank", message, f"over a map it is `Conv({self.channels}, 1x1)`")
+            raise ShapeError("wrong-rank", message, f"for a map, use `Conv({self.channels}, 1x1)`")
         return (*shapes[0][:-1], self.channels)
 
     def state(self, shapes: Sequence[Shape]) -> dict[str, State]:

@@ -1,4 +1,4 @@
-"""Noise of the training: does nothing in evaluation. All keep the shape."""
+"""Random noise during training; no effect in evaluation. All preserve the shape."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ Rate = Annotated[float, Ge(0), Lt(1)]
 
 
 class Noise(Op, abstract=True):
-    """An op that draws random numbers while training: two applications to one tensor differ, and are never merged."""
+    """An op that draws random numbers during training: two applications to one tensor differ, and are never merged."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         return shapes[0]
 
 
 class Dropout(Noise):
-    """Sets numbers to 0 at random while training and divides the others by the share that is kept."""
+    """Sets random values to 0 during training and divides the others by the fraction kept."""
 
     p: Rate = 0.5
-    """Share that is dropped."""
+    """Fraction of values to drop."""
 
 
 class ChannelDropout(Noise):
-    """Sets whole channels of a map to 0 at random while training and divides the others by the share that is kept."""
+    """Sets random channels of a map to 0 during training and divides the others by the fraction kept."""
 
     p: Rate = 0.5
-    """Share that is dropped."""
+    """Fraction of channels to drop."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         need_map("ChannelDropout", shapes[0])
@@ -40,7 +40,7 @@ class ChannelDropout(Noise):
 
 
 class DropPath(Noise):
-    """Stochastic depth: sets whole images of a batch to 0 while training (Huang et al. 2016), for residual branches."""
+    """Stochastic depth for residual branches: sets random images of a batch to 0 in training (Huang et al. 2016)."""
 
     p: Rate = 0.1
-    """Share that is dropped; the others are divided by the share that is kept."""
+    """Fraction of images to drop; the others are divided by the fraction kept."""

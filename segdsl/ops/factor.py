@@ -1,4 +1,4 @@
-"""Matrix decomposition: a map rebuilt from a few factors."""
+"""Matrix decomposition: a map reconstructed from a few factors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from segdsl.ops.fit import need_map
 
 
 class NMF(Noise):
-    """Non-negative matrix factorisation of each image's C x HW matrix by multiplicative updates. Keeps the shape.
+    """Non-negative matrix factorization of each image's C x HW matrix by multiplicative updates. Preserves the shape.
 
-    Hamburger (Geng et al. 2021), section 2.2: bases [C, rank] and coefficients in turn; the output is their product. In
-    evaluation the bases start from a stored parameter that is never trained, in training from fresh noise. The numbers
-    that come in should not be negative.
+    Hamburger (Geng et al. 2021), section 2.2: bases [C, rank] and coefficients are updated in turn; the output is their
+    product. In training the bases start from random noise, in evaluation from a stored parameter that is never trained.
+    Inputs should not be negative.
     """
 
     rank: PositiveInt = 16
-    """Columns of the bases."""
+    """Number of columns of the bases."""
     steps: PositiveInt = 6
-    """Updates of both factors while training."""
+    """Updates of both factors during training."""
     eval_steps: PositiveInt = 7
     """Updates of both factors in evaluation."""
     eps: PositiveFloat = 1e-6
@@ -36,7 +36,8 @@ class NMF(Noise):
         return {"bases": State((1, shapes[0][1], self.rank), "fixed")}
 
     def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
-        """Those of an evaluation: the start, both updates of each step, the last coefficients, the product."""
+        """Return the multiply-accumulates of an evaluation."""
+        # Initial coefficients, both updates of each step, final coefficients, and the product of the factors.
         channels, pixels, n = out[1], out[2] * out[3], self.eval_steps
         wide = (2 * n + 3) * pixels * channels * self.rank
         narrow = (2 * n + 1) * (pixels + channels) * self.rank * self.rank

@@ -1,4 +1,4 @@
-"""What the shape rules share: which axis holds channels, when extents agree, and which input sizes would fit."""
+"""Helpers of the shape rules: the channel axis, equality of extents, and input sizes that would fit."""
 
 from __future__ import annotations
 
@@ -12,78 +12,82 @@ Env = Mapping[str, int]
 
 
 def channel_axis(shape: Shape) -> int:
-    """1 for a map [B, C, H, W], the last axis for tokens [B, N, C] and vectors [C]."""
+    """Return the channel axis: 1 for a map [B, C, H, W], the last axis for tokens [B, N, C] and vectors [C]."""
     return 1 if len(shape) == 4 else len(shape) - 1
 
 
 def need_map(word: str, shape: Shape, operand: int = 0) -> None:
-    """Refuses what is no map [B, C, H, W]."""
+    """Raise ShapeError unless ``shape`` is a map [B, C, H, W]."""
     if len(shape) == 4:
         return
-    remedy = "turn tokens into a map with `ToMap(like = …)`" if len(shape) == 3 else "give it a map"
+    remedy = "convert tokens to a map with `ToMap(like = …)`" if len(shape) == 3 else "pass a map"
     raise ShapeError("wrong-rank", f"`{word}` needs a map [B, C, H, W], got {show(shape)}", remedy, operand=operand)
 
 
 def need_tokens(word: str, shape: Shape, operand: int = 0) -> None:
-    """Refuses what is no sequence of tokens [B, N, C]."""
+    """Raise ShapeError unless ``shape`` is a sequence of tokens [B, N, C]."""
     if len(shape) == 3:
         return
-    remedy = "turn a map into tokens with `Tokens()`" if len(shape) == 4 else "give it tokens"
+    remedy = "convert a map to tokens with `Tokens()`" if len(shape) == 4 else "pass tokens"
     raise ShapeError("wrong-rank", f"`{word}` needs tokens [B, N, C], got {show(shape)}", remedy, operand=operand)
 
 
 def need_features(word: str, shape: Shape, operand: int = 0) -> None:
-    """Refuses what is neither a map nor tokens."""
+    """Raise ShapeError unless ``shape`` is a map or tokens."""
     if len(shape) not in (3, 4):
         message = f"`{word}` needs a map [B, C, H, W] or tokens [B, N, C], got {show(shape)}"
-        raise ShapeError("wrong-rank", message, "apply it to a map or to tokens", operand=operand)
+        raise ShapeError("wrong-rank", message, "pass a map or tokens", operand=operand)
 
 
 def need_groups(word: str, channels: int, groups: int, what: str = "channels") -> None:
-    """Refuses groups that do not divide the channels."""
+    """Raise ShapeError unless ``groups`` divides ``channels``; ``noun`` names the channels in the message."""
     if channels % groups:
+        # Suggest both ways out: fewer groups, or the nearest number of channels that these groups divide.
         near = [g for g in range(groups, 0, -1) if channels % g == 0][:1]
-        message = f"`{word}` cannot cut {channels} {what} into {groups} equal groups"
+        message = f"`{word}` cannot split {channels} {what} into {groups} equal groups"
         multiple = max(round(channels / groups), 1) * groups
-        remedy = f"choose a divisor of {channels}, for example {near[0]}, or {multiple} {what}"
+        remedy = f"use a divisor of {channels}, for example {near[0]}, or {multiple} {what}"
         raise ShapeError("groups-do-not-divide", message, remedy)
 
 
 def agree(a: Extent, b: Extent, env: Env, axis: int) -> bool:
-    """Whether two extents are equal at the program's size. On axis 0 a batch `B` never equals a literal 1."""
+    """Return whether two extents are equal at the program's input size."""
+    # `env` has B = 1, but the batch is 1 only there: on axis 0 the extents must be equal as symbols.
     return a == b if axis == 0 else at(a, env) == at(b, env)
 
 
 def divisor_that_fits(fits: Callable[[Env], bool], extents: Iterable[Extent], env: Env, factor: int = 1) -> int:
-    """The smallest number such that ``fits`` holds wherever `H` and `W` are multiples of it; 0 when there is none.
+    """Return the smallest number such that ``fits`` holds if `H` and `W` are multiples of it, or 0 if there is none.
 
-    ``extents`` are those that ``fits`` computes with, ``factor`` a further number that the sizes may have to divide by.
+    ``extents`` are the extents that ``fits`` evaluates; ``factor`` is another divisor that the sizes may need.
     """
+    # Ceilings repeat with the product of their divisors, so only divisors of that period can be the answer. A dozen
+    # sizes stand in for all multiples; the size next to the program's is among them, since the message suggests it.
     period = factor * math.lcm(1, *(by for extent in extents for by in _divisors_in(extent)))
     sizes = [(i, j) for i in (1, 2, 3, 5) for j in (1, 2, 4)]
     for number in (d for d in range(1, period + 1) if period % d == 0):
-        near = {name: -(-env[name] // number) * number for name in "HW"}  # where ceilings do not hide a difference
+        near = {name: -(-env[name] // number) * number for name in "HW"}
         if all(fits({**env, "H": number * i, "W": number * j}) for i, j in sizes) and fits({**env, **near}):
             return number
     return 0
 
 
 def nearest_sizes(divisor: int, env: Env) -> str:
-    """`504x518 or 518x518`: the input sizes next to the program's that are multiples of ``divisor``."""
+    """Return the closest input sizes that are multiples of ``divisor``: `504x518 or 518x518`."""
     low = "x".join(str(max(env[name] // divisor, 1) * divisor) for name in "HW")
     high = "x".join(str(-(-env[name] // divisor) * divisor) for name in "HW")
     return low if low == high else f"{low} or {high}"
 
 
 def size_help(divisor: int, env: Env, otherwise: str) -> str:
-    """What to do about a size that does not fit: the nearest that do, else ``otherwise``."""
+    """Return the help for a size that does not fit: the closest sizes that do, or only ``fallback``."""
     if not divisor:
         return otherwise
     return f"set `data.input_size` to {nearest_sizes(divisor, env)} (multiples of {divisor}), or {otherwise}"
 
 
 def values(shape: Shape, env: Env) -> str:
-    """`[B, 48, H/4, W/4] (128x128 at 512x512)`: a shape and, where it is symbolic, what that is in the program."""
+    """Format a shape with its values at the program's size: `[B, 48, H/4, W/4] (128x128 at 512x512)`."""
     if len(shape) < 3 or all(isinstance(extent, int) for extent in shape[1:]):
         return show(shape)
     spatial = shape[2:] if len(shape) == 4 else shape[1:2]
@@ -93,16 +97,16 @@ def values(shape: Shape, env: Env) -> str:
 
 
 def need_equal_sizes(word: str, first: Shape, other: Shape, env: Env, axes: Sequence[int], operand: int) -> None:
-    """Refuses two shapes that differ at the program's size on one of ``axes``."""
+    """Raise ShapeError if two shapes differ on one of ``axes`` at the program's input size."""
     if all(agree(first[axis], other[axis], env, axis) for axis in axes):
         return
 
-    def fits(there: Env) -> bool:
-        return all(agree(first[axis], other[axis], there, axis) for axis in axes)
+    def fits(env: Env) -> bool:
+        return all(agree(first[axis], other[axis], env, axis) for axis in axes)
 
     divisor = divisor_that_fits(fits, [s[axis] for s in (first, other) for axis in axes], env)
     message = f"`{word}` needs equal sizes, got {values(first, env)} and {values(other, env)}"
-    remedy = "resize one to the other with `ResizeTo`" if len(first) == 4 else "give both the same number of tokens"
+    remedy = "resize one to the other with `ResizeTo`" if len(first) == 4 else "use the same number of tokens in both"
     raise ShapeError("size-mismatch", message, size_help(divisor, env, remedy), operand=operand, divisor=divisor)
 
 

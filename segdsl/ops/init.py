@@ -1,4 +1,4 @@
-"""How a free parameter starts."""
+"""Initializers of parameters."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from segdsl.ir.program import PositiveFloat
 
 
 class Full(Initializer):
-    """The same number everywhere; a plain number means this."""
+    """The same value everywhere; a plain number is short for this."""
 
     value: float
-    """The number."""
+    """The value."""
 
 
 class Normal(Initializer):
-    """A normal distribution around 0."""
+    """A normal distribution with mean 0."""
 
     std: PositiveFloat = 0.02
-    """Its standard deviation."""
+    """Standard deviation."""
 
 
 class TruncNormal(Initializer):
-    """A normal distribution around 0, drawn again where it lies beyond -2 or 2."""
+    """A normal distribution with mean 0, truncated to the range from -2 to 2."""
 
     std: PositiveFloat = 0.02
-    """Its standard deviation."""
+    """Standard deviation."""
 
 
 class Uniform(Initializer):
-    """Every number between two bounds with equal chance."""
+    """A uniform distribution between two bounds."""
 
     low: float = 0.0
-    """The lower bound."""
+    """Lower bound."""
     high: float = 1.0
-    """The upper bound."""
+    """Upper bound."""

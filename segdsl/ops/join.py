@@ -1,4 +1,4 @@
-"""Joining, cutting and reordering channels. Lists of tensors exist here only."""
+"""Joining, splitting and reordering channels. Only these ops take or return lists of tensors."""
 
 from __future__ import annotations
 
@@ -14,46 +14,47 @@ from segdsl.ops import fit
 
 
 class Concat(Op):
-    """Puts the channels of a list of maps, or of tokens, one after the other."""
+    """Concatenates a list of maps, or of tokens, along the channels."""
 
     flows: ClassVar[Literal["tensor", "list", "nothing"]] = "list"
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         if not shapes:
-            raise ShapeError("nothing-to-join", "`Concat` got an empty list", "give it at least one tensor")
+            raise ShapeError("nothing-to-join", "`Concat` got an empty list", "pass at least one tensor")
         first = shapes[0]
         axis = fit.channel_axis(first)
         rest = [a for a in range(len(first)) if a != axis]
         for index, shape in enumerate(shapes):
             fit.need_features("Concat", shape, operand=index)
             if len(shape) != len(first):
-                message = f"`Concat` needs tensors of one kind, got {show(first)} and {show(shape)}"
-                raise ShapeError("wrong-rank", message, "turn one into the other: `Tokens`, `ToMap`", operand=index)
+                message = f"`Concat` needs tensors of the same rank, got {show(first)} and {show(shape)}"
+                raise ShapeError("wrong-rank", message, "convert one with `Tokens` or `ToMap`", operand=index)
             fit.need_equal_sizes("Concat", first, shape, env, rest, operand=index)
         return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
 
 
 class Split(Op):
-    """Cuts the channels into parts; gives a list of tensors."""
+    """Splits the channels into a list of tensors."""
 
     returns: ClassVar[Literal["tensor", "list"]] = "list"
 
     sizes: Annotated[tuple[PositiveInt, ...], MinLen(1)]
-    """Channels of each part; they add up to the channels of the input."""
+    """Channels of each part; their sum is the number of input channels."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        """The shape of the operand: the parts are those of the `Item` nodes that follow."""
+        """Return the shape of the operand."""
+        # A node has a single shape; those of the parts are the shapes of the `Item` nodes that follow.
         fit.need_features("Split", shapes[0])
         channels = at(shapes[0][fit.channel_axis(shapes[0])], env)
         if sum(self.sizes) != channels:
-            written = " + ".join(str(size) for size in self.sizes)
-            message = f"`Split` needs parts that add up to {channels} channels, got {written} = {sum(self.sizes)}"
-            raise ShapeError("split-does-not-add-up", message, "change the sizes so that their sum is the channels")
+            total = " + ".join(str(size) for size in self.sizes)
+            message = f"`Split` sizes must add up to {channels} channels, got {total} = {sum(self.sizes)}"
+            raise ShapeError("split-does-not-add-up", message, f"change the sizes so that they add up to {channels}")
         return shapes[0]
 
 
 class Item(Op):
-    """One part of a `Split`. The language writes it by taking an element of the list."""
+    """One part of a `Split`, written as an element of its list."""
 
     index: NaturalInt
     """Position of the part, from 0."""
@@ -66,13 +67,13 @@ class Item(Op):
 
 
 class ChannelShuffle(Op):
-    """Deals the channels of a map out like cards: groups g, result channel i*g + j is input channel j*C/g + i.
+    """Interleaves g groups of channels of a map: output channel i*g + j is input channel j*C/g + i.
 
-    ShuffleNet (Zhang et al. 2017), section 3.1. Keeps the shape.
+    ShuffleNet (Zhang et al. 2017), section 3.1. Preserves the shape.
     """
 
     groups: PositiveInt
-    """Piles that are dealt from; divides the channels."""
+    """Number of groups; divides the channels."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_map("ChannelShuffle", shapes[0])

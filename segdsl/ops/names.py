@@ -1,9 +1,10 @@
-"""Names that no binding can have, because the built module already means something by them."""
+"""Names that bindings cannot have, because the PyTorch module already uses them."""
 
 from __future__ import annotations
 
 import keyword
 
+# Listed here because this package must not import torch.
 TAKEN_NAMES = frozenset({
     "T_destination", "add_module", "add_submodule", "apply", "bfloat16", "buffers", "call_super_init", "children",
     "code", "compile", "cpu", "cuda", "delete_all_unused_submodules", "delete_submodule", "double", "dump_patches",
@@ -20,11 +21,11 @@ TAKEN_NAMES = frozenset({
 
 
 def is_taken(name: str) -> bool:
-    """Whether a part of a path cannot be the name of a module: torch, or Python, needs it."""
+    """Return whether Python or torch reserves ``name``, so that no module can have it."""
     return name in TAKEN_NAMES or keyword.iskeyword(name) or name == "self" or name.startswith("_")
 
 
 def another(name: str) -> str:
-    """A name in place of one that is taken."""
+    """Return a free name to suggest for a reserved one."""
     bare = name.strip("_") or "part"
     return f"{bare}_" if is_taken(bare) else bare

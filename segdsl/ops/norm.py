@@ -1,4 +1,4 @@
-"""Normalisations."""
+"""Normalization ops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segdsl.ir.shape import Shape, at
 from segdsl.ops import fit
 
 Epsilon = Annotated[float, Gt(0), Lt(0.1)]
-"""What is added to a variance; a larger one is a number of channels in the wrong place."""
+"""Constant added to a variance. The upper limit catches a channel count passed in its place."""
 
 
 def _affine(shape: Shape) -> dict[str, State]:
@@ -22,14 +22,14 @@ def _affine(shape: Shape) -> dict[str, State]:
 
 
 class BatchNorm(Op):
-    """Batch normalisation of a map: each channel over batch and space (Ioffe & Szegedy 2015). Keeps the shape."""
+    """Batch normalization of a map: each channel over batch and space (Ioffe & Szegedy 2015). Preserves the shape."""
 
     eps: Epsilon = 1e-5
     """Added to the variance."""
     momentum: Annotated[float, Gt(0), Le(1)] = 0.1
-    """Share of the newest batch in the running mean and variance."""
+    """Weight of the newest batch in the running mean and variance."""
     updates: PositiveInt = 1
-    """Times that a batch enters them: a norm that is applied n times to one tensor may be computed once instead."""
+    """How often each batch updates them; set when n applications to one tensor are computed once."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_map("BatchNorm", shapes[0])
@@ -46,7 +46,7 @@ class BatchNorm(Op):
 
 
 class LayerNorm(Op):
-    """Layer normalisation over the channels of each pixel or token (Ba et al. 2016). Keeps the shape."""
+    """Layer normalization over the channels of each pixel or token (Ba et al. 2016). Preserves the shape."""
 
     eps: Epsilon = 1e-5
     """Added to the variance."""
@@ -60,10 +60,10 @@ class LayerNorm(Op):
 
 
 class GroupNorm(Op):
-    """Group normalisation of a map: groups of channels over space, per image (Wu & He 2018). Keeps the shape."""
+    """Group normalization of a map: groups of channels over space, per image (Wu & He 2018). Preserves the shape."""
 
     groups: PositiveInt = 32
-    """Groups of channels with a common mean and variance; divides the channels."""
+    """Number of channel groups, each with one mean and variance; divides the channels."""
     eps: Epsilon = 1e-5
     """Added to the variance."""
 
@@ -72,8 +72,9 @@ class GroupNorm(Op):
         channels, height, width = (at(extent, env) for extent in shapes[0][1:])
         fit.need_groups("GroupNorm", channels, self.groups)
         if channels * height * width == self.groups:
-            message = f"`GroupNorm` has one value in each of its {self.groups} groups, which it makes 0"
-            raise ShapeError("group-of-one", message, "use fewer groups, or a larger map")
+            # One value minus its own mean is 0, whatever the input is.
+            message = f"`GroupNorm` has a single value in each of its {self.groups} groups, so its output is always 0"
+            raise ShapeError("group-of-one", message, "use fewer groups or a larger map")
         return shapes[0]
 
     def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
@@ -81,10 +82,10 @@ class GroupNorm(Op):
 
 
 class L2Normalize(Op):
-    """v / max(||v||, 1e-12) for every vector of a map. Keeps the shape, has no parameters."""
+    """v / max(||v||, 1e-12) for every vector of a map. Preserves the shape, has no parameters."""
 
     over: Literal["space", "channels"] = "channels"
-    """What makes a vector: all positions of a channel, or all channels of a position."""
+    """What forms a vector: the positions of each channel, or the channels of each position."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_map("L2Normalize", shapes[0])

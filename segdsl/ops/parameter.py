@@ -1,4 +1,4 @@
-"""Free parameters."""
+"""The op of a free parameter."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from segdsl.ir.shape import Extent, Shape, at, show
 
 
 class Parameter(Op):
-    """A trained tensor of its own; the language writes `param name: shape = init`. Its key is its path."""
+    """A trained tensor, written as `param name: shape = init`. Its key is its path."""
 
     flows: ClassVar[Literal["tensor", "list", "nothing"]] = "nothing"
 
     shape: tuple[Extent, ...]
-    """Extents, symbolic ones at the program's size; `[]` is a scalar."""
+    """Extents; symbolic ones take their value at the program's input size; `[]` is a scalar."""
     init: Initializer
-    """Start of the values."""
+    """Initial values."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         if any(extent == "B" or at(extent, env) < 1 for extent in self.shape) or "B" in show(self.shape):
-            message = f"a parameter cannot have the shape {show(self.shape)}"
-            raise ShapeError("parameter-shape", message, "use positive extents that do not depend on the batch")
+            # The batch size differs between training and use, so no stored tensor can depend on it.
+            message = f"invalid parameter shape {show(self.shape)}"
+            raise ShapeError("parameter-shape", message, "use positive extents that do not depend on the batch size")
         return self.shape
 
     def state(self, shapes: Sequence[Shape]) -> dict[str, State]:

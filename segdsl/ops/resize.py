@@ -1,4 +1,4 @@
-"""Resizing."""
+"""Resizing ops."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from segdsl.ops import fit
 
 
 class ResizeTo(Op):
-    """Resizes a map to the height and width of another: [B, C, H, W] -> [B, C, h, w]. Equal sizes cost nothing."""
+    """Resizes a map to the height and width of another: [B, C, H, W] -> [B, C, h, w]. No cost if they are equal."""
 
-    takes: ClassVar[tuple[Operand, ...]] = (Operand("like", "A map whose height and width the result gets."),)
+    takes: ClassVar[tuple[Operand, ...]] = (Operand("like", "Map with the height and width of the result."),)
 
     mode: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    """How values between the pixels are found."""
+    """Interpolation between pixels."""
     align_corners: bool = False
-    """Puts the centres of the corner pixels on each other instead of their outer edges; not for `nearest`."""
+    """Align the centers of the corner pixels instead of their outer edges; not for `nearest`."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_map("ResizeTo", shapes[0])
         fit.need_map("ResizeTo", shapes[1], operand=1)
         if self.mode == "nearest" and self.align_corners:
-            message = "`align_corners = true` means nothing with `mode = nearest`"
-            raise ShapeError("nearest-has-no-corners", message, "leave `align_corners` out")
+            message = "`align_corners = true` has no effect with `mode = nearest`"
+            raise ShapeError("nearest-has-no-corners", message, "remove `align_corners`")
         return (*shapes[0][:2], *shapes[1][2:])

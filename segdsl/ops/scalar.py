@@ -1,4 +1,4 @@
-"""Arithmetic on tensors: what `+ - * /` become, of two tensors or of a tensor and a number."""
+"""Elementwise arithmetic `+ - * /` on two tensors, or on a tensor and a number."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from segdsl.ops import fit
 class Arithmetic(Op, abstract=True):
     """Two operands, one of which may be a number (``left`` or ``right``).
 
-    Shapes are equal, or one side is: a scalar, a vector [C] over the channels, a gate [B, C, 1, 1] or [1, C, 1, 1] over
+    Shapes are equal, or one side is a scalar, a vector [C] over the channels, a gate [B, C, 1, 1] or [1, C, 1, 1] over
     a map, or [1, N, C], [1, 1, C], [B, 1, C] over tokens.
     """
 
     symbol: ClassVar[str] = ""
-    takes: ClassVar[tuple[Operand, ...]] = (Operand("other", "The right side, unless a number stands there.", True),)
+    takes: ClassVar[tuple[Operand, ...]] = (Operand("other", "The right side, unless that is a number.", True),)
 
     left: float | None = None
-    """A number on the left side; the tensor is then on the right."""
+    """A number as the left side; the tensor is then the right side."""
     right: float | None = None
-    """A number on the right side."""
+    """A number as the right side."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         sides = len(shapes) + (self.left is not None) + (self.right is not None)
         if sides != 2:
-            message = f"`{type(self).__name__}` needs exactly two sides, got {sides}"
-            raise ShapeError("operand-count", message, "give one of `other`, `left` and `right`")
+            message = f"`{type(self).__name__}` needs exactly 2 operands, got {sides}"
+            raise ShapeError("operand-count", message, "pass exactly one of `other`, `left` and `right`")
         return shapes[0] if len(shapes) == 1 else broadcast(self.symbol, shapes[0], shapes[1], env)
 
 
@@ -46,19 +46,20 @@ class Subtract(Arithmetic):
 
 
 class Multiply(Arithmetic):
-    """The product, element by element, of two tensors, or of a tensor and a number: `a * b`."""
+    """The elementwise product of two tensors, or of a tensor and a number: `a * b`."""
 
     symbol = "*"
 
 
 class Divide(Arithmetic):
-    """The quotient, element by element, of two tensors, or of a tensor and a number: `a / b`."""
+    """The elementwise quotient of two tensors, or of a tensor and a number: `a / b`."""
 
     symbol = "/"
 
 
 def broadcast(symbol: str, left: Shape, right: Shape, env: Mapping[str, int]) -> Shape:
-    """The shape of `left symbol right`. Raises ShapeError (`channel-mismatch`, `size-mismatch`, `wrong-rank`)."""
+    """Return the shape of `left symbol right`; raise ShapeError if the shapes do not fit."""
+    # Stricter than PyTorch, which aligns shapes from the right: a vector [C] over a map would meet the width there.
     if len(left) != len(right):
         return _spread(symbol, left, right, env)
     axis = fit.channel_axis(left)
@@ -71,17 +72,18 @@ def broadcast(symbol: str, left: Shape, right: Shape, env: Mapping[str, int]) ->
 
 
 def _free_axes(left: Shape, right: Shape) -> list[int]:
-    """The axes on which a literal 1 may meet anything."""
+    """Return the axes on which an extent of 1 is broadcast."""
     if len(left) == 3:
         return [a for a in (0, 1) if 1 in (left[a], right[a])]
     if len(left) != 4:
         return []
+    # A map of height 1 but not width 1 is most likely a mistake: only full gates are broadcast over space.
     gated = any(side[2] == 1 and side[3] == 1 for side in (left, right))
     return [*([0] if 1 in (left[0], right[0]) else []), *([2, 3] if gated else [])]
 
 
 def _spread(symbol: str, left: Shape, right: Shape, env: Mapping[str, int]) -> Shape:
-    """A scalar over anything, or a vector over the channels of a map or of tokens."""
+    """Broadcast a scalar over anything, or a vector over the channels of a map or of tokens."""
     wide, narrow = (right, left) if len(left) < len(right) else (left, right)
     if len(narrow) == 0:
         return wide
@@ -91,13 +93,13 @@ def _spread(symbol: str, left: Shape, right: Shape, env: Mapping[str, int]) -> S
             return wide
         raise _channels(symbol, left, right, *((axis, 0) if wide is left else (0, axis)))
     message = f"`{symbol}` cannot combine {show(left)} and {show(right)}"
-    raise ShapeError("wrong-rank", message, "turn one into the other: `Tokens`, `ToMap`", operand=1)
+    raise ShapeError("wrong-rank", message, "convert one with `Tokens` or `ToMap`", operand=1)
 
 
 def _channels(symbol: str, left: Shape, right: Shape, left_axis: int, right_axis: int) -> ShapeError:
     ours, theirs = left[left_axis], right[right_axis]
     message = f"`{symbol}` needs equal channels, got {ours} and {theirs}: {show(left)} and {show(right)}"
-    remedy = "declare the parameter with the tensor's channels"
+    remedy = "declare the parameter with the channel count of the tensor"
     if len(left) > 1 and len(right) > 1:
         project = f"`-> Conv({ours}, 1x1)`" if len(right) == 4 else f"`-> Linear({ours})`"
         remedy = f"project the right side first: {project}"

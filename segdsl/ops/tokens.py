@@ -1,4 +1,4 @@
-"""Between maps [B, C, H, W] and tokens [B, N, C]."""
+"""Conversion between maps [B, C, H, W] and tokens [B, N, C]."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from segdsl.ops import fit
 
 
 class Tokens(Op):
-    """The pixels of a map, row by row, as tokens: [B, C, H, W] -> [B, H*W, C], after those of `first` if given."""
+    """The pixels of a map, row by row, as tokens: [B, C, H, W] -> [B, H*W, C], preceded by those of `first`."""
 
-    takes: ClassVar[tuple[Operand, ...]] = (Operand("first", "Tokens [1, n, C] that come before all others.", True),)
+    takes: ClassVar[tuple[Operand, ...]] = (Operand("first", "Tokens [1, n, C] to put before all others.", True),)
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_map("Tokens", shapes[0])
@@ -23,20 +23,21 @@ class Tokens(Op):
             return (batch, height * width, channels)
         first = shapes[1]
         fit.need_tokens("Tokens", first, operand=1)
+        # The batch of `first` is 1 and is repeated, so only its channels must match.
         if at(first[2], env) != at(channels, env):
             message = f"`Tokens` needs `first` with {channels} channels, got {show(first)} before {show(shapes[0])}"
-            remedy = f"declare it as [1, {first[1]}, {channels}]"
+            remedy = f"declare `first` as [1, {first[1]}, {channels}]"
             raise ShapeError("channel-mismatch", message, remedy, operand=1)
         return (batch, first[1] + height * width, channels)
 
 
 class ToMap(Op):
-    """Tokens as a map of the height and width of another: [B, skip + h*w, C] -> [B, C, h, w]."""
+    """Tokens as a map with the height and width of another: [B, skip + h*w, C] -> [B, C, h, w]."""
 
-    takes: ClassVar[tuple[Operand, ...]] = (Operand("like", "A map whose height and width the result gets."),)
+    takes: ClassVar[tuple[Operand, ...]] = (Operand("like", "Map with the height and width of the result."),)
 
     skip: NaturalInt = 0
-    """Tokens at the front that are left out (a class token)."""
+    """Number of leading tokens to drop, such as a class token."""
 
     def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.need_tokens("ToMap", shapes[0])
@@ -50,7 +51,8 @@ class ToMap(Op):
 
     def _misfit(self, tokens: int, pixels: int, like: str) -> ShapeError:
         message = f"`ToMap` needs {self.skip} + {pixels} tokens for a map like {like}, got {tokens}"
-        remedy = "choose as `like` the map that the tokens were made from"
+        remedy = "set `like` to the map that the tokens were made from"
+        # Extra tokens are most likely class tokens, but too few can only mean the wrong map.
         if tokens >= pixels:
-            remedy = f"`skip` is the number of tokens in front: {tokens - pixels} would fit, if `like` is the right map"
+            remedy = f"if `like` is the right map, set `skip = {tokens - pixels}` to drop the leading tokens"
         return ShapeError("tokens-do-not-fit", message, remedy)

@@ -1,7 +1,7 @@
-"""Rewrites of the graph: an ordered tuple of plain functions ``Graph -> Graph``, one file each.
+"""Passes over the graph: plain functions ``Graph -> Graph`` in a fixed order, one module each.
 
-Each keeps what the outputs compute and the state that they use, and leaves no name in ``graph.names`` that points to a
-node that is gone.
+A pass preserves the results of the outputs and the state that they use, and removes names of deleted nodes from
+``graph.names``.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from segdsl.passes.share_equal import share_equal
 
 Pass = Callable[[Graph], Graph]
 
+# Removing identities first leaves nodes without users for the second pass, and makes operands equal for the third.
 PASSES: dict[str, Pass] = {
     "remove_identity": remove_identity,
     "dead_nodes": dead_nodes,
     "share_equal": share_equal,
 }
-"""The passes by name, in the order in which they run."""
+"""The passes by name, in execution order."""
 
 
 def run_passes(graph: Graph, until: str | None = None) -> Graph:
-    """The graph after all passes, or after those up to and including ``until``."""
+    """Run all passes, or those up to and including ``until``, and return the resulting graph."""
     for name, rewrite in PASSES.items():
         graph = rewrite(graph)
         if name == until:

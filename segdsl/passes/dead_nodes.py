@@ -1,4 +1,4 @@
-"""Drops what no output needs."""
+"""Removal of nodes that no output depends on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from segdsl.ir.graph import Graph
 
 
 def dead_nodes(graph: Graph) -> Graph:
-    """The graph of the nodes that an output depends on; names of dropped nodes go with them."""
+    """Return the graph without the nodes (and their names) that no output depends on."""
+    # Nodes are in topological order, so one backward pass sees all users of a node before the node itself.
     alive = set(graph.outputs.values())
     for node in reversed(graph.nodes):
         if node.path in alive:

@@ -1,4 +1,4 @@
-"""Drops what changes nothing: Identity, a Split into one part, a Concat of one, noise of strength 0."""
+"""Removal of ops without effect: Identity, Split into one part, Concat of one tensor, dropout with p = 0."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from segdsl.passes.rewrite import redirected, replaced
 
 
 def remove_identity(graph: Graph) -> Graph:
-    """The graph without nodes that pass their first operand on."""
-    instead: dict[str, str] = {}
-    kept: list[Node] = []
-    undivided = {node.path for node in graph.nodes if isinstance(node.op, Split) and len(node.op.sizes) == 1}
+    """Return the graph without nodes that only pass on their first operand."""
+    replacements: dict[str, str] = {}
+    remaining: list[Node] = []
+    # A Split yields its parts through Item nodes, so both go if there is a single part.
+    single_splits = {node.path for node in graph.nodes if isinstance(node.op, Split) and len(node.op.sizes) == 1}
     for node in graph.nodes:
-        moved = redirected(node, instead)
-        of_undivided = isinstance(node.op, Item) and node.operands[0] in undivided
-        if node.path in undivided or of_undivided or _passes_on(node):
-            instead[node.path] = moved.operands[0]
+        current = redirected(node, replacements)
+        is_single_item = isinstance(node.op, Item) and node.operands[0] in single_splits
+        if node.path in single_splits or is_single_item or _passes_on(node):
+            replacements[node.path] = current.operands[0]
         else:
-            kept.append(moved)
-    return replaced(graph, kept, instead)
+            remaining.append(current)
+    return replaced(graph, remaining, replacements)
 
 
 def _passes_on(node: Node) -> bool:

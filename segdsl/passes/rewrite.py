@@ -1,4 +1,4 @@
-"""What the passes share: replacing nodes by others everywhere they are mentioned."""
+"""Helpers shared by the passes: replacing nodes wherever they are referenced."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from segdsl.ir.graph import Graph, Node
 
 
 def redirected(node: Node, instead: Mapping[str, str]) -> Node:
-    """The node with its operands replaced; itself where nothing changes."""
+    """Return the node with its operands replaced."""
     operands = tuple(instead.get(path, path) for path in node.operands)
+    # Most nodes do not change, and copying a record is slow compared with the comparison.
     return node if operands == node.operands else node.model_copy(update={"operands": operands})
 
 
 def replaced(graph: Graph, nodes: Iterable[Node], instead: Mapping[str, str]) -> Graph:
-    """The graph of ``nodes``, whose names and outputs follow ``instead`` from dropped nodes to what replaces them."""
+    """Return the graph of ``nodes``, with names and outputs moved from removed nodes to their replacements."""
     return graph.model_copy(
         update={
             "nodes": tuple(nodes),

@@ -1,4 +1,4 @@
-"""Computes once what is written twice: nodes of the same op, operands and module."""
+"""Common subexpression elimination: nodes with the same op, operands and module are computed once."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ Group = list[Node]
 
 
 def share_equal(graph: Graph) -> Graph:
-    """The graph in which the first of several equal nodes stands for all. Noise is never equal to other noise.
-
-    A batch norm that stands for n counts its batch n times (`updates`), so that its running statistics stay the same;
-    this needs all uses of its module to be equal, and other norms are left as they are.
-    """
-    alone: set[str] = set()
+    """Return the graph with each group of equal nodes replaced by its first node."""
+    # A batch norm that replaces n equal ones counts its batch n times (`updates`), so that its running statistics do
+    # not change. That works only if all uses of its module are equal; modules with mixed uses are excluded, and since
+    # this can make other nodes unequal, the grouping starts again.
+    excluded: set[str] = set()
     while True:
-        groups, instead = _equal(graph, alone)
-        mixed = _used_differently(groups) - alone
+        groups, replacements = _equal(graph, excluded)
+        mixed = _used_differently(groups) - excluded
         if not mixed:
-            return replaced(graph, [_merged(group) for group in groups], instead)
-        alone |= mixed
+            return replaced(graph, [_merged(group) for group in groups], replacements)
+        excluded |= mixed
 
 
 def _equal(graph: Graph, alone: set[str]) -> tuple[list[Group], dict[str, str]]:
-    """The nodes in groups of equals, in order, and for every node but the first of a group that first one's path."""
+    """Return the groups of equal nodes in order, and a map from every removed node to the first of its group."""
     groups: list[Group] = []
-    known: dict[tuple[object, ...], Group] = {}
-    instead: dict[str, str] = {}
-    for node in (redirected(node, instead) for node in graph.nodes):
+    by_key: dict[tuple[object, ...], Group] = {}
+    replacements: dict[str, str] = {}
+    for node in (redirected(node, replacements) for node in graph.nodes):
         key = (node.op, node.operands, node.module)
-        if isinstance(node.op, Noise) or node.module in alone or key not in known:
-            known[key] = [node]
-            groups.append(known[key])
+        # Two applications of dropout draw different random numbers, so noise is never shared.
+        if isinstance(node.op, Noise) or node.module in alone or key not in by_key:
+            by_key[key] = [node]
+            groups.append(by_key[key])
         else:
-            known[key].append(node)
-            instead[node.path] = known[key][0].path
-    return groups, instead
+            by_key[key].append(node)
+            replacements[node.path] = by_key[key][0].path
+    return groups, replacements
 
 
 def _used_differently(groups: list[Group]) -> set[str]:
-    """The modules of batch norms that are applied to several tensors, and to one of them more than once."""
+    """Return the modules of batch norms that are applied to several tensors, and to one of them repeatedly."""
     uses: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
         if isinstance(group[0].op, BatchNorm):

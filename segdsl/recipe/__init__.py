@@ -1,1 +1,1 @@
-"""From a data set to the program that fits it: what is measured, what follows from it, and how that is written down."""
+"""Generation of a program from a dataset: measuring the data, making the choices, writing the program."""

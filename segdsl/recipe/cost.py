@@ -1,7 +1,7 @@
-"""What training a model costs, from its graph: memory and time.
+"""Estimates of the memory and time that training a model takes, from its graph.
 
-Both are estimates, calibrated on training steps that were measured: Lite-HRNet-s, -18, -x and SegNeXt-T, -S at 256x256
-and 352x480, with 2 to 150 classes, in float32, on one core.
+Both are calibrated on measured training steps: Lite-HRNet-s, -18, -x and SegNeXt-T, -S at 256x256 and 352x480, with 2
+to 150 classes, in float32, on one core.
 """
 
 from __future__ import annotations
@@ -17,28 +17,31 @@ from segdsl.recipe.machine import GIB
 
 BYTES = 4
 KEPT = 1.3
-"""Bytes that training takes for each byte that the nodes of the graph give: 0.6 to 1.3 were measured."""
+"""Bytes that training takes per byte of the graph's node outputs; 0.6 to 1.3 were measured."""
 LOGITS = 3
-"""Bytes for each byte of the logits that the loss takes beside; 2.1 were measured."""
+"""Additional bytes that the loss takes per byte of the logits; 2.1 were measured."""
 STATE = 16
-"""Bytes for each parameter: its value, its gradient, and the two means of Adam."""
+"""Bytes per parameter: its value, its gradient, and the two running means of Adam."""
 PROCESS = 0.7 * GIB
-"""What the process takes before the first step, most of it PyTorch."""
+"""Memory of the process before the first step, mostly PyTorch itself."""
 NODE_SECONDS, GFLOP_SECONDS, LOGIT_SECONDS = 0.45, 0.02, 5.0
-"""Seconds of one core for a training step: for each GiB that the nodes give, each GFLOP of three passes, each GiB of
-logits."""
+"""Seconds of one core per training step: for each GiB of node outputs, for each GFLOP (forward and backward), and for
+each GiB of logits."""
 CALL_SECONDS = 7e-5
-"""Seconds of a training step for each node, whatever its size: a small input takes hardly less time than a larger one.
-Steps of Lite-HRNet-s and -18 and SegNeXt-T from 64x64 to 256x256 come within a quarter of what was measured."""
+"""Seconds per training step for each node, regardless of its size.
+
+Small inputs take hardly less time than larger ones. For Lite-HRNet-s and -18 and SegNeXt-T, estimates from 64x64 to
+256x256 are within 25 % of the measured times.
+"""
 LOADING_SECONDS = 5e-3
-"""Seconds of one core to read an image and augment it; 3.5 to 4.4 ms were measured on three data sets."""
+"""Seconds of one core to read and augment an image; 3.5 to 4.4 ms were measured on three datasets."""
 NEXT_CORE = 0.8
-"""What a further core adds."""
+"""Speedup from each additional core, as a share of one core."""
 
 
 class Cost(NamedTuple):
-    """Of one image: bytes that all nodes give, bytes of the logits, multiply-accumulates; and the parameters, and the
-    number of the nodes (``calls``)."""
+    """The cost of one image: bytes of all node outputs, bytes of the logits and multiply-accumulates; also the number
+    of parameters and of nodes."""
 
     nodes: float
     logits: float
@@ -47,29 +50,32 @@ class Cost(NamedTuple):
     calls: int = 0
 
     def at(self, factor: float) -> Cost:
-        """At ``factor`` times the pixels: these networks cost the same for each."""
+        """Return the cost at ``factor`` times the pixels; in these networks, costs are proportional to the number of
+        pixels."""
         return Cost(self.nodes * factor, self.logits * factor, self.macs * factor, self.parameters, self.calls)
 
     def memory(self, batch: int) -> float:
-        """Bytes at the peak of a training step."""
+        """Return the peak memory of a training step, in bytes."""
         return PROCESS + STATE * self.parameters + batch * (KEPT * self.nodes + LOGITS * self.logits)
 
     def seconds(self, batch: int, cores: int) -> float:
-        """Seconds of a training step on the CPU, its images being read and augmented on the same cores."""
+        """Return the seconds of a training step on the CPU, including reading and augmenting its images on the same
+        cores."""
         work = NODE_SECONDS * self.nodes / GIB + LOGIT_SECONDS * self.logits / GIB
+        # A multiply-accumulate is 2 operations; the backward pass takes about twice as many as the forward pass.
         work += GFLOP_SECONDS * 3 * 2 * self.macs / 1e9 + LOADING_SECONDS
         return (batch * work + CALL_SECONDS * self.calls) / (1 + NEXT_CORE * (cores - 1))
 
 
 def cost_of(graph: Graph) -> Cost:
-    """The cost of a graph at its size."""
+    """Return the cost of a graph at its input size."""
     sizes = {node.path: math.prod(shape_at(node.shape, graph.env)) for node in graph.nodes}
     logits = sum(sizes.get(path, 0) for path in graph.outputs.values())
     return Cost(BYTES * sum(sizes.values()), BYTES * logits, graph.macs(), graph.parameters(), len(graph.nodes))
 
 
 def model_cost(library: str, model: str, classes: int, size: tuple[int, int]) -> Cost:
-    """The cost of a model of the library `std/NAME.seg` at (height, width)."""
+    """Return the cost of a model of the library `std/NAME.seg` at an input size of (height, width)."""
     from segdsl.lang.program import load
 
     text = f'seg 1\nimport "std/{library}.seg"\nmodel = {model}(classes = {classes})\n'

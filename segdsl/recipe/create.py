@@ -1,4 +1,4 @@
-"""Making the program of a data set: look, measure, decide, check, write."""
+"""Creation of a program for a dataset: survey the data, choose, check the program, write it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ ENDING = ".seg"
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked for: the data set and how it is read; ``subsets`` are one to learn from and one to score on, empty
-    where their names tell; ``model`` is a name of the library, None where the data decides."""
+    """What the user asked for: the dataset and how to read it.
+
+    ``subsets`` are the training and the validation subset, empty to choose them by name; ``model`` is a model of the
+    library, None to choose it from the data.
+    """
 
     root: Path
     format: str = "auto"
@@ -36,14 +39,15 @@ class Wanted:
     model: str | None = None
 
     def request(self, subsets: tuple[str, ...] | None) -> Request:
-        """What is asked of the data set, for these subsets; None: all."""
-        reading = Reading(None)  # the model takes as many channels as there are
+        """Return the request for the data reader, for these subsets; None requests all."""
+        # Any number of channels: the model is generated with as many input channels as the images have.
+        reading = Reading(None)
         return Request(subsets, self.ignore, self.classes or None, self.background, reading=reading)
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A program that was written, what it was made from, and the warnings of the data check."""
+    """A new program file, what it was made from, and the warnings of the data check."""
 
     file: Path
     recipe: Recipe
@@ -53,11 +57,10 @@ class Created:
 
 
 def create(file: Path, wanted: Wanted, machine: Machine | None = None, progress: Progress | None = None) -> Created:
-    """Writes the program for a data set into a new file.
+    """Write a program for a dataset into a new file.
 
-    Raises :class:`SegError` with what is at fault: the place of the file (`program-exists`, `program-ending`,
-    `program-not-written`), the subsets (`subset-single`, `subset-unclear`), its classes
-    (`too-few-classes`), or what the data check finds.
+    Raises :class:`SegError` for the target file (`program-exists`, `program-ending`, `program-not-written`), the
+    subsets (`subset-single`, `subset-unclear`), the classes (`too-few-classes`), or the findings of the data check.
     """
     require_new(file)
     place = seen_from(file.parent, wanted.root)
@@ -65,7 +68,7 @@ def create(file: Path, wanted: Wanted, machine: Machine | None = None, progress:
     found = survey(wanted.root, wanted.format, wanted.request((train, val)), progress)
     found.report.require()
     if len(found.classes) < 2:
-        help = "name what is around it as well; where annotations are drawn, `--background NAME` does"
+        help = "add a class for the pixels around it; for annotations with shapes, pass `--background NAME`"
         raise fail("too-few-classes", "a segmentation needs two classes, got 1", help, path=str(wanted.root))
     facts = facts_of(found, train, val)
     decided = plan(facts, machine or this_machine(), wanted.model)
@@ -76,18 +79,18 @@ def create(file: Path, wanted: Wanted, machine: Machine | None = None, progress:
 
 
 def require_new(file: Path) -> None:
-    """Refuses a file that exists, or that is no program by its name."""
+    """Raise :class:`SegError` if the file exists or does not end in `.seg`."""
     if os.path.lexists(file):
         what = "folder" if file.is_dir() else "file"
-        message = f"the {what} exists, and is not overwritten"
-        raise fail("program-exists", message, "name another file, or move this one away", path=str(file))
+        message = f"the {what} already exists and is not overwritten"
+        raise fail("program-exists", message, f"choose another file name, or move this {what}", path=str(file))
     if file.suffix != ENDING:
-        message = f"a program is a file that ends in `{ENDING}`"
+        message = f"the name of a program must end in `{ENDING}`"
         raise fail("program-ending", message, f"name it `{file.with_suffix(ENDING)}`", path=str(file))
 
 
 def subsets_of(wanted: Wanted) -> tuple[str, str]:
-    """The subset to learn from and the one to score on."""
+    """Return the training and the validation subset."""
     if wanted.subsets:
         train, val = wanted.subsets
         return train, val
@@ -96,24 +99,27 @@ def subsets_of(wanted: Wanted) -> tuple[str, str]:
 
 
 def seen_from(folder: Path, root: Path) -> str:
-    """The path of ``root`` from a folder that may not exist yet; the whole path where it lies on another drive.
+    """Return the path of ``root`` relative to a folder that may not exist yet; absolute if it is on another drive.
 
-    Raises :class:`SegError` for one that no text can hold.
+    Raises :class:`SegError` for a path that cannot be written in a program.
     """
-    there, here = os.path.realpath(root), os.path.realpath(folder)
+    target, start = os.path.realpath(root), os.path.realpath(folder)
     try:
-        place = Path(os.path.relpath(there, here)).as_posix()
+        path = Path(os.path.relpath(target, start)).as_posix()
     except ValueError:
-        place = Path(there).as_posix()
-    if not place.isprintable():
-        message = "the path of the data set has characters that no program can hold"
+        # On Windows no relative path leads from one drive to another.
+        path = Path(target).as_posix()
+    if not path.isprintable():
+        message = "the path of the dataset contains characters that cannot be written in a program"
         raise fail("program-not-written", message, "rename its folders", path=str(root))
-    return place
+    return path
 
 
 def require_sound(text: str, file: Path) -> None:
-    """Holds a program to the same check as any other, before it is anywhere. An error in it is a bug of ours; what may
-    be warned of is what was asked for, such as a void that is a class as well."""
+    """Check a generated program before it is written. An error in it is a bug in segdsl.
+
+    Warnings are allowed: they concern what the user asked for, such as an ignore value that is also a class.
+    """
     from segdsl.lang.program import check_file
 
     with TemporaryDirectory() as folder:
@@ -126,9 +132,10 @@ def require_sound(text: str, file: Path) -> None:
 
 
 def write_new(file: Path, text: str) -> None:
-    """Writes a file that is not there yet, whole or not at all."""
+    """Write a file that must not exist yet, completely or not at all."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        # Mode `x` fails if another process has created the file since the check.
         with open(file, "xb") as stream:
             try:
                 stream.write(text.encode("utf-8"))
@@ -138,10 +145,10 @@ def write_new(file: Path, text: str) -> None:
                 raise
     except FileExistsError:
         require_new(file)
-        raise _unwritten(file, "a file is in the way of its folder") from None
+        raise _unwritten(file, "its folder is a file") from None
     except OSError as error:
-        raise _unwritten(file, (error.strerror or "the system refuses it").lower()) from error
+        raise _unwritten(file, (error.strerror or "refused by the operating system").lower()) from error
 
 
 def _unwritten(file: Path, why: str) -> SegError:
-    return fail("program-not-written", f"the program cannot be written: {why}", "name another file", path=str(file))
+    return fail("program-not-written", f"cannot write the program: {why}", "choose another file", path=str(file))

@@ -1,4 +1,5 @@
-"""What decisions are made on: the counts of a data set, and what a sample of its images and masks looks like."""
+"""The facts that choices are based on: counts over the dataset, and measurements of a sample of its images and
+masks."""
 
 from __future__ import annotations
 
@@ -17,14 +18,14 @@ from segdsl.data.stats.survey import ClassStats, Survey
 from segdsl.diagnostics import SegError
 
 SAMPLED = 200
-"""Pairs of the training subset that are measured, in even steps."""
+"""Number of training pairs to measure, evenly spaced over the subset."""
 COLORLESS = 2.0
-"""An image whose channels differ by fewer levels than this on average is grey, whatever its file says."""
+"""An image whose channels differ by less than this many levels on average counts as gray, even if its file is RGB."""
 
 
 class Offset(NamedTuple):
-    """How far below the middle of the image a class lies, as a share of the height: the mean over the ``images`` that
-    show it, and the standard error of that mean."""
+    """How far a class is below the vertical center of the image, as a share of the height: the mean over the ``images``
+    that show it, and the standard error of that mean."""
 
     mean: float
     error: float
@@ -36,8 +37,12 @@ MIDDLE = Offset(0.0, math.inf, 0)
 
 @dataclass(frozen=True, slots=True)
 class ClassFacts:
-    """A class in the training subset: its share of all labelled pixels, its share of those of the images that show it
-    (``frequency``), the images that show it, its mean width in pixels (inf where it has no outline), its offset."""
+    """One class in the training subset.
+
+    ``share`` is its share of all labeled pixels, and ``frequency`` its share of the labeled pixels of the images that
+    show it; ``images`` is the number of these images. ``width`` is its mean width in pixels, infinite if it has no
+    outline.
+    """
 
     name: str
     share: float
@@ -49,9 +54,12 @@ class ClassFacts:
 
 @dataclass(frozen=True, slots=True)
 class SetFacts:
-    """A data set as decisions see it. ``sizes`` are (height, width) of the training images, ``void`` is the share of
-    their pixels, ``colored`` of the ``sampled`` images are not grey; ``channels`` is 3 also where they are grey, and
-    ``background`` the class of what no annotation covers, where it was named."""
+    """Facts of a dataset.
+
+    ``sizes`` are (height, width) of the training images; ``void`` is the share of their pixels that is ignored. Of the
+    ``sample_images`` measured, ``color_images`` are not gray. ``channels`` is 3 even if all are gray. ``background`` is
+    the class of pixels without an annotation, if the user named one.
+    """
 
     format: str
     ignore: int
@@ -69,20 +77,21 @@ class SetFacts:
 
     @property
     def names(self) -> list[str]:
-        """The names of the classes by id."""
+        """The class names by id."""
         return [c.name for c in self.classes]
 
 
 def facts_of(found: Survey, train: str, val: str) -> SetFacts:
-    """The facts of a survey without errors of these two subsets. Raises :class:`SegError` for an unreadable file."""
+    """Collect the facts of the two subsets of a survey without errors. Raises :class:`SegError` for an unreadable
+    file."""
     stats = found.subsets[train]
     sample = measured(found, train)
     void = stats.of(found.ignore)
-    labelled = stats.pixels - void.pixels
+    labeled = stats.pixels - void.pixels
     return SetFacts(
         format=found.report.format,
         ignore=found.ignore,
-        classes=tuple(_class_facts(k, name, stats.of(k), labelled, sample) for k, name in enumerate(found.classes)),
+        classes=tuple(_class_facts(k, name, stats.of(k), labeled, sample) for k, name in enumerate(found.classes)),
         train=train,
         val=val,
         train_images=stats.images,
@@ -96,10 +105,10 @@ def facts_of(found: Survey, train: str, val: str) -> SetFacts:
     )
 
 
-def _class_facts(k: int, name: str, counted: ClassStats, labelled: int, sample: Sample) -> ClassFacts:
+def _class_facts(k: int, name: str, counted: ClassStats, labeled: int, sample: Sample) -> ClassFacts:
     return ClassFacts(
         name=name,
-        share=counted.pixels / max(labelled, 1),
+        share=counted.pixels / max(labeled, 1),
         frequency=counted.pixels / max(counted.within, 1),
         images=counted.images,
         width=sample.width(k),
@@ -108,16 +117,17 @@ def _class_facts(k: int, name: str, counted: ClassStats, labelled: int, sample: 
 
 
 class Sample:
-    """Sums over the pairs that were measured, by mask value."""
+    """Sums over the measured pairs, by mask value."""
 
     def __init__(self) -> None:
         self.images = self.colored = 0
         self.channels = 3
         self.area, self.outline = np.zeros(256), np.zeros(256)
+        # One mean per image, not per pixel: pixels of one image are not independent measurements.
         self.offsets: list[list[float]] = [[] for _ in range(256)]
 
     def add(self, image: np.ndarray, mask: np.ndarray, ignore: int) -> None:
-        """Measures one pair: uint8 (H, W, C) and uint8 (H, W)."""
+        """Measure one pair: an image, uint8 (H, W, C), and its mask, uint8 (H, W)."""
         self.images += 1
         self.channels = image.shape[2]
         self.colored += bool(color_of(image) >= COLORLESS)
@@ -131,25 +141,31 @@ class Sample:
             self.offsets[value].append(float(sums[value] / area[value]))
 
     def width(self, value: int) -> float:
-        """The mean width of what is of this value, in pixels: for a strip its width, for a disc 0.4 of its diameter."""
+        """Return the mean width of the regions with this value, in pixels: the width of a strip, 0.4 times the diameter
+        of a disc."""
+        # A strip of width w and length l has the area w * l and an outline of about 2 * l, so w = 2 * area /
+        # outline.
         return float(2 * self.area[value] / self.outline[value]) if self.outline[value] else math.inf
 
     def offset(self, value: int) -> Offset:
-        """How far below the middle it lies."""
+        """Return how far this value is below the vertical center."""
         offsets = self.offsets[value]
+        # The standard error needs two values; an infinite one keeps the offset from ever being significant.
         if len(offsets) < 2:
             return Offset(offsets[0] if offsets else 0.0, math.inf, len(offsets))
         return Offset(float(np.mean(offsets)), float(np.std(offsets, ddof=1)) / math.sqrt(len(offsets)), len(offsets))
 
 
 def color_of(image: np.ndarray) -> float:
-    """By how many levels the channels of an image differ, on average."""
+    """Return the mean difference between the largest and the smallest channel of an image, in levels."""
     return float((image.max(axis=2).astype(np.int16) - image.min(axis=2)).mean())
 
 
 def outline_of(mask: np.ndarray, ignore: int) -> np.ndarray:
-    """For each of the 256 values, the sides of its pixels that another value lies behind. Void and the edge of the
-    image are no other value: what is behind them is not known."""
+    """Return, for each of the 256 values, the number of its pixel edges that border another value.
+
+    Borders with ignored pixels and with the edge of the image do not count, because what is behind them is unknown.
+    """
     sides = np.zeros(256)
     for one, other in ((mask[1:], mask[:-1]), (mask[:, 1:], mask[:, :-1])):
         differ = (one != other) & (one != ignore) & (other != ignore)
@@ -158,7 +174,7 @@ def outline_of(mask: np.ndarray, ignore: int) -> np.ndarray:
 
 
 def measured(found: Survey, subset: str, most: int = SAMPLED) -> Sample:
-    """A sample of the pairs of a subset, in even steps. Raises :class:`SegError` for a file that cannot be read."""
+    """Measure a sample of the pairs of a subset, evenly spaced. Raises :class:`SegError` for an unreadable file."""
     assert found.layout is not None and found.layout.labels is not None
     labels, files, sample = found.layout.labels, found.layout.subsets[subset], Sample()
     for position in evenly(len(files), most):
@@ -167,7 +183,7 @@ def measured(found: Survey, subset: str, most: int = SAMPLED) -> Sample:
 
 
 def _image(path: Path) -> np.ndarray:
-    """An image as RGB where it can be that, else with all its channels."""
+    """Read an image as RGB if possible, otherwise with all its channels."""
     try:
         return read_image(path, RGB)
     except SegError as error:
@@ -177,5 +193,5 @@ def _image(path: Path) -> np.ndarray:
 
 
 def evenly(length: int, most: int) -> Sequence[int]:
-    """At most ``most`` positions in even steps."""
+    """Return at most ``max_count`` positions, evenly spaced over ``length``."""
     return range(length) if length <= most else [i * length // most for i in range(most)]

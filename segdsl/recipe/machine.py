@@ -1,4 +1,4 @@
-"""What a program may use of this machine: processors, memory, an accelerator's memory. Nothing here imports torch."""
+"""What a training run may use of this machine: CPU cores, memory and GPU memory. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ QUOTAS = (
     (Path("/sys/fs/cgroup/cpu.max"), None),
     (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")),
 )
-"""Where it says how much time of the processors: a limit and the period that it is for, in one file or in two."""
+"""Files with the CPU time that a container may use: a limit and its period, in one file (cgroup 2) or in two (cgroup
+1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """``cores`` that this process may use, ``memory`` in bytes, and that of the ``accelerator``, 0 without one."""
+    """The ``cores`` available to this process, the ``memory`` in bytes, and the memory of the GPU in bytes, 0 without
+    one."""
 
     cores: int
     memory: int
@@ -29,18 +31,19 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """The machine that this runs on."""
+    """Return the resources of the current machine."""
     return Machine(cores(), whole_memory(), accelerator_memory())
 
 
 def cores() -> int:
-    """The processors that this process may use, or what a container is allowed of their time, rounded up."""
+    """Return the number of cores available to this process; a container's CPU quota limits it, rounded up."""
+    # os.cpu_count() ignores the CPU affinity that schedulers such as Slurm set.
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.ceil(min(bound, quota())))
 
 
 def quota() -> float:
-    """How many processors a container may keep busy; infinite where nothing says."""
+    """Return the number of cores that a container may keep busy, or infinity without a limit."""
     for limit, per in QUOTAS:
         words = f"{_content(limit)} {_content(per) if per else ''}".split()
         if len(words) == 2 and all(word.isdecimal() and int(word) > 0 for word in words):
@@ -56,7 +59,8 @@ def _content(file: Path) -> str:
 
 
 def accelerator_memory() -> int:
-    """Bytes of the first NVIDIA accelerator, as its own tool tells; 0 where there is none."""
+    """Return the memory of the first NVIDIA GPU in bytes, as reported by `nvidia-smi`, or 0 without one."""
+    # Asking torch would take seconds to import it, and `segdsl new` needs nothing else of it.
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return 0

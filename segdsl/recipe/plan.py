@@ -1,4 +1,4 @@
-"""The model, the size of its input, the batch and the length of a run: what fits the data set and the machine."""
+"""The choice of model, input size, batch size and run length, from the dataset and the machine."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from segdsl.recipe.cost import Cost, model_cost
 from segdsl.recipe.facts import SetFacts
 from segdsl.recipe.machine import Machine
 
+# A side that is not a multiple of the stride would make the decoder resize feature maps by odd factors.
 STRIDE, SMALLEST = 32, 64
-"""What height and width are multiples of, as the coarsest maps of all models are; and the least of each."""
+"""Input height and width are multiples of the stride of the coarsest feature maps, and have a minimum."""
 UNEVEN = 1.5
-"""Images whose heights, widths or shapes differ by this factor are of uneven size."""
+"""Ratio of the largest to the smallest height, width or aspect ratio from which image sizes count as uneven."""
 MANY = 1000
-"""Images to learn from that a model of four million parameters asks for."""
+"""Training images from which a model with four million parameters is worthwhile."""
 BATCHES = (16, 8, 4, 2)
 USUAL, LEAST, LEAST_THIN = 8, 4, 2
-"""The batch that is taken where nothing speaks against it, and the ones that an input is shrunk for."""
+"""The default batch size, and the smallest ones that an input is shrunk to make room for."""
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 3000, 30, 300
 MEMORY_SHARE, ACCELERATOR_SHARE = 0.5, 0.8
-"""What a run may take of the memory: others work on the machine too, and the estimate is one."""
+"""Shares of the memory that a run may take: other processes need some too, and the estimate is not exact."""
 MOST_HOURS = 24
-"""Longer than this a run on the CPU should not take."""
+"""Longest estimated duration of a run on the CPU."""
 MOST_SHRUNK = 0.25
-"""Time alone shrinks an input to no less than this share of its pixels."""
+"""Smallest share of its pixels to which an input is shrunk to save time."""
 
 
 class Model(NamedTuple):
-    """A model of the library, the published weights of its backbone, and the learning rates of AdamW that suit it:
-    from random weights, and from those (as in `specs`)."""
+    """A model of the library, the published weights of its backbone, and suitable learning rates for AdamW, as in
+    `specs`: ``rate`` for random weights, ``finetune_rate`` for the published ones."""
 
     name: str
     library: str
@@ -59,8 +60,8 @@ CostOf = Callable[[Model, tuple[int, int]], Cost]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was decided; ``size`` is (height, width), ``seconds`` an estimate of the whole run on the CPU, 0 on an
-    accelerator."""
+    """The decisions. ``size`` is (height, width); ``seconds`` is the estimated duration of the whole run on the CPU, 0
+    with a GPU."""
 
     model: Model
     size: tuple[int, int]
@@ -70,17 +71,21 @@ class Plan:
 
 
 def plan(facts: SetFacts, machine: Machine, asked: str | None = None, cost_of: CostOf | None = None) -> Plan:
-    """Decides for a data set on a machine; ``asked`` is the name of the model where the user names one."""
+    """Decide on model, input size, batch size and run length for a dataset on a machine.
+
+    ``model_name`` is the model if the user chose one; ``compute_cost`` estimates the cost of a model at an input size.
+    """
     cost_of = cost_of or (lambda model, size: model_cost(model.library, model.name, len(facts.classes), size))
-    wanted, size_reason = wanted_size(facts)
+    # Costs are estimated at the full input size first; the first model that needs no reduction wins.
+    full_size, size_reason = wanted_size(facts)
     candidates = [MODELS[asked]] if asked else preferred(facts, machine)
-    costs = {model: cost_of(model, wanted) for model in candidates}
+    costs = {model: cost_of(model, full_size) for model in candidates}
     model = next((m for m in candidates if _shrinking(facts, machine, costs[m])[0] == 1), candidates[-1])
     factor, limit = _shrinking(facts, machine, costs[model])
-    size = shrunk(wanted, factor)
-    if size != wanted:
-        size_reason += f"; shrunk from {wanted[0]}x{wanted[1]}, {limit}"
-    cost = costs[model].at(size[0] * size[1] / (wanted[0] * wanted[1]))
+    size = shrunk(full_size, factor)
+    if size != full_size:
+        size_reason += f"; reduced from {full_size[0]}x{full_size[1]} {limit}"
+    cost = costs[model].at(size[0] * size[1] / (full_size[0] * full_size[1]))
     batch, batch_reason = _batch(facts, machine, cost)
     steps = -(-facts.train_images // batch)
     epochs, seconds = _length(facts, machine, cost, batch)
@@ -95,7 +100,7 @@ def plan(facts: SetFacts, machine: Machine, asked: str | None = None, cost_of: C
 
 
 def wanted_size(facts: SetFacts) -> tuple[tuple[int, int], str]:
-    """The (height, width) that the images speak for, and why."""
+    """Return the (height, width) that suits the images best, and the reason."""
     heights = spread((h, n) for (h, _), n in facts.sizes.items())
     widths = spread((w, n) for (_, w), n in facts.sizes.items())
     middle, thin = (int(heights.median), int(widths.median)), thin_classes(facts)
@@ -104,11 +109,12 @@ def wanted_size(facts: SetFacts) -> tuple[tuple[int, int], str]:
     if len(facts.sizes) == 1:
         reason = f"all images are {spelt}"
     else:
-        reason = f"the middle of {len(facts.sizes)} sizes is {spelt}, height {_span(heights)}, width {_span(widths)}"
+        ranges = f"height {_span(heights)}, width {_span(widths)}"
+        reason = f"the median of {len(facts.sizes)} sizes is {spelt} ({ranges})"
     if thin and size != middle:
-        reason += f"; {named(thin[0].name)} is {thin[0].width:.1f} px wide, so rounded up to multiples of {STRIDE}"
+        reason += f"; rounded up to multiples of {STRIDE} because {named(thin[0].name)} is {thin[0].width:.1f} px wide"
     elif size != middle:
-        reason += f"; to the nearest multiples of {STRIDE}"
+        reason += f"; rounded to the nearest multiples of {STRIDE}"
     return size, reason
 
 
@@ -122,13 +128,13 @@ def _multiple(length: int, *, up: bool) -> int:
 
 
 def is_uneven(facts: SetFacts) -> bool:
-    """Whether the images differ much in height, width or shape."""
+    """Return whether the images differ much in height, width or aspect ratio."""
     numbers = [[h for h, _ in facts.sizes], [w for _, w in facts.sizes], [w / h for h, w in facts.sizes]]
     return any(max(values) >= UNEVEN * min(values) for values in numbers)
 
 
 def preferred(facts: SetFacts, machine: Machine) -> list[Model]:
-    """The models that suit the data, the best first; the last is the one to shrink the input for."""
+    """Return the models that suit the data, the best first; if none fits, the input is shrunk for the last one."""
     if mostly_thin(facts):
         names = ["LiteHRNetX", "LiteHRNet18"] if machine.accelerator else ["LiteHRNet18"]
     else:
@@ -140,17 +146,18 @@ def _model_reason(
     facts: SetFacts, machine: Machine, model: Model, candidates: Sequence[Model], asked: str | None
 ) -> str:
     if asked:
-        return "named on the command line"
+        return "chosen on the command line"
     images = counted(facts.train_images, "image")
     if mostly_thin(facts):
         thinnest = thin_classes(facts)[0]
         stride = 2 if model.name == "LiteHRNetX" else 4
-        return f"{named(thinnest.name)} is {thinnest.width:.1f} px wide: this one keeps maps at 1/{stride} of the size"
+        maps = f"feature maps at 1/{stride} of the input size"
+        return f"{named(thinnest.name)} is {thinnest.width:.1f} px wide, and this model keeps {maps}"
     if model.name == "SegNeXtT":
-        return f"{images} to learn from are enough for its 4.2 million parameters"
+        return f"{images} for training are enough for its 4.2 million parameters"
     if model != candidates[0]:
-        return f"{images} would do for {candidates[0].name}, which this machine is too small for"
-    return f"{images} to learn from: a small model to begin with, 0.8 million parameters; SegNeXtT is larger"
+        return f"{images} would be enough for {candidates[0].name}, but this machine is too small for it"
+    return f"{images} for training: a small model to start with (0.8 million parameters); SegNeXtT is larger"
 
 
 def _budget(machine: Machine) -> float:
@@ -158,25 +165,26 @@ def _budget(machine: Machine) -> float:
 
 
 def _shrinking(facts: SetFacts, machine: Machine, cost: Cost) -> tuple[float, str]:
-    """By which factor on its pixels the input has to be shrunk, 1 if not at all, and what demands it."""
+    """Return the factor by which the pixels of the input must shrink, 1 for none, and the limit that requires it."""
     thin = thin_classes(facts)
     least = LEAST_THIN if thin else LEAST
     variable = cost.memory(least) - cost.memory(0)
     by_memory = max(_budget(machine) - cost.memory(0), 0.0) / variable
     by_time = 1.0
+    # Speed is never bought with thin objects, and the time on a GPU is not estimated.
     if not machine.accelerator and not thin:
         by_time = max(MOST_HOURS * 3600 / _length(facts, machine, cost, USUAL)[1], MOST_SHRUNK)
     if by_memory >= min(by_time, 1.0):
-        return min(by_time, 1.0), f"since a run would take more than {MOST_HOURS} h on this machine"
+        return min(by_time, 1.0), f"because a run would take more than {MOST_HOURS} h on this machine"
     reason = f"so that {counted(least, 'image')} fit into {gibibytes(_budget(machine))}"
     if thin:
         width = thin[0].width * math.sqrt(by_memory)
-        reason += f"; {named(thin[0].name)} is then {width:.1f} px wide: cutting the images into tiles would keep it"
+        reason += f"; {named(thin[0].name)} is then {width:.1f} px wide; cut the images into tiles to avoid that"
     return by_memory, reason
 
 
 def shrunk(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    """A (height, width) with at most ``factor`` times the pixels, of the same shape so far as multiples allow."""
+    """Return a (height, width) with at most ``factor`` times the pixels and about the same aspect ratio."""
     if factor >= 1:
         return size
     side = math.sqrt(factor)
@@ -186,23 +194,27 @@ def shrunk(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 def _batch(facts: SetFacts, machine: Machine, cost: Cost) -> tuple[int, str]:
     usual = BATCHES[0] if facts.train_images >= MANY else USUAL
+    # At least four steps per epoch: batch statistics and schedules need several.
     few = max(facts.train_images // 4, BATCHES[-1])
     fits = [b for b in BATCHES if b <= usual and cost.memory(b) <= _budget(machine)]
     batch = next((b for b in fits if b <= few), BATCHES[-1])
-    where = "the accelerator's memory" if machine.accelerator else "memory"
+    where = "GPU memory" if machine.accelerator else "memory"
     whole = gibibytes(machine.accelerator or machine.memory)
-    takes = f"up to about {gibibytes(cost.memory(batch))} of {whole} of {where}"
+    takes = f"needs up to about {gibibytes(cost.memory(batch))} of {whole} of {where}"
     if fits and batch < fits[0]:
-        return batch, f"more would make few steps of {counted(facts.train_images, 'image')}; {takes}"
-    return batch, takes if batch == usual else f"{takes}: no more fit"
+        images = counted(facts.train_images, "image")
+        return batch, f"{takes}; a larger batch would leave few steps per epoch ({images})"
+    return batch, takes if batch == usual else f"{takes}; larger batches do not fit"
 
 
 def _length(facts: SetFacts, machine: Machine, cost: Cost, batch: int) -> tuple[int, float]:
-    """Epochs, and the seconds that they take on the CPU, with a third of a step's time for each image to score."""
+    """Return the number of epochs, and their seconds on the CPU; validating an image takes a third of a training step's
+    time."""
     steps = -(-facts.train_images // batch)
     epochs = min(max(-(-STEPS // steps), FEWEST_EPOCHS), MOST_EPOCHS)
     if machine.accelerator:
         return epochs, 0.0
+    # Validation has no backward pass, which is about two thirds of a training step.
     scored = cost.seconds(batch, machine.cores) / batch / 3 * facts.val_images
     return epochs, epochs * (steps * cost.seconds(batch, machine.cores) + scored)
 
@@ -211,11 +223,13 @@ def _epochs(epochs: int, steps: int, seconds: float, machine: Machine) -> Choice
     takes = ""
     if seconds:
         each, whole = duration(seconds / epochs), duration(seconds)
-        takes = f", about {each} each on {counted(machine.cores, 'core')}, {whole} for all (estimated from the graph)"
-    return Choice(str(epochs), f"an upper limit, {epochs * steps:,} steps: {counted(steps, 'step')} an epoch{takes}")
+        takes = f", about {each} each on {counted(machine.cores, 'core')}, {whole} in total (estimated from the graph)"
+    total = f"{epochs * steps:,} steps"
+    return Choice(str(epochs), f"an upper limit: {total}, {counted(steps, 'step')} per epoch{takes}")
 
 
 def _workers(machine: Machine) -> Choice:
-    most = 8 if machine.accelerator else 4
-    workers = min(max(machine.cores - 1, 1), most)
-    return Choice(str(workers), f"of {counted(machine.cores, 'core')}, the rest for the network")
+    # On a CPU the network itself is the bottleneck; a GPU waits for images sooner.
+    limit = 8 if machine.accelerator else 4
+    workers = min(max(machine.cores - 1, 1), limit)
+    return Choice(str(workers), f"of {counted(machine.cores, 'core')}; the rest run the network")

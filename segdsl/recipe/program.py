@@ -1,4 +1,4 @@
-"""The text of a program for a data set: every choice, and beside it the reason."""
+"""The text of a generated program: every choice with the reason beside it."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from segdsl.recipe.plan import Plan, is_uneven
 from segdsl.syntax.printer.format import format_text
 
 WIDTH = 118
-"""Columns of a line with a comment behind it, which leaves room for how the formatter aligns."""
+"""Columns of a line with a trailing comment; leaves room for the formatter's alignment."""
 BENT = 1.33
-"""By how much a window may differ in shape from the input."""
+"""Factor by which the aspect ratio of a crop may differ from that of the input."""
 
 
 class Recipe(NamedTuple):
-    """A program as ``text``, the ``choices`` in it by path, and those that are left out (``dropped``), with reasons."""
+    """A generated program as ``text``, and its ``choices`` by path; a choice without a value drops a setting of the
+    parent."""
 
     text: str
     choices: dict[str, Choice]
 
 
 def recipe(facts: SetFacts, plan: Plan, root: str) -> Recipe:
-    """The program for a data set at ``root``, which is relative to the program's file."""
+    """Generate the program for a dataset at ``root``, a path relative to the program file."""
     choices = all_choices(facts, plan, root)
     return Recipe(format_text("\n".join(_lines(facts, plan, choices)) + "\n"), choices)
 
 
 def all_choices(facts: SetFacts, plan: Plan, root: str) -> dict[str, Choice]:
-    """Every setting by its path, in the order of the file; an empty value drops what the parent has."""
+    """Return every setting by its path, in the order of the file; an empty value drops the parent's setting."""
     train = counted(facts.train_images, "image")
-    void = f"{percent(facts.void)} of the training pixels are" if facts.void else "no training pixel is"
+    ignored = percent(facts.void) if facts.void else "none"
     return {
         "data.root": Choice(quoted(root), ""),
-        "data.format": Choice(facts.format, "the layout of this folder"),
+        "data.format": Choice(facts.format, "the layout of this dataset"),
         **_classes(facts),
         **_background(facts),
-        "data.ignore": Choice(str(facts.ignore), f"void, neither learnt nor scored: {void}"),
+        "data.ignore": Choice(str(facts.ignore), f"neither learned nor scored: {ignored} of the training pixels"),
         "data.input_size": plan.choices["input_size"],
         "data.train.subset": Choice(quoted(facts.train), train),
         "data.train.batch": plan.choices["batch"],
@@ -61,75 +62,78 @@ def all_choices(facts: SetFacts, plan: Plan, root: str) -> dict[str, Choice]:
 
 
 def _classes(facts: SetFacts) -> dict[str, Choice]:
-    """The names of the classes; not where one cannot be spelt, since then the data set says them."""
+    """Return the class names, unless one of them cannot be written in a program; then they are read from the
+    dataset."""
     if not all(name.isprintable() for name in facts.names):
         return {}
+    # The order fixes the ids, so that the model's channels are known without the dataset.
     return {"data.classes": Choice(listed(facts.names), "in the order of their ids")}
 
 
 def _background(facts: SetFacts) -> dict[str, Choice]:
-    """What no annotation covers, where it was named."""
+    """Return the class of pixels without an annotation, if the user named one."""
     if facts.background is None:
         return {}
-    return {"data.background": Choice(quoted(facts.background), "what no annotation covers; named on the command line")}
+    reason = "the class of pixels without an annotation, chosen on the command line"
+    return {"data.background": Choice(quoted(facts.background), reason)}
 
 
 def _schedule(steps: int) -> Choice:
-    return Choice(f"Warmup({min(100, max(steps // 20, 1))} iters) -> Poly(power = 0.9)", "down to 0 at the end")
+    # A twentieth of the run at most: in a very short run 100 steps of warmup would be most of it.
+    return Choice(f"Warmup({min(100, max(steps // 20, 1))} iters) -> Poly(power = 0.9)", "decreases to 0 at the end")
 
 
 def _stop(epochs: int) -> Choice:
     patience = max(10, epochs // 5)
     value = f"EarlyStopping(min_delta = 1e-3, patience = {patience} epochs, after = 100 iters)"
-    return Choice(value, "ends a run that gets no better")
+    return Choice(value, "ends a run that no longer improves")
 
 
 def steps_for(facts: SetFacts, size: tuple[int, int]) -> dict[str, Choice]:
-    """The steps of augmentation by name; one without a value is dropped."""
+    """Return the augmentation steps by name; one with an empty value drops the parent's step."""
     free, why = posture(facts)
     sides = has_sides(facts)
     flip = Choice("", f"left and right matter to {sides}") if sides else Choice("HorizontalFlip(p = 0.5)", "")
     steps = {"crop": crop_for(facts, size), "photo": photometric(facts), "flip": flip}
     if free and not sides:
         steps["flip_top"] = Choice("VerticalFlip(p = 0.5)", why)
-        steps["turn"] = Choice("Rotate(range = -90 deg..90 deg, p = 0.5)", "for the same reason")
+        steps["turn"] = Choice("Rotate(range = -90 deg..90 deg, p = 0.5)", "same reason")
     return steps
 
 
 def crop_for(facts: SetFacts, size: tuple[int, int]) -> Choice:
-    """Windows of about the shape of the input; of every shape that the images have, where these differ."""
+    """Choose crops with about the aspect ratio of the input, or with the aspect ratios of all images if these vary."""
     aspect, thin = size[1] / size[0], thin_classes(facts)
     low, high = aspect / BENT, aspect * BENT
     if is_uneven(facts):
         shapes = [w / h for h, w in facts.sizes]
         low, high, least = min([low, *shapes]), max([high, *shapes]), 0.2
-        reason = (
-            "sizes differ: windows of all shapes, from a fifth of an image to all of it, as scoring stretches all of it"
-        )
+        reason = "image sizes vary: crops of all shapes, a fifth of the image or more, because validation stretches it"
     elif thin:
-        least, reason = 0.5, "half of an image or more: what is thin is not enlarged beyond how it is scored"
+        least, reason = 0.5, "half of the image or more, so that thin objects look about as thin as in validation"
     else:
-        least, reason = 0.25, "a quarter of an image or more, in about its shape"
+        least, reason = 0.25, "a quarter of the image or more, in about its shape"
+    # The bounds of `ratio` in the word; a dataset may have longer images than it allows.
     low, high = (min(max(shape, 0.1), 10.0) for shape in (low, high))
     return Choice(f"RandomResizedCrop(scale = {least}..1.0, ratio = {low:.2f}..{high:.2f})", reason)
 
 
 def quoted(text: str) -> str:
-    """A string literal of the language."""
+    """Return a string literal of the language."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def listed(names: Sequence[str]) -> str:
-    """A list of string literals."""
+    """Return a list of string literals."""
     return "[" + ", ".join(quoted(name) for name in names) + "]"
 
 
 def _lines(facts: SetFacts, plan: Plan, choices: dict[str, Choice]) -> Iterator[str]:
-    about = f"{counted(facts.train_images, 'image')} to learn from, {facts.val_images:,} to score on"
+    about = f"{counted(facts.train_images, 'training image')}, {facts.val_images:,} for validation"
     yield "seg 1"
     yield ""
-    yield f"## Written by `segdsl new` for what it found: {about}, {len(facts.classes)} classes."
-    yield "## Beside each choice stands the reason; change what you know better."
+    yield f"## Written by `segdsl new` for a dataset with {about}, {len(facts.classes)} classes."
+    yield "## Comments give the reason for each choice; change what you know better."
     yield 'extends "std/semantic.seg"'
     yield f'import "std/{plan.model.library}.seg"'
     yield ""
@@ -149,8 +153,8 @@ def _lines(facts: SetFacts, plan: Plan, choices: dict[str, Choice]) -> Iterator[
     yield from _dropped(choices)
     yield from _statement("model", f"{plan.model.name}({_arguments(facts)})", choices["model"].reason, 0)
     yield ""
-    yield "# The weights start at random. A backbone that has seen ImageNet usually scores higher, most on small sets:"
-    yield f"# take the marks off these lines, and lower the learning rate to {plan.model.tuned}. It is fetched once."
+    yield "# Training starts from random weights. A backbone pretrained on ImageNet usually scores higher, above all on"
+    yield f"# small datasets: uncomment these lines and lower the learning rate to {plan.model.tuned}."
     yield "# weights {"
     yield f'#   backbone = "{plan.model.weights}"'
     if facts.channels != 3:
@@ -168,29 +172,31 @@ def _arguments(facts: SetFacts) -> str:
 
 
 def _settings(choices: dict[str, Choice], section: str, level: int) -> Iterator[str]:
-    """The settings right below a section, those that are dropped left out."""
-    here = {path.rpartition(".")[2]: choice for path, choice in choices.items() if path.rpartition(".")[0] == section}
-    width = max(map(len, here))
-    for name, choice in here.items():
+    """Yield the settings directly in a section, without those that are dropped."""
+    own = {path.rpartition(".")[2]: choice for path, choice in choices.items() if path.rpartition(".")[0] == section}
+    width = max(map(len, own))
+    for name, choice in own.items():
         if choice.value:
             yield from _statement(f"{name:{width}}", choice.value, choice.reason, level)
 
 
 def _statement(name: str, value: str, reason: str, level: int) -> Iterator[str]:
-    """One setting with its reason behind it, or above it where the line would be too long."""
+    """Yield one setting with its reason behind it, or above it if the line would be too long."""
     indent = "  " * level
     line = f"{indent}{name} = {value}"
     if reason and len(line) + len(reason) + 4 <= WIDTH:
         yield f"{line}  # {reason}"
         return
+    # The formatter does not break comments, so a long reason is wrapped here.
     yield from textwrap.wrap(reason, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
     yield line
 
 
 def _not_turned(facts: SetFacts, choices: dict[str, Choice]) -> Iterator[str]:
-    """Why the images are not turned over, where they are not: somebody may know better."""
+    """Yield a comment on why images are not flipped vertically or rotated, if they are not: the user may know
+    better."""
     if "data.train.augment.flip_top" not in choices:
-        reason = f"neither VerticalFlip nor Rotate: {_why_not_turned(facts)}"
+        reason = f"no VerticalFlip and no Rotate: {_why_not_turned(facts)}"
         yield from textwrap.wrap(reason, WIDTH, initial_indent="      # ", subsequent_indent="      # ")
 
 
@@ -200,7 +206,7 @@ def _why_not_turned(facts: SetFacts) -> str:
 
 
 def _dropped(choices: dict[str, Choice]) -> Iterator[str]:
-    """What is taken out of the parent."""
+    """Yield the statements that drop settings of the parent."""
     gone = {path: choice for path, choice in choices.items() if not choice.value}
     for path, choice in gone.items():
         yield f"drop {path}  # {choice.reason}"

@@ -1,4 +1,4 @@
-"""Which subset is learnt from and which is scored on, by their names."""
+"""The choice of the training and the validation subset, by their names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from segdsl.diagnostics import SegError, fail
 
 TRAIN = ("train", "training", "trainval", "learn")
 VAL = ("val", "valid", "validation", "dev", "test", "testing", "eval")
-"""What subsets are called, the first that is there first."""
+"""Usual names of the subsets, in order of preference."""
 SPLITS = {
-    COMMON: "make the folders `train` and `val`, each with `images`, `masks` and `dataset_meta.json`, and move about a "
-    "fifth of the images with their masks into `val`",
-    "folders": "make the folders `train` and `val`, each with `images` and `masks`, and move about a fifth of the "
+    COMMON: "create the folders `train` and `val`, each with `images`, `masks` and `dataset_meta.json`, and move about "
+    "a fifth of the images with their masks into `val`",
+    "folders": "create the folders `train` and `val`, each with `images` and `masks`, and move about a fifth of the "
     "images with their masks into `val`",
     "voc_segmentation": "move about a fifth of the names into a second list, `ImageSets/Segmentation/val.txt`",
     "datumaro": "move about a fifth of the items into a second file, `annotations/val.json`",
@@ -25,25 +25,31 @@ SPLITS = {
 
 
 def two_subsets(names: Sequence[str], format: str, root: Path) -> tuple[str, str]:
-    """The subset to learn from and the one to score on. Raises :class:`SegError` where there is only one
-    (`subset-single`), or where the names do not tell (`subset-unclear`)."""
+    """Return the names of the training and the validation subset.
+
+    Raises :class:`SegError` if there is only one subset (`subset-single`) or the names are ambiguous
+    (`subset-unclear`).
+    """
     if len(names) == 1:
         raise _single(names[0], format, root)
     train, val = _first(names, TRAIN), _first(names, VAL)
+    # With two subsets and one clear name, the other one has the other purpose.
     if len(names) == 2 and (train is None) != (val is None):
         other = next(name for name in names if name not in (train, val))
         train, val = train or other, val or other
     if train is None or val is None or train == val:
         listing = ", ".join(f"`{name}`" for name in names)
-        missing = "learn from" if train is None else "score on"
-        message = f"the names of the subsets, {listing}, do not say which one to {missing}"
-        help = f"say it: `--subset {names[0]} --subset {names[1]}` learns from the first and scores on the second"
+        purpose = "training" if train is None else "validation"
+        message = f"cannot tell which of the subsets {listing} is for {purpose}"
+        help = f"pass `--subset {names[0]} --subset {names[1]}`: the first for training, the second for validation"
         raise fail("subset-unclear", message, help, path=str(root))
     return train, val
 
 
 def _first(names: Sequence[str], known: Sequence[str]) -> str | None:
-    """The name that is a known one, or has one among its words: `train`, then `my_train_2024`."""
+    """Return the name that equals a candidate, or else one that has a candidate among its words, such as
+    `my_train_2024`."""
+    # Exact names first: in a dataset with `val` and `train_val`, `train_val` must not win over `val`.
     for word in known:
         for name in names:
             if name.lower() == word:
@@ -56,8 +62,8 @@ def _first(names: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def _single(name: str, format: str, root: Path) -> SegError:
-    what = "the data set has one subset" + ("" if name == FLAT_SUBSET else f", `{name}`")
-    message = f"{what}: nothing is left to score on what was not learnt"
+    only = "the dataset has a single subset" + ("" if name == FLAT_SUBSET else f", `{name}`")
+    message = f"{only}; validation needs images that are not used for training"
     split = SPLITS.get(format, "move about a fifth of the images with their masks into a second subset, `val`")
-    help = f"{split}; pictures of one scene, one film or one patient belong on one side"
+    help = f"{split}; keep images of the same scene, video or patient in the same subset"
     return fail("subset-single", message, help, path=str(root))

@@ -1,4 +1,4 @@
-"""Where the data of a program lies, and how it is opened and checked."""
+"""Locating, opening and checking the data of a program."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from segdsl.weights.sources import wanted_weights
 
 
 def data_root(program: Program, data: str | Path | None = None) -> Path:
-    """The folder of the data: ``data`` as it is, else `data.root` relative to the program's file.
+    """Return the folder of the data: ``data`` as it is, else `data.root` relative to the program's file.
 
-    Raises SegError (`data-root-unset`) when neither is given.
+    Raises SegError (`data-root-unset`) if neither is set.
     """
     if data is not None:
         return Path(data)
     if program.data.root is None:
         raise fail(
             "data-root-unset",
-            "the program does not say where its data lies",
-            'set `data.root = "folder"` in the program, or give `--data FOLDER`',
+            "the program does not set `data.root`, the folder of its data",
+            'set `data.root = "folder"` in the program, or pass `--data FOLDER`',
         )
     return program_file(program).parent / program.data.root
 
 
 def program_file(program: Program) -> Path:
-    """The file that a program was loaded from."""
+    """Return the file that a program was loaded from."""
     return Path(next(iter(program.sources)))
 
 
 def open_data(program: Program, data: str | Path | None = None, subsets: Sequence[str] = ()) -> Index:
-    """The index of a program's data, by default of its training and validation subsets."""
-    wanted = subsets or (program.data.train.subset, program.data.val.subset)
+    """Open the index of a program's data, by default of its training and validation subsets."""
+    names = subsets or (program.data.train.subset, program.data.val.subset)
     root, settings = data_root(program, data), program.data
-    return open_index(root, settings.format, Request.of(program, wanted))
+    return open_index(root, settings.format, Request.of(program, names))
 
 
 def classes_setting(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> list[str]:
-    """The override that names the classes of a program as its data set does; none where the program names them, or
-    where its data is not there and ``data`` names no other.
+    """Return the override that sets `data.classes` to the classes of the program's dataset.
 
-    Raises SegError as loading and opening do.
+    Empty if the program names its classes itself, or if its data is missing and ``data`` is not given. Raises SegError
+    as loading and opening do.
     """
     program = load(path, overrides)
     if not program.assumed_classes or (data is None and not _has_data(program)):
@@ -58,12 +58,12 @@ def classes_setting(path: str | Path, overrides: Iterable[str] = (), data: str |
 
 
 def _named_classes(program: Program, data: str | Path | None) -> str:
-    # What the program makes of the classes is checked when it is loaded with their names: there it has spans.
+    # `exclude` and `remap` are checked later, when the program is loaded with these names: then errors have spans.
     plain = program.data.model_copy(update={"exclude": (), "remap": ()})
     index = open_data(program.model_copy(update={"data": plain}), data)
     if len(index.classes) == 1:
-        message = f"the data set has the class `{index.classes[0]}` alone, and a segmentation needs two"
-        help = "name what is not it: `data.background`, where masks are drawn, or a second class of the masks"
+        message = f"the dataset has only the class `{index.classes[0]}`; segmentation needs at least two"
+        help = "set `data.background` if masks are drawn as shapes, or add a second class to the masks"
         raise fail("too-few-classes", message, help, path=str(index.root))
     return f"data.classes=[{', '.join(quoted(name) for name in index.classes)}]"
 
@@ -73,7 +73,7 @@ def _has_data(program: Program) -> bool:
 
 
 def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> Program:
-    """The program of a file, with the classes of its data set where it names none.
+    """Return the program of a file, with the classes of its dataset if it names none.
 
     The names become an override, so that the resolved program states them. Raises SegError as loading and opening do.
     """
@@ -87,43 +87,46 @@ def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str |
 def checked_data(
     program: Program, data: str | Path | None = None, progress: Progress | None = None
 ) -> tuple[Index, CheckReport]:
-    """The index of a program's data after every file was looked at, and what was found.
+    """Return the index of a program's data and the report on checking every file.
 
-    Raises SegError with what is at fault (beside the findings of the check `classes-unknown`).
+    Raises SegError with the errors found, and with `classes-unknown`.
     """
     index = open_data(program, data)
     if program.assumed_classes:
         raise fail(
             "classes-unknown",
-            "the program does not name its classes, and was loaded without those of its data",
-            "name them in `data.classes`, or train from the file: `segdsl train FILE`",
+            "the program does not name its classes and was loaded without those of its dataset",
+            "list them in `data.classes`, or train from the file: `segdsl train FILE`",
             path=str(index.root),
         )
     report = check_data(index.root, index.format, Request.of(program, tuple(index.subsets)), progress)
     report.add(unseen_monitor(program, report))
+    # Errors end the run here; only a program without any is worth checking for doubtful settings.
     report.require()
     report.add(doubts(program, report))
     return index, report
 
 
 def settings_seen_from(folder: Path, program: Program, data: str | Path | None, weights: str | None) -> list[str]:
-    """Overrides that make ``program`` mean the same data and weights when it lies in ``folder``."""
+    """Return overrides that make ``program`` use the same data and weights when it is moved into ``folder``."""
     overrides = [f"data.root={quoted(seen_from(folder, data_root(program, data)))}"]
-    sources = {wanted.part or "model": wanted for wanted in wanted_weights(program, weights)}
+    sources = {request.part or "model": request for request in wanted_weights(program, weights)}
     overrides += [f"drop weights.{part}" for part in program.weights if part not in sources]
-    for part, wanted in sources.items():
-        text = wanted.source.text if wanted.source.is_remote else seen_from(folder, wanted.file)
+    for part, request in sources.items():
+        text = request.source.text if request.source.is_remote else seen_from(folder, request.file)
         overrides.append(f"weights.{part}={quoted(text)}")
     return overrides
 
 
 def seen_from(folder: Path, path: Path) -> str:
-    """A path relative to a folder. Where one of them is reached by a link, `..` leads out of what that leads to."""
+    """Return a path relative to a folder."""
     place, target = folder.resolve(), path.resolve()
     try:
+        # Behind a symbolic link, `..` leads to the parent of the link's target; such paths are rebuilt from the real
+        # ones.
         short = os.path.relpath(path, folder)
         if (place / short).resolve() != target:
             short = os.path.relpath(target, place)
         return Path(short).as_posix()
-    except ValueError:  # another drive
+    except ValueError:  # another drive on Windows
         return path.absolute().as_posix()

@@ -1,5 +1,8 @@
-"""Ending a run by a signal: at once before its first step and after its last, between them after the step that is being
-made; by a second Ctrl-C at once, whatever it is doing."""
+"""Stopping a run by a signal.
+
+Before its first and after its last step a run stops at once, between them after the current step; a second Ctrl-C stops
+it at once in any case.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,19 @@ from segdsl.diagnostics import Interrupted
 
 T = TypeVar("T")
 HEARD = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""What ends a run; SIGHUP comes when its terminal is closed, and Windows has none."""
+"""Signals that stop a run; SIGHUP comes when its terminal is closed, and Windows has none."""
 ECHO = 0.1
-"""Seconds in which a second SIGINT is the first one again: a terminal and a wrapper both send it."""
-SAID = b"\nstopping after this step; Ctrl-C once more stops at once\n"
+"""Seconds within which a second SIGINT is the first one again: a terminal and a wrapper script both send it."""
+SAID = b"\nstopping after this step; press Ctrl-C again to stop at once\n"
 SHOW_CURSOR = b"\x1b[?25h"
 _listening = False
-"""Whether this process has a thread that hears signals; those that it forks have none."""
+"""Whether a thread of this process receives signals; forked children have no such thread."""
 
 
 def _let_go() -> None:
     global _listening
     if _listening:
-        signal.set_wakeup_fd(-1)  # else what a child hears is heard here once more
+        signal.set_wakeup_fd(-1)  # else the parent would receive the signals of a forked child as well
     _listening = False
 
 
@@ -41,12 +44,11 @@ if hasattr(os, "register_at_fork"):
 
 
 class Signals:
-    """While a run goes on, SIGINT, SIGTERM and SIGHUP raise Interrupted, with ``help``; under :meth:`waiting` they only
-    leave a word, and :meth:`check` raises where the state is whole.
+    """Makes SIGINT, SIGTERM and SIGHUP raise Interrupted, with ``advice``, while a run is in progress.
 
-    A second SIGINT ends the process at once, with the status 130, also while it waits for a library: a thread sees to
-    that. What the process was started to ignore stays ignored, as SIGHUP under `nohup`. Outside of the main thread
-    signals stay as they are.
+    Under :meth:`defer_signals` they are only recorded, and :meth:`raise_if_interrupted` raises where the state is
+    complete. A second SIGINT ends the process at once with status 130. Signals that the process was started to ignore
+    stay ignored, such as SIGHUP under `nohup`. Outside the main thread signals are left alone.
     """
 
     def __init__(self) -> None:
@@ -62,6 +64,8 @@ class Signals:
     def __enter__(self) -> Signals:
         global _listening
         if threading.current_thread() is threading.main_thread():
+            # Python runs its handlers in the main thread only, and not while that is busy in a library. The wakeup
+            # socket lets a thread see a second Ctrl-C even then.
             heard, written = self._pair = socket.socketpair()
             written.setblocking(False)
             self._wakeup = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
@@ -85,7 +89,7 @@ class Signals:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """While a signal only leaves a word."""
+        """Only record signals inside the block."""
         self._waits = True
         try:
             yield
@@ -93,32 +97,33 @@ class Signals:
             self._waits = False
 
     def check(self) -> None:
-        """Raises Interrupted when a signal came."""
+        """Raise Interrupted if a signal has come."""
         if self.asked:
             raise Interrupted(self.asked, self.help)
 
     def watched(self, items: Iterable[T]) -> Iterator[T]:
-        """The items; before each, :meth:`check`."""
+        """Yield the items; check for a signal before each."""
         for item in items:
             self.check()
             yield item
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         first, self.asked = not self.asked, self.asked or number
-        if first and not self._waits:  # a second one would end the tidying up that the first has begun
+        # Only for the first signal: raising again would break the cleanup that the first one has started.
+        if first and not self._waits:
             self.check()
 
     def _watch(self, heard: socket.socket) -> None:
-        """Sees signals while the main thread is busy in a library, where no handler of Python runs."""
-        said, first = False, 0.0
+        """Receive signals in a thread of its own."""
+        announced, first = False, 0.0
         with heard:
             while numbers := heard.recv(64):
                 for number in numbers:
                     if number not in HEARD:
                         continue
-                    if not said and self._waits:
+                    if not announced and self._waits:
                         _say(SAID)
-                    said, now = True, time.monotonic()
+                    announced, now = True, time.monotonic()
                     if number == signal.SIGINT and first and now - first > ECHO:
                         _end()
                     if number == signal.SIGINT:
@@ -126,12 +131,13 @@ class Signals:
 
 
 def _say(text: bytes) -> None:
+    # `print` would wait for a lock that the interrupted main thread may hold.
     with contextlib.suppress(OSError):
         os.write(2, text)
 
 
 def _end() -> None:
-    """Ends the process now, and those that load for it."""
+    """End the process and its data-loader workers at once."""
     try:
         for child in multiprocessing.active_children():
             child.kill()

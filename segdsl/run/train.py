@@ -73,13 +73,15 @@ from segdsl.words.stoppers import EarlyStopping
 from segdsl.words.weight_averaging import EMA
 
 MOST_OVERFLOWS = 24
-"""Steps in a row that fp16 may be too narrow for, while the factor of the loss, halved in each, falls from 65536."""
+"""Consecutive steps that may overflow fp16; the loss scale starts at 65536 and is halved in each."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A finished run: its folder, the epochs it took, the scores of the best one, and the wall time; ``resumed`` is the
-    step that it went on from, None where it was not left."""
+    """A finished run: its folder, its number of epochs, the scores of the best one, and the wall time.
+
+    ``resume_step`` is the step that it was resumed from, None if it was not.
+    """
 
     run: Path
     epochs: int
@@ -98,13 +100,13 @@ def train_file(
     device: str = "auto",
     resume: bool = False,
 ) -> RunResult:
-    """Trains the program in a `.seg` file; classes that it does not name are read from the data set.
+    """Train the program in a `.seg` file; classes that it does not name are read from the dataset.
 
     ``data`` is relative to the working directory, `data.root` to the program; ``device`` is `cpu`, `cuda`, `cuda:1`,
-    `xpu`, `mps` or `auto`. With ``resume`` the run in ``out`` goes on; ``path`` may then be a run folder itself. Raises
-    SegError before the first step when program, data, weights or output folder are at fault.
+    `xpu`, `mps` or `auto`. With ``resume`` the run in ``out`` is resumed; ``path`` may then be a run folder itself.
+    Raises SegError before the first step if program, data, weights or output folder are at fault.
     """
-    pick_device(device)
+    pick_device(device)  # a wrong name is reported before the dataset is read
     out = None if out is None else Path(out)
     if resume:
         path, out = named_run(path, out)
@@ -122,52 +124,52 @@ def train(
     device: str = "auto",
     resume: bool = False,
 ) -> RunResult:
-    """Trains a loaded program whose classes are known; see :func:`train_file`."""
+    """Train a loaded program whose classes are known; see :func:`train_file`."""
     started = time.perf_counter()
     display = Display(quiet)
     place = pick_device(device)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         stack.enter_context(explained())
-        left, again = None, out is not None and resume and (is_begun(out) or is_bare(out))
-        if again and out is not None:
+        resumable, exist_ok = None, out is not None and resume and (is_begun(out) or is_bare(out))
+        if exist_ok and out is not None:
             folder = RunFolder(out)
             stack.enter_context(occupied(folder))
-            left = left_run(folder, program, settings_seen_from(folder.root, program, data, weights))
-            signals.help = f"go on with `{command(folder, place)}`" if left else signals.help
+            resumable = left_run(folder, program, settings_seen_from(folder.root, program, data, weights))
+            signals.help = f"resume it with `{command(folder, place)}`" if resumable else signals.help
         else:
             check_out(out)
         with display.fetching() as watcher:
-            compiled = start_model(program, "none" if left else weights, watcher)
+            compiled = start_model(program, "none" if resumable else weights, watcher)
         with display.checking() as progress:
             setup = prepare(compiled, data, progress, place)
-        if left:
-            left.require_data(program, setup.report.digest)
-        random = frozen_at_random(program) if weights == "none" and program.weights and not left else []
+        if resumable:
+            resumable.require_data(program, setup.report.digest)
+        random = frozen_at_random(program) if weights == "none" and program.weights and not resumable else []
         display.warn([*program.warnings, *random, *length_findings(program, setup.horizon), *setup.report.warnings])
-        folder = create_run(program.name, out, again)
-        if not again:
+        folder = create_run(program.name, out, exist_ok)
+        if not exist_ok:
             stack.enter_context(occupied(folder))
         overrides = [*settings_seen_from(folder.root, program, data, weights), f"data.format={setup.index.format}"]
         crowded = settle_threads(program.data.train.workers) if place.type == "cpu" else []
-        write_begin(folder, setup, compiled, stated_program(program, overrides), left)
+        write_begin(folder, setup, compiled, stated_program(program, overrides), resumable)
         display.start(head_of(setup, folder))
         display.class_weights(setup.class_weights)
         for text in crowded:
             display.note(text)
         if compiled.loaded:
             display.weights(compiled.loaded, compiled.at_random())
-        best, last, why = run_training(setup, folder, display, started, left, again, signals)
+        best, last, end_reason = run_training(setup, folder, display, started, resumable, exist_ok, signals)
         signals.check()
-        display.end(best, last, program.train.monitor, folder.best, why, report_at_end(folder, display))
+        display.end(best, last, program.train.monitor, folder.best, end_reason, report_at_end(folder, display))
         monitored = best.monitored(program.train.monitor)
         values = {**best.confusion.summary(), "loss": best.val_loss, "epoch": best.epoch, "monitored": monitored}
-        step = left.found.step if left else None
+        step = resumable.found.step if resumable else None
         return RunResult(folder.root, last.epoch, values, time.perf_counter() - started, step)
 
 
 def write_begin(folder: RunFolder, setup: Setup, compiled: Compiled, stated: Program, left: LeftRun | None) -> None:
-    """Writes what a run is made of, before its first step. Raises SegError (`out-not-writable`)."""
+    """Write what a run is made from, before its first step. Raises SegError (`out-not-writable`)."""
     if left:
         write_again(left, stated)
         return
@@ -187,9 +189,9 @@ def run_training(
     again: bool,
     signals: Signals,
 ) -> tuple[EpochRow, EpochRow, str]:
-    """Trains, from where the run was ``left``, or in a folder that was begun ``again``; see :func:`fit`.
+    """Train, resuming from ``resumable`` if given; see :func:`train_until_end`.
 
-    What ends it and is no signal is said with the command to go on, where there is something to go on from.
+    Errors come with a note on how to resume, if there is a state to resume from.
     """
     state, checkpoints = start_state(setup), checkpoint_writer(setup, folder)
     since = Progress(left.found.epoch, left.found.step) if left else Progress()
@@ -207,7 +209,7 @@ def run_training(
                 result = fit(setup, state, checkpoints, log, display, clock, signals)
     except SegError as error:
         if can_go_on(folder, error):
-            display.note(f"what was saved last is whole; to go on from there: {command(folder, setup.device)}")
+            display.note(f"the last checkpoint is intact; to resume from it: {command(folder, setup.device)}")
         raise
     with signals.waiting():
         checkpoints.finish(state)
@@ -223,13 +225,13 @@ def fit(
     clock: Clock,
     signals: Signals,
 ) -> tuple[EpochRow, EpochRow, str]:
-    """Trains until the last epoch or until the stopper ends it; gives the best and the last row, and why it ended.
+    """Train until the last epoch or until the stopper ends the run. Return the best and the last row, and why it ended.
 
-    A signal ends it after the step, with all saved: raises Interrupted.
+    A signal stops it after the step, with everything saved: raises Interrupted.
     """
     train, progress, folder = setup.program.train, state.progress, checkpoints.folder
     checkpoints.clock = clock
-    bitten = False
+    has_clip_note = False
     with signals.waiting():
 
         def after_step() -> None:
@@ -245,9 +247,9 @@ def fit(
                 log.epoch(row)
                 best = checkpoints.epoch(state, row)
                 display.epoch(row, clock.seconds_left(progress.epoch), best)
-                if row.clipped and not bitten:
+                if row.clipped and not has_clip_note:
                     display.note(bite(row, train.clip))
-                bitten = bitten or row.clipped > 0
+                has_clip_note = has_clip_note or row.clipped > 0
                 if progress.epoch == 1:
                     advise(setup, display, clock)
                 if progress.epoch == 2 and clock.waiting > MUCH_WAITING:
@@ -257,32 +259,33 @@ def fit(
                 raise
             if progress.step:
                 checkpoints.save_last(state)
-            how = command(folder, setup.device) if progress.step else ""
-            display.interrupted(folder.last if progress.step else None, how)
+            resume_command = command(folder, setup.device) if progress.step else ""
+            display.interrupted(folder.last if progress.step else None, resume_command)
             if not signals.asked:
                 raise
-            raise Interrupted(signals.asked, f"go on with `{how}`" if how else "start it again") from error
-        signals.help = f"the run is finished; `{report_command(folder)}` writes its report"
+            advice = f"resume it with `{resume_command}`" if resume_command else "start it again"
+            raise Interrupted(signals.asked, advice) from error
+        signals.help = f"the run is finished; write its report with `{report_command(folder)}`"
     return checkpoints.rows["best"], checkpoints.rows["last"], why
 
 
 def is_death(error: SegError) -> bool:
-    """Whether a loading process was ended: a signal to all processes of a run reaches those, too."""
+    """Return whether a data-loader worker was killed: a signal to a process group reaches the workers too."""
     return error.diagnostics[0].slug == "worker-died"
 
 
 def ended(setup: Setup, progress: Progress) -> str:
-    """Why a run is over, empty for one that is not."""
+    """Return why a run is over; empty if it is not."""
     stop = setup.program.train.stop
     if isinstance(stop, EarlyStopping) and not progress.inside and stop.stops(progress.history, setup.horizon):
-        return f"no better {setup.program.train.monitor} for {stop.patience}: stopped early"
+        return f"{setup.program.train.monitor} did not improve for {stop.patience}: stopped early"
     return "finished" if progress.epoch >= setup.horizon.epochs else ""
 
 
 def run_epoch(
     setup: Setup, state: TrainState, display: Display, clock: Clock, signals: Signals, after_step: Callable[[], None]
 ) -> EpochRow:
-    """Trains for an epoch, or what is left of it, and scores it."""
+    """Train for an epoch, or the rest of it, and score it."""
     trained = train_epoch(setup, state, display, clock, after_step)
     with state.averaged():
         confusion, val_loss = score(
@@ -296,7 +299,7 @@ def run_epoch(
 
 
 def checkpoint_writer(setup: Setup, folder: RunFolder) -> CheckpointWriter:
-    """What writes the checkpoints of a run."""
+    """Build the writer of a run's checkpoints."""
     train = setup.program.train
     keeper = train.keep if isinstance(train.keep, Checkpoints) else Checkpoints()
     facts = {
@@ -311,15 +314,14 @@ def checkpoint_writer(setup: Setup, folder: RunFolder) -> CheckpointWriter:
 
 
 def start_state(setup: Setup) -> TrainState:
-    """The state before the first step."""
+    """Build the state before the first step."""
     word = setup.program.train.ema
     average = WeightAverage(word, setup.model) if isinstance(word, EMA) else None
     return TrainState(setup.model, setup.optimizer, average, setup.arithmetic.scaler(), Progress())
 
 
 class Trained(NamedTuple):
-    """What an epoch of training gave: means over its steps of the loss and of the norm of the gradient, the share of
-    them that were clipped, and the rate of the last."""
+    """Statistics of an epoch: mean loss and gradient norm of its steps, the share clipped, the last learning rate."""
 
     loss: float
     norm: float
@@ -330,9 +332,9 @@ class Trained(NamedTuple):
 def train_epoch(
     setup: Setup, state: TrainState, display: Display, clock: Clock, after_step: Callable[[], None] = lambda: None
 ) -> Trained:
-    """One pass over the training images, from the step of the epoch that ``state`` has reached."""
+    """Train one pass over the training images, from the step of the epoch that ``state`` has reached."""
     train, progress = setup.program.train, state.progress
-    # That of the step before, for an epoch whose steps were all made before the run was left.
+    # The rate of the step before: a resumed run may have made all steps of this epoch already.
     rate = set_rates(setup.optimizer, train.schedule, max(progress.step - 1, 0), setup.horizon, progress.history)
     setup.network.train()
     clock.start_epoch(setup.train.waited)
@@ -345,6 +347,7 @@ def train_epoch(
         for number, (batch, share) in enumerate(
             zip(group, shares, strict=True), start=progress.inside * train.accumulate
         ):
+            # Each batch has a seed of its own: a resumed run draws the same random numbers as an uninterrupted one.
             torch.manual_seed(noise_seed(train.seed, progress.epoch, number))
             images = batch.images.to(setup.device, non_blocking=True)  # (N, C, H, W) uint8
             target = batch.target.to(setup.device, non_blocking=True).long()  # (N, H, W)
@@ -355,23 +358,23 @@ def train_epoch(
             losses.append(loss.detach())
         value = make_step(setup, state, group, torch.stack(losses).sum(), rate)
         clock.step(sum(len(batch.images) for batch in group), setup.train.waited)
-        left = clock.seconds_left(progress.epoch + progress.inside / setup.horizon.steps_per_epoch)
-        display.step(progress.epoch + 1, progress.inside, value, rate, clock.speed, left)
+        seconds_left = clock.seconds_left(progress.epoch + progress.inside / setup.horizon.steps_per_epoch)
+        display.step(progress.epoch + 1, progress.inside, value, rate, clock.speed, seconds_left)
         after_step()
     steps = max(progress.inside, 1)
     return Trained(progress.losses / steps, progress.norms / steps, progress.clipped / steps, rate)
 
 
 def make_step(setup: Setup, state: TrainState, group: Sequence[Batch], loss: Tensor, rate: float) -> float:
-    """Moves the weights by the gradients that lie in them, and gives the loss of the step.
+    """Update the weights from their gradients. Return the loss of the step.
 
-    Raises SegError (`loss-not-finite`, `gradient-not-finite`); the weights are then still those before the step.
+    Raises SegError (`loss-not-finite`, `gradient-not-finite`) and leaves the weights as they were before the step.
     """
     clip, progress = setup.program.train.clip, state.progress
     state.scaler.unscale_(state.optimizer)
     trained = [p for g in state.optimizer.param_groups for p in g["params"] if p.grad is not None]
     length = get_total_norm([p.grad for p in trained])
-    # The one place in a step where the host waits for the device.
+    # The only place in a step where the host waits for the device: both numbers in one transfer.
     value, norm = torch.stack([loss, length.to(loss)]).tolist()
     overflow = not math.isfinite(norm)
     progress.overflows = progress.overflows + 1 if overflow else 0
@@ -380,6 +383,7 @@ def make_step(setup: Setup, state: TrainState, group: Sequence[Batch], loss: Ten
     clipped = clip is not None and not overflow and norm > clip
     if clip is not None and clipped:
         clip_grads_with_norm_(trained, clip, length)
+    # An overflow in fp16 is not an error yet: the scaler lowers the loss scale, and the step is skipped.
     if not overflow:
         state.scaler.step(state.optimizer)
     state.scaler.update()

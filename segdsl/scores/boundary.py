@@ -1,14 +1,14 @@
-"""How well the outlines of classes are met: the boundary F1 score.
+"""Boundary F1 score: how well predicted class outlines match the true ones.
 
-After Csurka, Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?" (BMVC 2013): of a
-class in an image, precision is the share of its predicted boundary that lies within a tolerance of its true boundary,
-recall the share of the true boundary that lies within it of the predicted one, and the score is their harmonic mean.
-The score of a class is the mean over the images in which it has a boundary on either side.
+After Csurka, Larlus and Perronnin, "What is a good evaluation measure for semantic segmentation?" (BMVC 2013): for a
+class in an image, precision is the share of its predicted boundary within a tolerance of its true boundary, recall the
+share of its true boundary within the tolerance of the predicted one, and the score is their harmonic mean. The score of
+a class is the mean over the images in which it has a true or a predicted boundary.
 
-A boundary is made of pixels of the class one of whose four neighbours is another class. The edge of the image is none,
-and neither is void: what lies there is not known, and what is predicted there is not looked at. Distances are
-Euclidean, between the centres of pixels. A tolerance from 1 on is in pixels; below 1 it is a share of the diagonal of
-the image and rounded up, as in the benchmark of Perazzi et al. (CVPR 2016).
+A boundary pixel is a pixel of the class with a pixel of another class among its four neighbors. The image border is no
+boundary, and neither is the border of an ignored region: what is true there is unknown, so predictions there do not
+count. Distances are Euclidean, between pixel centers. A tolerance of 1 or more is in pixels; below 1 it is a share of
+the image diagonal, rounded up, as in the benchmark of Perazzi et al. (CVPR 2016).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Ids = npt.NDArray[np.integer]
 
 
 class Boundaries:
-    """Boundary scores of ``classes`` classes over a subset; memory does not grow with it."""
+    """Boundary scores of ``classes`` classes over a subset, in memory that does not grow with the subset."""
 
     def __init__(self, classes: int, ignore: int, tolerance: float) -> None:
         self.ignore, self.tolerance = ignore, tolerance
         self._sums, self._images = np.zeros(classes), np.zeros(classes, np.int64)
 
     def update(self, prediction: Ids, target: Ids) -> npt.NDArray[np.float64]:
-        """Adds one image, class ids (H, W) on both sides; gives its score by class, nan without a boundary."""
+        """Add one image, class ids (H, W) on both sides. Return its score by class, nan without a boundary."""
         scores = boundary_f1(prediction, target, len(self._sums), self.ignore, self.tolerance)
         known = ~np.isnan(scores)
         self._sums[known] += scores[known]
@@ -39,15 +39,14 @@ class Boundaries:
 
     @property
     def by_class(self) -> npt.NDArray[np.float64]:
-        """The mean over the images of each class, nan for those that have no boundary in any."""
+        """Mean score of each class over its images, nan for classes without a boundary in any image."""
         return np.divide(self._sums, self._images, out=np.full(len(self._sums), np.nan), where=self._images > 0)
 
 
 def boundary_f1(prediction: Ids, target: Ids, classes: int, ignore: int, tolerance: float) -> npt.NDArray[np.float64]:
-    """The score of each class in one image, class ids (H, W); nan where it has no boundary on either side.
-
-    One pass over the pixels, and for each class two over the rectangle that holds its boundaries.
-    """
+    """Return the score of each class in one image, class ids (H, W); nan where it has no boundary on either side."""
+    # One pass over the whole image finds the boundaries; the distances, which are expensive, are computed only
+    # inside the rectangle that holds those of a class.
     reach = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*target.shape))
     valid = target != ignore
     ours, theirs = (np.where(_edges(ids, valid), ids.astype(np.int16), -1) for ids in (prediction, target))
@@ -61,7 +60,7 @@ def boundary_f1(prediction: Ids, target: Ids, classes: int, ignore: int, toleran
 
 
 def _edges(ids: Ids, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Pixels one of whose four neighbours is another class, both of them ``valid``."""
+    """Mark pixels with another class among their four neighbors, where both pixels are ``valid``."""
     found = np.zeros(ids.shape, bool)
     down = (ids[:-1] != ids[1:]) & valid[:-1] & valid[1:]
     across = (ids[:, :-1] != ids[:, 1:]) & valid[:, :-1] & valid[:, 1:]
@@ -73,7 +72,7 @@ def _edges(ids: Ids, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def _rectangles(*maps: Ids) -> dict[int, tuple[slice, slice]]:
-    """The smallest rectangle that holds each id >= 0 in all of the maps."""
+    """Return the smallest rectangle that holds each id >= 0 in all of the maps."""
     found: dict[int, tuple[slice, slice]] = {}
     points = [(m[at], *at) for m in maps for at in [np.nonzero(m >= 0)]]
     ids, rows, columns = (np.concatenate(parts) for parts in zip(*points, strict=True))
@@ -85,7 +84,7 @@ def _rectangles(*maps: Ids) -> dict[int, tuple[slice, slice]]:
 
 
 def _near(points: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_], reach: float) -> float:
-    """The share of ``points`` that have one of ``others`` within ``reach`` pixels; 0 where one of them is empty."""
+    """Return the share of ``points`` with one of ``others`` within ``reach`` pixels; 0 if either is empty."""
     if not points.any() or not others.any():
         return 0.0
     distance = cv2.distanceTransform((~others).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)

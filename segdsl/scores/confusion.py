@@ -1,4 +1,4 @@
-"""Scores of a segmentation, all from one table of counts that is summed over a whole subset."""
+"""Segmentation scores, all computed from one confusion matrix summed over a subset."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from segdsl.diagnostics import fail
 
 
 class Confusion:
-    """Pixel counts by true class (rows) and predicted class (columns); ignored pixels are in neither.
+    """Pixel counts by true class (rows) and predicted class (columns), without ignored pixels.
 
-    A class that occurs on neither side has no score and is left out of the means; one that is predicted but never true
-    scores 0. With no pixel to score the means are nan.
+    A class that occurs neither in the masks nor in the predictions has no score and is left out of the means; one that
+    is predicted but never true scores 0. Without any scored pixel the means are nan.
     """
 
     def __init__(self, classes: Sequence[str], ignore: int) -> None:
@@ -23,51 +23,52 @@ class Confusion:
         self.counts = np.zeros((len(self.classes), len(self.classes)), dtype=np.int64)
 
     def update(self, prediction: npt.NDArray[np.integer], target: npt.NDArray[np.integer]) -> None:
-        """Adds predicted and true class ids, two arrays of one shape.
+        """Add predicted and true class ids, two arrays of the same shape.
 
         Raises SegError (`mask-value-out-of-range`) for a target that is neither a class id nor the ignore value.
         """
         count = len(self.classes)
         valid = target != self.ignore
+        # Masks are uint8: multiplied by the number of classes they would overflow.
         truth = target[valid].astype(np.int64)
         if truth.size and truth.max() >= count:
             raise fail(
                 "mask-value-out-of-range",
-                f"a mask holds the value {truth.max()}, and there are {count} classes (0 to {count - 1})",
-                "run `segdsl data check` on the data set to find the file",
+                f"a mask contains the value {truth.max()}, but there are only {count} classes (0 to {count - 1})",
+                "run `segdsl data check` on the dataset to find the file",
             )
         pairs = truth * count + prediction[valid]
         self.counts += np.bincount(pairs, minlength=count * count).reshape(count, count)
 
     def add(self, other: Confusion) -> None:
-        """Adds the counts of another one over the same classes."""
+        """Add the counts of another confusion over the same classes."""
         self.counts += other.counts
 
     @property
     def pixels(self) -> int:
-        """How many pixels were scored."""
+        """Number of scored pixels."""
         return int(self.counts.sum())
 
     @property
     def dice_by_class(self) -> npt.NDArray[np.float64]:
-        """2 TP / (2 TP + FP + FN) of each class, nan for those on neither side."""
+        """2 TP / (2 TP + FP + FN) of each class, nan for classes that are neither true nor predicted."""
         hits, sizes = self.counts.diagonal(), self.counts.sum(0) + self.counts.sum(1)
         return _ratio(2 * hits, sizes)
 
     @property
     def iou_by_class(self) -> npt.NDArray[np.float64]:
-        """TP / (TP + FP + FN) of each class, nan for those on neither side."""
+        """TP / (TP + FP + FN) of each class, nan for classes that are neither true nor predicted."""
         hits = self.counts.diagonal()
         return _ratio(hits, self.counts.sum(0) + self.counts.sum(1) - hits)
 
     @property
     def precision_by_class(self) -> npt.NDArray[np.float64]:
-        """TP / (TP + FP) of each class, nan for those that are never predicted."""
+        """TP / (TP + FP) of each class, nan for classes that are never predicted."""
         return _ratio(self.counts.diagonal(), self.predicted)
 
     @property
     def recall_by_class(self) -> npt.NDArray[np.float64]:
-        """TP / (TP + FN) of each class, nan for those that are never true."""
+        """TP / (TP + FN) of each class, nan for classes that are never true."""
         return _ratio(self.counts.diagonal(), self.true)
 
     @property
@@ -77,7 +78,7 @@ class Confusion:
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """Scored pixels that were said to be of each class."""
+        """Scored pixels of each class in the predictions."""
         return self.counts.sum(0)
 
     @property
@@ -92,29 +93,30 @@ class Confusion:
 
     @property
     def accuracy(self) -> float:
-        """Share of the scored pixels that are right."""
+        """Share of the scored pixels that are correct."""
         return float(self.counts.trace() / self.pixels) if self.pixels else float("nan")
 
     def summary(self) -> dict[str, float]:
-        """`dice`, `miou` and `accuracy`."""
+        """Return `dice`, `miou` and `accuracy`."""
         return {"dice": self.dice, "miou": self.miou, "accuracy": self.accuracy}
 
     def foreground(self, background: int) -> dict[str, float]:
-        """`dice`, `dice_micro` and `miou` without the class ``background``; what it got of the others still counts.
+        """Return `dice`, `dice_micro` and `miou` without the class ``background``.
 
-        `dice_micro` sums the counts of the classes before it divides; with the background it would be the accuracy.
+        Pixels of other classes that were predicted as background still count as misses.
         """
-        kept = np.arange(len(self.classes)) != background
-        hits, sizes = self.counts.diagonal()[kept].sum(), (self.true + self.predicted)[kept].sum()
+        # `dice_micro` sums the counts of the classes before it divides; with the background it would be the accuracy.
+        chosen = np.arange(len(self.classes)) != background
+        hits, sizes = self.counts.diagonal()[chosen].sum(), (self.true + self.predicted)[chosen].sum()
         micro = 2 * float(hits) / float(sizes) if sizes else float("nan")
         return {
-            "dice": mean_known(self.dice_by_class[kept]),
+            "dice": mean_known(self.dice_by_class[chosen]),
             "dice_micro": micro,
-            "miou": mean_known(self.iou_by_class[kept]),
+            "miou": mean_known(self.iou_by_class[chosen]),
         }
 
     def per_class(self) -> dict[str, dict[str, float | None]]:
-        """`dice`, `iou`, `precision` and `recall` of each class by name; None where one is not defined."""
+        """Return `dice`, `iou`, `precision` and `recall` of each class by name; None where a score is undefined."""
         scores = {
             "dice": self.dice_by_class,
             "iou": self.iou_by_class,
@@ -127,8 +129,11 @@ class Confusion:
 
 
 def background_of(classes: Sequence[str], said: str | None = None) -> int:
-    """The id of the background: the class ``said`` (`data.background`) where it is learnt, else the one that is called
-    `background` in letters of any case, else class 0."""
+    """Return the id of the background class.
+
+    That is ``background_name`` (`data.background`) if it is a class, else the class called `background` in any case of
+    letters, else class 0.
+    """
     if said in classes:
         return classes.index(said)
     return next((k for k, name in enumerate(classes) if name.lower() == "background"), 0)
@@ -139,11 +144,11 @@ def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDA
 
 
 def mean_known(scores: npt.NDArray[np.float64]) -> float:
-    """The mean of the scores that are not nan; nan where all are."""
+    """Return the mean of the scores that are not nan; nan if all are."""
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if known.size else float("nan")
 
 
 def or_none(score: float) -> float | None:
-    """A score as JSON has it: None in place of nan."""
+    """Return a score for JSON, which has no nan: None in its place."""
     return None if np.isnan(score) else float(score)

@@ -1,4 +1,4 @@
-"""The scores of single images: which are met best, and which worst."""
+"""Scores of single images, to find the best and the worst."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from segdsl.scores.confusion import Confusion
 
 @dataclass(frozen=True, slots=True)
 class ImageScore:
-    """What one image of a subset scores: its place there, its file, its counts, and its loss where one was asked for.
+    """The scores of one image: its position in the subset, its file, its confusion counts, and its loss if computed.
 
-    ``confusion.dice`` is its mean Dice over the classes that it shows or was said to show, nan where all is void;
-    ``confusion.dice_by_class`` has nan for the others. ``void`` counts its pixels that are not scored; ``boundary`` is
-    the boundary F1 of each class, where that was asked for.
+    ``confusion.dice`` is the mean Dice over the classes that occur in its mask or its prediction, nan if all pixels are
+    ignored; ``confusion.dice_by_class`` has nan for the other classes. ``void_pixels`` counts its ignored pixels;
+    ``boundary`` is the boundary F1 of each class, if computed.
     """
 
     position: int
@@ -34,7 +34,7 @@ def image_score(
     position: int, path: Path, prediction: npt.NDArray[np.integer], target: npt.NDArray[np.integer],
     classes: Sequence[str], ignore: int, loss: float = float("nan"), boundaries: Boundaries | None = None,
 ) -> ImageScore:  # fmt: skip
-    """The score of an image from predicted and true class ids (H, W); it is added to ``boundaries``."""
+    """Return the score of an image from predicted and true class ids (H, W), and add it to ``boundaries``."""
     confusion = Confusion(classes, ignore)
     confusion.update(prediction, target)
     boundary = boundaries.update(prediction, target) if boundaries else None

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after the power was cut."""
+"""Atomic file writes: a file is either complete or absent, even after a power failure."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# Suffix of an incomplete file. Its name also begins with a dot, so that listings and globs of the folder skip it.
 DRAFT = ".part"
-"""The end of the name of a file that is not complete yet; it begins with a dot."""
+# Errors of file systems that cannot sync a folder (network shares, FUSE). There the rename is as durable as it gets.
 NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.EBADF}
-"""What file systems say that have no way to write down a folder."""
 
 
 @contextmanager
 def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
-    """Gives the name of a draft, an empty file. Once it is filled it takes the place of ``path``, with the permissions
-    of a new file; the file that was there becomes ``previous`` where that is given.
+    """Yield the path of an empty draft file, and replace ``path`` by it when the block ends.
 
-    The content is on the disk before the name is, and the name is before this returns. Raises OSError; the draft is
-    gone then, and ``path`` is as it was.
+    The new file has the permissions of an ordinary new file. If ``previous`` is passed, the old file is renamed to it
+    instead of being overwritten. When the context manager returns, both content and name are on the disk. Raises
+    OSError; in that case the draft is removed and ``path`` is unchanged.
     """
+    # The draft is in the same folder, because a rename is atomic only within one file system.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=DRAFT)
     os.close(handle)
     draft = Path(name)
     try:
         yield draft
+        # Content first: a rename that reaches the disk before the data would leave an empty file after a power failure.
         with open(draft, "rb+") as file:
             os.fsync(file.fileno())
+        # mkstemp creates files with mode 0600. The only way to read the umask is to set it.
         mask = os.umask(0)
         os.umask(mask)
         draft.chmod(0o666 & ~mask)
@@ -50,13 +53,14 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text, whole or not at all. Raises OSError."""
+    """Write a text file atomically, encoded as UTF-8. Raises OSError."""
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
 def sync_folder(folder: Path) -> None:
-    """Brings the names in a folder to the disk, where the system knows how. Raises OSError."""
+    """Flush the names in a folder to the disk, if the file system supports it. Raises OSError."""
+    # Windows cannot open a folder as a file; NTFS writes renames to its journal by itself.
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -70,7 +74,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_drafts(folder: Path) -> None:
-    """Removes what a kill left of files that were being written. Nobody else may write there meanwhile."""
+    """Remove the drafts that a killed process left in a folder. No other process may be writing there."""
     for draft in folder.glob(f".*{DRAFT}"):
         with contextlib.suppress(OSError):
             draft.unlink()

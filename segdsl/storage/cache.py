@@ -1,4 +1,4 @@
-"""Where segdsl keeps what it need not fetch or work out again, and what it holds a fetched file to."""
+"""The cache folder, the paths of downloaded files in it, and the records that pin their digests."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+# Longer names are truncated and made unique by a digest. File systems allow 255 bytes, and suffixes are added later.
 MAX_NAME = 120
-"""Characters of a name in the cache; a longer one is cut, and told apart by a digest."""
+# Suffix of the record beside a cached file.
 RECORD = ".trust.json"
-"""The end of a record's name."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def cache_folder() -> Path:
-    """`$SEGDSL_CACHE`, else `$XDG_CACHE_HOME/segdsl`, else `~/.cache/segdsl`; the folder need not exist."""
+    """Return `$SEGDSL_CACHE`, else `$XDG_CACHE_HOME/segdsl`, else `~/.cache/segdsl`; the folder need not exist."""
     if explicit := os.environ.get("SEGDSL_CACHE"):
         return Path(explicit)
     base = os.environ.get("XDG_CACHE_HOME")
@@ -27,28 +27,34 @@ def cache_folder() -> Path:
 
 
 def place_of(url: str) -> Path:
-    """Where the file at an address lies once it is fetched, or once somebody has put it there: host and path of it."""
+    """Return the path in the cache for a URL, made of its host and path.
+
+    The path is predictable, so that a user without a network can put the file there by hand.
+    """
     parts = urlsplit(url)
+    # Files of one host over http and https, or from two ports, may differ: each gets a folder of its own.
     host = (parts.hostname or "unknown") + (f"+{parts.port}" if parts.port else "")
     host = host if parts.scheme == "https" else f"{parts.scheme}+{host}"
     names = [_plain(unquote(name)) for name in parts.path.split("/")[1:]] or [_plain("")]
+    # A query selects the file (`?id=…`) but may contain a token, so that only its digest becomes part of the name.
     if parts.query:
         names[-1] = f"{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}-{names[-1]}"
     return cache_folder().joinpath("weights", _plain(host), *names)
 
 
 def _plain(name: str) -> str:
-    """A name that every file system takes, that stays in its folder, and that no other name has."""
+    """Return a unique file name that is valid on every file system and cannot leave its folder."""
     safe = re.sub(r"[^\w.+@-]", "_", name.strip(". "))
     if safe and safe == name and len(safe) <= MAX_NAME and not safe.endswith(RECORD):
         return safe
+    # Two names can become equal once unsafe characters are replaced; the digest of the original keeps them apart.
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{digest}-{safe[-MAX_NAME:].removesuffix(RECORD)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What was fetched from an address the first time; every later file of it is held to ``sha256``."""
+    """The first download from a URL. Every later download must have the same ``sha256``; ``size`` is in bytes."""
 
     url: str
     sha256: str
@@ -56,12 +62,12 @@ class Record:
 
 
 def record_path(place: Path) -> Path:
-    """Where the record of a cached file lies: beside it."""
+    """Return the path of the record of a cached file, which is beside it."""
     return place.with_name(f"{place.name}{RECORD}")
 
 
 def read_record(place: Path) -> Record | None:
-    """The record of a cached file; None where there is none, or none that can be read."""
+    """Read the record of a cached file. Return None if it is missing or invalid."""
     try:
         found = json.loads(record_path(place).read_text(encoding="utf-8"))
         record = Record(str(found["url"]), str(found["sha256"]), int(found["size"]))
@@ -71,7 +77,7 @@ def read_record(place: Path) -> Record | None:
 
 
 def write_record(place: Path, record: Record) -> None:
-    """Writes a record, whole or not at all. Raises OSError."""
+    """Write a record atomically. Raises OSError."""
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
     try:
         with open(handle, "w", encoding="utf-8") as file:
@@ -82,6 +88,6 @@ def write_record(place: Path, record: Record) -> None:
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a file. Raises OSError."""
+    """Return the SHA-256 of a file as 64 hexadecimal digits. Raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,7 @@
-"""What is known of the files of a data set, kept between runs by content: path, size and time of change.
+"""Facts about dataset files, cached between runs in SQLite and valid while a file's size and times stay the same.
 
-One SQLite file for each root under `$SEGDSL_CACHE`, else `$XDG_CACHE_HOME/segdsl`, else `~/.cache/segdsl`. A cache that
-cannot be read or written is done without; it never changes a result.
+There is one database per dataset root under `$SEGDSL_CACHE`, else `$XDG_CACHE_HOME/segdsl`, else `~/.cache/segdsl`. The
+cache never changes a result, so every error of the database or the disk is ignored.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from segdsl.storage.cache import cache_folder
 from segdsl.storage.file_states import changed
 
 VERSION = 5
-"""Raised whenever a cached result would be computed differently today."""
+"""Increment whenever a fact is computed differently, so that older databases are not read."""
 ASKED = 500
-"""Names in one question; older SQLite takes 999."""
+"""Names in one query; SQLite before 3.32 allows 999 parameters."""
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """Size and time of change (`changed`) of a file, None where there is none."""
+    """Return size and change time (:func:`combine_change_times`) of a file, or None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -35,7 +35,9 @@ def stamp(path: Path) -> tuple[int, int] | None:
 
 
 class FactCache:
-    """Facts of files by name, valid while the file's :func:`stamp` stays. A context manager; for one thread."""
+    """Facts of files by name, valid while :func:`read_stamp` is unchanged. A context manager, for one thread."""
+
+    # Without a connection (no folder, no permission, a damaged file) every lookup misses and nothing is stored.
 
     def __init__(self, root: Path) -> None:
         name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()
@@ -44,6 +46,7 @@ class FactCache:
             folder = cache_folder() / "data"
             folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(folder / f"{name}-{VERSION}.sqlite", timeout=5)
+            # With a write-ahead log, two runs on the same dataset do not block each other.
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, size INTEGER, changed INTEGER, value TEXT)"
@@ -63,25 +66,25 @@ class FactCache:
             self._connection = None
 
     def get(self, name: str, stamp: tuple[int, int]) -> Any:
-        """The JSON value kept under ``name`` for this stamp, or None."""
+        """Return the JSON value stored for ``name`` with this stamp, or None."""
         return self.get_all([name], [stamp])[0]
 
     def get_all(self, names: Sequence[str], stamps: Sequence[Sequence[int]]) -> list[Any]:
-        """What :meth:`get` says of each name with its stamp, from few questions to the file."""
-        kept: dict[str, tuple[int, int, str]] = {}
+        """Return the result of :meth:`get` for each name and stamp, with few queries."""
+        cached: dict[str, tuple[int, int, str]] = {}
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 for start in range(0, len(names), ASKED):
-                    asked = names[start : start + ASKED]
-                    marks = ",".join("?" * len(asked))
+                    batch = names[start : start + ASKED]
+                    marks = ",".join("?" * len(batch))
                     rows = self._connection.execute(
-                        f"SELECT name, size, changed, value FROM facts WHERE name IN ({marks})", asked
+                        f"SELECT name, size, changed, value FROM facts WHERE name IN ({marks})", batch
                     )
-                    kept.update((name, (size, changed, value)) for name, size, changed, value in rows)
-        return [_value(kept.get(name), size, changed) for name, (size, changed) in zip(names, stamps, strict=True)]
+                    cached.update((name, (size, changed, value)) for name, size, changed, value in rows)
+        return [_value(cached.get(name), size, changed) for name, (size, changed) in zip(names, stamps, strict=True)]
 
     def put(self, name: str, stamp: tuple[int, int], value: Any) -> None:
-        """Keeps a JSON value under ``name``."""
+        """Store a JSON value for ``name``."""
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 row = (name, stamp[0], stamp[1], json.dumps(value))

@@ -1,4 +1,7 @@
-"""Names of files in bulk: arrays of encoded names, and what the system knows of each, without an object for a file."""
+"""Arrays of file names, and the size and times of each file, without a Python object per file.
+
+A dataset may have millions of files. Names are bytes, as the operating system has them: not all are valid UTF-8.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 BLOCK = 1 << 14
-"""Names that are held as Python objects at a time."""
+"""Number of names that exist as Python objects at the same time."""
 
 
 class Pictures(NamedTuple):
-    """The pictures in a folder, in the order of their stems: ``names`` and ``stems`` are arrays of the same length.
+    """The images in a folder, sorted by stem: ``names`` and ``stems`` are arrays of the same length.
 
-    ``dead`` are the stems of links that lead to nothing, which are in neither array.
+    ``dead_stems`` are the stems of dangling links, which are in neither array.
     """
 
     names: np.ndarray
@@ -25,18 +28,18 @@ class Pictures(NamedTuple):
     dead: frozenset[bytes] = frozenset()
 
     def all_stems(self) -> np.ndarray:
-        """The stems, with those of dead links."""
+        """Return all stems, including those of dangling links."""
         return np.union1d(self.stems, np.array(list(self.dead), dtype=np.bytes_)) if self.dead else self.stems
 
     def called(self, stem: bytes) -> list[str] | None:
-        """The names of one stem; None where there is none, an empty list where there are dead links only."""
+        """Return the names with this stem: None if there are none, an empty list if all are dangling links."""
         first, end = (int(np.searchsorted(self.stems, stem, side)) for side in ("left", "right"))
         if first == end:
             return [] if stem in self.dead else None
         return [os.fsdecode(name) for name in self.names[first:end].tolist()]
 
     def without(self, names: Sequence[bytes]) -> Pictures:
-        """What is left when the links called ``names`` lead to nothing."""
+        """Move ``names``, which are dangling links, from the images to ``dead_stems``."""
         if not names:
             return self
         left = ~np.isin(self.names, np.array(names, dtype=np.bytes_))
@@ -44,25 +47,26 @@ class Pictures(NamedTuple):
 
 
 def pictures(rows: Iterable[tuple[bytes, bytes]]) -> Pictures:
-    """The pictures of these names and stems."""
+    """Sort (name, stem) rows by stem."""
     columns = _columns(rows, 2)
     order = np.lexsort(columns)
     return Pictures(columns[0][order], columns[1][order])
 
 
 def split(name: bytes) -> tuple[bytes, bytes]:
-    """The name of a file as its stem and its ending, as `pathlib` has them."""
+    """Split a file name into stem and suffix, as `pathlib` does."""
     dot = name.rfind(b".")
     return (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, b"")
 
 
 def encoded(names: Iterable[str]) -> np.ndarray:
-    """An array of encoded names."""
+    """Return an array of file names as bytes."""
     return _columns(((os.fsencode(name),) for name in names), 1)[0]
 
 
 def _columns(rows: Iterable[tuple[bytes, ...]], count: int) -> list[np.ndarray]:
-    """Rows of ``count`` texts as arrays, one for each column."""
+    """Turn rows of ``count`` byte strings into one array per column."""
+    # Each block becomes an array of its own, as wide as its longest name; np.concatenate widens them all once.
     parts = [[np.array([], dtype=np.bytes_)] for _ in range(count)]
     rest = iter(rows)
     while block := list(islice(rest, BLOCK)):
@@ -72,7 +76,7 @@ def _columns(rows: Iterable[tuple[bytes, ...]], count: int) -> list[np.ndarray]:
 
 
 def odd_stems(images: Pictures, masks: Pictures, endings: Collection[bytes]) -> np.ndarray:
-    """The stems that are not in both folders exactly once, and those of masks with none of ``endings``; sorted."""
+    """Return, sorted, the stems that are not in both folders exactly once, and those of masks with another suffix."""
     doubled = [stems[1:][stems[1:] == stems[:-1]] for stems in (images.stems, masks.stems)]
     single = [np.setxor1d(images.stems, masks.stems)] if not np.array_equal(images.stems, masks.stems) else []
     others = (split(name)[1].lower() not in endings for (block,) in blocks(masks.names) for name in block.tolist())
@@ -81,41 +85,44 @@ def odd_stems(images: Pictures, masks: Pictures, endings: Collection[bytes]) -> 
 
 
 def blocks(*columns: np.ndarray, length: int = BLOCK) -> Iterator[tuple[np.ndarray, ...]]:
-    """Arrays of the same number of rows in pieces of at most ``length``."""
+    """Yield arrays of equal length in pieces of at most ``length`` rows."""
     for start in range(0, len(columns[0]), length):
         yield tuple(column[start : start + length] for column in columns)
 
 
 def stamps(folder: Path, names: np.ndarray) -> np.ndarray:
-    """Size and time of change of files below a folder, int64 (N, 2); -1 for both of one that is not there."""
+    """Return size and change time of files below a folder, int64 (N, 2); -1 for both if a file does not exist."""
     return states(folder, names)[:, :2]
 
 
 def states(folder: Path, names: np.ndarray) -> np.ndarray:
-    """The stamps of files, and when each was last written (`st_mtime_ns`), int64 (N, 3); -1 for one that is not
-    there."""
+    """Return size, change time and `st_mtime_ns` of files below a folder, int64 (N, 3); -1 for a missing file."""
     prefix = os.fsencode(f"{folder}{os.sep}")
     return np.array([_state(prefix + name) for name in names.tolist()], np.int64).reshape(-1, 3)
 
 
 def changed(status: os.stat_result) -> int:
-    """When a file was changed, by its own time and that of the system, which a copy does not set back; one number."""
+    """Combine modification and status-change time into one positive int64."""
+    # Copying with preserved times, or unpacking an archive, sets mtime back; ctime cannot be set by a program.
     return (status.st_mtime_ns * 1_000_003 + status.st_ctime_ns) & (2**63 - 1)
 
 
 def _state(path: bytes) -> tuple[int, int, int]:
     try:
-        status = os.stat(path)  # noqa: PTH116 - a Path for each file takes longer than the system does
+        # Constructing a Path per file would take longer than the system call.
+        status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):
         return -1, -1, -1
     return status.st_size, changed(status), status.st_mtime_ns
 
 
 def written_since(path: Path, known: int) -> int:
-    """When a file was written, as `st_mtime_ns`, if that is another time than ``known``; 0 for one that is as it was,
-    and for one that is gone, which reading it says."""
+    """Return the `st_mtime_ns` of a file if it differs from ``old_write_time``, else 0.
+
+    A missing file also gives 0: reading it reports the error.
+    """
     try:
-        now = os.stat(path).st_mtime_ns  # noqa: PTH116 - as above
+        now = os.stat(path).st_mtime_ns  # noqa: PTH116
     except (OSError, ValueError):
         return 0
     return now if now != known and known >= 0 else 0

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes: files are replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file and the folders above it; a kill at any moment leaves the old file or the new one."""
+    """Write a file and create its folders; a kill at any moment leaves either the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since a rename is atomic only within a file system.
     draft = draft_of(path)
     try:
         draft.write_bytes(content)
@@ -17,5 +18,5 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def draft_of(path: Path) -> Path:
-    """Where a file is written before it gets its name."""
+    """Return the path at which a file is written before it is renamed to ``path``."""
     return path.with_name(f".{path.name}.part")

@@ -1,1 +1,1 @@
-"""Text to tree: lexer, parser, tree and the printer behind `fmt`. Knows nothing of what the words mean."""
+"""Source text to syntax tree: lexer, parser, tree, and the printer behind `segdsl fmt`. Decides no meaning."""

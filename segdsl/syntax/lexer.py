@@ -1,6 +1,6 @@
-"""Text to tokens: one compiled pattern, nothing lost, and words become keywords only where the context makes them so.
+"""The lexer: source text to tokens, with contextual keywords and without losing a character.
 
-Concatenating ``trivia + text`` of all tokens gives the text back exactly; the last token, ``$END``, carries the tail.
+Concatenating ``trivia + text`` of all tokens restores the text exactly; the last token, ``$END``, carries the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from segdsl.syntax.lexer_errors import complaint
 class Token(NamedTuple):
     """One token. ``kind`` is a terminal of grammar/seg.lark, `ERROR` or `$END`; ``start:end`` are offsets of ``text``.
 
-    ``trivia`` is what stands between the token before and this one: blanks, ends of lines and `#` comments.
+    ``trivia`` is the text between the previous token and this one: whitespace, newlines and `#` comments.
     """
 
     kind: str
@@ -26,7 +26,7 @@ class Token(NamedTuple):
 
 
 class Lexed(NamedTuple):
-    """All tokens of a text, ending with `$END`, and what was wrong with its characters."""
+    """All tokens of a text, ending with `$END`, and the diagnostics for invalid characters."""
 
     tokens: tuple[Token, ...]
     diagnostics: tuple[Diagnostic, ...]
@@ -41,17 +41,19 @@ MARKS = {
     "/": "SLASH", "=": "EQUAL", ":": "COLON", ",": "COMMA", ".": "DOT", "(": "LPAR", ")": "RPAR", "[": "LSQB",
     "]": "RSQB", "{": "LBRACE", "}": "RBRACE",
 }  # fmt: skip
-"""Each mark with the terminal that it is."""
+"""The terminal of each operator and punctuation mark."""
 
 OPENING = frozenset({"import", "extends", "let", "block", "model", "in", "out", "param", "drop", "seg"})
-"""Words that are keywords only as the first of a line, with what they open behind them."""
+"""Words that are keywords only at the start of a line, in front of the statement that they introduce."""
 
 INNER = frozenset({"as", "if", "then", "else", "for", "in", "from", "and", "or", "not", "true", "false", "none"})
-"""Words that are keywords wherever they do not stand as a key or behind a dot."""
+"""Words that are keywords everywhere except as a key or after a dot."""
 
 KEYWORDS = OPENING | INNER | {"each"}
 DECLARING = frozenset({"LET", "BLOCK", "MODEL", "IN", "OUT", "PARAM", "DROP", "AS"})
 
+# One pattern with a group per kind: `lastgroup` gives the kind at once. The order matters, since `0.5` begins with an
+# INT and `->` with a MINUS. The last group, ERROR, takes any other character, so the pattern matches everywhere.
 _PATTERN = re.compile(
     r"""(?P<trivia>\ufeff?[ \t\r\n]*(?:\#[^\n]*[ \t\r\n]*)*)
     (?:(?P<NAME>[A-Za-z_][A-Za-z0-9_]*)
@@ -70,10 +72,11 @@ _ODD = {"PERCENT": "FLOAT", "QUOTED": "STRING", "END": END}
 
 
 def lex(text: str, name: str) -> Lexed:
-    """The tokens of ``text``; ``name`` is the file that the spans of the diagnostics point into. Never raises."""
+    """Split ``text`` into tokens; ``name`` is the file name for the spans. Never raises."""
     tokens: list[Token] = []
     found: list[Diagnostic] = []
     words: list[int] = []
+    # This loop sees every token of every file: local names and `tuple.__new__` are cheaper than `Token(…)`.
     add, match, make, at = tokens.append, _PATTERN.match, tuple.__new__, 0
     while True:
         m = match(text, at)
@@ -95,6 +98,7 @@ def lex(text: str, name: str) -> Lexed:
         add(make(Token, (kind, word, start, at, m[1])))
         if kind == END:
             break
+    # Keywords are decided last, because the decision looks at the following tokens.
     for index in words:
         if is_keyword(tokens, index):
             tokens[index] = tokens[index]._replace(kind=tokens[index].text.upper())
@@ -106,10 +110,8 @@ _SUSPECT = frozenset({"PERCENT", "QUOTED", "ERROR", "STRING"})
 
 
 def is_keyword(tokens: list[Token], index: int) -> bool:
-    """Whether the word at ``index``, whose text is in KEYWORDS, is one: `model = X()` and `data.in` are names.
-
-    Looks at its neighbours only, so that a bracket left open somewhere above changes nothing here.
-    """
+    """Return whether the word at ``index`` (its text is in KEYWORDS) is a keyword: in `model = X()` it is a name."""
+    # Only the neighboring tokens count: a bracket left open somewhere above must not turn keywords into names.
     word = tokens[index].text
     before = tokens[index - 1] if index else None
     after = tokens[index + 1]
@@ -129,7 +131,7 @@ def is_keyword(tokens: list[Token], index: int) -> bool:
 
 
 def starts_line(tokens: list[Token], index: int) -> bool:
-    """Whether the token at ``index`` is the first of its line, or of what a brace encloses."""
+    """Return whether the token at ``index`` is the first on its line or directly after a brace."""
     return index == 0 or "\n" in tokens[index].trivia or tokens[index - 1].kind in ("LBRACE", "RBRACE")
 
 
@@ -139,5 +141,6 @@ def _opens(tokens: list[Token], index: int) -> bool:
         return False
     if after.text not in INNER:
         return after.kind in ("NAME", "STRING", "INT", "FLOAT", ERROR) or after.text in KEYWORDS
+    # `let for = 1` declares a name, but `model for x` is an expression: the token after the next one decides.
     behind = tokens[index + 2]
     return behind.kind in ("EQUAL", "COLON", "DOT", "LPAR", END) or "\n" in behind.trivia

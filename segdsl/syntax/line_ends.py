@@ -1,7 +1,7 @@
-"""Which ends of lines end a statement, and what to make of brackets that do not match.
+"""Newlines that end a statement, and the repair of unbalanced brackets.
 
-An end of line counts outside `()` and `[]`, unless the next line begins with `->`, `then` or `else`. Where brackets do
-not match, indentation tells where an unclosed one was meant to end, so that one mistake stays one.
+A newline ends a statement outside `()` and `[]`, unless the next line begins with `->`, `then` or `else`. If brackets
+do not match, indentation shows where an unclosed one was meant to end, so that one mistake gives one diagnostic.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from segdsl.syntax.lexer import END, ERROR, Token
 
 NEWLINE = "_NEWLINE"
 MAX_BRACKETS = 100
-"""How deep brackets and braces may nest in each other."""
+"""Maximum nesting depth of brackets and braces."""
 
 _CLOSER_OF = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 _CLOSERS = frozenset(_CLOSER_OF.values())
@@ -25,14 +25,15 @@ _KEYWORD_STARTS = frozenset({"LET", "BLOCK", "MODEL", "IMPORT", "EXTENDS", "DROP
 
 
 class Laid(NamedTuple):
-    """The tokens for the parser, with empty ones of kind `_NEWLINE` between statements, and what was wrong."""
+    """The tokens for the parser, with an empty `_NEWLINE` token between statements, and the diagnostics."""
 
     tokens: list[Token]
     diagnostics: list[Diagnostic]
 
 
 def lay_out(tokens: tuple[Token, ...], name: str) -> Laid:
-    """What the parser gets to see. An ERROR token stands for something that a diagnostic has been made for."""
+    """Return the tokens for the parser. Each ERROR token in them has been reported already."""
+    # Valid programs are balanced and take the short loop below; only broken ones pay for the repair.
     if not _balanced(tokens):
         return _Repair(tokens, name).run()
     out: list[Token] = []
@@ -41,6 +42,7 @@ def lay_out(tokens: tuple[Token, ...], name: str) -> Laid:
     depths = [0]
     depth = 0  # of () and [] inside the innermost {}
     before = "LBRACE"
+    # This loop sees every token of every file: fields are read by index, which is cheaper than by name.
     for token in tokens:
         kind = token[0]
         if not depth and "\n" in token[4] and before != "LBRACE" and kind not in _SILENT:
@@ -82,23 +84,23 @@ def _balanced(tokens: tuple[Token, ...]) -> bool:
 def _brace_on_own_line(token: Token, name: str) -> Diagnostic:
     gap = Span(name, token.start - len(token.trivia), token.start)
     fix = Fix(gap, " ") if not token.trivia.strip() else None
-    help = "write it at the end of the line before: a newline ends a statement"
+    help = "move it to the end of the previous line: a newline ends a statement"
     span = Span(name, token.start, token.end)
-    return Diagnostic("brace-on-own-line", "this `{` stands on a line of its own", help, span=span, fix=fix)
+    return Diagnostic("brace-on-own-line", "`{` is on a line of its own", help, span=span, fix=fix)
 
 
 class _Open(NamedTuple):
     token: Token
     indent: int
-    """Indentation of the line that the bracket is opened on."""
+    """Indentation of the line with the opening bracket."""
     indented: bool
-    """For a brace: whether the first line inside is indented further, so that indentation can be trusted."""
+    """For a brace: whether the first line inside is indented further, so that indentation is reliable."""
     dead: bool
-    """Whether the parser gets to see an ERROR in its place."""
+    """Whether the parser gets an ERROR token in its place."""
 
 
 class _Repair:
-    """Lays out tokens whose brackets do not match, one line after the other."""
+    """Inserts newlines into tokens whose brackets do not match, line by line, and closes or drops brackets."""
 
     def __init__(self, tokens: tuple[Token, ...], name: str) -> None:
         self.tokens, self.name = tokens, name
@@ -108,9 +110,9 @@ class _Repair:
         self.indent = 0
         kinds = [t.kind for t in tokens]
         self.surplus = kinds.count("LBRACE") - kinds.count("RBRACE")
-        """How many braces stay open (positive), or close nothing (negative)."""
+        """Number of unclosed braces (positive) or of closing braces without an opening one (negative)."""
         self.head = 0
-        """Where the statement begins that the line before belongs to."""
+        """Index in the output of the first token of the statement on the previous line."""
         self.too_deep = False
 
     def run(self) -> Laid:
@@ -130,10 +132,12 @@ class _Repair:
         return Laid(self.out, self.found)
 
     def _begin_line(self, index: int, token: Token) -> None:
+        # A line that clearly starts a statement ends the brackets above it, however many are open.
         if self._inner() and self._left_brackets(index, token):
             self._leave_brackets()
         if self._inner() or token.kind in _CONTINUING or token.kind == END:
             return
+        # Braces are closed by indentation only while some are known to be missing: elsewhere indentation means nothing.
         while self.open and self.surplus > 0 and self._outside(token):
             self._close_brace(token)
         if token.kind == "RBRACE" or not self.out or self.out[-1].kind == "LBRACE":
@@ -147,7 +151,7 @@ class _Repair:
         self.head = len(self.out)
 
     def _misses_brace(self) -> bool:
-        """Whether the statement before is the head of a block or section, and the line that begins here its body."""
+        """Return whether the previous statement is the head of a block or section, and the current line its body."""
         head = self.out[self.head :]
         if not head or self.indent <= _indent(head[0]):
             return False
@@ -156,8 +160,8 @@ class _Repair:
     def _open_brace(self, token: Token) -> None:
         before = self.out[-1]
         gap = Span(self.name, before.end, before.end)
-        message = "no `{` opens what is indented below"
-        help = "write a `{` at the end of this line"
+        message = "missing `{` before the indented lines below"
+        help = "add `{` at the end of this line"
         self.found.append(Diagnostic("missing-brace", message, help, span=gap, fix=Fix(gap, " {")))
         self.surplus += 1
         outer = _indent(self.out[self.head])
@@ -168,36 +172,39 @@ class _Repair:
         return bool(self.open) and self.open[-1].token.kind != "LBRACE"
 
     def _left_brackets(self, index: int, token: Token) -> bool:
-        """Whether a line that begins with ``token`` is a new statement, although a bracket is still open."""
+        """Return whether a line that begins with ``token`` starts a statement although a bracket is still open."""
         outer = next(o for o in reversed(self.open) if o.token.kind != "LBRACE")
         if self.indent > outer.indent or token.kind in ("RPAR", "RSQB"):
             return False
         if token.kind in _KEYWORD_STARTS:
             return True
+        # `name =`, `name.` and `name {` at the start of a line: an argument `name = …` would be indented further.
         after = self.tokens[index + 1].kind if index + 1 < len(self.tokens) else END
         return (token.kind == "NAME" and after in _SECTION_STARTS) or token.kind == "IN"
 
     def _leave_brackets(self) -> None:
-        """Gives up the round and square brackets that are open: the outermost was meant to end on its line."""
+        """Drop all open `(` and `[`, and report the outermost."""
         first = None
         while self._inner():
             first = self.open.pop().token
+        # Closing the outermost bracket usually makes the inner ones a new statement, so one diagnostic is enough.
         if first is not None:
             if not self.too_deep:
                 self._unclosed(first)
             self._put(ERROR, self.out[-1])
 
     def _unclosed(self, opener: Token, labels: tuple[Label, ...] = ()) -> None:
-        shown, closer = _SHOWN[opener.kind], _SHOWN[_CLOSER_OF[opener.kind]]
+        bracket, closer = _SHOWN[opener.kind], _SHOWN[_CLOSER_OF[opener.kind]]
         span = Span(self.name, opener.start, opener.end)
-        message = f"this `{shown}` is not closed"
+        message = f"this `{bracket}` is never closed"
         self.found.append(
             Diagnostic("unclosed-bracket", message, f"close it with `{closer}`", span=span, labels=labels)
         )
 
     def _outside(self, token: Token) -> bool:
-        """Whether a line that begins with ``token`` lies outside the innermost brace."""
+        """Return whether a line that begins with ``token`` is outside the innermost brace."""
         brace = self.open[-1]
+        # These exist at the top level only, so they end every brace whatever their indentation is.
         if token.kind in ("BLOCK", "MODEL", "IMPORT", "EXTENDS"):
             return True
         if not brace.indented:
@@ -211,20 +218,21 @@ class _Repair:
             return
         span = Span(self.name, opener.start, opener.end)
         place = Span(self.name, token.start, token.end)
-        words = "the file ends here" if token.kind == END else "this stands outside it"
+        text = "the file ends here" if token.kind == END else "this line is outside of it"
         self.found.append(
             Diagnostic(
                 "unclosed-brace",
-                "this `{` is not closed",
+                "this `{` is never closed",
                 "close it with `}` on a line of its own",
                 span=span,
-                labels=(Label(place, words),),
+                labels=(Label(place, text),),
             )
         )
         self._put("RBRACE", token)
 
     def _push(self, index: int, token: Token) -> None:
         after = self.tokens[index + 1]
+        # A `{` at the end of a line opens a section or block, which cannot be inside `()` or `[]`.
         if token.kind == "LBRACE" and "\n" in after.trivia:
             self._leave_brackets()
         dead = len(self.open) >= MAX_BRACKETS
@@ -240,10 +248,11 @@ class _Repair:
             self._leave_brackets()
         elif self._inner() and _CLOSER_OF[self.open[-1].token.kind] != token.kind and self._matches_outer(token):
             opener = self.open.pop().token
-            self._unclosed(opener, (Label(Span(self.name, token.start, token.end), "this closes another one"),))
+            self._unclosed(opener, (Label(Span(self.name, token.start, token.end), "this closes an outer bracket"),))
             self.out.append(token._replace(kind=ERROR))
             self.open.pop()
             return
+        # With too many `}`, the one indented deeper than the line of its opener is the likely mistake.
         misplaced = leads and token.kind == "RBRACE" and self.surplus < 0 and self._deeper_than_opener()
         if misplaced or not self.open or _CLOSER_OF[self.open[-1].token.kind] != token.kind:
             self._stray(token)
@@ -258,15 +267,15 @@ class _Repair:
         return bool(self.open) and self.indent > self.open[-1].indent
 
     def _stray(self, token: Token) -> None:
-        shown = _SHOWN[token.kind]
+        bracket = _SHOWN[token.kind]
         span = Span(self.name, token.start, token.end)
         if token.kind == "RBRACE":
             self.surplus += 1
-            help = "remove it, or open what it should close"
-            self.found.append(Diagnostic("stray-brace", f"this `{shown}` closes nothing", help, span=span))
+            help = "remove it, or add the missing `{`"
+            self.found.append(Diagnostic("stray-brace", f"unmatched `{bracket}`", help, span=span))
             return
-        help = "remove it, or open what it should close"
-        self.found.append(Diagnostic("stray-bracket", f"this `{shown}` closes nothing", help, span=span))
+        help = "remove it, or add the missing opening bracket"
+        self.found.append(Diagnostic("stray-bracket", f"unmatched `{bracket}`", help, span=span))
         self.out.append(token._replace(kind=ERROR))
 
     def _finish(self, token: Token) -> None:
@@ -284,13 +293,13 @@ class _Repair:
 
 
 def too_deep(span: Span) -> Diagnostic:
-    """The finding that something nests deeper than the language allows."""
-    message = f"this nests deeper than {MAX_BRACKETS} levels"
-    return Diagnostic("nesting-too-deep", message, "name the inner parts: `let part = …`, or a binding", span=span)
+    """Return the diagnostic for nesting beyond the limit of the language."""
+    message = f"nesting is deeper than {MAX_BRACKETS} levels"
+    return Diagnostic("nesting-too-deep", message, "bind inner parts to names, for example `let part = …`", span=span)
 
 
 def line_indent(tokens: Sequence[Token], index: int) -> int:
-    """The indentation of the line that ``tokens[index]`` stands on."""
+    """Return the indentation, in columns, of the line with ``tokens[index]``."""
     while index and "\n" not in tokens[index].trivia:
         index -= 1
     return _indent(tokens[index])

@@ -1,6 +1,6 @@
-"""Tokens to tree: a loop over the LALR(1) table that reports every independent syntax error and goes on after each.
+"""The parser: a loop over the LALR(1) table that reports every independent syntax error and continues after each.
 
-Nothing here recurses, so no text is too deep for it; trees deeper than the nesting budget are a diagnostic.
+Nothing here recurses, so deep nesting cannot overflow the stack; trees beyond the nesting limit are reported.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from segdsl.syntax.tree_builder import Reducer, doc_below
 from segdsl.syntax.version_header import with_header
 
 MAX_DIAGNOSTICS = 200
-"""A text with more findings than this is no program; the rest goes unsaid."""
+"""Maximum number of diagnostics per file; a file with more is most likely not a program at all."""
 
 
 class Parsed(NamedTuple):
-    """What became of a text: ``file`` is there whatever ``diagnostics`` say; ``tokens`` give the text back exactly."""
+    """The result of parsing: ``file`` exists even if there are errors; ``tokens`` restore the text exactly."""
 
     file: tree.File
     diagnostics: tuple[Diagnostic, ...]
@@ -32,7 +32,10 @@ class Parsed(NamedTuple):
 
 
 def parse(text: str, name: str) -> Parsed:
-    """Parses a file, called ``name`` in spans. Never raises: what did not parse is a :class:`tree.Broken` there."""
+    """Parse the text of the file ``name``.
+
+    Never raises: each statement that does not parse is a :class:`tree.ErrorStatement` in the tree.
+    """
     lexed = lex(text, name)
     run = _Run(lexed.tokens, name, "file")
     parsed = run.result()
@@ -44,9 +47,9 @@ def parse(text: str, name: str) -> Parsed:
 
 
 def parse_override(text: str, name: str) -> tuple[tree.Statement | None, tuple[Diagnostic, ...]]:
-    """Parses one `--set`, `path=value` or `drop path`, and says the first thing that is wrong with it, if any.
+    """Parse one `--set` option: `path=value` or `drop path`.
 
-    Spans point into ``text``, in a file ``name``; there is no statement where something is wrong.
+    Returns the statement and no diagnostics, or None and the first error. ``name`` is the file name for the spans.
     """
     lexed = lex(text, name)
     run = _Run(lexed.tokens, name, "override")
@@ -60,8 +63,11 @@ def _in_order(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
 
 
 class Production(NamedTuple):
-    """A rule as the loop uses it: ``pick`` takes the children that count from a list of all with a None at its end;
-    where ``action`` is "" the child at ``only`` passes through."""
+    """A rule in the form that the loop needs.
+
+    ``pick_children`` selects the arguments of the action from the list of all children plus a trailing None, which
+    stands for optional parts that are absent. If ``action`` is "", the child at index ``child`` passes through.
+    """
 
     origin: str
     length: int
@@ -83,11 +89,11 @@ def _picker(picks: tuple[int, ...]) -> Callable[[list[Any]], tuple[Any, ...]]:
 
 
 _HOPS: dict[tuple[int, int, str], int] = {}
-"""Where a run of reductions that change nothing ends: (state below, state, terminal) -> state."""
+"""Cache for chains of unit reductions: (state below, state, terminal) -> final state."""
 
 
 class _Run:
-    """One pass over one text. ``values[n]`` belongs to ``states[n + 1]`` and begins at the token ``starts[n]``."""
+    """One pass over one text. ``values[n]`` belongs to ``states[n + 1]`` and starts at token ``starts[n]``."""
 
     def __init__(self, tokens: tuple[Token, ...], name: str, start: str) -> None:
         self.name = name
@@ -101,15 +107,16 @@ class _Run:
         self.at = 0
 
     def result(self) -> Any:
-        """The value of the start symbol; None where an option is at fault."""
+        """Return the value of the start symbol, or None for a `--set` option with an error."""
         while not self._advance():
             if not self._recover():
                 return None
         return self.values[0]
 
     def _advance(self) -> bool:
-        """Shifts and reduces until the text ends (True) or a token fits nowhere (False)."""
-        rows, productions, tokens, hops = self.rows, _productions(), self.tokens, _HOPS
+        """Shift and reduce until the end of the text (True) or a token that does not fit (False)."""
+        # The hot loop of the parser: everything is in local variables, and token fields are read by index.
+        rows, productions, tokens, unit_reductions = self.rows, _productions(), self.tokens, _HOPS
         states, values, starts, at = self.states, self.values, self.starts, self.at
         reducer = Reducer(self.name, self.found.append)
         makers = [getattr(reducer, p.action) if p.action else None for p in productions]
@@ -122,6 +129,7 @@ class _Run:
             if action is None:
                 self.at = at
                 return state == self.final
+            # The table encodes a shift to state n as n, and a reduction by rule n as ~n, which is negative.
             if action >= 0:
                 states.append(action)
                 values.append(token)
@@ -136,8 +144,9 @@ class _Run:
             if length == 1:
                 below = states[-2]
                 if make is None:
+                    # A plain number passes through a dozen levels of precedence; the cache skips all of them at once.
                     key = (below, state, kind)
-                    states[-1] = hops[key] if key in hops else self._hop(below, state, kind)
+                    states[-1] = unit_reductions[key] if key in unit_reductions else self._hop(below, state, kind)
                     continue
                 states[-1] = rows[below][origin]
                 values[-1] = make(new(Span, (name, tokens[starts[-1]][2], end)), *pick([values[-1], None]))
@@ -158,7 +167,7 @@ class _Run:
             states.append(rows[states[-1]][origin])
 
     def _hop(self, below: int, state: int, kind: str) -> int:
-        """The state after all reductions that only pass their one child on, with ``kind`` to come."""
+        """Return the state after all reductions that only pass their single child on, with ``kind`` as lookahead."""
         rows, productions = self.rows, _productions()
         first = state
         while (action := rows[state].get(kind)) is not None and action < 0:
@@ -170,18 +179,19 @@ class _Run:
         return state
 
     def _recover(self) -> bool:
-        """Reports what is wrong and puts a broken statement in its place; False where there is no way on."""
+        """Report the error and replace its statement by an error node; return False if parsing cannot continue."""
         at = self.at
         found = problem(self.rows, self.states, self.starts, self.tokens, at, self.name)
         if found is not None:
             self.found.append(found)
-        way = resume(self.rows, self.states, self.starts, self.tokens, at)
-        if way is None:
+        resume_point = resume(self.rows, self.states, self.starts, self.tokens, at)
+        if resume_point is None:
             return False
-        low, symbol, stop = way
+        low, symbol, stop = resume_point
         start = self.starts[low] if low < len(self.starts) else at
         del self.states[low + 1 :], self.values[low:], self.starts[low:]
         span = Span(self.name, self.tokens[start].start, max(self.tokens[start].start, self.tokens[stop - 1].end))
+        # As if the table had just reduced the skipped tokens to a whole statement.
         self.states.append(self.rows[self.states[-1]][symbol])
         self.values.append(tree.Broken(span))
         self.starts.append(start)

@@ -1,7 +1,7 @@
-"""The parse table: made by Lark from `grammar/seg.lark`, kept as `seg.table`, loaded in a millisecond or two.
+"""The LALR(1) parse table: built by Lark from `grammar/seg.lark`, stored as `seg.table`, loaded in 1-2 ms.
 
-Lark makes the table, and with it the proof that the grammar is LALR(1), when a developer changes the grammar:
-``python -m segdsl.syntax.table`` writes the file, a test holds it fresh. Parsing never imports Lark.
+After a change of the grammar, ``python -m segdsl.syntax.table`` rebuilds the file; Lark then also proves that the
+grammar is LALR(1). A test checks that the file is up to date. Parsing never imports Lark.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ STARTS = ("file", "override")
 
 
 class Rule(NamedTuple):
-    """A production. ``action`` is the method that makes its value, "" where the child at ``picks[0]`` passes through;
-    ``picks`` are the positions of the children that the method gets, -1 for one that is left out."""
+    """A production of the grammar.
+
+    ``action`` is the :class:`TreeBuilder` method that builds its value, or "" if the child at ``picks[0]`` passes
+    through; ``picks`` are the positions of the children that the method gets, -1 for an absent optional one.
+    """
 
     origin: str
     length: int
@@ -27,8 +30,11 @@ class Rule(NamedTuple):
 
 
 class Table(NamedTuple):
-    """``states[s]`` maps a terminal to n >= 0 (shift, then state n) or n < 0 (reduce by ``rules[~n]``), and the origin
-    of a rule to the state to go to. ``starts`` maps a start symbol to its first state."""
+    """The table of the automaton.
+
+    ``states[s]`` maps a terminal to n >= 0 (shift, then go to state n) or n < 0 (reduce by ``rules[~n]``), and the
+    origin of a reduced rule to the next state. ``starts`` maps a start symbol to its first state.
+    """
 
     states: list[dict[str, int]]
     rules: list[Rule]
@@ -37,31 +43,32 @@ class Table(NamedTuple):
 
 @lru_cache(maxsize=1)
 def load() -> Table:
-    """The table of this version of the language."""
+    """Load the table of this version of the language."""
     data = json.loads(FILE.read_text(encoding="utf-8"))
     rules = [Rule(origin, length, action, tuple(picks)) for origin, length, action, picks in data["rules"]]
     return Table(data["states"], rules, data["starts"])
 
 
 def grammar_file() -> Path:
-    """Where the grammar lies: inside an installed package, or beside it in a checkout."""
+    """Return the path of the grammar: inside an installed package, or next to the package in a checkout."""
     inside = PACKAGE / "grammar" / "seg.lark"
     return inside if inside.is_file() else PACKAGE.parent / "grammar" / "seg.lark"
 
 
 def build(grammar: str) -> dict[str, Any]:
-    """The table of a grammar as JSON data. Raises lark's GrammarError when the grammar is not LALR(1)."""
+    """Build the table of a grammar as JSON data. Raises lark's GrammarError if the grammar is not LALR(1)."""
     from lark import Lark
     from lark.lexer import Lexer
     from lark.parsers.lalr_analysis import LALR_Analyzer
 
     class Foreign(Lexer):
-        """Tells Lark that tokens come from elsewhere."""
+        """Stands in for Lark's own lexer, which is not needed to build the table."""
 
         def __init__(self, conf: Any) -> None: ...
 
         def lex(self, *_: Any) -> Any: ...
 
+    # `strict` makes Lark fail on conflicts that it would otherwise resolve silently.
     lark = Lark(grammar, parser="lalr", lexer=Foreign, start=list(STARTS), maybe_placeholders=True)
     analyzer = LALR_Analyzer(lark.parser.parser_conf, strict=True)
     analyzer.compute_lalr()
@@ -81,7 +88,8 @@ def build(grammar: str) -> dict[str, Any]:
 
 
 def _numbered(table: Any) -> dict[int, int]:
-    """Lark's states in the order in which they are reached, start states first: the same on every run."""
+    """Number Lark's states in the order in which they are reached, start states first."""
+    # Lark's own numbers differ between runs, and the file has to be reproducible for the test and for reviews.
     numbers = {table.start_states[name]: number for number, name in enumerate(STARTS)}
     pending = list(numbers)
     for state in pending:
@@ -94,6 +102,7 @@ def _numbered(table: Any) -> dict[int, int]:
 
 def _rule(rule: Any) -> tuple[str, int, str, list[int]]:
     picks: list[int] = []
+    # Lark expands `[x]` into rules with and without `x`; `empty_indices` marks the gaps, which become None arguments.
     symbols = iter(enumerate(rule.expansion))
     for left_out in rule.options.empty_indices or [False] * len(rule.expansion):
         index, symbol = (-1, None) if left_out else next(symbols)
@@ -104,7 +113,7 @@ def _rule(rule: Any) -> tuple[str, int, str, list[int]]:
 
 
 def dump(data: dict[str, Any]) -> str:
-    """The JSON text of a table, one line for each state and each rule, so that a change can be read."""
+    """Return a table as JSON text with one line per state and rule, so that a diff of it is readable."""
 
     def line(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"))
@@ -115,7 +124,7 @@ def dump(data: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Writes `seg.table` from the grammar."""
+    """Write `seg.table` from the grammar."""
     FILE.write_text(dump(build(grammar_file().read_text(encoding="utf-8"))), encoding="utf-8")
 
 

@@ -1,6 +1,6 @@
-"""The syntax tree of a `.seg` file: what the parser builds, and what everything else reads.
+"""The syntax tree of a `.seg` file, built by the parser and read by everything else.
 
-Frozen records, one for each construct of the language, each with the span it came from. No meaning is decided here.
+Frozen records, one per construct of the language, each with its source span. No meaning is decided here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from segdsl.diagnostics import Span
 
 @dataclass_transform(frozen_default=True)
 class Tree:
-    """The base of every construct. Its subclasses read as dataclasses and cost a tenth of them to define."""
+    """Base class of all constructs: immutable, comparable, with the fields that its annotations declare."""
 
+    # Not dataclasses: defining those takes ten times as long, and every start of the command would pay for it.
     parts: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
@@ -39,12 +40,12 @@ class Tree:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
 
     def changed(self, **values: Any) -> Any:
-        """The same construct with other parts."""
+        """Return a copy with some parts replaced."""
         return type(self)(**{**self.__dict__, **values})
 
 
 class Ident(Tree):
-    """A name with its place."""
+    """A name with its span."""
 
     name: str
     span: Span
@@ -54,7 +55,7 @@ class Ident(Tree):
 
 
 class Constant(Tree):
-    """A number, a string, `true`, `false` or `none`: ``value`` is the Python object."""
+    """A number, a string, `true`, `false` or `none`; ``value`` is the Python object."""
 
     value: int | float | str | bool | None
     span: Span
@@ -132,7 +133,7 @@ class Unary(Tree):
 
 
 class Binary(Tree):
-    """Arithmetic, comparison (not chained) or `and` / `or`. ``op_span`` is the operator's own place."""
+    """Arithmetic, comparison (not chained) or `and` / `or`. ``op_span`` is the span of the operator."""
 
     op: str
     left: Expr
@@ -169,14 +170,14 @@ class Comprehension(Tree):
 
 
 class ShapeNote(Tree):
-    """`[B, 48, H/4, W/4]`; or the kind `list`, for which ``dims`` is None."""
+    """An annotation: a shape such as `[B, 48, H/4, W/4]`, or `list`, for which ``dims`` is None."""
 
     dims: tuple[Expr, ...] | None
     span: Span
 
 
 class Step(Tree):
-    """What stands after one arrow: `each Unit(c) * n as name: shape`."""
+    """The part after one arrow: `each Unit(c) * n as name: shape`."""
 
     component: Expr
     each: bool
@@ -187,7 +188,7 @@ class Step(Tree):
 
 
 class Flow(Tree):
-    """`source -> step -> step`. A chain of modules when ``source`` is a module itself."""
+    """`source -> step -> step`; a chain of modules if ``source`` is a module itself."""
 
     source: Expr
     steps: tuple[Step, ...]
@@ -236,7 +237,7 @@ class Parameter(Tree):
 
 
 class Block(Tree):
-    """`block Name(parameters) { body }` or `model …`. ``doc`` is the text of the `##` lines right above it."""
+    """`block Name(parameters) { body }` or `model …`. ``doc`` is the text of the `##` lines directly above it."""
 
     kind: Literal["block", "model"]
     name: Ident
@@ -255,7 +256,7 @@ class Section(Tree):
 
 
 class Assign(Tree):
-    """`path = value`; in a block, ``path`` is the one name that is bound."""
+    """`path = value`; in a block, ``path`` is the single name that it binds."""
 
     path: tuple[Ident, ...]
     value: Expr
@@ -278,7 +279,7 @@ class In(Tree):
 
 
 class Param(Tree):
-    """`param name: shape = init`, a free parameter of a block."""
+    """`param name: shape = init`, a trainable tensor of a block."""
 
     name: Ident
     note: ShapeNote
@@ -296,14 +297,14 @@ class Out(Tree):
 
 
 class Run(Tree):
-    """A flow that binds nothing but its named steps: `image -> Stem() as stem`."""
+    """A flow as a statement, which binds only its named steps: `image -> Stem() as stem`."""
 
     value: Expr
     span: Span
 
 
 class Broken(Tree):
-    """A statement that did not parse; the parser went on after it."""
+    """A statement with a syntax error, in place of the statement that did not parse."""
 
     span: Span
 
@@ -312,7 +313,7 @@ Statement = Union[Import, Extends, Let, Block, Section, Assign, Drop, In, Param,
 
 
 class File(Tree):
-    """A whole file. ``name`` is the key of its text among the sources; ``doc`` the `##` lines right below `seg 1`."""
+    """A whole file. ``name`` is its key in the sources; ``doc`` is the text of the `##` lines below `seg 1`."""
 
     name: str
     version: int | None

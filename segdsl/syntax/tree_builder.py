@@ -1,4 +1,4 @@
-"""From the productions of the grammar to the nodes of the tree: a method for each name in `grammar/seg.lark`."""
+"""Construction of tree nodes: one method per production of `grammar/seg.lark`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ Report = Callable[[Diagnostic], None]
 CONSTANTS = {"TRUE": True, "FALSE": False, "NONE": None}
 PYTHON_CONSTANTS = {"True": True, "False": False, "None": None}
 MAX_INTEGER = 2**53
-"""Integers go up to what a double still holds exactly."""
+"""Largest integer; every integer up to it is exact in double precision."""
 
 MAX_DEPTH = 100
-"""How many constructs may be inside each other within one statement."""
+"""Maximum nesting depth of constructs within one statement."""
 
 _new = tuple.__new__
 
 
 class Reducer:
-    """Makes nodes. A method gets the span of its production and its children; a list under way is a Python list."""
+    """Builds tree nodes.
+
+    The parser calls a method by the name that the grammar gives its production, with the production's span and
+    children. Lists are Python lists until the node that owns them is built.
+    """
 
     def __init__(self, name: str, report: Report) -> None:
         self.file_name = name
@@ -75,7 +79,8 @@ class Reducer:
         return statement if self._within_bounds(statement) else tree.Broken(statement.span)
 
     def _within_bounds(self, node: Any) -> bool:
-        """Whether a node nests no deeper than whoever walks the tree can go; reports it if not."""
+        """Return whether a node is within the nesting limit; report it if not."""
+        # Later passes walk the tree recursively. A node of n characters nests at most n deep: most are settled here.
         span = node.span
         if span.end - span.start <= MAX_DEPTH or not _deeper(node, MAX_DEPTH):
             return True
@@ -135,7 +140,7 @@ class Reducer:
     def kind(self, span: Span, name: Token) -> tree.ShapeNote:
         if name.text != "list":
             help = "write a shape such as `[B, C, H, W]`, or `list`"
-            self.report(Diagnostic("unknown-note", f"`{name.text}` is neither a shape nor `list`", help, span=span))
+            self.report(Diagnostic("unknown-note", f"`{name.text}` is not a valid annotation", help, span=span))
         return tree.ShapeNote(None, span)
 
     # --- expressions ---
@@ -174,20 +179,20 @@ class Reducer:
 
     def call(self, span: Span, func: tree.Expr, args: list[tree.Argument] | None) -> tree.Call:
         if not _is_path(func):
-            help = "a module is applied with an arrow: `x -> modules[0]`"
-            self.report(Diagnostic("call-of-value", "only a name can be given arguments", help, span=func.span))
+            help = "apply a module with an arrow: `x -> modules[0]`"
+            self.report(Diagnostic("call-of-value", "only a name can be called", help, span=func.span))
         if args is None:
             return tree.Call(func, (), span)
-        named = next((n for n, a in enumerate(args) if a.name is not None), len(args))
-        for arg in args[named:]:
+        first_named = next((n for n, a in enumerate(args) if a.name is not None), len(args))
+        for arg in args[first_named:]:
             if arg.name is None:
-                self._positional_after(arg, args[named])
+                self._positional_after(arg, args[first_named])
         return tree.Call(func, tuple(args), span)
 
     def _positional_after(self, arg: tree.Argument, first: tree.Argument) -> None:
-        message = "an argument without a name stands behind one with a name"
-        help = "name it, or move it in front of the named ones"
-        labels = (Label(first.span, "the first named one"),)
+        message = "positional argument follows a named argument"
+        help = "name it, or move it before the named arguments"
+        labels = (Label(first.span, "first named argument"),)
         self.report(Diagnostic("positional-after-named", message, help, span=arg.span, labels=labels))
 
     def positional(self, span: Span, value: tree.Expr) -> tree.Argument:
@@ -199,9 +204,9 @@ class Reducer:
     def name(self, span: Span, token: Token) -> tree.Expr:
         text = token[1]
         if text in PYTHON_CONSTANTS:
-            right = text.lower()
-            message = f"`{text}` is written `{right}` here"
-            self.report(Diagnostic("python-word", message, f"write `{right}`", span=span, fix=Fix(span, right)))
+            spelling = text.lower()
+            message = f"`{text}` is spelled `{spelling}` in this language"
+            self.report(Diagnostic("python-word", message, f"write `{spelling}`", span=span, fix=Fix(span, spelling)))
             return tree.Constant(PYTHON_CONSTANTS[text], span)
         return tree.Name(text, span)
 
@@ -243,22 +248,24 @@ class Reducer:
             return float(token.text[:-1]) / 100
         value = float(token.text)
         if value == float("inf"):
-            help = "numbers go up to 1.7e308"
-            self.report(Diagnostic("number-too-large", "this number is too large", help, span=span))
+            help = "use a number up to 1.7e308"
+            self.report(Diagnostic("number-too-large", "number is too large", help, span=span))
             return 0.0
         return value
 
     def _integer(self, digits: str, span: Span) -> int:
+        # Converting very long digit strings takes quadratic time, and Python refuses more than 4300 digits.
         value = int(digits) if len(digits) <= 32 else MAX_INTEGER + 1
         if value > MAX_INTEGER:
-            message = f"`{digits if len(digits) <= 32 else digits[:32] + '…'}` is too large for a whole number"
-            self.report(Diagnostic("number-too-large", message, "whole numbers go up to 2^53", span=span))
+            message = f"integer `{digits if len(digits) <= 32 else digits[:32] + '…'}` is too large"
+            self.report(Diagnostic("number-too-large", message, "use an integer up to 2^53", span=span))
             return 0
         return value
 
 
 def _deeper(node: tree.Tree, limit: int) -> bool:
-    """Whether a tree has more than ``limit`` constructs on a way from its root to a leaf. Does not recurse."""
+    """Return whether a tree has a path of more than ``limit`` constructs from its root to a leaf."""
+    # Level by level: a recursive check would overflow the stack on the very trees that it has to reject.
     level: list[Any] = [node]
     for _ in range(limit):
         parts = [part for item in level for part in item.__dict__.values()]
@@ -276,23 +283,25 @@ def _is_path(func: tree.Expr) -> bool:
 
 
 def doc_above(token: Token) -> str:
-    """The text of the `##` lines right above ``token``, without a blank line between."""
+    """Return the text of the `##` lines directly above ``token``, or "" if an empty line separates them."""
     runs, attached = _doc_runs(token)
     return runs[-1] if attached else ""
 
 
 def doc_below(token: Token) -> str:
-    """The text of the first `##` lines in front of ``token``, unless they stand right above a block and are its own."""
+    """Return the text of the first `##` lines before ``token``, the documentation of the file."""
     runs, attached = _doc_runs(token)
+    # `##` lines directly above the first block document the block.
     own = attached and len(runs) == 1 and token.kind in ("BLOCK", "MODEL")
     return runs[0] if runs and not own else ""
 
 
 def _doc_runs(token: Token) -> tuple[list[str], bool]:
-    """The runs of `##` lines in front of ``token``, and whether the last one touches its line."""
+    """Return the groups of `##` lines before ``token``, and whether the last group is directly above it."""
     lines = token.trivia.split("\n")
+    # The first piece of trivia is the rest of the previous token's line, unless the token is the first of the file.
     if token.start != len(token.trivia):
-        lines[0] = ""  # the rest of the line of the token before
+        lines[0] = ""
     runs: list[str] = []
     current: list[str] = []
     for line in lines[:-1]:

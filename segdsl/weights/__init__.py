@@ -1,1 +1,1 @@
-"""Files of weights: where they come from, what is in them, and how their tensors get into a model."""
+"""Initial weights: finding and downloading weights files, reading them, and loading their tensors into a model."""

@@ -1,4 +1,4 @@
-"""The layers of a model that have a row for each class, and carrying rows over by the classes' names."""
+"""Classifier layers: finding the tensors with one row per class, and matching their rows by class name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ BACKGROUND = "background"
 
 
 def class_keys(graph: Graph) -> tuple[str, ...]:
-    """The keys of the tensors with a row for each class: those of the last layers with parameters before the outputs,
-    as far back as the first that mixes channels."""
+    """Return the keys of the tensors with one row per class.
+
+    These belong to the last layers with parameters before the outputs, back to the first layer that mixes channels.
+    """
     nodes, shapes, env = {node.path: node for node in graph.nodes}, graph.shapes(), graph.env
     found: dict[str, None] = {}
     waiting, seen = [path for path in graph.outputs.values() if path in nodes], set()
@@ -29,6 +31,7 @@ def class_keys(graph: Graph) -> tuple[str, ...]:
         for leaf, tensor in state.items():
             if tensor.shape and shape_at(tensor.shape, env)[0] == channels:
                 found[f"{node.module}.{leaf}" if node.module else leaf] = None
+        # A layer with a matrix mixes channels: in front of it a channel is no longer a class.
         if not any(len(tensor.shape) > 1 for tensor in state.values()):
             sources = [path for path in node.operands if path in nodes and len(nodes[path].shape) > 1]
             waiting += [path for path in sources if shape_at(nodes[path].shape, env)[1] == channels]
@@ -37,7 +40,10 @@ def class_keys(graph: Graph) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Which row of a file each class takes, None where it starts anew; ``carried`` and ``fresh`` are their names."""
+    """The row of the file for each class of the model, or None if the class has no match in the file.
+
+    ``common_classes`` and ``new_classes`` are the names of the classes with and without a match.
+    """
 
     order: tuple[int | None, ...]
     carried: tuple[str, ...]
@@ -48,7 +54,7 @@ class Rows:
         return self.order == tuple(range(len(self.order)))
 
     def taken(self, theirs: Tensor, ours: Tensor) -> Tensor:
-        """``ours`` with the rows of ``theirs`` that belong to its classes."""
+        """Return a copy of ``model_tensor`` whose rows are replaced by the matching rows of ``file_tensor``."""
         result = ours.detach().clone()
         for row, source in enumerate(self.order):
             if source is not None:
@@ -57,10 +63,11 @@ class Rows:
 
 
 def match_rows(theirs: Sequence[str], count: int, ours: Sequence[str]) -> Rows | None:
-    """The rows of a file of ``count`` rows for the classes ``ours``; None where the names of either are not known.
+    """Match the rows of a file to the classes of the model by name.
 
-    Names that are one fewer than the rows leave out the background, which is the first.
+    Returns None if the class names of the file or of the model are unknown.
     """
+    # Tools such as OTX list only the foreground classes: one name fewer than rows means that row 0 is the background.
     if theirs and len(theirs) + 1 == count and BACKGROUND not in theirs:
         theirs = (BACKGROUND, *theirs)
     if len(theirs) != count or not ours:

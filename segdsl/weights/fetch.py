@@ -1,4 +1,4 @@
-"""Published files in the cache: fetched once, by one process at a time, and held to what they were the first time."""
+"""Downloading weights into the cache: once, by one process at a time, with a pinned digest."""
 
 from __future__ import annotations
 
@@ -19,51 +19,53 @@ from segdsl.words.published import WeightSource
 
 
 class Watcher:
-    """Is told what a fetch is doing; this one shows nothing."""
+    """Receives the progress of a download. This base class ignores it; subclasses display it."""
 
     def fetching(self, name: str, done: int, total: int | None) -> None:
-        """``done`` of ``total`` bytes of a file are here."""
+        """Report that ``done`` of ``total`` bytes have been received; ``total`` is None if it is unknown."""
 
     def waiting(self, name: str) -> None:
-        """Another process fetches the file, and is waited for."""
+        """Report that another process is downloading the file."""
 
     def fetched(self, name: str) -> None:
-        """The file is here, whole."""
+        """Report that the file is complete."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file of this machine, and its SHA-256."""
+    """The path of a file on this machine and its SHA-256."""
 
     path: Path
     sha256: str
 
 
 def fetch(source: WeightSource, watcher: Watcher | None = None, expected: str = "") -> Fetched:
-    """The file at a source's address, from the cache or else from there.
+    """Return the file of a remote source from the cache, and download it first if needed.
 
-    It is held to the digest that the source states, to the one that was recorded when it was first fetched, and to
-    ``expected``. Raises SegError (`weights-not-fetched`, `weights-unreadable`, `weights-changed`, `cache-not-written`);
-    the cache then holds nothing new under its name.
+    The file must have the digest that the source states, the digest that was recorded at the first download, and
+    ``expected_sha256``. Raises SegError (`weights-not-fetched`, `weights-unreadable`, `weights-changed`,
+    `cache-not-written`); in that case the cache contains no new file.
     """
     place, watcher = place_of(source.url), watcher or Watcher()
     try:
+        # With a file and its record nothing has to be written, so that no lock is taken: a read-only cache works.
         if not (place.is_file() and read_record(place)):
             with _alone(place, watcher):
+                # Another process may have finished the download while this one waited for the lock.
                 if not place.is_file():
                     return _bring(source, place, watcher, expected)
         return _held(source, place, expected)
     except OSError as error:
-        raise _not_written(place, (error.strerror or "the system refuses it").lower()) from error
+        raise _not_written(place, (error.strerror or "the file cannot be written").lower()) from error
 
 
 def is_cached(source: WeightSource) -> bool:
-    """Whether the file of a source need not be fetched."""
+    """Return whether the file of a source is already in the cache."""
     return place_of(source.url).is_file()
 
 
 def _bring(source: WeightSource, place: Path, watcher: Watcher, expected: str) -> Fetched:
-    """Fetches the file beside its place, and moves it there once it is known to be the right one."""
+    """Download the file beside its final path, verify it, and move it there."""
     part = place.with_name(f".{place.name}.part")
     url, token = _asked(source)
     try:
@@ -79,6 +81,8 @@ def _bring(source: WeightSource, place: Path, watcher: Watcher, expected: str) -
     except SegError:
         forget(part)
         raise
+    # The record comes first: a kill in between leaves a record without a file, and the next download is verified
+    # against it. A file without a record would be trusted as it is.
     write_record(place, Record(source.url, digest, part.stat().st_size))
     part.replace(place)
     forget(part)
@@ -87,59 +91,63 @@ def _bring(source: WeightSource, place: Path, watcher: Watcher, expected: str) -
 
 
 def _held(source: WeightSource, place: Path, expected: str) -> Fetched:
-    """The cached file if it is what it must be; one that somebody put there is trusted from now on."""
+    """Verify a cached file. If it has no record because it was put there by hand, check and record it."""
     try:
         digest = digest_of(place)
     except OSError as error:
-        why = (error.strerror or "it is not readable").lower()
-        message = f"the cached file cannot be read: {why}"
-        raise fail("weights-unreadable", message, "check its permissions, or delete it", path=str(place)) from error
+        reason = (error.strerror or "permission denied").lower()
+        message = f"cannot read the cached file: {reason}"
+        raise fail("weights-unreadable", message, "check its permissions or delete it", path=str(place)) from error
     _require_same(source, place, digest, expected, new=False)
     if read_record(place) is None:
         _require_weights(source, place, place)
-        with suppress(OSError):  # a cache that is only read keeps no records
+        # In a read-only cache there is nowhere to record the digest; the file is checked again at the next use.
+        with suppress(OSError):
             write_record(place, Record(source.url, digest, place.stat().st_size))
     return Fetched(place, digest)
 
 
 def _require_same(source: WeightSource, place: Path, digest: str, expected: str, *, new: bool) -> None:
-    """Holds the digest of a file, the cached or the ``new`` one, to all that is known (`weights-changed`)."""
+    """Compare the digest of a cached or new file with all known digests, and fail with `weights-changed`."""
     record = read_record(place)
     recorded = record.sha256 if record else ""
-    again = f"delete `{place}`, to fetch it again"
-    stated = "see that the address is right, and that the digest is"
-    locked = f"put the old file at `{place}`, or train the program that the run was made from"
-    first = f"if the new file is to be trusted, delete `{record_path(place)}`"
+    again = f"delete `{place}` to download it again"
+    check_source = "check the URL and the digest"
+    restore = f"restore the old file at `{place}`, or train the program that the run was made from"
+    trust = f"if you trust the new file, delete `{record_path(place)}`"
+    # The order decides which remedy is shown: what the user wrote comes before what segdsl recorded.
     known = [
-        (source.sha256, "is stated", stated if new or digest == recorded else again),
-        (expected, "the run was made with (`lock.json`)", locked),
-        (recorded, "it had when it was first fetched", first if new else again),
+        (source.sha256, "stated in the source", check_source if new or digest == recorded else again),
+        (expected, "in the run's `lock.json`", restore),
+        (recorded, "recorded at the first download", trust if new else again),
     ]
-    for wanted, where, remedy in known:
+    for wanted, origin, remedy in known:
+        # A source may state only the beginning of a digest.
         if wanted and not digest.startswith(wanted):
-            what = "what the server sends" if new else "the cached file"
-            message = f"`{source.text}`: {what} has the SHA-256 {digest[:12]}…, not the {wanted[:12]}… that {where}"
+            subject = "the downloaded file" if new else "the cached file"
+            message = f"`{source.text}`: {subject} has SHA-256 {digest[:12]}…, expected {wanted[:12]}… ({origin})"
             raise fail("weights-changed", message, remedy)
 
 
 def _require_weights(source: WeightSource, place: Path, file: Path) -> None:
-    """Reads a file before it is trusted, so that one that is cut off, or none of weights, never is."""
-    from segdsl.weights.files import OBJECTS, open_weights  # a run that fetches nothing needs no torch for it
+    """Read a file completely before it is trusted, so that a truncated or unrelated file is never recorded."""
+    # Imported here because it imports torch, which a command that finds everything in the cache does not need.
+    from segdsl.weights.files import OBJECTS, open_weights
 
     try:
         open_weights(file)
     except SegError as error:
         (found,) = error.diagnostics
+        # A file with Python objects is what its author published, any other unreadable download is a server's error.
         if file != place and OBJECTS not in found.message:
-            raise _not_fetched(source, place, f"the server sends something else; {found.message}", 404) from error
-        what = f"`{source.text}`" if file != place else f"`{source.text}`, cached as `{file}`"
-        raise fail("weights-unreadable", f"{what}: {found.message}", found.help) from error
+            raise _not_fetched(source, place, f"the server sent a different file; {found.message}", 404) from error
+        subject = f"`{source.text}`" if file != place else f"`{source.text}`, cached as `{file}`"
+        raise fail("weights-unreadable", f"{subject}: {found.message}", found.help) from error
 
 
 @contextmanager
 def _alone(place: Path, watcher: Watcher) -> Iterator[None]:
-    """While no other process fetches the same file. Raises OSError where nothing can be written, unless the file is
-    there."""
+    """Hold the lock for downloading one file. Raises OSError if the lock cannot be written and the file is missing."""
     lock = FileLock(place.with_name(f".{place.name}.lock"))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -149,6 +157,7 @@ def _alone(place: Path, watcher: Watcher) -> Iterator[None]:
             watcher.waiting(place.name)
             lock.acquire(poll_interval=0.1)
     except OSError:
+        # A read-only cache that has the file needs no lock.
         if not place.is_file():
             raise
     try:
@@ -158,14 +167,15 @@ def _alone(place: Path, watcher: Watcher) -> Iterator[None]:
 
 
 def _asked(source: WeightSource) -> tuple[str, str]:
-    """The address that is asked, which a mirror may stand in for, and the token for it."""
+    """Return the URL to request, which may be that of a mirror, and the token for it."""
     if source.kind == "published" and (mirror := os.environ.get("SEGDSL_MIRROR", "")):
         return f"{_server('SEGDSL_MIRROR', mirror)}/{source.url.rpartition('/')[2]}", ""
     if source.kind == "hub":
         token = os.environ.get("HF_TOKEN", "").strip()
-        if not re.fullmatch(r"[!-~]*", token):  # which is not to be printed, not even where it is wrong
-            message = "`HF_TOKEN` is no token: it has blanks, line breaks or other characters that none has"
-            raise fail("weights-not-fetched", message, "set it anew, or unset it")
+        # The message must not contain the token, not even an invalid one: it may be a secret with a typo.
+        if not re.fullmatch(r"[!-~]*", token):
+            message = "`HF_TOKEN` is not a valid token: it contains spaces, line breaks or other invalid characters"
+            raise fail("weights-not-fetched", message, "set it again or unset it")
         if mirror := os.environ.get("HF_ENDPOINT", ""):
             return _server("HF_ENDPOINT", mirror) + urlunsplit(("", "", urlsplit(source.url).path, "", "")), token
         return source.url, token
@@ -175,21 +185,22 @@ def _asked(source: WeightSource) -> tuple[str, str]:
 def _server(variable: str, value: str) -> str:
     if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[!-~]*)?", value):
         raise fail(
-            "weights-not-fetched", f"`{variable}` is no address: `{value}`", "set it to `https://…`, or unset it"
+            "weights-not-fetched", f"`{variable}` is not a valid URL: `{value}`", "set it to `https://…` or unset it"
         )
     return value.rstrip("/")
 
 
 def _not_fetched(source: WeightSource, place: Path, why: str, status: int) -> SegError:
-    steps = [f"fetch {source.url} by hand and put it at", str(place), "or train without: `--weights none`"]
+    # The path has a line of its own, so that it can be copied.
+    steps = [f"download {source.url} manually and save it as", str(place), "or train without it: `--weights none`"]
     if status in (404, 410):
-        steps[0] = f"see that the address is right: {source.url}; or put the file at"
+        steps[0] = f"check the URL: {source.url}; or save the file as"
     if status in (401, 403) and source.kind == "hub":
-        steps.insert(0, "set `HF_TOKEN` to a token that may read it, and accept its licence on its page; or")
-    return fail("weights-not-fetched", f"`{source.text}` cannot be fetched: {why}", "\n".join(steps))
+        steps.insert(0, "set `HF_TOKEN` to a token with read access and accept the license on the model's page; or")
+    return fail("weights-not-fetched", f"cannot download `{source.text}`: {why}", "\n".join(steps))
 
 
 def _not_written(place: Path, why: str) -> SegError:
-    message = f"the cache cannot take `{place.name}`: {why}"
-    remedy = "see to the folder, or name another one in the environment variable `SEGDSL_CACHE`"
+    message = f"cannot write `{place.name}` to the cache: {why}"
+    remedy = "check the folder, or set the environment variable `SEGDSL_CACHE` to another one"
     return fail("cache-not-written", message, remedy, path=str(place.parent))

@@ -1,4 +1,4 @@
-"""A file of weights that is not there, and which one may be meant."""
+"""Suggestions for a weights file that does not exist."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ BEST, SUFFIXES = "best.safetensors", (".safetensors", ".pth", ".pt", ".ckpt", ".
 
 
 def require_file(path: Path) -> None:
-    """Refuses what is no file (`weights-missing`), and says which one may be meant."""
+    """Raise SegError (`weights-missing`) with a suggestion if ``path`` is not a file."""
     if path.is_file():
         return
-    where = "is a folder" if path.is_dir() else "does not exist"
-    raise fail("weights-missing", f"the weights file {where}", _instead(path), path=str(path))
+    message = "the path is a folder, not a weights file" if path.is_dir() else "the weights file does not exist"
+    raise fail("weights-missing", message, _instead(path), path=str(path))
 
 
 def _instead(path: Path) -> str:
-    """What may be meant by a path at which there is no file."""
+    """Return a suggestion for a path at which there is no file."""
+    # From the most specific mistake to the most general one; the first that applies is suggested.
     folder = path if path.is_dir() else path.parent
     for near in (folder / "checkpoints" / BEST, folder / BEST):
         if near.is_file():
-            return f"name the file in this run: `{near}`"
+            return f"use the checkpoint of this run: `{near}`"
     text = str(path)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", text) and not folder.is_dir():
-        return f"a file of the Hugging Face hub is named whole: `hf://{text}/model.safetensors`"
+        return f"for a file on the Hugging Face hub, write `hf://{text}/model.safetensors`"
     published = nearest(path.name, PUBLISHED) if "." not in path.name else None
     if published is not None:
         return f"did you mean the published weights `otx:{published}`?"
     if path.name == "program":
-        return "leave `--weights` out: what the program names is where it starts"
+        return "omit `--weights`: the weights in the program are used by default"
     if "#sha256=" in text:
-        return "a digest is stated of an address; a file of this machine is held to the lock of a run"
+        return "remove `#sha256=…`: only a URL can state a digest"
     try:
         known = [entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES]
     except OSError:
@@ -43,5 +44,5 @@ def _instead(path: Path) -> str:
     if found is not None:
         return f"did you mean `{folder / found}`?"
     if Path(path.name).is_file() and path.parent != Path():
-        return f"a path in a program is relative to the program; there is a `{path.name}` where you stand"
+        return f"paths in a program are relative to the program, but `{path.name}` is in the current folder"
     return "check the path"

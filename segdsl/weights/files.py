@@ -1,4 +1,4 @@
-"""Reading and writing weight files. Nothing in a file is ever executed: tensors only."""
+"""Reading and writing weights files. Only tensors are read; no code in a file is ever run."""
 
 from __future__ import annotations
 
@@ -21,69 +21,77 @@ from segdsl.storage.atomic import replacing
 from segdsl.weights.file_suggestions import require_file
 from segdsl.weights.pickles import Damaged, Refused, read_pickled
 
+# At most this many object names appear in an error message.
 SHOWN = 3
-"""Names of objects that a refusal spells out."""
-OBJECTS = "the file holds Python objects beside tensors"
+OBJECTS = "the file contains Python objects besides tensors"
+# The metadata key of the content digest in files that segdsl writes.
 DIGEST = "content_sha256"
-"""The name in the metadata of our files under which their digest stands."""
-WRITE_AGAIN = "fetch or write it again"
-FORMATS = "segdsl reads `.safetensors` files and PyTorch files that hold tensors only"
+WRITE_AGAIN = "download or save the file again"
+FORMATS = "segdsl reads `.safetensors` files and PyTorch files that contain only tensors"
 
 
 def open_weights(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """The content of a file as it is nested there, its tensors on the CPU, and its metadata (none of PyTorch files).
+    """Read a weights file and return its content, nested as in the file, and its metadata.
 
-    Raises SegError (`weights-missing`, `weights-unreadable`) and MemoryError.
+    The tensors are on the CPU. The metadata of PyTorch files is empty. Raises SegError (`weights-missing`,
+    `weights-unreadable`) and MemoryError.
     """
     require_file(path)
     try:
         with open(path, "rb") as file:
             head = file.read(9)
     except OSError as error:
-        raise _unreadable(path, "the file cannot be opened", "check its permissions") from error
+        raise _unreadable(path, "cannot open the file", "check its permissions") from error
+    # The format is detected by content, because published files have any suffix. A safetensors file begins with the
+    # length of its JSON header; a zip archive and a pickle (of PyTorch before 1.6) have magic bytes.
     if len(head) == 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
         return _open_safetensors(path)
     if head[:2] == b"PK" or head[:1] == b"\x80":
         return _open_torch(path), {}
     if head.lstrip()[:1] == b"<":
-        raise _unreadable(path, "the file is a web page: what was saved is not the file but a page about it", FORMATS)
-    raise _unreadable(path, "the file holds no weights" if head else "the file is empty", FORMATS)
+        raise _unreadable(path, "the file is a web page: the page was saved instead of the weights", FORMATS)
+    raise _unreadable(path, "the file is not a weights file" if head else "the file is empty", FORMATS)
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes the state of ``model`` as safetensors, whole or not at all: the file appears under its name when complete.
+    """Write the state of ``model`` atomically as a safetensors file.
 
-    Raises SegError (`weights-not-written`) where the folder cannot be written.
+    Raises SegError (`weights-not-written`) if the file cannot be written.
     """
     path = Path(path)
     try:
         write_tensors(path, model.state_dict(), metadata or {})
     except OSError as error:
-        message = f"the weights could not be written: {error.strerror or 'the disk may be full'}"
-        raise fail("weights-not-written", message, "choose another folder or make room", path=str(path)) from error
+        message = f"cannot write the weights: {error.strerror or 'the disk may be full'}"
+        remedy = "choose another folder or free disk space"
+        raise fail("weights-not-written", message, remedy, path=str(path)) from error
 
 
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], previous: Path | None = None
 ) -> None:
-    """Writes a safetensors file, whole or not at all, with a digest of its content that reading holds it to.
+    """Write a safetensors file atomically, with a digest of its content that is verified when the file is read.
 
-    The file that was there becomes ``previous`` where that is given. Raises OSError.
+    If ``previous`` is passed, an existing file is renamed to it. Raises OSError.
     """
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     facts = {**metadata, DIGEST: digest_of_content(plain, metadata)}
     try:
         with replacing(path, previous) as draft:
             save_file(plain, str(draft), facts)
-    except safetensors.SafetensorError as error:  # what it says of a disk that refuses
+    except safetensors.SafetensorError as error:
+        # safetensors reports a full disk by its own exception, with the system's error number in the text only.
         found = re.search(r"\b(?:os error|code:) (\d+)", str(error))
         number = int(found[1]) if found else 0
         raise OSError(number, os.strerror(number) if number else "the disk may be full") from error
 
 
 def digest_of_content(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """The SHA-256 over metadata and tensors in the order of their names: of a name and text each, then of a name, type,
-    shape and bytes each. However they are laid out in a file, it is the same."""
+    """Return the SHA-256 of metadata and tensors, independent of their layout in a file.
+
+    It covers the name and value of each metadata entry, then the name, dtype, shape and bytes of each tensor, both in
+    the order of their names.
+    """
     total = hashlib.sha256()
     for name, text in sorted(metadata.items()):
         total.update(f"{name}\0{text}\0".encode())
@@ -99,12 +107,14 @@ def _open_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
-        if shortage(error):  # which says nothing of the file
+        # Out of memory is no sign of a damaged file.
+        if shortage(error):
             raise MemoryError(f"`{path.name}` does not fit into memory") from error
         raise _damaged(path, "safetensors") from error
-    stated = metadata.pop(DIGEST, None)
-    if stated is not None and stated != digest_of_content(tensors, metadata):
-        raise _unreadable(path, "the file is damaged: it does not hold what was written into it", WRITE_AGAIN)
+    # Only files that segdsl wrote have a digest. It detects bits that flipped on the disk or in a copy.
+    digest = metadata.pop(DIGEST, None)
+    if digest is not None and digest != digest_of_content(tensors, metadata):
+        raise _unreadable(path, "the file is damaged: its content differs from what was written", WRITE_AGAIN)
     return tensors, metadata
 
 
@@ -112,22 +122,25 @@ def _open_torch(path: Path) -> dict[str, Any]:
     try:
         content = read_pickled(path)
     except Refused as error:
-        shown = ", ".join(f"`{name[:60]}`" for name in error.names[:SHOWN])
+        # Names come from the file and may be of any length.
+        names = ", ".join(f"`{name[:60]}`" for name in error.names[:SHOWN])
         more = f" and {len(error.names) - SHOWN} more" if len(error.names) > SHOWN else ""
-        message = f"{OBJECTS}, which could run code: {shown}{more}"
-        remedy = "segdsl runs nothing that a file contains: where you trust it, save its `state_dict` alone"
+        message = f"{OBJECTS}, which could run code: {names}{more}"
+        remedy = "segdsl does not run code from a file; if you trust the file, save only its `state_dict`"
         raise _unreadable(path, message, remedy) from error
     except Damaged as error:
         if str(error):
-            raise _unreadable(path, f"the file cannot be read: {error}", FORMATS) from error
+            raise _unreadable(path, f"cannot read the file: {error}", FORMATS) from error
         raise _damaged(path, "PyTorch") from error
     if not isinstance(content, dict):
-        raise _unreadable(path, f"the PyTorch file holds a {_kind(content)}, not a dictionary of tensors", FORMATS)
+        message = f"the PyTorch file contains an object of type `{_kind(content)}`, not a dictionary of tensors"
+        raise _unreadable(path, message, FORMATS)
+    # `dict.items`, not the method of the object: an unpickled dictionary can have an attribute in its place.
     return {str(key): value for key, value in dict.items(content)}
 
 
 def _kind(content: object) -> str:
-    return "single tensor" if isinstance(content, Tensor) else type(content).__name__
+    return "Tensor" if isinstance(content, Tensor) else type(content).__name__
 
 
 def _unreadable(path: Path, message: str, help: str) -> SegError:
@@ -135,4 +148,4 @@ def _unreadable(path: Path, message: str, help: str) -> SegError:
 
 
 def _damaged(path: Path, kind: str) -> SegError:
-    return _unreadable(path, f"the {kind} file is damaged, cut off, or none at all", WRITE_AGAIN)
+    return _unreadable(path, f"the file is damaged, truncated, or not a {kind} file", WRITE_AGAIN)

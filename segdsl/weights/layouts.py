@@ -1,4 +1,4 @@
-"""How others call and wrap the tensors that a model here has: the one table of rules, and what else a file tells."""
+"""Layouts of published weights files: rules that rename their keys, and the facts that a file states about itself."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from torch import Tensor
 
 
 class Layout(NamedTuple):
-    """A way to name tensors. A file is of it if a key matches ``sign``; ``renames`` are tried in their order at the
-    beginning of each part of a key, the first that fits is made. Keys that end in an element of ``joined`` before their
-    last part are one tensor in several pieces, one above the other."""
+    """A naming scheme for tensors. A file uses it if one of its keys matches the pattern ``signature``.
+
+    ``renames`` are pairs of a pattern and a replacement. They are tried in order at the beginning of each part of a
+    key, and only the first match is applied. Keys whose second to last part is one of ``piece_names`` are pieces of one
+    tensor, which are concatenated along the first dimension.
+    """
 
     name: str
     sign: str
@@ -44,18 +47,18 @@ LAYOUTS = (
     Layout("DINOv2 in chunks of blocks", r"blocks\.\d+\.\d+\.norm1\.", ((r"blocks\.\d+\.(\d+)\.", r"blocks.\1."),)),
 )
 
-CLASSIFIER = "the classifier of its pre-training"
+CLASSIFIER = "the classifier of its pretraining"
+# Keys that files contain in addition to those of a model, and why the model does not need them.
 SPARE = (
-    (r"(^|\.)mask_token$", "stands for hidden patches, in pre-training only"),
+    (r"(^|\.)mask_token$", "replaces masked patches, in pretraining only"),
     (r"(^|\.)(head|fc|classifier|cls_head)\.(.+\.)?(weight|bias)$", CLASSIFIER),
 )
-"""Keys that files have beside a model's, and why they are of no use to it."""
-DROPPED = (("OTX 1", r"ham\.bases$", "OTX 1 stores one draw of it, and the model draws it anew"),)
-"""Keys that a kind of file has and that are not to be taken from it."""
+# Keys that must not be loaded from files of a certain kind.
+DROPPED = (("OTX 1", r"ham\.bases$", "OTX 1 stores one random sample of it, and the model samples it anew"),)
 
 
 def renamed(layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file of this layout under the keys that the published models have."""
+    """Return the tensors of a file of this layout under the keys of the published models."""
     found: dict[str, Tensor] = {}
     pieces: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -67,6 +70,7 @@ def renamed(layout: Layout, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             found[key] = value
     for key, parts in pieces.items():
+        # Pieces that do not belong together keep their keys, so that they are reported as they are in the file.
         if len(parts) == len(layout.joined) and len({part.shape[1:] for part in parts.values()}) == 1:
             found[key] = torch.cat([parts[piece] for piece in layout.joined])
         else:
@@ -83,7 +87,7 @@ def _renamed_key(layout: Layout, key: str) -> str:
 
 
 def layouts_of(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every way to name the tensors of a file: as they are, and by each layout whose sign is among them."""
+    """Yield the layout name and renamed tensors for each possible layout of a file, first the unchanged keys ("")."""
     yield "", dict(tensors)
     for layout in LAYOUTS:
         sign = re.compile(rf"(?:(?<=\.)|^){layout.sign}")
@@ -92,7 +96,8 @@ def layouts_of(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, T
 
 
 def kind_of(content: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
-    """What wrote a file, as far as it says so."""
+    """Return the tool that wrote a file, or an empty string if the file does not say."""
+    # All values come from an untrusted file: types are checked before use, and text is truncated.
     if "program" in metadata or "monitor" in metadata:
         return "segdsl"
     if isinstance(content.get("otx_version"), str):
@@ -107,23 +112,24 @@ def kind_of(content: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
 
 
 def why_dropped(kind: str, key: str) -> str:
-    """Why a key of a file of this kind is not taken; empty where it is."""
+    """Return why a key of a file of this kind must not be loaded, or an empty string."""
     return next((why for name, sign, why in DROPPED if kind == name and re.search(sign, key)), "")
 
 
 def why_spare(key: str) -> str:
-    """Why a model needs no such key; empty where that is not known."""
+    """Return why a model does not need this key, or an empty string if it is not known."""
     return next((why for sign, why in SPARE if re.search(sign, key)), "")
 
 
 def class_names(content: Mapping[str, Any], metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The names of the classes that a file was trained with, in their order; none where it does not say."""
+    """Return the class names that a file was trained with, in order; empty if the file does not state them."""
     found: Any = None
     if "classes" in metadata:
         try:
             found = json.loads(metadata["classes"])
         except (ValueError, RecursionError):
             return ()
+    # OTX 2, OTX 1, MMEngine and MMCV, in this order.
     for path in (
         ("hyper_parameters", "label_info", "label_names"),
         ("labels",),
@@ -132,11 +138,13 @@ def class_names(content: Mapping[str, Any], metadata: Mapping[str, str]) -> tupl
     ):
         found = _below(content, path) if found is None else found
     names = tuple(found) if isinstance(found, (list, tuple, dict)) else ()
+    # OTX 2 adds the background under a reserved name.
     names = tuple("background" if name == "otx_background_lbl" else name for name in names)
     return names if all(isinstance(name, str) for name in names) and len(set(names)) == len(names) else ()
 
 
 def _below(content: Any, path: tuple[str, ...]) -> Any:
+    # `dict.get`, because an unpickled dictionary can have an attribute `get` that is no method.
     for name in path:
         content = dict.get(content, name) if isinstance(content, dict) else None
     return content

@@ -1,4 +1,4 @@
-"""Finding a model's tensors in a file: in which dictionary of it, under which prefix, and by whose names."""
+"""Finding the tensors of a model in a file: in which dictionary, under which prefix, and in which layout."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from torch import Tensor
 
 from segdsl.weights.layouts import layouts_of
 
+# Nesting depth to which dictionaries in a file are searched.
 MAX_DEPTH = 3
-"""Dictionaries in dictionaries that are looked into."""
+# Keys of the model that are looked up in a file, and candidate prefixes that are tried in full. Both bound the time
+# for a hostile file; real files have one or two prefixes.
 PROBES, PREFIXES = 24, 6
-"""Keys of the model that are looked for in a file, and prefixes found by them that are tried."""
+# Names of the averaged copy of a model, the one that its authors evaluate and publish.
 AVERAGED = re.compile(r"(^|[._])(ema|teacher|averaged|swa)([._]|$)", re.IGNORECASE)
-"""In the names of the copy of a model that is its average, and that its authors publish."""
+# Names of training state. It is not a model, although an optimizer's moments can have the keys and shapes of one.
 STATE = re.compile(r"(^|\.)(optim\w*|\w*scheduler\w*|loops|callbacks|scaler)(\.|$)|:", re.IGNORECASE)
-"""In the names of what belongs to a training and is no model, though its keys may be a model's."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """The tensors of a file under the keys of a model; ``others`` are those under none, by the key in the file.
+    """The tensors of a file under the keys of a model, and the remaining ones, ``leftovers``, under their own keys.
 
-    ``rivals`` are other places of the file that would do as well, with other numbers.
-    ``place`` is the dictionary they lie in (`model.state_dict`), ``prefix`` what was cut off their keys there, and
-    ``layout`` whose names they had.
+    ``container`` is the path of the dictionary in the file (`model.state_dict`), ``prefix`` was removed from the keys
+    in it, and ``layout`` is the name of their naming scheme. ``rivals`` are other locations in the file that match
+    equally well but have different values.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -42,21 +43,23 @@ class Reading:
 
     @property
     def where(self) -> str:
-        """The place and the prefix, as one path."""
+        """The container and the prefix as one path."""
         return f"{self.place}.{self.prefix}".strip(".")
 
 
 def best_reading(content: Mapping[str, Any], ours: Mapping[str, Tensor], start: str) -> Reading:
-    """The reading in which most tensors have a key and the shape of ``ours``, whose keys all begin with ``start``.
+    """Return the match in which the most tensors have a key and the shape of ``model_tensors``.
 
-    A place that is called as the part is goes before any other (`model.backbone.norm1` for `backbone.norm1`). Among
-    equals the averaged copy of a model is taken, else the first.
+    The keys of ``model_tensors`` all begin with ``key_prefix``. A location with the name of the part is preferred to
+    any other (`model.backbone.norm1` for `backbone.norm1`). Ties are broken in favor of the averaged copy of a model,
+    then of the first match.
     """
     bare = {key[len(start) :]: key for key in ours}
     best: tuple[tuple[int, ...], Reading] | None = None
     rivals: list[Reading] = []
     for reading in _readings(content, bare, start):
         same = [key for key in reading.tensors if reading.tensors[key].shape == ours[key].shape]
+        # The name comes before the count: repeated blocks have equal shapes, and only their names tell them apart.
         kinship = _kinship(reading.prefix, start) if reading.tensors else (-1, False)
         score = (*kinship, len(same), len(reading.tensors), bool(AVERAGED.search(reading.where)))
         if best is None or score > best[0]:
@@ -70,8 +73,10 @@ def best_reading(content: Mapping[str, Any], ours: Mapping[str, Tensor], start: 
 
 
 def _kinship(prefix: str, start: str) -> tuple[int, bool]:
-    """How many names at the end of a prefix are those at the end of the part's path, and whether the shorter of both is
-    used up by them (`norm1` for `backbone.norm1`, and not `block1.0.norm1`)."""
+    """Return how many trailing names a prefix and the path of the part share, and whether the shorter one is used up.
+
+    For the part `backbone.norm1`, the prefix `norm1` is used up, but `block1.0.norm1` is not.
+    """
     names, path = prefix.split(".")[:-1], start.split(".")[:-1]
     pairs = zip(reversed(names), reversed(path), strict=False)
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
@@ -79,10 +84,11 @@ def _kinship(prefix: str, start: str) -> tuple[int, bool]:
 
 
 def _equal(one: Reading, other: Reading) -> bool:
-    """Whether two readings give the same numbers."""
+    """Return whether two matches have the same values."""
+    # Comparing tensors without values, sparse or nested ones raises; they are rejected later with a proper message.
     try:
         return all(k in other.tensors and torch.equal(value, other.tensors[k]) for k, value in one.tensors.items())
-    except (RuntimeError, NotImplementedError):  # tensors that no numbers can be read of
+    except (RuntimeError, NotImplementedError):
         return False
 
 
@@ -101,7 +107,8 @@ def _readings(content: Mapping[str, Any], bare: Mapping[str, str], start: str) -
 
 
 def dictionaries(content: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every dictionary in a file that holds tensors, with its place; each once, and none of a training's state."""
+    """Yield the path and tensors of each dictionary in a file, breadth first, without training state."""
+    # A file can contain itself, or reach one dictionary in many ways: each is visited once, by identity.
     waiting: list[tuple[str, Any, int]] = [("", content, 0)]
     seen: set[int] = set()
     while waiting:
@@ -119,7 +126,9 @@ def dictionaries(content: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Te
 
 
 def _prefixes(named: Mapping[str, Tensor], bare: Mapping[str, str], start: str) -> list[str]:
-    """What stands before the model's keys in a file: found by looking for some of them, the longest ones."""
+    """Return the candidate prefixes of the model's keys in a file."""
+    # Only some keys are looked up, because every one is compared with all keys of the file. Long keys come first: a
+    # short one such as `weight` ends many unrelated keys.
     probes = sorted(bare, key=lambda key: (-key.count("."), -len(key)))
     probes = probes[:: max(len(probes) // PROBES, 1)]
     found: Counter[str] = Counter()

@@ -1,7 +1,8 @@
-"""PyTorch's own files, read as tensors only: what would run code is refused and named, before anything is made of it.
+"""Reading tensors from PyTorch files without running code: a file with other objects is rejected before it is loaded.
 
-A PyTorch file is a pickle, a program for a small machine that may call any function it names. torch's reader runs it
-with a short list of functions that make tensors; one class is added to them, which every file of OTX 2 needs.
+A PyTorch file is a pickle, a program for a stack machine that can call any function by name. torch's weights-only
+reader runs it with a short list of allowed functions that create tensors. One class is added to the list, because every
+file of OTX 2 needs it.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ from typing import Any, BinaryIO
 import torch
 from torch import _weights_only_unpickler
 
+# The largest allowed ratio of unpacked to packed size. torch stores tensors uncompressed, so that more is a zip bomb.
 MAX_SWELL = 1.5
-"""How many times its size a file may unfold to; torch stores tensors as they are."""
+# Unpacked bytes that are always allowed: in tiny files the entries of the archive weigh more than the content.
 SMALL = 1 << 20
-"""Bytes that any file may unfold to."""
+# A file of the old format (before PyTorch 1.6) begins with this many pickles, before the raw tensor data: two for the
+# format, one for the system, then the content and the list of storages.
 OLD_PICKLES = 5
-"""Pickles that a file of the old form begins with, before the numbers: two of them tell the form, one the machine, then
-content and storages."""
 STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "SHORT_BINSTRING", "BINSTRING", "STRING"}
 KEEPS = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"}
 RECALLS = {"GET", "BINGET", "LONG_BINGET"}
 
 
 class TaskName:
-    """Stands in for OTX's enum of tasks, which its checkpoints name beside the tensors: one string and nothing else."""
+    """Stand-in for OTX's enum of tasks, which its checkpoints contain besides the tensors. It holds a single string."""
 
     __slots__ = ("value",)
 
@@ -37,12 +38,12 @@ class TaskName:
         self.value = value if isinstance(value, str) else ""
 
 
+# The path of the enum in OTX 2.6, and in the versions before.
 STAND_INS: list[Any] = [(TaskName, "otx.types.task.OTXTaskType"), (TaskName, "otx.core.types.task.OTXTaskType")]
-"""The enum in OTX 2.6, and where it lay in the versions before."""
 
 
 class Refused(Exception):
-    """The file holds objects; ``names`` are the classes and functions that it wants called, the first ones."""
+    """The file contains Python objects; ``names`` are the classes and functions that it would call."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(", ".join(names))
@@ -50,26 +51,30 @@ class Refused(Exception):
 
 
 class Damaged(Exception):
-    """The file is cut off, or no PyTorch file at all; the text says what is known of it."""
+    """The file is damaged or not a PyTorch file; the message gives the reason, or is empty if it is unknown."""
 
 
 def read_pickled(path: Path) -> Any:
-    """The content of a PyTorch file. Nothing in it is run. Raises :class:`Refused` and :class:`Damaged`."""
+    """Return the content of a PyTorch file without running code in it.
+
+    Raises :class:`ForeignObjectsError` and :class:`CorruptFileError`.
+    """
     _require_archive(path)
-    # First, because the words of torch's own refusal take it time that grows with the square of a name's length.
+    # Checked before torch does, because its own error message takes time quadratic in the length of a name.
     if names := foreign_names(path):
         raise Refused(names)
     try:
-        # An open file has no name by which torch could take it for one of another kind.
+        # torch guesses the format of a path from its suffix; an open file has none.
         with open(path, "rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(STAND_INS):
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # what a damaged or hostile file raises is open, and its text is not ours
+    # A damaged or hostile file can raise anything, with a message that is useless to the user.
+    except Exception as error:
         raise Damaged("") from error
 
 
 def foreign_names(path: Path) -> list[str]:
-    """The classes and functions that a file names and that no tensor needs, in their order, each once."""
+    """Return the classes and functions that a file names but tensors do not need, in order, without duplicates."""
     allowed = set(_weights_only_unpickler._get_allowed_globals()) | {name for _, name in STAND_INS}
     found: dict[str, None] = {}
     for name in _names(path):
@@ -79,7 +84,7 @@ def foreign_names(path: Path) -> list[str]:
 
 
 def _names(path: Path) -> Iterator[str]:
-    """Every class and function that the pickles of a file name. They are taken apart and not run."""
+    """Yield every class and function that the pickles in a file name. The pickles are disassembled, not run."""
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -91,7 +96,8 @@ def _names(path: Path) -> Iterator[str]:
             with open(path, "rb") as file:
                 for _ in range(OLD_PICKLES):
                     yield from _names_in(file)
-    except Exception:  # from here on the file is damaged, in whatever way; what came before counts
+    # The rest of the file is damaged; the names before the damage still count.
+    except Exception:
         return
 
 
@@ -111,23 +117,25 @@ def _names_in(file: BinaryIO) -> Iterator[str]:
             memo[len(memo) if code.name == "MEMOIZE" else int(argument)] = strings[-1]  # pyright: ignore
         elif code.name in RECALLS and argument in memo:
             strings.append(memo[argument])
+        # STACK_GLOBAL takes a module and a name from the stack: older strings are never needed.
         del strings[:-2]
 
 
 def _require_archive(path: Path) -> None:
-    """Refuses zip files that are no PyTorch file of tensors, or that unfold to much more than they are."""
+    """Raise :class:`CorruptFileError` for a zip file that is not a PyTorch file of tensors or is compressed."""
     try:
         if not zipfile.is_zipfile(path):
             return
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except Exception as error:  # zipfile has an exception of its own for each way to be broken
+    # zipfile raises many kinds of exceptions for damaged archives.
+    except Exception as error:
         raise Damaged("") from error
     names = [entry.filename for entry in entries]
     if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
-        raise Damaged("it is a TorchScript program, and its code would have to be run")
+        raise Damaged("it is a TorchScript program, and reading it would run its code")
     if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         inner = next((name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".safetensors", ".zip"))), None)
-        raise Damaged("it is a zip file" + (f" with `{inner}` in it: unpack that" if inner else " of something else"))
+        raise Damaged("it is a zip file" + (f" that contains `{inner}`: unpack it" if inner else " without weights"))
     if sum(entry.file_size for entry in entries) > max(path.stat().st_size * MAX_SWELL, SMALL):
-        raise Damaged("it is compressed, and would unfold to far more than its size")
+        raise Damaged("it is compressed and would unpack to far more than its size")

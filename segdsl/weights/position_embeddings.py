@@ -1,4 +1,4 @@
-"""Position tables that were made for another grid: which one that was, and the table for the grid of the program."""
+"""Position embeddings: inferring the grid of a table in a file, and resizing it to the grid of the program."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from torch.nn import functional as F
 from segdsl.ir.graph import Table
 
 Grid = tuple[int, int]
+# The metadata key of the height x width for which the model of a weights file was built.
 MADE_FOR = "input_size"
-"""The metadata of a weight file that says at which height x width its model was built."""
 
 
 def grid_of(table: Table, rows: int, metadata: Mapping[str, str]) -> Grid | None:
-    """The grid of a table of a file that has ``rows`` rows: of the size that the file names, else a square one.
+    """Return the (height, width) of the grid of a table with ``row_count`` rows in a file.
 
-    None where neither fits.
+    It follows from the input size that the file states, or is assumed to be square. Returns None if neither fits.
     """
     cells = rows - table.first
     if MADE_FOR in metadata:
-        said = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", metadata[MADE_FOR])
-        grid = table.grid((int(said[1]), int(said[2]))) if said else (0, 0)
+        size = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", metadata[MADE_FOR])
+        grid = table.grid((int(size[1]), int(size[2]))) if size else (0, 0)
         return grid if grid[0] * grid[1] == cells > 0 else None
+    # Published vision transformers are trained on square images.
     side = math.isqrt(max(cells, 0))
     return (side, side) if side and side * side == cells else None
 
 
 def resized(values: Tensor, table: Table, old: Grid, new: Grid) -> Tensor:
-    """``values`` with a row for each cell of ``new`` instead of ``old``; the rows before the grid's stay as they are.
+    """Return ``values`` resized to one row per cell of ``new_grid``; the rows before the grid are unchanged.
 
-    The rule of DINOv2's authors: bicubic, without antialiasing, scaled by (n + 0.1) / m along a side of m that becomes
-    n, which is what the sample positions follow and not the ratio of the sizes. Equal grids keep their values.
+    Equal grids keep their exact values.
     """
     if old == new:
         return values
     head, cells = values.split([table.first, old[0] * old[1]], dim=table.axis)
     image = cells.movedim(table.axis, -1)
     others = image.shape[:-1]
+    # As in the code of DINOv2: bicubic, without antialiasing, scaled by (n + 0.1) / m for a side of m that becomes n.
+    # The sample positions follow this factor and not the ratio of the sizes, so that the 0.1 is part of the result.
     scale = [(n + 0.1) / m for n, m in zip(new, old, strict=True)]
     image = F.interpolate(image.reshape(1, -1, *old).float(), scale_factor=scale, mode="bicubic")
     cells = image.reshape(*others, new[0] * new[1]).movedim(-1, table.axis).to(values.dtype)

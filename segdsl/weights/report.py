@@ -1,4 +1,4 @@
-"""What became of the tensors of a file and of a model, and the table that says it."""
+"""The report of loading weights: what happened to the tensors of the file and of the model, and its table."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from segdsl.diagnostics.render import clean
 from segdsl.weights.match_layout import AVERAGED
 
 What = Literal["resized", "adapted", "carried", "left out", "kept", "doubtful"]
+# Longer keys are truncated in the table. A file can contain a key of any length.
 LONGEST = 100
-"""Characters of a key that the table shows."""
+# Limits of the table: groups of keys for each finding, and tensors listed by name in each group.
 MOST_GROUPS, MOST_LEAVES = 8, 4
-"""Groups of keys that a finding of the table lists, and leaves that a group spells out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that happened to ``keys`` beside being copied, and why.
+    """An outcome for ``keys`` other than a plain copy, and its reason.
 
-    *resized*, *adapted* and *carried* were changed to fit; *left out* lies in the file alone, or does not fit; *kept*
-    is not in the file, and stays as it started; *doubtful* speaks for the file of another model.
+    *resized*, *adapted* and *carried* tensors were changed to fit. *left out* tensors are only in the file, or do not
+    fit. *kept* tensors are not in the file and keep their initial values. *doubtful* tensors suggest that the file
+    belongs to another model.
     """
 
     what: What
@@ -32,11 +33,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What was loaded into ``part`` of a model, the whole where it is empty.
+    """What was loaded into ``part`` of a model, or into the whole model if ``part`` is empty.
 
-    ``source`` is what was written, ``file`` the name of the file and ``sha256`` its digest; ``kind`` says what wrote it
-    or whose names it has. ``place`` is the dictionary in the file that was read, ``prefix`` what was cut off the keys
-    there; ``wanted`` counts the tensors of the part.
+    ``source`` is the source as written in the program, ``file`` the name of the file, ``sha256`` its digest, and
+    ``kind`` the tool that wrote it or the layout of its keys. ``container`` is the path of the dictionary that was
+    read, and ``prefix`` was removed from the keys in it. ``keys_loaded`` are the keys of the ``total`` tensors of the
+    part that were loaded.
     """
 
     source: str
@@ -51,15 +53,15 @@ class LoadReport:
     findings: tuple[Finding, ...] = ()
 
     def of(self, *kinds: What) -> list[Finding]:
-        """The findings of these kinds."""
+        """Return the findings with one of these outcomes."""
         return [finding for finding in self.findings if finding.what in kinds]
 
     def named(self, source: str, sha256: str) -> LoadReport:
-        """The same report under what was written in the program."""
+        """Return the report with the source as written in the program and the digest of the file."""
         return replace(self, source=source, sha256=sha256)
 
     def as_json(self) -> dict[str, Any]:
-        """The report as `--json` prints it."""
+        """Return the report as `--json` prints it."""
         return {
             "part": self.part or "model",
             "source": self.source,
@@ -75,9 +77,9 @@ class LoadReport:
 
 
 def load_table(reports: Sequence[LoadReport], random: Mapping[str, int], width: int = 80) -> list[str]:
-    """Lines that say what was loaded and what was not; ``random`` counts the tensors of each part that nothing filled.
+    """Return the lines of a table of what was loaded, wrapped at ``width`` columns.
 
-    Lines are broken at ``width`` columns where a word allows it.
+    ``random_parts`` maps each part that no source fills to its number of tensors.
     """
     parts = [report.part or "model" for report in reports]
     name = max(map(len, ["part", *parts, *random]))
@@ -91,7 +93,7 @@ def load_table(reports: Sequence[LoadReport], random: Mapping[str, int], width: 
             label = "  doubtful: " if finding.what == "doubtful" else f"  {finding.what}: "
             lines += _wrapped(label, f"{', '.join(_limited(grouped(finding.keys)))}: {finding.why}", width)
     for part, number in zip(random, counts[len(reports) :], strict=True):
-        lines.append(f"{part:{name}}  {number:{count}}  start at random")
+        lines.append(f"{part:{name}}  {number:{count}}  random initialization")
     return lines
 
 
@@ -105,6 +107,7 @@ def _origin(report: LoadReport) -> str:
 
 
 def _wrapped(label: str, text: str, width: int) -> list[str]:
+    # Keys and names come from the file and could contain terminal escape sequences: `clean` removes them.
     room = max(width - len(label), 24)
     label = clean(label)
     lines = textwrap.wrap(clean(text), room, break_long_words=False, break_on_hyphens=False) or [""]
@@ -112,8 +115,10 @@ def _wrapped(label: str, text: str, width: int) -> list[str]:
 
 
 def grouped(keys: Iterable[str]) -> list[str]:
-    """Keys as a person lists them: the few of one layer together (`head.{weight, bias}`), the many of one part counted
-    (`decode_head.* (14 tensors)`)."""
+    """Return a short list of keys: grouped by layer (`head.{weight, bias}`), or counted by part if there are many.
+
+    A counted part reads `decode_head.* (14 tensors)`.
+    """
     by_layer: dict[str, list[str]] = {}
     for key in keys:
         key = key if len(key) <= LONGEST else f"{key[:LONGEST]}…"
@@ -134,9 +139,10 @@ def _layer(layer: str, leaves: Sequence[str]) -> str:
 
 
 def _by_part(by_layer: Mapping[str, Sequence[str]]) -> list[str]:
-    """Layers under the shortest paths that tell them apart in few groups."""
+    """Group layers by the shortest paths that give several groups, but not too many."""
     depth = 1
     while True:
+        # One level deeper at a time, until another level would give too many groups or no new ones.
         sizes: dict[str, int] = {}
         for layer, leaves in by_layer.items():
             part = ".".join(layer.split(".")[:depth])

@@ -1,4 +1,4 @@
-"""From what a program says of its weights to files of this machine."""
+"""Resolving the weight sources of a program to files on this machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from segdsl.words.published import SourceError, WeightSource, parse_source
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A source of weights of a program: ``part`` is filled from it, the whole model where that is empty; ``base`` is
-    the folder that a path is relative to, ``span`` where it is written."""
+    """A source of weights in a program, and the ``part`` of the model that it fills (all of it if empty).
+
+    ``base`` is the folder to which a path is relative; ``span`` is the source's location in the program.
+    """
 
     part: str
     source: WeightSource
@@ -26,13 +28,13 @@ class Wanted:
 
     @property
     def file(self) -> Path:
-        """The path of a source that is one."""
+        """The path of a local source."""
         return self.base / Path(self.source.text).expanduser()
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A source whose file is here; ``sha256`` is the file's."""
+    """A request whose file is on this machine, with the path and SHA-256 of the file."""
 
     wanted: Wanted
     path: Path
@@ -40,13 +42,15 @@ class Located:
 
 
 def wanted_weights(program: Program, weights: str | None = None) -> list[Wanted]:
-    """What a program starts from: what its section `weights` says, or ``weights`` for the whole model instead.
+    """Return the sources in the section `weights` of a program, or only ``weights`` for the whole model if passed.
 
-    A whole model comes before the parts of it, which are more particular. Raises SegError (`weights-source`).
+    Raises SegError (`weights-source`).
     """
-    said = dict(program.weights) if weights is None else {"model": weights}
+    sources = dict(program.weights) if weights is None else {"model": weights}
     found = []
-    for part, text in sorted(said.items(), key=lambda entry: (entry[0] != "model", entry[0].count("."))):
+    # From the whole model to the deepest part, because later sources overwrite earlier ones.
+    for part, text in sorted(sources.items(), key=lambda entry: (entry[0] != "model", entry[0].count("."))):
+        # A path on the command line has no span: it is relative to the current folder.
         span = program.spans.get(f"weights.{part}") if weights is None else None
         base = Path(span.file).parent if span is not None else Path()
         source = _parsed(text, span)
@@ -63,10 +67,10 @@ def _parsed(text: str, span: Span | None) -> WeightSource:
 
 
 def locate(wanted: Wanted, watcher: Watcher | None = None, expected: str = "") -> Located:
-    """The file of a source, fetched if need be, and held to the SHA-256 ``expected`` where that is given.
+    """Return the file of a source, downloaded if needed, and verify that it has ``expected_sha256`` if passed.
 
-    Raises SegError (`weights-missing`, `weights-unreadable`, and what :func:`~segdsl.weights.fetch.fetch` raises), at
-    the place where the source is written.
+    Raises SegError (`weights-missing`, `weights-unreadable`, and the errors of
+    :func:`~segdsl.weights.fetch.fetch_weights_file`) at the location of the source in the program.
     """
     try:
         if wanted.source.is_remote:
@@ -78,7 +82,7 @@ def locate(wanted: Wanted, watcher: Watcher | None = None, expected: str = "") -
 
 
 def placed(error: SegError, span: Span | None) -> SegError:
-    """An error about a file, whose first finding names the file and stands where a program names its source."""
+    """Return an error about a file with its first diagnostic moved to the location of the source in the program."""
     if span is None:
         return error
     first, *others = error.diagnostics
@@ -91,20 +95,20 @@ def _digest(path: Path, expected: str) -> str:
     try:
         digest = digest_of(path)
     except OSError as error:
-        raise fail(
-            "weights-unreadable", "the file cannot be opened", "check its permissions", path=str(path)
-        ) from error
+        raise fail("weights-unreadable", "cannot open the file", "check its permissions", path=str(path)) from error
     if expected and digest != expected:
-        message = f"the file is not the one that the run was made with: SHA-256 {digest[:12]}…, not {expected[:12]}…"
-        remedy = "put the old file back, or train the program that the run was made from"
+        message = f"the run was trained with another file: SHA-256 {expected[:12]}…, but this file has {digest[:12]}…"
+        remedy = "restore the old file, or train the program that the run was made from"
         raise fail("weights-changed", message, remedy, path=str(path))
     return digest
 
 
 def locked_digests(program: Program) -> Mapping[str, str]:
-    """The SHA-256 of the weights that a run was made with, by part, where ``program`` is a run's: from its lock."""
+    """Return the SHA-256 of the weights of each part from the lock file of a run; empty for any other program."""
     import json
 
+    # Only the program in the folder of a run has a lock beside it. An unreadable one is as good as none: the weights
+    # are then loaded without the extra check.
     file = Path(next(iter(program.sources), ""))
     if file.name != "program.seg":
         return {}

@@ -1,4 +1,4 @@
-"""Filters that look at an image of other channels than the one they were trained on."""
+"""Adapting the filters that read the image to another number of channels."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from segdsl.ops.conv import Conv
 
 
 def stems(graph: Graph) -> tuple[str, ...]:
-    """The keys of the filters that look at the image itself, through whatever leaves its channels as they are."""
+    """Return the keys of the convolution weights that are applied to the image itself.
+
+    Operations without weights that keep the number of channels, such as a resize, may come in between.
+    """
     seen, found = set(graph.inputs), []
     for node in graph.nodes:
         if not node.operands or node.operands[0] not in seen:
             continue
+        # In a grouped convolution every filter sees only some of the channels: there is no rule for dividing it.
         if isinstance(node.op, Conv) and node.op.groups == 1 and node.module is not None:
             found.append(f"{node.module}.weight" if node.module else "weight")
         elif node.module is None and node.shape[1:2] == next(iter(graph.inputs.values()))[1:2]:
@@ -23,11 +27,11 @@ def stems(graph: Graph) -> tuple[str, ...]:
 
 
 def adapted(weight: Tensor, channels: int) -> Tensor:
-    """Filters (out, c, kh, kw) for images of ``channels`` channels; on an image whose channels are all equal they
-    answer as before.
+    """Return filters (out, ``channels``, kh, kw) made from filters (out, c, kh, kw).
 
-    New channel i looks through the filter of channel i mod c, divided evenly among those that share it; for fewer
-    channels than c, filter i is added to that of channel i mod ``channels``.
+    The new filters give the same output on an image whose channels are all equal. New channel i uses the filter of
+    channel i mod c, divided evenly among the channels that share it. For fewer channels than c, filter i is added to
+    the filter of channel i mod ``channels``.
     """
     old = weight.shape[1]
     if channels < old:

@@ -1,4 +1,4 @@
-"""Every word of the sections; importing this package registers them."""
+"""All words of the language's sections; importing this package registers them."""
 
 from segdsl.words import (
     augmentations,

@@ -1,4 +1,7 @@
-"""Augmentations: steps of `data.train.augment`. ``segdsl/data/augment/pipeline.py`` has their realisations."""
+"""Augmentation words: the steps of `data.train.augment`.
+
+``segdsl/data/augment`` implements them.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from segdsl.ir.values import Angle, AngleRange, Quantity, Range, Size
 
 
 def _within(low: float, high: float) -> Callable[[Range], Range]:
-    """A validator: both ends lie in ``low..high`` and do not run backwards."""
+    """Return a validator for ranges that ascend and stay within ``low..high``."""
 
+    # The reference documents a bound with the text of its error, after `must stay` or `must lie` is removed.
     def check(value: Range) -> Range:
         if value.low > value.high:
-            raise ValueError("must not run backwards")
+            raise ValueError("must run from low to high")
         if not (low <= value.low and value.high <= high):
             raise ValueError(f"must stay within {Range(low, high, value.unit)}")
         return value
@@ -31,163 +35,187 @@ def _half_turn(value: Quantity) -> Quantity:
     return value
 
 
+# A smaller window would be enlarged beyond recognition.
 Share = Annotated[Range, AfterValidator(_within(0.001, 1.0))]
 Ratio = Annotated[Range, AfterValidator(_within(0.1, 10.0))]
 Factor = Annotated[Range, AfterValidator(_within(0.0, 10.0))]
 Zoom = Annotated[Range, AfterValidator(_within(0.1, 10.0))]
 Turn = Annotated[AngleRange, AfterValidator(_within(-180.0, 180.0))]
 Hue = Annotated[Angle, AfterValidator(_half_turn)]
+# All pixels are uint8 at this stage, so distances between levels are bounded by 255.
 Levels = Annotated[float, Ge(0), Le(255)]
 LevelRange = Annotated[Range, AfterValidator(_within(0.0, 255.0))]
 Shift = Annotated[Range, AfterValidator(_within(-1.0, 1.0))]
 Lean = Annotated[AngleRange, AfterValidator(_within(-60.0, 60.0))]
 Sigma = Annotated[Range, AfterValidator(_within(0.0, 20.0))]
+# A point closer to an edge would leave windows of a few pixels.
 Place = Annotated[Range, AfterValidator(_within(0.05, 0.95))]
 Count = Annotated[int, Ge(1), Le(8)]
 
 
 class RandomResizedCrop(Augmentation):
-    """Cuts out a window of random area and shape and stretches it to `data.input_size` (Szegedy et al., 2015).
+    """Cut out a window of random area and shape and resize it to `data.input_size` (Szegedy et al., 2015).
 
-    Ten windows are tried; if none fits into the image, the largest central one whose shape lies in `ratio` is taken.
+    Ten windows are tried. If none fits into the image, the largest centered window with a shape within `ratio` is used.
     """
 
     scale: Share = Range(0.2, 1.0)
-    """Area of the window, as a share of the image's."""
+    """Area of the window as a share of the image area."""
     ratio: Ratio = Range(0.75, 1.34)
-    """Width of the window over its height; drawn evenly in the logarithm."""
+    """Width of the window divided by its height, drawn uniformly on a logarithmic scale."""
 
 
 class RandomCrop(Augmentation):
-    """Cuts out a window of fixed size at a random place, without scaling.
+    """Cut out a window of fixed size at a random position, without resizing.
 
-    An image that is smaller is padded on the right and below: the mean colour in the image, void in the mask.
+    Images smaller than the window are padded at the right and at the bottom: with the mean color in the image, with
+    ignored pixels in the mask.
     """
 
     size: Size | None = None
-    """Height x width of the window; left out, `data.input_size`."""
+    """Height x width of the window; `data.input_size` by default."""
     most: Annotated[float, Gt(0), Le(1)] = 1.0
-    """Largest share of one class among the pixels that are not void; ten windows are tried. 0.75 keeps out windows of
-    nothing but road."""
+    """Largest share that one class may have of the window's pixels, ignored pixels aside. Up to ten windows are tried.
+    For example, 0.75 avoids windows that show nothing but road."""
 
 
 class Resize(Augmentation):
-    """Brings the image to a size, times a random factor.
+    """Resize the image to a given size times a random factor.
 
-    Use it before `RandomCrop`, for scales that a fixed window alone does not give.
+    Put it before `RandomCrop` to train on objects at several scales.
     """
 
     size: Size | None = None
-    """Height x width before the factor; left out, `data.input_size`."""
+    """Height x width before the factor is applied; `data.input_size` by default."""
     scale: Zoom = Range(1.0, 1.0)
-    """The factor for height and width together."""
+    """Factor for height and width together."""
     fit: Literal["stretch", "letterbox"] = "stretch"
-    """Without regard to the image's shape; or as large as it fits in, with the mean colour and void around it."""
+    """`stretch` ignores the aspect ratio of the image. `letterbox` keeps it and pads with the mean color in the image
+    and with ignored pixels in the mask."""
 
 
 class PhotometricDistortion(Augmentation):
-    """Changes brightness, contrast, saturation and hue, in this order, each on its own with probability `p`.
+    """Change brightness, contrast, saturation and hue, in this order, each with probability `p` and independently of
+    the others.
 
-    Values stay within 0 and 255. Images that are not RGB have no saturation and hue: there these two change nothing.
-    After SSD's training pipeline (Liu et al., 2016), without its shuffled channels.
+    Values are clipped to 0 to 255. Images that are not RGB have no saturation or hue, so only brightness and contrast
+    change. This follows the training pipeline of SSD (Liu et al., 2016), without its shuffling of channels.
     """
 
     brightness: Levels = 32.0
-    """Largest number of grey levels (of 255) that are added or taken off."""
+    """Largest change of brightness, in gray levels from 0 to 255, up or down."""
     contrast: Factor = Range(0.5, 1.5)
-    """Factor on all channels."""
+    """Factor applied to all channels."""
     saturation: Factor = Range(0.5, 1.5)
-    """Factor on the saturation of HSV."""
+    """Factor applied to the saturation in HSV."""
     hue: Hue = Quantity(18, "deg")
-    """Largest turn of the hue, either way; steps of 2 deg."""
+    """Largest rotation of the hue in either direction, in steps of 2 deg."""
     p: Probability = 0.5
-    """Probability of each of the four."""
+    """Probability of each of the four changes."""
 
 
 class HorizontalFlip(Augmentation):
-    """Mirrors left and right. Not where sides have a meaning: text, left and right organs, lanes of traffic."""
+    """Mirror left and right.
+
+    Do not use it where the side has a meaning: text, left and right organs, traffic lanes.
+    """
 
     p: Probability = 0.5
     """Probability of the flip."""
 
 
 class VerticalFlip(Augmentation):
-    """Mirrors top and bottom. For images without an up and down: microscopy, surfaces, images from above."""
+    """Mirror top and bottom.
+
+    Use it for images without a fixed up and down: microscopy, surfaces, aerial images.
+    """
 
     p: Probability = 0.5
     """Probability of the flip."""
 
 
 class Rotate(Augmentation):
-    """Turns around the centre, at the same size. What comes in is the mean colour in the image, void in the mask."""
+    """Rotate around the center and keep the size.
+
+    The corners that become empty get the mean color in the image and ignored pixels in the mask.
+    """
 
     range: Turn = Range(-10.0, 10.0, "deg")
-    """Angles to draw from; positive turns against the clock."""
+    """Angles to draw from; positive angles rotate counterclockwise."""
     p: Probability = 0.5
-    """Probability of a turn."""
+    """Probability of the rotation."""
 
 
 class Affine(Augmentation):
-    """Turns, scales, leans and moves the image in one step, at the same size.
+    """Rotate, scale, shear and translate the image in one step and keep its size.
 
-    What comes in is the mean colour in the image, void in the mask. `Rotate` and a crop are enough for most sets.
+    Areas that become empty get the mean color in the image and ignored pixels in the mask. For most datasets `Rotate`
+    and a crop are enough.
     """
 
     rotate: Turn = Range(-10.0, 10.0, "deg")
-    """Angles to draw from; positive turns against the clock."""
+    """Angles to draw from; positive angles rotate counterclockwise."""
     scale: Zoom = Range(0.9, 1.1)
     """Factor for height and width together."""
     translate: Shift = Range(-0.1, 0.1)
-    """Way to the right, and way down, as a share of width and height."""
+    """Shift to the right as a share of the width, and shift down as a share of the height; each is drawn from this
+    range."""
     shear: Lean = Range(-5.0, 5.0, "deg")
-    """How far vertical lines lean."""
+    """Angle by which vertical lines are tilted."""
     p: Probability = 0.5
     """Probability of the step."""
 
 
 class AugMix(Augmentation):
-    """Mixes differently distorted copies of the image with one another and with the image itself.
+    """Mix several distorted copies of the image with each other and with the image itself (Hendrycks et al., 2020).
 
-    Each copy goes through a chain of changes: brightness, contrast, saturation, sharpness, posterising, solarising,
-    stretching and equalising of the histogram. None of them moves a pixel, so that the mask stays as it is. After
-    Hendrycks et al. (2020). It makes a model robust to other cameras and weather, and costs some milliseconds an
-    image; not where colour itself tells the classes apart.
+    Each copy goes through a chain of changes, drawn from: brightness, contrast, saturation, sharpness, posterize,
+    solarize, contrast stretching and histogram equalization. No pixel moves, so the mask stays the same. The model
+    becomes more robust to other cameras and to weather; the cost is a few milliseconds per image. Do not use it where
+    color alone distinguishes the classes.
     """
 
     chains: Count = 3
-    """Distorted copies."""
+    """Number of distorted copies."""
     depth: Count = 3
-    """Most changes in a chain; their number is drawn from 1 on."""
+    """Largest number of changes in a chain; the number is drawn from 1 up."""
     severity: Annotated[float, Gt(0), Le(1)] = 0.3
-    """Strength of the strongest change, of 1."""
+    """Strength of the strongest change, from 0 to 1."""
     alpha: Annotated[float, Gt(0), Le(100)] = 1.0
-    """Of the Dirichlet and Beta distributions that the weights come from; the larger, the more even is the mixture."""
+    """Parameter of the Dirichlet and Beta distributions that the mixing weights are drawn from; larger values mix more
+    evenly."""
     p: Probability = 0.5
     """Probability of the step."""
 
 
 class GaussianBlur(Augmentation):
-    """Blurs the image. Not where classes are told apart by fine texture, or are a few pixels wide."""
+    """Blur the image.
+
+    Do not use it where fine texture distinguishes the classes, or where objects are a few pixels wide.
+    """
 
     sigma: Sigma = Range(0.1, 2.0)
-    """Deviation of the bell, in pixels of the image as it is at this step."""
+    """Standard deviation of the Gaussian kernel, in pixels of the image at this step."""
     p: Probability = 0.5
     """Probability of the blur."""
 
 
 class GaussianNoise(Augmentation):
-    """Adds noise to every value on its own, as sensors do in the dark. Use it where such images are to be met."""
+    """Add independent Gaussian noise to every value, as sensors do in low light.
+
+    Use it where such images are expected at inference.
+    """
 
     std: LevelRange = Range(0.0, 25.0)
-    """Deviation of the noise, in levels of 255."""
+    """Standard deviation of the noise, in gray levels from 0 to 255."""
     p: Probability = 0.5
     """Probability of the noise."""
 
 
 class Grayscale(Augmentation):
-    """Takes the colour out, and leaves three equal channels; images that are not RGB stay as they are.
+    """Remove the color and leave three equal channels; images that are not RGB stay unchanged.
 
-    For data that is met in grey as well. Not where colour tells the classes apart.
+    Use it where the model will also see grayscale images. Do not use it where color distinguishes the classes.
     """
 
     p: Probability = 0.1
@@ -195,41 +223,41 @@ class Grayscale(Augmentation):
 
 
 class CutMix(Augmentation):
-    """Puts a rectangle of another training image over the same place (Yun et al., 2019; French et al., 2020).
+    """Replace a rectangle with the same area of another training image (Yun et al., 2019; French et al., 2020).
 
-    The other image goes through the steps before this one. Use it after the crop, for few images of scenes without a
-    fixed layout.
+    The other image goes through the steps before this one, so put it after the crop. It helps with few images, in
+    scenes without a fixed layout.
     """
 
     area: Share = Range(0.1, 0.5)
-    """Area of the rectangle, as a share of the image's."""
+    """Area of the rectangle as a share of the image area."""
     ratio: Ratio = Range(0.5, 2.0)
-    """Width over height; drawn evenly in the logarithm."""
+    """Width of the rectangle divided by its height, drawn uniformly on a logarithmic scale."""
     p: Probability = 0.5
     """Probability of the step."""
 
 
 class Mosaic(Augmentation):
-    """Puts windows of four images around a point (Bochkovskiy et al., 2020).
+    """Combine windows of four training images that meet in one point (Bochkovskiy et al., 2020).
 
-    The other three go through the steps before this one. It shows many objects at once; not for scenes with a fixed
-    layout, whose context it tears apart. Reading four images takes four times as long.
+    The other three images go through the steps before this one. It shows many objects at once. Do not use it for scenes
+    with a fixed layout, because it destroys their context. Reading four images takes four times as long as reading one.
     """
 
     center: Place = Range(0.3, 0.7)
-    """Where the four meet, as a share of height and of width."""
+    """Position of the point where the four images meet, as a share of height and of width."""
     p: Probability = 0.5
     """Probability of the step."""
 
 
 class ClassMix(Augmentation):
-    """Copies what is of some classes in another image over this one (Olsson et al., 2021).
+    """Copy all pixels of some classes from another training image into this one (Olsson et al., 2021).
 
-    The other image goes through the steps before this one. Rare classes that are named are shown more often than the
-    data does.
+    The other image goes through the steps before this one. Name rare classes to show them more often than the dataset
+    does.
     """
 
     classes: tuple[str, ...] | None = None
-    """Names of the classes that are copied; left out, half of those in the other image, drawn anew each time."""
+    """Names of the classes to copy; by default, half of the classes in the other image, drawn again for each sample."""
     p: Probability = 0.5
     """Probability of the step."""

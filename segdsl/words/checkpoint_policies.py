@@ -1,4 +1,4 @@
-"""Keepers: which checkpoints of a run stay on disk."""
+"""Checkpoint policy words: which checkpoints of a run are kept on disk."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from segdsl.words.schedules import Horizon, PositiveDuration
 
 
 class Checkpoints(Keeper):
-    """Keeps the weights of the best epochs by the monitored value, and those of the last one."""
+    """Keep the weights of the best epochs by the monitored score, and those of the last epoch."""
 
     best: PositiveInt = 1
-    """How many of the best epochs stay: `best.safetensors`, `best-2.safetensors`, …"""
+    """Number of best epochs to keep: `best.safetensors`, `best-2.safetensors`, …"""
     last: bool = True
-    """Keep the last epoch too, with what is needed to go on."""
+    """Also keep the last epoch, with the state needed to resume the run."""
     every: PositiveDuration | None = None
-    """How often what is needed to go on is written between the ends of epochs too: `500 iters`; left out, never."""
+    """Interval at which the state needed to resume is also saved within an epoch, such as `500 iters`; by default it is
+    saved at the end of epochs only."""
 
     @property
     def keeps_state(self) -> bool:
-        """Whether what is needed to go on is ever written."""
+        """Whether the state needed to resume the run is ever saved."""
         return self.last or self.every is not None
 
     def is_due(self, step: int, horizon: Horizon) -> bool:
-        """Whether what is needed to go on is written after this step of the run, counted from 1."""
+        """Return whether to save the resume state after ``step``, counted from 1 over the whole run."""
+        # A fraction of an epoch can round to 0 steps; it then means every step.
         return self.every is not None and step % max(horizon.steps(self.every), 1) == 0

@@ -1,4 +1,7 @@
-"""Exporters: the forms in which a trained model is shipped. Each word has its realisation in ``segdsl/export``."""
+"""Exporter words: the file formats of an exported model.
+
+``segdsl/export`` implements them.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from segdsl.ir.program import Exporter, OnnxExporter, PositiveInt
 
 
 class OpenVINO(Exporter):
-    """An OpenVINO model (`.xml` and `.bin`) that openvino-model-api loads."""
+    """OpenVINO model (`.xml` and `.bin`) that openvino-model-api can load."""
 
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
-    """How weights are stored: as trained, in half the bytes (either way they compute as the device prefers), or in 8
-    bits, which most layers then compute in."""
+    """Storage of the weights. `fp32` stores them as trained and `fp16` in half the bytes; either way the device chooses
+    the precision it computes in. `int8` stores 8 bits per weight, and most layers also compute in 8 bits."""
     calibration: PositiveInt = 64
-    """Training images that the ranges of 8-bit layers are taken from, evenly chosen."""
+    """Number of training images, evenly spaced over the subset, that set the value ranges of the 8-bit layers."""
 
 
 class ONNX(OnnxExporter):
-    """An ONNX model of opset 17, in single precision, for ONNX Runtime and whatever else reads it."""
+    """ONNX model of opset 17 in single precision, for ONNX Runtime and other ONNX tools."""

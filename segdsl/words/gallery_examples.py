@@ -1,4 +1,4 @@
-"""How each augmentation is drawn in the reference: with arguments of which four draws show what the step does."""
+"""Arguments of each augmentation in the example images of the reference."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from segdsl.ir.values import Range, Size
 from segdsl.words import augmentations as words
 
 _EXAMPLES = (
+    # Ranges are wide and probabilities high, so that four draws are enough to see the effect.
     words.RandomCrop(size=Size(112, 112)),
     words.Resize(size=Size(128, 192), scale=Range(0.5, 1.0), fit="letterbox"),
     words.HorizontalFlip(),
@@ -21,7 +22,7 @@ _EXAMPLES = (
 
 
 def shown(word: type[Augmentation]) -> Augmentation:
-    """The augmentation with the arguments that it is drawn with: those above, else always applied."""
+    """Return the augmentation with its example arguments, or with `p = 1` if it has none here."""
     chosen: dict[type[Augmentation], Augmentation] = {type(example): example for example in _EXAMPLES}
     certain = {"p": 1.0} if "p" in word.model_fields else {}
     return chosen.get(word) or word(**certain)

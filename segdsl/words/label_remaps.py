@@ -1,4 +1,4 @@
-"""Changes of the label space by name: entries of `data.remap`."""
+"""Label remapping words: the entries of `data.remap`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from segdsl.ir.program import Remap
 
 
 class Merge(Remap):
-    """Makes one class of several, or gives one another name: `Merge(["car", "bus"], into = "vehicle")`.
+    """Merge several classes into one, or rename a class: `Merge(["car", "bus"], into = "vehicle")`.
 
-    It stands in the list of classes where the first of them stood. A class that is left out for good is named in
-    `data.exclude`.
+    The merged class takes the place of the first of them in the list of classes. To remove a class altogether, name it
+    in `data.exclude`.
     """

@@ -1,4 +1,5 @@
-"""Optimizers. A word's fields, but for ``OWN``, are the arguments of the torch class that ``target`` names."""
+"""Optimizer words. Their fields, except ``NON_TORCH_FIELDS``, are the arguments of the torch class named by
+``target``."""
 
 from __future__ import annotations
 
@@ -16,44 +17,47 @@ from segdsl.ir.word import Word
 Decay = Annotated[float, Ge(0), Lt(1)]
 Decayed = Literal["all", "weights"]
 OWN = frozenset({"decay", "groups"})
-"""The arguments that no torch class has: :mod:`segdsl.run.engine.optimizers` makes groups of parameters of them."""
+"""Arguments that the torch classes do not have; :mod:`segdsl.run.engine.optimizers` turns them into parameter
+groups."""
 
 
 class Group(Word):
-    """Parts of the network that an optimizer moves in their own way.
+    """Parts of the network with a learning rate or weight decay of their own.
 
-    Of two groups that hold a parameter, the one with the longer path counts. What a group leaves out, the optimizer
-    says.
+    If two groups contain a parameter, the group with the longer path applies. Values that a group omits come from the
+    optimizer.
     """
 
     kind: ClassVar[str] = "group"
 
     paths: Annotated[tuple[GraphPath, ...], MinLen(1)]
-    """The parts, by path, as in `train.freeze`."""
+    """Paths of the parts, as in `train.freeze`."""
     lr: PositiveFloat | None = None
-    """Their learning rate, which the schedule scales as it does the optimizer's; left out, the optimizer's."""
+    """Learning rate of these parts, scaled by the schedule like the optimizer's; the optimizer's by default."""
     weight_decay: NaturalFloat | None = None
-    """Their weight decay; left out, the optimizer's."""
+    """Weight decay of these parts; the optimizer's by default."""
 
 
 class Adam(Optimizer):
-    """Adaptive moments (Kingma and Ba, 2015); weight decay is added to the gradient."""
+    """Adam (Kingma and Ba, 2015); weight decay is added to the gradient."""
 
     target: ClassVar[str] = "torch.optim:Adam"
 
+    # Defaults are torch's, except for SGD's learning rate, which torch 2.x sets to 1e-3.
     lr: PositiveFloat = 1e-3
-    """Learning rate that the schedule scales."""
+    """Learning rate, scaled by the schedule."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
-    """Decay of the running means of the gradient and of its square."""
+    """Decay rates of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
-    """Added to the denominator."""
+    """Number added to the denominator, to avoid division by zero."""
     weight_decay: NaturalFloat = 0.0
     """L2 penalty, added to the gradient."""
     decay: Decayed = "all"
-    """What decays: all that is trained, or only `weights`: kernels of convolutions and matrices of linear layers, and
-    neither biases, norms nor what `param` declares (layer scales, tokens, tables of positions)."""
+    """What weight decay applies to: `all` trained parameters, or only `weights`, which are the kernels of convolutions
+    and the matrices of linear layers. `weights` leaves out biases, normalization layers and everything declared with
+    `param` (layer scales, tokens, position tables)."""
     groups: tuple[Group, ...] = ()
-    """Parts with a rate or decay of their own."""
+    """Parts with a learning rate or weight decay of their own."""
 
 
 class AdamW(Optimizer):
@@ -62,18 +66,19 @@ class AdamW(Optimizer):
     target: ClassVar[str] = "torch.optim:AdamW"
 
     lr: PositiveFloat = 1e-3
-    """Learning rate that the schedule scales."""
+    """Learning rate, scaled by the schedule."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
-    """Decay of the running means of the gradient and of its square."""
+    """Decay rates of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
-    """Added to the denominator."""
+    """Number added to the denominator, to avoid division by zero."""
     weight_decay: NaturalFloat = 0.01
-    """Share of the weights that is taken off in a step, times the learning rate."""
+    """Share of the weights, times the learning rate, that is subtracted in each step."""
     decay: Decayed = "all"
-    """What decays: all that is trained, or only `weights`: kernels of convolutions and matrices of linear layers, and
-    neither biases, norms nor what `param` declares (layer scales, tokens, tables of positions)."""
+    """What weight decay applies to: `all` trained parameters, or only `weights`, which are the kernels of convolutions
+    and the matrices of linear layers. `weights` leaves out biases, normalization layers and everything declared with
+    `param` (layer scales, tokens, position tables)."""
     groups: tuple[Group, ...] = ()
-    """Parts with a rate or decay of their own."""
+    """Parts with a learning rate or weight decay of their own."""
 
 
 class SGD(Optimizer):
@@ -82,27 +87,29 @@ class SGD(Optimizer):
     target: ClassVar[str] = "torch.optim:SGD"
 
     lr: PositiveFloat = 1e-2
-    """Learning rate that the schedule scales."""
+    """Learning rate, scaled by the schedule."""
     momentum: Decay = 0.9
-    """Share of the last update that is kept."""
+    """Share of the previous update that is kept."""
     weight_decay: NaturalFloat = 0.0
     """L2 penalty, added to the gradient."""
     nesterov: bool = False
-    """Look ahead along the momentum (Sutskever et al., 2013)."""
+    """Use Nesterov momentum (Sutskever et al., 2013)."""
     decay: Decayed = "all"
-    """What decays: all that is trained, or only `weights`: kernels of convolutions and matrices of linear layers, and
-    neither biases, norms nor what `param` declares (layer scales, tokens, tables of positions)."""
+    """What weight decay applies to: `all` trained parameters, or only `weights`, which are the kernels of convolutions
+    and the matrices of linear layers. `weights` leaves out biases, normalization layers and everything declared with
+    `param` (layer scales, tokens, position tables)."""
     groups: tuple[Group, ...] = ()
-    """Parts with a rate or decay of their own."""
+    """Parts with a learning rate or weight decay of their own."""
 
     @model_validator(mode="after")
     def _has_momentum(self) -> SGD:
+        # torch raises a similar error, but only when a run creates the optimizer; `check` must find it.
         if self.nesterov and self.momentum == 0:
-            raise ValueError("`nesterov = true` needs a `momentum` above 0")
+            raise ValueError("`nesterov = true` requires a `momentum` above 0")
         return self
 
 
 def group_of(name: str, groups: Iterable[Group]) -> Group | None:
-    """The group that a parameter belongs to: the one with the longest path above it; None where it is in none."""
+    """Return the group of a parameter, the one with the longest matching path, or None if no group contains it."""
     found = [(len(path), group) for group in groups for path in group.paths if is_below(name, [path])]
     return max(found, key=lambda each: each[0])[1] if found else None

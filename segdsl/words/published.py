@@ -1,4 +1,4 @@
-"""The weights that others have published, by name, and how a source of weights is written."""
+"""Published weights by name, and the syntax of weight sources."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from segdsl.diagnostics import suggest
 
 
 class Published(NamedTuple):
-    """A file that its authors serve, for the model of that name.
+    """One weight file on its authors' server, for the model ``model``.
 
-    ``by`` says who trained it and on what, ``fills`` which part of the model it is for; ``layout`` is how its keys
-    look, as far as that is known (a reader need not be told). ``sha256`` is its digest or the beginning of it, empty
-    where none is published.
+    ``by`` says who trained it and on which data; ``fills`` is the part of the model that it is for; ``layout``
+    describes its keys, for documentation only. ``sha256`` is its digest or the first digits of it, empty if none is
+    published.
     """
 
     model: str
@@ -37,7 +37,7 @@ def _lite_hrnet(model: str, file: str) -> Published:
 
 
 def _mscan(model: str, file: str) -> Published:
-    # OpenMMLab's file names end in the first eight digits of the SHA-256; the others publish none.
+    # OpenMMLab's file names end in the first eight digits of the SHA-256; the other servers publish no digest.
     digest = file.rpartition("-")[2].removesuffix(".pth")
     return Published(model, "OpenMMLab, ImageNet-1k", "bare keys, a classifier", f"{_OPENMMLAB}/{file}", digest)
 
@@ -53,28 +53,31 @@ PUBLISHED = {
         "DinoV2Seg", "Meta, LVD-142M", "bare keys, a mask token", f"{_META}/dinov2_vits14/dinov2_vits14_pretrain.pth"
     ),
 }
-"""What follows `otx:` in a source: OTX's names of its models, and the file that each of them starts from."""
+"""Names after `otx:` in a weight source: OTX's model names, with the file that each of these models starts from."""
 
 Kind = Literal["none", "file", "published", "url", "hub"]
 HASH = re.compile(r"[0-9a-f]{8,64}")
 HUB = re.compile(r"hf://(?P<org>[\w.-]+)/(?P<repo>[\w.-]+?)(?:@(?P<revision>[\w./-]+?))?/(?P<file>[^@]+)")
 HUB_FORM = "`hf://ORG/REPO/FILE`, or `hf://ORG/REPO@REVISION/FILE`"
 OTHERS = {
-    "timm": "timm's files lie on the Hugging Face hub: `hf://timm/NAME/model.safetensors`",
-    "hub": "give the address of the file, `https://…`, or `hf://ORG/REPO/FILE`",
+    "timm": "timm's files are on the Hugging Face hub: write `hf://timm/NAME/model.safetensors`",
+    "hub": "write the URL of the file, `https://…`, or `hf://ORG/REPO/FILE`",
     "hf": f"write {HUB_FORM}",
-    "torchvision": "give the address of the file: `https://download.pytorch.org/models/…`",
-    "ftp": "fetch the file, and give its path",
-    "s3": "fetch the file, and give its path",
+    "torchvision": "write the URL of the file: `https://download.pytorch.org/models/…`",
+    "ftp": "download the file and write its path",
+    "s3": "download the file and write its path",
     "file": "write the path without `file:`",
 }
-"""Spellings that other tools have, and what is written for them here."""
+"""Sources of other tools, with the form to use here instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class WeightSource:
-    """Where weights come from. ``text`` is what was written; ``url`` its address, empty for a file of this machine;
-    ``sha256`` the digest or the beginning of it, where it is known."""
+    """A parsed weight source.
+
+    ``text`` is the source as written in the program; ``url`` is empty for a local file; ``sha256`` is the expected
+    digest or its first digits, empty if it is unknown.
+    """
 
     text: str
     kind: Kind
@@ -88,7 +91,7 @@ class WeightSource:
 
 
 class SourceError(ValueError):
-    """A source that is none: ``message`` says what is wrong, ``help`` what to write."""
+    """An invalid weight source: ``message`` says what is wrong, ``help`` what to write instead."""
 
     def __init__(self, message: str, help: str) -> None:
         super().__init__(message)
@@ -96,19 +99,20 @@ class SourceError(ValueError):
 
 
 def parse_source(text: str) -> WeightSource:
-    """Reads a source of weights: `none`, a path, `otx:NAME`, `https://…`, `hf://ORG/REPO/FILE`.
+    """Parse a weight source: `none`, a path, `otx:NAME`, `https://…` or `hf://ORG/REPO/FILE`.
 
-    An address may end in `#sha256=DIGEST`, which the file is then held to. Raises :class:`SourceError`.
+    A URL may end in `#sha256=DIGEST`, which the downloaded file must match. Raises :class:`SourceError`.
     """
     if not text.isprintable() and (text.startswith(("http", "hf:")) or "\0" in text):
         raise SourceError(
-            "a source has characters that none may have", "in an address write them as `%` and two digits"
+            "a weight source contains a control character", "in a URL, write it as `%` and two hexadecimal digits"
         )
     if not text.strip():
-        raise SourceError("a source of weights is empty", "give the path of a file, a published name, or `none`")
+        raise SourceError("the weight source is empty", "write the path of a file, a published name, or `none`")
     if text == "none":
         return WeightSource(text, "none")
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)", text)  # one letter is a drive
+    # At least two letters: a single one is a Windows drive, as in `C:/weights/a.pth`.
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)", text)
     if scheme is None:
         return WeightSource(text, "file")
     known = scheme[1].lower()
@@ -119,37 +123,41 @@ def parse_source(text: str) -> WeightSource:
     if known == "hf" and text.startswith("hf://"):
         return _hub(text)
     if known in OTHERS:
-        raise SourceError(f"`{known}:` is no source of weights", OTHERS[known])
+        raise SourceError(f"`{known}:` is not a supported weight source", OTHERS[known])
+    # A scheme nobody knows: `xyz://…` and `xyz:name` are mistakes, but `a:b/c` may well be a file.
     if "//" in text or "/" not in text:
-        remedy = "give a path, `otx:NAME`, `https://…` or `hf://ORG/REPO/FILE`; a path with a colon starts with `./`"
-        raise SourceError(f"`{known}:` is no source of weights", remedy)
+        remedy = "write a path, `otx:NAME`, `https://…` or `hf://ORG/REPO/FILE`; start a path with a colon with `./`"
+        raise SourceError(f"`{known}:` is not a supported weight source", remedy)
     return WeightSource(text, "file")
 
 
 def _published(text: str) -> WeightSource:
     name = text[len("otx:") :]
     if not name:
-        raise SourceError("`otx:` is followed by a name", suggest("", PUBLISHED, "names"))
+        raise SourceError("the name after `otx:` is missing", suggest("", PUBLISHED, "names"))
     if name not in PUBLISHED:
-        raise SourceError(f"there are no published weights `{name}`", suggest(name, PUBLISHED, "names"))
+        raise SourceError(f"unknown published weights `{name}`", suggest(name, PUBLISHED, "names"))
     entry = PUBLISHED[name]
     return WeightSource(text, "published", entry.url, entry.sha256, name)
 
 
 def _address(text: str) -> WeightSource:
-    from urllib.parse import urlsplit  # `check` of a program with a published name has no need of it
+    # Imported here for start-up time: checking a program with a published name does not need it.
+    from urllib.parse import urlsplit
 
     url, digest = _split_digest(text)
     parts = urlsplit("")
     try:
         parts = urlsplit(url)
         complete = bool(parts.hostname) and parts.path.strip("/") and (parts.port or 1)
-    except ValueError:  # a port that is no number, a host in half a bracket
+    except ValueError:
+        # The port is not a number, or the host has an unmatched bracket.
         complete = False
     if complete and "@" in parts.netloc:
-        raise SourceError("an address with a password in it would be written into every run", "leave it out")
+        # The source is copied into the lock file, the report and the metadata of exported models.
+        raise SourceError("a URL with credentials would be saved in every run", "remove `USER:PASSWORD@`")
     if not complete or re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise SourceError(f"`{url}` is no address of a file", "write it whole: `https://HOST/PATH/FILE`")
+        raise SourceError(f"`{url}` is not the URL of a file", "write the full URL: `https://HOST/PATH/FILE`")
     return WeightSource(text, "url", url, digest)
 
 
@@ -157,7 +165,7 @@ def _hub(text: str) -> WeightSource:
     plain, digest = _split_digest(text)
     found = HUB.fullmatch(plain)
     if found is None or ".." in plain or re.search(r"[\s?\x00-\x1f\x7f]", plain):
-        raise SourceError(f"`{plain}` names no file of the Hugging Face hub", f"write {HUB_FORM}")
+        raise SourceError(f"`{plain}` does not name a file on the Hugging Face hub", f"write {HUB_FORM}")
     revision = found["revision"] or "main"
     url = f"https://huggingface.co/{found['org']}/{found['repo']}/resolve/{revision}/{found['file']}"
     return WeightSource(text, "hub", url, digest)
@@ -169,6 +177,6 @@ def _split_digest(text: str) -> tuple[str, str]:
         return url, ""
     digest = fragment.removeprefix("sha256=").lower()
     if not fragment.startswith("sha256=") or not HASH.fullmatch(digest):
-        remedy = "write `#sha256=` and its digits (64, or the first 8 at least), or leave it out"
-        raise SourceError(f"`#{fragment}` is no digest of a file", remedy)
+        remedy = "write `#sha256=` and 64 hexadecimal digits (or at least the first 8), or remove it"
+        raise SourceError(f"`#{fragment}` is not a SHA-256 digest", remedy)
     return url, digest

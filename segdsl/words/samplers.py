@@ -1,6 +1,6 @@
-"""Samplers: how often an epoch uses each training image.
+"""Sampler words: how often an epoch uses each training image.
 
-Each word has its realisation in ``segdsl/data/stats/samplers.py``.
+``segdsl/data/stats/samplers.py`` implements them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from segdsl.ir.program import Sampler
 
 
 class ClassBalanced(Sampler):
-    """Draws every class equally often, then an image that shows it (Shen et al., Relay Backpropagation, section 5.2).
+    """Draw all classes equally often, then an image that shows the class (Shen et al., Relay Backpropagation, section
+    5.2).
 
-    An epoch is as long as without it. Images that show rare classes come several times, others not in every epoch, and
-    those that are all void never. Not for sets in which one class is in nearly no image: its few images would be learnt
-    by heart.
+    The length of an epoch does not change. Images with rare classes are used several times, others not in every epoch,
+    and images with only ignored pixels never. Do not use it if a class occurs in very few images: the model would
+    memorize them.
     """
 
 
 class RepeatFactor(Sampler):
-    """Repeats images that show rare classes (Gupta et al., LVIS, section 5.3); every image comes once at least.
+    """Repeat images with rare classes; every image is used at least once (Gupta et al., LVIS, section 5.3).
 
-    A class that the share f of all images shows is repeated max(1, sqrt(threshold / f)) times, an image as often as
-    its rarest class; an epoch becomes longer by that. Not for sets whose classes are all in most images: then it
-    changes nothing, and `class_weights` of the loss does more.
+    A class that occurs in a share f of all images has the factor max(1, sqrt(threshold / f)). An image is repeated by
+    the largest factor of its classes, and epochs become longer accordingly. If every class occurs in most images, this
+    has no effect; use the `class_weights` of the loss instead.
     """
 
     threshold: Annotated[float, Gt(0), Le(1)] = 0.1
-    """Share of the images below which a class is rare."""
+    """Share of the images below which a class counts as rare."""

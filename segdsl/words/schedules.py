@@ -1,8 +1,8 @@
-"""Learning-rate schedules: pure functions of the step, so that a runner, a test and an editor see the same curve.
+"""Learning-rate schedule words, as pure functions of the step, so that training, tests and editors see the same curve.
 
-A chain `Warmup(100 iters) -> Poly()` is a tuple of laws, each beginning where the one before ends. A law gives a factor
-of the optimizer's rate. What it may depend on besides the step is the history of the monitored value, one number for
-each finished epoch, oriented so that larger is better.
+A chain such as `Warmup(100 iters) -> Poly()` is a tuple of laws; each begins at the step where the previous one ends. A
+law returns a factor for the optimizer's learning rate. Besides the step it may depend on the history of the monitored
+score: one number per finished epoch, oriented so that larger is better.
 """
 
 from __future__ import annotations
@@ -21,60 +21,62 @@ from segdsl.ir.values import Quantity, Units
 
 def _positive(length: Quantity) -> Quantity:
     if not length.value > 0:
-        raise ValueError(f"a length of training is above 0, got `{length}`")
+        raise ValueError("must be above 0")
     return length
 
 
 def _natural(length: Quantity) -> Quantity:
     if not length.value >= 0:
-        raise ValueError(f"a length of training is 0 or more, got `{length}`")
+        raise ValueError("must be 0 or more")
     return length
 
 
 TRAINING_UNITS = Units(("iters", "epochs"))
 PositiveDuration = Annotated[Quantity, TRAINING_UNITS, AfterValidator(_positive)]
-"""A length of training above 0."""
+"""A training duration above 0, in steps or epochs."""
 NaturalDuration = Annotated[Quantity, TRAINING_UNITS, AfterValidator(_natural)]
-"""A length of training, 0 included."""
+"""A training duration of 0 or more, in steps or epochs."""
 Shrink = Annotated[float, Gt(0), Lt(1)]
 
 
 class Horizon(NamedTuple):
-    """How long a run is at most: its epochs, and the optimizer steps in each."""
+    """The maximum length of a run: optimizer steps per epoch, and epochs."""
 
     steps_per_epoch: int
     epochs: int
 
     @property
     def total(self) -> int:
-        """Steps of the whole run."""
+        """The number of steps of the whole run."""
         return self.steps_per_epoch * self.epochs
 
     def steps(self, length: Quantity) -> int:
-        """A duration in steps, rounded to the nearest."""
+        """Return a duration in steps, rounded to the nearest integer."""
         return round(length.value * (self.steps_per_epoch if length.unit == "epochs" else 1))
 
 
 class Law(Schedule, abstract=True):
-    """What every schedule defines: where it ends, and by what it scales the rate at a step."""
+    """The interface of every schedule: the step at which it ends, and its factor at each step."""
 
     def ends(self, start: int, horizon: Horizon) -> int | None:
-        """The step at which the next law takes over when this one begins at ``start``; None if it has no end."""
+        """Return the step at which the next law takes over if this one begins at ``start``, or None if it never
+        ends."""
         raise NotImplementedError
 
     def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
-        """What the base rate is multiplied by at ``step`` (counted from 0 at the start of the run, ``step >= start``).
+        """Return the factor for the base learning rate at ``step``, counted from 0 over the whole run (``step >=
+        start``).
 
-        ``history`` holds the monitored value of at least every epoch that ended by ``step``.
+        ``history`` has the monitored score of at least every epoch that ended by ``step``.
         """
         raise NotImplementedError
 
 
 class Constant(Law):
-    """The optimizer's own rate."""
+    """Keep the optimizer's learning rate."""
 
     over: PositiveDuration | None = None
-    """How long; left out, until the end."""
+    """Duration; until the end of the run by default."""
 
     def ends(self, start: int, horizon: Horizon) -> int | None:
         return None if self.over is None else start + horizon.steps(self.over)
@@ -84,25 +86,26 @@ class Constant(Law):
 
 
 class Warmup(Law):
-    """Rises linearly: step k of n (from 0) has (k + 1) / n of the rate."""
+    """Increase the learning rate linearly: step k of n, counted from 0, has (k + 1) / n of the rate."""
 
     over: PositiveDuration
-    """How long the rise takes."""
+    """Duration of the increase."""
 
     def ends(self, start: int, horizon: Horizon) -> int | None:
         return start + horizon.steps(self.over)
 
     def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+        # The first step already has a rate above 0: a step with rate 0 would be wasted.
         return min((step - start + 1) / max(horizon.steps(self.over), 1), 1.0)
 
 
 class Poly(Law):
-    """Falls to 0 as (1 - progress) ** power (Chen et al., DeepLab, section 4.1), step by step."""
+    """Decrease the learning rate to 0 as (1 - progress) ** power, step by step (Chen et al., DeepLab, section 4.1)."""
 
     power: PositiveFloat = 0.9
-    """1 is a straight line; larger falls faster at first."""
+    """Exponent: 1 is a straight line; larger values decrease faster at first."""
     over: PositiveDuration | None = None
-    """How long the fall takes, after which the rate is 0; left out, the rest of the run."""
+    """Duration of the decrease, after which the rate is 0; the rest of the run by default."""
 
     def ends(self, start: int, horizon: Horizon) -> int | None:
         return None if self.over is None else start + horizon.steps(self.over)
@@ -112,12 +115,12 @@ class Poly(Law):
 
 
 class Cosine(Law):
-    """Falls along half a cosine (Loshchilov and Hutter, SGDR, equation 5), step by step."""
+    """Decrease the learning rate along half a cosine, step by step (Loshchilov and Hutter, SGDR, equation 5)."""
 
     over: PositiveDuration | None = None
-    """How long the fall takes, after which the rate stays at `floor`; left out, the rest of the run."""
+    """Duration of the decrease, after which the rate stays at `floor`; the rest of the run by default."""
     floor: Probability = 0.0
-    """Share of the rate that is left at the end."""
+    """Share of the learning rate that remains at the end."""
 
     def ends(self, start: int, horizon: Horizon) -> int | None:
         return None if self.over is None else start + horizon.steps(self.over)
@@ -128,27 +131,29 @@ class Cosine(Law):
 
 
 class Step(Law):
-    """Falls in steps: by `factor` at each of the `milestones`, or `every` so often; between them the rate stays."""
+    """Multiply the learning rate by `factor` at each of the `milestones`, or at regular intervals (`every`); it is
+    constant in between."""
 
     milestones: tuple[PositiveDuration, ...] = ()
-    """When it falls, counted from where this schedule begins: `[30 epochs, 60 epochs]`."""
+    """Times of the drops, counted from the start of this schedule: `[30 epochs, 60 epochs]`."""
     every: PositiveDuration | None = None
-    """How long it stays each time, in place of `milestones`."""
+    """Interval between drops; use it instead of `milestones`."""
     factor: Shrink = 0.1
-    """What the rate is multiplied by."""
+    """Factor for the learning rate at each drop."""
     over: PositiveDuration | None = None
-    """How long; left out, until the end."""
+    """Duration; until the end of the run by default."""
 
     @model_validator(mode="after")
     def _is_told_when(self) -> Step:
         if bool(self.milestones) == (self.every is not None):
-            raise ValueError("`Step` takes `milestones` or `every`, one of them")
+            raise ValueError("`Step` takes either `milestones` or `every`")
+        # Durations in different units cannot be compared here: the number of steps per epoch is not known yet.
         for one, next_ in pairwise(self.milestones):
             if one.unit == next_.unit and one.value >= next_.value:
-                raise ValueError(f"`milestones` rise, and `{next_}` follows `{one}`")
+                raise ValueError(f"`milestones` are not in ascending order: `{next_}` follows `{one}`")
         for length in (*self.milestones, self.every):
             if self.over and length and length.unit == self.over.unit and length.value >= self.over.value:
-                raise ValueError(f"`Step` ends after `{self.over}`, and would fall after `{length}`")
+                raise ValueError(f"`Step` ends after `{self.over}`, before its drop after `{length}`")
         return self
 
     def ends(self, start: int, horizon: Horizon) -> int | None:
@@ -161,23 +166,25 @@ class Step(Law):
 
 
 class ReduceOnPlateau(Law):
-    """Lowers the rate when the monitored value has not improved for longer than `patience`.
+    """Reduce the learning rate when the monitored score has not improved for longer than `patience`.
 
-    Only epochs that end after this schedule began count. After a reduction the patience starts anew; the best value
-    stays.
+    Only epochs that end after the start of this schedule count. After a reduction, `patience` starts again and the best
+    score is kept.
     """
 
     factor: Shrink = 0.1
-    """What the rate is multiplied by."""
+    """Factor for the learning rate at each reduction."""
     patience: NaturalDuration = Quantity(4, "epochs")
-    """How long the value may fail to improve: with `4 epochs` the rate falls after the fifth in a row."""
+    """How long the score may fail to improve: with `4 epochs`, the rate is reduced after the fifth epoch in a row
+    without an improvement."""
     threshold: NaturalFloat = 1e-4
-    """Share of the best value by which a new one must be better to count."""
+    """Smallest improvement that counts, as a share of the best score."""
 
     def ends(self, start: int, horizon: Horizon) -> int | None:
         return None
 
     def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+        # A resumed run has the whole history; later epochs must not influence the factor of an earlier step.
         finished = min(step // horizon.steps_per_epoch, len(history))
         best, stale, reductions = None, 0, 0
         for value in history[epochs_before(start, horizon) : finished]:
@@ -191,13 +198,15 @@ class ReduceOnPlateau(Law):
 
 
 def scale_at(chain: Sequence[Schedule], step: int, horizon: Horizon, history: Sequence[float] = ()) -> float:
-    """What a chain of schedules multiplies the base rate by at ``step``; an empty chain leaves it as it is.
+    """Return the factor for the base learning rate at ``step`` under a chain of schedules; 1 for an empty chain.
 
-    ``history`` is the monitored value after each epoch, larger being better; values of later epochs are not looked at.
+    ``history`` is the monitored score after each epoch, larger being better; scores of epochs after ``step`` are
+    ignored.
     """
     start = 0
     for number, law in enumerate(cast("Sequence[Law]", chain), start=1):
         end = law.ends(start, horizon)
+        # The last law also covers the steps after its end, so the rate is always defined.
         if end is None or step < end or number == len(chain):
             return law.scale(step, start, horizon, history)
         start = end
@@ -205,7 +214,7 @@ def scale_at(chain: Sequence[Schedule], step: int, horizon: Horizon, history: Se
 
 
 class Stretch(NamedTuple):
-    """The steps ``start`` to ``end`` (not included) of a run, over which one law of a chain holds."""
+    """The steps ``start`` to ``end`` (exclusive) of a run, during which one law of a chain applies."""
 
     law: Schedule
     start: int
@@ -213,7 +222,7 @@ class Stretch(NamedTuple):
 
 
 def stretches(chain: Sequence[Schedule], horizon: Horizon) -> list[Stretch]:
-    """Where each law of a chain holds in a run; without those that begin after its end, and those without a step."""
+    """Return the phase of each law of a chain within a run; laws that get no step are left out."""
     found, start = list[Stretch](), 0
     for number, law in enumerate(cast("Sequence[Law]", chain), start=1):
         end = law.ends(start, horizon)
@@ -228,18 +237,19 @@ def stretches(chain: Sequence[Schedule], horizon: Horizon) -> list[Stretch]:
 
 
 def endless(chain: Sequence[Schedule]) -> Schedule | None:
-    """The first schedule of a chain that never ends although another follows it, or None."""
+    """Return the first schedule of a chain that never ends although another follows it, or None."""
+    # Whether a law ends does not depend on the length of the run.
     horizon = Horizon(1, 1)
     return next((law for law in cast("Sequence[Law]", chain[:-1]) if law.ends(0, horizon) is None), None)
 
 
 def epochs_before(step: int, horizon: Horizon) -> int:
-    """How many epochs end before ``step``."""
+    """Return the number of epochs that end before ``step``."""
     return max(-(-step // horizon.steps_per_epoch) - 1, 0)
 
 
 def improves(value: float, best: float | None, margin: float) -> bool:
-    """Whether ``value`` is better than ``best`` by more than ``margin``; nan never is."""
+    """Return whether ``value`` exceeds ``best`` by more than ``margin``; NaN never does."""
     return not math.isnan(value) and (best is None or value > best + margin)
 
 

@@ -1,4 +1,4 @@
-"""Stoppers: rules that end a run before its last epoch, as pure functions of the monitored value's history."""
+"""Stopper words: rules that end a run before its last epoch, as pure functions of the monitored score's history."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from segdsl.words.schedules import Horizon, NaturalDuration, PositiveDuration, e
 
 
 class EarlyStopping(Stopper):
-    """Ends the run when the monitored value has not improved for `patience`."""
+    """End the run when the monitored score has not improved for `patience`."""
 
     min_delta: NaturalFloat = 1e-3
-    """What a value must be better by to count as an improvement."""
+    """Smallest improvement that counts."""
     patience: PositiveDuration = Quantity(10, "epochs")
     """How long to wait for an improvement."""
     after: NaturalDuration = Quantity(0, "iters")
-    """Epochs that end before this are not looked at."""
+    """Start of the count: epochs that end earlier are not considered."""
 
     def stops(self, history: Sequence[float], horizon: Horizon) -> bool:
-        """Whether a run ends after these epochs; ``history`` is the monitored value of each, larger being better."""
+        """Return whether the run ends after these epochs.
+
+        ``history`` is the monitored score of each epoch, oriented so that larger is better.
+        """
         best, stale = None, 0
         for value in history[epochs_before(horizon.steps(self.after), horizon) :]:
             if improves(value, best, self.min_delta):
                 best, stale = value, 0
             else:
+                # Count in steps, not epochs, because `patience` may be given in either unit.
                 stale += horizon.steps_per_epoch
         return stale > 0 and stale >= horizon.steps(self.patience)

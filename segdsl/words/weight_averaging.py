@@ -1,4 +1,7 @@
-"""Averagers: how the weights of a run are averaged over its steps. Each is realised in ``segdsl/run/engine/ema.py``."""
+"""Weight-averaging words: how the weights of a run are averaged over its steps.
+
+``segdsl/run/engine/ema.py`` implements them.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,16 @@ from segdsl.ir.program import Averager
 class EMA(Averager):
     """Exponential moving average of the weights over the optimizer steps (Tarvainen and Valpola, Mean Teacher, 2017).
 
-    The statistics of normalisations are averaged as the weights are; counters are the last ones.
+    The statistics of normalization layers are averaged like weights; integer counters are copied from the last step.
     """
 
     decay: Annotated[float, Ge(0), Lt(1)] = 0.999
-    """Share of the average that stays in a step: 0.999 looks back over about 1000 steps."""
+    """Share of the average that is kept in each step: 0.999 averages over about the last 1000 steps."""
     ramp: Annotated[float, Ge(1)] = 10.0
-    """After k steps the decay is at most (1 + k) / (ramp + k), which forgets the start sooner; 1 turns it off."""
+    """Limits the decay after k steps to (1 + k) / (ramp + k), so that the random initial weights are forgotten sooner;
+    1 turns the limit off."""
 
     def decay_at(self, updates: int) -> float:
-        """The decay of the next update after so many (the ramp of TensorFlow's `ExponentialMovingAverage`)."""
+        """Return the decay of the next update after ``updates`` updates, with the ramp of TensorFlow's
+        `ExponentialMovingAverage`."""
         return min(self.decay, (1 + updates) / (self.ramp + updates))

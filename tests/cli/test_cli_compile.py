@@ -1,4 +1,4 @@
-"""`segdsl compile`: the table of the seven models as golden files, its figures as data, and odd terminals."""
+"""`segdsl compile`: golden tables of the seven models, JSON, output folders, and narrow terminals."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_parts_add_up(name: str, capsys: Any) -> None:
     assert data["computed_flops"] <= data["flops"]
 
 
-def test_what_is_frozen_is_marked(capsys: Any) -> None:
+def test_frozen_parts_are_marked(capsys: Any) -> None:
     text = compiled(capsys, str(ROOT / "specs" / "dinov2.seg"), "--set", "data.input_size=70x70")
     marked = [line.split()[0] for line in text.splitlines() if " frozen" in line and "%" in line]
     assert marked == ["backbone", "cls_token", "pos_embed", "patch_embed", "blocks", "norm"]
@@ -89,7 +89,7 @@ model = Net(classes = len(data.classes))
 
 
 @pytest.mark.parametrize("out", ["file/below", "file", "/proc/nowhere", "taken"])
-def test_a_folder_that_cannot_be_filled_is_refused(out: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+def test_an_unusable_output_folder_is_refused(out: str, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.seg").write_text(TINY, encoding="utf-8")
     Path("file").write_text("mine", encoding="utf-8")
@@ -123,7 +123,7 @@ def test_a_folder_that_only_looks_like_an_earlier_one_is_refused(tmp_path: Path,
     assert Path("theirs", "summary.json").read_text() == "mine"
 
 
-def test_a_folder_with_a_program_names_it(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+def test_errors_on_a_folder_name_the_file_in_it(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.seg").write_text(TINY, encoding="utf-8")
     assert run(["compile", "net.seg", "--out", "made"]) == 0
@@ -150,7 +150,7 @@ def test_a_failure_while_writing_leaves_nothing_half_done(tmp_path: Path, monkey
 def test_a_dump_does_nothing_else(tmp_path: Path, capsys: Any) -> None:
     spec = str(ROOT / "specs" / "quickstart.seg")
     assert run(["compile", spec, "--dump", "elaborate", "--out", str(tmp_path / "x")]) == 2
-    assert "leave out" in capsys.readouterr().err and not (tmp_path / "x").exists()
+    assert "--out" in capsys.readouterr().err and not (tmp_path / "x").exists()
 
 
 def test_a_narrow_terminal_and_one_without_blocks() -> None:

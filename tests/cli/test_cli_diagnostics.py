@@ -1,9 +1,9 @@
-"""Golden diagnostics: one folder in `tests/goldens/diagnostics` for a slug, named after it.
+"""Golden diagnostics: one folder in `tests/goldens/diagnostics` per slug, named after it.
 
-A folder holds `main.seg` and whatever files it needs, and `expected.txt`: what `segdsl check main.seg` says on stderr,
-run in a copy of the folder, without the `.gitkeep` files that keep empty folders in git. A file `command.txt` names
-another command line (`data check data`). With `--refresh-goldens` the expected texts are written anew; read them before
-they are committed.
+Each folder contains `main.seg`, the files that it needs, and `expected.txt`: what `segdsl check main.seg` prints to
+stderr, run in a copy of the folder without the `.gitkeep` files that keep empty folders in git. A file `command.txt`
+contains another command line (`data check data`). `--refresh-goldens` rewrites the expected texts; read them before
+committing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def command_of(case: Path) -> list[str]:
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
-    """What lies in a folder, without the cache in it, which a command may fill."""
+    """Return the files of a folder, except for its cache, which a command may fill."""
     files = [p for p in folder.rglob("*") if p.is_file()]
     return {p: p.read_bytes() for p in files if p.relative_to(folder).parts[0] != "cache"}
 
@@ -71,10 +71,10 @@ FOREIGN = re.compile(
     r"Traceback|pydantic|Errno|Exception|<class |object at 0x|NoneType|cv2\.|torch\.|lark\.|validation error",
     re.IGNORECASE,
 )
-"""What Python and the libraries say."""
+"""Terms of Python and its libraries, which must not reach users."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda p: p.name)
-def test_no_golden_speaks_another_language(case: Path) -> None:
+def test_no_golden_contains_python_terms(case: Path) -> None:
     text = (case / "expected.txt").read_text(encoding="utf-8") if (case / "expected.txt").is_file() else ""
     assert not FOREIGN.search(text)

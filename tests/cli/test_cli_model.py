@@ -1,4 +1,4 @@
-"""The commands on models, from a program to pictures, on a tiny model and a handful of images."""
+"""The commands on models, from a program to predictions, on a tiny model and a few images."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_eval_of_the_run_and_of_the_exported_model_agree(folder: Path, run: dict
         assert ours[key] == pytest.approx(theirs[key], abs=1e-3)
 
 
-def test_predict_writes_pictures(folder: Path, exported: str) -> None:
+def test_predict_writes_images(folder: Path, exported: str) -> None:
     found = segdsl(folder, "predict", exported, "data/val/images", "--out", "pictures")
     assert found["images"] == 4
     assert len([p for p in (folder / "pictures").rglob("*") if p.is_file()]) >= 8
@@ -134,20 +134,20 @@ def test_bench_of_program_run_and_model(folder: Path, run: dict[str, Any], expor
 @pytest.mark.parametrize(
     "args", [["eval", "nothing"], ["export", "nothing"], ["predict", "nothing", "x.png", "--out", "o"], ["bench", "no"]]
 )
-def test_a_missing_model_is_said(folder: Path, args: list[str]) -> None:
+def test_a_missing_model_is_an_error(folder: Path, args: list[str]) -> None:
     found = segdsl(folder, *args, status=1)
     assert len(found["errors"]) == 1
     assert found["errors"][0]["help"]
 
 
-def test_what_training_settled_cannot_be_set_afterwards(folder: Path, run: dict[str, Any]) -> None:
+def test_settings_of_training_cannot_be_overridden_afterwards(folder: Path, run: dict[str, Any]) -> None:
     for verb, setting in (("eval", "data.input_size=32x32"), ("export", "train.epochs=3")):
         found = segdsl(folder, verb, run["run"], "--set", setting, status=1)
         assert [e["slug"] for e in found["errors"]] == ["setting-without-effect"]
         assert (found["errors"][0]["file"], found["errors"][0]["column"]) == ("--set", 1)
 
 
-def test_how_a_run_is_scored_can_be_set(folder: Path, run: dict[str, Any]) -> None:
+def test_settings_of_evaluation_can_be_overridden(folder: Path, run: dict[str, Any]) -> None:
     at_image = segdsl(folder, "eval", run["run"], "--data", "data")
     at_input = segdsl(folder, "eval", run["run"], "--set", "eval.scale=input", "--data", "data")
     assert at_image["accuracy"] != at_input["accuracy"]

@@ -1,4 +1,4 @@
-"""`segdsl show --lr`: the curve, its axes, what is said beside it, and the points."""
+"""`segdsl show --lr`: curve, axes, notes, and the points in the JSON."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_curve_is_that_of_the_pure_function(capsys: pytest.CaptureFixture[st
     assert lines[-3:] == [
         "Warmup           epochs 0 to 0.5         2.0e-02 to 2.0e-01",
         "Step             epochs 0.5 to 6         2.0e-01 to 1.0e-01",
-        "at 2.0e-02 in place of 2.0e-01: backbone",
+        "2.0e-02 instead of 2.0e-01 for: backbone",
     ]
 
 
@@ -100,22 +100,24 @@ def test_images_make_batches(capsys: pytest.CaptureFixture[str]) -> None:
     assert points(capsys, "--images", "81", "--set", "data.train.batch=81")["steps_per_epoch"] == 1
     assert points(capsys, "--images", "81", "--set", "train.accumulate=4")["steps_per_epoch"] == 3
     assert points(capsys)["steps_per_epoch"] == 100
-    assert points(capsys)["notes"] == ["100 steps an epoch are assumed; --images or --steps-per-epoch says how many"]
+    (note,) = points(capsys)["notes"]
+    assert note.startswith("assuming 100 steps per epoch")
     assert points(capsys, "--set", "train.schedule=Poly()")["notes"] == []
 
 
-def test_what_the_data_decides_is_drawn_until_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_schedule_that_depends_on_scores_is_drawn_without_reductions(capsys: pytest.CaptureFixture[str]) -> None:
     lines = shown(capsys, "--images", "100", "--set", "train.schedule=ReduceOnPlateau()")
     assert set(heights(lines)) == {4 * ROWS - 1}
-    assert lines[-1] == "note: `ReduceOnPlateau` waits for `val.dice`: drawn until the first reduction"
+    assert lines[-1].startswith("note: `ReduceOnPlateau` depends on `val.dice`")
     stop = shown(capsys, "--set", "train.stop=EarlyStopping()", "--set", "train.schedule=Poly()")
-    assert stop[-1] == "note: `train.stop` may end the run before"
+    assert stop[-1].startswith("note: `train.stop` ")
 
 
-def test_what_the_length_of_the_run_tells_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_warmup_longer_than_the_run_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["show", "my.seg", "--lr", "--set", "train.schedule=Warmup(100 iters) -> Poly()"]
     assert run([*args, "--steps-per-epoch", "10"]) == 0
-    assert "warning[warmup-too-long]: the warm-up takes 100 steps, and the run has 60" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("warning[warmup-too-long]: ") and re.search(r"\b100 steps\b.*\b60\b", err.splitlines()[0])
     assert run([*args, "--steps-per-epoch", "100"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -129,7 +131,7 @@ def test_runs_of_any_length_are_drawn(epochs: int, steps: int, capsys: pytest.Ca
         assert len(heights(lines)) == 140
 
 
-def test_colour_on_terminals_and_stars_where_there_is_nothing_else(
+def test_color_on_terminals_and_asterisks_without_unicode(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = shown(capsys, "--images", "100")
@@ -153,16 +155,17 @@ def test_colour_on_terminals_and_stars_where_there_is_nothing_else(
     [["--images", "5"], ["--set", "train.epochs=3"], ["--lr", "--images", "5", "--steps-per-epoch", "5"],
      ["--lr", "--images", "0"]],
 )  # fmt: skip
-def test_options_that_do_not_go_together(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_exclude_each_other(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["show", "my.seg", *args]) == 2
 
 
 def test_a_program_without_an_optimizer_has_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["show", "my.seg", "--lr", "--set", "drop train.optimizer"]) == 1
-    assert "error[train-incomplete]: the program has no `train.optimizer`" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("error[train-incomplete]: ") and "`train.optimizer`" in err
 
 
-def test_the_drawing_in_the_manual_is_what_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_chart_in_the_manual_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     manual = (Path(__file__).resolve().parents[2] / "grammar" / "LANGUAGE.md").read_text(encoding="utf-8")
     program, drawing = re.findall(r"```seg\n((?:(?!```).)*)```\n\n```text\n(learning rate .*?)```", manual, re.DOTALL)[
         0

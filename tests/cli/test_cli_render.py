@@ -1,4 +1,4 @@
-"""How diagnostics look to a person, and what tools get of them."""
+"""Diagnostics as text, as JSON and as SARIF."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_the_end_of_the_text_can_be_marked() -> None:
     assert rendered("", Diagnostic("slug", "m", "h", span=Span("a.seg", 0, 0))).splitlines()[1] == " --> a.seg:1:1"
 
 
-def test_a_place_beyond_the_text_is_no_crash() -> None:
+def test_a_span_beyond_the_text_does_not_crash() -> None:
     assert " --> a.seg:1:3" in rendered("ab", Diagnostic("slug", "m", "h", span=Span("a.seg", 10, 20)))
     assert " --> gone.seg\n" in rendered("ab", Diagnostic("slug", "m", "h", span=Span("gone.seg", 1, 2)))
 
@@ -148,7 +148,7 @@ def test_nothing_hostile_reaches_the_terminal() -> None:
     assert clean("a\nb\tc\x1b") == "a b c\ufffd"
 
 
-def test_colour_changes_nothing_but_colour() -> None:
+def test_color_changes_nothing_else() -> None:
     import re
 
     text = "x = y + z\n"

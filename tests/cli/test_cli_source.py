@@ -1,9 +1,10 @@
-"""The commands on source texts: check, fmt, show, explain, and `compile --dump`."""
+"""The commands on source files: check, fmt, show, explain, and `compile --dump`."""
 
 from __future__ import annotations
 
 import io
 import json
+import re
 import stat
 import sys
 from pathlib import Path
@@ -43,13 +44,14 @@ def as_json(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, dict[s
 def test_check_of_a_good_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["check", "good.seg"]) == 0
     out, err = capsys.readouterr()
-    assert "1 file checked: all good" in out
-    assert "`data.classes` is left out, so it is checked with 2 classes" in out
+    note, result = out.splitlines()
+    assert note.startswith("good.seg: `data.classes` ") and "2 classes" in note
+    assert result.startswith("1 file checked: ")
     assert err == ""
     assert as_json(capsys, "check", "good.seg") == (0, {"files": 1, "errors": [], "warnings": []})
 
 
-def test_check_says_all_that_is_wrong_in_all_files(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_all_errors_of_all_files(capsys: pytest.CaptureFixture[str]) -> None:
     status, found = as_json(capsys, "check", "good.seg", "bad.seg", "missing.seg")
     assert status == 1
     assert found["files"] == 3
@@ -61,7 +63,7 @@ def test_check_says_all_that_is_wrong_in_all_files(capsys: pytest.CaptureFixture
     assert run(["check", "good.seg", "bad.seg", "missing.seg"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.endswith("3 errors (`segdsl explain SLUG` says more)\n")
+    assert re.search(r"^3 errors .*`segdsl explain SLUG`.*\n\Z", err, re.MULTILINE)
 
 
 def test_an_error_in_an_option_points_into_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +75,7 @@ def test_an_error_in_an_option_points_into_it(capsys: pytest.CaptureFixture[str]
 def test_an_option_changes_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     settings = ["--set", "train.epochs=3", "--set", 'data.classes=["a", "b", "c"]']
     assert run(["check", "good.seg", *settings]) == 0
-    assert "left out" not in capsys.readouterr().out
+    assert "data.classes" not in capsys.readouterr().out
 
 
 def test_check_of_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,13 +132,13 @@ def test_fmt_from_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 class Terminal(io.TextIOWrapper):
-    """A stdout that knows ASCII only."""
+    """A stdout that supports only ASCII."""
 
     def __init__(self) -> None:
         super().__init__(io.BytesIO(), encoding="ascii", errors="replace", newline="\r\n")
 
 
-def test_fmt_of_stdin_gives_every_character_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fmt_of_stdin_preserves_every_character(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("seg 1\n# 中\n".encode())))
     monkeypatch.setattr(sys, "stdout", out := Terminal())
     assert run(["fmt", "-"]) == 0
@@ -147,35 +149,34 @@ def test_fmt_of_stdin_gives_every_character_back(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("stdin", [io.TextIOWrapper(io.BytesIO(b"seg 1\n# d\xe4t\n")), None])
-def test_fmt_of_stdin_refuses_what_is_no_text(
+def test_fmt_of_stdin_rejects_invalid_text(
     stdin: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
     assert run(["fmt", "-"]) == 1
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith("error[file-unreadable]: standard input is ")
+    assert out == "" and err.startswith("error[file-unreadable]: ") and "<stdin>" in err
 
 
 def test_fmt_check_of_stdin_only_looks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for text, status in ((GOOD, 0), (UNTIDY, 1)):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
         assert run(["fmt", "-", "--check"]) == status
-    assert capsys.readouterr().out.strip() == "would change <stdin>"
+    assert capsys.readouterr().out.strip() == "would reformat <stdin>"
 
 
 @pytest.mark.parametrize("command", ["check", "fmt"])
-def test_an_empty_name_is_not_the_folder_one_stands_in(
-    command: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_empty_name_is_not_the_current_folder(command: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, ""]) == 1
-    assert "error[file-missing]: the name of a file is empty" in capsys.readouterr().err
+    assert "error[file-missing]: " in capsys.readouterr().err
     assert (here / "untidy.seg").read_text(encoding="utf-8") == UNTIDY
 
 
 def test_a_link_to_nowhere_is_named_as_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "link.seg").symlink_to("nowhere.seg")
     assert run(["check", "link.seg"]) == 1
-    assert "link.seg is a link to a file that does not exist" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "error[file-missing]: " in err and "link" in err
 
 
 def test_fmt_follows_a_link(here: Path) -> None:
@@ -191,15 +192,13 @@ def test_show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     assert run(["show", "std/lite_hrnet.seg"]) == 0
     assert "model LiteHRNetS" in capsys.readouterr().out
     assert run(["show", "std/lite_hrnt.seg"]) == 1
-    assert "did you mean `std/lite_hrnet.seg`?" in capsys.readouterr().err
+    assert "`std/lite_hrnet.seg`" in capsys.readouterr().err
     assert run(["show", "std/../lang/program.py"]) == 1
 
 
-def test_show_in_colour_changes_no_character(
+def test_show_in_color_changes_no_character(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import re
-
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert run(["show", "good.seg"]) == 0
@@ -217,7 +216,7 @@ def test_explain(spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_explain_lists_all_and_suggests(capsys: pytest.CaptureFixture[str]) -> None:
     assert as_json(capsys, "explain") == (0, {"slugs": list(explanations())})
     status, found = as_json(capsys, "explain", "unknown-kee")
-    assert (status, found["errors"][0]["help"]) == (1, "did you mean `unknown-key`?")
+    assert status == 1 and "`unknown-key`" in found["errors"][0]["help"]
 
 
 def test_dump_prints_the_graph_after_a_pass(capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,4 +229,4 @@ def test_dump_prints_the_graph_after_a_pass(capsys: pytest.CaptureFixture[str]) 
     _, found = as_json(capsys, "compile", "good.seg", "--dump", "elaborate")
     assert found["graph"]["nodes"][0]["path"] == before.splitlines()[1].split(" = ")[0]
     assert run(["compile", "good.seg", "--dump", "dead_node"]) == 2
-    assert "did you mean `dead_nodes`?" in capsys.readouterr().err
+    assert "`dead_nodes`" in capsys.readouterr().err

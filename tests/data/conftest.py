@@ -1,4 +1,4 @@
-"""Small data sets, written by the tests that need them."""
+"""Small datasets, written by the tests that need them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLORS = ((128, 64, 128), (0, 0, 142), (70, 130, 180))
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees what another, or the user, has cached."""
+    """Give every test an empty cache of its own."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("SEGDSL_CACHE", str(folder))
     return folder
@@ -34,7 +34,7 @@ def picture(seed: int, height: int = 24, width: int = 32) -> np.ndarray:
 
 
 def ids(seed: int, height: int = 24, width: int = 32) -> np.ndarray:
-    """A mask in which every class and void occur."""
+    """A mask that contains every class and ignored pixels."""
     mask = np.random.default_rng(seed).integers(0, 3, (height, width), dtype=np.uint8)
     mask[0, :3] = (0, 1, 2)
     mask[1, :4] = 255
@@ -53,7 +53,7 @@ def write_subset(folder: Path, names: tuple[str, ...], seed: int = 0, content: d
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A sound data set: `train` with a, b, c and `val` with d, e."""
+    """A valid dataset: `train` with a, b, c and `val` with d, e."""
     root = tmp_path / "set"
     write_subset(root / "train", ("c", "a", "b"))
     write_subset(root / "val", ("e", "d"), seed=10)
@@ -61,4 +61,4 @@ def tree(tmp_path: Path) -> Path:
 
 
 Break = Callable[[Path], object]
-"""What makes a sound tree an unsound one."""
+"""Damages a valid dataset."""

@@ -228,15 +228,15 @@ def test_shrinking_averages_and_growing_interpolates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "arguments", "text"),
+    ("word", "arguments", "bounds"),
     [
-        (words.RandomResizedCrop, {"scale": Range(0.2, 1.5)}, "must stay within 0.001..1.0"),
-        (words.RandomResizedCrop, {"ratio": Range(2.0, 0.5)}, "must not run backwards"),
-        (words.Rotate, {"range": Range(-200, 0, "deg")}, "must stay within -180.0 deg..180.0 deg"),
-        (words.PhotometricDistortion, {"hue": Quantity(200, "deg")}, "must lie within 0 deg..180 deg"),
+        (words.RandomResizedCrop, {"scale": Range(0.2, 1.5)}, "0.001..1.0"),
+        (words.RandomResizedCrop, {"ratio": Range(2.0, 0.5)}, "low to high"),
+        (words.Rotate, {"range": Range(-200, 0, "deg")}, "-180.0 deg..180.0 deg"),
+        (words.PhotometricDistortion, {"hue": Quantity(200, "deg")}, "0 deg..180 deg"),
     ],
 )
-def test_bounds_are_held(word: type, arguments: dict, text: str) -> None:
+def test_bounds_are_enforced(word: type, arguments: dict, bounds: str) -> None:
     with pytest.raises(ValidationError) as caught:
         word(**arguments)
-    assert str(caught.value.errors()[0].get("ctx", {})["error"]) == text
+    assert str(caught.value.errors()[0].get("ctx", {})["error"]).endswith(bounds)

@@ -1,4 +1,4 @@
-"""Images of other depths and channels: each is read as it is said to be, or refused with its name."""
+"""Images of other depths and channels: each is read correctly, or rejected with its name."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("channels", [2, 4, 5])
-def test_bands_come_back_as_they_were(form: str, channels: int) -> None:
+def test_bands_round_trip(form: str, channels: int) -> None:
     samples = BANDS[:, :, :channels]
     if form == "pages" and channels < 2:
         return
@@ -69,7 +69,7 @@ def test_bands_come_back_as_they_were(form: str, channels: int) -> None:
     assert (decode(FORMS[form](samples), None).pixels == samples).all(), "without a model, as many as there are"
 
 
-def test_16_bits_are_cut_or_stretched() -> None:
+def test_16_bits_are_reduced_or_scaled() -> None:
     for data in (png(RAMP), tiff(RAMP)):
         assert (decode(data, 1).pixels[..., 0] == RAMP >> 8).all()
         stretched = decode(data, 3, Range(1000, 47000)).pixels
@@ -78,14 +78,14 @@ def test_16_bits_are_cut_or_stretched() -> None:
 
 
 @pytest.mark.parametrize("encode", [lambda a: png(a[..., ::-1]), lambda a: tiff(a, photometric="rgb")])
-def test_rgb_of_16_bits_keeps_its_order_and_is_said(encode) -> None:
+def test_16_bit_rgb_keeps_its_channel_order(encode) -> None:
     deep = np.random.default_rng(1).integers(0, 65536, (6, 8, 3), np.uint16)
     picture = decode(encode(deep))
     assert (picture.pixels == deep >> 8).all() and picture.mode == "16 bits x 3"
     assert (decode(encode(deep), 3, Range(0, 1000)).pixels[deep >= 1000] == 255).all()
 
 
-def test_lzw_of_16_bits_is_read() -> None:
+def test_16_bit_lzw_is_read() -> None:
     deep = np.random.default_rng(1).integers(0, 65536, (6, 8, 3), np.uint16)
     data = cv2.imencode(".tiff", deep[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])[1].tobytes()
     assert (decode(data).pixels == deep >> 8).all()
@@ -99,7 +99,7 @@ def test_other_depths_need_levels() -> None:
         assert decode(data, 1, Range(low, high)).pixels.ravel()[[0, -1]].tolist() == [0, 255]
 
 
-def test_grey_becomes_rgb_and_rgb_grey() -> None:
+def test_gray_and_rgb_are_converted() -> None:
     grey = decode(png((RAMP >> 8).astype(np.uint8))).pixels
     assert (grey == (RAMP >> 8)[..., None]).all()
     rgb = BANDS[:, :, :3]
@@ -109,18 +109,18 @@ def test_grey_becomes_rgb_and_rgb_grey() -> None:
 
 
 @pytest.mark.parametrize(("have", "wanted"), [(5, 3), (4, 3), (2, 1), (3, 4), (1, 4), (2, 5), (4, 2)])
-def test_no_channel_is_made_up(have: int, wanted: int) -> None:
+def test_other_channel_counts_are_rejected(have: int, wanted: int) -> None:
     samples = BANDS[:, :, :have]
     assert slug(FORMS["chunky"](samples) if have > 1 else png(samples), wanted) == "image-channels"
 
 
 @pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9])
-def test_a_truncated_tiff_of_bands_is_refused(share: float) -> None:
+def test_truncated_multiband_tiff_is_rejected(share: float) -> None:
     whole = tiff(np.tile(BANDS, (40, 40, 1)), planarconfig="contig", photometric="minisblack", compression="zlib")
     assert slug(whole[: int(len(whole) * share)], 5) in ("image-truncated", "image-unknown")
 
 
-def test_a_claim_of_60000_by_60000_is_refused_before_it_is_decoded() -> None:
+def test_huge_header_is_rejected_before_decoding() -> None:
     data = bytearray(FORMS["chunky"](BANDS))
     offset = struct.unpack("<I", data[4:8])[0]
     for entry in range(struct.unpack("<H", data[offset : offset + 2])[0]):
@@ -154,13 +154,13 @@ def test_every_augmentation_takes_any_number_of_channels(channels: int) -> None:
     assert fit(sample, (15, 20)).image.shape == (15, 20, channels)
 
 
-def test_channels_go_by_fours() -> None:
+def test_channels_are_processed_in_groups_of_four() -> None:
     seen: list[int] = []
     out = by_fours(lambda part, fill: (seen.append(part.shape[2]), part)[1], np.zeros((2, 2, 9), np.uint8))
     assert seen == [4, 4, 1] and out.shape == (2, 2, 9)
 
 
-def test_statistics_of_other_channels_are_the_mean_of_rgb() -> None:
+def test_normalization_of_other_channels_is_the_mean_of_rgb() -> None:
     mean, deviation = statistics("imagenet", 5)
     assert len(mean) == len(deviation) == 5
     assert mean[0] == pytest.approx(sum(statistics("imagenet")[0]) / 3)
@@ -168,7 +168,7 @@ def test_statistics_of_other_channels_are_the_mean_of_rgb() -> None:
     assert RGB.channels == 3
 
 
-def test_the_check_reads_images_as_the_model_takes_them(tree: Path) -> None:
+def test_check_uses_the_model_channels(tree: Path) -> None:
     for path in tree.glob("*/images/*.png"):
         size = Image.open(path).size
         path.with_suffix(".tif").write_bytes(FORMS["chunky"](np.resize(BANDS, (size[1], size[0], 5))))

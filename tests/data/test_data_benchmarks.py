@@ -1,4 +1,4 @@
-"""Public benchmarks with ids of their own, each on a small tree of its true layout."""
+"""Public benchmarks with their own ids, each on a small dataset in its real layout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def photo(seed: int = 0) -> np.ndarray:
 
 
 def ids(*rows: tuple[int, ...]) -> np.ndarray:
-    """A mask whose rows begin as given, of class 0 else."""
+    """A mask whose rows start with the given ids, padded with class 0."""
     mask = np.zeros(SIZE, np.uint8)
     for number, row in enumerate(rows):
         mask[number, : len(row)] = row
@@ -43,9 +43,9 @@ def ids(*rows: tuple[int, ...]) -> np.ndarray:
 
 
 PALETTE = [channel for k in range(256) for channel in ((224, 224, 192) if k == 255 else voc_color(k))]
-"""The colours of a palette mask, of which the ids do not depend here."""
+"""Colors of a palette mask; the ids do not depend on them."""
 RAW = ids((7, 8, 11, 33), (0, 4, 18, 255), (26,) * 8)
-"""Ids of Cityscapes: road, sidewalk, building, bicycle; unlabeled, static, polegroup, a licence plate; car."""
+"""Ids of Cityscapes: road, sidewalk, building, bicycle; unlabeled, static, polegroup, license plate; car."""
 SCORED = ids((0, 1, 2, 18), (255,) * 4, (13,) * 8)
 SCORED[SCORED == 0] = 255
 SCORED[0, 0] = 0
@@ -109,7 +109,7 @@ def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("format", TREES)
-def test_a_format_is_known_by_its_looks(tmp_path: Path, format: str) -> None:
+def test_format_is_detected(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
     assert detect(tmp_path) == format
     report = check_data(tmp_path, "auto")
@@ -117,14 +117,14 @@ def test_a_format_is_known_by_its_looks(tmp_path: Path, format: str) -> None:
 
 
 @pytest.mark.parametrize("format", TREES)
-def test_a_subset_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, format: str) -> None:
+def test_missing_subset_lists_existing_ones(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
     report = check_data(tmp_path, format, Request(["trian"]))
     (found,) = report.errors
-    assert found.slug == "subset-missing" and "did you mean `train" in found.help
+    assert found.slug == "subset-missing" and "`train" in found.help
 
 
-def test_cityscapes_and_kitti_have_their_nineteen_classes(tmp_path: Path) -> None:
+def test_cityscapes_and_kitti_have_nineteen_classes(tmp_path: Path) -> None:
     for write_tree in (cityscapes, kitti):
         write_tree(tmp_path / write_tree.__name__)
         index = opened(tmp_path / write_tree.__name__)
@@ -133,7 +133,7 @@ def test_cityscapes_and_kitti_have_their_nineteen_classes(tmp_path: Path) -> Non
         assert np.array_equal(mask_of(opened(index.root, ignore=99), "val"), np.where(SCORED == 255, 99, SCORED))
 
 
-def test_ade20k_counts_from_one_and_0_is_void(tmp_path: Path) -> None:
+def test_ade20k_ids_start_at_one_and_0_is_ignored(tmp_path: Path) -> None:
     ade20k(tmp_path)
     index = opened(tmp_path)
     assert index.classes == ("wall", "building", "sky")
@@ -144,7 +144,7 @@ def test_ade20k_counts_from_one_and_0_is_void(tmp_path: Path) -> None:
     assert opened(tmp_path, classes=("a", "b", "c")).classes == ("a", "b", "c")
 
 
-def test_vistas_takes_the_newest_masks_and_what_is_evaluated(tmp_path: Path) -> None:
+def test_vistas_uses_the_newest_masks_and_evaluated_labels(tmp_path: Path) -> None:
     vistas(tmp_path)
     index = opened(tmp_path)
     assert index.classes == ("Bird", "Curb")
@@ -166,7 +166,7 @@ BENCHMARK_FAULTS: dict[str, tuple[Callable[[Path], None], Callable[[Path], Any],
 
 
 @pytest.mark.parametrize("case", BENCHMARK_FAULTS)
-def test_a_fault_of_a_benchmark_is_named(tmp_path: Path, case: str) -> None:
+def test_benchmark_error_names_the_file(tmp_path: Path, case: str) -> None:
     make, spoil, slug = BENCHMARK_FAULTS[case]
     make(tmp_path)
     spoil(tmp_path)

@@ -1,4 +1,4 @@
-"""Every kind of bad data ends in its diagnostic, with the file's name, and sound data in none."""
+"""Every kind of bad data gives its diagnostic, with the file's name; valid data gives none."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_sound_data_has_no_findings(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(("slug", "where", "damage"), BROKEN, ids=[f"{b[0]} {b[1]}" for b in BROKEN])
-def test_bad_data_ends_in_one_error_that_names_the_file(tree: Path, slug: str, where: str, damage: Break) -> None:
+def test_bad_data_gives_one_error_naming_the_file(tree: Path, slug: str, where: str, damage: Break) -> None:
     damage(tree)
     report = checked(tree)
     assert slugs(report) == [slug]
@@ -144,19 +144,19 @@ LABELS: list[tuple[str, Callable[[dict], object]]] = [
 
 
 @pytest.mark.parametrize(("slug", "change"), LABELS)
-def test_a_label_space_that_could_mislabel_is_refused(tree: Path, slug: str, change: Callable[[dict], object]) -> None:
+def test_ambiguous_label_space_is_rejected(tree: Path, slug: str, change: Callable[[dict], object]) -> None:
     for subset in ("train", "val"):
         edit_meta(tree / subset / "dataset_meta.json", change)
     assert set(slugs(checked(tree))) == {slug}
 
 
-def test_label_spaces_that_differ_between_subsets_are_refused(tree: Path) -> None:
+def test_differing_label_spaces_are_rejected(tree: Path) -> None:
     edit_meta(tree / "val" / "dataset_meta.json", lambda m: m["label_map"].update({"1": "van"}))
     report = checked(tree)
-    assert slugs(report) == ["meta-differs"] and "id 1 is `van` and `car`" in report.errors[0].message
+    assert slugs(report) == ["meta-differs"] and all(n in report.errors[0].message for n in ("`van`", "`car`"))
 
 
-def test_colors_may_be_left_out_and_labels_may_be_a_list(tree: Path) -> None:
+def test_colors_are_optional_and_labels_may_be_a_list(tree: Path) -> None:
     for subset in ("train", "val"):
         (tree / subset / "dataset_meta.json").write_text('{"labels": ["road", "car", "sky"]}', encoding="utf-8")
     report = checked(tree)
@@ -164,12 +164,12 @@ def test_colors_may_be_left_out_and_labels_may_be_a_list(tree: Path) -> None:
     assert open_index(tree, FORMAT, Request(["train"])).labels.colors == ()
 
 
-def test_classes_of_the_program_must_be_those_of_the_data(tree: Path) -> None:
+def test_program_classes_must_match_the_dataset(tree: Path) -> None:
     assert not checked(tree, classes=["road", "car", "sky"]).errors
     assert slugs(checked(tree, classes=["car", "road", "sky"])) == ["classes-differ"]
 
 
-def test_a_mask_value_is_reported_with_its_count_and_void_is_none(tree: Path) -> None:
+def test_bad_mask_value_is_reported_with_its_count(tree: Path) -> None:
     assert "3 (1 px)" in broken_value(tree, ignore=255)
     report = checked(tree, ignore=3)
     assert set(slugs(report)) == {"mask-value-out-of-range"} and "255 (4 px)" in report.errors[0].message
@@ -181,7 +181,7 @@ def broken_value(tree: Path, ignore: int) -> str:
     return found.message
 
 
-def test_black_and_white_masks_of_two_classes_are_refused(tree: Path) -> None:
+def test_black_and_white_masks_are_rejected(tree: Path) -> None:
     two = {"label_map": {"0": "background", "1": "crack"}}
     for subset in ("train", "val"):
         (tree / subset / "dataset_meta.json").write_text(json.dumps(two), encoding="utf-8")
@@ -222,7 +222,7 @@ def turn(path: Path, orientation: int) -> None:
 
 
 @pytest.mark.parametrize(("slug", "where", "change"), WARNED, ids=[w[0] for w in WARNED])
-def test_what_may_be_meant_is_a_warning(tree: Path, slug: str, where: str, change: Break) -> None:
+def test_possibly_intended_data_gives_a_warning(tree: Path, slug: str, where: str, change: Break) -> None:
     change(tree)
     report = checked(tree)
     assert not report.errors
@@ -230,7 +230,7 @@ def test_what_may_be_meant_is_a_warning(tree: Path, slug: str, where: str, chang
     assert [(d.slug, d.path) for d in report.warnings if d.slug != beside] == [(slug, str(tree / where))]
 
 
-def test_a_mask_drawn_on_the_unturned_image_is_recognised(tree: Path) -> None:
+def test_mask_without_exif_rotation_is_recognized(tree: Path) -> None:
     turn(tree / "val/images/d.png", 6)
     report = checked(tree)
     assert slugs(report) == ["mask-size-differs"] and "EXIF" in report.errors[0].message
@@ -244,7 +244,7 @@ def test_all_independent_errors_are_reported_at_once(tree: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the root user may read everything")
-def test_a_file_without_permission_is_named(tree: Path) -> None:
+def test_unreadable_file_is_named(tree: Path) -> None:
     (tree / "val/images/d.png").chmod(0)
     assert slugs(checked(tree)) == ["data-file-unreadable"]
 
@@ -272,7 +272,7 @@ def test_facts_are_cached_until_a_file_changes(tree: Path, monkeypatch: pytest.M
     assert checked(tree).digest != first.digest and decoded == ["e.png"]
 
 
-def test_what_was_cached_under_other_colors_is_read_again(tree: Path) -> None:
+def test_changed_colors_invalidate_cached_facts(tree: Path) -> None:
     colors = np.array([[128, 64, 128], [0, 0, 142], [70, 130, 180]], dtype=np.uint8)
     edit_mask(tree / "val/masks/d.png", lambda m: colors[m % 3])
     assert not checked(tree).errors
@@ -285,7 +285,7 @@ def test_what_was_cached_under_other_colors_is_read_again(tree: Path) -> None:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
-def test_camvid_small_is_sound_and_its_counts_are_those_of_its_readme() -> None:
+def test_camvid_small_matches_its_readme() -> None:
     report = check_data(SHARED / "camvid_small")
     assert not report.errors and report.items == 36
     share = 100 * report.pixels["train"] / report.pixels["train"].sum()

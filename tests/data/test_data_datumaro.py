@@ -1,4 +1,4 @@
-"""Datumaro's own format, on trees that Datumaro itself exports, and the same trees spoilt."""
+"""Datumaro's own format, on datasets exported by Datumaro, intact and damaged."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rect(left: float, top: float, right: float, bottom: float) -> list[float]:
 
 
 def filled(*boxes: tuple[int, int, int, int, int], fill: int = 0) -> np.ndarray:
-    """A mask of boxes (left, top, right, bottom, id), each over those before."""
+    """A mask of boxes (left, top, right, bottom, id), later ones on top."""
     mask = np.full(SIZE, fill, np.uint8)
     for left, top, right, bottom, label in boxes:
         mask[top:bottom, left:right] = label
@@ -43,7 +43,7 @@ def filled(*boxes: tuple[int, int, int, int, int], fill: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def dm() -> Iterator[Any]:
-    """Datumaro, silent."""
+    """The Datumaro package, with its logging silenced."""
     logging.disable(logging.CRITICAL)
     import datumaro
     import datumaro.components.annotation as annotation
@@ -53,7 +53,7 @@ def dm() -> Iterator[Any]:
 
 
 def export(dm: Any, root: Path, shapes: list[Any], labels: tuple[str, ...] = LABELS, **options: Any) -> None:
-    """A tree of two subsets, written by Datumaro: `a` has ``shapes``, `b` a mask of label 0 over all of it."""
+    """Export two items with Datumaro: `a` has ``shapes``, `b` a mask of label 0 over the whole image."""
     from datumaro.components.dataset import Dataset
     from datumaro.components.dataset_base import DatasetItem
     from datumaro.components.media import Image as Media
@@ -84,13 +84,13 @@ def content(root: Path, subset: str = "train") -> Any:
 
 
 def rewrite(root: Path, change: Callable[[Any], object], subset: str = "train") -> None:
-    """Changes the JSON of a subset in place."""
+    """Change the JSON file of a subset in place."""
     read = content(root, subset)
     change(read)
     (root / "annotations" / f"{subset}.json").write_text(json.dumps(read))
 
 
-def test_what_datumaro_exports_is_known_and_read(dm: Any, tmp_path: Path) -> None:
+def test_datumaro_export_is_detected_and_read(dm: Any, tmp_path: Path) -> None:
     ring = np.zeros(SIZE, bool)
     ring[0:3, 0:3] = True
     ring[1, 1] = False
@@ -113,7 +113,7 @@ def test_what_datumaro_exports_is_known_and_read(dm: Any, tmp_path: Path) -> Non
         ("void", ("crack", "background"), ("crack", "background"), 255, 0),
     ],
 )
-def test_what_no_annotation_covers_is_what_was_said(
+def test_pixels_without_annotation_get_the_background(
     dm: Any, tmp_path: Path, background: str, labels: tuple[str, ...], classes: tuple[str, ...], free: int, first: int
 ) -> None:
     export(dm, tmp_path, [dm["Polygon"](rect(1, 1, 5, 4), label=0)], labels)
@@ -122,27 +122,27 @@ def test_what_no_annotation_covers_is_what_was_said(
     assert np.array_equal(mask_of(layout), filled((1, 1, 5, 4, first), fill=free))
 
 
-def test_void_has_the_value_that_the_program_says(dm: Any, tmp_path: Path) -> None:
+def test_ignored_pixels_get_the_ignore_value(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [dm["Polygon"](rect(1, 1, 5, 4), label=0)])
     assert set(np.unique(mask_of(read(tmp_path, "void", ignore=9)[0]))) == {0, 9}
     assert set(np.unique(mask_of(read(tmp_path, "void", ignore=200)[0]))) == {0, 200}
 
 
-def test_a_background_that_nobody_says_is_an_error(dm: Any, tmp_path: Path) -> None:
+def test_undefined_background_is_an_error(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [dm["Polygon"](rect(1, 1, 5, 4), label=0)])
     rewrite(tmp_path, lambda c: c["items"].append({**c["items"][0], "id": "z", "image": {"path": "z.png"}}))
     Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / "images" / "train" / "z.png")
     for _ in range(2):
         (error,) = check_data(tmp_path, "auto").errors
         assert error.slug == "background-unsaid" and error.path == str(tmp_path / "annotations" / "train.json")
-        assert "`a` and 1 more" in error.message
+        assert "`a`" in error.message
         assert '`data.background = "background"`' in error.help and '"void"' in error.help
     with pytest.raises(SegError, match="background-unsaid"):
         open_index(tmp_path, "datumaro", Request(["train"]))
     assert open_index(tmp_path, "datumaro", Request(["val"])).classes == LABELS
 
 
-def test_a_program_gets_what_check_saw(dm: Any, tmp_path: Path) -> None:
+def test_program_and_check_read_the_same(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [dm["Polygon"](rect(1, 1, 5, 4), label=1)], ("background", "crack"))
     report = check_data(tmp_path, "auto")
     assert report.format == "datumaro" and not report.errors and report.items == 2
@@ -161,7 +161,7 @@ SHAPES = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shapes=SHAPES)
-def test_shapes_over_one_another_are_joined_as_datumaro_does(
+def test_overlapping_shapes_match_datumaro(
     dm: Any, tmp_path_factory: pytest.TempPathFactory, shapes: list[tuple[Any, ...]]
 ) -> None:
     from datumaro.plugins.transforms import PolygonsToMasks
@@ -179,23 +179,23 @@ def test_shapes_over_one_another_are_joined_as_datumaro_does(
     assert np.array_equal(mask_of(read(root, "void", subsets=["train"])[0]), expected)
 
 
-def test_shapes_without_an_order_lie_as_those_of_coco(dm: Any, tmp_path: Path) -> None:
+def test_shapes_without_z_order_are_painted_as_in_coco(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [dm["Polygon"](rect(2, 2, 4, 4), label=1), dm["Polygon"](rect(0, 0, 8, 6), label=0)])
     assert mask_of(read(tmp_path)[0]).max() == 1
     rewrite(tmp_path, lambda c: [a.pop("z_order") for a in c["items"][0]["annotations"]])
     assert np.array_equal(mask_of(read(tmp_path)[0]), filled((2, 2, 4, 4, 2), fill=1).clip(1))
 
 
-def test_what_does_not_segment_is_told_once(dm: Any, tmp_path: Path) -> None:
+def test_annotations_without_area_give_one_warning(dm: Any, tmp_path: Path) -> None:
     shapes = [dm["Bbox"](0, 0, 2, 2, label=0), dm["Bbox"](1, 1, 2, 2, label=0), dm["Caption"]("a wall")]
     export(dm, tmp_path, [*shapes, dm["Polygon"](rect(1, 1, 5, 4), label=0)])
     layout, (warning,) = read(tmp_path, "void")
     assert (warning.slug, warning.severity) == ("annotation-unused", "warning")
-    assert "2 of `bbox`, 1 of `caption`" in warning.message and warning.path == str(layout.meta[0])
+    assert "2 `bbox`, 1 `caption`" in warning.message and warning.path == str(layout.meta[0])
     assert np.array_equal(mask_of(layout), filled((1, 1, 5, 4, 0), fill=255))
 
 
-def test_a_size_that_is_not_stated_is_that_of_the_picture(dm: Any, tmp_path: Path) -> None:
+def test_size_defaults_to_that_of_the_image_file(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [dm["Polygon"](rect(1, 1, 5, 4), label=0)])
     rewrite(tmp_path, lambda c: c["items"][0]["image"].pop("size"))
     assert mask_of(read(tmp_path)[0]).shape == SIZE
@@ -203,7 +203,7 @@ def test_a_size_that_is_not_stated_is_that_of_the_picture(dm: Any, tmp_path: Pat
     assert mask_of(read(tmp_path)[0]).shape == (9, 9)
 
 
-def test_pictures_lie_in_the_folder_of_the_subset_or_above(dm: Any, tmp_path: Path) -> None:
+def test_images_may_be_in_the_subset_folder_or_above(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [dm["Polygon"](rect(1, 1, 5, 4), label=0)])
     images = tmp_path / "images"
     (images / "train" / "a.jpg").rename(images / "a.jpg")
@@ -215,7 +215,7 @@ def test_pictures_lie_in_the_folder_of_the_subset_or_above(dm: Any, tmp_path: Pa
     assert not found and mask_of(layout).shape == SIZE and layout.subsets["train"].ids() == ["a"]
 
 
-def test_masks_are_drawn_once_for_each_background(dm: Any, tmp_path: Path, own_cache: Path) -> None:
+def test_masks_are_rasterized_once_per_background(dm: Any, tmp_path: Path, own_cache: Path) -> None:
     def drawn() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in (own_cache / "masks").rglob("*.png")}
 
@@ -228,7 +228,7 @@ def test_masks_are_drawn_once_for_each_background(dm: Any, tmp_path: Path, own_c
     assert len(drawn()) == 4
 
 
-def test_two_subsets_of_one_text_have_masks_of_their_own(dm: Any, tmp_path: Path) -> None:
+def test_subsets_with_equal_files_have_separate_masks(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [dm["Polygon"](rect(1, 1, 5, 4), label=0)])
     (tmp_path / "annotations" / "val.json").write_text((tmp_path / "annotations" / "train.json").read_text())
     (tmp_path / "images" / "val" / "b.jpg").rename(tmp_path / "images" / "val" / "a.jpg")
@@ -236,14 +236,14 @@ def test_two_subsets_of_one_text_have_masks_of_their_own(dm: Any, tmp_path: Path
     assert not found and np.array_equal(mask_of(layout), mask_of(layout, "val"))
 
 
-def test_ellipses_are_datumaros(dm: Any) -> None:
+def test_ellipses_match_datumaro(dm: Any) -> None:
     from segdsl.data.formats.datumaro import _ellipse
 
     assert np.allclose(_ellipse([1, 2, 7, 5]), dm["Ellipse"](1, 2, 7, 5).as_polygon(ELLIPSE_POINTS))  # type: ignore
     assert _ellipse([1, 2, 7]) is None and _ellipse([1, 2, 7, "x"]) is None
 
 
-def test_coco_and_datumaro_are_told_apart_by_what_they_say(dm: Any, tmp_path: Path) -> None:
+def test_coco_and_datumaro_are_distinguished_by_content(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [])
     for path in (tmp_path / "annotations").iterdir():
         path.rename(path.with_name(f"instances_{path.name}"))
@@ -280,7 +280,7 @@ def again(**change: Any) -> Callable[[Path], object]:
 
 
 def outside(root: Path) -> None:
-    """The picture becomes a link to one that lies elsewhere."""
+    """Replace the image with a link to a file outside the dataset."""
     path = root / "images" / "train" / "a.jpg"
     path.rename(root.parent / "elsewhere.jpg")
     path.symlink_to(root.parent / "elsewhere.jpg")
@@ -347,14 +347,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.fixture(scope="module")
 def sound(dm: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree without a fault, to be copied."""
+    """A valid dataset, to be copied."""
     root = tmp_path_factory.mktemp("sound") / "set"
     export(dm, root, [dm["Polygon"](rect(1, 1, 5, 4), label=0)])
     return root
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_a_fault_is_named_with_its_file(sound: Path, tmp_path: Path, case: str) -> None:
+def test_error_names_the_file(sound: Path, tmp_path: Path, case: str) -> None:
     root = tmp_path / "set"
     shutil.copytree(sound, root)
     spoil, slug = FAULTS[case]
@@ -368,11 +368,11 @@ def test_a_fault_is_named_with_its_file(sound: Path, tmp_path: Path, case: str) 
     assert all(d.path and d.path.startswith(str(root)) and d.message and d.help for d in found)
 
 
-def test_the_sound_tree_has_no_fault(sound: Path) -> None:
+def test_valid_dataset_has_no_findings(sound: Path) -> None:
     assert read(sound, "void")[1] == []
 
 
-def test_a_fault_does_not_outlive_its_cause(sound: Path, tmp_path: Path) -> None:
+def test_errors_disappear_once_fixed(sound: Path, tmp_path: Path) -> None:
     root = tmp_path / "set"
     shutil.copytree(sound, root)
     picture = root / "images" / "train" / "a.jpg"
@@ -383,7 +383,7 @@ def test_a_fault_does_not_outlive_its_cause(sound: Path, tmp_path: Path) -> None
     assert not found and mask_of(layout).shape == SIZE
 
 
-def test_a_program_says_the_background_and_makes_its_own_classes(dm: Any, tmp_path: Path) -> None:
+def test_program_sets_background_and_merges_classes(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [dm["Polygon"](rect(1, 1, 5, 4), label=1)])
     asked = Request(["train", "val"], background="wall", merges=[(LABELS, "damage")])
     index = open_index(tmp_path, "auto", asked)

@@ -81,7 +81,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(segdsl.data.demo.generate, "_write_pair", full)
-    with pytest.raises(SegError, match="demo-target-unwritable: the folder cannot be written: no space left"):
+    with pytest.raises(SegError, match=r"demo-target-unwritable: .*no space left"):
         write_demo(tmp_path / "deep" / "demo", train=4, val=1)
     assert list((tmp_path / "deep").iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""The formats, each on a small tree of its true layout; and the real sets of the shared folder."""
+"""Every format on a small dataset in its real layout, and the real datasets of the shared folder."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def photo(seed: int = 0) -> np.ndarray:
 
 
 def ids(*rows: tuple[int, ...]) -> np.ndarray:
-    """A mask whose rows begin as given, of class 0 else."""
+    """A mask whose rows start with the given ids, padded with class 0."""
     mask = np.zeros(SIZE, np.uint8)
     for number, row in enumerate(rows):
         mask[number, : len(row)] = row
@@ -59,7 +59,7 @@ PALETTE = [channel for k in range(256) for channel in ((224, 224, 192) if k == 2
 def voc(
     root: Path, *, labels: str | None = "background:0,0,0::\ncrack:128,0,0::\nstain:0,128,0::\n", rgb: bool = False
 ) -> None:
-    """Pascal VOC as its own tools, or with ``rgb`` Datumaro, write it."""
+    """Pascal VOC as written by its own tools, or with ``rgb`` by Datumaro."""
     for name, mask in MASKS.items():
         save(root / "JPEGImages" / f"{name}.jpg", photo())
         colors = np.array(PALETTE, np.uint8).reshape(256, 3)
@@ -77,7 +77,7 @@ def rect(left: float, top: float, right: float, bottom: float) -> list[float]:
 
 
 def runs(mask: np.ndarray, *, text: bool = True) -> dict[str, Any]:
-    """A mask as run lengths, compressed or not."""
+    """A mask as run lengths, optionally compressed."""
     if text:
         found: Any = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
         return {"size": list(mask.shape), "counts": found["counts"].decode()}
@@ -92,7 +92,7 @@ def annotation(number: int, image: int, category: int, shape: Any, **more: Any) 
 
 
 def coco(root: Path, annotations: list[dict[str, Any]] | None = None, **more: Any) -> None:
-    """COCO instances: two categories whose ids have a gap, and one image in each subset."""
+    """COCO instances with two categories, a gap in their ids, and one image per subset."""
     for number, subset in enumerate(("train", "val"), 1):
         save(root / "images" / subset / f"{subset}.png", photo())
         shapes = [
@@ -141,27 +141,27 @@ def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("format", TREES)
-def test_a_format_is_known_by_its_looks(tmp_path: Path, format: str) -> None:
+def test_format_is_detected(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
     assert detect(tmp_path) == format
     report = check_data(tmp_path, "auto", Request(classes=CLASSES if format == "folders" else None))
     assert report.format == format and not report.errors and report.items == 2
 
 
-def test_two_looks_are_not_chosen_between(tmp_path: Path) -> None:
+def test_ambiguous_format_is_an_error(tmp_path: Path) -> None:
     voc(tmp_path)
     coco(tmp_path)
     assert slugs(tmp_path) == ["format-unclear"]
     assert not slugs(tmp_path, "voc_segmentation")
 
 
-def test_a_folder_without_looks_says_what_is_missing(tmp_path: Path) -> None:
+def test_folder_of_no_format_reports_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     assert slugs(tmp_path) == ["data-layout-unknown"]
 
 
 @pytest.mark.parametrize("rgb", [False, True])
-def test_voc_has_its_classes_and_void(tmp_path: Path, rgb: bool) -> None:
+def test_voc_reads_classes_and_ignored_pixels(tmp_path: Path, rgb: bool) -> None:
     voc(tmp_path, rgb=rgb)
     index = opened(tmp_path)
     assert index.classes == CLASSES and index.format == "voc_segmentation"
@@ -169,7 +169,7 @@ def test_voc_has_its_classes_and_void(tmp_path: Path, rgb: bool) -> None:
         assert np.array_equal(mask_of(index, subset), MASKS[name])
 
 
-def test_voc_in_another_order_is_read_by_colour(tmp_path: Path) -> None:
+def test_voc_in_another_order_is_read_by_color(tmp_path: Path) -> None:
     voc(tmp_path, labels="background:0,0,0::\nstain:0,128,0::\ncrack:128,0,0::\n")
     index = opened(tmp_path)
     assert index.classes == ("background", "stain", "crack")
@@ -177,28 +177,28 @@ def test_voc_in_another_order_is_read_by_colour(tmp_path: Path) -> None:
     assert np.array_equal(mask_of(index, "train"), expected)
 
 
-def test_voc_without_a_label_map_is_that_of_2012(tmp_path: Path) -> None:
+def test_voc_without_label_map_has_the_classes_of_2012(tmp_path: Path) -> None:
     voc(tmp_path, labels=None)
     index = opened(tmp_path)
     assert index.classes == NAMES and len(NAMES) == 21
     assert np.array_equal(mask_of(index, "val"), MASKS["b"])
 
 
-def test_voc_takes_void_of_another_value(tmp_path: Path) -> None:
+def test_voc_accepts_another_ignore_value(tmp_path: Path) -> None:
     voc(tmp_path, rgb=True)
     mask = mask_of(opened(tmp_path, ignore=9), "train")
     assert np.array_equal(mask, np.where(MASKS["a"] == 255, 9, MASKS["a"]))
 
 
 @pytest.mark.parametrize("format", TREES)
-def test_a_subset_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, format: str) -> None:
+def test_missing_subset_lists_existing_ones(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
     report = check_data(tmp_path, format, Request(["trian"], classes=CLASSES))
     (found,) = report.errors
-    assert found.slug == "subset-missing" and "did you mean `train" in found.help
+    assert found.slug == "subset-missing" and "`train" in found.help
 
 
-def test_the_language_knows_the_formats() -> None:
+def test_language_lists_all_formats() -> None:
     assert set(DataFormat.__args__) == {*FORMATS, "auto"}
     assert list(FORMATS) == list(DOCS), "REFERENCE says what each is"
 
@@ -237,7 +237,7 @@ VOC_FAULTS: dict[str, tuple[Callable[[Path], Any], str, str]] = {
 
 
 @pytest.mark.parametrize("case", VOC_FAULTS)
-def test_a_fault_of_voc_is_named(tmp_path: Path, case: str) -> None:
+def test_voc_error_names_the_file(tmp_path: Path, case: str) -> None:
     spoil, slug, path = VOC_FAULTS[case]
     voc(tmp_path)
     spoil(tmp_path)
@@ -245,7 +245,7 @@ def test_a_fault_of_voc_is_named(tmp_path: Path, case: str) -> None:
     assert (slug, str(tmp_path / path)) in found
 
 
-def test_coco_is_drawn_exactly(tmp_path: Path) -> None:
+def test_coco_is_rasterized_exactly(tmp_path: Path) -> None:
     coco(tmp_path)
     index = opened(tmp_path)
     assert index.classes == ("background", "crack", "dent")
@@ -278,7 +278,7 @@ def test_run_lengths_are_read_as_pycocotools_writes_them(mask: np.ndarray) -> No
     assert run_lengths(text) == runs(mask, text=False)["counts"]
 
 
-def test_coco_has_the_background_that_is_said(tmp_path: Path) -> None:
+def test_coco_uses_the_background_setting(tmp_path: Path) -> None:
     for background, fill, classes in (("wall", 0, ("wall", "crack", "dent")), ("void", 255, ("crack", "dent"))):
         coco(tmp_path / background)
         index = open_index(tmp_path / background, "coco_instances", Request(["train"], background=background))
@@ -287,7 +287,7 @@ def test_coco_has_the_background_that_is_said(tmp_path: Path) -> None:
     assert opened(tmp_path).classes == ("background", "dent")
 
 
-def test_coco_is_drawn_once_and_again_where_it_changed(tmp_path: Path, own_cache: Path) -> None:
+def test_coco_masks_are_cached_until_annotations_change(tmp_path: Path, own_cache: Path) -> None:
     coco(tmp_path)
     opened(tmp_path)
     drawn = {path: path.stat().st_mtime_ns for path in (own_cache / "masks").rglob("*.png")}
@@ -297,7 +297,7 @@ def test_coco_is_drawn_once_and_again_where_it_changed(tmp_path: Path, own_cache
     assert mask_of(opened(tmp_path), "train").min() == 2
 
 
-def test_coco_that_was_not_drawn_to_the_end_is_finished(tmp_path: Path, own_cache: Path) -> None:
+def test_interrupted_rasterization_is_completed(tmp_path: Path, own_cache: Path) -> None:
     coco(tmp_path)
     expected = mask_of(opened(tmp_path), "train")
     for path in (own_cache / "masks").rglob("*"):
@@ -342,7 +342,7 @@ COCO_FAULTS: dict[str, tuple[list[dict[str, Any]] | None, dict[str, Any], str]] 
 
 
 @pytest.mark.parametrize("case", COCO_FAULTS)
-def test_a_fault_of_coco_is_named(tmp_path: Path, case: str) -> None:
+def test_coco_error_names_the_file(tmp_path: Path, case: str) -> None:
     annotations, more, slug = COCO_FAULTS[case]
     coco(tmp_path, annotations, **more)
     (tmp_path / "annotations" / "instances_val.json").unlink()
@@ -350,14 +350,14 @@ def test_a_fault_of_coco_is_named(tmp_path: Path, case: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"images": []}', "[" * 100_000, "\x00"])
-def test_coco_that_is_no_json_is_named(tmp_path: Path, text: str) -> None:
+def test_invalid_coco_json_is_reported(tmp_path: Path, text: str) -> None:
     coco(tmp_path)
     (tmp_path / "annotations" / "instances_train.json").write_text(text)
     found = check_data(tmp_path, "coco_instances").errors
     assert found and all(d.path and d.help for d in found)
 
 
-def test_a_cache_that_cannot_take_masks_is_told(tmp_path: Path, own_cache: Path) -> None:
+def test_unwritable_mask_cache_is_reported(tmp_path: Path, own_cache: Path) -> None:
     coco(tmp_path)
     (own_cache / "masks").write_text("a file")
     with pytest.raises(SegError) as caught:
@@ -365,7 +365,7 @@ def test_a_cache_that_cannot_take_masks_is_told(tmp_path: Path, own_cache: Path)
     assert {d.slug for d in caught.value.diagnostics} == {"cache-not-written"}
 
 
-def test_folders_take_the_classes_of_the_program(tmp_path: Path) -> None:
+def test_folders_use_the_program_classes(tmp_path: Path) -> None:
     folders(tmp_path)
     index = opened(tmp_path, classes=CLASSES)
     assert index.classes == CLASSES and np.array_equal(mask_of(index, "train"), MASKS["a"])
@@ -374,7 +374,7 @@ def test_folders_take_the_classes_of_the_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", [f for f in TREES if f != "folders"])
-def test_the_digest_is_that_of_the_data_and_not_of_its_place(tmp_path: Path, format: str) -> None:
+def test_digest_is_independent_of_the_location(tmp_path: Path, format: str) -> None:
     for place in ("one", "two"):
         (tmp_path / place).mkdir()
         TREES[format](tmp_path / place)
@@ -389,7 +389,7 @@ REAL = {
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_real_set_has_the_shares_that_its_page_says(name: str) -> None:
+def test_real_dataset_has_the_published_class_shares(name: str) -> None:
     if not SHARED.is_dir():
         pytest.skip("the shared folder with real images is not there")
     format, shares, void, images = REAL[name]

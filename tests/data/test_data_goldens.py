@@ -1,6 +1,6 @@
-"""What `segdsl data check` says of bad data, whole, for every case that the design lists and many more.
+"""Complete output of `segdsl data check` for bad data, compared with `tests/goldens/data`.
 
-Each case is a sound data set with one thing wrong. Golden texts lie in `tests/goldens/data`.
+Each case is a valid dataset with one thing wrong.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def metas(root: Path, change: Callable[[dict], object]) -> None:
 
 
 def jpeg(path: Path, keep: float = 1.0, **options: object) -> Path:
-    """The image as JPEG in its place, cut off."""
+    """Replace an image with a JPEG, of which only a part is kept."""
     buffer = io.BytesIO()
     Image.open(path).save(buffer, "JPEG", **options)  # type: ignore[arg-type]
     path.unlink()
@@ -68,7 +68,7 @@ def turned(path: Path, orientation: int) -> None:
 
 
 def bomb(path: Path, side: int) -> None:
-    """A PNG of few bytes that unfolds to ``side`` times ``side`` pixels."""
+    """A PNG of few bytes that inflates to ``side`` times ``side`` pixels."""
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(bytes(side + 1)) for _ in range(min(side, 40_000))) + packer.flush()
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
@@ -83,7 +83,7 @@ def palette(path: Path, *colors: tuple[int, int, int]) -> None:
 
 
 def voc(root: Path) -> None:
-    """The same images as Pascal VOC, written by a tool that took void for a class called `ignored`."""
+    """The same images as Pascal VOC, written by a tool that made ignored pixels a class called `ignored`."""
     metas(root, lambda m: (m.pop("segmentation_colors"), m["label_map"].update({"2": "ignored"})))
 
 
@@ -123,7 +123,7 @@ LISTED: dict[str, Break] = {
         mask(p, lambda m: np.where(m == 2, 0, m).astype(np.uint8)) for p in (r / "val/masks").iterdir()
     ],
 }
-"""The cases of the design's list; a file without permission is below, since root may read all."""
+"""The cases listed in the design. A file without permission is tested below, since root may read everything."""
 MORE: dict[str, Break] = {
     "link-to-nothing": lambda r: relink(r / IMAGE, "gone.png"),
     "link-in-a-circle": lambda r: relink(r / IMAGE, "b.png"),
@@ -175,7 +175,7 @@ CASES = LISTED | MORE
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_said_of_bad_data(
+def test_output_for_bad_data(
     name: str,
     tree: Path,
     golden: Callable[[Path, str], None],
@@ -193,13 +193,13 @@ def test_what_is_said_of_bad_data(
     golden(GOLDENS / f"{name}.txt", re.sub(r"its [\d,]+ bytes", "its N bytes", err) + out)
 
 
-def test_no_golden_is_an_orphan() -> None:
+def test_every_golden_has_a_case() -> None:
     assert {p.stem for p in GOLDENS.iterdir()} == set(CASES)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the root user may read everything")
 @pytest.mark.parametrize("what", [IMAGE, MASK, META, "train/images"])
-def test_what_may_not_be_read_is_named(what: str, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_path_is_named(what: str, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tree / what).chmod(0)
     try:
         assert run(["data", "check", str(tree)]) == 1

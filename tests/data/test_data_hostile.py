@@ -1,4 +1,4 @@
-"""Files that are made to do harm: each ends in a diagnostic that names it, in bounded time and memory."""
+"""Hostile files: each gives a diagnostic naming it, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
 
 SIDE = 16_000
-"""Of a picture that would take 770 MB as RGB, and as much again to be turned."""
+"""Side of an image that would take 770 MB as RGB, and as much again to be rotated."""
 IMAGE, MASK = "train/images/b", "train/masks/b.png"
 
 
 def png(width: int, height: int, kind: int, rows: int, row: int) -> bytes:
-    """A PNG that claims a size, with ``rows`` rows of ``row`` zero bytes behind it."""
+    """A PNG that declares a size, with ``rows`` rows of ``row`` zero bytes behind it."""
     packer = zlib.compressobj(9)
     data = b"".join(packer.compress(bytes(row + 1)) for _ in range(rows)) + packer.flush()
     table = [(b"PLTE", bytes(768))] if kind == 3 else []
@@ -45,7 +45,7 @@ def tiff(samples: np.ndarray, **options: object) -> bytes:
 
 
 def tiff_bomb() -> bytes:
-    """A TIFF of 8 x 6 pixels and five channels whose one strip unfolds to 1.2 GB."""
+    """A TIFF of 8 x 6 pixels and five channels whose only strip inflates to 1.2 GB."""
     whole = bytearray(tiff(np.zeros((6, 8, 5), np.uint8), planarconfig="contig", compression="zlib"))
     packer = zlib.compressobj(9)
     block = bytes(1 << 20)
@@ -60,7 +60,7 @@ def tiff_bomb() -> bytes:
 
 
 def jpeg_claiming(side: int) -> bytes:
-    """A JPEG whose frame claims ``side`` times ``side`` pixels."""
+    """A JPEG whose header declares ``side`` times ``side`` pixels."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "JPEG")
     data = bytearray(buffer.getvalue())
@@ -70,7 +70,7 @@ def jpeg_claiming(side: int) -> bytes:
 
 
 def with_text(length: int) -> bytes:
-    """A PNG with a compressed text that unfolds to ``length`` bytes."""
+    """A PNG with a compressed text chunk that inflates to ``length`` bytes."""
     whole = png(8, 6, 0, 6, 8)
     text = b"Comment\0\0" + zlib.compress(bytes(length), 9)
     chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))
@@ -111,7 +111,7 @@ def place(tree: Path, name: str, data: bytes) -> Path:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_is_named_in_bounded_memory(tree: Path, name: str) -> None:
+def test_hostile_file_is_reported_in_bounded_memory(tree: Path, name: str) -> None:
     file, make, slugs = HOSTILE[name]
     path = place(tree, file, make())
     command = [sys.executable, "-c", SOURCE, "data", "check", str(tree), "--json"]
@@ -126,7 +126,7 @@ def test_a_hostile_file_is_named_in_bounded_memory(tree: Path, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", [n for n, (file, _, _) in HOSTILE.items() if file == MASK])
-def test_no_other_reader_is_given_a_bomb(tree: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bombs_are_not_passed_to_datumaro(tree: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place(tree, MASK, HOSTILE[name][1]())
     monkeypatch.setattr("segdsl.data.check.index._import", None)
     with pytest.raises(SegError) as caught:
@@ -146,7 +146,7 @@ PIPES = [
 
 
 @pytest.mark.parametrize(("format", "name"), PIPES, ids=[f"{f} {Path(n).name}" for f, n in PIPES])
-def test_a_pipe_in_place_of_any_file_holds_nobody_up(tree: Path, format: str, name: str) -> None:
+def test_pipe_instead_of_a_file_does_not_block(tree: Path, format: str, name: str) -> None:
     path = tree / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -161,7 +161,7 @@ def test_a_pipe_in_place_of_any_file_holds_nobody_up(tree: Path, format: str, na
 
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../../../../etc/hostname", "/dev/zero", "/no/such/file"])
-def test_a_link_out_of_the_set_is_said(tree: Path, target: str) -> None:
+def test_link_out_of_the_dataset_is_reported(tree: Path, target: str) -> None:
     path = tree / f"{IMAGE}.png"
     path.unlink()
     path.symlink_to(target)
@@ -171,7 +171,7 @@ def test_a_link_out_of_the_set_is_said(tree: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["line\nbreak", "日本語", "e\u0301", "a b", "\x1b[31mred", "-dash", "…", "x" * 200])
-def test_names_of_any_script_are_data(tree: Path, name: str) -> None:
+def test_names_in_any_script_are_accepted(tree: Path, name: str) -> None:
     for kind in ("images", "masks"):
         (tree / "train" / kind / "b.png").rename(tree / "train" / kind / f"{name}.png")
     assert check_data(tree, asked=Request(["train", "val"])).errors == []
@@ -180,7 +180,7 @@ def test_names_of_any_script_are_data(tree: Path, name: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="the file system takes no such name")
-def test_a_name_of_no_script_is_data(tree: Path) -> None:
+def test_undecodable_name_is_accepted(tree: Path) -> None:
     for kind in ("images", "masks"):
         (tree / "train" / kind / "b.png").rename(tree / "train" / kind / os.fsdecode(b"\xff\xfe.png"))
     assert check_data(tree, asked=Request(["train", "val"])).errors == []

@@ -1,4 +1,4 @@
-"""Decoding: every kind of file becomes RGB or class ids, or a diagnostic that names it."""
+"""Decoding: every kind of file becomes RGB or class ids, or gives a diagnostic naming it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def slug_of(call: Callable[[], object], path: Path | str) -> str:
     return found.slug
 
 
-def test_rgb_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_rgb_round_trip(tmp_path: Path) -> None:
     Image.fromarray(noise()).save(tmp_path / "a.png")
     assert (read_image(tmp_path / "a.png") == noise()).all()
 
@@ -54,7 +54,7 @@ def test_rgb_comes_back_as_it_was(tmp_path: Path) -> None:
     ],
     ids=["grey", "alpha", "grey with alpha", "16 bits"],
 )
-def test_other_modes_become_rgb_of_8_bits(tmp_path: Path, image: Image.Image, expected: np.ndarray) -> None:
+def test_other_modes_become_8_bit_rgb(tmp_path: Path, image: Image.Image, expected: np.ndarray) -> None:
     image.save(tmp_path / "a.png")
     pixels = read_image(tmp_path / "a.png")
     assert pixels.dtype == np.uint8 and (pixels == expected).all()
@@ -68,7 +68,7 @@ def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_an_exif_turn_is_undone(orientation: int) -> None:
+def test_exif_orientation_is_applied(orientation: int) -> None:
     upright = np.zeros((16, 32, 3), dtype=np.uint8)
     upright[:8, :16] = 255
     undone = {
@@ -85,7 +85,7 @@ def test_an_exif_turn_is_undone(orientation: int) -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP", "TIFF", "WEBP", "PPM"])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.98])
-def test_a_truncated_file_is_refused(tmp_path: Path, format: str, share: float) -> None:
+def test_truncated_file_is_rejected(tmp_path: Path, format: str, share: float) -> None:
     whole = encoded(Image.fromarray(noise()), format)
     path = tmp_path / "a.img"
     path.write_bytes(whole)
@@ -94,7 +94,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, format: str, share: float) 
     assert slug_of(lambda: read_image(path), path) in ("image-truncated", "image-unknown")
 
 
-def test_a_png_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+def test_png_with_a_flipped_bit_is_rejected(tmp_path: Path) -> None:
     data = bytearray(encoded(Image.fromarray(noise()), "PNG"))
     data[len(data) // 2] ^= 1
     (tmp_path / "a.png").write_bytes(data)
@@ -104,7 +104,7 @@ def test_a_png_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "slug"), [(b"", "data-file-empty"), (b"<html>404</html>", "image-unknown"), (None, "data-file-missing")]
 )
-def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, data: bytes | None, slug: str) -> None:
+def test_file_that_is_not_an_image_is_rejected(tmp_path: Path, data: bytes | None, slug: str) -> None:
     path = tmp_path / "a.jpg"
     if data is not None:
         path.write_bytes(data)
@@ -112,12 +112,12 @@ def test_a_file_that_is_no_picture_is_refused(tmp_path: Path, data: bytes | None
     assert slug_of(lambda: read_mask(path), path) == slug
 
 
-def test_a_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
+def test_folder_instead_of_a_file_is_rejected(tmp_path: Path) -> None:
     assert slug_of(lambda: read_image(tmp_path), tmp_path) == "data-file-unreadable"
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG that declares a size and holds nothing of it."""
+    """A PNG that declares a size but holds no pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -128,7 +128,7 @@ def bomb(width: int, height: int) -> bytes:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_001, 30_000])
-def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, side: int) -> None:
+def test_decompression_bomb_is_rejected_by_its_header(tmp_path: Path, side: int) -> None:
     assert side * side > MAX_PIXELS
     path = tmp_path / "a.png"
     path.write_bytes(bomb(side, side))
@@ -136,7 +136,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path, side: int
     assert slug_of(lambda: read_mask(path), path) == "image-too-large"
 
 
-def test_a_large_picture_brings_no_warning_of_pillow_to_the_terminal(tmp_path: Path) -> None:
+def test_large_image_prints_no_pillow_warning(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(bomb(10_001, 10_001))
     code = "import sys\nfrom segdsl.data.decode.images import read_image, SegError\n"
     code += "try:\n    read_image(sys.argv[1])\nexcept SegError:\n    print('refused')"
@@ -145,19 +145,19 @@ def test_a_large_picture_brings_no_warning_of_pillow_to_the_terminal(tmp_path: P
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
-def test_pixels_without_black_and_white_are_refused(tmp_path: Path, mode: str) -> None:
+def test_pixels_without_value_range_are_rejected(tmp_path: Path, mode: str) -> None:
     values = np.full((4, 4), -3, dtype=np.float32 if mode == "F" else np.int32)
     Image.fromarray(values).save(tmp_path / "a.tif")
     assert slug_of(lambda: read_image(tmp_path / "a.tif"), tmp_path / "a.tif") == "image-depth-unknown"
 
 
-def test_an_index_mask_is_read_as_it_is(tmp_path: Path) -> None:
+def test_index_mask_is_read_unchanged(tmp_path: Path) -> None:
     Image.fromarray(RAMP).save(tmp_path / "m.png")
     mask = read_mask(tmp_path / "m.png", COLORS)
     assert mask.dtype == np.uint8 and (mask == RAMP).all()
 
 
-def test_a_color_mask_goes_through_the_colors(tmp_path: Path) -> None:
+def test_color_mask_is_looked_up_by_color(tmp_path: Path) -> None:
     ids = RAMP % 3
     Image.fromarray(np.array(COLORS, dtype=np.uint8)[ids]).save(tmp_path / "m.png")
     assert (read_mask(tmp_path / "m.png", COLORS) == ids).all()
@@ -172,7 +172,7 @@ def palette_mask(path: Path, ids: np.ndarray, palette: dict[int, tuple[int, int,
     mask.save(path)
 
 
-def test_a_palette_mask_is_read_by_index_where_its_colors_agree_or_mean_nothing(tmp_path: Path) -> None:
+def test_palette_mask_is_read_by_index_unless_its_colors_disagree(tmp_path: Path) -> None:
     ids = (RAMP % 3).astype(np.uint8)
     ids[0, 0] = 255
     palette_mask(tmp_path / "m.png", ids, {0: COLORS[0], 1: COLORS[1], 2: (1, 1, 1), 255: (224, 224, 192)})
@@ -186,7 +186,7 @@ def test_a_palette_mask_in_another_order_is_read_by_color(tmp_path: Path) -> Non
     assert (read_mask(tmp_path / "m.png", COLORS) == (ids + 2) % 3).all()
 
 
-def test_a_palette_mask_that_could_mean_two_things_is_refused(tmp_path: Path) -> None:
+def test_ambiguous_palette_mask_is_rejected(tmp_path: Path) -> None:
     palette_mask(tmp_path / "m.png", (RAMP % 3).astype(np.uint8), {0: COLORS[1], 1: (9, 9, 9), 2: (8, 8, 8)})
     assert slug_of(lambda: read_mask(tmp_path / "m.png", COLORS), tmp_path / "m.png") == "mask-palette-ambiguous"
 
@@ -203,23 +203,21 @@ def test_a_palette_mask_that_could_mean_two_things_is_refused(tmp_path: Path) ->
     ],
     ids=["16 bits", "1 bit", "unknown colour", "no colours", "grey with alpha", "transparent"],
 )
-def test_a_mask_that_cannot_be_read_safely_is_refused(
-    tmp_path: Path, image: Image.Image, colors: tuple, slug: str
-) -> None:
+def test_mask_in_an_unsafe_form_is_rejected(tmp_path: Path, image: Image.Image, colors: tuple, slug: str) -> None:
     path = tmp_path / "m.png"
     image.save(path)
     assert slug_of(lambda: read_mask(path, colors), path) == slug
 
 
-def test_a_jpeg_named_png_is_refused_as_a_mask(tmp_path: Path) -> None:
+def test_jpeg_mask_named_png_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "m.png"
     path.write_bytes(encoded(Image.fromarray(RAMP), "JPEG"))
     assert slug_of(lambda: read_mask(path), path) == "mask-format"
 
 
-def test_an_unknown_color_is_named_with_its_place(tmp_path: Path) -> None:
+def test_unknown_color_is_reported_with_its_position(tmp_path: Path) -> None:
     colors = np.array(COLORS, dtype=np.uint8)[RAMP % 3]
     colors[2, 5] = (7, 7, 7)
     Image.fromarray(colors).save(tmp_path / "m.png")
-    with pytest.raises(SegError, match=r"colour \[7, 7, 7\] at x = 5, y = 2 belongs to no class.*index mask.*1 such"):
+    with pytest.raises(SegError, match=r"mask-color-unknown.*\[7, 7, 7\] at x = 5, y = 2"):
         read_mask(tmp_path / "m.png", COLORS)

@@ -1,4 +1,4 @@
-"""The index: both layouts, order, subsets, and Datumaro's part in it."""
+"""The index: both layouts, order, subsets, and the cross-check with Datumaro."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def only_error(root: Path, *subsets: str) -> Diagnostic:
     return found
 
 
-def test_subset_folders_are_indexed_in_the_order_of_ids(tree: Path) -> None:
+def test_subsets_are_sorted_by_id(tree: Path) -> None:
     index = opened(tree)
     assert index.classes == ("road", "car", "sky") and index.labels.colors[1] == (0, 0, 142)
     train = index.subset("train")
@@ -43,12 +43,12 @@ def test_subset_folders_are_indexed_in_the_order_of_ids(tree: Path) -> None:
     assert train.images.dtype.kind == "S"
 
 
-def test_the_flat_layout_has_one_subset_called_default(tree: Path) -> None:
+def test_flat_layout_has_one_subset_named_default(tree: Path) -> None:
     index = opened(tree / "train", "default")
     assert index.subset("default").ids() == ["a", "b", "c"]
 
 
-def test_a_program_for_train_and_val_is_told_how_to_use_the_flat_layout(tree: Path) -> None:
+def test_flat_layout_error_suggests_the_default_subset(tree: Path) -> None:
     shutil.copytree(tree / "train", tree.parent / "flat")
     with pytest.raises(SegError) as caught:
         opened(tree.parent / "flat")
@@ -57,45 +57,45 @@ def test_a_program_for_train_and_val_is_told_how_to_use_the_flat_layout(tree: Pa
     assert '"default"' in found[0].help and "data.train.subset" in found[0].help
 
 
-def test_one_level_too_deep_is_recognised(tree: Path) -> None:
+def test_root_one_level_too_deep_is_recognized(tree: Path) -> None:
     with pytest.raises(SegError) as caught:
         opened(tree / "train")
     assert f"`{tree}`" in caught.value.diagnostics[0].help
 
 
-def test_one_level_too_high_is_recognised(tree: Path) -> None:
+def test_root_one_level_too_high_is_recognized(tree: Path) -> None:
     found = only_error(tree.parent)
     assert found.slug == "data-layout-unknown" and f"`{tree}`" in found.help
 
 
-def test_a_subset_of_another_name_is_suggested(tree: Path) -> None:
+def test_similar_subset_is_suggested(tree: Path) -> None:
     (tree / "val").rename(tree / "validation")
     found = only_error(tree)
     assert found.slug == "subset-missing" and '"validation"' in found.help
 
 
-def test_other_folders_and_hidden_ones_are_no_subsets(tree: Path) -> None:
+def test_other_and_hidden_folders_are_not_subsets(tree: Path) -> None:
     (tree / ".git" / "images").mkdir(parents=True)
     (tree / "notes").mkdir()
     assert set(opened(tree).subsets) == {"train", "val"}
 
 
-def test_only_the_subsets_asked_for_are_read(tree: Path) -> None:
+def test_only_requested_subsets_are_read(tree: Path) -> None:
     (tree / "val" / "dataset_meta.json").write_text("broken", encoding="utf-8")
     assert set(opened(tree, "train").subsets) == {"train"}
 
 
-def test_a_misspelt_root_is_answered_with_the_near_one(tree: Path) -> None:
+def test_misspelled_root_gets_a_suggestion(tree: Path) -> None:
     found = only_error(tree.parent / "sett")
     assert found.slug == "data-root-missing" and f"`{tree}`" in found.help
 
 
-def test_an_unknown_format_is_refused(tree: Path) -> None:
+def test_unknown_format_is_rejected(tree: Path) -> None:
     with pytest.raises(SegError, match="format-unknown"):
         open_index(tree, "coco", Request(["train"]))
 
 
-def test_the_digest_follows_names_and_sizes_not_the_place(tree: Path) -> None:
+def test_digest_depends_on_names_and_sizes_only(tree: Path) -> None:
     first = opened(tree).digest
     moved = shutil.copytree(tree, tree.parent / "moved")
     assert opened(moved).digest == first
@@ -114,7 +114,7 @@ print("datumaro" in sys.modules, "torch" in sys.modules)
 """
 
 
-def test_datumaro_imports_once_and_again_when_a_file_changes(tree: Path) -> None:
+def test_datumaro_imports_once_until_a_file_changes(tree: Path) -> None:
     def run() -> str:
         done = subprocess.run([sys.executable, "-c", IMPORTS, str(tree)], capture_output=True, text=True, check=True)
         assert done.stderr == ""
@@ -126,14 +126,14 @@ def test_datumaro_imports_once_and_again_when_a_file_changes(tree: Path) -> None
     assert run() == "True False"
 
 
-def test_a_mask_that_datumaro_cannot_import_is_named(tree: Path) -> None:
+def test_mask_that_datumaro_cannot_import_is_named(tree: Path) -> None:
     path = tree / "train" / "masks" / "b.png"
     path.write_bytes(path.read_bytes()[:60])
     found = only_error(tree)
     assert found.slug == "image-truncated" and found.path == str(path)
 
 
-def test_what_stops_datumaro_is_reported_together_with_all_else_that_is_wrong(tree: Path) -> None:
+def test_import_failure_is_reported_with_all_other_errors(tree: Path) -> None:
     for path in (tree / "train/masks/b.png", tree / "val/images/d.png"):
         path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(SegError) as caught:
@@ -144,8 +144,8 @@ def test_what_stops_datumaro_is_reported_together_with_all_else_that_is_wrong(tr
     ]
 
 
-def test_palette_masks_whose_void_has_a_color_of_its_own_are_usable(tree: Path) -> None:
-    """As Pascal VOC has them; Datumaro fails on the undeclared colour."""
+def test_palette_masks_with_an_ignore_color_are_usable(tree: Path) -> None:
+    """As in Pascal VOC; Datumaro fails on the undeclared color."""
     colors = json.loads((tree / "train" / "dataset_meta.json").read_text(encoding="utf-8"))["segmentation_colors"]
     for path in (tree / "train" / "masks").iterdir():
         mask = Image.open(path)
@@ -156,20 +156,20 @@ def test_palette_masks_whose_void_has_a_color_of_its_own_are_usable(tree: Path) 
     assert set(np.unique(mask)) == {0, 1, 2, 255}
 
 
-def test_many_errors_are_cut_and_counted(tree: Path) -> None:
+def test_many_errors_are_truncated_and_counted(tree: Path) -> None:
     findings = [Diagnostic("mask-missing", f"no {i}", "help.", path=str(i)) for i in range(MAX_SHOWN + 5)]
     shown = shortened(findings)
-    assert len(shown) == MAX_SHOWN and "5 more errors" in shown[-1].help
+    assert len(shown) == MAX_SHOWN and "5 more" in shown[-1].help
     assert shortened(findings[:MAX_SHOWN]) == findings[:MAX_SHOWN]
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_cache_is_ignored(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGDSL_CACHE", str(tree / "train" / "dataset_meta.json"))
     assert len(opened(tree).subset("train")) == 3
 
 
 @needs_shared
-def test_camvid_small_is_imported_whole() -> None:
+def test_camvid_small_is_imported_completely() -> None:
     index = opened(SHARED / "camvid_small")
     assert len(index.classes) == 11 and index.classes[0] == "sky"
     assert (len(index.subset("train")), len(index.subset("val"))) == (24, 12)

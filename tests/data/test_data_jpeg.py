@@ -1,4 +1,4 @@
-"""JPEG by OpenCV gives what Pillow gives, and a window decoded at a reduced size what one cut from the whole is."""
+"""JPEG decoding with OpenCV against Pillow, and windows at reduced size against crops of the full image."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from segdsl.words.augmentations import HorizontalFlip, RandomResizedCrop
 
 
 def picture(height: int, width: int, seed: int = 0) -> Image.Image:
-    """Soft structure, as photographs have it."""
+    """An image with smooth structure, like a photograph."""
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), np.uint8)
     return Image.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
 
@@ -38,14 +38,14 @@ def jpeg(image: Image.Image, **options: object) -> bytes:
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("options", [{}, {"quality": 30}, {"subsampling": 0}, {"progressive": True}], ids=str)
-def test_every_value_is_pillow_s(mode: str, options: dict) -> None:
+def test_pixels_match_pillow(mode: str, options: dict) -> None:
     data = jpeg(picture(45, 67).convert(mode), **options)
     expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
     assert (decode_image(data, "a.jpg").pixels == expected).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turn_is_undone_as_pillow_does(orientation: int) -> None:
+def test_orientation_matches_pillow(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = jpeg(picture(45, 67), exif=exif)
@@ -55,7 +55,7 @@ def test_a_turn_is_undone_as_pillow_does(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
-def test_a_jpeg_without_its_end_is_refused(share: float) -> None:
+def test_truncated_jpeg_is_rejected(share: float) -> None:
     data = jpeg(picture(200, 300))
     with pytest.raises(SegError) as caught:
         decode_image(data[: int(len(data) * share)], "a.jpg")
@@ -72,7 +72,7 @@ def large(root: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(40, 40), (90, 60), (400, 600)])
-def test_a_reduced_window_is_the_window(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_reduced_window_matches_the_full_one(tmp_path: Path, size: tuple[int, int]) -> None:
     large(tmp_path)
     index = open_index(tmp_path, "common_semantic_segmentation", Request(["train"]))
     subset = index.subset("train")
@@ -103,7 +103,7 @@ def test_the_factor_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert set(used) <= {4, 8} and used
 
 
-def test_a_mask_of_another_size_is_said_for_a_window_too(tmp_path: Path) -> None:
+def test_mask_size_mismatch_is_reported_for_windows(tmp_path: Path) -> None:
     large(tmp_path)
     path = tmp_path / "train" / "masks" / "a.png"
     index = open_index(tmp_path, "common_semantic_segmentation", Request(["train"]))

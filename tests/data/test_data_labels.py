@@ -1,4 +1,4 @@
-"""The label space: what masks declare, what a program makes of it, and that ids mean the same from file to export."""
+"""The label space: declared by masks, changed by programs, and consistent from file to export."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ NAMES: tuple[str, ...] = ("road", "traffic light", "Öl, naß", "a_b", "sky", "b
 
 @st.composite
 def spaces(draw: st.DrawFn) -> tuple[list[str], list[str], list[tuple[list[str], str]]]:
-    """Declared classes, those excluded, and merges of others; at least two classes are left."""
+    """Declared classes, some excluded and others merged, with at least two classes left."""
     declared = draw(st.permutations(NAMES).map(lambda p: list(p)))[: draw(st.integers(2, len(NAMES)))]
     free = list(declared)
     exclude = draw(st.lists(st.sampled_from(free), unique=True, max_size=len(free) - 2)) if len(free) > 2 else []
@@ -66,7 +66,7 @@ def spaces(draw: st.DrawFn) -> tuple[list[str], list[str], list[tuple[list[str],
 
 
 def meaning(name: str, exclude: list[str], merges: list[tuple[list[str], str]]) -> str | None:
-    """What a class is called in the end, None for void: the slow and obvious way."""
+    """The final name of a class, None if it is ignored; computed the slow and obvious way."""
     if name in exclude:
         return None
     return next((into for names, into in merges if name in names), name)
@@ -117,7 +117,7 @@ def test_ids_mean_the_same_from_mask_to_export(
 
 
 @given(spaces())
-def test_the_space_does_not_depend_on_the_order_of_the_settings(space: tuple) -> None:
+def test_label_space_is_independent_of_setting_order(space: tuple) -> None:
     declared, exclude, merges = space
     shuffled = [(names[::-1], into) for names, into in merges[::-1]]
     assert relabelled(declared, exclude, merges) == relabelled(declared, exclude[::-1], shuffled)
@@ -140,18 +140,16 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("exclude", "merges", "values", "ignore", "slugs"), WRONG, ids=lambda v: str(v)[:30])
-def test_what_has_no_one_meaning_is_refused(
-    exclude: list, merges: list, values: list, ignore: int, slugs: list
-) -> None:
+def test_ambiguous_relabeling_is_rejected(exclude: list, merges: list, values: list, ignore: int, slugs: list) -> None:
     assert [f.slug for f in faults(["a", "b", "c"], ignore, exclude, merges, values)] == slugs
 
 
-def test_swapped_names_are_no_chain() -> None:
+def test_swapped_names_do_not_chain() -> None:
     assert faults(["a", "b", "c"], 255, [], [(["a"], "a")]) == []
     assert relabelled(["a", "b", "c"], [], [(["b"], "z")]).classes == ("a", "z", "c")
 
 
-def test_values_are_read_by_their_ranges() -> None:
+def test_values_are_mapped_by_range() -> None:
     space = LabelSpace(("ground", "object")).relabel(200, (), (), [Range(0, 127), Range(128, 255)])
     assert space.table[:128] == (0,) * 128
     assert space.table[128:] == (1,) * 128, "a value that is listed is no void"
@@ -180,7 +178,7 @@ def test_masks_of_0_and_255_in_folders_of_other_names(tmp_path: Path) -> None:
     assert [d.slug for d in missing] == ["data-folder-missing"]
 
 
-def test_a_class_called_void_is_offered_as_ignored(tree: Path) -> None:
+def test_class_named_void_suggests_exclude(tree: Path) -> None:
     for meta in tree.glob("*/dataset_meta.json"):
         meta.write_text('{"labels": ["road", "car", "Void"]}', encoding="utf-8")
     asked = Request(["train", "val"])
@@ -191,7 +189,7 @@ def test_a_class_called_void_is_offered_as_ignored(tree: Path) -> None:
     assert report.pixels["train"][2] == 0
 
 
-def test_a_program_stands_for_its_data(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_check_accepts_a_program(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tree.parent / "p.seg"
     file.write_text(PROGRAM.format('root = "set"\n  exclude = ["sky"]'), encoding="utf-8")
     assert run(["data", "check", str(file), "--json"]) == 0
@@ -203,7 +201,7 @@ def test_a_program_stands_for_its_data(tree: Path, capsys: pytest.CaptureFixture
     assert run(["data", "check", str(tree), "--data", str(tree)]) == 2
 
 
-def test_colours_are_looked_up_once(tree: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colors_are_looked_up_once(tree: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     colors = np.array([(128, 64, 128), (0, 0, 142), (70, 130, 180)], np.uint8)
     drawn = np.random.default_rng(0).integers(0, 3, (24, 32), np.uint8)
     Image.fromarray(colors[drawn]).save(tree / "train" / "masks" / "a.png")
@@ -233,7 +231,7 @@ model = LiteHRNetS(classes = len(data.classes))
 @pytest.mark.parametrize(
     ("preset", "classes"), [("cityscapes", STREETS), ("kitti", STREETS), ("voc2012", VOC_CLASSES), ("dis5k", None)]
 )
-def test_a_preset_says_what_its_data_set_says(preset: str, classes: tuple | None, tmp_path: Path) -> None:
+def test_preset_matches_its_dataset(preset: str, classes: tuple | None, tmp_path: Path) -> None:
     (tmp_path / "p.seg").write_text(PRESET.format(preset), encoding="utf-8")
     program = load(tmp_path / "p.seg")
     assert program.warnings == ()
@@ -241,7 +239,7 @@ def test_a_preset_says_what_its_data_set_says(preset: str, classes: tuple | None
     assert program.graph.shapes()[program.graph.outputs["logits"]][1] == len(program.classes)
 
 
-def test_the_preset_of_dis5k_reads_its_tree(tmp_path: Path) -> None:
+def test_dis5k_preset_reads_its_folders(tmp_path: Path) -> None:
     for subset in ("DIS-TR", "DIS-VD"):
         grey_set(tmp_path / "set" / subset, (0, 127, 128, 255))
         for part in ("im", "gt"):

@@ -141,12 +141,12 @@ def test_a_mask_value_that_appeared_after_the_check_is_named(index: Index) -> No
 
     path = index.subset("val").mask(0)
     Image.fromarray(np.full((24, 32), 7, dtype=np.uint8)).save(path)
-    with pytest.raises(SegError, match="mask-value-out-of-range: the mask holds the value 7"):
+    with pytest.raises(SegError, match=r"mask-value-out-of-range: .* 7"):
         EvalDataset(index, "val")[0]
 
 
 @pytest.mark.parametrize("kind", ["images", "masks"])
-def test_a_file_that_is_written_anew_is_said(index: Index, kind: str) -> None:
+def test_a_changed_file_is_reported(index: Index, kind: str) -> None:
     """Though it can be read: what the check saw is another file. One that nobody touched is fine."""
     subset = index.subset("val")
     path = (subset.image if kind == "images" else subset.mask)(0)
@@ -154,7 +154,7 @@ def test_a_file_that_is_written_anew_is_said(index: Index, kind: str) -> None:
     content = path.read_bytes()
     path.write_bytes(content)
     os.utime(path, ns=(1, 1))
-    with pytest.raises(SegError, match="data-file-changed: the file was written anew"):
+    with pytest.raises(SegError, match="data-file-changed"):
         EvalDataset(index, "val")[0]
     assert EvalDataset(index, "val")[1] is not None
 

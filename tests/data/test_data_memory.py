@@ -1,4 +1,4 @@
-"""The decoded cache: it never changes what is read, stays within its budget, and is shared by all processes."""
+"""The decoded cache never changes what is read, stays within its budget, and is shared by all processes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WAYS = (
 
 @pytest.fixture
 def index(tmp_path: Path) -> Index:
-    """JPEG that may be reduced, turned JPEG, and PNG, of sizes at which each factor is used."""
+    """Upright and rotated JPEG, and PNG, in sizes at which every reduction factor is used."""
     rng = np.random.default_rng(0)
     for kind in ("images", "masks"):
         (tmp_path / "train" / kind).mkdir(parents=True)
@@ -72,7 +72,7 @@ def samples(index: Index, steps: tuple, cache: DecodedCache) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("steps", WAYS)
-def test_what_is_kept_is_what_is_read(index: Index, steps: tuple) -> None:
+def test_cache_returns_what_the_decoder_returned(index: Index, steps: tuple) -> None:
     plain = list(samples(index, steps, DecodedCache(0, 0)))
     for budget in (1 << 22, 60_000, 1):
         cache = DecodedCache(COUNT, budget)
@@ -81,7 +81,7 @@ def test_what_is_kept_is_what_is_read(index: Index, steps: tuple) -> None:
 
 
 @pytest.mark.parametrize("steps", WAYS)
-def test_no_file_is_read_twice_where_all_fits(index: Index, steps: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_file_is_read_twice_if_all_fit(index: Index, steps: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = DecodedCache(COUNT, 1 << 22)
     read: list[str] = []
     for name in ("read_image", "read_ids", "reducible"):
@@ -109,7 +109,7 @@ def test_a_whole_run_shares_one_budget_between_processes(index: Index, tree: Pat
     assert sum(shared.get(p, MASK) is not None for p in range(COUNT)) >= 3
 
 
-def test_validation_keeps_what_the_network_sees(index: Index) -> None:
+def test_validation_caches_resized_images(index: Index) -> None:
     cache = DecodedCache(COUNT, COUNT * 24 * 20 * 8)
     dataset, plain = EvalDataset(index, "train", SIZE, cache), EvalDataset(index, "train", SIZE)
     for _ in range(2):
@@ -120,7 +120,9 @@ def test_validation_keeps_what_the_network_sees(index: Index) -> None:
 
 
 @pytest.mark.parametrize(("said", "most"), [("0 GiB", 0), ("64 KiB", 65536), ("0.5 MiB", 524288), (None, 3 << 20)])
-def test_the_program_says_how_much(tree: Path, said: str | None, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget_comes_from_the_program(
+    tree: Path, said: str | None, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(decoded_cache, "free_share", lambda: 3 << 20)
     settings = [f"data.root={json.dumps(str(tree))}", "data.input_size=32x32"]
     program = load("specs/litehrnet_s.seg", [*settings, *([f"data.cache={said}"] if said else [])])
@@ -130,19 +132,19 @@ def test_the_program_says_how_much(tree: Path, said: str | None, most: int, monk
     assert val.dataset.memory.budget <= most // 2
 
 
-def test_more_memory_than_the_machine_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_budget_above_total_memory_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoded_cache, "whole_memory", lambda: 16 << 30)
     assert cache_budget(load("specs/litehrnet_s.seg", ["data.cache=16 GiB"])) == 16 << 30
     for said in ("16.5 GiB", "1e30 GiB"):
         with pytest.raises(SegError) as caught:
             cache_budget(load("specs/litehrnet_s.seg", [f"data.cache={said}"]))
         (finding,) = caught.value.diagnostics
-        assert finding.slug == "cache-too-large" and "this machine has 16.0 GiB" in finding.message
+        assert finding.slug == "cache-too-large" and "16.0 GiB" in finding.message
         assert "`cache = 8 GiB`" in finding.help and finding.span is not None
         assert caught.value.sources[finding.span.file][finding.span.start :] == said
 
 
-def test_an_image_that_changes_under_a_run_is_named(index: Index) -> None:
+def test_image_changed_during_a_run_is_reported(index: Index) -> None:
     dataset = TrainDataset(index, "train", SIZE, WAYS[0], memory=DecodedCache(COUNT, 1 << 22))
     dataset[Key(0, 2)]
     path = index.subset("train").image(2)
@@ -155,7 +157,7 @@ def test_an_image_that_changes_under_a_run_is_named(index: Index) -> None:
 
 
 @given(st.integers(1, 7), st.integers(1, 9), st.lists(st.integers(0, 255), min_size=1, max_size=63))
-def test_run_lengths_are_the_mask(height: int, width: int, values: list[int]) -> None:
+def test_run_lengths_round_trip(height: int, width: int, values: list[int]) -> None:
     mask = np.resize(np.array(values, np.uint8), (height, width))
     packed = run_lengths(mask)
     assert packed.dtype == np.uint8 and (from_run_lengths(packed, (height, width)) == mask).all()
@@ -168,7 +170,7 @@ def test_a_run_may_be_longer_than_two_bytes_count() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, KINDS - 1), st.integers(1, 9), st.integers(0, 4))))
-def test_arrays_come_back_as_they_were(wanted: list[tuple[int, int, int, int]]) -> None:
+def test_cached_arrays_round_trip(wanted: list[tuple[int, int, int, int]]) -> None:
     cache, kept = DecodedCache(4, 200), {}
     for number, (position, kind, edge, channels) in enumerate(wanted):
         array = np.full((edge, 3, channels) if channels else (edge, 3), number % 256, np.uint8)
@@ -186,7 +188,7 @@ def test_arrays_come_back_as_they_were(wanted: list[tuple[int, int, int, int]]) 
     assert cache.used == sum(array.size for array in kept.values()) <= 200
 
 
-def test_without_forks_or_memory_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_cached_without_fork_or_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     import pickle
 
     copied = pickle.loads(pickle.dumps(DecodedCache(3, 1000)))
@@ -198,7 +200,7 @@ def test_without_forks_or_memory_nothing_is_kept(monkeypatch: pytest.MonkeyPatch
     assert DecodedCache(3, 1 << 60).budget == 0, "more than an address space holds"
 
 
-def test_a_quarter_of_what_is_free_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_budget_is_a_quarter_of_free_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < free_share() < 1 << 50
     limit, taken = tmp_path / "max", tmp_path / "now"
     monkeypatch.setattr(decoded_cache, "LIMITS", ((limit, taken),))

@@ -1,4 +1,4 @@
-"""Names in bulk: what the arrays say is what a plain look at the folder says; and data sets of many files."""
+"""Arrays of file names against naive implementations, and datasets with many files."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FOLDERS = st.sets(NAMES, max_size=6)
 
 
 @given(st.text(st.sampled_from("ab."), min_size=1, max_size=6).filter(lambda name: name.strip(".")))
-def test_a_name_is_split_as_pathlib_splits_it(name: str) -> None:
+def test_names_are_split_as_by_pathlib(name: str) -> None:
     assert split(name.encode()) == (Path(name).stem.encode(), Path(name).suffix.encode())
 
 
 @given(FOLDERS, FOLDERS)
-def test_pairs_are_those_of_a_plain_look(
+def test_pairs_match_a_naive_implementation(
     tmp_path_factory: pytest.TempPathFactory, images: set[str], masks: set[str]
 ) -> None:
     root = tmp_path_factory.mktemp("set")
@@ -53,7 +53,7 @@ def test_pairs_are_those_of_a_plain_look(
     assert bool(wrong) <= bool(found), "what is left out is told"
 
 
-def test_stems_that_are_not_once_in_both_are_odd() -> None:
+def test_odd_stems_are_found() -> None:
     left = pictures((name, split(name)[0]) for name in (b"b.png", b"a.png", b"a.jpg", b"d.png", b"e.png"))
     right = pictures((name, split(name)[0]) for name in (b"a.png", b"b.png", b"c.png", b"e.jpg"))
     assert odd_stems(left, right, {b".png"}).tolist() == [b"a", b"c", b"d", b"e"]
@@ -63,7 +63,7 @@ def test_stems_that_are_not_once_in_both_are_odd() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
-def test_arrays_are_made_of_blocks(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_are_built_in_blocks(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_states, "BLOCK", 3)
     texts = [f"{'x' * k}.png" for k in range(count)]
     assert [os.fsdecode(n) for n in encoded(texts).tolist()] == texts and encoded(texts).dtype.kind == "S"
@@ -71,7 +71,7 @@ def test_arrays_are_made_of_blocks(count: int, monkeypatch: pytest.MonkeyPatch) 
     assert [k for piece in pieces for k in piece] == list(range(count)) and all(len(p) <= 3 for p in pieces)
 
 
-def test_stamps_are_those_of_the_system(tmp_path: Path) -> None:
+def test_stamps_match_os_stat(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("a.png", "deep/b.png"):
         (tmp_path / name).write_bytes(b"x" * len(name))
@@ -80,8 +80,8 @@ def test_stamps_are_those_of_the_system(tmp_path: Path) -> None:
     assert stamps(tmp_path, encoded([])).shape == (0, 2)
 
 
-def test_the_digest_is_that_of_earlier_versions(tree: Path) -> None:
-    """Runs are told to have used other data by it."""
+def test_digest_matches_earlier_versions(tree: Path) -> None:
+    """A changed digest would make every earlier run report different data."""
     total = hashlib.sha256()
     for subset in ("train", "val"):
         total.update(b"dataset_meta.json\0" + (tree / subset / "dataset_meta.json").read_bytes())
@@ -93,7 +93,7 @@ def test_the_digest_is_that_of_earlier_versions(tree: Path) -> None:
     assert open_index(tree, COMMON, BOTH).digest == total.hexdigest()
 
 
-def test_datumaro_is_not_given_more_than_it_can_do(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_subsets_are_not_imported_by_datumaro(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(index, "_import", lambda layout, subset: not asked.append(subset.name))
     monkeypatch.setattr(index, "MAX_IMPORTED", 2)
@@ -101,7 +101,7 @@ def test_datumaro_is_not_given_more_than_it_can_do(tree: Path, monkeypatch: pyte
     assert asked == ["val"]
 
 
-def test_facts_are_asked_for_in_bulk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facts_are_queried_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segdsl.storage.fact_cache.ASKED", 2)
     with FactCache(tmp_path) as cache:
         for k in range(5):
@@ -110,7 +110,7 @@ def test_facts_are_asked_for_in_bulk(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert cache.get_all([], []) == [] and cache.get("n4", (4, 4)) == [4] and cache.get("n4", (4, 5)) is None
 
 
-def test_the_second_check_decodes_nothing_and_says_the_same(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_check_decodes_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = check_data(tree)
     monkeypatch.setattr("segdsl.data.check.facts.decode_image", None)
     monkeypatch.setattr("segdsl.data.check.facts.decode_mask", None)
@@ -120,7 +120,7 @@ def test_the_second_check_decodes_nothing_and_says_the_same(tree: Path, monkeypa
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_names_that_are_no_text_are_read_and_kept(tree: Path) -> None:
+def test_undecodable_names_are_supported(tree: Path) -> None:
     for part in ("images", "masks"):
         folder = tree / "train" / part
         os.rename(os.fsencode(folder / "a.png"), os.fsencode(folder) + b"/\xff.png")  # noqa: PTH104 - bytes

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -188,13 +189,17 @@ def answer(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, Any, st
     return status, out, err
 
 
-def test_the_command_says_what_it_drew(
-    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_command_reports_what_it_drew(
+    program: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wording: Callable[..., None],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     status, out, err = answer(capsys, "my.seg", "--samples", "2", "--epoch", "4")
-    assert status == 0 and not err and "2 images of `train`, as epoch 4" in out and out.endswith("preview.png\n")
-    assert "  crop   RandomResizedCrop      changed 2 of 2\n" in out
+    assert status == 0 and not err
+    wording(out)
     assert Image.open(tmp_path / "preview.png").width == WIDTH
     status, out, err = answer(capsys, "my.seg", "--samples", "9", "--out", "new/p.jpg", "--json", "--data", "set")
     facts = json.loads(out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +115,17 @@ def test_more_classes_are_told_of_where_more_are_rare(tmp_path: Path) -> None:
     assert stats.seen_least(9) == list(range(1, 9))
 
 
-def test_lines_are_short_and_say_what_is_there(mixed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_short_and_complete(
+    mixed: Path, capsys: pytest.CaptureFixture[str], wording: Callable[..., None]
+) -> None:
     assert run(["data", "stats", str(mixed)]) == 0
     out, err = capsys.readouterr()
     assert max(map(len, out.splitlines())) <= 80
-    assert "train: 24 images" in out and "val: 3 images" in out
-    assert "L in 8, RGB in 8, RGBA in 8" in out
+    wording(out)
     expected = counted(mixed / "train")["2"]
     row = next(line for line in out.splitlines() if line.startswith("  class_2 "))
     assert row.split() == ["class_2", f"{100 * expected['share']:.2f}", "%", "33.3", "%", "8"]
-    assert err.startswith("warning[class-absent]") and "different: height 8 to 13" in out
+    assert err.startswith("warning[class-absent]")
 
 
 def test_long_names_are_cut(

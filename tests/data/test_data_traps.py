@@ -1,4 +1,4 @@
-"""Traps that a reading of the code by a stranger fell into: each once mislabelled, misread or misled, in silence."""
+"""Regression tests for traps found in a code review: each once silently mislabeled or misread data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def palette_png(ids: np.ndarray, colors: list[int]) -> bytes:
 
 
 @pytest.mark.parametrize("void", [(None,) * 253 + ((224, 224, 192),), ()])
-def test_a_palette_padded_with_black_leaves_void_void(void: tuple) -> None:
+def test_palette_padded_with_black_keeps_ignored_pixels(void: tuple) -> None:
     data = palette_png(IDS, [0, 0, 0, 128, 0, 0] + [0] * 762)
     assert (decode_mask(data, "a.png", (*COLORS, *void)) == IDS).all()
     swapped = palette_png(IDS, [128, 0, 0, 0, 0, 0] + [9] * 759 + [224, 224, 192])
@@ -53,7 +53,7 @@ def common(root: Path, masks: np.ndarray, colors: bool = False) -> None:
         Image.fromarray(masks).save(root / subset / "masks" / "a.png")
 
 
-def test_values_are_refused_where_colours_say_the_class(tmp_path: Path) -> None:
+def test_values_are_rejected_for_color_masks(tmp_path: Path) -> None:
     common(tmp_path, np.array(COLORS, np.uint8)[np.array([[0, 1], [1, 1]])], colors=True)
     found = check_data(tmp_path, asked=Request(["train"], values=[Range(1, 1), Range(0, 0)]))
     assert [d.slug for d in found.errors] == ["setting-without-effect"]
@@ -62,7 +62,7 @@ def test_values_are_refused_where_colours_say_the_class(tmp_path: Path) -> None:
     ]
 
 
-def test_a_void_value_among_values_is_no_id(tmp_path: Path) -> None:
+def test_ignore_value_with_values_is_not_an_id(tmp_path: Path) -> None:
     common(tmp_path, np.array([[0, 10, 1], [0, 10, 10]], np.uint8))
     asked = Request(["train"], ignore=1, values=[Range(0, 0), Range(10, 10)])
     report = check_data(tmp_path, asked=asked)
@@ -75,7 +75,7 @@ def test_a_void_value_among_values_is_no_id(tmp_path: Path) -> None:
     assert "ignore-is-class" in [d.slug for d in plain.warnings]
 
 
-def test_a_file_replaced_at_the_same_size_and_time_is_read_again(tmp_path: Path) -> None:
+def test_file_replaced_with_same_size_and_time_is_read_again(tmp_path: Path) -> None:
     common(tmp_path, np.zeros((4, 4), np.uint8))
     path = tmp_path / "train" / "masks" / "a.png"
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(path, compress_level=0)
@@ -104,7 +104,7 @@ def coco(root: Path, place: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["unlink", "truncate"])
-def test_a_drawn_mask_that_is_gone_or_torn_is_drawn_again(tmp_path: Path, own_cache: Path, damage: str) -> None:
+def test_missing_or_damaged_mask_is_rasterized_again(tmp_path: Path, own_cache: Path, damage: str) -> None:
     coco(tmp_path, "images/train")
     assert check_data(tmp_path, "auto").errors == []
     (mask,) = (own_cache / "masks").rglob("*.png")
@@ -113,13 +113,13 @@ def test_a_drawn_mask_that_is_gone_or_torn_is_drawn_again(tmp_path: Path, own_ca
     assert report.errors == [] and report.pixels["train"][1] == 12
 
 
-def test_the_default_format_says_what_it_sees_instead(tmp_path: Path) -> None:
+def test_default_format_suggests_the_detected_one(tmp_path: Path) -> None:
     coco(tmp_path, "images/train")
     (error,) = check_data(tmp_path).errors
     assert error.slug == "data-layout-unknown" and "`data.format = coco_instances`" in error.help
 
 
-def test_two_classes_of_one_colour_in_a_label_map_are_refused(tmp_path: Path) -> None:
+def test_label_map_with_duplicate_color_is_rejected(tmp_path: Path) -> None:
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\n")
@@ -167,12 +167,12 @@ RIGHT = {
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_tiff_is_read_as_it_is_meant(name: str) -> None:
+def test_tiff_is_decoded_correctly(name: str) -> None:
     data, channels, expected = RIGHT[name]
     assert (decode_image(data, "a.tif", Reading(channels)).pixels == expected).all()
 
 
-def test_png_of_16_bits_is_turned_and_stretched() -> None:
+def test_16_bit_png_is_rotated_and_scaled() -> None:
     exif, buffer = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(buffer, "PNG", exif=exif)
@@ -188,13 +188,13 @@ def test_png_of_16_bits_is_turned_and_stretched() -> None:
 
 
 @pytest.mark.parametrize("samples", [np.full((6, 8), np.nan, np.float32), GREY.astype(np.int16)], ids=["nan", "signed"])
-def test_numbers_without_black_and_white_are_refused(samples: np.ndarray) -> None:
+def test_values_without_range_are_rejected(samples: np.ndarray) -> None:
     with pytest.raises(SegError) as caught:
         decode_image(encoded((samples, {})), "a.tif")
     assert caught.value.diagnostics[0].slug == "image-depth-unknown"
 
 
-def test_many_channels_count_in_the_limit() -> None:
+def test_channels_count_toward_the_size_limit() -> None:
     buffer = io.BytesIO()
     shape = (2048, 2048, 100)
     tifffile.imwrite(
@@ -205,7 +205,7 @@ def test_many_channels_count_in_the_limit() -> None:
     assert caught.value.diagnostics[0].slug == "image-too-large"
 
 
-def test_levels_beyond_the_depth_are_said(tmp_path: Path) -> None:
+def test_levels_beyond_the_depth_give_a_warning(tmp_path: Path) -> None:
     common(tmp_path, np.array([[0, 1], [1, 1]], np.uint8))
     report = check_data(tmp_path, asked=Request(reading=Reading(3, Range(0, 4095))))
     assert "image-depth" in [d.slug for d in report.warnings]

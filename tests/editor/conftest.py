@@ -1,4 +1,4 @@
-"""A reader of TextMate grammars, small and to the letter: lines one by one, the first of the earliest matches wins."""
+"""A minimal interpreter of TextMate grammars: line by line, and of the earliest matches the first rule wins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 class Engine:
-    """Applies the generated grammar to a text."""
+    """Applies the generated grammar to texts."""
 
     def __init__(self) -> None:
         self.repository: dict[str, Any] = grammar()["repository"]

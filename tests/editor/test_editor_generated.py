@@ -1,4 +1,4 @@
-"""Generated files are fresh, and the reference holds everything that the language has."""
+"""Generated files are up to date, and the reference is complete."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from segdsl.lang.elaborate import blocks, functions
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_generated_files_are_fresh() -> None:
+def test_generated_files_are_up_to_date() -> None:
     assert stale() == [], "run python -m segdsl.editor.generate"
 
 
-def test_what_is_stale_is_named_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stale_files_are_listed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert stale(tmp_path) == list(generated())
     assert main(["--check"], tmp_path) == 1
     assert not any(tmp_path.iterdir())
@@ -60,7 +60,7 @@ def test_every_diagnostic_is_in_the_reference(page: str) -> None:
         assert f"### `{slug}`\n\n{text}\n" in page
 
 
-def test_hand_written_tables_hold_what_there_is() -> None:
+def test_handwritten_tables_are_complete() -> None:
     assert set(FUNCTIONS) == set(functions.FUNCTIONS)
     assert set(PARAMETER_TYPES) == set(blocks.TYPES)
     assert set(UNIT_DOCS) == set(UNITS)
@@ -88,11 +88,11 @@ def test_types_are_in_the_words_of_the_language(page: str, word: str, argument: 
     assert re.search(rf"^\| `{argument}` \| (.*?) \| (.*?) \|", part, re.MULTILINE).groups() == (kind, default)  # type: ignore[union-attr]
 
 
-def test_stars_of_formulas_are_no_emphasis() -> None:
+def test_asterisks_are_escaped() -> None:
     assert reference._plain("i*g `a*b` <x>") == "i\\*g `a*b` \\<x>"
 
 
-def test_attributes_keep_their_ends_of_lines() -> None:
+def test_gitattributes_cover_programs_and_generated_files() -> None:
     lines = (ROOT / ".gitattributes").read_text(encoding="utf-8").splitlines()
     assert any(line.startswith("*.seg ") and "eol=lf" in line and "linguist-language=" in line for line in lines)
     marked = [line.split()[0] for line in lines if "linguist-generated" in line]

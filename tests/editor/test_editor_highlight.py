@@ -1,4 +1,4 @@
-"""Highlighting: nothing is left without a scope, and what is coloured as something is that thing."""
+"""Highlighting: every character gets a scope, and the right one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def name_of(path: Path) -> str:
 
 
 def manual() -> list[str]:
-    """The examples of the manual."""
+    """Return the examples of the manual."""
     text = (ROOT / "grammar" / "LANGUAGE.md").read_text(encoding="utf-8")
     return re.findall(r"^```seg\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
@@ -49,10 +49,10 @@ drop data.train.stop
 train.stop = none
 train.last = true or not false and true
 """
-"""Keywords that the files above have no use for."""
+"""Keywords that the files above do not contain."""
 
 
-def test_there_are_files_to_look_at() -> None:
+def test_there_are_files_to_test() -> None:
     assert len(FILES) >= 5
     assert len(manual()) >= 10
 
@@ -85,7 +85,7 @@ def test_the_reader_sees_what_is_unscoped(scopes: Scopes) -> None:
     assert scopes('"std/a.seg"')[3] == "string.quoted.double"
 
 
-def test_both_forms_agree_on_every_character(scopes: Scopes) -> None:
+def test_textmate_and_pygments_agree_on_every_character(scopes: Scopes) -> None:
     for text in texts():
         textmate = [token_of(s) for s in scopes(text)]
         at = 0
@@ -179,13 +179,13 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize(("text", "part", "scope"), SAMPLES)
-def test_a_thing_is_coloured_as_what_it_is(text: str, part: str, scope: str, scopes: Scopes) -> None:
+def test_the_scope_of_a_part(text: str, part: str, scope: str, scopes: Scopes) -> None:
     start = text.index(part)
     end = start + len(part.split()[0].removesuffix("()"))
     assert set(scopes(text)[start:end]) == {scope}
 
 
-def test_a_bracket_left_open_ends_with_the_block(scopes: Scopes) -> None:
+def test_an_unclosed_bracket_ends_with_the_block(scopes: Scopes) -> None:
     text = "block A() {\n  y = x -> Conv(8,\n}\n\nblock B(c: int) {\n  in x\n}\n"
     found = scopes(text)
     assert found[text.index("B")] == "entity.name.type.block"
@@ -228,7 +228,7 @@ def test_pygments_finds_the_lexer() -> None:
     assert SegLexer.analyse_text("data = 1\n") == 0.0
 
 
-def test_colours_change_nothing_but_colours() -> None:
+def test_colors_change_nothing_else() -> None:
     text = (ROOT / "segdsl" / "std" / "lite_hrnet.seg").read_text(encoding="utf-8")
     colored = ansi(text)
     assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == text

@@ -1,4 +1,4 @@
-"""The manual tells the truth: its programs check, its errors read as shown, its paths are those of the built graph."""
+"""The manual is correct: its programs check, and its errors and paths are those of the compiler."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADER = "seg 1\n"
 
 @dataclass(frozen=True)
 class Example:
-    """A `seg` block: the name in the line above it, and the blocks right below it that say what comes of it."""
+    """A `seg` block of the manual, with the file name above it and the expected results below it."""
 
     name: str
     text: str
@@ -68,7 +68,7 @@ def by_line(example: Example) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with the named examples in it."""
+    """A project that contains the named examples."""
     folder = tmp_path_factory.mktemp("manual")
     (folder / "pyproject.toml").write_text("", encoding="utf-8")
     for example in EXAMPLES:
@@ -150,7 +150,7 @@ def test_commands_in_the_manual_exist(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that a page's headings get on code hosts."""
+    """Return the anchors that code hosts generate for the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
 

@@ -1,4 +1,4 @@
-"""A small run on a small data set, made without training: random weights that have seen some pictures."""
+"""A small run on a small dataset, made without training: random weights with calibrated norms."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ export.openvino = OpenVINO(precision = fp32)
 
 
 def picture(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray:
-    """A picture with soft structure and some noise, uint8 (height, width, channels)."""
+    """An image with soft structure and some noise, uint8 (height, width, channels)."""
     generator = np.random.default_rng(seed)
     coarse = generator.integers(0, 256, (6, 8, channels), np.uint8)
     planes = [
@@ -63,7 +63,7 @@ def picture(seed: int, height: int, width: int, channels: int = 3) -> np.ndarray
 
 
 def write_data(root: Path) -> None:
-    """Two subsets of a few images of several sizes, with void."""
+    """Write two subsets with a few images of several sizes and ignored pixels."""
     for subset, count in (("train", 2), ("val", 5)):
         for name in ("images", "masks"):
             (root / subset / name).mkdir(parents=True)
@@ -81,7 +81,7 @@ Filled = Callable[[Any], None]
 
 
 def write_run(folder: Path, text: str, filled: Filled) -> Path:
-    """The folder of a run of the program ``text``, whose weights ``filled`` has put into the model."""
+    """Write the folder of a run of the program ``text``, with the weights that ``filled`` sets."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "program.seg").write_text(f"seg 1\n{text}", encoding="utf-8")
     program = load(folder / "program.seg")
@@ -96,12 +96,12 @@ def write_run(folder: Path, text: str, filled: Filled) -> Path:
 
 @pytest.fixture(scope="session")
 def made_run() -> Callable[[Path, str, Filled], Path]:
-    """Makes the folder of a run: see :func:`write_run`."""
+    """Make the folder of a run: see :func:`write_run`."""
     return write_run
 
 
 def looked_around(model: Any) -> None:
-    """Lets the norms of the small program see some pictures."""
+    """Calibrate the norms of the small program on some images."""
     for _ in range(20):
         model.train()(torch.randn(4, 3, 45, 64))
 
@@ -117,7 +117,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def run(home: Path) -> Path:
-    """The run folder; tests leave it as it is."""
+    """The run folder; tests do not change it."""
     return home / "run"
 
 
@@ -139,6 +139,6 @@ def fp16(run: Path) -> Path:
 
 @pytest.fixture
 def copied(home: Path, tmp_path: Path) -> Path:
-    """A copy of the run folder, with the data beside it, to be changed at will; nothing is exported yet."""
+    """A copy of the run folder, with the dataset next to it, that tests may change; nothing is exported yet."""
     shutil.copytree(home / "data", tmp_path / "data")
     return Path(shutil.copytree(home / "run", tmp_path / "run", ignore=shutil.ignore_patterns("export")))

@@ -1,4 +1,4 @@
-"""The figures of a benchmark: which there are, for what, and that counts are exact. Times are not looked at."""
+"""The figures of a benchmark: which exist for what, and that counts are exact. Times are not tested."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_program_without_recipe_has_no_step(run: Path, tmp_path: Path) -> None
     assert benchmark._training_step(model, np.zeros((45, 64, 3), np.uint8)) is None
 
 
-def test_the_median_leaves_the_first_calls_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_median_excludes_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = iter([100.0, 100.0, 1.0, 3.0, 2.0])
     now = [0.0]
 

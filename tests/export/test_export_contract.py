@@ -1,4 +1,4 @@
-"""The contract with openvino-model-api, from a data set to the names of contours: polygons and masks alike."""
+"""The contract with openvino-model-api, from a dataset to the names of contours, for polygons and masks."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def looked_at(xml: Path) -> tuple[dict[str, int], Mask]:
 
 @pytest.fixture
 def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_run: Any) -> Callable[[str, list[str]], Any]:
-    """Writes a data set of a format, and exports a run on it."""
+    """Write a dataset in a format and export a run on it."""
     monkeypatch.setenv("SEGDSL_CACHE", str(tmp_path / "cache"))
 
     def export(format: str, names: list[str], precision: str = "fp32", overrides: Sequence[str] = ()) -> Any:
@@ -127,7 +127,7 @@ def test_contours_have_the_names_of_the_data_set(format: str, first: str, export
 
 
 @pytest.mark.parametrize("form", ["normalize = true", "size = dynamic"])
-def test_in_other_forms_the_names_are_the_same(form: str, exported: Any) -> None:
+def test_other_forms_have_the_same_names(form: str, exported: Any) -> None:
     overrides = [f"export.openvino=OpenVINO({form})"]
     found = exported("common_semantic_segmentation", ["metal", "disc", "leaf"], overrides=overrides)
     assert looked_at(found.model)[0] == {"metal": 0, "disc": 1, "leaf": 2}
@@ -141,7 +141,7 @@ def test_eight_bits_keep_the_empty_channel_empty(exported: Any) -> None:
     assert looked_at(found.model)[0] == {"metal": 0, "disc": 1, "leaf": 2}
 
 
-def test_named_as_otx_does_every_contour_of_masks_is_another_class(exported: Any, tmp_path: Path) -> None:
+def test_with_names_as_in_otx_every_contour_has_another_class(exported: Any, tmp_path: Path) -> None:
     xml = exported("common_semantic_segmentation", ["background", "disc", "leaf"]).model
     ir = openvino_runtime.read_model(xml)
     ir.set_rt_info("background disc leaf", ["model_info", "labels"])
@@ -149,7 +149,7 @@ def test_named_as_otx_does_every_contour_of_masks_is_another_class(exported: Any
     assert looked_at(tmp_path / "otx.xml")[0] == {"background": 1, "disc": 2}, "the case that goes wrong"
 
 
-def test_labels_of_polygons_lack_the_background_and_channels_do_not(exported: Any) -> None:
+def test_labels_omit_the_background_and_channels_do_not(exported: Any) -> None:
     xml = exported("coco_instances", ["background", "disc", "leaf"]).model
     info = {
         key: openvino_runtime.read_model(xml).get_rt_info(["model_info", key]).value for key in ("labels", "label_ids")

@@ -1,4 +1,4 @@
-"""Scores of runs and exported models: the same numbers, counted where the reader is told."""
+"""Scores of runs and exported models: equal numbers, counted at the documented size."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_scores_are_counted_at_image_size(run: Path, data: Path) -> None:
     }  # fmt: skip
 
 
-def test_or_at_input_size_when_asked(run: Path, data: Path) -> None:
+def test_scores_are_counted_at_input_size_on_request(run: Path, data: Path) -> None:
     model, found = open_model(run), evaluate(run, scale="input")
     exact = cv2.INTER_NEAREST_EXACT  # as validation in training sees the masks
     sized = [(model.classify(i), cv2.resize(m, (64, 45), interpolation=exact)) for i, m in pairs(data)]
@@ -71,7 +71,7 @@ def test_subsets_go_by_role_and_by_name(run: Path, data: Path, tmp_path: Path) -
     assert [d.slug for d in caught.value.diagnostics] == ["subset-missing"]
 
 
-def test_a_moved_file_asks_for_data(fp32: Path, data: Path, tmp_path: Path) -> None:
+def test_a_moved_file_needs_the_dataset_folder(fp32: Path, data: Path, tmp_path: Path) -> None:
     for ending in (".xml", ".bin"):
         shutil.copy(fp32.with_suffix(ending), tmp_path / f"model{ending}")
     with pytest.raises(SegError) as caught:
@@ -81,7 +81,7 @@ def test_a_moved_file_asks_for_data(fp32: Path, data: Path, tmp_path: Path) -> N
     assert evaluate(tmp_path / "model.xml", str(data)) == evaluate(fp32)
 
 
-def test_data_with_other_classes_is_refused(run: Path, data: Path, tmp_path: Path) -> None:
+def test_a_dataset_with_other_classes_is_refused(run: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(data, tmp_path / "data")
     for meta in (tmp_path / "data").glob("*/dataset_meta.json"):
         meta.write_text(meta.read_text(encoding="utf-8").replace("rust spot", "moss"), encoding="utf-8")
@@ -92,7 +92,7 @@ def test_data_with_other_classes_is_refused(run: Path, data: Path, tmp_path: Pat
     assert "rust spot" in finding.message and "moss" in finding.message
 
 
-def test_a_subset_of_void_has_no_scores(run: Path, data: Path, tmp_path: Path) -> None:
+def test_a_subset_of_ignored_pixels_has_no_scores(run: Path, data: Path, tmp_path: Path) -> None:
     shutil.copytree(data, tmp_path / "data")
     for mask in (tmp_path / "data" / "val" / "masks").iterdir():
         Image.fromarray(np.full_like(np.asarray(Image.open(mask)), 255)).save(mask)

@@ -1,4 +1,4 @@
-"""Adaptive pools by other ops: the same numbers, and the ops that a runtime is fast with."""
+"""Adaptive pools as other ops: equal results, with ops that a runtime executes fast."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_equal_windows_are_pooled_as_windows(tmp_path: Path, size: str, free: st
 
 
 @pytest.mark.parametrize("size", ["1x1", "6x8", "24x32", "5x8", "7x9"])
-def test_what_is_pooled_stays(tmp_path: Path, size: str) -> None:
+def test_pooled_values_stay_equal(tmp_path: Path, size: str) -> None:
     program = load(written(tmp_path, size))
     model = compile_program(program, weights="none").model
     image = torch.rand(2, 3, 48, 64)

@@ -1,10 +1,11 @@
-"""The forms of an export: ONNX, sizes, normalisation, ids; names for openvino-model-api; limits; and its origin."""
+"""The forms of an export: ONNX, sizes, normalization, ids; names for openvino-model-api; limits; provenance."""
 
 from __future__ import annotations
 
 import copy
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import torch
 from segdsl import verbs
 from segdsl.cli.invoke import run as segdsl
 from segdsl.diagnostics import SegError
+from segdsl.export.certify.certificate import check
 from segdsl.export.certify.trial_images import noise_images, val_trials
 from segdsl.export.openvino import ExportResult, export_model
 from segdsl.inference.models import extras, model_info, openvino_runtime
 from segdsl.inference.models.model import open_model
 from segdsl.inference.preprocess import prepare, raw
-from segdsl.ir.program import Program
+from segdsl.ir.program import Program, Tolerance
 from segdsl.ir.values import Size
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
@@ -28,7 +30,7 @@ from segdsl.run.folder.checkpoint import open_run
 
 
 def changed(run: Path, tmp_path: Path, *overrides: str) -> Program:
-    """The program of the run with another export."""
+    """Return the program of the run with another export."""
     file = tmp_path / "program.seg"
     file.write_text((run / "program.seg").read_text(encoding="utf-8"), encoding="utf-8")
     return load(file, overrides)
@@ -39,7 +41,7 @@ def exported(run: Path, tmp_path: Path, *overrides: str) -> ExportResult:
     return export_model(program, open_run(run).model, tmp_path / "export", "fp32", val_trials(program, run))
 
 
-def test_a_model_that_normalises_takes_pixels(run: Path, tmp_path: Path, fp32: Path) -> None:
+def test_a_normalizing_model_accepts_raw_pixels(run: Path, tmp_path: Path, fp32: Path) -> None:
     found = exported(run, tmp_path, "export.openvino=OpenVINO(normalize = true)")
     image = noise_images(45, 64)[0]
     compiled = openvino_runtime.compile_model(openvino_runtime.read_model(found.model), "f32", found.model)
@@ -50,7 +52,7 @@ def test_a_model_that_normalises_takes_pixels(run: Path, tmp_path: Path, fp32: P
     assert not {"mean_values", "scale_values"} & set(info)
 
 
-def test_a_free_size_is_free(run: Path, tmp_path: Path) -> None:
+def test_a_dynamic_size_accepts_any_image(run: Path, tmp_path: Path) -> None:
     found = exported(run, tmp_path, "export.openvino=OpenVINO(size = dynamic)")
     assert found.certificate["differing"] == 0.0
     model = open_run(run).model
@@ -73,7 +75,7 @@ def test_hard_predictions_are_ids(run: Path, tmp_path: Path, fp32: Path) -> None
     assert np.abs(ours.logits(image) - theirs.logits(image)).max() < 1e-3
 
 
-def test_a_table_of_positions_has_one_size(root: Path, tmp_path: Path) -> None:
+def test_position_embeddings_refuse_a_dynamic_size(root: Path, tmp_path: Path) -> None:
     overrides = ["data.input_size=70x70", "export.openvino=OpenVINO(size = dynamic)"]
     program = load(root / "specs" / "dinov2.seg", overrides, 2)
     with pytest.raises(SegError) as caught:
@@ -82,7 +84,7 @@ def test_a_table_of_positions_has_one_size(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["ONNX()", "ONNX(normalize = true)", "ONNX(prediction = hard)"])
-def test_onnx_runtime_sees_what_torch_sees(form: str, run: Path, tmp_path: Path) -> None:
+def test_onnx_runtime_agrees_with_torch(form: str, run: Path, tmp_path: Path) -> None:
     import onnxruntime
 
     found = exported(run, tmp_path, f"export.onnx={form}")
@@ -100,7 +102,7 @@ def test_onnx_runtime_sees_what_torch_sees(form: str, run: Path, tmp_path: Path)
     assert props["segdsl_program"] == changed(run, tmp_path, f"export.onnx={form}").resolved
 
 
-def test_without_onnx_it_is_said_what_to_install(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_onnx_says_what_to_install(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SegError) as caught:
         exported(run, tmp_path, "export.onnx=ONNX()")
@@ -108,7 +110,7 @@ def test_without_onnx_it_is_said_what_to_install(run: Path, tmp_path: Path, monk
     assert not (tmp_path / "export").exists(), "before any work"
 
 
-def test_a_name_of_the_users_has_a_channel(run: Path, tmp_path: Path) -> None:
+def test_a_class_0_of_another_name_has_its_own_channel(run: Path, tmp_path: Path) -> None:
     program = changed(run, tmp_path, 'data.classes=["metal", "rust", "paint", "dust"]')
     assert model_info.needs_empty_channel(program)
     assert model_info.describe(program, "fp32")["labels"] == "metal rust paint dust"
@@ -131,12 +133,12 @@ def test_the_certificate_has_a_row_for_each_form(run: Path, fp32: Path, data: Pa
     assert found["tolerance"] == {"pixels": 1e-4, "dice": 0.01, "logits": None}
 
 
-def test_few_images_are_looked_at_where_the_program_says_so(run: Path, tmp_path: Path) -> None:
+def test_export_images_limits_the_trials(run: Path, tmp_path: Path) -> None:
     assert exported(run, tmp_path, "export.images=2").certificate["images"] == 2
 
 
 @pytest.mark.parametrize("limit", ["export.tolerance.logits=1e-12", "export.tolerance.dice=0", "spoilt"])
-def test_beyond_a_limit_there_is_no_file(
+def test_an_exceeded_limit_leaves_no_file(
     limit: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from segdsl.export import openvino
@@ -159,7 +161,7 @@ def test_beyond_a_limit_there_is_no_file(
     assert list((tmp_path / "run" / "export").iterdir()) == []
 
 
-def test_the_first_node_that_parts_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_divergent_node_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from segdsl.export import openvino
 
     convert = openvino.convert
@@ -173,4 +175,24 @@ def test_the_first_node_that_parts_is_named(run: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(openvino, "convert", spoilt)
     with pytest.raises(SegError) as caught:
         exported(run, tmp_path)
-    assert any("they part at `low" in finding.message for finding in caught.value.diagnostics)
+    assert any("diverge at `low" in finding.message for finding in caught.value.diagnostics)
+
+
+def test_each_exceeded_limit_is_explained(wording: Callable[[str], None]) -> None:
+    row = {"differing": 0.02, "max_error": 0.3, "max_logit_error": 1.0, "relative_logit_error": 0.2}
+    bad = {**row, "dice": 0.8, "dice_change": -0.1, "parts_at": "stem.conv"}
+    unscored = {**row, "dice": None, "dice_change": None, "parts_at": None}
+    infinite = {**bad, "max_logit_error": float("inf")}
+    tolerance = Tolerance(pixels=1e-4, dice=0.01, logits=1e-3)
+    tables = [
+        {"precision": "fp32", "rows": {"fp32": bad, "device": bad}},
+        {"precision": "fp16", "rows": {"fp32": infinite, "fp16": unscored}},
+        {"precision": "int8", "rows": {"int8": bad}},
+    ]
+    texts = []
+    for table in tables:
+        with pytest.raises(SegError) as caught:
+            check(table, tolerance)
+        texts += [f"{finding.message}\n  help: {finding.help}" for finding in caught.value.diagnostics]
+        assert {finding.slug for finding in caught.value.diagnostics} == {"export-differs"}
+    wording("\n".join(texts))

@@ -1,4 +1,4 @@
-"""INT8: the layers that are taken back, found by measuring; and that a crash of a library is a finding."""
+"""INT8: the search for layers that stay in float; a crash of a library is a diagnostic."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def refusal(call: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_one_command_makes_a_file_of_8_bits_with_its_certificate(run: Path, fp32: Path) -> None:
+def test_one_command_exports_an_8_bit_model_with_its_certificate(run: Path, fp32: Path) -> None:
     found = export_run(run, "int8")
     kinds = {node.get_type_name() for node in openvino_runtime.read_model(found.model).get_ops()}
     assert "FakeQuantize" in kinds
@@ -54,7 +54,7 @@ def _is_constant(node: Any) -> bool:
     return node.get_type_name() == "Constant"
 
 
-def test_the_program_says_how_many_images_calibrate(run: Path, data: Path) -> None:
+def test_the_program_sets_the_number_of_calibration_images(run: Path, data: Path) -> None:
     program = open_run(run).program
     whole = list(calibration_images(program, run, 64))
     assert [image.shape for image in whole] == [(45, 64, 3)] * 2
@@ -69,7 +69,7 @@ def test_the_program_says_how_many_images_calibrate(run: Path, data: Path) -> No
     assert (job.shift, job.hard, job.normalize, job.attention) == (0, False, "imagenet", False)
 
 
-def test_without_training_images_it_is_refused(run: Path, tmp_path: Path) -> None:
+def test_int8_without_training_images_is_refused(run: Path, tmp_path: Path) -> None:
     opened = open_run(run)
     data = opened.program.data.model_copy(update={"root": "nowhere"})
     program = opened.program.model_copy(update={"data": data})
@@ -84,13 +84,13 @@ def test_without_training_images_it_is_refused(run: Path, tmp_path: Path) -> Non
     [
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
         ("1/0", "ZeroDivisionError"),
-        ("import os; os.kill(os.getpid(), 40)", "the signal 40"),
-        ("", "it ended without a result"),
+        ("import os; os.kill(os.getpid(), 40)", "signal 40"),
+        ("", "without a result"),
         ("raise SystemExit(3)", "status 3"),
         ("raise MemoryError", "MemoryError"),
     ],
 )
-def test_a_crash_in_the_child_is_a_finding(
+def test_a_crash_of_the_worker_is_a_diagnostic(
     code: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "crashing.py").write_text(code, encoding="utf-8")
@@ -125,7 +125,7 @@ def scored(by_class: list[float], logits: list[Any] | None = None) -> Score:
         ([0.5, 0.0], [0.5, float("nan")], 0.0),
     ],
 )  # fmt: skip
-def test_what_a_class_gains_makes_up_for_no_loss(before: list[float], after: list[float], lost: float) -> None:
+def test_gains_of_a_class_do_not_offset_losses(before: list[float], after: list[float], lost: float) -> None:
     assert scored(before).lost(scored(after)) == pytest.approx(lost)
 
 
@@ -139,7 +139,7 @@ def rounded_chain() -> Any:
     return openvino_runtime.openvino().Model([ops.tanh(second, name="b")], [image], "chain")
 
 
-def test_a_layer_in_float_takes_what_was_there_before_rounding() -> None:
+def test_a_float_layer_reads_its_input_before_quantization() -> None:
     model = rounded_chain()
     assert layers_of(model) == ["a.one", "a.two/Sigmoid"]
     x = np.array([[0.2, 0.4, 0.6, 0.8]], np.float32)
@@ -151,14 +151,14 @@ def test_a_layer_in_float_takes_what_was_there_before_rounding() -> None:
     assert not np.allclose(openvino_runtime.compile_model(freed, "f32", Path("x.xml"))(x)[0], compiled(x)[0], atol=1e-3)
 
 
-def test_parts_divide_where_paths_do() -> None:
+def test_parts_split_along_paths() -> None:
     names = ["net.a.x/Convolution", "net.a.y", "net.b", "net.b/Add"]
     assert parts_below("", names) == {"net.a": names[:2], "net.b": names[2:]}
     assert parts_below("net.a", names[:2]) == {"net.a.x": names[:1], "net.a.y": names[1:2]}
     assert parts_below("net.b", names[2:]) == {}
 
 
-def test_the_costliest_part_is_divided_first() -> None:
+def test_the_costliest_part_is_split_first() -> None:
     names = [f"p{k}.l{i}" for k in range(4) for i in range(30)]
     asked: list[int] = []
 

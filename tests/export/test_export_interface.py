@@ -1,4 +1,4 @@
-"""What a model takes and gives is said as the file has it."""
+"""The description of a model's input and output agrees with the file."""
 
 from __future__ import annotations
 
@@ -65,25 +65,25 @@ def test_shapes_and_channels_are_those_of_the_file(tmp_path: Path, classes: str,
         assert found.ndim == 3 or found[:, 0].max() > 1e-6
 
 
-def test_it_stands_under_the_certificate(tmp_path: Path) -> None:
+def test_the_interface_is_part_of_the_certificate(tmp_path: Path) -> None:
     program = program_of(tmp_path, '"sky", "road", "car"', "export.onnx = ONNX(normalize = true)")
     result = export_model(program, compile_program(program, weights="none").model, tmp_path / "export", "fp32")
     lines = certificate_text(result.certificate).splitlines()
     assert all(len(line) <= 80 for line in lines)
     text = " ".join(" ".join(lines).split())
-    assert "takes `image` [1, 3, 32, 48], RGB, normalised: (v - [123.675, 116.28, 103.53])" in text
-    assert "gives `output1` [1, 4, 32, 48], probabilities: 0 is empty, 1 is sky" in text
-    assert "onnx takes `image` [1, 3, 32, 48], RGB, 0 to 255" in text
-    assert "onnx gives `output1` [1, 3, 32, 48], probabilities: 0 is sky" in text
+    assert "`image` [1, 3, 32, 48], RGB, normalized: (v - [123.675, 116.28, 103.53])" in text
+    assert "`output1` [1, 4, 32, 48], probabilities: 0 is empty, 1 is sky" in text
+    assert "`image` [1, 3, 32, 48], RGB, 0 to 255" in text
+    assert "`output1` [1, 3, 32, 48], probabilities: 0 is sky" in text
 
 
-@pytest.mark.parametrize(("normalize", "values"), [("none", "0 to 1"), ("imagenet", "normalised: ")])
-def test_the_values_are_said(tmp_path: Path, normalize: str, values: str) -> None:
+@pytest.mark.parametrize(("normalize", "values"), [("none", "0 to 1"), ("imagenet", "normalized: ")])
+def test_the_value_range_is_described(tmp_path: Path, normalize: str, values: str) -> None:
     program = program_of(tmp_path, '"background", "dot"', f"data.normalize = {normalize}")
     assert f"RGB, {values}" in interface_of(program, OpenVINO(), False)["takes"]
     assert "RGB, 0 to 255" in interface_of(program, ONNX(normalize=True), False)["takes"]
 
 
-def test_of_many_classes_some_are_named(tmp_path: Path) -> None:
+def test_long_class_lists_are_shortened(tmp_path: Path) -> None:
     program = program_of(tmp_path, ", ".join(f'"c{k}"' for k in range(20)))
     assert interface_of(program, OpenVINO(), True)["gives"].endswith("1 is c0, 2 is c1, 3 is c2, …, 20 is c19")

@@ -1,4 +1,4 @@
-"""The export of a whole published architecture: as small as the reference's, and equal to torch."""
+"""The export of a complete published architecture: as small as the reference, and equal to PyTorch."""
 
 from __future__ import annotations
 

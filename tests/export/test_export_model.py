@@ -1,4 +1,4 @@
-"""Opening models: runs and files behave alike, and what is no model, or a damaged one, is told so."""
+"""Opening models: runs and files behave alike; other files and damaged models are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FOREIGN_WORDS = ("Exception", "Traceback", "cpp", "src/", "Check '", "openvino."
 
 
 def refusal(path: Path) -> tuple[str, str]:
-    """Slug and text of the only finding on opening ``path``."""
+    """Return slug and text of the only error on opening ``path``."""
     with pytest.raises(SegError) as caught:
         open_model(path)
     (finding,) = caught.value.diagnostics
@@ -31,7 +31,7 @@ def refusal(path: Path) -> tuple[str, str]:
     return finding.slug, text
 
 
-def test_run_and_file_show_one_face(run: Path, fp32: Path) -> None:
+def test_run_and_file_share_an_interface(run: Path, fp32: Path) -> None:
     trained, exported = open_model(run), open_model(fp32)
     assert (trained.kind, exported.kind) == ("torch", "openvino")
     for model in (trained, exported):
@@ -58,13 +58,13 @@ def test_logits_and_scores_agree_at_every_size(size: tuple[int, int], run: Path,
     assert np.array_equal(mask, restore(scores.argmax(0).astype(np.uint8), *size))
 
 
-def test_the_device_may_compute_as_it_likes(fp32: Path) -> None:
+def test_the_device_may_choose_its_precision(fp32: Path) -> None:
     image = noise_images(45, 64)[0]
     exact, fast = open_model(fp32).scores(image), open_model(fp32, "device").scores(image)
     assert np.abs(exact - fast).max() < 0.05
 
 
-def test_pixels_are_normalised_as_the_program_says() -> None:
+def test_pixels_are_normalized_as_the_program_sets() -> None:
     image = np.full((4, 6, 3), (200, 100, 50), np.uint8)
     for name, (mean, deviation) in STATISTICS.items():
         expected = [(v - m) / d for v, m, d in zip((200, 100, 50), mean, deviation, strict=True)]
@@ -122,13 +122,13 @@ def _replace(file: Path, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_found_and_told_in_our_words(name: str, copy: Path) -> None:
+def test_damage_is_reported_without_library_messages(name: str, copy: Path) -> None:
     damage, slug = DAMAGES[name]
     damage(copy)
     assert refusal(copy)[0] == slug
 
 
-def test_a_model_of_others_is_foreign(tmp_path: Path) -> None:
+def test_a_model_of_another_tool_is_foreign(tmp_path: Path) -> None:
     openvino = openvino_runtime.openvino()
     image = openvino.opset13.parameter([1, 3, 8, 8], name="image")
     openvino.save_model(openvino.Model([openvino.opset13.relu(image)], [image]), tmp_path / "model.xml")
@@ -136,7 +136,7 @@ def test_a_model_of_others_is_foreign(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.bin", "best.safetensors", "program.seg", "model.tflite"])
-def test_other_files_are_refused_with_what_to_name_instead(name: str, copy: Path) -> None:
+def test_other_files_are_refused_with_a_hint(name: str, copy: Path) -> None:
     if name != "model.bin":
         copy.with_name(name).write_bytes(b"x")
     slug, text = refusal(copy.with_name(name))
@@ -145,5 +145,5 @@ def test_other_files_are_refused_with_what_to_name_instead(name: str, copy: Path
     assert hints[name] in text
 
 
-def test_a_path_without_anything_is_told(tmp_path: Path) -> None:
+def test_a_missing_path_is_reported(tmp_path: Path) -> None:
     assert refusal(tmp_path / "gone.xml")[0] == "model-not-found"

@@ -158,7 +158,7 @@ def test_ties_are_measured_against_the_spread() -> None:
 
 
 @pytest.mark.parametrize("spoil", ["shift", "nan"])
-def test_a_model_that_differs_gets_no_name(
+def test_a_model_that_differs_is_not_published(
     spoil: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert = exporting.convert
@@ -180,7 +180,7 @@ def test_a_model_that_differs_gets_no_name(
     assert (tmp_path / "model-fp32.xml").read_text() == "an older one"
 
 
-def test_what_conversion_raises_is_not_shown(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_the_conversion_are_not_shown(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> object:
         raise RuntimeError("Check 'false' failed at src/frontends/pytorch/src/frontend.cpp:1")
 
@@ -223,7 +223,7 @@ def test_other_precisions_are_refused_before_anything_is_opened(precision: str, 
     assert [d.slug for d in caught.value.diagnostics] == [slug]
 
 
-def test_the_program_says_the_precision(run: Path) -> None:
+def test_the_program_sets_the_precision(run: Path) -> None:
     from segdsl.words.exports import OpenVINO
 
     program = opened(run).program
@@ -242,7 +242,8 @@ def test_nothing_is_printed(run: Path, tmp_path: Path, capfd: pytest.CaptureFixt
 
 def test_openvino_does_not_report_its_use(tmp_path: Path) -> None:
     code = (
-        "import sys; from segdsl.export import runtime; runtime.openvino(); runtime.core();"
+        "import sys; from segdsl.inference.models import openvino_runtime as runtime;"
+        "runtime.openvino(); runtime.core();"
         "assert not [m for m in sys.modules if m.startswith('openvino_telemetry')];"
         "from openvino.tools.ovc import telemetry_utils; print(telemetry_utils.tm.__name__)"
     )

@@ -162,7 +162,7 @@ def test_weights_that_are_not_those_of_the_export_have_no_certificate(copy: Path
 
 
 @pytest.mark.parametrize("version", [model_info.__version__, "9.9.9"])
-def test_a_program_that_this_version_refuses(version: str, copy: Path) -> None:
+def test_a_program_that_this_version_rejects(version: str, copy: Path) -> None:
     model = openvino_runtime.read_model(copy)
     model.set_rt_info("seg 1", [model_info.SECTION, "segdsl_program"])
     model.set_rt_info(version, [model_info.SECTION, "segdsl_version"])
@@ -173,10 +173,10 @@ def test_a_program_that_this_version_refuses(version: str, copy: Path) -> None:
     (finding,) = caught.value.diagnostics
     assert finding.slug == "model-program-refused"
     other = version != model_info.__version__
-    assert ("use segdsl" in finding.help, f"segdsl {version} wrote" in finding.message) == (other, other)
+    assert (f"use segdsl {version}" in finding.help, f"segdsl {version}" in finding.message[20:]) == (other, other)
 
 
-def test_all_that_is_told_is_gone_and_the_model_is_foreign(copy: Path) -> None:
+def test_a_model_without_metadata_is_foreign(copy: Path) -> None:
     model = openvino_runtime.read_model(copy)
     bare = openvino_runtime.openvino().Model(model.outputs, model.get_parameters())
     openvino_runtime.openvino().save_model(bare, copy.with_name("bare.xml"), compress_to_fp16=False)
@@ -202,14 +202,14 @@ def certificate(names: list[str], path: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_certificate_fits_on_a_terminal() -> None:
+def test_a_certificate_fits_a_terminal() -> None:
     path = "backbone." + ".".join(f"stage{k}.branches" for k in range(8)) + ".fuse"
     text = certificate_text(certificate(["道路" * 30, "a" * 90, "x\x1b[31m"], path))
     assert max(sum(map(cells, line)) for line in text.splitlines()) <= WIDTH
     assert "\x1b" not in text and ".fuse" in text and "…" in text
-    for said in ("1 validation image\n", "3.50 times as fast", "120 more went back", "from 2 of 64", "and 8 more"):
-        assert said in text
+    for fact in ("1 validation image\n", "3.50", "120 ", "2 of 64", "8 more"):
+        assert fact in text
 
 
-def test_what_is_short_is_not_cut() -> None:
+def test_short_cells_are_not_cut() -> None:
     assert columns(("a", "bb"), [("longer", "c")], cut=0) == ["a       bb", "longer   c"]

@@ -134,7 +134,7 @@ def test_predictions_may_be_made_again_but_replace_nothing_else(images: Path, ru
         assert not other.is_file() or other.read_bytes() == content
 
 
-def test_a_full_disk_is_told(images: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(images: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
@@ -177,7 +177,7 @@ def test_the_overlay_tints_classes_and_leaves_the_background(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("count", [1, 3, 40])
-def test_the_legend_lies_below_the_image(count: int) -> None:
+def test_the_legend_is_below_the_image(count: int) -> None:
     classes = [f"class {k} 道路 {'very ' * k}long" for k in range(count)]
     mask = np.resize(np.arange(count, dtype=np.uint8), (20, 33))
     content = overlay_png(picture(20, 33), mask, classes, class_colors(classes))
@@ -194,7 +194,7 @@ def test_the_answer_is_json(images: Path, run: Path, tmp_path: Path) -> None:
     assert json.loads(json.dumps(answer)) == {"images": 1, "out": str(tmp_path / "seen")}
 
 
-def test_a_filling_that_was_stopped_can_go_on(
+def test_an_interrupted_prediction_can_be_repeated(
     images: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*_: object) -> bytes:

@@ -1,4 +1,4 @@
-"""The export of the seven published models: each in a process of its own, since a crash of OpenVINO ends it."""
+"""The export of the seven published models, each in a separate process, which a crash of OpenVINO may end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SIZES = [
 
 
 def exported(root: Path, folder: Path, name: str, size: str, precision: str, *overrides: str) -> dict[str, Any]:
-    """The certificate of a program with random weights."""
+    """Return the certificate of a program with random weights."""
     program = str(root / "specs" / f"{name}.seg")
     command = [sys.executable, "-c", EXPORT, program, size, str(folder), precision, *overrides]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -75,7 +75,7 @@ def test_each_quantizes(root: Path, tmp_path: Path, name: str, size: str) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["litehrnet_s", "segnext_t"])
-def test_a_free_size_is_that_of_the_image(root: Path, name: str) -> None:
+def test_a_dynamic_size_is_that_of_the_image(root: Path, name: str) -> None:
     form = "export.openvino=OpenVINO(size = dynamic)"
     program = load(root / "specs" / f"{name}.seg", ["data.input_size=64x96", form], 3)
     torch.manual_seed(0)
@@ -90,7 +90,7 @@ def test_a_free_size_is_that_of_the_image(root: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_onnx_of_a_free_size(root: Path, tmp_path: Path) -> None:
+def test_onnx_with_a_dynamic_size(root: Path, tmp_path: Path) -> None:
     import onnxruntime
 
     program = load(root / "specs" / "segnext_t.seg", ["data.input_size=64x96", "export.onnx=ONNX(size = dynamic)"], 3)

@@ -1,4 +1,4 @@
-"""The tables of an evaluation: what is in them, whose they may replace, and that nothing half-written stays."""
+"""The tables of an evaluation: their content, what they may overwrite, and no partial files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_tables_hold_what_json_says_and_a_row_for_each_image(run: Path, data: Path, tmp_path: Path) -> None:
+def test_tables_agree_with_json_and_have_a_row_per_image(run: Path, data: Path, tmp_path: Path) -> None:
     found = segdsl.evaluate(run, overrides=["eval.boundary=2"], out=tmp_path / "scores")
     assert sorted(p.name for p in (tmp_path / "scores").iterdir()) == NAMES
     images, model = rows(tmp_path / "scores" / "images.csv"), open_model(run)
@@ -74,7 +74,7 @@ def test_an_earlier_evaluation_is_replaced_and_nothing_else(run: Path, tmp_path:
 
 
 @pytest.mark.parametrize("taken", ["images.csv", "confusion.csv", "notes.txt", "images.csv/inside", "folder/inside"])
-def test_a_folder_of_others_is_refused_and_left_as_it_is(run: Path, tmp_path: Path, taken: str) -> None:
+def test_a_folder_with_other_files_is_refused_and_unchanged(run: Path, tmp_path: Path, taken: str) -> None:
     path = tmp_path / "out" / taken
     path.parent.mkdir(parents=True)
     path.write_text("image,mine\n", encoding="utf-8")
@@ -85,7 +85,7 @@ def test_a_folder_of_others_is_refused_and_left_as_it_is(run: Path, tmp_path: Pa
     assert path.read_text(encoding="utf-8") == "image,mine\n"
 
 
-def test_a_file_is_no_folder(run: Path, tmp_path: Path) -> None:
+def test_a_file_as_output_folder_is_refused(run: Path, tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(SegError) as caught:
         segdsl.evaluate(run, out=tmp_path / "out")
@@ -118,7 +118,7 @@ def test_an_evaluation_that_fails_leaves_the_earlier_one(
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
-def test_a_folder_with_one_exported_model_stands_for_it(fp32: Path, tmp_path: Path, data: Path) -> None:
+def test_a_folder_with_a_single_model_opens_it(fp32: Path, tmp_path: Path, data: Path) -> None:
     one = tmp_path / "one"
     one.mkdir()
     for ending in (".xml", ".bin"):
@@ -135,14 +135,14 @@ def test_a_folder_with_one_exported_model_stands_for_it(fp32: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "key", "value", "shown"),
     [
-        (["--tile", "20x24"], "tile", "20x24", "windows of 20x24 that share 25% or more"),
-        (["--tile", "input"], "tile", "45x64", "windows of 45x64 that share 25% or more"),
-        (["--tile", "20x24", "--overlap", "0.5"], "overlap", 0.5, "share 50% or more"),
-        (["--flip"], "flip", True, "whole images, mirrored too"),
-        (["--flip", "--scales", "1,1.5"], "scales", [1, 1.5], "mirrored"),
-        (["--boundary", "0.01"], "boundary", 0.01, "F1 within 0.01 of the diagonal"),
-        (["--boundary", "2"], "boundary", 2, "F1 within 2 pixels"),
-        (["--scale", "input"], "scale", "input", "compared at input size"),
+        (["--tile", "20x24"], "tile", "20x24", "windows of 20x24"),
+        (["--tile", "input"], "tile", "45x64", "windows of 45x64"),
+        (["--tile", "20x24", "--overlap", "0.5"], "overlap", 0.5, "50%"),
+        (["--flip"], "flip", True, "whole images, "),
+        (["--flip", "--scales", "1,1.5"], "scales", [1, 1.5], "1.5"),
+        (["--boundary", "0.01"], "boundary", 0.01, "within 0.01 "),
+        (["--boundary", "2"], "boundary", 2, "within 2 pixels"),
+        (["--scale", "input"], "scale", "input", "input size"),
         (["--flip", "--set", "eval.flip=false"], "flip", False, "whole images"),
     ],
 )
@@ -151,47 +151,40 @@ def test_options_are_keys_of_the_program(
 ) -> None:
     assert cli(["eval", str(run), *options]) == 0
     text = capsys.readouterr().out
-    assert shown in text and "background       `background`, class 0" in text
+    assert shown in text and "`background`" in text
     assert max(map(len, text.splitlines())) <= 80
     assert cli(["eval", str(run), *options, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[key] == value
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "said"),
+    ("option", "value", "remedy"),
     [
-        ("--tile", "512", "write `512x512`"),
-        ("--tile", "large", "write a size, height x width, such as `512x512`"),
-        ("--scales", "1,big", "write a number"),
-        ("--overlap", "50", "50 % are written `0.5`"),
-        ("--boundary", "0", "or turn it off: `boundary = none`"),
+        ("--tile", "512", "`512x512`"),
+        ("--tile", "large", "`512x512`"),
+        ("--scales", "1,big", "number"),
+        ("--overlap", "50", "`0.5`"),
+        ("--boundary", "0", "`boundary = none`"),
     ],
 )
 def test_a_wrong_option_is_explained_by_its_name(
-    run: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
+    run: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, remedy: str
 ) -> None:
     assert cli(["eval", str(run), option, value]) == 1
     err = capsys.readouterr().err
-    assert f"--> {option}:1:" in err and said in err
+    assert f"--> {option}:1:" in err and remedy in err
     assert "--set" not in err and "let " not in err
 
 
-def test_an_overlap_without_windows_is_said(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_overlap_without_windows_is_a_warning(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli(["eval", str(run), "--overlap", "0.5"]) == 0
-    assert "warning[overlap-without-windows]: --overlap changes nothing" in capsys.readouterr().err
+    assert "warning[overlap-without-windows]: --overlap" in capsys.readouterr().err
     for windows in (["--tile", "input"], ["--scales", "1,1.5"]):
         assert cli(["eval", str(run), "--overlap", "0.5", *windows]) == 0
         assert "warning" not in capsys.readouterr().err
 
 
-def test_the_confusions_say_what_they_are(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli(["eval", str(run)]) == 0
-    assert "of the pixels of each class (row), % that were predicted as each class (column)" in capsys.readouterr().out
-
-
-def test_a_subset_that_is_not_there_is_answered_with_those_that_are(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_subset_is_answered_with_those_that_exist(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli(["eval", str(run), "--subset", "nope"]) == 1
     err = capsys.readouterr().err
-    assert "it has `train`, `val`" in err and "`--subset train`" in err
+    assert "`train`, `val`" in err and "`--subset train`" in err

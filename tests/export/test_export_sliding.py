@@ -1,4 +1,4 @@
-"""Windows, mirror images and scales: the same as a whole image where a network cannot tell, and every pixel covered."""
+"""Tiled inference: windows, mirror images and scales cover every pixel and agree with the whole image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHARES = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.77, 0.9])
 
 
 def looking(image: Image, reach: int) -> Maps:
-    """Four probabilities of each pixel, from those up to ``reach`` away: what is outside of the image counts as 0."""
+    """Return four probabilities of each pixel from its neighbors up to ``reach`` away; outside the image is 0."""
     weights = np.random.default_rng(reach).random((2 * reach + 1, 2 * reach + 1))
     seen = cv2.filter2D(image.astype(np.float64), -1, weights / weights.sum(), borderType=cv2.BORDER_CONSTANT)
     powers = np.exp(-((seen.reshape(image.shape)[..., 0] - np.array([30, 90, 150, 210])[:, None, None]) ** 2) / 2000)
@@ -38,7 +38,7 @@ def picture(height: int, width: int, seed: int = 0) -> Image:
 
 
 def whole(parts: Resampled | object, height: int) -> Maps:
-    """All that a source of bands gives."""
+    """Concatenate all bands of a source."""
     found = np.concatenate([band.copy() for band in parts], axis=1)  # type: ignore[attr-defined]
     assert found.shape[1] == height
     return found
@@ -74,7 +74,7 @@ def test_weights_fall_off_smoothly_and_only_between_windows() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(size=st.tuples(st.integers(9, 90), st.integers(9, 90)), window=st.tuples(COUNTS, COUNTS), overlap=SHARES)
-def test_windows_say_what_the_whole_image_does_within_their_overlap(
+def test_windows_equal_the_whole_image_within_their_overlap(
     size: tuple[int, int], window: tuple[int, int], overlap: float
 ) -> None:
     height, width = (min(w, s) for w, s in zip(window, size, strict=True))
@@ -105,7 +105,7 @@ def test_images_of_any_size_are_covered(size: tuple[int, int], window: tuple[int
     assert seen == {(*window, 3)}
 
 
-def test_what_an_image_lacks_of_a_window_is_mirrored() -> None:
+def test_images_smaller_than_a_window_are_mirrored() -> None:
     image, seen = picture(3, 5), []
     for _ in bands(lambda part: seen.append(part) or looking(part, 0), image, Size(5, 7), 0.25):
         pass
@@ -150,7 +150,7 @@ def test_memory_is_that_of_a_row_of_windows() -> None:
 
 
 class Local(Model):
-    """A model that looks at each pixel alone, and a little to the right; it notes the sizes that it is shown."""
+    """A model that uses each pixel and its right neighbors; it records the sizes of its inputs."""
 
     base = property(lambda self: Path())
 
@@ -172,7 +172,7 @@ def program(run: Path) -> Program:
     return load(run / "program.seg")
 
 
-def test_the_whole_image_is_looked_at_unless_the_program_says_more(program: Program) -> None:
+def test_the_whole_image_is_the_default(program: Program) -> None:
     image = picture(70, 99)
     assert (classify(Local(program), image) == Local(program).classify(image)).all()
     assert classify(Local(program), image).shape == (45, 64)

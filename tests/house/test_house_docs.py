@@ -1,4 +1,4 @@
-"""What is written down is true: slugs and their explanations, the documentation of words, README."""
+"""Documentation matches the code: slugs and their explanations, docstrings of words, and README."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def trees() -> Iterator[tuple[Path, ast.Module]]:
 
 
 def slug_takers() -> dict[str, int]:
-    """Names of the functions and classes that take a `slug`, with its position among the arguments of a call."""
+    """Return the functions and classes that take a `slug`, with its position among the call arguments."""
     takers = {"Diagnostic": 0}
     for _, tree in trees():
         for node in ast.walk(tree):
@@ -120,7 +120,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def shell_lines() -> list[list[str]]:
-    """The commands in README's shell blocks."""
+    """Return the commands in the shell blocks of README."""
     lines = [line for block in readme_blocks("sh") for line in block.splitlines()]
     return [shlex.split(line, comments=True) for line in lines]
 

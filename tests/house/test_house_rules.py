@@ -1,4 +1,4 @@
-"""Rules of the house that a machine can hold: sizes, imports, dependencies."""
+"""House rules that a test can enforce: sizes of files and functions, imports, and dependencies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NAMES_OF_IMPORTS = {
 }
 
 PARTS_OF_DECLARED = {"pydantic_core"}
-"""Packages that a declared one pins to one version."""
+"""Packages that a declared dependency pins to one version."""
 
 
 def name_of(path: Path) -> str:
@@ -42,7 +42,7 @@ def test_a_file_and_its_functions_fit_on_a_screen_or_so(path: Path) -> None:
             assert lines <= MAX_FUNCTION, f"{node.name} has {lines} lines"
 
 
-def test_no_module_is_a_drawer_for_everything() -> None:
+def test_no_module_has_a_catch_all_name() -> None:
     drawers = {"utils", "util", "common", "helpers", "core", "misc"}
     assert not [name_of(p) for p in PYTHON_FILES if drawers & {p.stem, p.parent.name}]
 
@@ -55,7 +55,7 @@ def front_modules() -> Iterator[str]:
 
 
 def imported_after(code: str, *names: str) -> list[str]:
-    """Which of the modules ``names`` a fresh interpreter has imported after running ``code``."""
+    """Return which of the modules ``names`` a fresh interpreter has imported after running ``code``."""
     script = f"import sys\n{code}\nprint('IMPORTED', *(n for n in {names!r} if n in sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -90,7 +90,7 @@ def test_import_segdsl_imports_nothing_heavy() -> None:
 
 
 def third_party(path: Path) -> set[str]:
-    """The top-level packages, other than Python's own and ours, that a file imports anywhere."""
+    """Return the top-level packages that a file imports, except for the standard library and segdsl."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -101,12 +101,12 @@ def third_party(path: Path) -> set[str]:
 
 
 def _package(module: str) -> str:
-    """The package behind a module; torch's writer of curves is a door to tensorboard."""
+    """Return the package of a module. `torch.utils.tensorboard` requires tensorboard."""
     return "tensorboard" if module.startswith("torch.utils.tensorboard") else module.split(".")[0]
 
 
 def declared() -> dict[str, str]:
-    """Import names of the declared dependencies, with the requirement that declares each."""
+    """Return the declared requirements by import name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
     names = {re.split(r"[\[<>=!~ ]", line)[0].lower(): line for line in project["dependencies"] + extras}

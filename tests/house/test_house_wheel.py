@@ -1,4 +1,4 @@
-"""A wheel that is installed elsewhere is whole: it checks, formats, shows and explains."""
+"""An installed wheel is complete: it can check, format, show and explain."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `bin` of an environment with the wheel in it, which sees the dependencies that are installed here."""
+    """The `bin` folder of an environment with the wheel, which uses the dependencies installed here."""
     folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     purelib = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
-    # A folder that is named here is searched, but the .pth files in it, such as an editable segdsl's, are not read.
+    # Python searches a folder listed in a .pth file but ignores its .pth files, such as that of an editable segdsl.
     (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=folder)
     found = run(python, "-c", "import segdsl; print(segdsl.__file__)", cwd=folder).strip()

@@ -1,5 +1,6 @@
-"""Changing a network of `specs/examples`: one edit for a width or a depth, and what no longer fits is explained at the
-line that caused it. Golden diagnostics in `tests/goldens/edits`."""
+"""Edits of the networks in `specs/examples`: one edit changes a width or depth, and a misfit is explained at its cause.
+
+The diagnostics are golden files in `tests/goldens/edits`."""
 
 from __future__ import annotations
 

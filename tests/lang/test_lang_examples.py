@@ -1,4 +1,4 @@
-"""The examples of the language's definition: those that can stand alone check, the others with what they leave out."""
+"""The examples of the language definition check, some of them only with the blocks that they leave out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples in the explanations of the language's slugs: wrong ones give the slug, right ones pass."""
+"""The examples in the explanations of the language's slugs: the wrong ones give the slug, the right ones pass."""
 
 from __future__ import annotations
 

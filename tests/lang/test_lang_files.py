@@ -1,4 +1,4 @@
-"""Files: imports, aliases, extends, roots, circles; what cannot be read; libraries and recipes."""
+"""Files: imports, aliases, extends, project roots, cycles; unreadable files; libraries and recipes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def test_errors_of_an_imported_block_say_who_built_it(bench: Any) -> None:
     bench.write(HEAD.replace("bias", "bais"), "head.seg")
     (error,) = bench.errors(using("Head", '"head.seg"'))
     assert (error.slug, error.span.file) == ("unknown-argument", str(bench.folder / "head.seg"))
-    assert [label.text for label in error.labels] == ["while `Head` is built here"]
+    (label,) = error.labels
+    assert "`Head`" in label.text
 
 
 def test_circles(bench: Any) -> None:
@@ -95,8 +96,8 @@ def test_the_root_of_a_project(bench: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "slug", "help"),
     [
-        ("hed.seg", "import-missing", "did you mean `head.seg`?"),
-        ("std/lite_hrnt.seg", "import-missing", "did you mean `std/lite_hrnet.seg`?"),
+        ("hed.seg", "import-missing", "`head.seg`"),
+        ("std/lite_hrnt.seg", "import-missing", "`std/lite_hrnet.seg`"),
         ("std/../lang/program.py", "import-missing", None),
         ("/etc/hostname", "import-outside-root", None),
         ("../other.seg", "import-outside-root", None),
@@ -112,7 +113,7 @@ def test_imports_that_fail_are_the_only_error(bench: Any, path: str, slug: str, 
     (error,) = bench.errors(using("Heading", f'"{path}"'))
     assert error.slug == slug
     assert bench.said(error) == f'"{path}"'
-    assert help is None or error.help == help
+    assert help is None or help in error.help
 
 
 def test_a_syntax_error_in_an_import_hides_what_follows_from_it(bench: Any) -> None:

@@ -1,4 +1,4 @@
-"""Warnings about what is legal and doubtful, and errors between sections."""
+"""Warnings about legal but doubtful settings, and errors across sections."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def test_a_schedule_that_never_ends_is_the_last(bench: Any, schedule: str, slugs
 
 def test_only_what_can_end_is_told_to_end(bench: Any) -> None:
     (error,) = bench.setting_errors("train.schedule = ReduceOnPlateau() -> Poly()\n")
-    assert error.help == "remove what follows"
+    assert "over" not in error.help
     (error,) = bench.setting_errors("train.schedule = Poly() -> Poly()\n")
-    assert error.help == "end it: `Poly(over = …)`, or remove what follows"
+    assert "`Poly(over = …)`" in error.help
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_what_only_the_steps_of_a_run_tell(bench: Any, schedule: str, steps: int
 def test_groups_name_parts_of_the_graph_once(bench: Any, groups: str, slugs: list[str]) -> None:
     errors = bench.setting_errors(f"train.optimizer = SGD(lr = 0.1, groups = [{groups}])\n")
     assert sorted(d.slug for d in errors) == slugs
-    said = {"unknown-graph-path": {"bakbone", '"bakbone"', "nowhere"}, "path-in-two-groups": {"backbone", "head"}}
-    assert all(bench.said(d) in said[d.slug] for d in errors)
-    assert all(d.help == "did you mean `backbone`?" for d in errors if "bakbone" in d.message)
+    places = {"unknown-graph-path": {"bakbone", '"bakbone"', "nowhere"}, "path-in-two-groups": {"backbone", "head"}}
+    assert all(bench.said(d) in places[d.slug] for d in errors)
+    assert all("`backbone`" in d.help for d in errors if "bakbone" in d.message)
     where = [(d.slug, bench.said(d)) for d in errors]
     changed = bench.setting_errors(f"train.optimizer.groups = [{groups}]\n")
     assert [(d.slug, bench.said(d)) for d in changed] == where
@@ -156,7 +156,7 @@ def test_frozen_parts_have_weights(bench: Any) -> None:
     assert warnings(bench, 'train.freeze = [backbone]\nweights.model = "a.pth"\n') == []
     assert warnings(bench, 'train.freeze = [backbone]\nweights.head = "a.pth"\n') == ["frozen-random"]
     (error,) = bench.setting_errors("train.freeze = [head, bakbone]\n")
-    assert (error.slug, error.help) == ("unknown-graph-path", "did you mean `backbone`?")
+    assert error.slug == "unknown-graph-path" and "`backbone`" in error.help
     assert bench.said(error) == "bakbone"
 
 
@@ -183,7 +183,7 @@ def test_weights_of_classes_are_counted_where_classes_are_named(bench: Any) -> N
         "model = LiteHRNetS(classes = len(data.classes))\n"
     )
     (error,) = bench.errors(text)
-    assert error.slug == "class-weights-count" and "in this order: road, car" in error.help
+    assert error.slug == "class-weights-count" and "road, car" in error.help and "sky" not in error.help
     assert error.span is not None and error.span.start > text.index("train.loss")
     program, _ = bench.check(text.replace("[1.0, 2.0, 3.0]", "[1.0, 2.0]"))
     assert program is not None
@@ -197,5 +197,5 @@ def test_what_changes_the_classes_is_not_defined_by_them(bench: Any) -> None:
         "model = LiteHRNetS(classes = len(data.classes))\n"
     )
     (error,) = bench.errors(text)
-    assert error.slug == "value-cycle" and "`data.remap` changes `data.classes`" in error.message
+    assert error.slug == "value-cycle" and "`data.remap`" in error.message and "`data.classes`" in error.message
     assert error.span is not None and text[error.span.start : error.span.end] == "data.classes"

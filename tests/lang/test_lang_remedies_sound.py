@@ -1,4 +1,4 @@
-"""A remedy that is offered is accepted where it is pasted, and means what was meant."""
+"""Suggestions are sound: the compiler accepts them, and they mean what the author meant."""
 
 from __future__ import annotations
 
@@ -31,41 +31,41 @@ MENDED = [
     ('data.classes = ["a", "rust"]\ntrain.monitor = val.rust', "val.dice.rust"),
     ("train.monitor = val.dise", "val.dice"),
 ]  # fmt: skip
-"""A statement, and the fix of it, that is then accepted."""
+"""A statement, and its fix, which must be accepted."""
 
 WORDS = [
     ("train.ema = 10", "`EMA()`"),
-    ("train.epochs = 40000 iters", "write an integer"),
-    ("train.loss = CrossEntropy(1.0)", "choose one of `valid`, `all`"),
+    ("train.epochs = 40000 iters", "an integer"),
+    ("train.loss = CrossEntropy(1.0)", "`valid`, `all`"),
     ("train.schedule = CosineAnnealingLR(eta_min = 1e-5)", "Cosine"),
-    ("train.schedule = Cosine(eta_min = 1e-5)", "`floor`? it is a share of the rate, not a rate"),
-    ("train.schedule = Cosine(min_lr = 1e-5)", "divide by `lr`"),
-    ("train.min_lr = 1e-6", "a share of it: divide by `lr`"),
+    ("train.schedule = Cosine(eta_min = 1e-5)", "`floor`"),
+    ("train.schedule = Cosine(min_lr = 1e-5)", "`lr`"),
+    ("train.min_lr = 1e-6", "`train.schedule = Cosine(floor = 0.01)`"),
     ("train.save_period = 5", "`train.keep = Checkpoints(every = 5 epochs)`"),
     ("train.fliplr = 0.5", "`data.train.augment.flip = HorizontalFlip(p = 0.5)`"),
-    ("data.train.augment.photo = ColorJitter(brightness = 0.4)", "`brightness` is in levels of 255"),
-    ("data.split = 0.8", "not a share"),
-    ("train.val_split = 0.2", "not a share"),
+    ("data.train.augment.photo = ColorJitter(brightness = 0.4)", "`brightness`"),
+    ("data.split = 0.8", '`data.train.subset = "train"`'),
+    ("train.val_split = 0.2", '`data.train.subset = "train"`'),
     ("train.weights = \"x\"", "`weights { backbone"),
     ("train.momentum = 0.9", "`train.optimizer = SGD(momentum = 0.9)`"),
     ("train.gamma = 0.1", "`train.loss = Focal(gamma = 0.1)`"),
-    ("trainer.max_epochs = 5", "did you mean `train`?"),
-    ("fit.epochs = 5", "did you mean `train`?"),
-    ("training.epochs = 5", "did you mean `train`?"),
-    ("train.train.epochs = 5", "`train` says it already"),
-    ("optimizer.lr = 1e-3", "write `train.optimizer.lr = 1e-3`"),
-    ("loss.class_weights = auto", "write `train.loss.class_weights = auto`"),
+    ("trainer.max_epochs = 5", "`train`"),
+    ("fit.epochs = 5", "`train`"),
+    ("training.epochs = 5", "`train`"),
+    ("train.train.epochs = 5", "remove `train`"),
+    ("optimizer.lr = 1e-3", "`train.optimizer.lr = 1e-3`"),
+    ("loss.class_weights = auto", "`train.loss.class_weights = auto`"),
     ("augment = [HorizontalFlip()]", "`data.train.augment { … }`"),
     ("train.augment = [HorizontalFlip()]", "`data.train.augment { … }`"),
     ("val = \"images/val\"", "`data.val { … }`"),
-    ("data.train.augment = none", "write `drop data.train.augment`"),
-    ("data.train.augment = false", "write `drop data.train.augment`"),
-    ("data.train.augment = []", "write `drop data.train.augment`"),
-    ("data.dataset.root = \"x\"", "`data` says it already: leave `dataset` out"),
+    ("data.train.augment = none", "`drop data.train.augment`"),
+    ("data.train.augment = false", "`drop data.train.augment`"),
+    ("data.train.augment = []", "`drop data.train.augment`"),
+    ("data.dataset.root = \"x\"", "remove `dataset`"),
     ("hflip = true", "`data.train.augment.flip = HorizontalFlip()`"),
-    ("train.schedule = Step()", "write `Step(every = 30 epochs)`"),
+    ("train.schedule = Step()", "`Step(every = 30 epochs)`"),
 ]  # fmt: skip
-"""A statement that no text mends by itself, and what is said about it."""
+"""A statement without an automatic fix, and the code that the help suggests."""
 
 
 @pytest.mark.parametrize(("wrong", "fix"), MENDED, ids=lambda text: text)
@@ -78,11 +78,15 @@ def test_a_fix_is_accepted(wrong: str, fix: str, bench: Any) -> None:
     assert not after or wrong == "train.early_stopping = 10", after
 
 
-@pytest.mark.parametrize(("wrong", "said"), WORDS, ids=lambda text: text)
-def test_what_no_fix_mends_is_said(wrong: str, said: str, bench: Any) -> None:
+@pytest.mark.parametrize(("wrong", "code"), WORDS, ids=lambda text: text)
+def test_a_statement_without_a_fix_gets_help(wrong: str, code: str, bench: Any) -> None:
     (found,) = bench.setting_errors(wrong)
-    assert said in found.help, found.help
+    assert code in found.help, found.help
     assert found.fix is None or found.fix.text in ("Cosine", "train")
+
+
+def test_the_wording_of_the_help(bench: Any, wording: Any) -> None:
+    wording(bench.advice(wrong for wrong, _ in [*MENDED, *WORDS]))
 
 
 def test_a_number_by_its_place_is_no_void_value(bench: Any) -> None:
@@ -96,12 +100,12 @@ def test_a_number_by_its_place_is_no_void_value(bench: Any) -> None:
 def test_a_norm_is_not_told_its_channels(norm: str, bench: Any) -> None:
     (found,) = bench.model_errors(f"y = x -> {norm}(16)")
     assert found.slug == "out-of-bounds"
-    assert found.help == f"it is not told how many channels there are: write `{norm}()`"
+    assert f"`{norm}()`" in found.help
 
 
 def test_a_number_of_channels_is_no_kernel(bench: Any) -> None:
     (found,) = bench.model_errors("y = x -> Conv(16, 32, 3)")
-    assert found.fix is None and "how many channels come in is not told" in found.help
+    assert found.fix is None and "`3x3`" in found.help
     (found,) = bench.model_errors("y = x -> Conv(16, 3)")
     assert found.fix is not None and found.fix.text == "3x3"
 
@@ -109,7 +113,7 @@ def test_a_number_of_channels_is_no_kernel(bench: Any) -> None:
 @pytest.mark.parametrize("call", ["BatchNorm2d(16)", "Conv2d(16, 32, 3)"])
 def test_a_component_that_is_told_other_things_is_not_just_renamed(call: str, bench: Any) -> None:
     (found,) = bench.model_errors(f"y = x -> {call}")
-    assert found.fix is None and "it is not told how many channels" in found.help
+    assert found.fix is None and f"`{call.partition('2d')[0]}`" in found.help
 
 
 @pytest.mark.parametrize("word", [name for name, word in REGISTRY.items() if any(holders(word))])
@@ -146,4 +150,4 @@ def test_a_note_at_a_binding_is_taken_away(bench: Any) -> None:
 
 def test_an_argument_by_its_place_and_by_name_is_explained(bench: Any) -> None:
     (found,) = bench.setting_errors("data.train.augment.crop = RandomResizedCrop(512, scale = 0.5..1.0)")
-    assert found.help.startswith("`512` is `scale` by its place")
+    assert found.slug == "rebinding" and "`512`" in found.help and "`scale`" in found.help

@@ -1,4 +1,4 @@
-"""A program as data: JSON in and out without loss, and as one resolved text that means the same."""
+"""Programs as data: a lossless JSON round trip, and a resolved source that means the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shapes: symbolic in B, H, W; `H/4` is the ceiling; notes are assertions; misfits name both shapes and places."""
+"""Shapes are symbolic in B, H, W; `H/4` rounds up; notes are assertions; errors name both shapes and places."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_false_input_note_points_at_what_flows_in(bench: Any) -> None:
     (error,) = bench.model_errors("y = x -> Of(12)", block)
     assert error.slug == "shape-note-false"
     assert bench.said(error) == "Of(12)"
-    assert "the note says 12 where it has 48" in error.message
+    assert "12 instead of 48" in error.message
 
 
 def test_lists_and_tensors_as_inputs(bench: Any) -> None:
@@ -133,7 +133,7 @@ def test_further_inputs_are_given_by_name(bench: Any) -> None:
     """
     assert bench.shape("g = x -> AdaptiveAvgPool(4x4)\ny = x -> Attend(gate = g)", blocks=block) == "[B, 48, H/2, W/2]"
     (error,) = bench.model_errors("y = x -> Attend()", block)
-    assert (error.slug, error.help) == ("missing-argument", "give it by name: `Attend(gate = …)`")
+    assert error.slug == "missing-argument" and "`Attend(gate = …)`" in error.help
 
 
 def test_parameters_spread_over_channels_and_tokens(bench: Any) -> None:
@@ -172,7 +172,7 @@ def test_parameters_that_are_refused(bench: Any, body: str, slug: str) -> None:
 def test_outputs_are_held_against_classes_and_size(bench: Any) -> None:
     text = bench.model_text("y = x -> Conv(classes)").replace("out logits = last", "out logits = y")
     (error,) = bench.errors(text)
-    assert (error.slug, error.help) == ("output-size", "end the model with `-> ResizeTo(image)`")
+    assert error.slug == "output-size" and "`-> ResizeTo(image)`" in error.help
     text = bench.model_text("y = image -> Tokens()").replace("out logits = last", "out logits = y")
     assert [d.slug for d in bench.errors(text)] == ["wrong-rank"]
     text = bench.model_text("y = [image]").replace("out logits = last", "out logits = y")
@@ -190,4 +190,4 @@ def test_properties(bench: Any) -> None:
     assert bench.shape(body.replace("t.length // t.length", "1"), blocks=block) == "[B, H/2*W/2, 101]"
     (error,) = bench.model_errors("t = x -> Tokens()\nlet h = t.height")
     assert error.slug == "no-such-property"
-    assert error.help == "known properties: `channels`, `length`, `shape`"
+    assert "`channels`, `length`, `shape`" in error.help

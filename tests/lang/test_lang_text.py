@@ -1,4 +1,4 @@
-"""Any text ends in a program or in diagnostics, never in another exception (DESIGN.md, section 6)."""
+"""Any input gives a program or diagnostics, never another exception (DESIGN.md, section 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What expressions are worth: literals, operators with their precedence, functions, conversion to the type of a key."""
+"""Values of expressions: literals, operators and precedence, functions, conversion to the type of a key."""
 
 from __future__ import annotations
 
@@ -125,69 +125,70 @@ def test_sizes_ranges_and_quantities(bench: Any) -> None:
 
 def test_truth_values_have_no_order(bench: Any) -> None:
     (error,) = bench.setting_errors("train.keep = Checkpoints(last = true < 2)\n")
-    assert error.message == "`<` cannot order `true` and the integer 2"
+    assert error.slug == "wrong-type" and bench.said(error) == "true < 2"
 
 
 def test_none_is_nothing(bench: Any) -> None:
     assert bench.settings("train.stop = none\n").train.stop is None
 
 
-@pytest.mark.parametrize(
-    ("text", "slug", "said"),
-    [
-        ("1 + true", "wrong-type", "true"),
-        ('1 + "a"', "wrong-type", '"a"'),
-        ("[1] * 2", "wrong-type", "[1]"),
-        ("-true", "wrong-type", "-true"),
-        ("if 1 then 2 else 3", "wrong-type", "1"),
-        ("not 3", "wrong-type", "3"),
-        ("1 and true", "wrong-type", "1"),
-        ('1 < "a"', "wrong-type", '1 < "a"'),
-        ("true < 2", "wrong-type", "true < 2"),
-        ("1 // 0", "division-by-zero", "0"),
-        ("1 / (2 - 2)", "division-by-zero", "2 - 2"),
-        ("5[0]", "not-a-list", "5"),
-        ("[1][1]", "index-out-of-range", "1"),
-        ("[1][-1]", "index-out-of-range", "-1"),
-        ("[1][true]", "wrong-type", "true"),
-        ("(3).width", "no-such-property", "width"),
-        ("(3x4).channels", "no-such-property", "channels"),
-        ("len(3)", "not-a-list", "3"),
-        ("len()", "argument-count", "len()"),
-        ("range(1.5)", "wrong-type", "1.5"),
-        ("range(1, 2, 0)", "argument-count", "range(1, 2, 0)"),
-        ("len(xs = [1])", "unknown-argument", "xs"),
-        ("size(3)", "unknown-function", "size"),
-        ("[i for i in 3]", "not-a-list", "3"),
-        ("sum([1, true])", "wrong-type", "sum([1, true])"),
-        ("first([])", "empty-list", "first([])"),
-        ("min([])", "empty-list", "min([])"),
-        ("zip([1], [])", "zip-lengths", "zip([1], [])"),
-        ("[a for a, b in [[1]]]", "unpacking", "a, b"),
-        ("2.0 ** 100", "integer-bound", "2.0 ** 100"),
-        ("9007199254740993", "number-too-large", "9007199254740993"),
-        ("nothing", "unknown-name", "nothing"),
-        ("data.clases", "unknown-path", "clases"),
-        ("data.train", "unknown-path", "data.train"),
-        ("data.train.batch.size", "unknown-path", "size"),
-        ("train.epochs", "value-cycle", "train.epochs"),
-        ("100 epoch", "unknown-unit", "epoch"),
-        ("1.0", "wrong-type", "1.0"),
-        ("8 epochs", "wrong-type", "8 epochs"),
-        ("0", "out-of-bounds", "0"),
-        ("true", "wrong-type", "true"),
-    ],
-)
-def test_what_an_integer_is_not(bench: Any, text: str, slug: str, said: str) -> None:
+REFUSED = [
+    ("1 + true", "wrong-type", "true"),
+    ('1 + "a"', "wrong-type", '"a"'),
+    ("[1] * 2", "wrong-type", "[1]"),
+    ("-true", "wrong-type", "-true"),
+    ("if 1 then 2 else 3", "wrong-type", "1"),
+    ("not 3", "wrong-type", "3"),
+    ("1 and true", "wrong-type", "1"),
+    ('1 < "a"', "wrong-type", '1 < "a"'),
+    ("true < 2", "wrong-type", "true < 2"),
+    ("1 // 0", "division-by-zero", "0"),
+    ("1 / (2 - 2)", "division-by-zero", "2 - 2"),
+    ("5[0]", "not-a-list", "5"),
+    ("[1][1]", "index-out-of-range", "1"),
+    ("[1][-1]", "index-out-of-range", "-1"),
+    ("[1][true]", "wrong-type", "true"),
+    ("(3).width", "no-such-property", "width"),
+    ("(3x4).channels", "no-such-property", "channels"),
+    ("len(3)", "not-a-list", "3"),
+    ("len()", "argument-count", "len()"),
+    ("range(1.5)", "wrong-type", "1.5"),
+    ("range(1, 2, 0)", "argument-count", "range(1, 2, 0)"),
+    ("len(xs = [1])", "unknown-argument", "xs"),
+    ("size(3)", "unknown-function", "size"),
+    ("[i for i in 3]", "not-a-list", "3"),
+    ("sum([1, true])", "wrong-type", "sum([1, true])"),
+    ("first([])", "empty-list", "first([])"),
+    ("min([])", "empty-list", "min([])"),
+    ("zip([1], [])", "zip-lengths", "zip([1], [])"),
+    ("[a for a, b in [[1]]]", "unpacking", "a, b"),
+    ("2.0 ** 100", "integer-bound", "2.0 ** 100"),
+    ("9007199254740993", "number-too-large", "9007199254740993"),
+    ("nothing", "unknown-name", "nothing"),
+    ("data.clases", "unknown-path", "clases"),
+    ("data.train", "unknown-path", "data.train"),
+    ("data.train.batch.size", "unknown-path", "size"),
+    ("train.epochs", "value-cycle", "train.epochs"),
+    ("100 epoch", "unknown-unit", "epoch"),
+    ("1.0", "wrong-type", "1.0"),
+    ("8 epochs", "wrong-type", "8 epochs"),
+    ("0", "out-of-bounds", "0"),
+    ("true", "wrong-type", "true"),
+]
+"""An expression that is not an integer, the slug of the error, and the part that it points at."""
+
+
+@pytest.mark.parametrize(("text", "slug", "place"), REFUSED)
+def test_what_an_integer_is_not(bench: Any, text: str, slug: str, place: str) -> None:
     errors = bench.setting_errors(f"train.epochs = {text}\n")
     assert [d.slug for d in errors] == [slug]
-    assert bench.said(errors[0]) == said
+    assert bench.said(errors[0]) == place
 
 
 def test_a_bare_number_offers_both_units(bench: Any) -> None:
     (error,) = bench.setting_errors("train.schedule = Warmup(100) -> Poly()\n")
     assert error.slug == "unit-missing"
-    assert error.help == "write `100 iters` or `100 epochs`"
+    assert "`100 iters` or `100 epochs`" in error.help
 
 
 @pytest.mark.parametrize(
@@ -248,35 +249,35 @@ def test_components_come_from_lets_and_conditions(bench: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "slug", "help"),
     [
-        ("train.optimizer = AdamW", "component-not-built", "write `AdamW()`"),
-        ("train.optimizer = adamw", "wrong-type", "did you mean `AdamW()`?"),
-        ("train.optimizer = Adm()", "unknown-component", "did you mean `Adam`?"),
-        (
-            "train.loss = CrossEntropy() -> Dice()",
-            "wrong-type",
-            "choose one of them, or take several: `WeightedSum([CrossEntropy(), Dice()])`",
-        ),
-        ("train.freeze = backbone", "wrong-type", "put it in brackets: `[backbone]`"),
-        ("train.freeze = [3]", "wrong-type", 'write `backbone.stem`, or "backbone.stage0.1" where a part is a number'),
-        ("data.classes = [1, 2]", "wrong-type", 'write "1"'),
-        ("data.input_size = 512", "wrong-type", "write `512x512`"),
-        ("data.train.batch = 8.0", "wrong-type", "write `8`"),
-        ("train.optimizer = AdamW(betas = [0.9])", "wrong-type", "give 2 values"),
-        ("train.optimizer = AdamW(betas = rest([0.1, 0.2]))", "wrong-type", "give 2 values"),
-        ("train.optimizer = AdamW(1, 2, 3, 4, 5, 6, 7)", "too-many-arguments", "remove it"),
-        ("train.optimizer = AdamW(lr = 1, lr = 2)", "rebinding", "keep one of them"),
-        ("train.loss = Focal(class_weights = aut)", "unknown-member", "did you mean `auto`?"),
-        ('train.loss = Focal(class_weights = "auto")', "quoted-member", "write `auto` without quotes"),
-        ("train.loss = Focal(class_weights = [0.0])", "out-of-bounds", "write one that is greater than 0"),
-        ("train.loss = Focal(class_weights = 3)", "wrong-type", "write a list: `[3]`"),
-        ("train.optimizer = SGD(groups = [Group(backbone)])", "wrong-type", "put it in brackets: `[backbone]`"),
-        ("train.schedule = Step([30, 60])", "unit-missing", "write `30 iters` or `30 epochs`"),
-        ("data.input_size = 0x64", "out-of-bounds", "write a size such as `512x512`"),
+        ("train.optimizer = AdamW", "component-not-built", "`AdamW()`"),
+        ("train.optimizer = adamw", "wrong-type", "`AdamW()`"),
+        ("train.optimizer = Adm()", "unknown-component", "`Adam`"),
+        ("train.loss = CrossEntropy() -> Dice()", "wrong-type", "`WeightedSum([CrossEntropy(), Dice()])`"),
+        ("train.freeze = backbone", "wrong-type", "`[backbone]`"),
+        ("train.freeze = [3]", "wrong-type", '"backbone.stage0.1"'),
+        ("data.classes = [1, 2]", "wrong-type", '"1"'),
+        ("data.input_size = 512", "wrong-type", "`512x512`"),
+        ("data.train.batch = 8.0", "wrong-type", "`8`"),
+        ("train.optimizer = AdamW(betas = [0.9])", "wrong-type", "2 values"),
+        ("train.optimizer = AdamW(betas = rest([0.1, 0.2]))", "wrong-type", "2 values"),
+        ("train.optimizer = AdamW(1, 2, 3, 4, 5, 6, 7)", "too-many-arguments", "remove"),
+        ("train.optimizer = AdamW(lr = 1, lr = 2)", "rebinding", "keep"),
+        ("train.loss = Focal(class_weights = aut)", "unknown-member", "`auto`"),
+        ('train.loss = Focal(class_weights = "auto")', "quoted-member", "`auto`"),
+        ("train.loss = Focal(class_weights = [0.0])", "out-of-bounds", "greater than 0"),
+        ("train.loss = Focal(class_weights = 3)", "wrong-type", "`[3]`"),
+        ("train.optimizer = SGD(groups = [Group(backbone)])", "wrong-type", "`[backbone]`"),
+        ("train.schedule = Step([30, 60])", "unit-missing", "`30 iters` or `30 epochs`"),
+        ("data.input_size = 0x64", "out-of-bounds", "`512x512`"),
     ],
 )
-def test_values_that_do_not_fit_say_what_to_write(bench: Any, text: str, slug: str, help: str) -> None:
+def test_values_that_do_not_fit_get_the_code_to_write(bench: Any, text: str, slug: str, help: str) -> None:
     errors = [d for d in bench.setting_errors(text + "\n") if d.slug == slug]
-    assert errors[0].help == help
+    assert help in errors[0].help
+
+
+def test_the_wording_of_errors_in_expressions(bench: Any, wording: Any) -> None:
+    wording(bench.advice(f"train.epochs = {text}" for text, *_ in REFUSED))
 
 
 def test_all_independent_errors_come_at_once(bench: Any) -> None:

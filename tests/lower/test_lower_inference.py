@@ -1,4 +1,4 @@
-"""Rewrites for inference: logits stay what they were, and each rewrite removes what it says."""
+"""Rewrites for inference: they leave logits unchanged, and each removes what it should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every op against torch: shape at any size, state, cost, and that each argument reaches what is built."""
+"""Every op against torch: shapes at any size, state and cost; and every argument has an effect on the module."""
 
 from __future__ import annotations
 

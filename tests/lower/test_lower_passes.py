@@ -1,4 +1,4 @@
-"""Passes: what a graph computes is what it computed before, names stay valid, and each pass removes what it says."""
+"""Passes: they leave results unchanged and names valid, and each removes what it should."""
 
 from __future__ import annotations
 

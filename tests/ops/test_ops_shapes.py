@@ -1,6 +1,8 @@
-"""Shape rules without torch: against counting by hand, and every way in which operands may not fit."""
+"""Shape rules without torch: results checked by counting, and every kind of operand that does not fit."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -38,7 +40,7 @@ def error_of(op: Op, *shapes: Shape, env: dict[str, int] = ENV) -> ShapeError:
 
 
 @pytest.mark.parametrize("op", members(Op).values(), ids=members(Op))
-def test_every_op_documents_itself_its_fields_and_its_operands(op: type[Op]) -> None:
+def test_every_op_has_documentation_for_itself_fields_and_operands(op: type[Op]) -> None:
     docs = field_docs(op)
     assert (op.__doc__ or "").strip().endswith(".")
     assert all(docs.get(name, "").endswith(".") for name in op.model_fields), docs
@@ -65,10 +67,10 @@ def test_conv_counts_the_windows(size: int, kernel: int, stride: int, padding: i
 
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("kernel", [Size(3, 3), Size(1, 7), Size(5, 1)])
-def test_an_odd_kernel_keeps_the_size_and_a_stride_takes_the_ceiling(kernel: Size, dilation: int) -> None:
-    kept = Conv(channels=8, kernel=kernel, dilation=dilation).infer([feature_map(3, 2)], ENV)
+def test_an_odd_kernel_preserves_the_size_and_a_stride_rounds_up(kernel: Size, dilation: int) -> None:
+    same = Conv(channels=8, kernel=kernel, dilation=dilation).infer([feature_map(3, 2)], ENV)
     halved = Conv(channels=8, kernel=kernel, dilation=dilation, stride=2).infer([feature_map(3, 2)], ENV)
-    assert show(kept) == "[B, 8, H/2, W/2]"
+    assert show(same) == "[B, 8, H/2, W/2]"
     assert show(halved) == "[B, 8, H/4, W/4]"
 
 
@@ -77,7 +79,7 @@ def test_an_odd_kernel_keeps_the_size_and_a_stride_takes_the_ceiling(kernel: Siz
     patch=st.sampled_from([2, 4, 14]),
 )  # fmt: skip
 @settings(max_examples=60)
-def test_the_named_sizes_are_the_nearest_that_patches_divide(height: int, width: int, stride: int, patch: int) -> None:
+def test_suggested_sizes_are_the_closest_that_patches_divide(height: int, width: int, stride: int, patch: int) -> None:
     op = Conv(channels=8, kernel=Size(patch, patch), stride=patch, padding=0)
     env = {"B": 1, "H": height, "W": width}
     fits = [-(-extent // stride) % patch == 0 for extent in (height, width)]
@@ -86,12 +88,12 @@ def test_the_named_sizes_are_the_nearest_that_patches_divide(height: int, width:
         return
     error = error_of(op, feature_map(3, stride), env=env)
     assert (error.slug, error.divisor) == ("size-not-divisible", stride * patch)
-    named = [word.split("x") for word in error.help.split() if word[0].isdigit() and "x" in word]
-    assert named
-    for size in named:
-        there = {"B": 1, "H": int(size[0]), "W": int(size[1])}
-        op.infer([feature_map(3, stride)], there)
-        assert all(abs(there[name] - env[name]) < error.divisor or there[name] == error.divisor for name in "HW")
+    sizes = [word.split("x") for word in error.help.split() if word[0].isdigit() and "x" in word]
+    assert sizes
+    for size in sizes:
+        near = {"B": 1, "H": int(size[0]), "W": int(size[1])}
+        op.infer([feature_map(3, stride)], near)
+        assert all(abs(near[name] - env[name]) < error.divisor or near[name] == error.divisor for name in "HW")
 
 
 BROADCASTS = [
@@ -111,7 +113,7 @@ BROADCASTS = [
 
 
 @pytest.mark.parametrize(("left", "right", "result"), BROADCASTS, ids=lambda value: str(value))
-def test_arithmetic_spreads_scalars_vectors_and_gates(left: Shape, right: Shape, result: str) -> None:
+def test_arithmetic_broadcasts_scalars_vectors_and_gates(left: Shape, right: Shape, result: str) -> None:
     assert show(Add().infer([left, right], ENV)) == result
     assert show(Add().infer([right, left], ENV)) == result
 
@@ -158,14 +160,19 @@ MISFITS = [
 
 
 @pytest.mark.parametrize(("op", "shapes", "slug", "fragment"), MISFITS, ids=lambda value: str(value)[:60])
-def test_operands_that_do_not_fit_are_refused_with_what_was_got(op, shapes, slug: str, fragment: str) -> None:
+def test_misfits_are_rejected_with_their_shapes(op, shapes, slug: str, fragment: str) -> None:
     error = error_of(op, *shapes)
     assert error.slug == slug
     assert fragment in error.message
     assert error.help
 
 
-def test_sizes_that_differ_only_by_rounding_name_the_sizes_at_which_they_meet() -> None:
+def test_wording_of_shape_errors(wording: Callable[[str], None]) -> None:
+    errors = [error_of(op, *shapes) for op, shapes, _, _ in MISFITS]
+    wording("\n".join(f"{error.slug}: {error.message}\n  help: {error.help}" for error in errors))
+
+
+def test_sizes_that_differ_by_rounding_suggest_sizes_that_match() -> None:
     doubled = (B, 8, 2 * ceil_div(H, 8), 2 * ceil_div(W, 8))
     env = {"B": 1, "H": 516, "W": 512}
     error = error_of(Add(), feature_map(8, 4), doubled, env=env)
@@ -174,21 +181,21 @@ def test_sizes_that_differ_only_by_rounding_name_the_sizes_at_which_they_meet() 
     assert Add().infer([feature_map(8, 4), doubled], {"B": 1, "H": 520, "W": 512}) == feature_map(8, 4)
 
 
-def test_a_map_becomes_tokens_and_a_map_again() -> None:
+def test_a_map_survives_the_round_trip_through_tokens() -> None:
     tokens = Tokens().infer([feature_map(8, 14), (1, 2, 8)], ENV)
     assert shape_at(tokens, ENV) == (1, 2 + 38 * 37, 8)
     assert ToMap(skip=2).infer([tokens, feature_map(3, 14)], ENV) == feature_map(8, 14)
     assert "skip" in error_of(ToMap(), tokens, feature_map(3, 14)).help
 
 
-def test_a_split_keeps_its_operand_and_items_have_the_parts() -> None:
+def test_split_preserves_its_operand_and_items_have_the_parts() -> None:
     whole = Split(sizes=(3, 5)).infer([feature_map(8)], ENV)
     assert whole == feature_map(8)
     assert Item(index=1, channels=5).infer([whole], ENV) == feature_map(5)
     assert Item(index=1, channels=5).infer([(B, 7, 8)], ENV) == (B, 7, 5)
 
 
-def test_only_convolutions_and_products_cost() -> None:
+def test_only_convolutions_and_products_have_macs() -> None:
     shape = feature_map(8)
     out = Conv(channels=16, kernel=Size(3, 3), groups=4).infer([shape], ENV)
     assert at(Conv(channels=16, kernel=Size(3, 3), groups=4).macs([shape], out), ENV) == 520 * 518 * 16 * 2 * 9

@@ -1,4 +1,4 @@
-"""`segdsl new`: programs that check, are laid out, train, and overwrite nothing."""
+"""`segdsl new` writes programs that check, are formatted and train, and it overwrites nothing."""
 
 from __future__ import annotations
 
@@ -91,8 +91,15 @@ def test_a_program_states_what_was_chosen(street: Path, tmp_path: Path, capsys: 
     assert (data.root, data.format, data.classes) == ("../../data/street", "common_semantic_segmentation", CLASSES)
     assert (data.train.subset, data.val.subset, str(data.input_size)) == ("train", "val", "64x96")
     assert list(data.train.augment) == ["crop", "photo", "flip"]
-    assert "neither VerticalFlip nor Rotate: `ground` lies 0.26 of the height below the middle on average (8" in text
     assert text.splitlines()[2].startswith("## Written by `segdsl new`")
+
+
+def test_the_comments_of_a_program(street: Path, tmp_path: Path, wording: Callable[..., None]) -> None:
+    create(tmp_path / "street.seg", Wanted(street), DESK)
+    wording(require_good(tmp_path / "street.seg"), "street")
+    write_demo(tmp_path / "demo", train=24, val=4)
+    create(tmp_path / "demo.seg", Wanted(tmp_path / "demo"), DESK)
+    wording(require_good(tmp_path / "demo.seg"), "demo")
 
 
 def test_the_object_has_every_choice_with_its_reason(
@@ -138,14 +145,14 @@ def test_a_dropped_step_is_dropped(tmp_path: Path) -> None:
     assert new(tmp_path / "my.seg", "--data", tmp_path / "set") == 0
     text = require_good(tmp_path / "my.seg")
     assert list(load(tmp_path / "my.seg").data.train.augment) == ["crop", "photo"]
-    assert "drop data.train.augment.flip  # left and right matter to `left`, `right`" in text
+    assert re.search("^drop data.train.augment.flip  # .*`left`, `right`$", text, re.MULTILINE)
     assert "classes  " not in text  # a name with what is not seen is left to the data set
 
 
 ODD = ["\u202eabc", "a\u200bb", "a\u00a0b", "#", "{", "true", "\u0430\u0441", "'", "e\u0301", "x" * 300]
 
 
-def test_odd_names_of_classes_and_folders_are_spelt(tmp_path: Path) -> None:
+def test_odd_names_of_classes_and_folders_are_quoted(tmp_path: Path) -> None:
     root = write_set(tmp_path / 'odd "set" \\ # \u6f22', classes=tuple(ODD))
     assert new(tmp_path / "my.seg", "--data", root) == 0
     program = load(tmp_path / "my.seg")
@@ -156,12 +163,13 @@ def test_odd_names_of_classes_and_folders_are_spelt(tmp_path: Path) -> None:
     assert load(tmp_path / "two.seg").data.classes == tuple(name for name in ODD if name.isprintable())
 
 
-def test_surfaces_are_turned_over(tmp_path: Path) -> None:
+def test_surfaces_are_flipped_and_rotated(tmp_path: Path) -> None:
     write_demo(tmp_path / "demo", train=24, val=4)
     assert new(tmp_path / "my.seg", "--data", tmp_path / "demo") == 0
-    text, program = require_good(tmp_path / "my.seg"), load(tmp_path / "my.seg")
+    require_good(tmp_path / "my.seg")
+    program = load(tmp_path / "my.seg")
     assert list(program.data.train.augment) == ["crop", "photo", "flip", "flip_top", "turn"]
-    assert isinstance(program.train.loss, WeightedSum) and "may lie any way round" in text
+    assert isinstance(program.train.loss, WeightedSum)
 
 
 def test_a_root_is_seen_from_the_file(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,12 +199,12 @@ def test_images_of_five_channels_get_a_model_for_them(street: Path, tmp_path: Pa
     file = tmp_path / "my.seg"
     assert new(file, "--data", street) == 0
     text = require_good(file)
-    assert "LiteHRNet18(classes = len(data.classes), in_channels = 5)" in text and "# 5 channels: brightness" in text
+    assert "LiteHRNet18(classes = len(data.classes), in_channels = 5)" in text and "# 5 channels" in text
     file.write_text(re.sub(r"^# (weights \{|  [ab].* = .*|\})$", r"\1", text, flags=re.MULTILINE), encoding="utf-8")
     assert load(file).adapt_weights and load(file).graph.inputs["image"][1] == 5
 
 
-def test_what_no_annotation_covers_is_named(tmp_path: Path) -> None:
+def test_the_background_can_be_named(tmp_path: Path) -> None:
     for folder in ("images", "annotations"):
         (tmp_path / "set" / folder).mkdir(parents=True)
     for subset in ("train", "val"):
@@ -216,7 +224,7 @@ def test_what_no_annotation_covers_is_named(tmp_path: Path) -> None:
     assert caught.value.diagnostics[0].slug == "too-few-classes"
 
 
-def test_void_that_is_a_class_as_well_is_what_was_asked_for(street: Path, tmp_path: Path) -> None:
+def test_an_ignore_value_that_is_also_a_class_is_allowed(street: Path, tmp_path: Path) -> None:
     for path in street.rglob("masks/*.png"):
         mask = np.array(Image.open(path))
         Image.fromarray(np.where(mask == 255, 0, mask)).save(path)
@@ -246,7 +254,7 @@ FAULTS: dict[str, tuple[Spoil, str, str]] = {
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_a_fault_is_told_and_nothing_written(
+def test_an_error_is_reported_and_nothing_written(
     street: Path, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil, name, slug = FAULTS[case]
@@ -260,7 +268,7 @@ def test_a_fault_is_told_and_nothing_written(
     assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == slug
 
 
-def test_a_folder_that_no_text_can_name_is_refused(tmp_path: Path) -> None:
+def test_an_unprintable_folder_name_is_refused(tmp_path: Path) -> None:
     root = write_set(tmp_path / "a\nb")
     with pytest.raises(SegError) as caught:
         create(tmp_path / "my.seg", Wanted(root), DESK)

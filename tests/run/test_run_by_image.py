@@ -33,7 +33,7 @@ def test_images_add_up_to_the_subset(setup: Setup) -> None:
     assert sum(one.loss for one in found) / 3 == pytest.approx(loss, rel=1e-5)
 
 
-def test_each_has_the_scores_of_its_own(setup: Setup) -> None:
+def test_each_image_has_its_own_scores(setup: Setup) -> None:
     classes, ignore = setup.program.classes, setup.index.ignore
     found = list(scores_by_image(setup.network, setup.val, classes, ignore))
     assert all(one.loss != one.loss for one in found)

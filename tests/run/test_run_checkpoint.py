@@ -98,7 +98,7 @@ def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
     assert len(list(folder.checkpoints.iterdir())) == best
 
 
-def test_best_weights_never_stand_without_what_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_is_written_before_the_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where that is written less often than an epoch ends."""
     folder = RunFolder(tmp_path)
     folder.checkpoints.mkdir()
@@ -135,7 +135,7 @@ def test_a_state_is_due_every_so_often(every: Quantity | None, due: list[int]) -
     assert [step for step in range(1, 13) if rule.is_due(step, horizon)] == due
 
 
-def test_what_keeps_a_state() -> None:
+def test_which_policies_save_a_state() -> None:
     every = Quantity(3, "iters")
     assert [Checkpoints(last=last, every=e).keeps_state for last in (False, True) for e in (None, every)] == [
         False, True, True, True

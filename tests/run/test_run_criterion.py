@@ -24,7 +24,7 @@ def batch() -> tuple[Tensor, Tensor]:
     return torch.randn(2, CLASSES, 6, 5, generator=generator, requires_grad=True), target
 
 
-def test_every_loss_has_a_realisation() -> None:
+def test_every_loss_word_has_a_builder() -> None:
     assert set(REALISATIONS) == set(members(Loss).values())
 
 
@@ -80,7 +80,7 @@ def test_a_sum_weighs_its_terms(batch: tuple[Tensor, Tensor]) -> None:
 
 
 @pytest.mark.parametrize("word", [CrossEntropy(), CrossEntropy(average="all"), Dice(), WeightedSum(losses=(Dice(),))])
-def test_void_teaches_nothing(batch: tuple[Tensor, Tensor], word: Loss) -> None:
+def test_ignored_pixels_have_no_gradient(batch: tuple[Tensor, Tensor], word: Loss) -> None:
     logits, target = batch
     build_criterion(word, CLASSES, IGNORE)(logits, target).backward()
     assert logits.grad is not None

@@ -31,7 +31,7 @@ def answer(capsys: pytest.CaptureFixture[str], *command: str) -> dict:
 
 
 @pytest.mark.parametrize("channels", [4, 5])
-def test_images_of_many_bands_go_the_whole_way(
+def test_multiband_images_from_training_to_export(
     project: Path, capsys: pytest.CaptureFixture[str], channels: int
 ) -> None:
     as_bands(project / "set", channels)
@@ -61,7 +61,7 @@ def test_one_grey_channel(project: Path, capsys: pytest.CaptureFixture[str]) -> 
     answer(capsys, "export", "run")
 
 
-def test_a_label_space_goes_the_whole_way(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_label_space_from_training_to_export(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ids are read as names, one class becomes void, one gets another name; the program names no classes."""
     settings = ["--set", 'data.exclude=["red"]', "--set", 'data.remap=[Merge(["blue"], into = "deep blue")]']
     answer(capsys, "train", "tiny.seg", "--out", "run", "--set", "train.epochs=8", *settings)

@@ -30,31 +30,24 @@ def two_cards(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"), [("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:0", "cuda:0"), ("cuda:1", "cuda:1")]
 )
-def test_a_device_that_is_here(two_cards: None, name: str, expected: str) -> None:
+def test_an_available_device(two_cards: None, name: str, expected: str) -> None:
     assert str(device.pick_device(name)) == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("cuda:2", "this machine has no device `cuda:2`"),
-        ("xpu", "this machine has no device `xpu`"),
-        ("mps", "this machine has no device `mps`"),
-        ("gpu", "`gpu` names no device"),
-        ("cuda:one", "this machine has no device `cuda:one`"),
-        ("cpu:0", "this machine has no device `cpu:0`"),
-        ("", "`` names no device"),
-    ],
+    ("name", "is_kind"),
+    [("cuda:2", True), ("xpu", True), ("mps", True), ("gpu", False), ("cuda:one", True), ("cpu:0", True), ("", False)],
 )
-def test_a_device_that_is_not(two_cards: None, name: str, message: str) -> None:
+def test_a_missing_device(two_cards: None, name: str, is_kind: bool) -> None:
     with pytest.raises(SegError) as caught:
         device.pick_device(name)
     (found,) = caught.value.diagnostics
-    assert (found.slug, found.message) == ("device-not-here", message)
+    assert found.slug == "device-not-here" and f"`{name}`" in found.message
+    assert ("this machine" in found.message) is is_kind
     assert "(`cpu`, `cuda:0`, `cuda:1`)" in found.help
 
 
-def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_picks_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     assert device.pick_device() == torch.device("cpu")
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
@@ -63,7 +56,7 @@ def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("command", ["train FILE", "bench FILE", "eval RUN", "predict RUN set/val/images --out seen"])
-def test_every_command_takes_it(
+def test_every_command_has_the_option(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.setattr(device, "devices_here", lambda: ("cpu",))
@@ -71,12 +64,13 @@ def test_every_command_takes_it(
     monkeypatch.setattr("segdsl.inference.bench.SECONDS", 0.0)
     words = [{"FILE": "tiny.seg", "RUN": trained}.get(word, word) for word in command.split()]
     assert run([*words, "--device", "cuda:7"]) == 1
-    assert "error[device-not-here]: this machine has no device `cuda:7`" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("error[device-not-here]") and "`cuda:7`" in err
     assert not (project / "seen").exists() and not (project / "runs/tiny-2").exists()
     assert run([*words, "--device", "cpu"]) == 0
 
 
-def test_a_model_is_where_it_was_asked_for(project: Path, slugs: Slugs) -> None:
+def test_a_model_is_on_its_device(project: Path, slugs: Slugs) -> None:
     trained = train_file("tiny.seg", ["train.epochs=1"], quiet=True, device="cpu").run
     assert str(open_model(trained, device="cpu").device) == "cpu"  # type: ignore[attr-defined]
     (project / "model.xml").write_text("", encoding="utf-8")

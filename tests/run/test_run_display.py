@@ -1,9 +1,10 @@
-"""What a run prints: one line an epoch in a pipe, a live line on a terminal, never wider than 80 columns."""
+"""Console output of a run: one line per epoch in a pipe, a live line on a terminal, at most 80 columns."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,25 +44,23 @@ def shown(terminal: bool, width: int = 80) -> str:
     return text.getvalue()
 
 
-def test_a_pipe_gets_one_line_an_epoch() -> None:
+def test_a_pipe_gets_one_line_per_epoch() -> None:
     lines = shown(terminal=False).splitlines()
     assert max(map(len, lines)) <= 80
     assert [line.split()[1] for line in lines if line.startswith("epoch ")] == ["199/200", "200/200"]
     assert any("dice 0.733*" in line for line in lines)
 
 
-def test_a_terminal_gets_the_step_too() -> None:
+def test_a_terminal_shows_steps_too() -> None:
     text = shown(terminal=True)
     live = next(line for line in text.splitlines() if "loss 12.345" in line)
     assert live.strip().endswith("lr 1.0e-05 dice 0.733 1234.5 img/s 99h59m left")
     assert "epoch 200/200" in text
 
 
-def test_the_report_says_where_things_are_and_what_is_next() -> None:
+def test_whole_output_of_a_run(wording: Callable[..., None]) -> None:
     text = shown(terminal=False)
-    assert "best epoch 199: val.dice 0.7333" in text
-    assert "runs/x-1/checkpoints/best.safetensors" in text and "report:  runs/x-1/report.html" in text
-    assert "segdsl eval runs/x-1" in text and "segdsl export runs/x-1" in text
+    wording(text)
     table = {
         line.split()[0]: line.split()[-2:]
         for line in text.splitlines()
@@ -75,7 +74,7 @@ def test_the_report_says_where_things_are_and_what_is_next() -> None:
     [(80, "lr 1.0e-05 loss 12.3 9 img/s 2h left"), (30, "loss 12.3 9 img/s 2h left"), (20, "loss 12.3 2h left"),
      (15, "loss 12.3"), (5, "")],
 )  # fmt: skip
-def test_a_narrow_line_leaves_out_what_matters_least(width: int, left: str) -> None:
+def test_a_narrow_line_omits_dispensable_parts(width: int, left: str) -> None:
     parts = {"lr": "lr 1.0e-05", "loss": "loss 12.3", "dice": "", "speed": "9 img/s", "left": "2h left"}
     assert shown_parts(parts, width, " ") == left
 
@@ -83,9 +82,9 @@ def test_a_narrow_line_leaves_out_what_matters_least(width: int, left: str) -> N
 @pytest.mark.parametrize("width", [80, 60, 40])
 def test_the_lines_of_a_run_fit_the_terminal(width: int) -> None:
     text = re.sub("\x1b\\[[0-9;?]*[A-Za-z]", "\n", shown(terminal=True, width=width))
-    told = [line for line in text.splitlines() if "dice 0.733" in line and not line.startswith("best")]
-    assert len(told) == 3, "two epochs and a step"
-    assert all(len(line.rstrip()) <= width for line in told)
+    lines = [line for line in text.splitlines() if "dice 0.733" in line and not line.startswith("best")]
+    assert len(lines) == 3, "two epochs and a step"
+    assert all(len(line.rstrip()) <= width for line in lines)
 
 
 def test_the_bar_grows_with_the_terminal() -> None:
@@ -104,11 +103,10 @@ def test_sixty_epochs_are_a_short_log() -> None:
     assert len([line for line in text.getvalue().splitlines() if line.startswith("epoch ")]) == 60
 
 
-def test_classes_that_a_score_says_nothing_of_are_named() -> None:
-    assert "note: not in the validation subset: c\n" in shown(terminal=False)
+def test_notes_name_absent_and_unpredicted_classes(wording: Callable[..., None]) -> None:
     confusion = Confusion(tuple("abcdefghij"), 255)
     confusion.counts[:9, 0] = 1
-    assert absences(confusion) == ["never predicted: b, c, d, e, f, g and 2 more", "not in the validation subset: j"]
+    wording("\n".join(absences(confusion)))
     confusion.counts[:] = 1
     assert absences(confusion) == []
 
@@ -127,21 +125,22 @@ def test_long_names_of_classes_keep_the_width_of_the_terminal() -> None:
     lines = text.getvalue().splitlines()
     assert max(sum(map(cells, line)) for line in lines) <= 80
     cut = ("x" * 31, "\u5927" * 15 + " ", "a name of many words a name of ")
-    assert absences(confusion) == [f"never predicted: {', '.join(name + CUT for name in cut)}"]
+    (note,) = absences(confusion)
+    assert note.endswith(", ".join(name + CUT for name in cut))
 
 
-def test_the_samples_of_an_epoch_are_said_where_a_sampler_draws_them() -> None:
+def test_samples_per_epoch_are_shown_only_with_a_sampler() -> None:
     def lines(head: Head) -> list[str]:
         text = io.StringIO()
         Display(console=Console(file=text, width=80, color_system=None)).start(head)
         return text.getvalue().splitlines()
 
     drawn = lines(replace(HEAD, sampler="RepeatFactor", samples=1234))
-    assert drawn[2:4] == ["1000 images to train on, 100 to validate", "1234 samples an epoch, drawn by RepeatFactor"]
+    assert re.findall(r"\d+", drawn[2]) == ["1000", "100"] and "1234 samples" in drawn[3] and "RepeatFactor" in drawn[3]
     assert not any("samples" in line for line in lines(HEAD))
 
 
-def test_the_epoch_shows_what_is_watched() -> None:
+def test_the_epoch_line_shows_the_monitored_score() -> None:
     text = io.StringIO()
     display = Display(console=Console(file=text, width=80, color_system=None, highlight=False))
     display.start(replace(HEAD, monitor="val.iou.background"))
@@ -178,7 +177,7 @@ def test_durations_are_short(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_the_clock_forecasts_from_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_estimates_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     clock = Clock(epochs=10, started=90.0)
@@ -192,7 +191,7 @@ def test_the_clock_forecasts_from_what_is_done(monkeypatch: pytest.MonkeyPatch) 
     assert clock.seconds == 20.0
 
 
-def test_the_clock_of_a_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_of_a_resumed_run(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     clock = Clock(epochs=10, started=990.0, done=4.5, before=70.0)
@@ -202,8 +201,8 @@ def test_the_clock_of_a_run_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> Non
     assert clock.seconds_left(5.0) == 100.0
 
 
-@pytest.mark.parametrize(("hits", "said"), [((0, 0), True), ((0, 5), False), ((0,), False)])
-def test_a_score_that_never_moves_chose_nothing(hits: tuple[int, ...], said: bool) -> None:
+@pytest.mark.parametrize(("hits", "noted"), [((0, 0), True), ((0, 5), False), ((0,), False)])
+def test_note_on_a_score_that_never_changes(hits: tuple[int, ...], noted: bool) -> None:
     text = io.StringIO()
     display = Display(console=Console(file=text, width=80, color_system=None, highlight=False))
     display.start(HEAD)
@@ -212,4 +211,4 @@ def test_a_score_that_never_moves_chose_nothing(hits: tuple[int, ...], said: boo
         one.confusion.counts[0, 0] += more
         display.epoch(one, 0, True)
     display.end(rows[0], rows[-1], "val.dice", Path("best.safetensors"), "finished")
-    assert ("in every epoch, so that the best is only the first" in text.getvalue()) is said
+    assert ("in every epoch" in text.getvalue()) is noted

@@ -44,7 +44,7 @@ def test_a_class_that_a_step_names_must_be_one(project: Path, capsys: pytest.Cap
     assert "did you mean `red`?" in capsys.readouterr().err
 
 
-def test_a_sampler_that_changes_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sampler_without_effect(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(project, capsys, "data.train.sampler=RepeatFactor(threshold = 0.01)") == {"sampler-idle"}
     first = min((project / "set/train/masks").glob("*.png"))
     Image.new("L", Image.open(first).size).save(first)

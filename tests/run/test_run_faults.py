@@ -217,7 +217,7 @@ def test_a_file_of_the_data_set(
     goes_on("left")
 
 
-def test_a_worker_that_is_killed(project: Path, monkeypatch: pytest.MonkeyPatch, goes_on: GoesOn) -> None:
+def test_a_killed_worker(project: Path, monkeypatch: pytest.MonkeyPatch, goes_on: GoesOn) -> None:
     """It is found between two steps, never in one: the weights are those of a whole number of steps."""
     import multiprocessing
 
@@ -233,7 +233,7 @@ def test_a_worker_that_is_killed(project: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()], ids=str)
-def test_a_worker_that_is_killed_while_it_hands_over(error: Exception) -> None:
+def test_a_worker_killed_while_passing_on_a_batch(error: Exception) -> None:
     def broken() -> Iterator[Batch]:
         raise error
         yield
@@ -282,16 +282,16 @@ sys.exit(run(["train", "tiny.seg", "--out", "left"] + sys.argv[1:]))
     args = [part for text in OVERRIDES for part in ("--set", text)]
     done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=300)
     assert done.returncode == 1 and done.stderr.startswith("error[out-of-memory]"), done.stderr
-    assert "to go on from there: segdsl train left --resume" in " ".join(done.stdout.split())
+    assert "segdsl train left --resume" in " ".join(done.stdout.split())
     assert is_whole("left") == 2
     goes_on("left")
 
 
-def test_what_is_kept_is_said_only_where_there_is_something(
+def test_no_note_on_resuming_without_a_state(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(loop, "train_epoch", lambda *_: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(SegError):
         train_file("tiny.seg", out="left")
-    assert "to go on" not in capsys.readouterr().out
+    assert "--resume" not in capsys.readouterr().out
     shutil.rmtree("left")

@@ -23,7 +23,7 @@ def killed(how: str, stride: int) -> list[tuple[str, list[int]]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system of Linux lets processes fork")
-def test_a_run_that_is_killed_again_and_again(noisy: Path, same_run: Same) -> None:
+def test_a_run_killed_repeatedly(noisy: Path, same_run: Same) -> None:
     """Each kill comes some operations later in a start than the one before: in its preparation, then in its steps."""
     ((out, numbers),) = killed("relay", 6)
     assert len(numbers) > 4

@@ -1,4 +1,4 @@
-"""The log of a run, and the folder that it is to lie in."""
+"""The log of a run, and the name of its folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from segdsl.run.folder.log import EpochRow, RunLog
 from segdsl.scores.confusion import Confusion
 
 
-def test_every_class_has_a_curve_of_its_own(tmp_path: Path) -> None:
+def test_every_class_has_its_own_tensorboard_tag(tmp_path: Path) -> None:
     classes = ("a.b", "a/b", "plain")
     with RunLog(RunFolder(tmp_path), classes) as log:
         log.epoch(EpochRow(1, 4, 1.0, 0.1, 2.0, 1.0, Confusion(classes, 255), 9.0))
@@ -24,7 +24,8 @@ def test_every_class_has_a_curve_of_its_own(tmp_path: Path) -> None:
     assert all(len(events.Scalars(tag)) == 1 for tag in tags)
 
 
-def test_a_folder_that_no_text_can_name_is_refused() -> None:
-    with pytest.raises(SegError, match="not UTF-8"):
+def test_a_folder_name_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(SegError) as caught:
         check_out(Path("x\udcff"))
+    assert caught.value.diagnostics[0].slug == "out-not-writable"
     check_out(Path("ü"))

@@ -227,7 +227,7 @@ def test_every_argument_changes_the_loss(kind: type[Loss]) -> None:
             build_criterion(kind.model_validate({"ignore": 7}), 3, IGNORE)
 
 
-def test_weights_take_the_place_of_auto_wherever_it_stands() -> None:
+def test_class_weights_replace_auto_in_nested_losses() -> None:
     inner = WeightedSum(losses=(Focal(class_weights="auto"), CrossEntropy(class_weights=(1.0, 2.0))))
     word = WeightedSum(losses=(Dice(), inner), weights=(1.0, 2.0))
     assert asks_for_weights(word) and not asks_for_weights(WeightedSum(losses=(Dice(), CrossEntropy())))

@@ -86,7 +86,7 @@ def test_scores_equal_torchmetrics(seed: int, absent: set[int], void: float) -> 
     assert confusion.accuracy == pytest.approx(micro, abs=1e-6)
 
 
-def test_a_class_that_is_predicted_and_never_true_scores_zero_and_counts() -> None:
+def test_a_class_predicted_but_never_true_scores_zero() -> None:
     confusion = Confusion(NAMES, IGNORE)
     confusion.update(np.array([0, 0, 2]), np.array([0, 0, 0]))
     assert confusion.per_class()["car"] == {"dice": 0.0, "iou": 0.0, "precision": 0.0, "recall": None}
@@ -96,7 +96,7 @@ def test_a_class_that_is_predicted_and_never_true_scores_zero_and_counts() -> No
     assert set(confusion.per_class()["pole"].values()) == {None}
 
 
-def test_only_void_has_no_score() -> None:
+def test_only_ignored_pixels_have_no_score() -> None:
     confusion = Confusion(NAMES, IGNORE)
     confusion.update(np.zeros(4, dtype=np.int64), np.full(4, IGNORE, dtype=np.uint8))
     assert confusion.pixels == 0

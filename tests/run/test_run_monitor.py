@@ -45,7 +45,7 @@ def counted(folder: Path) -> Confusion:
         ("val.foreground.dice_micro", lambda c: c.foreground(0)["dice_micro"]),
     ],
 )
-def test_the_best_weights_are_those_of_what_is_watched(
+def test_the_monitor_decides_the_best_weights(
     project: Path, capsys: pytest.CaptureFixture[str], monitor: str, value: Callable[[Confusion], float]
 ) -> None:
     settings = [f"train.monitor={monitor}", "train.epochs=5", "train.optimizer.lr=0.3"]
@@ -63,7 +63,7 @@ def test_the_best_weights_are_those_of_what_is_watched(
     assert f"<dt>{monitor}</dt><dd>{scores[best]:.4f}</dd>" in page
 
 
-def test_the_foreground_is_what_eval_calls_so(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_foreground_scores_match_those_of_eval(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = train_file("tiny.seg", ["train.monitor=val.foreground.dice", "train.epochs=1"], quiet=True)
     assert run(["eval", str(result.run), "--scale", "input", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -81,7 +81,7 @@ def test_the_background_may_be_any_class() -> None:
     assert row.monitored("val.foreground.dice") == pytest.approx(6 / 7) == row.monitored("val.dice.a")
 
 
-def test_classes_of_the_data_are_held_against_the_monitor(project: Path, slugs: Slugs) -> None:
+def test_the_monitor_must_be_a_class_of_the_data(project: Path, slugs: Slugs) -> None:
     monitor = ["train.monitor=val.dice.rde"]
     assert run(["check", "tiny.seg", "--set", monitor[0]]) == 0, "the names are those of the data"
     assert slugs(lambda: train_file("tiny.seg", monitor, quiet=True)) == ["class-unknown"]
@@ -102,7 +102,7 @@ def test_a_class_that_the_validation_lacks_cannot_be_watched(
     assert train_file("tiny.seg", ["train.monitor=val.iou.red", "train.epochs=1"], quiet=True).epochs == 1
 
 
-def test_a_run_that_watches_a_class_goes_on(project: Path) -> None:
+def test_a_run_with_a_class_monitor_can_be_resumed(project: Path) -> None:
     for epochs in (2, 5):
         settings = ["train.monitor=val.dice.red", "train.optimizer.lr=0.3", f"train.epochs={epochs}"]
         result = train_file("tiny.seg", settings, out="left", quiet=True, resume=True)
@@ -113,7 +113,7 @@ def test_a_run_that_watches_a_class_goes_on(project: Path) -> None:
 def test_early_stopping_goes_by_the_class(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stop = "train.stop=EarlyStopping(min_delta = 1.0, patience = 2 epochs)"
     result = train_file("tiny.seg", ["train.monitor=val.dice.blue", "train.epochs=9", stop])
-    assert result.epochs == 3 and "no better val.dice.blue for 2 epochs: stopped early" in capsys.readouterr().out
+    assert result.epochs == 3 and "val.dice.blue did not improve for 2 epochs" in capsys.readouterr().out
     assert "stopped early after 3 of 9 epochs" in (result.run / "report.html").read_text(encoding="utf-8")
 
 

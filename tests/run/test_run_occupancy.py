@@ -140,7 +140,7 @@ def test_another_name_of_the_folder_is_no_way_in(tmp_path: Path, slugs: Slugs) -
             assert slugs(lambda path=other: hold(path)) == ["run-in-use"]
 
 
-def test_a_run_is_refused_where_another_works(project: Path, slugs: Slugs) -> None:
+def test_a_second_run_in_the_same_folder_is_refused(project: Path, slugs: Slugs) -> None:
     train_file("tiny.seg", ["train.epochs=1"], out="mine", quiet=True)
     before = (project / "mine/metrics.csv").read_bytes()
     with holder(project / "mine", "with"):

@@ -101,7 +101,7 @@ def test_the_longest_path_decides_and_gaps_are_the_optimizers(model: Callable[..
 
 
 @pytest.mark.parametrize("kind", [Adam, AdamW, SGD])
-def test_only_weights_decay_where_that_is_said(kind: Any, model: Callable[..., nn.Module]) -> None:
+def test_decay_of_weights_only(kind: Any, model: Callable[..., nn.Module]) -> None:
     built, group = model("head"), Group(paths=("body",), lr=1e-4, weight_decay=0.3)
     found = told(build_optimizer(kind(lr=0.1, weight_decay=0.2, decay="weights", groups=(group,)), built), built)
     assert set(found) == ALL - {"head.weight", "head.bias"}

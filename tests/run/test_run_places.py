@@ -50,7 +50,7 @@ def test_checkpoints_of_a_run_that_is_gone_are_left_alone(project: Path, slugs: 
 
 
 @pytest.mark.parametrize("linked", ["runs", "set"])
-def test_what_lies_behind_a_link_is_found(project: Path, linked: str) -> None:
+def test_data_behind_a_symbolic_link_is_found(project: Path, linked: str) -> None:
     """As folders of runs and of data often do, on another disk."""
     Path("disk/far").mkdir(parents=True)
     if linked == "set":
@@ -78,8 +78,8 @@ def test_the_lock_is_that_of_the_program_also_after_a_kill(project: Path, monkey
         write(path, text)
 
     with monkeypatch.context() as patch:
-        for name in ("resume", "folder"):
-            patch.setattr(f"segdsl.run.{name}.write_text", killed)
+        for name in ("resume", "layout"):
+            patch.setattr(f"segdsl.run.folder.{name}.write_text", killed)
         with pytest.raises(KeyboardInterrupt):
             train_file("left", ["train.epochs=3"], resume=True, quiet=True)
     assert content("left")[Path("left/lock.json")] != before[Path("left/lock.json")]
@@ -88,7 +88,7 @@ def test_the_lock_is_that_of_the_program_also_after_a_kill(project: Path, monkey
         assert content("left")[Path("left", name)] == before[Path("left", name)]
 
 
-def test_another_machine_is_said(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_tells_of_another_machine(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Once, when the run gets there."""
     train_file("tiny.seg", out="left", quiet=True, device="cpu")
     machine = json.loads(Path("left/machine.json").read_text(encoding="utf-8"))
@@ -99,9 +99,9 @@ def test_another_machine_is_said(project: Path, capsys: pytest.CaptureFixture[st
     for epochs in (3, 4):
         train_file("left", [f"train.epochs={epochs}"], resume=True, device="cpu")
         said.append(" ".join(capsys.readouterr().out.split()))
-    assert "in place of A processor of another make" in said[0]
-    assert f"the number of threads {here} in place of {here + 1}" in said[0]
-    assert "in place of" not in said[1]
+    assert "changed from A processor of another make to" in said[0]
+    assert f"the number of threads changed from {here + 1} to {here}" in said[0]
+    assert "the number of threads changed" not in said[1]
 
 
 def test_the_names_of_new_folders_are_brought_to_the_disk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def leave() -> None:
         train_file("tiny.seg", ["train.epochs=3"], out="left", quiet=True)
 
 
-def test_a_state_that_is_cut_anywhere_gives_way_to_the_one_before(left: RunFolder) -> None:
+def test_a_truncated_state_is_replaced_by_the_previous_one(left: RunFolder) -> None:
     content = left.state.read_bytes()
     assert len(content) > 20 * STEP
     for end in [*range(0, len(content), STEP), len(content) - 1]:
@@ -67,7 +67,7 @@ def test_a_state_with_pages_that_never_came_gives_way(left: RunFolder) -> None:
         assert found.path == (left.state if holed == content else left.previous)
 
 
-def test_the_one_before_is_said_and_gives_the_same_run(
+def test_the_previous_state_gives_the_same_run(
     left: RunFolder, same_run: Same, capsys: pytest.CaptureFixture[str]
 ) -> None:
     left.state.write_bytes(left.state.read_bytes()[: 3 * STEP])
@@ -75,15 +75,13 @@ def test_the_one_before_is_said_and_gives_the_same_run(
         (left.checkpoints / name).write_bytes(b"half of it")
     result = train_file("left", resume=True)
     said = " ".join(capsys.readouterr().out.split())
-    assert "going on after epoch 2, step 4" in said
-    assert "`state.safetensors` is damaged; the checkpoint before it, `state-previous.safetensors`, is whole" in said
+    assert "epoch 2, step 4" in said
+    assert "`state.safetensors` is damaged" in said and "`state-previous.safetensors`" in said
     assert result.resumed == 4
     same_run(left.root, Path("whole"))
 
 
-def test_a_damaged_state_never_takes_the_place_of_the_whole_one(
-    left: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_state_never_replaces_the_intact_one(left: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kill between the two renames of the next write would leave nothing."""
     left.state.write_bytes(left.state.read_bytes()[: 3 * STEP])
     whole = left.previous.read_bytes()
@@ -98,7 +96,7 @@ def test_a_damaged_state_never_takes_the_place_of_the_whole_one(
 
 
 @pytest.mark.parametrize("said", ["unable to mmap 4096 bytes: Cannot allocate memory (12)", "can't allocate memory"])
-def test_a_state_for_which_there_is_no_memory_is_not_damaged(
+def test_running_out_of_memory_is_not_a_damaged_state(
     left: RunFolder, slugs: Slugs, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -111,7 +109,7 @@ def test_a_state_for_which_there_is_no_memory_is_not_damaged(
     assert before == {path: path.read_bytes() for path in left.checkpoints.iterdir()}
 
 
-def test_no_whole_state_is_a_refusal(left: RunFolder, slugs: Slugs) -> None:
+def test_without_an_intact_state_nothing_is_resumed(left: RunFolder, slugs: Slugs) -> None:
     for path in (left.state, left.previous):
         path.write_bytes(path.read_bytes()[:-1])
     before = sorted(left.root.rglob("*"))
@@ -119,23 +117,23 @@ def test_no_whole_state_is_a_refusal(left: RunFolder, slugs: Slugs) -> None:
     assert sorted(left.root.rglob("*")) == before
 
 
-def test_weights_alone_are_nothing_to_go_on_from(left: RunFolder, slugs: Slugs) -> None:
+def test_weights_alone_cannot_be_resumed(left: RunFolder, slugs: Slugs) -> None:
     for path in (left.state, left.previous):
         path.unlink()
     assert slugs(lambda: train_file("left", resume=True, quiet=True)) == ["resume-without-state"]
 
 
-def test_a_state_of_another_program_is_a_refusal(
+def test_a_state_of_another_program_is_refused(
     left: RunFolder, slugs: Slugs, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tensors, facts = open_weights(left.state)
     del tensors["model:stem.weight"]
     write_tensors(left.state, tensors, facts)
     assert slugs(lambda: train_file("left", resume=True)) == ["checkpoint-damaged"]
-    assert "is whole" not in capsys.readouterr().out
+    assert "to resume" not in capsys.readouterr().out
 
 
-def test_best_weights_that_are_damaged_come_again_or_go(left: RunFolder) -> None:
+def test_damaged_best_weights_are_rebuilt_or_deleted(left: RunFolder) -> None:
     left.best.write_bytes(left.best.read_bytes()[:-1])
     (left.checkpoints / "best-of-mine.safetensors").write_bytes(b"not ours")
     train_file("left", ["train.epochs=4"], resume=True, quiet=True)
@@ -144,7 +142,7 @@ def test_best_weights_that_are_damaged_come_again_or_go(left: RunFolder) -> None
     assert (left.checkpoints / "best-of-mine.safetensors").exists()
 
 
-def test_a_checkpoint_says_what_it_is(left: RunFolder) -> None:
+def test_the_metadata_of_a_checkpoint(left: RunFolder) -> None:
     for path in (left.state, left.last, left.best):
         with safe_open(path, framework="pt") as file:
             facts = file.metadata()
@@ -154,7 +152,7 @@ def test_a_checkpoint_says_what_it_is(left: RunFolder) -> None:
         assert json.loads(facts["classes"]) == ["ground", "red", "blue"]
 
 
-def test_what_was_not_written_is_not_read(tmp_path: Path, slugs: Slugs) -> None:
+def test_checkpoints_with_changed_content_are_refused(tmp_path: Path, slugs: Slugs) -> None:
     path = tmp_path / "a.safetensors"
     tensors = {
         "half": torch.ones(3, dtype=torch.bfloat16), "number": torch.tensor(2.5), "none": torch.ones(0, 4),

@@ -1,4 +1,4 @@
-"""`report.html`: what it says of a run, of one that was cut short, and of one whose data is gone."""
+"""`report.html` of a complete run, an interrupted one, and one without its dataset."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from segdsl.scores.confusion import Confusion
 
 
 def text_of(report: Path) -> str:
-    """The words of a page."""
+    """Return the text of a page."""
     page = report.read_text(encoding="utf-8")
     body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
     return " ".join(unescape(re.sub("<[^>]*>", " ", body)).split())
 
 
 class Nesting(HTMLParser):
-    """Holds that elements are closed in the order in which they were opened."""
+    """Checks that elements are closed in the reverse order in which they were opened."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def test_images_are_ranked_as_a_slow_count_ranks_them(project: Path) -> None:
 
 
 class _Only(EvalDataset):
-    """One sample of a data set."""
+    """One sample of a dataset."""
 
     def __init__(self, samples: EvalDataset, position: int) -> None:
         super().__init__(samples.index, samples.subset.name, samples.size)
@@ -178,9 +178,9 @@ def test_an_interrupted_run_gets_its_report(project: Path, monkeypatch: pytest.M
     assert "interrupted after 1 of 2 epochs" in words and "best epoch 1 of 1" in words and "Worst images" in words
 
 
-def test_a_run_that_went_on_says_so(project: Path) -> None:
+def test_a_resumed_run_lists_its_resumptions(project: Path) -> None:
     train_file("tiny.seg", out="left", quiet=True)
-    assert "resumed" not in text_of(project / "left/report.html")
+    assert "(resumed" not in text_of(project / "left/report.html")
     for epochs in (3, 4):
         train_file("left", [f"train.epochs={epochs}"], quiet=True, resume=True)
     when = [entry["when"] for entry in json.loads((project / "left/resumed.json").read_text(encoding="utf-8"))]
@@ -193,7 +193,7 @@ def test_a_run_that_went_on_says_so(project: Path) -> None:
         assert f"{shown} {epoch} {step} train.epochs = {epoch + 1}" in text
 
 
-def test_a_run_that_only_began_gets_a_report_too(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_epochs_gets_a_report(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = train_file("tiny.seg", ["train.epochs=1"], quiet=True).run
     shutil.rmtree(folder / "checkpoints")
     log = folder / "metrics.csv"
@@ -203,26 +203,26 @@ def test_a_run_that_only_began_gets_a_report_too(project: Path, capsys: pytest.C
     answer = json.loads(capsys.readouterr().out)
     assert answer["report"] == str(folder / "report.html") and "no checkpoint" in answer["missing"]
     words = text_of(folder / "report.html")
-    assert "interrupted after 0 of 1 epochs" in words and "no finished epoch" in words
-    assert "machine is not known" in words and "There are no pictures: the run" in words
+    assert "interrupted after 0 of 1 epochs" in words and "not finished an epoch" in words
+    assert "no machine.json" in words and "No images: " in words
     assert "subset train" in words, "the data is there all the same"
 
 
-def test_a_run_whose_data_is_gone_keeps_its_curves(
+def test_a_run_without_its_dataset_keeps_its_curves(
     project: Path, slugs: Callable[[Callable[[], object]], list[str]]
 ) -> None:
     folder = train_file("tiny.seg", quiet=True).run
     (project / "set").rename(project / "elsewhere")
     assert "does not exist" in write_report(folder).missing
     words = text_of(folder / "report.html")
-    assert "Nothing is known of the data" in words and "training" in words and "Only what the log has" in words
+    assert "No statistics of the dataset: " in words and "training" in words and "best epoch in the log: " in words
     assert f"red {float(rows(folder)[1]['val.dice.red']):.4f}" in words
     assert slugs(lambda: write_report(folder, "nowhere")) == ["data-root-missing"]
     assert write_report(folder, "elsewhere").missing == "" and "Worst images" in text_of(folder / "report.html")
     assert slugs(lambda: write_report("set")) == ["run-not-found"]
 
 
-def test_a_report_that_fails_is_no_fault_of_the_run(
+def test_a_failed_report_does_not_fail_the_run(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(self: Path, *args: object, **kwargs: object) -> None:
@@ -233,11 +233,7 @@ def test_a_report_that_fails_is_no_fault_of_the_run(
     )
     result = train_file("tiny.seg", ["train.epochs=1"])
     out = capsys.readouterr().out
-    assert (
-        result.epochs == 1
-        and "there is no report: `report.html` cannot be written into" in out
-        and "report:  " not in out
-    )
+    assert result.epochs == 1 and "`report.html` cannot be written into" in out and "report:  " not in out
 
 
 def test_how_a_run_ended_is_read_from_its_log(project: Path) -> None:
@@ -279,18 +275,18 @@ def test_axes_have_a_few_round_marks_around_their_values(low: float, high: float
     assert all(len(f"{mark:.6g}") <= 8 for mark in marks)
 
 
-def test_what_is_shown_is_escaped() -> None:
+def test_text_is_escaped() -> None:
     assert tag("b", "<i>", title='"&') == '<b title="&quot;&amp;">&lt;i&gt;</b>'
     assert joined(tag("br", "x"), "\x00\u202e") == "<br>x</br>\ufffd\ufffd"
     assert tag("input", hidden=True, open=False, id=None) == "<input hidden/>"
 
 
-def test_a_program_is_coloured() -> None:
+def test_a_program_is_highlighted() -> None:
     shown = highlighted('seg 1\n\n## a <b>\ndata.root = "x"\n')
     assert re.search('<span class="[a-z0-9]+">"x"</span>', shown) and "<b>" not in shown
 
 
-def test_pictures_are_bounded() -> None:
+def test_images_are_bounded_in_size() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)
     assert len(jpeg(noise)) <= MOST_BYTES < len(jpeg(noise, (95,)))
 

@@ -1,4 +1,4 @@
-"""`segdsl report` of run folders in which something is broken: it says what it lacks, and never fails."""
+"""`segdsl report` of damaged run folders: it names what is missing and never fails."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Damage = Callable[[RunFolder], object]
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the run of this module is kept once it was made."""
+    """The folder for the run that the tests of this module share."""
     return tmp_path_factory.mktemp("kept") / "left"
 
 
 @pytest.fixture
 def left(project: Path, kept: Path) -> RunFolder:
-    """A run that went on once, with everything that a report reads."""
+    """A run that was resumed once, with everything that a report reads."""
     settings = ["train.loss=CrossEntropy(class_weights = auto)", "train.monitor=val.dice.red"]
     for epochs in (2, 3) if not kept.exists() else ():
         train_file("tiny.seg", [*settings, f"train.epochs={epochs}"], out="left", quiet=True, resume=True)
@@ -41,7 +41,7 @@ def left(project: Path, kept: Path) -> RunFolder:
 
 
 def reported(folder: RunFolder) -> str:
-    """The words of the report, which is whole."""
+    """Write the report and return its text."""
     assert run(["report", str(folder.root)]) == 0
     page = folder.report.read_text(encoding="utf-8")
     assert page.endswith("</html>\n") and page.count("<section") == 8
@@ -54,7 +54,7 @@ def edited(path: Path, change: Callable[[str], str]) -> None:
 
 
 def with_cell(column: str, value: str) -> Damage:
-    """Puts a value into every row of the log."""
+    """Return a function that writes a value into every row of the log."""
 
     def damage(folder: RunFolder) -> None:
         header, *lines = folder.metrics.read_text(encoding="utf-8").splitlines()
@@ -71,13 +71,13 @@ LOGS: dict[str, tuple[Damage, str]] = {
     "a huge line": (lambda f: edited(f.metrics, lambda t: t + "4," + "9" * 200_000 + "\n"), "1 line of metrics.csv"),
     "a huge cell in quotes": (lambda f: edited(f.metrics, lambda t: t + '"' + "x," * 90_000), "1 line of metrics.csv"),
     "two lines of bytes": (lambda f: f.metrics.open("ab").write(b"\xff\x00,1\n\x00\n"), "2 lines of metrics.csv"),
-    "nothing": (lambda f: f.metrics.write_bytes(b""), "no finished epoch"),
-    "a folder": (lambda f: (f.metrics.unlink(), f.metrics.mkdir()), "no finished epoch"),
-    "no header": (lambda f: edited(f.metrics, lambda t: t.partition("\n")[2]), "no finished epoch"),
+    "nothing": (lambda f: f.metrics.write_bytes(b""), "not finished an epoch"),
+    "a folder": (lambda f: (f.metrics.unlink(), f.metrics.mkdir()), "not finished an epoch"),
+    "no header": (lambda f: edited(f.metrics, lambda t: t.partition("\n")[2]), "not finished an epoch"),
     "only epochs": (lambda f: f.metrics.write_text("epoch\n1\n2\n3\n", encoding="utf-8"), "Learning curves"),
-    "epoch 0": (with_cell("epoch", "0"), "no finished epoch"),
-    "no end of epochs": (with_cell("epoch", "1e300"), "no finished epoch"),
-    "half an epoch": (with_cell("epoch", "1.5"), "no finished epoch"),
+    "epoch 0": (with_cell("epoch", "0"), "not finished an epoch"),
+    "no end of epochs": (with_cell("epoch", "1e300"), "not finished an epoch"),
+    "half an epoch": (with_cell("epoch", "1.5"), "not finished an epoch"),
 }
 
 
@@ -173,18 +173,16 @@ def test_any_bytes(left: RunFolder, seed: int) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "\x00\xff", "seg 1\n", "seg 9\n", "model", "seg 1\n\ntrain.epochs = 3\n"])
-def test_a_program_that_is_none_is_a_diagnostic(
-    left: RunFolder, content: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_invalid_program_is_a_diagnostic(left: RunFolder, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     left.program.write_text(content, encoding="utf-8")
     assert run(["report", str(left.root)]) == 1
     assert "internal-error" not in capsys.readouterr().err
 
 
-def test_checkpoints_that_are_none(left: RunFolder) -> None:
+def test_damaged_checkpoints(left: RunFolder) -> None:
     for content in (b"", b"\x00" * 100, left.last.read_bytes()[:200]):
         left.best.write_bytes(content)
-        assert "There are no pictures" in reported(left)
+        assert "No images: " in reported(left)
     left.best.unlink()
     left.best.mkdir()
     assert "best epoch" in reported(left)
@@ -195,11 +193,11 @@ def test_a_folder_in_the_place_of_the_report(left: RunFolder, capsys: pytest.Cap
     left.report.mkdir()
     assert run(["report", str(left.root)]) == 1
     err = capsys.readouterr().err
-    assert "report-not-written" in err and "is a folder" in err and "rename or delete that folder" in err
+    assert "report-not-written" in err and "folder" in err
     assert "--out" not in err and not list(left.root.glob(".report*"))
 
 
-def test_a_log_with_a_huge_line_does_not_keep_a_run_from_going_on(left: RunFolder) -> None:
+def test_a_log_with_a_huge_line_does_not_prevent_resuming(left: RunFolder) -> None:
     edited(left.metrics, lambda text: text + "9" * 200_000 + "\n")
     assert len(rows_until(left.metrics, ["epoch", "val.loss"], 3)) == 3
     result = train_file("left", ["train.epochs=4"], quiet=True, resume=True)
@@ -212,13 +210,13 @@ def test_a_run_folder_with_nothing_but_its_program(left: RunFolder) -> None:
         path.unlink()
     shutil.rmtree(left.checkpoints)
     words = reported(left)
-    assert "The machine is not known" in words and "There is none to read" in words
+    assert "no machine.json" in words and "No readable lock file" in words
 
 
-def test_data_that_has_come_to_have_other_classes(left: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_with_other_classes(left: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     for meta in (left.root.parent / "set").glob("*/dataset_meta.json"):
         edited(meta, lambda text: text.replace('"red"', '"rot"').replace('"blue"}', '"blue", "3": "x"}'))
     words = reported(left)
-    assert "other classes than the run (the data set has 4 of them, the run 3)" in words and "Learning curves" in words
+    assert "4 in the dataset, 3 in the run" in words and "Learning curves" in words
     assert run(["report", str(left.root), "--data", "set"]) == 1
     assert "classes-differ" in capsys.readouterr().err

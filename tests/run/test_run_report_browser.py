@@ -1,4 +1,4 @@
-"""A report in a real browser: at a phone's width, in the light and in the dark, by pointer and by keyboard."""
+"""A report in a real browser: at phone width, in light and dark mode, with pointer and keyboard."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CONTRAST = """() => {
   }
   return low;
 }"""
-"""The elements with words whose contrast to what lies below them is less than 4.5, as WCAG 2 computes it."""
+"""The elements whose text has a contrast below 4.5 as defined by WCAG 2."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def report(hostile: Path) -> Path:
 
 @pytest.fixture
 def browser() -> Iterator:
-    """A headless browser, with nothing of an earlier use."""
+    """A headless browser with a fresh profile."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip("there is no Chromium: make browser")
@@ -67,7 +67,7 @@ def browser() -> Iterator:
 
 
 def opened(browser, report: Path, width: int = 1280, scheme: str = "light"):
-    """The page, and what it complained of."""
+    """Return the page and its messages."""
     page = browser.new_context(viewport={"width": width, "height": 740}, color_scheme=scheme).new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
@@ -82,7 +82,7 @@ def opened(browser, report: Path, width: int = 1280, scheme: str = "light"):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_it_fits_and_reads_well(browser, report: Path, width: int, scheme: str) -> None:
+def test_the_page_fits_and_is_legible(browser, report: Path, width: int, scheme: str) -> None:
     page, complaints = opened(browser, report, width, scheme)
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -95,7 +95,7 @@ def test_it_fits_and_reads_well(browser, report: Path, width: int, scheme: str) 
     assert complaints == []
 
 
-def test_nothing_of_the_data_runs(browser, report: Path) -> None:
+def test_names_never_run_as_script(browser, report: Path) -> None:
     page, complaints = opened(browser, report)
     assert page.locator("table bdi", has_text="<script>window.hacked = 1</script>").count() >= 3
     for name in page.locator("bdi").all()[:20]:
@@ -155,7 +155,7 @@ def test_tables_are_sorted_and_cells_are_read(browser, report: Path) -> None:
     assert readout == f"{name}, predicted as {name}: {cell.inner_text()} %" and complaints == []
 
 
-def test_classes_are_chosen_and_lie_on_top(browser, report: Path) -> None:
+def test_selected_classes_are_on_top(browser, report: Path) -> None:
     page, complaints = opened(browser, report)
     figure = page.locator("#by-class")
     boxes, lines = figure.get_by_role("checkbox"), figure.locator("svg[role=img] > g")
@@ -172,7 +172,7 @@ def test_classes_are_chosen_and_lie_on_top(browser, report: Path) -> None:
     assert complaints == []
 
 
-def test_the_oldest_of_too_many_classes_gives_way(browser, report: Path) -> None:
+def test_the_oldest_of_too_many_selected_classes_is_dropped(browser, report: Path) -> None:
     names = [f"class {k}" for k in range(12)]
     columns = {f"val.dice.{name}": [0.1, k / 20] for k, name in enumerate(names)}
     chart = class_curves(names, History((1, 2), columns), 1)
@@ -203,7 +203,7 @@ def test_wide_tables_scroll_under_the_names_of_their_rows(browser, report: Path,
     assert caption["x"] >= edge and caption["x"] + caption["width"] <= width
 
 
-def test_the_pairs_that_are_confused_are_sorted_by_names_too(browser, report: Path) -> None:
+def test_confused_pairs_can_be_sorted_by_name(browser, report: Path) -> None:
     page, complaints = opened(browser, report)
     table = page.locator("#confusion table:not(.matrix)")
     assert table.locator("th[aria-sort]").inner_text().startswith("share")

@@ -1,10 +1,11 @@
-"""What a report says of how a run learnt: its classes one by one, the rates of groups, and the settings in words."""
+"""The report of a run's training: scores by class, rates of parameter groups, and settings."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_the_table_has_precision_and_recall(project: Path) -> None:
         assert f"{name} {values}" in words
     front = counts.foreground(0)
     assert f"mean dice without ground {front['dice']:.4f} mean IoU without ground {front['miou']:.4f}" in words
-    assert f"at the size that the network sees, 24x32, on whole images; segdsl eval {folder}" in words
+    assert f" 24x32; segdsl eval {folder}" in words
 
 
 def test_without_data_the_table_has_what_the_log_has(project: Path) -> None:
@@ -72,14 +73,14 @@ def test_without_data_the_table_has_what_the_log_has(project: Path) -> None:
 
 
 def history_of(count: int, epochs: int) -> tuple[list[str], History]:
-    """Classes of which each has its own constant Dice, the later the lower."""
+    """Return classes with a constant Dice each, decreasing by number."""
     names = [f"class {k}" for k in range(count)]
     columns = {f"val.dice.{name}": [1 - (k + 1) / (count + 1)] * epochs for k, name in enumerate(names)}
     return names, History(tuple(range(1, epochs + 1)), columns)
 
 
 @pytest.mark.parametrize("count", [2, 8, 11, 150])
-def test_every_class_has_its_curve_and_the_lowest_have_colours(count: int) -> None:
+def test_every_class_has_a_curve_and_the_lowest_are_colored(count: int) -> None:
     names, history = history_of(count, 5)
     html = class_curves(names, history, 4)
     assert html.count("<path") == count == html.count('type="checkbox"')
@@ -123,12 +124,12 @@ def test_the_rates_of_groups_are_drawn(project: Path) -> None:
     rate = float(rows(folder)[at]["lr"])
     page = page_of(folder)
     words = words_of(page[page.index("Learning rate</h3>") :])
-    assert words.startswith(f"Learning rate of the rest {rate:.4g} stem {rate / 10:.4g} classifier {rate * 10:.4g}")
+    assert words.startswith(f"Learning rate all others {rate:.4g} stem {rate / 10:.4g} classifier {rate * 10:.4g}")
     plain = train_file("tiny.seg", ["train.epochs=1"], quiet=True).run
     assert words_of(page_of(plain)[page_of(plain).index("Learning rate</h3>") :]).startswith("Learning rate rate ")
 
 
-def test_the_summary_says_how_it_was_trained(project: Path) -> None:
+def test_the_summary_lists_the_training_settings(project: Path, wording: Callable[[str], None]) -> None:
     settings = [
         "train.loss=WeightedSum([CrossEntropy(class_weights = auto), Dice()])", "train.ema=EMA(decay = 0.9)",
         "data.train.sampler=ClassBalanced()", "train.accumulate=2", "train.precision=bf16", "train.epochs=1",
@@ -138,27 +139,28 @@ def test_the_summary_says_how_it_was_trained(project: Path) -> None:
     words = words_of(page_of(folder)[page_of(folder).index("<h1") : page_of(folder).index("<section")])
     weights = json.loads((folder / "lock.json").read_text(encoding="utf-8"))["class_weights"]
     heaviest = sorted(weights, key=lambda name: -weights[name])
-    told = "; ".join(f"{name}: {weights[name]:.3g}" for name in heaviest)
-    for text in (
+    for fact in (
         "loss WeightedSum(losses = [CrossEntropy(class_weights = auto), Dice()])",
-        f"class weights counted in the training subset: {told}",
+        "; ".join(f"{name}: {weights[name]:.3g}" for name in heaviest),
         "optimizer AdamW(lr = 0.05)",
         "schedule Warmup(over = 2 iters) -> Poly()",
-        "batch 4 images, 2 batches to a step",
-        "sampler ClassBalanced() draws the images of an epoch",
-        "averaged weights EMA(decay = 0.9): the average of the weights is what is validated, kept and shipped",
-        "precision steps in bf16; weights, loss and validation in single precision",
+        "batch 4 images, 2 batches",
+        "sampler ClassBalanced()",
+        "EMA(decay = 0.9)",
+        "bf16",
         "frozen stem",
-        "watched val.dice.red, by EarlyStopping()",
+        "val.dice.red, by EarlyStopping()",
     ):
-        assert text in words, text
+        assert fact in words, fact
+    about = page_of(folder).partition('<dl class="about">')[2].partition("</dl>")[0]
+    wording("\n".join(words_of(row) for row in about.split("</div>")))
     plain = train_file("tiny.seg", ["train.epochs=1"], quiet=True).run
     words = words_of(page_of(plain)[page_of(plain).index("<h1") : page_of(plain).index("<section")])
-    assert "precision single precision (fp32) watched val.dice" in words
+    assert "(fp32)" in words and "monitored val.dice" in words
     assert "class weights" not in words and "sampler" not in words and "averaged" not in words
 
 
-def test_a_word_is_said_in_short() -> None:
+def test_a_word_is_formatted_without_defaults() -> None:
     assert short(AdamW()) == "AdamW()"
     word = AdamW(lr=0.1, groups=(Group(paths=("a.b",), lr=0.01),))
     assert short(word) == 'AdamW(lr = 0.1, groups = [Group(paths = ["a.b"], lr = 0.01)])'
@@ -166,7 +168,7 @@ def test_a_word_is_said_in_short() -> None:
     assert "losses = [CrossEntropy(), CrossEntropy(hardest = 0.5)], weights = [1.0, 2.0]" in short(loss)
 
 
-def test_the_pairs_that_are_confused_say_their_order() -> None:
+def test_confused_pairs_are_sorted_by_share() -> None:
     confusion = Confusion(("a", "b", "c"), 255)
     confusion.counts[:] = [[90, 10, 0], [1, 1, 2], [300, 0, 700]]
     html = "".join(confused(confusion))
@@ -178,4 +180,4 @@ def test_the_pairs_that_are_confused_say_their_order() -> None:
         ("a", "b", "10.00", "10"),
     ]
     assert 'aria-sort="descending">share<' in html and 'data-sortable="2"' in html
-    assert "the largest first" in words_of(html)
+    assert "largest first" in words_of(html)

@@ -127,7 +127,7 @@ def test_a_kill_between_what_an_epoch_writes(
     same_run(noisy / "left", whole_run(OVERRIDES, noisy=True).run)
 
 
-def test_nothing_to_go_on_from_is_a_new_run(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
+def test_without_a_state_the_run_starts_again(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
     trained("whole", resume=False)
     assert trained("absent").resumed is None
     Path("empty").mkdir()
@@ -251,7 +251,7 @@ def test_a_finished_run_without_its_last_weights_stays_as_it_is(
     assert before == {p: p.read_bytes() for p in Path("done/checkpoints").iterdir()}
 
 
-def test_the_best_of_an_epoch_that_comes_again_is_set_aside(
+def test_the_best_weights_of_a_repeated_epoch_are_set_aside(
     project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same
 ) -> None:
     """The newest state may be older than the best weights, which a further kill must not cost."""
@@ -269,7 +269,7 @@ def test_the_best_of_an_epoch_that_comes_again_is_set_aside(
     same_run(project / "left", project / "whole")
 
 
-def test_that_it_went_on_is_said_and_kept(
+def test_resuming_is_printed_and_recorded(
     noisy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for step in (4, 2):
@@ -277,7 +277,7 @@ def test_that_it_went_on_is_said_and_kept(
             trained("left")
     capsys.readouterr()
     train_file("tiny.seg", OVERRIDES, out="left", resume=True)
-    assert "going on after epoch 2, step 6" in capsys.readouterr().out
+    assert "epoch 2, step 6" in capsys.readouterr().out
     kept = json.loads(Path("left/resumed.json").read_text(encoding="utf-8"))
     assert [(entry["epoch"], entry["step"]) for entry in kept] == [(1, 4), (2, 6)]
     assert all(entry["when"].endswith("+00:00") and entry["machine"]["torch"] for entry in kept)

@@ -57,7 +57,7 @@ def trained(out: str, name: str, workers: int = 0) -> int | None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0)])
-def test_it_goes_on_as_if_it_had_not_stopped(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
     same_run: Same,

@@ -162,7 +162,7 @@ def test_nan_is_never_an_improvement() -> None:
     assert EarlyStopping(patience=epochs(2)).stops([0.5, math.nan, math.nan], Horizon(1, 9))
 
 
-def test_a_law_without_end_hides_what_follows() -> None:
+def test_a_schedule_part_without_end_hides_later_parts() -> None:
     law = ReduceOnPlateau()
     assert endless((Warmup(over=iters(5)), law)) is None
     assert endless((law, Poly())) is law

@@ -51,7 +51,7 @@ def same(found: np.ndarray | float, expected: list[float] | float) -> bool:
 
 @settings(max_examples=200, deadline=None)
 @given(pairs(), st.integers(0, 5))
-def test_scores_are_what_they_are_defined_as(pair: Pair, background: int) -> None:
+def test_scores_match_their_definitions(pair: Pair, background: int) -> None:
     prediction, target, classes = pair
     confusion = Confusion([f"c{k}" for k in range(classes)], VOID)
     confusion.update(prediction, target)
@@ -100,7 +100,7 @@ def slow_boundary(prediction: np.ndarray, target: np.ndarray, k: int, reach: flo
 
 @settings(max_examples=100, deadline=None)
 @given(pairs(), st.sampled_from([1, 1.5, 3, 0.01, 0.2]))
-def test_boundaries_are_met_as_a_slow_count_says(pair: Pair, tolerance: float) -> None:
+def test_boundary_scores_match_a_slow_implementation(pair: Pair, tolerance: float) -> None:
     prediction, target, classes = pair
     reach = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*target.shape))
     found = boundary_f1(prediction, target, classes, VOID, tolerance)

@@ -56,7 +56,7 @@ def go_on(setup: Setup, state: TrainState, steps: int = -1) -> None:
     "optimizer", ["AdamW(lr = 5e-2)", "SGD(lr = 0.1)", "SGD(lr = 0.1, momentum = 0.0)", "Adam(lr = 5e-2)"]
 )
 @pytest.mark.parametrize("steps", [1, 3, 4, 5])
-def test_going_on_is_bit_for_bit(noisy: Path, optimizer: str, steps: int) -> None:
+def test_resuming_is_bit_for_bit(noisy: Path, optimizer: str, steps: int) -> None:
     overrides = [
         f"train.optimizer={optimizer}",
         "train.ema=EMA()",
@@ -87,7 +87,7 @@ def test_going_on_is_bit_for_bit(noisy: Path, optimizer: str, steps: int) -> Non
     assert second.facts() == whole.facts()
 
 
-def test_what_is_put_back_lies_in_memory_as_the_weights_do(noisy: Path) -> None:
+def test_restored_tensors_have_the_memory_layout_of_the_weights(noisy: Path) -> None:
     setup, state = started([])
     go_on(setup, state, 1)
     tensors, facts = {k: v.contiguous() for k, v in state.tensors().items()}, state.facts()

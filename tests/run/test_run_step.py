@@ -94,7 +94,7 @@ def test_a_group_of_void_is_no_division_by_zero() -> None:
     assert float(loss.part(torch.randn(1, 2, 2, 2), void, [0.0])) == 0.0
 
 
-def test_the_last_group_of_an_epoch_is_what_is_left() -> None:
+def test_the_last_group_of_an_epoch_may_be_smaller() -> None:
     assert list(groups(iter("abcde"), 2)) == [["a", "b"], ["c", "d"], ["e"]]
 
 
@@ -122,7 +122,8 @@ def test_a_long_gradient_is_cut(project: Path, capsys: pytest.CaptureFixture[str
     run = train_file("tiny.seg", ["train.clip=0.01"]).run
     assert [float(row["train.clipped"]) for row in rows(run)] == [1.0, 1.0]
     assert float(rows(run)[0]["train.grad_norm"]) > 0.01
-    assert capsys.readouterr().out.count("the gradient was longer than `train.clip = 0.01` in 100% of the steps") == 1
+    out = capsys.readouterr().out
+    assert out.count("`train.clip = 0.01`") == 1 and "100% of the steps" in out
     assert [
         float(row["train.clipped"]) for row in rows(train_file("tiny.seg", ["train.clip=1e6"], quiet=True).run)
     ] == [0, 0]
@@ -156,7 +157,7 @@ def test_the_average_is_its_closed_form(project: Path) -> None:
     assert all(torch.equal(own[name], tensor) for name, tensor in setup.model.state_dict().items())
 
 
-def test_what_is_scored_and_kept_is_the_average(project: Path) -> None:
+def test_the_average_is_scored_and_saved(project: Path) -> None:
     run = train_file("tiny.seg", ["train.ema=EMA(decay = 0.999, ramp = 1)", "train.epochs=3"], quiet=True).run
     setup, _ = prepared()
     last, state = (load_file(run / f"checkpoints/{name}.safetensors") for name in ("last", "state"))
@@ -174,7 +175,7 @@ def test_what_is_scored_and_kept_is_the_average(project: Path) -> None:
         assert "averaged" not in file.metadata()
 
 
-def test_half_precision_is_taken_and_float32_is_left(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_precision_inside_and_float32_outside(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     half, single = (
         weights_after_an_epoch(["train.optimizer=SGD(lr=0.1)", f"train.precision={name}"]) for name in ("bf16", "fp32")
     )

@@ -1,4 +1,4 @@
-"""The formatter: what it does to text, and that it never does more than that."""
+"""The formatter: its layout rules, and that it preserves tree and comments."""
 
 from __future__ import annotations
 
@@ -24,57 +24,57 @@ PAIRS = sorted((Path(__file__).parent / "format").glob("*.in.seg"))
 
 
 def shape(node: Any) -> Any:
-    """A tree without its spans."""
+    """Return a tree without its spans."""
     if isinstance(node, tree.Tree):
         return (type(node).__name__, *(shape(getattr(node, p)) for p in node.parts if not p.endswith("span")))
     return tuple(map(shape, node)) if isinstance(node, tuple) else node
 
 
 def comments(text: str) -> list[str]:
-    """The comments of a text, in order."""
+    """Return the comments of a text in order."""
     parts = [token.trivia for token in parse(text, "a.seg").tokens]
     return [line[line.index("#") :].rstrip() for part in parts for line in part.split("\n") if "#" in line]
 
 
-def holds(text: str) -> str:
-    """Formats ``text``; the tree, the comments and a second round stay the same."""
-    tidy = format_text(text)
-    assert format_text(tidy) == tidy
-    before, after = parse(text, "a.seg"), parse(tidy, "a.seg")
+def check_format(text: str) -> str:
+    """Format ``text``, and check that tree and comments are preserved and a second pass changes nothing."""
+    formatted = format_text(text)
+    assert format_text(formatted) == formatted
+    before, after = parse(text, "a.seg"), parse(formatted, "a.seg")
     assert after.diagnostics == ()
     assert shape(after.file) == shape(before.file)
-    assert sorted(comments(tidy)) == sorted(comments(text))
-    assert not re.search(r"[ \t]\n|\n\n\n|\A\n", tidy)
-    assert tidy.endswith("\n") and not tidy.endswith("\n\n")
-    return tidy
+    assert sorted(comments(formatted)) == sorted(comments(text))
+    assert not re.search(r"[ \t]\n|\n\n\n|\A\n", formatted)
+    assert formatted.endswith("\n") and not formatted.endswith("\n\n")
+    return formatted
 
 
 @pytest.mark.parametrize("path", PAIRS, ids=lambda p: p.name)
 def test_pairs(path: Path, golden: Any) -> None:
-    golden(path.with_name(path.name.replace(".in.", ".out.")), holds(path.read_text(encoding="utf-8")))
+    golden(path.with_name(path.name.replace(".in.", ".out.")), check_format(path.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
-def test_what_ships_is_formatted(path: Path) -> None:
+def test_shipped_programs_are_formatted(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert holds(text) == text
+    assert check_format(text) == text
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
-def test_examples_of_the_definition_change_only_in_blanks(path: Path) -> None:
+def test_examples_of_the_manual_change_only_in_whitespace(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert "".join(holds(text).split()) == "".join(text.split())
+    assert "".join(check_format(text).split()) == "".join(text.split())
 
 
 @pytest.mark.parametrize("text", ["", "seg 1\nepochs 3\n", "a = 1\n", 'seg 1\nx = "a\n', "seg 2\n", "seg 1\nx = 50%\n"])
-def test_what_does_not_parse_is_refused(text: str) -> None:
+def test_invalid_programs_are_rejected(text: str) -> None:
     with pytest.raises(SegError) as caught:
         format_text(text, "a.seg")
     assert caught.value.diagnostics and caught.value.sources == {"a.seg": text}
 
 
-def test_line_ends_tabs_and_a_byte_order_mark_are_normalised() -> None:
-    assert holds("\ufeffseg 1\r\n\r\n\r\n\ttrain.lr\t=  3\t# c\r\n") == "seg 1\n\ntrain.lr = 3  # c\n"
+def test_line_ends_tabs_and_a_byte_order_mark_are_normalized() -> None:
+    assert check_format("\ufeffseg 1\r\n\r\n\r\n\ttrain.lr\t=  3\t# c\r\n") == "seg 1\n\ntrain.lr = 3  # c\n"
 
 
 # --- generated programs ----------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ ENDS = (*"\n" * 4, "\n\n", "  # end\n", "\n\n\n## doc\n", "\n# own\n\n# two\n")
 
 
 class Writer:
-    """Writes programs that parse, token by token, with blanks, line ends and comments wherever they may stand."""
+    """Writes random valid programs, with spaces, newlines and comments wherever the language allows them."""
 
     def __init__(self, random: Random) -> None:
         self.random = random
@@ -212,10 +212,10 @@ class Writer:
 def test_generated_programs(random: Random) -> None:
     text = Writer(random).program()
     assert parse(text, "a.seg").diagnostics == ()
-    holds(text)
+    check_format(text)
 
 
-def test_wide_lines_break_where_they_can() -> None:
+def test_long_lines_are_broken() -> None:
     names = ", ".join(f"argument{n} = {n}" for n in range(20))
-    tidy = holds(f"seg 1\ntrain.optimizer = Adam({names})\n")
-    assert tidy.count("\n") == 24 and max(map(len, tidy.splitlines())) <= WIDTH
+    formatted = check_format(f"seg 1\ntrain.optimizer = Adam({names})\n")
+    assert formatted.count("\n") == 24 and max(map(len, formatted.splitlines())) <= WIDTH

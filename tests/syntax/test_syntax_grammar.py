@@ -1,4 +1,4 @@
-"""The grammar is LALR(1), its table is fresh, and lexer and parser speak of the same terminals and rules."""
+"""The grammar: LALR(1), an up-to-date table, and the same terminals and rules in lexer and parser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_grammar_in_use_is_the_one_in_the_repository() -> None:
     assert table.grammar_file() == ROOT / "grammar" / "seg.lark"
 
 
-def test_there_is_no_conflict_and_the_table_is_fresh() -> None:
+def test_the_grammar_has_no_conflict_and_the_table_is_up_to_date() -> None:
     assert table.dump(table.build(GRAMMAR)) == table.FILE.read_text(encoding="utf-8")
 
 
@@ -33,7 +33,7 @@ def test_there_is_no_conflict_and_the_table_is_fresh() -> None:
     ],
     ids=["shift-reduce", "reduce-reduce"],
 )
-def test_a_conflict_would_be_seen(old: str, new: str) -> None:
+def test_conflicts_are_detected(old: str, new: str) -> None:
     from lark.exceptions import GrammarError
 
     assert old in GRAMMAR

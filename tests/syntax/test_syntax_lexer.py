@@ -1,4 +1,4 @@
-"""The lexer: nothing lost, numbers, texts, contextual keywords, and what it complains about."""
+"""The lexer: lossless tokens, numbers, strings, contextual keywords, and diagnostics."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def assert_lossless(text: str) -> None:
 
 
 @given(st.text())
-def test_any_text_comes_back(text: str) -> None:
+def test_tokens_restore_any_text(text: str) -> None:
     assert_lossless(text)
 
 
 @given(SOUP)
-def test_any_mixture_of_tokens_comes_back(text: str) -> None:
+def test_tokens_restore_any_mix_of_tokens(text: str) -> None:
     assert_lossless(text)
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: p.name)
-def test_programs_come_back_and_have_no_error(path: Path) -> None:
+def test_tokens_restore_programs_without_errors(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert_lossless(text)
     assert lex(text, "f").diagnostics == ()
@@ -102,12 +102,12 @@ def test_tokens(text: str, expected: list[str]) -> None:
         ("as { a = 1 }", "as", False),
     ],
 )
-def test_a_word_is_a_keyword_only_where_it_acts_as_one(text: str, word: str, keyword: bool) -> None:
+def test_keywords_depend_on_the_context(text: str, word: str, keyword: bool) -> None:
     token = next(t for t in lex(text, "f").tokens if t.text == word)
     assert token.kind == (word.upper() if keyword else "NAME")
 
 
-def test_a_bracket_left_open_above_changes_no_keyword() -> None:
+def test_an_open_bracket_above_does_not_affect_keywords() -> None:
     assert "LET" in kinds("a = (1\nlet b = 2")
 
 
@@ -133,7 +133,7 @@ def test_a_bracket_left_open_above_changes_no_keyword() -> None:
         ("a = 1e", "bad-number", (4, 6)),
     ],
 )
-def test_complaints(text: str, slug: str, place: tuple[int, int]) -> None:
+def test_diagnostics(text: str, slug: str, place: tuple[int, int]) -> None:
     [found] = lex(text, "f").diagnostics
     assert found.span is not None
     assert (found.slug, found.span[1:]) == (slug, place)
@@ -158,7 +158,7 @@ def test_fixes_of_the_lexer(text: str, fixed: str) -> None:
     assert lex(fixed, "f").diagnostics == ()
 
 
-def test_every_error_of_a_text_is_reported() -> None:
+def test_every_error_is_reported() -> None:
     assert [d.slug for d in lex("a = ;\nb = 'c'\nd = \"e", "f").diagnostics] == [
         "bad-character", "single-quotes", "unterminated-string",
     ]  # fmt: skip

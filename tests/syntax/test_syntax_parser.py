@@ -1,4 +1,4 @@
-"""Trees: precedence, every construct, spans, and that everything we ship parses."""
+"""Syntax trees: precedence, every construct, spans, and the programs shipped with segdsl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MANUAL = ROOT.parent / "shared" / "design" / "LANGUAGE.md"
 
 
 def brief(node: Any) -> str:
-    """A tree as one line: `(Kind part part)`, names and constants as themselves, spans left out."""
+    """Return a tree as one line: `(Kind part part)`, with plain names and constants and without spans."""
     if isinstance(node, tuple) and not isinstance(node, Span):
         return "[" + " ".join(map(brief, node)) + "]"
     if isinstance(node, (tree.Name, tree.Ident)):
@@ -113,7 +113,7 @@ def test_expressions(text: str, expected: str | None) -> None:
         assert value(text) == expected
 
 
-def test_a_value_may_go_on_before_an_arrow_then_and_else_and_inside_brackets() -> None:
+def test_a_value_continues_before_an_arrow_then_else_and_inside_brackets() -> None:
     assert value("x\n  -> F()\n  -> G()") == value("x -> F() -> G()")
     assert value("if a\n  then b\n  else c") == value("if a then b else c")
     assert value("F(\n  1,\n  2\n)\n") == value("F(1, 2)")
@@ -217,14 +217,14 @@ def test_doc_comments_belong_to_the_file_and_to_blocks() -> None:
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda p: p.name)
-def test_what_we_ship_parses(path: Path) -> None:
+def test_shipped_programs_parse(path: Path) -> None:
     parsed = parse(path.read_text(encoding="utf-8"), path.name)
     assert parsed.diagnostics == ()
     assert len(parsed.file.body) >= 2
 
 
 @pytest.mark.skipif(not MANUAL.is_file(), reason="the design in shared/ is not here")
-def test_the_examples_of_the_language_parse() -> None:
+def test_the_examples_of_the_manual_parse() -> None:
     examples = re.findall(r"```seg\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.DOTALL)
     assert len(examples) >= 4
     assert [parse(e, "f").diagnostics for e in examples] == [()] * len(examples)
@@ -267,7 +267,7 @@ def test_options(text: str, expected: str) -> None:
         ("a[0]=1", "index-in-path", (1, 2)),
     ],
 )
-def test_options_at_fault(text: str, slug: str, place: tuple[int, int]) -> None:
+def test_invalid_options(text: str, slug: str, place: tuple[int, int]) -> None:
     statement, [found] = parse_override(text, "--set")
     assert statement is None
     assert found.span is not None
@@ -278,8 +278,8 @@ NAMES = st.sampled_from(["x", "y", "Conv", *sorted(KEYWORDS)])
 ATOMS = st.sampled_from(["1", "2.5", "3x3", '"s"', "4 iters", "true", "none", "x", "y", "F()", "[]"])
 
 
-def grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Expressions around expressions, written with parentheses wherever they could matter."""
+def nest(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    """Nest expressions in each other, with parentheses wherever they could matter."""
     marks = st.sampled_from(
         [m for m, kind in MARKS.items() if kind in ("PLUS", "STAR", "COMPARE", "POWER", "SLASHSLASH")]
     )
@@ -293,6 +293,6 @@ def grown(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-@given(st.recursive(ATOMS, grown, max_leaves=12))
-def test_every_expression_parses_and_means_the_same_in_parentheses(text: str) -> None:
+@given(st.recursive(ATOMS, nest, max_leaves=12))
+def test_parentheses_do_not_change_an_expression(text: str) -> None:
     assert value(f"({text})") == value(text)

@@ -1,9 +1,10 @@
-"""Syntax errors: what is said about each mistake, that nothing is lost after it, and that nothing ever breaks."""
+"""Syntax errors: the diagnosis of each mistake, recovery after it, and robustness against any input."""
 
 from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,29 +19,41 @@ from segdsl.syntax.parser import parse, parse_override
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = (Path(__file__).parent / "mistakes.txt").read_text(encoding="utf-8")
-"""A paragraph for each mistake: the text, indented, below it `line:column slug: message | help` for each finding."""
+"""One paragraph per mistake: the indented source, then `line:column slug` for each diagnostic."""
 EXPLAINED = (ROOT / "segdsl" / "explain" / "syntax.md").read_text(encoding="utf-8")
 SLUGS = re.findall(r"^## (\S+)$", EXPLAINED, re.MULTILINE)
 CASES = [case for case in TABLE.split("\n\n\n") if case.strip()]
 
 
-def told(text: str, found: Diagnostic) -> str:
-    assert found.span is not None
-    place = position(text, found.span.start)
-    return f"{place.line}:{place.column} {found.slug}: {found.message} | {found.help}"
+def summarize(text: str, diagnostic: Diagnostic) -> str:
+    assert diagnostic.span is not None
+    line, column = position(text, diagnostic.span.start)
+    return f"{line}:{column} {diagnostic.slug}"
 
 
-def split(case: str) -> tuple[str, str]:
-    """The text and the findings of a paragraph of the table."""
+def split_case(case: str) -> tuple[str, str]:
+    """Return the source and the expected diagnostics of a paragraph of the table."""
     lines = case.strip("\n").splitlines()
     text = "\n".join(line[4:] for line in lines if line.startswith("    ") or not line)
     return text + "\n", "\n".join(line for line in lines if line and not line.startswith("    "))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: re.sub(r"\W+", "-", split(c)[1])[:60])
+@pytest.mark.parametrize("case", CASES, ids=lambda c: re.sub(r"\W+", "-", split_case(c)[1])[:60])
 def test_mistake(case: str) -> None:
-    text, expected = split(case)
-    assert "\n".join(told(text, d) for d in parse(text, "f").diagnostics) == expected
+    text, expected = split_case(case)
+    assert "\n".join(summarize(text, d) for d in parse(text, "f").diagnostics) == expected
+
+
+def test_wording_of_all_mistakes(wording: Callable[[str], None]) -> None:
+    """One golden for all mistakes: the source, then message and help of each diagnostic."""
+    blocks = []
+    for text, _ in map(split_case, CASES):
+        lines = [f"    {line}".rstrip() for line in text.splitlines()]
+        for found in parse(text, "f").diagnostics:
+            lines += [f"{summarize(text, found)}: {found.message}", f"  help: {found.help}"]
+            lines += [f"  label: {label.text}" for label in found.labels]
+        blocks.append("\n".join(lines))
+    wording("\n\n".join(blocks))
 
 
 def examples(slug: str) -> tuple[str, str]:
@@ -64,16 +77,16 @@ def test_examples_of_the_explanations(slug: str) -> None:
     assert findings(slug, right) == []
 
 
-def test_every_slug_of_the_syntax_is_explained_and_the_reverse() -> None:
+def test_explanations_and_code_have_the_same_slugs() -> None:
     sources = [p.read_text(encoding="utf-8") for p in (ROOT / "segdsl" / "syntax").rglob("*.py") if p.stem != "format"]
-    used = {slug for s in sources for slug in re.findall(r'(?:Diagnostic|\.tell)\(\s*"([a-z-]+)"', s)}
+    used = {slug for s in sources for slug in re.findall(r'(?:Diagnostic|\.tell|\.diagnose)\(\s*"([a-z-]+)"', s)}
     assert used == set(SLUGS)
     assert sorted(SLUGS) == SLUGS
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: re.sub(r"\W+", "-", split(c)[1])[:60])
-def test_a_fix_mends_what_it_says_and_breaks_nothing_before_it(case: str) -> None:
-    text, _ = split(case)
+@pytest.mark.parametrize("case", CASES, ids=lambda c: re.sub(r"\W+", "-", split_case(c)[1])[:60])
+def test_a_fix_removes_its_diagnostic_and_adds_none_before_it(case: str) -> None:
+    text, _ = split_case(case)
     before = parse(text, "f").diagnostics
     for finding in before:
         if finding.fix is None or finding.span is None:
@@ -81,52 +94,57 @@ def test_a_fix_mends_what_it_says_and_breaks_nothing_before_it(case: str) -> Non
         fixed = text[: finding.fix.span.start] + finding.fix.text + text[finding.fix.span.end :]
         after = parse(fixed, "f").diagnostics
         assert len(after) <= len(before)
-        kept = [(d.slug, d.span.start) for d in after if d.span]
-        assert (finding.slug, finding.span.start) not in kept
+        remaining = [(d.slug, d.span.start) for d in after if d.span]
+        assert (finding.slug, finding.span.start) not in remaining
         earlier = [d for d in before if d.span and d.span.start < finding.span.start]
-        assert len([at for _, at in kept if at < finding.span.start]) <= len(earlier)
+        assert len([at for _, at in remaining if at < finding.span.start]) <= len(earlier)
 
 
-# --- what stays ------------------------------------------------------------------------------------------------------
+# --- recovery --------------------------------------------------------------------------------------------------------
+
+
+ERROR = tree.Broken.__name__
 
 
 def outline(text: str) -> list[str]:
-    """The statements of a file by kind and name; those of sections and blocks in brackets."""
+    """Return the statements of a file by kind and name; those of sections and blocks in brackets."""
 
-    def of(statement: tree.Statement) -> str:
+    def describe(statement: tree.Statement) -> str:
         name = getattr(statement, "name", None) or (getattr(statement, "path", None) or ("",))[-1]
-        inner = f"[{' '.join(map(of, statement.body))}]" if isinstance(statement, (tree.Section, tree.Block)) else ""
+        inner = ""
+        if isinstance(statement, (tree.Section, tree.Block)):
+            inner = f"[{' '.join(map(describe, statement.body))}]"
         return f"{type(statement).__name__}:{getattr(name, 'name', '')}{inner}"
 
-    return [of(s) for s in parse(text, "f").file.body]
+    return [describe(s) for s in parse(text, "f").file.body]
 
 
-def test_an_error_takes_its_own_statement_and_no_other() -> None:
+def test_an_error_removes_only_its_own_statement() -> None:
     text = "seg 1\na = 1\nb = = 2\nc = 3\nblock A() {\n  in x\n  y = x ->\n    F()\n  out z = x\n}\nd = 4\n"
-    assert outline(text) == ["Assign:a", "Broken:", "Assign:c", "Block:A[In:x Broken: Out:z]", "Assign:d"]
+    assert outline(text) == ["Assign:a", f"{ERROR}:", "Assign:c", f"Block:A[In:x {ERROR}: Out:z]", "Assign:d"]
 
 
-def test_a_broken_head_takes_its_statement_but_its_body_is_read() -> None:
+def test_the_body_after_a_broken_head_is_parsed() -> None:
     parsed = parse("seg 1\nblock A(a int) {\n  in x\n  out y = = x\n}\nb = 1\n", "f")
     assert [d.slug for d in parsed.diagnostics] == ["missing-colon", "unexpected-token"]
-    assert [type(s).__name__ for s in parsed.file.body] == ["Broken", "Assign"]
+    assert [type(s).__name__ for s in parsed.file.body] == [ERROR, "Assign"]
 
 
-def test_a_brace_that_is_missing_is_put_where_the_indentation_says() -> None:
+def test_a_missing_brace_is_closed_by_indentation() -> None:
     text = "seg 1\ndata {\n  train {\n    batch = 8\n  root = 1\n}\nmodel = F()\n"
     assert outline(text) == ["Section:data[Section:train[Assign:batch] Assign:root]", "Assign:model"]
     text = "seg 1\nblock A() {\n  in x\n\nblock B() {\n  in y\n}\n"
     assert outline(text) == ["Block:A[In:x]", "Block:B[In:y]"]
 
 
-def test_a_broken_statement_spans_what_was_skipped() -> None:
+def test_an_error_statement_spans_the_skipped_text() -> None:
     text = "seg 1\na = F(1 2\n  3)\nb = 1\n"
     broken = parse(text, "f").file.body[0]
     assert isinstance(broken, tree.Broken)
     assert text[broken.span.start : broken.span.end] == "a = F(1 2\n  3)"
 
 
-def test_a_half_typed_line_leaves_the_rest_of_the_file() -> None:
+def test_a_half_typed_line_does_not_affect_other_statements() -> None:
     text = (ROOT / "segdsl" / "std" / "blocks.seg").read_text(encoding="utf-8")
     whole = outline(text)
     lines = text.splitlines(keepends=True)
@@ -137,16 +155,16 @@ def test_a_half_typed_line_leaves_the_rest_of_the_file() -> None:
             assert len({s.split("[")[0] for s in whole} - names) <= 1, line
 
 
-def test_a_file_of_another_version_is_told_nothing_else() -> None:
+def test_another_version_is_the_only_diagnostic() -> None:
     assert [d.slug for d in parse("seg 2\na = = 1\n'b\n", "f").diagnostics] == ["unknown-version"]
 
 
 @pytest.mark.parametrize("text", ["seg = 1\n", "seg.a = 1\n", "SEG = 2\n", "a = 1\n", "", "# seg 1\n"])
-def test_what_only_looks_like_a_header_is_none(text: str) -> None:
+def test_lookalikes_of_the_header_are_not_a_header(text: str) -> None:
     assert [d.slug for d in parse(text, "f").diagnostics] == ["missing-header"]
 
 
-# --- nothing breaks --------------------------------------------------------------------------------------------------
+# --- robustness ------------------------------------------------------------------------------------------------------
 
 ODD = (
     "x",
@@ -177,9 +195,10 @@ def assert_sound(text: str) -> None:
     for finding in (*parsed.diagnostics, *parse_override(text, "f")[1]):
         assert finding.span is not None and 0 <= finding.span.start <= finding.span.end <= len(text)
         assert finding.message and finding.help
-        assert not re.search(r"lark|LALR|Traceback|RSQB|LPAR|NEWLINE|\$END|Token", finding.message + finding.help)
+        internal = re.findall(r"lark|LALR|Traceback|RSQB|LPAR|NEWLINE|\$END|Token", finding.message + finding.help)
+        assert all(word in text for word in internal)
         assert finding.slug in explanations()
-    assert parsed.diagnostics or "Broken(" not in repr(parsed.file)
+    assert parsed.diagnostics or f"{ERROR}(" not in repr(parsed.file)
 
 
 @given(st.text())
@@ -188,7 +207,7 @@ def test_no_text_breaks_the_parser(text: str) -> None:
 
 
 @given(SOUP)
-def test_no_mixture_of_tokens_breaks_the_parser(text: str) -> None:
+def test_no_mix_of_tokens_breaks_the_parser(text: str) -> None:
     assert_sound(text)
     assert_sound(f"seg 1\n{text}")
 
@@ -218,7 +237,7 @@ DEEP = {
 
 
 @pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
-def test_depth_is_a_finding_and_no_crash(text: str) -> None:
+def test_deep_nesting_is_reported_without_a_crash(text: str) -> None:
     for line in (f"a = {text}", f"let a = {text}", f"block A() {{\n  in x\n  y = {text}\n}}"):
         parsed = parse(f"seg 1\n{line}\nb = 1\n", "f")
         assert [d.slug for d in parsed.diagnostics] == ["nesting-too-deep"]
@@ -226,7 +245,7 @@ def test_depth_is_a_finding_and_no_crash(text: str) -> None:
         assert repr(parsed.file) and hash(parsed.file) and parsed.file == parse(f"seg 1\n{line}\nb = 1\n", "f").file
 
 
-def test_braces_nest_up_to_the_budget() -> None:
+def test_braces_nest_up_to_the_limit() -> None:
     parsed = parse("seg 1\n" + "a {\n" * 10_000 + "}\n" * 10_000, "f")
     assert [d.slug for d in parsed.diagnostics] == ["nesting-too-deep"]
     parsed = parse("seg 1\n" + "a {\n" * 99 + "b = " + "-" * 90 + "1\n" + "}\n" * 99, "f")
@@ -234,11 +253,11 @@ def test_braces_nest_up_to_the_budget() -> None:
     assert repr(parsed.file) and parsed.file == parsed.file
 
 
-def test_a_default_of_a_parameter_is_held_to_the_budget() -> None:
+def test_parameter_defaults_obey_the_nesting_limit() -> None:
     parsed = parse(f"seg 1\nblock A(n: int = {'-' * 10_000}1) {{\n  in x\n}}\n", "f")
     assert [d.slug for d in parsed.diagnostics] == ["nesting-too-deep"]
     assert repr(parsed.file)
 
 
-def test_a_text_full_of_errors_is_cut_short() -> None:
+def test_the_number_of_diagnostics_is_limited() -> None:
     assert len(parse("seg 1\n" + "a = = 1\n" * 1000, "f").diagnostics) == 200

@@ -1,4 +1,4 @@
-"""A server on this machine that does as a test says, and a cache of the test's own."""
+"""A scriptable local server, and a cache for each test."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Fetching: servers that are dead, slow, cut off, lying or leading elsewhere, full disks, two processes at once.
+"""Downloads: dead, slow, misbehaving and redirecting servers, full disks, and resumed downloads.
 
-Whatever happens, the cache never holds half a file.
+Whatever happens, the cache never contains an incomplete file.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import re
 import shutil
 import time
 from pathlib import Path
@@ -40,7 +41,7 @@ class Seen(Watcher):
         self.told.append(f"fetched {name}")
 
 
-def test_a_file_is_fetched_once_with_progress(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_file_is_downloaded_once_with_progress(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
     seen, wanted = Seen(), server.source()
     first = fetch(wanted, seen)
@@ -53,30 +54,30 @@ def test_a_file_is_fetched_once_with_progress(server: Any, cache: Any, weights_f
     assert not cache.leftovers()
 
 
-def test_a_file_of_unknown_length_is_fetched(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_file_of_unknown_length_is_downloaded(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.send(weights_file, length=-1))
     assert fetch(server.source()).path.read_bytes() == weights_file
 
 
-def test_a_cut_connection_goes_on_where_it_ended(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_broken_connection_is_resumed(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file, most=500_000))
     assert fetch(server.source()).path.read_bytes() == weights_file
     begins = [headers.get("Range") for _, headers in server.asked]
     assert begins == [None, "bytes=500000-", "bytes=1000000-", "bytes=1500000-"]
 
 
-def test_a_later_call_goes_on_where_the_first_ended(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_later_call_resumes_the_download(server: Any, cache: Any, weights_file: bytes) -> None:
     sent = iter([300_000, 0, 0, 0])
     server.answers(lambda h: h.serve(weights_file, most=next(sent)))
     found = cache.refused(server.source())
-    assert (found.slug, "300,000 of" in found.message) == ("weights-not-fetched", True)
+    assert (found.slug, "300,000" in found.message) == ("weights-not-fetched", True)
     assert cache.whole_files() == [] and cache.leftovers() == [".w.pth.part", ".w.pth.part.tag"]
     server.answers(lambda h: h.serve(weights_file))
     assert fetch(server.source()).path.read_bytes() == weights_file
     assert server.asked[-1][1]["Range"] == "bytes=300000-" and not cache.leftovers()
 
 
-def test_a_file_that_changed_meanwhile_is_begun_anew(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_file_that_changed_is_downloaded_again(server: Any, cache: Any, weights_file: bytes) -> None:
     sent = iter([300_000, 0, 0, 0])
     server.answers(lambda h: h.serve(weights_file[::-1], most=next(sent)))
     cache.refused(server.source())
@@ -84,7 +85,7 @@ def test_a_file_that_changed_meanwhile_is_begun_anew(server: Any, cache: Any, we
     assert fetch(server.source()).path.read_bytes() == weights_file
 
 
-def test_without_a_version_of_the_file_it_is_begun_anew(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_file_without_a_version_tag_is_downloaded_again(server: Any, cache: Any, weights_file: bytes) -> None:
     sent = iter([300_000, 0, 0, 0])
     server.answers(lambda h: h.send(weights_file[: next(sent)], length=len(weights_file)))
     cache.refused(server.source())
@@ -93,7 +94,7 @@ def test_without_a_version_of_the_file_it_is_begun_anew(server: Any, cache: Any,
     assert not any("Range" in headers for _, headers in server.asked)
 
 
-def test_a_part_longer_than_the_file_is_begun_anew(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_partial_file_longer_than_the_file_is_downloaded_again(server: Any, cache: Any, weights_file: bytes) -> None:
     place = place_of(server.source().url)
     place.parent.mkdir(parents=True)
     place.with_name(".w.pth.part").write_bytes(bytes(len(weights_file) + 5))
@@ -102,7 +103,7 @@ def test_a_part_longer_than_the_file_is_begun_anew(server: Any, cache: Any, weig
     assert fetch(server.source()).path.read_bytes() == weights_file
 
 
-def test_a_busy_server_is_asked_again(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_busy_server_is_retried(server: Any, cache: Any, weights_file: bytes) -> None:
     answers = iter([503, 429, 200])
 
     def answer(handler: Any) -> None:
@@ -124,32 +125,37 @@ def loop(handler: Any) -> None:
 
 PAGE = b"<!DOCTYPE html><title>Log in</title>"
 FAULTS = {
-    "dead": (lambda h, w: h.connection.close(), "breaks off", 4),
-    "silent": (lambda h, w: time.sleep(1.5), "sends nothing", 4),
-    "stalling": (lambda h, w: stall(h), "sends nothing", 4),
-    "cut off": (lambda h, w: h.send(w[:-9], length=len(w)), "ended after", 4),
-    "broken": (lambda h, w: h.send(b"", 500), "500", 4),
-    "without the file": (lambda h, w: h.send(b"", 404), "404: it has no such file", 1),
-    "forbidding": (lambda h, w: h.send(b"", 403), "403: it does not allow it", 1),
-    "showing a page": (lambda h, w: h.send(PAGE, Content_Type="text/html; charset=utf-8"), "a web page", 1),
-    "showing a page as data": (lambda h, w: h.send(PAGE), "a web page", 1),
-    "sending something else": (lambda h, w: h.send(b"{}"), "holds no weights", 1),
-    "sending nothing": (lambda h, w: h.send(b""), "is empty", 1),
-    "sending half as the whole": (lambda h, w: h.send(w[: len(w) // 2]), "cut off", 1),
-    "lying of its length": (lambda h, w: h.send(w, length=1 << 40), "no file of weights", 1),
-    "going on elsewhere": (lambda h, w: h.send(w[5:], 206, Content_Range=f"bytes 5-9/{len(w)}"), "another place", 4),
-    "leading in a circle": (lambda h, w: loop(h), "leads on without end", 1),
-    "leading to a file": (lambda h, w: h.send(b"", 302, Location="file:///etc/passwd"), "leads on", 1),
-    "leading nowhere": (lambda h, w: h.send(b"", 302, Location="http://"), "", 0),
+    "closed connection": (lambda h, w: h.connection.close(), 4),
+    "silent": (lambda h, w: time.sleep(1.5), 4),
+    "stalling": (lambda h, w: stall(h), 4),
+    "truncated": (lambda h, w: h.send(w[:-9], length=len(w)), 4),
+    "internal error": (lambda h, w: h.send(b"", 500), 4),
+    "not found": (lambda h, w: h.send(b"", 404), 1),
+    "forbidden": (lambda h, w: h.send(b"", 403), 1),
+    "web page": (lambda h, w: h.send(PAGE, Content_Type="text/html; charset=utf-8"), 1),
+    "web page as data": (lambda h, w: h.send(PAGE), 1),
+    "other file": (lambda h, w: h.send(b"{}"), 1),
+    "empty file": (lambda h, w: h.send(b""), 1),
+    "half a file": (lambda h, w: h.send(w[: len(w) // 2]), 1),
+    "excessive length": (lambda h, w: h.send(w, length=1 << 40), 1),
+    "wrong range": (lambda h, w: h.send(w[5:], 206, Content_Range=f"bytes 5-9/{len(w)}"), 4),
+    "redirect loop": (lambda h, w: loop(h), 1),
+    "redirect to a local file": (lambda h, w: h.send(b"", 302, Location="file:///etc/passwd"), 1),
+    "redirect without a host": (lambda h, w: h.send(b"", 302, Location="http://"), 0),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_bad_server_leaves_nothing_in_the_cache(server: Any, cache: Any, weights_file: bytes, kind: str) -> None:
-    answer, why, attempts = FAULTS[kind]
+def test_a_bad_server_leaves_nothing_in_the_cache(
+    server: Any, cache: Any, weights_file: bytes, kind: str, wording: Any
+) -> None:
+    answer, attempts = FAULTS[kind]
     server.answers(lambda handler: answer(handler, weights_file))
     found = cache.refused(server.source())
-    assert found.slug == "weights-not-fetched" and why in found.message
+    assert found.slug == "weights-not-fetched"
+    # The size of a file that torch writes differs between versions.
+    text = re.sub(r"\d{1,3}(,\d{3})+", "<size>", f"{found.message}\n{found.help}".replace(server.url, "<server>"))
+    wording(text.replace(f"+{server.http.server_port}", "+<port>"))
     assert server.source().url in found.help and str(place_of(server.source().url)) in found.help
     assert "--weights none" in found.help
     assert cache.whole_files() == [] and not list(cache.rglob("*.trust.json"))
@@ -157,20 +163,21 @@ def test_a_bad_server_leaves_nothing_in_the_cache(server: Any, cache: Any, weigh
         assert len({path for path, _ in server.asked}) > 1 or len(server.asked) == attempts
 
 
-def test_a_machine_without_a_network_is_told_so_at_once(cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_network_is_reported_at_once(cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
     started = time.monotonic()
     found = cache.refused(wanted)
     assert time.monotonic() - started < 10
-    assert "`weights.invalid` is not known here" in found.message
+    assert "`weights.invalid`" in found.message
     place = place_of(wanted.url)
     assert place == cache / "weights" / "weights.invalid" / "a" / "w.pth" and str(place) in found.help
 
 
-def test_a_closed_port_is_a_server_that_takes_no_connection(server: Any, cache: Any) -> None:
+def test_a_closed_port_is_reported(server: Any, cache: Any) -> None:
     server.http.shutdown()
     server.http.server_close()
-    assert "takes no connection" in cache.refused(server.source()).message
+    found = cache.refused(server.source())
+    assert found.slug == "weights-not-fetched" and "`127.0.0.1`" in found.message
 
 
 def test_redirects_are_followed(server: Any, cache: Any, weights_file: bytes) -> None:
@@ -185,17 +192,17 @@ def test_redirects_are_followed(server: Any, cache: Any, weights_file: bytes) ->
     assert fetched.path.name == "w.pth" and fetched.path.read_bytes() == weights_file
 
 
-def test_no_redirect_leaves_encryption() -> None:
+def test_a_redirect_to_an_unencrypted_url_is_rejected() -> None:
     from urllib.request import Request
 
     handler = download._Redirects()
     request = Request("https://host/w.pth")
-    with pytest.raises(download.NotFetched, match="not encrypted"):
+    with pytest.raises(download.NotFetched):
         handler.redirect_request(request, None, 302, "", {}, "http://host/w.pth")
     assert handler.redirect_request(request, None, 302, "", {}, "https://other/w.pth")
 
 
-def test_a_token_goes_to_the_hub_alone(server: Any, cache: Any, weights_file: bytes, monkeypatch) -> None:
+def test_a_token_is_sent_only_to_the_hub(server: Any, cache: Any, weights_file: bytes, monkeypatch) -> None:
     def answer(handler: Any) -> None:
         if handler.path.startswith("/org/"):
             handler.send(b"", 302, Location=f"http://localhost:{handler.server.server_port}/cdn")
@@ -212,14 +219,14 @@ def test_a_token_goes_to_the_hub_alone(server: Any, cache: Any, weights_file: by
     assert with_token["Authorization"] == "Bearer secret" and "Authorization" not in without
 
 
-def test_a_hub_that_asks_for_a_login_is_told_with_the_remedy(server: Any, cache: Any, monkeypatch) -> None:
+def test_a_hub_that_requires_a_login_suggests_a_token(server: Any, cache: Any, monkeypatch) -> None:
     server.answers(lambda h: h.send(b"", 401))
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     assert "HF_TOKEN" in cache.refused(parse_source("hf://org/repo/w.pth")).help
 
 
 @pytest.mark.parametrize("digits", [8, 64])
-def test_a_stated_digest_is_held(server: Any, cache: Any, weights_file: bytes, digits: int) -> None:
+def test_the_digest_in_a_source_is_verified(server: Any, cache: Any, weights_file: bytes, digits: int) -> None:
     server.answers(lambda h: h.serve(weights_file))
     digest = hashlib.sha256(weights_file).hexdigest()
     found = cache.refused(server.source(digest="0" * digits))
@@ -231,7 +238,7 @@ def test_a_stated_digest_is_held(server: Any, cache: Any, weights_file: bytes, d
     )
 
 
-def test_what_was_fetched_first_is_what_is_fetched_again(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_later_download_must_equal_the_first(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
     wanted = server.source()
     place = fetch(wanted).path
@@ -248,7 +255,7 @@ def test_what_was_fetched_first_is_what_is_fetched_again(server: Any, cache: Any
     assert fetch(wanted).path == place
 
 
-def test_a_cached_file_that_was_changed_is_refused(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_modified_file_in_the_cache_is_rejected(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
     place = fetch(server.source()).path
     place.write_bytes(weights_file[:-1] + b"x")
@@ -258,13 +265,13 @@ def test_a_cached_file_that_was_changed_is_refused(server: Any, cache: Any, weig
     assert fetch(server.source()).path.read_bytes() == weights_file
 
 
-def test_a_lock_is_held(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_the_digest_in_a_lock_is_verified(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
     found = cache.refused(server.source(), expected="f" * 64)
     assert found.slug == "weights-changed" and "lock.json" in found.message
 
 
-def test_a_file_that_somebody_put_there_is_used_and_trusted(cache: Any, weights_file: bytes) -> None:
+def test_a_file_put_into_the_cache_by_hand_is_used(cache: Any, weights_file: bytes) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
     place = place_of(wanted.url)
     place.parent.mkdir(parents=True)
@@ -274,7 +281,7 @@ def test_a_file_that_somebody_put_there_is_used_and_trusted(cache: Any, weights_
     assert cache.refused(wanted).slug == "weights-changed"
 
 
-def test_a_cache_that_may_only_be_read_is_enough(cache: Any, weights_file: bytes, monkeypatch) -> None:
+def test_a_read_only_cache_works(cache: Any, weights_file: bytes, monkeypatch) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
     place = place_of(wanted.url)
     place.parent.mkdir(parents=True)
@@ -288,17 +295,19 @@ def test_a_cache_that_may_only_be_read_is_enough(cache: Any, weights_file: bytes
     assert fetch(wanted).path == place and not record_path(place).exists()
 
 
-def test_a_cache_that_cannot_be_made_is_told(server: Any, tmp_path: Path, cache: Any) -> None:
+def test_a_cache_that_cannot_be_created_is_reported(server: Any, tmp_path: Path, cache: Any) -> None:
     cache.write_text("a file")
     found = cache.refused(server.source())
     assert found.slug == "cache-not-written" and "SEGDSL_CACHE" in found.help and not server.asked
 
 
-def test_a_disk_that_is_too_small_is_told_before(server: Any, cache: Any, weights_file: bytes, monkeypatch) -> None:
+def test_a_disk_that_is_too_small_is_reported_before_the_download(
+    server: Any, cache: Any, weights_file: bytes, monkeypatch
+) -> None:
     server.answers(lambda h: h.serve(weights_file))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
     found = cache.refused(server.source())
-    assert found.slug == "cache-not-written" and "MiB are free" in found.message
+    assert found.slug == "cache-not-written" and " MiB" in found.message
     assert cache.whole_files() == [] and not cache.leftovers()
 
 
@@ -307,13 +316,13 @@ HOSTILE_PATHS = ["/../../../../etc/passwd", "/%2e%2e/%2e%2e/x", "/a/..%2f..%2fx"
 
 
 @pytest.mark.parametrize("path", HOSTILE_PATHS)
-def test_every_address_has_a_place_inside_the_cache(cache: Any, path: str) -> None:
+def test_every_url_has_a_path_inside_the_cache(cache: Any, path: str) -> None:
     place = place_of(f"https://host.org{path}")
     inside = place.relative_to(cache / "weights" / "host.org")
     assert ".." not in inside.parts and all(len(part) < 200 and not part.startswith(".") for part in inside.parts)
 
 
-def test_addresses_have_places_of_their_own(cache: Any) -> None:
+def test_every_url_has_its_own_path(cache: Any) -> None:
     paths = ["a", "b", "a?x=1", "a?x=2", "a_b", "a%20b", "a%2Fb", "a/b", "a//b", "x/../a", "w.pth", "w.pth.trust.json"]
     hosts = ["http://h.org", "https://h.org", "https://i.org", "https://h.org:8000"]
     addresses = [f"{host}/{path}" for host in hosts for path in paths]

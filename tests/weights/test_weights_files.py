@@ -1,4 +1,4 @@
-"""Files of weights, read and written: whole or not at all, and nothing in them is ever run."""
+"""Reading and writing weights files: atomic writes, and no code in a file is ever run."""
 
 from __future__ import annotations
 
@@ -172,16 +172,6 @@ NO_WEIGHTS: dict[str, Callable[[Path], bytes]] = {
 }
 
 
-REASONS = {
-    "a hostile file in a zip file": "a zip file with `weights.pth` in it",
-    "a hostile pickle in a zip file": "a zip file of something else",
-    "a program": "TorchScript",
-    "a swollen zip file": "unfold to far more",
-    "one tensor": "a single tensor",
-    "empty": "is empty",
-}
-
-
 def half(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
@@ -206,18 +196,20 @@ def refused(tmp_path: Path, content: bytes) -> Diagnostic:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_what_would_run_code_is_refused_and_named_and_runs_nothing(tmp_path: Path, kind: str, capfd, recwarn) -> None:
+def test_a_file_that_would_run_code_is_rejected_and_runs_nothing(tmp_path: Path, kind: str, capfd, recwarn) -> None:
     make, name = HOSTILE[kind]
     found = refused(tmp_path, make(tmp_path / "ran"))
-    assert "Python objects" in found.message and f"{name}`" in found.message
+    assert f"{name}`" in found.message
     assert not (tmp_path / "ran").exists()
     assert capfd.readouterr() == ("", "") and not recwarn.list
 
 
 @pytest.mark.parametrize("kind", NO_WEIGHTS)
-def test_what_is_no_file_of_weights_is_refused_and_runs_nothing(tmp_path: Path, kind: str, capfd, recwarn) -> None:
+def test_an_invalid_weights_file_is_rejected_and_runs_nothing(
+    tmp_path: Path, kind: str, wording, capfd, recwarn
+) -> None:
     found = refused(tmp_path, NO_WEIGHTS[kind](tmp_path / "ran"))
-    assert found.help and REASONS.get(kind, "") in found.message
+    wording(f"{found.message}\n{found.help}")
     assert not (tmp_path / "ran").exists()
     assert capfd.readouterr() == ("", "") and not recwarn.list
 
@@ -232,7 +224,7 @@ def test_the_hostile_files_are_hostile(tmp_path: Path) -> None:
         assert (tmp_path / str(number)).is_dir(), kind
 
 
-def test_a_second_pickle_in_a_file_is_never_looked_at(tmp_path: Path) -> None:
+def test_a_second_pickle_in_a_file_is_ignored(tmp_path: Path) -> None:
     content = with_entries(saved(state()), **{"other.pkl": pickle.dumps(mkdir(tmp_path / "ran"))})
     (tmp_path / "w.pth").write_bytes(content)
     assert set(open_weights(tmp_path / "w.pth")[0]) == {"weight", "bias"}
@@ -240,7 +232,7 @@ def test_a_second_pickle_in_a_file_is_never_looked_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["otx.types.task", "otx.core.types.task"])
-def test_the_enum_of_otx_is_stood_in_for(tmp_path: Path, module: str, otx_task) -> None:
+def test_the_task_enum_of_otx_is_replaced(tmp_path: Path, module: str, otx_task) -> None:
     path = tmp_path / "w.ckpt"
     with otx_task(module) as task:
         path.write_bytes(saved({"state_dict": state(), "hyper_parameters": {"task": task}}))
@@ -250,7 +242,7 @@ def test_the_enum_of_otx_is_stood_in_for(tmp_path: Path, module: str, otx_task) 
     assert module not in sys.modules, "nothing of that name is imported"
 
 
-def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_reported(tmp_path: Path) -> None:
     for path in (tmp_path / "none.pth", tmp_path):
         with pytest.raises(SegError) as caught:
             open_weights(path)

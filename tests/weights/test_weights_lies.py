@@ -1,4 +1,4 @@
-"""Servers that lie, settings that are none, and a cache that somebody has been at."""
+"""Lying servers, invalid environment variables, and a cache that was modified by hand."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def old_form() -> bytes:
 
 
 @pytest.mark.parametrize("kind", LIES)
-def test_a_lie_ends_in_a_reason_and_leaves_nothing(server: Any, cache: Any, weights_file: bytes, kind: str) -> None:
+def test_a_lying_server_is_reported_and_leaves_nothing(server: Any, cache: Any, weights_file: bytes, kind: str) -> None:
     server.answers(lambda handler: LIES[kind](handler, weights_file))
     assert cache.refused(server.source()).slug == "weights-not-fetched"
     assert cache.whole_files() == [] and not list(cache.rglob("*.trust.json"))
 
 
-def test_a_file_with_objects_is_never_kept(server: Any, cache: Any) -> None:
+def test_a_file_with_python_objects_is_not_cached(server: Any, cache: Any) -> None:
     content = io.BytesIO()
     torch.save({"x": os.system}, content)
     server.answers(lambda h: h.send(content.getvalue()))
@@ -54,21 +54,19 @@ def test_a_file_with_objects_is_never_kept(server: Any, cache: Any) -> None:
 
 @pytest.mark.parametrize("name", ["HF_ENDPOINT", "SEGDSL_MIRROR"])
 @pytest.mark.parametrize("value", ["http://[::1", "example.org", "file:///etc", "http://h/\n"])
-def test_a_server_that_is_none_is_told(cache: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_an_invalid_mirror_url_is_reported(cache: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     wanted = parse_source("otx:lite_hrnet_s" if name == "SEGDSL_MIRROR" else "hf://org/repo/w.pth")
     assert f"`{name}`" in cache.refused(wanted).message
 
 
-def test_a_token_that_is_none_is_told_and_not_shown(cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_token_is_reported_but_not_printed(cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "secret\nsecret")
     found = cache.refused(parse_source("hf://org/repo/w.pth"))
     assert "`HF_TOKEN`" in found.message and "secret" not in found.message + found.help
 
 
-def test_a_token_stays_with_a_server_that_leads_on_to_itself(
-    server: Any, cache: Any, weights_file, monkeypatch
-) -> None:
+def test_a_token_survives_a_redirect_within_one_server(server: Any, cache: Any, weights_file, monkeypatch) -> None:
     server.answers(lambda h: h.serve(weights_file) if h.path == "/new" else h.send(b"", 302, Location="/new"))
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "secret")
@@ -76,7 +74,7 @@ def test_a_token_stays_with_a_server_that_leads_on_to_itself(
     assert [headers.get("Authorization") for _, headers in server.asked] == ["Bearer secret"] * 2
 
 
-def test_what_is_no_version_is_not_asked_for(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_an_invalid_version_tag_is_not_sent(server: Any, cache: Any, weights_file: bytes) -> None:
     place = place_of(server.source().url)
     place.parent.mkdir(parents=True)
     place.with_name(".w.pth.part").write_bytes(weights_file[:9])
@@ -87,7 +85,7 @@ def test_what_is_no_version_is_not_asked_for(server: Any, cache: Any, weights_fi
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"url": 1, "sha256": "", "size": 1e999}', '{"sha256": ""}'])
-def test_a_record_that_is_none_is_written_anew(server: Any, cache: Any, weights_file: bytes, text: str) -> None:
+def test_an_invalid_record_is_replaced(server: Any, cache: Any, weights_file: bytes, text: str) -> None:
     server.answers(lambda h: h.serve(weights_file))
     place = fetch(server.source()).path
     record = read_record(place)
@@ -95,7 +93,7 @@ def test_a_record_that_is_none_is_written_anew(server: Any, cache: Any, weights_
     assert fetch(server.source()).path == place and read_record(place) == record
 
 
-def test_an_empty_file_that_somebody_put_there_is_refused(cache: Any) -> None:
+def test_an_empty_file_in_the_cache_is_rejected(cache: Any) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
     place = place_of(wanted.url)
     place.parent.mkdir(parents=True)
@@ -105,7 +103,7 @@ def test_an_empty_file_that_somebody_put_there_is_refused(cache: Any) -> None:
     assert not record_path(place).exists()
 
 
-def test_a_wrong_digest_does_not_cost_the_right_file(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_a_wrong_digest_does_not_suggest_deleting_the_right_file(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
     fetch(server.source())
     assert "delete" not in cache.refused(server.source(digest="0" * 64)).help

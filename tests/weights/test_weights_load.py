@@ -1,4 +1,4 @@
-"""Tensors of a file into a model: wrappers and prefixes that are found, and what does not fit."""
+"""Loading the tensors of a file into a model: wrappers, prefixes, and files that do not fit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from segdsl.diagnostics import SegError
 from segdsl.weights.load import load_weights
-from segdsl.weights.report import Finding
 
 
 class Network(nn.Module):
@@ -60,48 +59,46 @@ def test_a_layout_is_found(tmp_path: Path, layout, legacy: bool) -> None:
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
 
 
-def test_without_a_graph_other_classes_are_an_error_that_names_both_shapes(tmp_path: Path) -> None:
+def test_other_classes_without_a_graph_are_an_error_with_both_shapes(tmp_path: Path) -> None:
     torch.save(state(5), tmp_path / "w.pth")
     error = error_of(Network(2), tmp_path / "w.pth")
     assert {d.slug for d in error.diagnostics} == {"weights-do-not-fit"}
-    assert "`head.weight` is [5, 4, 1, 1] in the file and [2, 4, 1, 1] in the model" in str(error)
-    assert "classes" in error.diagnostics[0].help and error.diagnostics[0].path == str(tmp_path / "w.pth")
+    assert error.diagnostics[0].help and error.diagnostics[0].path == str(tmp_path / "w.pth")
+    assert all(text in str(error) for text in ("`head.weight`", "[5, 4, 1, 1]", "[2, 4, 1, 1]"))
 
 
-def test_missing_and_left_over_keys_name_the_nearest(tmp_path: Path) -> None:
+def test_missing_and_extra_keys_name_the_closest_key(tmp_path: Path) -> None:
     tensors = state()
     tensors["heads.weight"] = tensors.pop("head.weight")
     torch.save(tensors, tmp_path / "w.pth")
     error = error_of(Network(), tmp_path / "w.pth", exact=True)
     found = {d.message: d.help for d in error.diagnostics}
-    assert "`heads.weight`" in found["the file has no `head.weight` [2, 4, 1, 1]"]
-    assert "`head.weight` [2, 4, 1, 1]" in found["the model has no `heads.weight` [2, 4, 1, 1]"]
+    (missing,) = [help for message, help in found.items() if "`head.weight` [2, 4, 1, 1]" in message]
+    (extra,) = [help for message, help in found.items() if "`heads.weight` [2, 4, 1, 1]" in message]
+    assert "`heads.weight`" in missing and "`head.weight` [2, 4, 1, 1]" in extra
 
 
-def test_what_a_file_holds_beside_a_model_is_left_out_and_said(tmp_path: Path) -> None:
+def test_extra_tensors_in_a_file_are_left_out_and_reported(tmp_path: Path) -> None:
     torch.save({**state(), "auxiliary.weight": torch.ones(2), "head.fc.bias": torch.ones(2)}, tmp_path / "w.pth")
     report = load_weights(Network(), tmp_path / "w.pth")
-    assert report.of("left out") == [
-        Finding("left out", ("auxiliary.weight",), "the model has no such part"),
-        Finding("left out", ("head.fc.bias",), "the classifier of its pre-training"),
-    ]
+    assert [finding.keys for finding in report.of("left out")] == [("auxiliary.weight",), ("head.fc.bias",)]
     error_of(Network(), tmp_path / "w.pth", exact=True)
 
 
-def test_layers_that_a_part_has_not_make_its_file_doubtful(tmp_path: Path) -> None:
+def test_extra_layers_in_a_part_make_the_file_doubtful(tmp_path: Path) -> None:
     torch.save({**state(), "backbone.2.weight": torch.ones(2)}, tmp_path / "w.pth")
     (found,) = load_weights(Network(), tmp_path / "w.pth").findings
     assert (found.what, found.keys) == ("doubtful", ("backbone.2.weight",))
 
 
-def test_a_file_of_one_part_says_so(tmp_path: Path) -> None:
+def test_the_file_of_one_part_names_the_part(tmp_path: Path) -> None:
     part = {key: value for key, value in state().items() if key.startswith("backbone.")}
     torch.save(part, tmp_path / "w.pth")
     (found,) = error_of(Network(), tmp_path / "w.pth").diagnostics
     assert "`backbone`" in found.message and 'weights { backbone = "…" }' in found.help
 
 
-def test_the_averaged_copy_of_a_model_is_taken(tmp_path: Path) -> None:
+def test_the_averaged_copy_of_a_model_is_loaded(tmp_path: Path) -> None:
     averaged = {key: value + 1 for key, value in state().items()}
     files = {
         "ema beside": {"state_dict": state(), "ema": averaged},
@@ -114,11 +111,11 @@ def test_the_averaged_copy_of_a_model_is_taken(tmp_path: Path) -> None:
         assert torch.equal(model.head.weight, averaged["head.weight"])
 
 
-def test_what_fits_in_two_places_with_different_numbers_is_refused(tmp_path: Path) -> None:
+def test_two_matches_with_different_values_are_rejected(tmp_path: Path) -> None:
     other = {key: value + 1 for key, value in state().items()}
     torch.save({**prefixed("online.", state()), **prefixed("target.", other)}, tmp_path / "w.pth")
     (found,) = error_of(Network(), tmp_path / "w.pth").diagnostics
-    assert "more than once" in found.message and "`online`, `target`" in found.message
+    assert found.slug == "weights-do-not-fit" and "`online`, `target`" in found.message
     torch.save({"state_dict": state(), "model": state()}, tmp_path / "w.pth")
     assert load_weights(Network(), tmp_path / "w.pth").loaded, "twice the same is no matter"
 
@@ -131,7 +128,7 @@ def test_any_prefix_is_found(tmp_path: Path, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("spoiled", [float("nan"), float("inf")])
-def test_numbers_that_no_training_goes_on_from_are_refused(tmp_path: Path, spoiled: float) -> None:
+def test_values_that_are_not_finite_are_rejected(tmp_path: Path, spoiled: float) -> None:
     tensors = state()
     tensors["head.bias"][1] = spoiled
     torch.save(tensors, tmp_path / "w.pth")
@@ -139,7 +136,7 @@ def test_numbers_that_no_training_goes_on_from_are_refused(tmp_path: Path, spoil
     assert found.slug == "weights-unreadable" and "`head.bias`" in found.message
 
 
-def test_half_precision_is_loaded_and_integers_are_not(tmp_path: Path) -> None:
+def test_half_precision_is_loaded_and_integers_are_rejected(tmp_path: Path) -> None:
     torch.save({key: value.half() if value.is_floating_point() else value for key, value in state().items()},
                tmp_path / "w.pth")  # fmt: skip
     model = Network()
@@ -149,11 +146,12 @@ def test_half_precision_is_loaded_and_integers_are_not(tmp_path: Path) -> None:
     assert "int32" in str(error_of(Network(), tmp_path / "w.pth"))
 
 
-def test_a_file_of_something_else_does_not_fit_whatever_it_is(tmp_path: Path) -> None:
-    torch.save({"x": torch.ones(3)}, tmp_path / "w.pth")
-    assert "of 9 tensors 8 are not in it" in str(error_of(Network(), tmp_path / "w.pth"))
-    torch.save({"epoch": 3}, tmp_path / "w.pth")
-    assert "no tensor in it" in str(error_of(Network(), tmp_path / "w.pth"))
+def test_an_unrelated_file_does_not_fit(tmp_path: Path, wording) -> None:
+    for number, content in enumerate(({"x": torch.ones(3)}, {"epoch": 3})):
+        torch.save(content, tmp_path / "w.pth")
+        error = error_of(Network(), tmp_path / "w.pth")
+        assert {found.slug for found in error.diagnostics} == {"weights-do-not-fit"}
+        wording("\n".join(f"{found.message}\n{found.help}" for found in error.diagnostics), str(number))
 
 
 @pytest.mark.parametrize("wrapper", ["", "module.", "model."])
@@ -168,14 +166,14 @@ def test_a_part_is_filled_from_its_own_file_or_from_a_whole_one(tmp_path: Path, 
     assert torch.equal(model.get_parameter("backbone.0.weight"), part["0.weight"])
 
 
-def test_a_part_with_a_missing_key_is_refused(tmp_path: Path) -> None:
+def test_a_part_with_a_missing_key_is_rejected(tmp_path: Path) -> None:
     tensors = state()
     del tensors["backbone.0.bias"]
     torch.save(tensors, tmp_path / "w.pth")
-    assert "the file has no `backbone.0.bias`" in str(error_of(Network(), tmp_path / "w.pth", part="backbone"))
+    assert "`backbone.0.bias`" in str(error_of(Network(), tmp_path / "w.pth", part="backbone"))
 
 
-def test_a_part_that_the_model_has_not_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_part_is_rejected(tmp_path: Path) -> None:
     torch.save(state(), tmp_path / "w.pth")
     error = error_of(Network(), tmp_path / "w.pth", part="backbon")
     assert "`backbon`" in str(error) and "`backbone`" in error.diagnostics[0].help

@@ -1,4 +1,4 @@
-"""Fetching by processes of their own: two at once, killed ones, and one whose disk fills up."""
+"""Downloads in separate processes: two at once, killed ones, and one whose disk fills up."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(server: Any, cache: Any, wei
     assert cache.whole_files() == [] and not cache.leftovers()
 
 
-def test_a_disk_that_fills_up_by_and_by_is_no_fault_of_the_network(
-    server: Any, cache: Any, weights_file: bytes
-) -> None:
+def test_a_disk_that_fills_up_slowly_is_not_a_network_error(server: Any, cache: Any, weights_file: bytes) -> None:
     def in_pieces(handler: Any) -> None:
         handler.send_response(200)
         handler.send_header("Connection", "close")
@@ -100,7 +98,7 @@ def test_when_the_one_that_fetches_is_killed_the_other_goes_on(server: Any, cach
     assert int(server.asked[-1][1]["Range"].removeprefix("bytes=").rstrip("-")) >= 300_000
 
 
-def test_ctrl_c_keeps_what_came_and_nothing_else(server: Any, cache: Any, weights_file: bytes) -> None:
+def test_ctrl_c_keeps_only_the_partial_download(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(slowly(weights_file, 0.2))
     process = segdsl(cache, "weights", "fetch", f"{server.url}/w.pth")
     part = place_of(f"{server.url}/w.pth").with_name(".w.pth.part")

@@ -1,4 +1,4 @@
-"""The command `compile`: what a program's model is made of and what it costs, and the model in other forms."""
+"""The command `compile`: size and cost of a program's model part by part, and the model in other formats."""
 
 from __future__ import annotations
 
@@ -23,19 +23,25 @@ if TYPE_CHECKING:
 
 ALWAYS = ("program.seg", "graph.json", "summary.json", "weights.safetensors")
 ONLY_EMITTED = ("model.py", "weights.pt")
-"""What `--out` fills a folder with: in any case, and with `--emit torch`."""
+"""Files that `--out` writes: always, and with `--emit torch`."""
 
 
-@click.command()
+@click.command("compile")
 @click.argument("file")
-@click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Number of classes, in place of data.classes.")
+@click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Number of classes, instead of data.classes.")
 @click.option(
-    "--weights", metavar="SOURCE", help="Weights for the whole model, or `program` for what it names; else random ones."
+    "--weights",
+    metavar="SOURCE",
+    help="Weights for the whole model, or `program` for those it names; random if omitted.",
 )
-@click.option("--depth", type=click.IntRange(min=1), default=2, show_default=True, help="Levels of parts in the table.")
-@click.option("--emit", type=click.Choice(["torch"]), help="Print the model as plain PyTorch; into DIR with --out.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write program, graph and weights here.")
-@click.option("--dump", metavar="PASS", help="Print the graph after this pass; `elaborate` is the graph before all.")
+@click.option("--depth", type=click.IntRange(min=1), default=2, show_default=True, help="Nesting levels in the table.")
+@click.option(
+    "--emit", type=click.Choice(["torch"]), help="Print the model as plain PyTorch, or write it to DIR with --out."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write program, graph and weights to this folder."
+)
+@click.option("--dump", metavar="PASS", help="Print the graph after this pass; `elaborate` prints it before any pass.")
 @set_option
 @json_option
 def compile(
@@ -48,37 +54,39 @@ def compile(
     dump: str | None,
     overrides: tuple[str, ...],
 ) -> Answer:
-    """Build the model of a program and show what it is made of.
+    """Build the model of a program and print its parts.
 
-    A line for each part: what it gives, its parameters, its operations.
+    One line per part: output sizes, parameters and operations.
     """
     from segdsl.ir.parts import parts_of
 
     begin = time.perf_counter()
     if dump is not None:
         if emit or out is not None or weights is not None:
-            raise click.UsageError("--dump prints a graph and nothing else: leave out --emit, --out and --weights.")
+            raise click.UsageError("--dump only prints a graph: remove --emit, --out and --weights.")
         return _dump(file, overrides, classes, dump)
     if emit and out is None and weights not in (None, "none"):
-        raise click.UsageError("--emit with --weights needs --out DIR, where the weights go as well.")
+        raise click.UsageError("--emit with --weights needs --out DIR to write the weights to.")
+    # The folder is checked before the model is built: a refusal must not cost a download of weights.
     if out is not None:
         _check_out(out)
     compiled = loaded_model(file, overrides, classes, weights)
     program = compiled.program
     whole = parts_of(program.graph, program.train.freeze)
     data = {**summary_of(program, whole, depth), "weights": [report.as_json() for report in compiled.loaded]}
+    # Without the time of writing: the summary is one of the files that are written.
     data["seconds"] = round(time.perf_counter() - begin, 3)
     text = emitted(program) if emit else ""
     if out is not None:
         _write(compiled, out, data, text)
     elif text:
         data["torch"] = text
-    shown = text if text and out is None else _table(compiled, whole, data, depth, out)
-    return Answer(data, shown, findings=program.warnings, sources=_texts(program))
+    report = text if text and out is None else _table(compiled, whole, data, depth, out)
+    return Answer(data, report, findings=program.warnings, sources=_texts(program))
 
 
 def loaded_model(file: str, overrides: tuple[str, ...], classes: int | None, weights: str | None) -> Compiled:
-    """The model of a file with weights from a source, shown on the way if it is fetched."""
+    """Compile a program with weights from a source, showing a progress bar while they download."""
     if weights in (None, "none"):
         return verbs.compile(file, overrides, classes)
     from segdsl.run.console.fetch_display import FetchDisplay
@@ -88,7 +96,7 @@ def loaded_model(file: str, overrides: tuple[str, ...], classes: int | None, wei
 
 
 def summary_of(program: Program, whole: Part, depth: int) -> dict[str, Any]:
-    """What `compile` reports of a program: sizes and counts for one image at `data.input_size`, and of its parts."""
+    """Return the JSON summary of a program: sizes and counts for one image at `data.input_size`, and of its parts."""
     from segdsl.ir.shape import shape_at
     from segdsl.passes import run_passes
 
@@ -100,6 +108,7 @@ def summary_of(program: Program, whole: Part, depth: int) -> dict[str, Any]:
         "trainable_params": whole.trained,
         "fixed_params": whole.fixed,
         "macs": whole.macs,
+        # Two operations per multiply-accumulate; papers that call MACs "FLOPs" report half of this number.
         "flops": 2 * whole.macs,
         "computed_flops": 2 * run_passes(graph).macs(),
         "input": list(shape_at(next(iter(graph.inputs.values())), graph.env)),
@@ -120,14 +129,14 @@ def _part(part: Part) -> dict[str, Any]:
 
 
 def emitted(program: Program) -> str:
-    """The model of a program as a file of plain PyTorch."""
+    """Return the model of a program as a Python file of plain PyTorch."""
     from segdsl.data.decode.images import statistics
     from segdsl.lower.emit import emit_torch
     from segdsl.passes import run_passes
 
     mean, deviation = statistics(program.data.normalize, program.channels)
     kind = "RGB" if program.channels == 3 else f"{program.channels} channels"
-    normalized = f"{kind}, less {list(mean)} and then divided by {list(deviation)} on the scale 0..255"
+    normalized = f"{kind} with mean {list(mean)} subtracted, then divided by {list(deviation)} (scale 0..255)"
     return emit_torch(run_passes(program.graph), f"{program.name}.seg", normalized)
 
 
@@ -147,17 +156,17 @@ def _table(compiled: Compiled, whole: Part, data: Mapping[str, Any], depth: int,
     classes = len(program.classes)
     head = f"{program.name}: {graph.name}, {classes} class{'es' if classes != 1 else ''} at {program.data.input_size}"
     if program.assumed_classes:
-        head += "\n`data.classes` is left out: two classes are assumed, --classes N says how many"
+        head += "\n`data.classes` is not set: assuming two classes; set the number with --classes N"
     frozen = graph.parameters(("trained",)) - data["trainable_params"]
     lines = [
         f"parameters   {data['params']:,}: {data['trainable_params']:,} trained, {frozen:,} frozen, "
         f"{data['fixed_params']:,} fixed",
-        f"GFLOPs       {data['flops'] / 1e9:.3f} for one image, 2 for each multiply-accumulate",
+        f"GFLOPs       {data['flops'] / 1e9:.3f} per image (2 FLOPs per multiply-accumulate)",
     ]
     if data["computed_flops"] != data["flops"]:
-        lines.append(f"             {data['computed_flops'] / 1e9:.3f} are computed: what is equal is shared")
+        lines.append(f"             {data['computed_flops'] / 1e9:.3f} after sharing equal subgraphs")
     sizes = "x".join(map(str, data["input"])), "x".join(map(str, data["logits"]))
-    lines.append(f"logits       {sizes[1]} from images of {sizes[0]}")
+    lines.append(f"logits       {sizes[1]} for images of {sizes[0]}")
     if out is not None:
         lines.append(f"written to   {out}")
     if compiled.loaded:
@@ -170,9 +179,9 @@ def _dump(file: str, overrides: tuple[str, ...], classes: int | None, name: str)
     from segdsl.lang.program import load
     from segdsl.passes import PASSES, run_passes
 
-    known = ["elaborate", *PASSES]
-    if name not in known:
-        raise click.UsageError(f"There is no pass '{name}': {suggest(name, known, 'passes')}")
+    names = ["elaborate", *PASSES]
+    if name not in names:
+        raise click.UsageError(f"No such pass '{name}': {suggest(name, names, 'passes')}")
     program = load(file, overrides, classes)
     graph = program.graph if name == "elaborate" else run_passes(program.graph, until=name)
     data = {"name": program.name, "pass": name, "graph": graph.model_dump(mode="json")}
@@ -180,7 +189,7 @@ def _dump(file: str, overrides: tuple[str, ...], classes: int | None, name: str)
 
 
 def graph_text(graph: Graph) -> str:
-    """A graph as text: a line for each node, `path = Op(arguments)(operands): [shape]`."""
+    """Format a graph as text, one line per node: `path = Op(arguments)(operands): [shape]`."""
     from segdsl.ir.shape import show
 
     lines = [f"in {path}: {show(shape)}" for path, shape in graph.inputs.items()]
@@ -197,8 +206,10 @@ def _texts(program: Program) -> dict[str, str]:
 
 
 def _write(compiled: Compiled, out: Path, data: Mapping[str, Any], torch_source: str) -> None:
-    """Fills ``out`` with `program.seg`, `graph.json`, `weights.safetensors` and `summary.json`; with plain PyTorch also
-    with `model.py`, and `weights.pt` for it."""
+    """Write `program.seg`, `graph.json`, `weights.safetensors` and `summary.json` to the folder ``out``.
+
+    With ``torch_source``, also write `model.py` and the `weights.pt` that it loads.
+    """
     import json
     from tempfile import TemporaryDirectory
 
@@ -213,17 +224,19 @@ def _write(compiled: Compiled, out: Path, data: Mapping[str, Any], torch_source:
     }
     try:
         out.mkdir(parents=True, exist_ok=True)
-        # All is written beside the folder's own files first, so that a full disk or a kill leaves none half written.
+        # Everything goes to a temporary folder first, so that a full disk or a kill leaves no half-written file.
         with TemporaryDirectory(dir=out, prefix=".part-") as folder:
             draft = Path(folder)
             for name, text in texts.items():
                 (draft / name).write_text(text, encoding="utf-8")
             _write_weights(compiled, draft, plain=bool(torch_source))
-            for name in ONLY_EMITTED:  # of an earlier `compile`, whose model may have been another
+            # An earlier `compile` may have written these for another model: they would not match the new weights.
+            for name in ONLY_EMITTED:
                 (out / name).unlink(missing_ok=True)
             for written in draft.iterdir():
                 written.replace(out / written.name)
-    except (OSError, RuntimeError, SegError) as error:  # torch says of a full disk only that something failed
+    except (OSError, RuntimeError, SegError) as error:
+        # torch raises a bare RuntimeError when the disk is full, hence the second type.
         raise not_writable(out) from error
 
 
@@ -241,7 +254,7 @@ def _write_weights(compiled: Compiled, folder: Path, plain: bool) -> None:
 
 
 def _check_out(out: Path) -> None:
-    """Refuses a folder with files of somebody else; those of an earlier `compile` are replaced."""
+    """Reject a folder that holds other files; those of an earlier `compile` may be replaced."""
     from segdsl.run.folder.layout import check_out
 
     if not all((out / name).is_file() for name in ALWAYS):

@@ -1,4 +1,4 @@
-"""Commands on data sets: `data check`, `demo-data`, and the group that `data stats` and `data preview` belong to."""
+"""Commands on datasets: `demo-data`, `data check`, and the group of `data stats` and `data preview`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 VOID = "(void)"
 
 
-@click.group()
+@click.group("data")
 def data() -> None:
-    """Look at a data set."""
+    """Inspect a dataset."""
 
 
 data.add_command(data_stats)
@@ -31,9 +31,9 @@ data.add_command(data_preview)
 @source_options
 @json_option
 def data_check(**source: Any) -> Answer:
-    """Read all of a data set and name each file at fault.
+    """Read a whole dataset and report every faulty file.
 
-    ROOT is its folder. In place of it a program FILE.seg may be given: then its data is read as it says.
+    ROOT is the folder of the dataset. Given a program FILE.seg instead, the dataset is read as its `data` section says.
     """
     from segdsl.data.check.checker import check_data
 
@@ -41,6 +41,7 @@ def data_check(**source: Any) -> Answer:
     ignore = found.asked.void
     with counting() as progress:
         report = check_data(found.root, found.format, found.asked, progress)
+    # These findings compare the program with the statistics of its data, which are incomplete after an error.
     if found.program is not None and not report.errors:
         from segdsl.data.loading.program_findings import doubts, unseen_monitor
 
@@ -59,7 +60,7 @@ def data_check(**source: Any) -> Answer:
 
 
 def _pixels(report: CheckReport, ignore: int) -> dict[str, dict[str, int]]:
-    """The pixels of each class and of void, by subset."""
+    """Return the number of pixels of each class and of ignored pixels, by subset."""
     return {
         subset: {**{name: int(counts[i]) for i, name in enumerate(report.classes)}, VOID: int(counts[ignore])}
         for subset, counts in report.pixels.items()
@@ -67,7 +68,7 @@ def _pixels(report: CheckReport, ignore: int) -> dict[str, dict[str, int]]:
 
 
 def _described(answer: dict[str, Any]) -> str:
-    """The sizes of the subsets, and which part of their pixels each class has."""
+    """Format the sizes of the subsets and the pixel share of each class."""
     subsets = answer["pixels"]
     width = max(map(len, [*answer["classes"], VOID, "images"]))
     lines = [
@@ -75,21 +76,22 @@ def _described(answer: dict[str, Any]) -> str:
         f"{'images':{width}}" + "".join(f"{answer['subsets'][name]:>10}" for name in subsets),
     ]
     for name in [*answer["classes"], VOID]:
+        # A subset without pixels has a share of 0 in every class rather than a division by zero.
         shares = (100 * counts[name] / max(sum(counts.values()), 1) for counts in subsets.values())
         lines.append(f"{name:{width}}" + "".join(f"{share:>8.2f} %" for share in shares))
-    warned = len(answer["warnings"])
-    verdict = f"usable, {warned} warning{'s' * (warned > 1)}" if warned else "all good"
+    warnings = len(answer["warnings"])
+    verdict = f"usable, {warnings} warning{'s' * (warnings > 1)}" if warnings else "no problems found"
     return "\n".join([*lines, f"{answer['format']}, {answer['items']} items: {verdict}"])
 
 
 @click.command("demo-data")
 @click.argument("out", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other images.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the generated images.")
 @json_option
 def demo_data(out: Path, seed: int) -> Answer:
-    """Generate a small data set to try things on.
+    """Generate a small dataset to experiment with.
 
-    Textured surfaces with three kinds of defects, and void, in the Common Semantic Segmentation layout.
+    Textured surfaces with three kinds of defects and some ignored pixels, in the Common Semantic Segmentation format.
     """
     from dataclasses import asdict
 

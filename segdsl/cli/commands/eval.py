@@ -1,4 +1,4 @@
-"""The command `eval`: its options are keys of the section `eval`, its answer the scores by class and their means."""
+"""The command `eval`: score a model; its options are the keys of the section `eval`."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ COLUMNS, LONGEST_NAME = 80, 40
 
 @click.command("eval")
 @click.argument("model", metavar="RUN|MODEL.xml")
-@click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of the run's own.")
-@click.option("--subset", default="val", show_default=True, metavar="S", help="The subset to score on.")
-@click.option("--scale", type=click.Choice(["image", "input"]), help="Compare at this size: eval.scale.")
-@click.option("--tile", metavar="HxW|input", help="Look at windows of this size: eval.tile.")
-@click.option("--overlap", type=float, metavar="SHARE", help="What windows have in common: eval.overlap.")
-@click.option("--flip/--no-flip", default=None, help="Look at mirrored images too: eval.flip.")
-@click.option("--scales", metavar="S,S,…", help="Look at several sizes of an image, in windows: eval.scales.")
-@click.option("--boundary", type=float, metavar="T", help="Score boundaries with this tolerance: eval.boundary.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Put tables by image and by class here.")
+@click.option("--data", "root", metavar="ROOT", help="Dataset folder, instead of the run's own.")
+@click.option("--subset", default="val", show_default=True, metavar="S", help="Subset to score on.")
+@click.option("--scale", type=click.Choice(["image", "input"]), help="Size at which masks are compared: eval.scale.")
+@click.option("--tile", metavar="HxW|input", help="Predict in windows of this size: eval.tile.")
+@click.option("--overlap", type=float, metavar="SHARE", help="Share of overlap between windows: eval.overlap.")
+@click.option("--flip/--no-flip", default=None, help="Average with mirrored images: eval.flip.")
+@click.option("--scales", metavar="S,S,…", help="Average over image scales, in windows: eval.scales.")
+@click.option("--boundary", type=float, metavar="T", help="Boundary F1 with this tolerance: eval.boundary.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Write tables by image and by class here.")
 @device_option
 @set_option
 @json_option
@@ -44,9 +44,10 @@ def evaluate(
 ) -> Answer:
     """Score a run or an exported model.
 
-    Counts are summed over the subset, at the size of the images.
+    Pixel counts are summed over the whole subset, by default at the original size of the images.
     """
     data = verbs.evaluate(model, root, subset, (*_overrides(settings), *overrides), out, device)
+    # Only known after the evaluation: the program itself may ask for windows.
     unused = settings["overlap"] is not None and not _in_windows(data)
     return Answer(data, described(data), findings=(_unused_overlap(),) if unused else ())
 
@@ -54,11 +55,11 @@ def evaluate(
 def _unused_overlap() -> Diagnostic:
     from segdsl.lang.lint.program_lints import unused_overlap
 
-    return unused_overlap("--overlap", "`--tile input`, or `--tile 512x512`", None)
+    return unused_overlap("--overlap", "`--tile input` or `--tile 512x512`", None)
 
 
 def _overrides(settings: Mapping[str, Any]) -> list[str]:
-    """The options that were given, as settings of the section `eval` that errors call by the options' names."""
+    """Return the options as overrides of the section `eval`, named after the options in error messages."""
     from segdsl.lang.settings.overrides import NamedOverride
 
     found = {key: value for key, value in settings.items() if value is not None}
@@ -71,7 +72,7 @@ def _overrides(settings: Mapping[str, Any]) -> list[str]:
 
 
 def described(data: Mapping[str, Any]) -> str:
-    """The scores of each class, their means, which class is said to be which, and what was looked at how."""
+    """Format the scores by class, their means, the confusion matrix, and how the images were predicted."""
     from segdsl.diagnostics.render import clean
     from segdsl.scores.table import class_table, confusion_table, shortened
 
@@ -84,9 +85,9 @@ def described(data: Mapping[str, Any]) -> str:
     lines += ["", *_matrix(confusion_table(list(data["per_class"]), data["confusion"]))]
     lines += [
         f"background       `{background}`, class {list(data['per_class']).index(data['background'])}",
-        f"micro Dice       {_score(data['foreground']['dice_micro'])} without the background, with it the accuracy",
+        f"micro Dice       {_score(data['foreground']['dice_micro'])} without background (with it: the accuracy)",
         f"pixel accuracy   {_score(data['accuracy'])} on {data['images']} images, compared at {data['scale']} size",
-        *textwrap.wrap(f"looked at        {_looked_at(data)}", COLUMNS, subsequent_indent=" " * 17),
+        *textwrap.wrap(f"predicted from   {_looked_at(data)}", COLUMNS, subsequent_indent=" " * 17),
     ]
     if data["boundary"] is not None:
         lines.append(f"boundaries       F1 within {_tolerance(data['boundary'])}")
@@ -100,25 +101,26 @@ def _matrix(lines: Sequence[str]) -> list[str]:
 
 
 def _in_windows(data: Mapping[str, Any]) -> bool:
-    """Whether images were shown in windows: of a size that was named, or because of several scales."""
+    """Return whether images were predicted in windows: because of a tile size, or of several scales."""
     return data["tile"] is not None or data["scales"] != [1.0]
 
 
 def _looked_at(data: Mapping[str, Any]) -> str:
-    """How images were shown to the network."""
+    """Describe how images were passed to the network."""
     windows = _in_windows(data)
     parts = [f"windows of {data['tile'] or 'the input size'}" if windows else "whole images"]
     if windows:
-        parts[0] += f" that share {data['overlap']:.0%} or more"
+        parts[0] += f" with at least {data['overlap']:.0%} overlap"
     if data["flip"]:
-        parts.append("mirrored too")
+        parts.append("plus mirrored images")
     if data["scales"] != [1.0]:
-        parts.append("at " + ", ".join(f"{scale:g}" for scale in data["scales"]) + " of the size")
+        parts.append("at scales " + ", ".join(f"{scale:g}" for scale in data["scales"]))
     return ", ".join(parts)
 
 
 def _tolerance(boundary: float) -> str:
-    return f"{boundary:g} pixels" if boundary >= 1 else f"{boundary:.3g} of the diagonal"
+    # As in `eval.boundary`: values below 1 are relative to the image diagonal.
+    return f"{boundary:g} pixels" if boundary >= 1 else f"{boundary:.3g} of the image diagonal"
 
 
 def _score(value: float | None) -> str:

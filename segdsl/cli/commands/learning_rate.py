@@ -1,4 +1,4 @@
-"""`show --lr`: the learning rate of a program over its run, drawn, without data or torch."""
+"""`show --lr`: a chart of the learning rate over a run, drawn without data or torch."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from segdsl.words.optimizers import Group
 from segdsl.words.schedules import Horizon, ReduceOnPlateau, scale_at, stretches
 
 WIDTH, ROWS = 80, 11
-"""Columns of the whole drawing at most, and lines of the curve."""
+"""Maximum columns of the chart, and rows of the curve."""
 LABEL = 8
-"""Columns of the rates beside the axis."""
+"""Columns of the labels left of the axis."""
 LOOKED_AT, LISTED = 20_000, 1_000
-"""Steps of a run at which the rate is worked out for the drawing at most, and those that `--json` lists."""
+"""Maximum steps at which the rate is evaluated for the chart, and listed by `--json`."""
 USUAL_STEPS = 100
-"""Steps of an epoch where nobody says how many it has."""
+"""Steps per epoch where neither data nor options give a number."""
+# Unicode numbers the dots of a braille cell down its columns, except for the fourth row, which was added later.
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-"""The bits of the dots of a braille character, line by line."""
+"""The bits of the dots of a braille character, row by row."""
 HANGING: Any = {"subsequent_indent": "  "}
 BRAILLE, CYAN, PLAIN = 0x2800, "\x1b[36m", "\x1b[0m"
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The rate of a program's optimizer at ``steps`` of a run, and what is to be said of it."""
+    """The learning rate of a program at the steps ``sample_steps`` of a run, with notes on its limits."""
 
     program: Program
     horizon: Horizon
@@ -43,58 +44,59 @@ class Curve:
     notes: tuple[str, ...]
 
     def rate(self, step: int) -> float:
-        """The rate at a step, for a plateau as long as nothing was reduced."""
+        """Return the rate at a step; `ReduceOnPlateau` counts as never triggered."""
         return self.base * scale_at(self.program.train.schedule, step, self.horizon)
 
     def epoch(self, step: int) -> float:
-        """The epochs that are over at a step."""
+        """Return the number of epochs completed at a step."""
         return step / self.horizon.steps_per_epoch
 
     @property
     def groups(self) -> list[tuple[tuple[str, ...], float]]:
-        """The groups of the optimizer with a rate of their own, at its full height."""
+        """Parameter groups with their own rate: paths and peak rate."""
         groups: tuple[Group, ...] = getattr(self.program.train.optimizer, "groups", ())
         return [(group.paths, group.lr) for group in groups if group.lr is not None]
 
 
 def shown_rates(file: str, overrides: Sequence[str], steps_per_epoch: int | None, images: int | None) -> Answer:
-    """What `show --lr` answers. Raises SegError for a program that is at fault, or has no optimizer."""
+    """Return the result of `show --lr`. Raises SegError for an invalid program or one without an optimizer."""
     program = load(file, overrides)
     if program.train.optimizer is None:
         message, help = (
-            "the program has no `train.optimizer`, and so no rate",
+            "the program sets no `train.optimizer`, so it has no learning rate",
             "set `train.optimizer = AdamW(lr = 1e-3)`",
         )
         raise fail("train-incomplete", message, help, path=file)
-    known = steps_per_epoch is not None or images is not None
+    has_step_count = steps_per_epoch is not None or images is not None
     batches = None if images is None else -(-images // program.data.train.batch)
+    # The schedule counts optimizer steps: several batches are accumulated into one.
     if batches is not None:
         batches = -(-batches // program.train.accumulate)
     horizon = Horizon(steps_per_epoch or batches or USUAL_STEPS, program.train.epochs)
     base: float = dict(program.train.optimizer)["lr"]
-    curve = Curve(program, horizon, base, _evenly(horizon.total, LOOKED_AT), _notes(program, known, images))
-    doubtful = length_findings(program, horizon) if known else []
+    curve = Curve(program, horizon, base, _evenly(horizon.total, LOOKED_AT), _notes(program, has_step_count, images))
+    warnings = length_findings(program, horizon) if has_step_count else []
     sources = {name: source.text for name, source in program.sources.items()}
     text = drawn(curve, streams.can_print("⣿┤", sys.stdout), streams.wants_color(sys.stdout))
-    return Answer(_as_json(file, curve), text, findings=(*program.warnings, *doubtful), sources=sources)
+    return Answer(_as_json(file, curve), text, findings=(*program.warnings, *warnings), sources=sources)
 
 
 def _evenly(total: int, most: int) -> Sequence[int]:
-    """At most ``most`` steps of a run, the first and the last among them."""
+    """Return at most ``limit`` steps of a run, including the first and the last."""
     return range(total) if total <= most else [round(i * (total - 1) / (most - 1)) for i in range(most)]
 
 
 def _notes(program: Program, known: bool, images: int | None) -> tuple[str, ...]:
     train, notes = program.train, list[str]()
     if any(isinstance(law, ReduceOnPlateau) for law in train.schedule):
-        notes.append(f"`ReduceOnPlateau` waits for `{train.monitor}`: drawn until the first reduction")
+        notes.append(f"`ReduceOnPlateau` depends on `{train.monitor}`: the chart assumes no reduction")
     if train.stop is not None:
-        notes.append("`train.stop` may end the run before")
+        notes.append("`train.stop` may end the run earlier")
     values = [v for law in train.schedule for name in type(law).model_fields for v in _each(getattr(law, name))]
     if not known and any(isinstance(v, Quantity) and v.unit == "iters" for v in values):
-        notes.append(f"{USUAL_STEPS} steps an epoch are assumed; --images or --steps-per-epoch says how many")
+        notes.append(f"assuming {USUAL_STEPS} steps per epoch; set the number with --images or --steps-per-epoch")
     if images is not None and program.data.train.sampler is not None:
-        notes.append("`data.train.sampler` may make an epoch longer than its images; --steps-per-epoch says how long")
+        notes.append("with `data.train.sampler` an epoch may be longer than --images; use --steps-per-epoch instead")
     return tuple(notes)
 
 
@@ -124,7 +126,7 @@ def _as_json(file: str, curve: Curve) -> dict[str, Any]:
 
 
 def drawn(curve: Curve, unicode: bool, color: bool) -> str:
-    """The curve as text: a title, the drawing with its axes, a line for each law and group, the notes."""
+    """Draw the curve as text: title, chart with axes, one line per schedule phase and parameter group, and notes."""
     horizon = curve.horizon
     title = f"learning rate of {curve.program.name}: {_count(horizon.epochs, 'epoch')} of "
     title += _count(horizon.steps_per_epoch, "step")
@@ -154,35 +156,38 @@ def _rate(rate: float) -> str:
 
 
 def _top(curve: Curve) -> float:
-    """The rate at the upper end of the axis: the highest there is."""
+    """Return the highest rate, which is the upper end of the axis."""
+    # A schedule may be 0 throughout; the base rate then keeps the axis from having no extent.
     return max(map(curve.rate, curve.steps)) or curve.base
 
 
 def _epochs(horizon: Horizon, columns: int) -> str:
-    """The line below the axis: epochs at its ends and in the middle."""
+    """Draw the epoch labels below the axis, at both ends and in the middle."""
     middle, end = f"{horizon.epochs / 2:g}", f"{horizon.epochs} epochs"
     line = " " * LABEL + "0".ljust(columns // 2 - len(middle) // 2) + middle
     return line.ljust(LABEL + 1 + columns - len(end)) + end
 
 
 def _heights(curve: Curve, columns: int, height: int) -> list[tuple[int, int]]:
-    """The lowest and highest of ``height`` places that the curve has in each column, without gaps between columns."""
+    """Return the lowest and highest of ``levels`` that the curve reaches in each column, connected across columns."""
     top = _top(curve)
     places: list[list[int]] = [[] for _ in range(columns)]
     for step in curve.steps:
-        column = min(step * columns // curve.horizon.total, columns - 1)
-        places[column].append(round(curve.rate(step) / top * (height - 1)))
+        index = min(step * columns // curve.horizon.total, columns - 1)
+        places[index].append(round(curve.rate(step) / top * (height - 1)))
     found, last = list[tuple[int, int]](), places[0][0]
-    for here in places:
-        here = here or [last]  # a run of fewer steps than columns: the rate stays until the next step
-        leap = abs(here[0] - last) > 1
-        found.append((min([*here, last] if leap else here), max([*here, last] if leap else here)))
-        last = here[-1]
+    for column in places:
+        # A run of fewer steps than columns leaves columns empty: the rate stays until the next step.
+        column = column or [last]
+        # A jump is drawn as a vertical line from where the previous column ended.
+        reach = [*column, last] if abs(column[0] - last) > 1 else column
+        found.append((min(reach), max(reach)))
+        last = column[-1]
     return found
 
 
 def _braille(curve: Curve, columns: int) -> list[str]:
-    """The drawing in braille characters, two by four dots each."""
+    """Draw the curve in braille characters of two by four dots."""
     cells = [[0] * columns for _ in range(ROWS)]
     for x, (low, high) in enumerate(_heights(curve, 2 * columns, 4 * ROWS)):
         for y in range(low, high + 1):
@@ -192,13 +197,13 @@ def _braille(curve: Curve, columns: int) -> list[str]:
 
 
 def _ascii(curve: Curve, columns: int) -> list[str]:
-    """The drawing in stars, for an output that has nothing else."""
+    """Draw the curve in asterisks, for outputs without Unicode."""
     heights = _heights(curve, columns, ROWS)
     return ["".join("*" if low <= y <= high else " " for low, high in heights) for y in range(ROWS - 1, -1, -1)]
 
 
 def _laws(curve: Curve) -> list[str]:
-    """A line for each law: its epochs, the first and the last rate; and one for each group."""
+    """Return one line per schedule phase (epochs, first and last rate) and one per parameter group."""
     lines: list[str] = []
     for law, start, end in stretches(curve.program.train.schedule, curve.horizon):
         first, last = _rate(curve.rate(start)), _rate(curve.rate(end - 1))
@@ -206,6 +211,5 @@ def _laws(curve: Curve) -> list[str]:
         where = f"{curve.epoch(start):.4g} to {curve.epoch(end):.4g}"
         lines.append(f"{type(law).__name__:16} epochs {where:16} {rates}")
     for paths, rate in curve.groups:
-        named = ", ".join(paths)
-        lines.append(f"at {_rate(rate)} in place of {_rate(curve.base)}: {named}")
+        lines.append(f"{_rate(rate)} instead of {_rate(curve.base)} for: {', '.join(paths)}")
     return lines

@@ -1,4 +1,4 @@
-"""Commands on programs, runs and exported models: train, report, export, rebuild, predict, bench."""
+"""Commands on programs, runs and exported models: train, report, export, rebuild, predict and bench."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from segdsl.cli.result import Answer, device_option, json_option, set_option
 from segdsl.cli.tables import facts_table
 
 
-@click.command()
+@click.command("train")
 @click.argument("file")
-@click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of data.root.")
-@click.option("--weights", metavar="SOURCE|none", help="Weights for the whole model; none starts from random ones.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="The run folder; else a new one in runs/.")
-@click.option("--resume", is_flag=True, help="Go on with the run in DIR, or begin it where there is none.")
+@click.option("--data", "root", metavar="ROOT", help="Dataset folder, instead of data.root.")
+@click.option("--weights", metavar="SOURCE|none", help="Weights for the whole model; none starts from random weights.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder; a new one in runs/ if omitted."
+)
+@click.option("--resume", is_flag=True, help="Resume the run in DIR, or start one if DIR has none.")
 @device_option
 @set_option
 @json_option
@@ -33,8 +35,8 @@ def train(
 ) -> Answer:
     """Train a program.
 
-    The run folder holds its weights, log and curves. A run that was interrupted goes on with --resume; FILE may then
-    be its folder.
+    Weights, log and training curves are written to the run folder. Use --resume to resume an interrupted run; FILE may
+    then be its run folder.
     """
     result = verbs.train(file, overrides, data=root, weights=weights, out=out, device=device, resume=resume)
     data = {
@@ -47,37 +49,38 @@ def train(
     return Answer(data)
 
 
-@click.command()
+@click.command("report")
 @click.argument("run")
-@click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of the run's own.")
+@click.option("--data", "root", metavar="ROOT", help="Dataset folder, instead of the run's own.")
 @json_option
 def report(run: str, root: str | None) -> Answer:
-    """Write the report of a run again.
+    """Write the HTML report of a run.
 
-    One page, RUN/report.html, of what was trained, how it went, and what it sees. Training writes it at its end; a run
-    that was interrupted gets it from here.
+    RUN/report.html shows the model, the training curves and example predictions. Training writes it at the end; use
+    this command for an interrupted run or to rewrite the page.
     """
     out, missing = verbs.report(run, root)
-    lacks = f"\nnote: it lacks what needs data and weights: {missing}" if missing else ""
+    lacks = f"\nnote: sections that need data and weights are missing: {missing}" if missing else ""
     return Answer({"report": str(out), "missing": missing}, f"written to {out}{lacks}")
 
 
-@click.command()
+@click.command("export")
 @click.argument("run")
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="In place of what the program says.")
-@click.option("--data", "root", metavar="ROOT", help="Folder of the data set, in place of the run's own.")
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Precision, instead of the program's.")
+@click.option("--data", "root", metavar="ROOT", help="Dataset folder, instead of the run's own.")
 @set_option
 @json_option
 def export(run: str, precision: str | None, root: str | None, overrides: tuple[str, ...]) -> Answer:
-    """Write a run's best weights as an OpenVINO model.
+    """Export a run's best weights as an OpenVINO model.
 
-    With the certificate of what it costs. The model carries its program and its class names, so that eval and predict
-    need nothing else.
+    A certificate reports the change in accuracy. The exported model contains its program and class names, so eval and
+    predict need no other file.
     """
     from segdsl.cli.certificate_view import certificate_text, unscored
     from segdsl.run.signals import Signals
 
-    with Signals():  # whatever ends it, nothing half made is left, and nobody goes on quantizing
+    # A signal must still remove half-written files and end the process that quantizes.
+    with Signals():
         result = verbs.export(run, precision, overrides, root, streams.note)
     files = [str(path) for path in (result.model, result.onnx) if path is not None]
     data = {"model": files[0], "onnx": files[1] if len(files) > 1 else None, "certificate": result.certificate}
@@ -86,41 +89,46 @@ def export(run: str, precision: str | None, root: str | None, overrides: tuple[s
     return Answer(data, text, findings=unscored(result.certificate))
 
 
-@click.command()
+@click.command("rebuild")
 @click.argument("model", metavar="MODEL.xml|MODEL.onnx")
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="The program; else NAME.seg beside it.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Program file; NAME.seg next to the model if omitted.",
+)
 @json_option
 def rebuild(model: str, out: Path | None) -> Answer:
-    """Write the program of an exported model back.
+    """Recover the program of an exported model.
 
-    It is the program as it was trained, whole and without imports; paths of data and weights start from where it is
-    written. No file is overwritten.
+    Writes the program as it was trained, without imports. Paths of data and weights are relative to the new file.
+    Existing files are never overwritten.
     """
     written = verbs.rebuild(model, out)
     return Answer({"program": str(written)}, f"written to {written}")
 
 
-@click.command()
+@click.command("predict")
 @click.argument("model", metavar="RUN|MODEL.xml")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Where the pictures go.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Output folder.")
 @device_option
 @json_option
 def predict(model: str, inputs: tuple[str, ...], out: Path, device: str) -> Answer:
-    """Segment images, or folders of them.
+    """Segment images or folders of images.
 
-    Writes an index mask and an overlay for each.
+    Writes an index mask and an overlay for each image.
     """
     data = verbs.predict(model, inputs, out, device)
     return Answer(data, facts_table(data))
 
 
-@click.command()
+@click.command("bench")
 @click.argument("model", metavar="FILE|RUN|MODEL.xml")
 @device_option
 @json_option
 def bench(model: str, device: str) -> Answer:
-    """Measure how fast a program, run or exported model is."""
+    """Measure the speed of a program, run or exported model."""
     from segdsl.inference.bench import bench as measure
 
     data = measure(model, device)

@@ -1,4 +1,4 @@
-"""The command `new`: a program that fits a data set."""
+"""The command `new`: write a program that fits a dataset."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from segdsl.cli.result import DONE, Answer, json_option
 if TYPE_CHECKING:
     from segdsl.recipe.create import Created
 
+# Written out here because `--help` must not import the modules that define them.
 MODELS = ("LiteHRNetS", "LiteHRNet18", "LiteHRNetX", "SegNeXtT", "SegNeXtS", "SegNeXtB")
-"""Of the library; written out, since a list of options is printed without the modules that know them."""
+"""Models of the library that `--model` accepts."""
 TOLD = {
     "model": "model",
     "input": "data.input_size",
@@ -26,20 +27,24 @@ TOLD = {
     "augment": "data.train.augment.crop",
     "epochs": "train.epochs",
 }
-"""The choices that are told of, by the path in the program, which has them all."""
+"""Labels of the choices that are printed, with their paths; the program documents all choices."""
 
 
-@click.command()
+@click.command("new")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.seg")
-@click.option("--data", "root", required=True, metavar="ROOT", help="Folder of the data set.")
-@click.option("--format", "form", default=FORMAT, show_default=True, metavar="F", help="Its layout; auto looks.")
-@click.option("--ignore", type=click.IntRange(0, 255), default=IGNORE, show_default=True, help="Value of void.")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="A class, in the order of ids; for folders.")
-@click.option("--background", metavar="NAME", help="Class of what no annotation covers; void for none.")
+@click.option("--data", "root", required=True, metavar="ROOT", help="Dataset folder.")
 @click.option(
-    "--subset", "subsets", multiple=True, metavar="S", help="Given twice: one to learn from, one to score on."
+    "--format", "form", default=FORMAT, show_default=True, metavar="F", help="Format of the dataset; auto detects it."
 )
-@click.option("--model", type=click.Choice(MODELS), help="In place of the model that the data asks for.")
+@click.option(
+    "--ignore", type=click.IntRange(0, 255), default=IGNORE, show_default=True, help="Mask value of ignored pixels."
+)
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="Class name, in order of ids; for folders.")
+@click.option("--background", metavar="NAME", help="Class of pixels without annotation; void ignores them.")
+@click.option(
+    "--subset", "subsets", multiple=True, metavar="S", help="Give twice: training subset, then validation subset."
+)
+@click.option("--model", type=click.Choice(MODELS), help="Model, instead of the one chosen for the data.")
 @json_option
 def new(
     file: Path,
@@ -51,29 +56,31 @@ def new(
     subsets: tuple[str, ...],
     model: str | None,
 ) -> Answer:
-    """Write a program that fits a data set.
+    """Write a program that fits a dataset.
 
-    Reads the data, chooses, and says in the program why.
+    Reads the data, chooses model and settings, and explains each choice in a comment.
     """
     from segdsl.recipe.create import Wanted, create
 
     if len(subsets) not in (0, 2):
-        raise click.UsageError("--subset is given twice, or not at all: one to learn from, then one to score on.")
-    wanted = Wanted(Path(root), form, ignore, classes, background, subsets, model)
+        raise click.UsageError(
+            "Give --subset twice (first the training subset, then the validation subset) or not at all."
+        )
+    request = Wanted(Path(root), form, ignore, classes, background, subsets, model)
     with counting() as progress:
-        made = create(file, wanted, progress=progress)
-    following = shlex.join(["segdsl", "train", str(file)])
+        result = create(file, request, progress=progress)
+    next_command = shlex.join(["segdsl", "train", str(file)])
     data = {
         "file": str(file),
-        "choices": {path: {"value": c.value, "reason": c.reason} for path, c in made.recipe.choices.items()},
-        "next": following,
-        "warnings": [finding_entry(d) for d in made.warnings],
+        "choices": {path: {"value": c.value, "reason": c.reason} for path, c in result.recipe.choices.items()},
+        "next": next_command,
+        "warnings": [finding_entry(d) for d in result.warnings],
     }
-    return Answer(data, _described(made, following), DONE, made.warnings)
+    return Answer(data, _described(result, next_command), DONE, result.warnings)
 
 
 def _described(made: Created, following: str) -> str:
-    lines = [f"{made.file} is written: every choice, and the reason for it", ""]
+    lines = [f"wrote {made.file}; main choices and their reasons:", ""]
     for label, path in TOLD.items():
         choice = made.recipe.choices[path]
         text = f"{choice.value}; {choice.reason}"

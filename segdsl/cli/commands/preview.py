@@ -1,4 +1,4 @@
-"""The command `data preview`: what the network will see of the training subset, step by step."""
+"""The command `data preview`: training images after each augmentation step, as the network will see them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,23 @@ LAST_EPOCH = 1_000_000
 
 @click.command("preview")
 @click.argument("file", metavar="FILE.seg")
-@click.option("--data", "root", metavar="ROOT", help="The folder of the data, in place of data.root.")
+@click.option("--data", "root", metavar="ROOT", help="Dataset folder, instead of data.root.")
 @set_option
 @click.option(
-    "--samples", type=click.IntRange(1, MOST_SAMPLES), default=SAMPLES, show_default=True, metavar="N", help="Images."
+    "--samples",
+    type=click.IntRange(1, MOST_SAMPLES),
+    default=SAMPLES,
+    show_default=True,
+    metavar="N",
+    help="Number of images.",
 )
 @click.option(
-    "--epoch", type=click.IntRange(1, LAST_EPOCH), default=1, show_default=True, metavar="E", help="Of which epoch."
+    "--epoch",
+    type=click.IntRange(1, LAST_EPOCH),
+    default=1,
+    show_default=True,
+    metavar="E",
+    help="Epoch to draw, from 1.",
 )
 @click.option(
     "--out",
@@ -32,16 +42,16 @@ LAST_EPOCH = 1_000_000
     default=Path("preview.png"),
     show_default=True,
     metavar="FILE.png",
-    help="Draw it here.",
+    help="Output file.",
 )
 @json_option
 def data_preview(
     file: str, root: str | None, overrides: tuple[str, ...], samples: int, epoch: int, out: Path
 ) -> Answer:
-    """Draw what the network will see.
+    """Draw the augmented training images.
 
-    The first images of an epoch of the training subset, just as a run of the program will draw them, after each step of
-    data.train.augment. Epochs are counted from 1.
+    Shows the first training images of an epoch after each step of data.train.augment, exactly as a run will use them.
+    Epochs are counted from 1.
     """
     from segdsl.data.pictures.canvas import require_target, write_picture
     from segdsl.data.pictures.preview import preview
@@ -50,18 +60,19 @@ def data_preview(
 
     program = resolve_classes(file, overrides, root)
     require_target(out, data_root(program, root))
+    # A sampler weights images by their classes, which only a full check of the masks tells; without one, skip it.
     if program.data.train.sampler is None:
-        index, shown = open_data(program, root), None
+        index, class_images = open_data(program, root), None
     else:
         index, report = checked_data(program, root)
-        shown = report.shown[program.data.train.subset]
-    found = preview(program, index, samples, epoch - 1, shown)
-    write_picture(preview_sheet(found), out)
-    return Answer(facts_of(found, out), described(found, out))
+        class_images = report.shown[program.data.train.subset]
+    sheet = preview(program, index, samples, epoch - 1, class_images)
+    write_picture(preview_sheet(sheet), out)
+    return Answer(facts_of(sheet, out), described(sheet, out))
 
 
 def facts_of(found: Preview, out: Path) -> dict[str, Any]:
-    """What was drawn, as the JSON object has it. Sizes are in pixels; files are named from the folder of the images."""
+    """Return the JSON object of a preview. Sizes are in pixels, file names relative to the image folder."""
     size = found.program.data.input_size
     return {
         "sheet": str(out),
@@ -92,16 +103,17 @@ def _stage_facts(stage: Stage) -> dict[str, Any]:
 
 
 def described(found: Preview, out: Path) -> str:
-    """How many images each step changed, and where the sheet is."""
-    many = len(found.samples)
+    """Format how many images each step changed, and the path of the sheet."""
+    total = len(found.samples)
     data = found.program.data
-    images = f"{many} image{'s' if many != 1 else ''} of `{data.train.subset}`"
-    head = f"{images}, as epoch {found.epoch + 1} gives them to the network at {data.input_size}"
+    images = f"{total} image{'s' if total != 1 else ''} of `{data.train.subset}`"
+    head = f"{images} as used in epoch {found.epoch + 1}, at {data.input_size}"
+    # The first stage is the image as read and the last the network input: neither is a step of the augmentation.
     steps = list(zip(*(shown.stages[1:-1] for shown in found.samples), strict=True))
     name = max((len(stages[0].name) for stages in steps), default=0)
     word = max((len(stages[0].word or "") for stages in steps), default=0)
     lines = [
-        f"  {s[0].name:{name}}  {s[0].word or '':{word}}  changed {sum(stage.changed for stage in s)} of {many}"
+        f"  {s[0].name:{name}}  {s[0].word or '':{word}}  changed {sum(stage.changed for stage in s)} of {total}"
         for s in steps
     ]
-    return "\n".join([head, *(lines or ["  data.train.augment has no step"]), f"drawn to {out}"])
+    return "\n".join([head, *(lines or ["  data.train.augment has no steps"]), f"written to {out}"])

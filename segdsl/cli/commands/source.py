@@ -1,4 +1,4 @@
-"""Commands on source texts: check, fmt, show, explain. None of them imports torch."""
+"""Commands on source files: check, fmt, show and explain. None of them imports torch."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ STDIN = "-"
 FORMS = ["text", "json", "sarif"]
 
 
-@click.command()
+@click.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--format", "form", type=click.Choice(FORMS), default="text", help="Form of the findings.")
+@click.option("--format", "form", type=click.Choice(FORMS), default="text", help="Output format of the diagnostics.")
 @set_option
 @json_option
 def check(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> Answer:
-    """Say everything that is wrong with programs and libraries.
+    """Check programs and libraries.
 
-    A folder stands for all .seg files below it. Opens no data and trains nothing.
+    Given a folder, checks all .seg files below it. Does not open data or train.
     """
     from segdsl.diagnostics.serialize import as_json
 
@@ -45,13 +45,13 @@ def check(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> Answ
         "warnings": [as_json(d, sources) for d in findings if d.severity != "error"],
     }
     count = f"{len(paths)} file{'s' if len(paths) != 1 else ''} checked"
-    result = f"{len(findings)} warning{'s' if len(findings) != 1 else ''}" if findings else "all good"
+    result = f"{len(findings)} warning{'s' if len(findings) != 1 else ''}" if findings else "no problems found"
     text = "" if errors else "\n".join([*filter(None, notes), f"{count}: {result}"])
     return Answer(data, text, status, tuple(findings), sources, as_json=form == "json")
 
 
 def _check_one(path: str, overrides: Sequence[str], findings: list[Diagnostic], sources: dict[str, str]) -> str:
-    """Checks one file into ``findings`` and ``sources``; gives what there is to say of a good one."""
+    """Check one file, adding to ``findings`` and ``sources``; return a note on a valid program, or ""."""
     from segdsl.lang.program import check_file
 
     try:
@@ -63,12 +63,12 @@ def _check_one(path: str, overrides: Sequence[str], findings: list[Diagnostic], 
     findings.extend(warnings)
     sources.update(texts)
     if program is not None and program.assumed_classes:
-        return f"{path}: `data.classes` is left out, so it is checked with {len(program.classes)} classes"
+        return f"{path}: `data.classes` is not set; checked with {len(program.classes)} classes"
     return ""
 
 
 def _distinct(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Findings without those that a shared import brought up before."""
+    """Return the findings without duplicates, which arise when several files import the same one."""
     return list({(d.slug, d.span, d.path, d.message): d for d in findings}.values())
 
 
@@ -80,14 +80,14 @@ def _sarif(findings: list[Diagnostic], sources: dict[str, str]) -> dict[str, Any
     return sarif(findings, sources, __version__, explanations())
 
 
-@click.command()
+@click.command("fmt")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--check", "only_check", is_flag=True, help="Change nothing; exit with 1 if a file would change.")
+@click.option("--check", "only_check", is_flag=True, help="Change no file; exit with 1 if one would change.")
 @json_option
 def fmt(files: tuple[str, ...], only_check: bool) -> Answer:
-    """Lay out .seg files in the one format.
+    """Format .seg files.
 
-    A folder stands for all .seg files below it, - for stdin to stdout.
+    Given a folder, formats all .seg files below it; - formats stdin to stdout.
     """
     from segdsl.diagnostics.serialize import as_json
     from segdsl.syntax.printer.format import format_text
@@ -98,7 +98,8 @@ def fmt(files: tuple[str, ...], only_check: bool) -> Answer:
         same = tidy.encode() == text.encode()
         if only_check:
             status = DONE if same else AT_FAULT
-            return Answer({"changed": [] if same else ["<stdin>"]}, "" if same else "would change <stdin>", status)
+            return Answer({"changed": [] if same else ["<stdin>"]}, "" if same else "would reformat <stdin>", status)
+        # The formatted text replaces the user's: no character may be lost to the encoding of a terminal.
         streams.write_utf8()
         return Answer({"changed": [] if same else ["<stdin>"], "text": tidy}, tidy)
     changed: list[str] = []
@@ -113,29 +114,30 @@ def fmt(files: tuple[str, ...], only_check: bool) -> Answer:
             sources.update(error.sources)
     failure = {"errors": [as_json(d, sources) for d in findings]} if findings else {}
     status = AT_FAULT if findings or (only_check and changed) else DONE
-    verb = "would change" if only_check else "changed"
+    verb = "would reformat" if only_check else "reformatted"
     text = "\n".join(f"{verb} {path}" for path in changed)
     return Answer({"changed": changed, **failure}, text, status, tuple(findings), sources)
 
 
 def _stdin() -> str:
-    """The text on standard input. Raises SegError where there is none, or where it is not UTF-8."""
+    """Read standard input. Raises SegError if it is closed or not UTF-8."""
     if sys.stdin is None:
-        raise fail("file-unreadable", "standard input is closed", "pipe a program in, or name a file", path="<stdin>")
+        raise fail("file-unreadable", "standard input is closed", "pipe a program in or name a file", path="<stdin>")
     try:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
-        message = f"standard input is not UTF-8: byte {error.start} cannot be read"
+        message = f"standard input is not valid UTF-8 at byte {error.start}"
         raise fail("file-unreadable", message, "save the file as UTF-8", path="<stdin>") from None
 
 
 def _format_one(path: Path, only_check: bool) -> bool:
-    """Whether the file is laid out otherwise than it should be; writes it, unless ``only_check``."""
+    """Format a file in place, unless ``only_check``; return whether its text differs from the formatted one."""
     from segdsl.lang.elaborate.files import read_text
     from segdsl.syntax.printer.format import format_text
 
     text = read_text(path, str(path))
     tidy = format_text(text, str(path))
+    # Bytes are compared, because reading as text hides Windows line ends.
     same = path.read_bytes() == tidy.encode()
     if not same and not only_check:
         _replace(path, tidy)
@@ -143,9 +145,10 @@ def _format_one(path: Path, only_check: bool) -> bool:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes a file at once or not at all, through a link into what it points to, and keeps its permissions."""
+    """Replace a file atomically, keeping its permissions."""
     import shutil
 
+    # Resolved first: replacing a symbolic link would turn it into a file.
     path = path.resolve()
     draft = path.with_name(f".{path.name}.part")
     try:
@@ -157,54 +160,55 @@ def _replace(path: Path, text: str) -> None:
 
 
 def programs(names: Sequence[str]) -> list[str]:
-    """The files that the arguments name: folders give the `.seg` files below them, hidden folders left out.
+    """Return the named files, with each folder replaced by the `.seg` files below it.
 
-    Raises SegError (`no-programs`) for a folder without any.
+    Raises SegError: `no-programs` for a folder without any, `file-missing` for an empty name.
     """
     found: list[str] = []
     for name in names:
+        # `Path("")` is the current folder: an unset shell variable must not format everything below it.
         if not name:
-            raise fail("file-missing", "the name of a file is empty", "name a file or a folder, such as `.`")
+            raise fail("file-missing", "the file name is empty", "name a file or a folder such as `.`")
         folder = Path(name)
         if not folder.is_dir():
             found.append(name)
             continue
         below = sorted(_below(folder))
         if not below:
-            message = f"there is no `.seg` file in the folder {name}"
-            raise fail("no-programs", message, "name a file, or another folder", path=name)
+            message = f"no `.seg` files in folder {name}"
+            raise fail("no-programs", message, "name a file or another folder", path=name)
         found += map(str, below)
     return list(dict.fromkeys(found))
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The `.seg` files below a folder, without hidden folders and those that cannot be listed."""
+    """Yield the `.seg` files below a folder, skipping hidden and unreadable folders."""
     for place, folders, names in os.walk(folder):
         folders[:] = [f for f in folders if not f.startswith(".")]
         yield from (Path(place, n) for n in names if n.endswith(".seg") and not n.startswith("."))
 
 
-@click.command()
+@click.command("show")
 @click.argument("file")
 @click.option("--lr", "rates", is_flag=True, help="Draw the learning rate over the run instead.")
-@click.option("--steps-per-epoch", type=click.IntRange(min=1), metavar="N", help="With --lr: steps of an epoch.")
-@click.option("--images", type=click.IntRange(min=1), metavar="N", help="With --lr: images to train on.")
+@click.option("--steps-per-epoch", type=click.IntRange(min=1), metavar="N", help="With --lr: steps per epoch.")
+@click.option("--images", type=click.IntRange(min=1), metavar="N", help="With --lr: number of training images.")
 @set_option
 @json_option
 def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None, overrides: tuple[str, ...]) -> Answer:
-    """Print a .seg file in colour, or draw its rate.
+    """Print a .seg file, or draw its learning rate.
 
-    Of an exported .xml or .onnx, print what it knows of its origin. std/NAME.seg is a file of the library that ships
-    with segdsl.
+    For an exported .xml or .onnx, print its program, scores and certificate. std/NAME.seg is a file of the standard
+    library.
     """
     if steps_per_epoch is not None and images is not None:
-        raise click.UsageError("--steps-per-epoch and --images say the same: give one of them.")
+        raise click.UsageError("--steps-per-epoch and --images exclude each other: give only one.")
     if rates:
         from segdsl.cli.commands.learning_rate import shown_rates
 
         return shown_rates(file, overrides, steps_per_epoch, images)
     if overrides or steps_per_epoch is not None or images is not None:
-        raise click.UsageError("--set, --steps-per-epoch and --images go with --lr: a file is printed as it is.")
+        raise click.UsageError("--set, --steps-per-epoch and --images need --lr.")
     if Path(file).suffix.lower() in (".xml", ".onnx"):
         from segdsl.cli.certificate_view import shown_origin
 
@@ -215,20 +219,23 @@ def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None
     path = Path(file)
     if file.startswith("std/") and not path.is_file():
         path = STD / file.removeprefix("std/")
+        # `std/../…` must not print other files of the package.
         if not path.is_file() or not path.resolve().is_relative_to(STD):
-            known = sorted(f"std/{p.name}" for p in STD.glob("*.seg"))
-            raise fail("file-missing", f"there is no {file} in the library", suggest(file, known, "files"), path=file)
+            names = sorted(f"std/{p.name}" for p in STD.glob("*.seg"))
+            raise fail(
+                "file-missing", f"the standard library has no file {file}", suggest(file, names, "files"), path=file
+            )
     text = read_text(path, file)
     return Answer({"file": file, "text": text}, ansi(text) if streams.wants_color(sys.stdout) else text)
 
 
-@click.command()
+@click.command("explain")
 @click.argument("slug", required=False, metavar="[SLUG|WORD|KEY]")
 @json_option
 def explain(slug: str | None) -> Answer:
     """Explain a diagnostic, a word or a key.
 
-    SLUG is what stands in the brackets behind error or warning; without one, all are listed. WORD is one such as
+    SLUG is the name in brackets after `error` or `warning`; without it, all slugs are listed. WORD is a word such as
     CrossEntropy, KEY a path such as train.clip.
     """
     from segdsl.cli.explain import documented, meant
@@ -237,13 +244,14 @@ def explain(slug: str | None) -> Answer:
     texts = explanations()
     if slug is None:
         return Answer({"slugs": list(texts)}, "\n".join(texts))
-    wanted = slug.strip("[]`").lower()
-    if wanted not in texts:
+    # Slugs and names are often pasted with their brackets or backticks.
+    name = slug.strip("[]`").lower()
+    if name not in texts:
         found = documented(slug.strip("[]`()"))
         if found is not None:
             return Answer({"name": found[0], "text": found[1]}, f"{found[0]}\n\n{found[1]}")
-        raise fail("unknown-slug", f"no diagnostic, word or key is called `{slug}`", meant(slug, texts))
-    return Answer({"slug": wanted, "text": texts[wanted]}, f"{wanted}\n\n{texts[wanted]}")
+        raise fail("unknown-slug", f"no diagnostic, word or key is named `{slug}`", meant(slug, texts))
+    return Answer({"slug": name, "text": texts[name]}, f"{name}\n\n{texts[name]}")
 
 
 COMMANDS = {"check": check, "fmt": fmt, "show": show, "explain": explain}

@@ -1,4 +1,4 @@
-"""The command `data stats`: what a data set holds, as text, as JSON, and as a picture."""
+"""The command `data stats`: statistics of a dataset as text, as JSON and as a contact sheet."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ if TYPE_CHECKING:
 VOID = "(void)"
 COLUMNS = 80
 LONGEST_NAME = 40
-"""Characters of the name of a class in the table."""
+"""Maximum columns of a class name in the table."""
 SHOWN = 3
-"""Images that are named for a rare class; JSON names all that are remembered."""
+"""Example images listed for a rare class; the JSON lists all that the survey stored."""
 
 
 @click.command("stats")
 @source_options
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw images of every class here.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw example images of every class.")
 @json_option
 def data_stats(out: Path | None, **source: Any) -> Answer:
-    """Count what a data set holds, and draw some of it.
+    """Print statistics of a dataset.
 
-    Sizes and channels of the images, and the share of each class, in pixels and in images.
+    Sizes and channels of the images, and the share of each class in pixels and in images.
     """
     from segdsl.data.stats.survey import survey
 
-    meant = data_source(**source)
+    dataset = data_source(**source)
+    # An output file that cannot be written is reported now, not after minutes of reading.
     if out is not None:
         from segdsl.data.pictures.canvas import require_target
 
-        require_target(out, meant.root)
+        require_target(out, dataset.root)
     with counting() as progress:
-        found = survey(meant.root, meant.format, meant.asked, progress)
+        found = survey(dataset.root, dataset.format, dataset.asked, progress)
     report = found.report
     findings = (*report.errors, *report.warnings)
     if report.errors:
@@ -59,7 +60,7 @@ def data_stats(out: Path | None, **source: Any) -> Answer:
 
 
 def facts_of(found: Survey, out: Path | None) -> dict[str, Any]:
-    """All that was counted, as the JSON object has it. Shares are of 1; sizes and spreads are in pixels."""
+    """Return the JSON object of a survey. Shares are from 0 to 1; sizes and spreads are in pixels."""
     return {
         "root": str(found.report.root),
         "format": found.report.format,
@@ -107,11 +108,11 @@ def _name(stats: SubsetStats, position: int) -> str:
 
 
 def described(found: Survey, out: Path | None) -> str:
-    """The counts for a person, in at most 80 columns but for what only a longer name needs."""
-    many = len(found.classes)
-    head = f"{found.report.format}: {found.report.items:,} images, {many} class{'es' if many != 1 else ''}"
+    """Format the statistics as text, within 80 columns unless a single file name is longer."""
+    count = len(found.classes)
+    head = f"{found.report.format}: {found.report.items:,} images, {count} class{'es' if count != 1 else ''}"
     blocks = ["\n".join(_subset_lines(found, name, stats)) for name, stats in found.subsets.items()]
-    tail = [f"drawn to {out}"] if out is not None else []
+    tail = [f"written to {out}"] if out is not None else []
     return "\n\n".join([head, *blocks, *tail])
 
 
@@ -130,7 +131,7 @@ def _subset_lines(found: Survey, name: str, stats: SubsetStats) -> Iterator[str]
     least = stats.seen_least(len(found.classes))
     if least:
         yield ""
-        yield "  seen least, and best in"
+        yield "  rarest classes, and images that show them best"
         width = max(_columns(names[k]) for k in least)
         for k in least:
             yield from _places(stats, stats.of(k), _padded(names[k], width))
@@ -146,17 +147,19 @@ def _padded(text: str, width: int) -> str:
 
 def _counted(stats: SubsetStats, counted: ClassStats) -> str:
     pixels, images = 100 * counted.pixels / stats.pixels, 100 * counted.images / stats.images
-    few = 0 < pixels < 0.005
-    return f"{'<0.01' if few else f'{pixels:.2f}':>6} %  {images:5.1f} %  {counted.images:>7,}"
+    # A class that exists must not print as 0.00 %.
+    is_tiny = 0 < pixels < 0.005
+    return f"{'<0.01' if is_tiny else f'{pixels:.2f}':>6} %  {images:5.1f} %  {counted.images:>7,}"
 
 
 def _wrapped(label: str, text: str) -> list[str]:
     lines = textwrap.wrap(text, COLUMNS, initial_indent=f"  {label}  ", subsequent_indent=" " * (len(label) + 4))
+    # No-break spaces kept numbers and their units on one line; a terminal should not receive them.
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
 def _places(stats: SubsetStats, counted: ClassStats, label: str) -> list[str]:
-    """A class and the names of images that show it, so many as one line has room for."""
+    """Return a line with a class and as many example images as fit on it."""
     room = COLUMNS - _columns(label) - 4
     names = [_cut(_name(stats, e.position), COLUMNS // 2) for e in counted.examples()[:SHOWN]]
     while True:
@@ -171,10 +174,11 @@ def _places(stats: SubsetStats, counted: ClassStats, label: str) -> list[str]:
 
 
 def _cut(text: str, width: int) -> str:
-    """A text of at most ``width`` columns, cut in the middle: names differ at their ends."""
+    """Truncate a text in the middle to at most ``width`` columns."""
     text = whole = " ".join(text.split())
-    kept = len(whole)
-    while _columns(text) > width and kept:
-        kept -= 1
-        text = f"{whole[: kept // 2]}…{whole[len(whole) - (kept - kept // 2) :]}"
+    # In the middle, because file names differ at their ends. One character at a time, since some take two columns.
+    length = len(whole)
+    while _columns(text) > width and length:
+        length -= 1
+        text = f"{whole[: length // 2]}…{whole[len(whole) - (length - length // 2) :]}"
     return text

@@ -1,4 +1,4 @@
-"""Commands on files of weights: `weights list`, `weights fetch`, `weights check`."""
+"""Commands on weight files: `weights list`, `weights fetch` and `weights check`."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
     from segdsl.weights.sources import Wanted
 
 
-@click.group()
+@click.group("weights")
 def weights() -> None:
-    """Look at what a program starts from, and fetch it."""
+    """List, download and check pretrained weights."""
 
 
 @weights.command("list")
 @json_option
 def weights_list() -> Answer:
-    """List the published weights, and which of them are here."""
+    """List the published weights, and which of them are cached."""
     from segdsl.storage.cache import place_of
     from segdsl.words.published import PUBLISHED
 
     entries = []
     for name, entry in PUBLISHED.items():
         place = place_of(entry.url)
-        here = place.stat().st_size if place.is_file() else None
-        cached = str(place) if here else None
-        entries.append({"source": f"otx:{name}", **entry._asdict(), "cached": cached, "bytes": here})
+        size = place.stat().st_size if place.is_file() else None
+        cached = str(place) if size else None
+        entries.append({"source": f"otx:{name}", **entry._asdict(), "cached": cached, "bytes": size})
     return Answer({"weights": entries}, _listed(entries))
 
 
 def _listed(entries: list[dict[str, Any]]) -> str:
-    rows = [("source", "model", "fills", "trained by, on", "here")]
+    rows = [("source", "model", "fills", "trained by, on", "cached")]
     for entry in entries:
-        here = f"{entry['bytes'] / 2**20:.1f} MiB" if entry["cached"] else "-"
-        rows.append((entry["source"], entry["model"], entry["fills"], entry["by"], here))
+        size = f"{entry['bytes'] / 2**20:.1f} MiB" if entry["cached"] else "-"
+        rows.append((entry["source"], entry["model"], entry["fills"], entry["by"], size))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join(lines)
@@ -51,9 +51,10 @@ def _listed(entries: list[dict[str, Any]]) -> str:
 @set_option
 @json_option
 def weights_fetch(sources: tuple[str, ...], overrides: tuple[str, ...]) -> Answer:
-    """Fetch weights into the cache, to train without a network later.
+    """Download weights into the cache.
 
-    A source is what a program would name; of a program all that it names is fetched.
+    Training then needs no network. SOURCE is a source of weights as in a program; given a program, all of its weights
+    are downloaded.
     """
     from segdsl.run.console.fetch_display import FetchDisplay
     from segdsl.weights.fetch import is_cached
@@ -62,16 +63,17 @@ def weights_fetch(sources: tuple[str, ...], overrides: tuple[str, ...]) -> Answe
     found: dict[str, Any] = {}
     with FetchDisplay() as watcher:
         for text in sources:
-            for wanted in _named(text, overrides):
-                fetched = wanted.source.is_remote and not is_cached(wanted.source)
-                located = locate(wanted, watcher)
+            for request in _named(text, overrides):
+                # Asked before `locate`, which fills the cache.
+                fetched = request.source.is_remote and not is_cached(request.source)
+                located = locate(request, watcher)
                 entry = {"file": str(located.path), "sha256": located.sha256, "fetched": fetched}
-                found[wanted.source.text] = entry
+                found[request.source.text] = entry
     lines = [
-        f"{source}{'' if entry['fetched'] else ' (was here)'}\n  {entry['file']}\n  SHA-256 {entry['sha256']}"
+        f"{source}{'' if entry['fetched'] else ' (already here)'}\n  {entry['file']}\n  SHA-256 {entry['sha256']}"
         for source, entry in found.items()
     ]
-    return Answer({"fetched": found}, "\n".join(lines) or "these programs name no weights")
+    return Answer({"fetched": found}, "\n".join(lines) or "the programs name no weights")
 
 
 def _named(text: str, overrides: tuple[str, ...]) -> list[Wanted]:
@@ -83,6 +85,7 @@ def _named(text: str, overrides: tuple[str, ...]) -> list[Wanted]:
         from segdsl.lang.program import load
 
         return wanted_weights(load(text, overrides))
+    # Published names work without their prefix `otx:`, as `weights list` readers type them.
     try:
         return [Wanted("", parse_source(f"otx:{text}" if text in PUBLISHED else text), Path())]
     except SourceError as error:
@@ -91,19 +94,20 @@ def _named(text: str, overrides: tuple[str, ...]) -> list[Wanted]:
 
 @weights.command("check")
 @click.argument("file")
-@click.option("--data", "root", metavar="ROOT", help="Folder of the data set whose classes are meant.")
-@click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Number of classes, in place of their names.")
+@click.option("--data", "root", metavar="ROOT", help="Dataset folder to read the class names from.")
+@click.option("--classes", type=click.IntRange(min=1), metavar="N", help="Number of classes, instead of their names.")
 @set_option
 @json_option
 def weights_check(file: str, root: str | None, classes: int | None, overrides: tuple[str, ...]) -> Answer:
-    """Show how the weights that a program names fit its model.
+    """Check how a program's weights fit its model.
 
-    They are fetched if need be; nothing is trained. Classes that the program does not name are read from its data.
+    Downloads the weights if necessary; does not train. If the program names no classes, they are read from its dataset.
     """
     from segdsl.cli.commands.compile import loaded_model
     from segdsl.run.program_data import classes_setting
     from segdsl.weights.report import load_table
 
+    # Class names matter: classifier weights of a file are matched to the classes by name.
     if classes is None:
         overrides = (*overrides, *classes_setting(file, overrides, root))
     compiled = loaded_model(file, overrides, classes, "program")
@@ -111,7 +115,7 @@ def weights_check(file: str, root: str | None, classes: int | None, overrides: t
     table = load_table(compiled.loaded, compiled.at_random(), streams.width(sys.stdout))
     program = compiled.program
     if program.assumed_classes:
-        table = ["no data set says the classes: two are assumed (`--data ROOT`, `--classes N`)", "", *table]
+        table = ["classes unknown: assuming two (set them with `--data ROOT` or `--classes N`)", "", *table]
     texts = {name: source.text for name, source in program.sources.items()}
     return Answer(data, "\n".join(table), findings=program.warnings, sources=texts)
 

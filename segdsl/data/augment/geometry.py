@@ -1,4 +1,7 @@
-"""Steps that move pixels, of image and mask together. What comes in from outside is the mean colour, and void."""
+"""Steps that move pixels of image and mask together.
+
+Areas that become empty get the mean color in the image and the ignore value in the mask.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ from segdsl.data.augment.sample import Rng, Sample, Setting, Step, between, by_f
 from segdsl.words import augmentations as words
 
 TRIES = 10
-"""Windows that are tried before one is taken as it is."""
+"""Number of windows to try before one is used as it is."""
 
 
 def window(sample: Sample, top: int, left: int, height: int, width: int) -> Sample:
-    """A part of the sample, not copied."""
+    """Return a part of the sample, without copying it."""
     place = (slice(top, top + height), slice(left, left + width))
     return Sample(sample.image[place], sample.mask[place])
 
 
 def padded(sample: Sample, top: int, left: int, below: int, right: int, ignore: int) -> Sample:
-    """The sample with so many pixels more at its edges: the mean colour, and void."""
+    """Pad the sample by these numbers of pixels: with the mean color and the ignore value."""
     if not (top or left or below or right):
         return sample
     edges = (top, below, left, right, cv2.BORDER_CONSTANT)
@@ -31,12 +34,12 @@ def padded(sample: Sample, top: int, left: int, below: int, right: int, ignore: 
 
 
 def random_resized_crop(word: words.RandomResizedCrop, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`RandomResizedCrop`."""
+    """Apply `RandomResizedCrop`."""
     return resized(window(sample, *draw_window(word, sample.size, rng)), setting.size)
 
 
 def draw_window(word: words.RandomResizedCrop, size: tuple[int, int], rng: Rng) -> tuple[int, int, int, int]:
-    """Top, left, height and width of a window in an image of (height, width) ``size``."""
+    """Draw top, left, height and width of a window in an image of (height, width) ``size``."""
     height, width = size
     low, high = math.log(word.ratio.low), math.log(word.ratio.high)
     for _ in range(TRIES):
@@ -45,32 +48,34 @@ def draw_window(word: words.RandomResizedCrop, size: tuple[int, int], rng: Rng) 
         w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < w <= width and 0 < h <= height:
             return int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1)), h, w
+    # No window fits, because the image is very long: the largest central window with an allowed aspect ratio.
     ratio = min(max(width / height, word.ratio.low), word.ratio.high)
     h, w = max(min(height, round(width / ratio)), 1), max(min(width, round(height * ratio)), 1)
     return (height - h) // 2, (width - w) // 2, h, w
 
 
 def random_crop(word: words.RandomCrop, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`RandomCrop`."""
+    """Apply `RandomCrop`."""
     h, w = (word.size.height, word.size.width) if word.size else setting.size
     sample = padded(sample, 0, 0, max(0, h - sample.size[0]), max(0, w - sample.size[1]), setting.ignore)
     for _ in range(TRIES):
         top, left = int(rng.integers(0, sample.size[0] - h + 1)), int(rng.integers(0, sample.size[1] - w + 1))
         cut = window(sample, top, left, h, w)
+        # The check takes as long as the crop itself, so it is skipped if nothing is excluded.
         if word.most >= 1 or _greatest_share(cut.mask, setting.ignore) <= word.most:
             return cut
     return cut
 
 
 def _greatest_share(mask: np.ndarray, ignore: int) -> float:
-    """The share of the most frequent class among all that is not void; 1 where all is void."""
+    """Return the share of the most frequent class among the pixels that are not ignored; 1 if all are ignored."""
     counts = np.bincount(mask.ravel(), minlength=256)
     counts[ignore] = 0
     return counts.max() / counts.sum() if counts.any() else 1.0
 
 
 def resize(word: words.Resize, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`Resize`."""
+    """Apply `Resize`."""
     height, width = (word.size.height, word.size.width) if word.size else setting.size
     factor = between(rng, word.scale)
     height, width = max(1, round(height * factor)), max(1, round(width * factor))
@@ -84,7 +89,7 @@ def resize(word: words.Resize, sample: Sample, rng: Rng, setting: Setting) -> Sa
 
 
 def flip(axis: int) -> Step:
-    """`HorizontalFlip` along axis 1, `VerticalFlip` along axis 0."""
+    """Return the implementation of `HorizontalFlip` (axis 1) or `VerticalFlip` (axis 0)."""
 
     def step(word: Any, sample: Sample, rng: Rng, setting: Setting) -> Sample:
         if rng.random() >= word.p:
@@ -96,7 +101,8 @@ def flip(axis: int) -> Step:
 
 
 def rotate(word: words.Rotate, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`Rotate`."""
+    """Apply `Rotate`."""
+    # Drawn before the decision, so that the probability does not shift the random numbers of the following steps.
     chance, angle = rng.random(), between(rng, word.range)
     if chance >= word.p:
         return sample
@@ -105,13 +111,14 @@ def rotate(word: words.Rotate, sample: Sample, rng: Rng, setting: Setting) -> Sa
 
 
 def affine(word: words.Affine, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`Affine`: turned and scaled around the centre, sheared, then moved."""
+    """Apply `Affine`: rotate and scale around the center, shear, then translate."""
     chance, angle, zoom = rng.random(), between(rng, word.rotate), between(rng, word.scale)
     right, down = between(rng, word.translate), between(rng, word.translate)
     shear = math.tan(math.radians(between(rng, word.shear)))
     if chance >= word.p:
         return sample
     height, width = sample.size
+    # Pixel centers have integer coordinates, so the center of the image is at (width - 1) / 2.
     center = np.array([[1, 0, (width - 1) / 2], [0, 1, (height - 1) / 2], [0, 0, 1]])
     cosine, sine = zoom * math.cos(math.radians(angle)), zoom * math.sin(math.radians(angle))
     turn = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
@@ -126,6 +133,7 @@ def _warped(sample: Sample, matrix: np.ndarray, ignore: int) -> Sample:
         sample.image,
     )
     mask = np.ascontiguousarray(sample.mask)
+    # Interpolated class ids would be ids of other classes.
     flags, void = cv2.INTER_NEAREST, (ignore,)
     return Sample(image, cv2.warpAffine(mask, matrix, (width, height), flags=flags, borderValue=void))
 
@@ -139,4 +147,4 @@ STEPS: dict[type, Step] = {
     words.Rotate: rotate,
     words.Affine: affine,
 }
-"""The realisations of these words."""
+"""The implementations of these words."""

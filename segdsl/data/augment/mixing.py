@@ -1,4 +1,4 @@
-"""Steps that put parts of other samples into one. A mixed sample's mask says of each pixel what is really there."""
+"""Steps that combine several samples. The mask of a mixed sample always matches its image, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from segdsl.words import augmentations as words
 
 
 def _partner(sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """Another sample of the same size; the sample itself where there is no other."""
+    """Return another sample at the same size, or the sample itself if there is no other."""
     return sample if setting.partner is None else resized(setting.partner(rng), sample.size)
 
 
 def cut_mix(word: words.CutMix, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`CutMix`."""
+    """Apply `CutMix`."""
     if rng.random() >= word.p:
         return sample
     height, width = sample.size
     area, ratio = between(rng, word.area), math.exp(rng.uniform(math.log(word.ratio.low), math.log(word.ratio.high)))
+    # Height first, then the width that gives the drawn area, so that clipping the height keeps the area.
     h = min(max(1, round(math.sqrt(area * height * width / ratio))), height)
     w = min(max(1, round(area * height * width / h)), width)
     top, left = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
@@ -32,7 +33,7 @@ def cut_mix(word: words.CutMix, sample: Sample, rng: Rng, setting: Setting) -> S
 
 
 def mosaic(word: words.Mosaic, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`Mosaic`."""
+    """Apply `Mosaic`."""
     if rng.random() >= word.p:
         return sample
     height, width = sample.size
@@ -48,19 +49,20 @@ def mosaic(word: words.Mosaic, sample: Sample, rng: Rng, setting: Setting) -> Sa
 
 
 def class_mix(word: words.ClassMix, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`ClassMix`."""
+    """Apply `ClassMix`."""
     if rng.random() >= word.p:
         return sample
     other = _partner(sample, rng, setting)
-    here = [k for k in np.unique(other.mask).tolist() if k != setting.ignore]
+    present = [k for k in np.unique(other.mask).tolist() if k != setting.ignore]
     if word.classes is None:
-        taken = rng.permutation(here)[: -(-len(here) // 2)].tolist()
+        # Half of the classes, rounded up: an image with a single class contributes it.
+        chosen = rng.permutation(present)[: -(-len(present) // 2)].tolist()
     else:
-        taken = [k for k in here if k < len(setting.classes) and setting.classes[k] in word.classes]
-    where = np.isin(other.mask, taken)
-    image = np.where(where[:, :, None], other.image, sample.image)
-    return Sample(image, np.where(where, other.mask, sample.mask))
+        chosen = [k for k in present if k < len(setting.classes) and setting.classes[k] in word.classes]
+    inside = np.isin(other.mask, chosen)
+    image = np.where(inside[:, :, None], other.image, sample.image)
+    return Sample(image, np.where(inside, other.mask, sample.mask))
 
 
 STEPS: dict[type, Step] = {words.CutMix: cut_mix, words.Mosaic: mosaic, words.ClassMix: class_mix}
-"""The realisations of these words."""
+"""The implementations of these words."""

@@ -1,4 +1,5 @@
-"""Steps that change colours and leave the mask alone: tables of 256 entries wherever a pixel's own value decides."""
+"""Steps that change colors and not the mask; lookup tables of 256 entries wherever a pixel's new value depends on
+itself only."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ Image = np.ndarray
 
 
 def looked_up(image: Image, table: np.ndarray) -> Image:
-    """Each value replaced by its entry in ``table``, of 256 numbers, or of (256, C), one column a channel."""
+    """Replace each value by its entry in ``table``, of shape (256,), or (256, C) with one column per channel."""
     packed = np.rint(table).clip(0, 255).astype(np.uint8)
+    # OpenCV's LUT takes four channels at most.
     if image.shape[2] > 4:
         return packed[image] if packed.ndim == 1 else packed[image, np.arange(image.shape[2])]
     packed = packed if packed.ndim == 1 else packed[None]
@@ -26,8 +28,8 @@ def looked_up(image: Image, table: np.ndarray) -> Image:
 
 
 def photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`PhotometricDistortion`."""
-    # Eight numbers are drawn whatever is applied, so that one part's probability does not change another's value.
+    """Apply `PhotometricDistortion`."""
+    # Always draw eight numbers, so that the probability of one part does not change the value of another.
     chance, draw = rng.random(4), rng.random(4)
     apply = chance < word.p
     image = sample.image
@@ -37,7 +39,7 @@ def photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, set
         factor = word.contrast.low + draw[1] * (word.contrast.high - word.contrast.low)
         image = with_channels(cv2.convertScaleAbs(np.ascontiguousarray(image), alpha=factor))
     if image.shape[2] == 3 and (apply[2] or apply[3]):
-        # OpenCV's integer HSV: hue in steps of 2 degrees, 0 to 179.
+        # OpenCV's uint8 HSV stores the hue in steps of 2 degrees, 0 to 179.
         hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV)
         if apply[2]:
             factor = word.saturation.low + draw[2] * (word.saturation.high - word.saturation.low)
@@ -49,32 +51,34 @@ def photometric(word: words.PhotometricDistortion, sample: Sample, rng: Rng, set
 
 
 def _brightened(image: Image, more: int) -> Image:
-    """Every value larger by ``more``, a sixth of the time of a table."""
+    """Add ``offset`` to every value, in a sixth of the time of a lookup table."""
     flat = np.ascontiguousarray(image).reshape(len(image), -1)
-    amount: Any = (abs(more),)  # a scalar, which OpenCV's types do not know
+    # OpenCV takes a scalar as a tuple, which its type stubs do not declare.
+    amount: Any = (abs(more),)
     changed = cv2.add(flat, amount) if more >= 0 else cv2.subtract(flat, amount)
     return changed.reshape(image.shape)
 
 
 def _look_up_channel(image: Image, channel: int, table: np.ndarray) -> None:
-    """Replaces the values of one channel by those of ``table``, in place: half the time of looking up three."""
+    """Replace the values of one channel in place by ``table``, in half the time of a lookup of three channels."""
     values = cv2.extractChannel(image, channel)
     cv2.insertChannel(looked_up(values[:, :, None], table), image, channel)
 
 
 def grayscale(word: words.Grayscale, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`Grayscale`."""
+    """Apply `Grayscale`."""
     if rng.random() >= word.p or sample.image.shape[2] != 3:
         return sample
-    grey = cv2.cvtColor(np.ascontiguousarray(sample.image), cv2.COLOR_RGB2GRAY)
-    return Sample(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), sample.mask)
+    gray = cv2.cvtColor(np.ascontiguousarray(sample.image), cv2.COLOR_RGB2GRAY)
+    return Sample(cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB), sample.mask)
 
 
 def gaussian_blur(word: words.GaussianBlur, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`GaussianBlur`."""
+    """Apply `GaussianBlur`."""
     chance, sigma = rng.random(), between(rng, word.sigma)
     if chance >= word.p or sigma <= 0:
         return sample
+    # Three standard deviations to each side contain 99.7 % of the kernel.
     side = 2 * max(1, round(3 * sigma)) + 1
     blurred = by_fours(lambda part, _: cv2.GaussianBlur(part, (side, side), sigma), sample.image)
     return Sample(blurred, sample.mask)
@@ -82,7 +86,7 @@ def gaussian_blur(word: words.GaussianBlur, sample: Sample, rng: Rng, setting: S
 
 @lru_cache(maxsize=1)
 def _normal_levels() -> np.ndarray:
-    """The normal distribution at the middles of 256 equal parts of probability, scaled to deviation 1."""
+    """Return 256 equally likely values of the normal distribution, scaled to a standard deviation of 1."""
     from statistics import NormalDist
 
     values = np.array([NormalDist().inv_cdf((k + 0.5) / 256) for k in range(256)])
@@ -90,18 +94,19 @@ def _normal_levels() -> np.ndarray:
 
 
 def gaussian_noise(word: words.GaussianNoise, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`GaussianNoise`: a random byte a value, looked up in the normal distribution; ten times as fast as drawing it."""
+    """Apply `GaussianNoise`: one random byte per value, looked up in the normal distribution."""
     chance, deviation = rng.random(), between(rng, word.std)
     if chance >= word.p:
         return sample
     image = np.ascontiguousarray(sample.image)
-    drawn = np.frombuffer(rng.bytes(image.size), np.uint8).reshape(image.shape)
-    noise = np.rint(_normal_levels() * deviation).astype(np.int16)[drawn]
+    # Ten times as fast as drawing normal numbers; 256 levels of noise are enough for 8-bit images.
+    indices = np.frombuffer(rng.bytes(image.size), np.uint8).reshape(image.shape)
+    noise = np.rint(_normal_levels() * deviation).astype(np.int16)[indices]
     return Sample((image + noise).clip(0, 255).astype(np.uint8), sample.mask)
 
 
 def aug_mix(word: words.AugMix, sample: Sample, rng: Rng, setting: Setting) -> Sample:
-    """`AugMix`: chains of distortions, mixed with one another and with the image."""
+    """Apply `AugMix`: mix chains of distortions with each other and with the image."""
     if rng.random() >= word.p:
         return sample
     image = np.ascontiguousarray(sample.image)
@@ -137,12 +142,12 @@ def _solarized(image: Image, strength: float, sign: int) -> Image:
 def _saturation(image: Image, strength: float, sign: int) -> Image:
     if image.shape[2] != 3:
         return image
-    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return cv2.addWeighted(image, 1 + sign * 0.9 * strength, grey, -sign * 0.9 * strength, 0)
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(image, 1 + sign * 0.9 * strength, gray, -sign * 0.9 * strength, 0)
 
 
 def _stretched(image: Image, strength: float, sign: int) -> Image:
-    """Autocontrast: the darkest and the brightest value of each channel become 0 and 255."""
+    """Stretch the contrast: the darkest and brightest value of each channel become 0 and 255."""
     low, high = image.min(axis=(0, 1)).astype(float), image.max(axis=(0, 1)).astype(float)
     factor = np.where(high > low, 255 / np.maximum(high - low, 1), 1.0)
     return looked_up(image, (LEVELS[:, None] - np.where(high > low, low, 0)) * factor)
@@ -161,10 +166,11 @@ def _sharpness(image: Image, strength: float, sign: int) -> Image:
     return by_fours(change, image)
 
 
+# No distortion moves pixels, because the mask of a mixture would be undefined otherwise.
 DISTORTIONS: tuple[Callable[[Image, float, int], Image], ...] = (
     _brightness, _contrast, _posterized, _solarized, _saturation, _stretched, _equalized, _sharpness,
 )  # fmt: skip
-"""What AugMix draws from: each takes an image, a strength from 0 to 1, and a sign."""
+"""The distortions that AugMix draws from; each takes an image, a strength from 0 to 1, and a sign."""
 STEPS: dict[type, Step] = {
     words.PhotometricDistortion: photometric,
     words.AugMix: aug_mix,
@@ -172,4 +178,4 @@ STEPS: dict[type, Step] = {
     words.GaussianNoise: gaussian_noise,
     words.Grayscale: grayscale,
 }
-"""The realisations of these words."""
+"""The implementations of these words."""

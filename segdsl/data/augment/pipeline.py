@@ -1,6 +1,8 @@
-"""Augmentation in uint8, on image and mask together; every random number comes from a counter.
+"""The augmentation pipeline: applies steps to image and mask together, in uint8.
 
-The words are in ``segdsl/words/augmentations.py``, what they do in ``geometry``, ``photometry`` and ``mixing``.
+The words are in ``segdsl/words/augmentations.py``, their implementations in ``geometry``, ``photometry`` and
+``mixing``. All random numbers come from a counter-based generator, so that a sample depends on seed, epoch and position
+only.
 """
 
 from __future__ import annotations
@@ -14,19 +16,19 @@ from segdsl.ir.program import Augmentation
 from segdsl.words.augmentations import RandomResizedCrop
 
 STEPS: dict[type[Augmentation], Step] = {**geometry.STEPS, **photometry.STEPS, **mixing.STEPS}
-"""The realisation of every augmentation."""
+"""The implementation of every augmentation word."""
 Drawn = Sample | Pending
 Others = Callable[[Rng], Drawn]
-"""Draws another sample of the same data set, as it is."""
+"""A function that draws another sample of the same subset, before any step."""
 
 
 def augment(
     steps: Sequence[Augmentation], sample: Drawn, rng: Rng, setting: Setting, others: Others | None = None
 ) -> Sample:
-    """Applies the steps in order; the result is stretched to the input size if no step has brought it there.
+    """Apply the steps in order, and resize the result to the input size if no step has done so.
 
-    ``others`` draws samples to mix with; each goes through the steps before the one that mixes. The arrays given may be
-    returned as they are, never changed in place.
+    ``draw_other`` draws samples to mix in; each of them goes through the steps before the one that mixes. The input
+    arrays may be returned as they are, but are never changed in place.
     """
     return fit(after(steps, sample, rng, setting, others), setting.size)
 
@@ -34,8 +36,10 @@ def augment(
 def after(
     steps: Sequence[Augmentation], sample: Drawn, rng: Rng, setting: Setting, others: Others | None = None
 ) -> Sample:
-    """The sample after these steps, at the size that they give it. A :class:`Pending` one is decoded at a reduced size
-    where the first step cuts out of it and that is enough."""
+    """Return the sample after these steps, at the size that they produce.
+
+    A :class:`LazySample` is decoded at reduced size if the first step crops it and the reduced size suffices.
+    """
     for number in range(len(steps)):
         sample = _after_one(steps, number, sample, rng, setting, others)
     return _whole(sample)
@@ -44,7 +48,7 @@ def after(
 def stages(
     steps: Sequence[Augmentation], sample: Drawn, rng: Rng, setting: Setting, others: Others | None = None
 ) -> Iterator[Sample]:
-    """The sample as it is, after each of the steps, and at last as :func:`augment` gives it."""
+    """Yield the original sample, then the sample after each step, and last the sample at the input size."""
     yield _whole(sample)
     for number in range(len(steps)):
         sample = _after_one(steps, number, sample, rng, setting, others)
@@ -56,6 +60,7 @@ def _after_one(
     steps: Sequence[Augmentation], number: int, sample: Drawn, rng: Rng, setting: Setting, others: Others | None
 ) -> Sample:
     word = steps[number]
+    # Cropping first and decoding at a fraction of the size saves most of the time of large JPEG files.
     if isinstance(sample, Pending) and isinstance(word, RandomResizedCrop):
         return sample.cut(word, rng, setting)
     return STEPS[type(word)](word, _whole(sample), rng, _with_partner(steps[:number], setting, others))
@@ -68,4 +73,6 @@ def _whole(sample: Drawn) -> Sample:
 def _with_partner(before: Sequence[Augmentation], setting: Setting, others: Others | None) -> Setting:
     if others is None:
         return setting
+    # The partner passes the steps before the current one only, so that both have the same size and it is not mixed
+    # itself by this step.
     return setting._replace(partner=lambda rng: after(before, others(rng), rng, setting, others))

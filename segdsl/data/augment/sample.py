@@ -1,4 +1,4 @@
-"""A sample on its way to the network, and the random numbers that decide what it looks like."""
+"""Samples during augmentation, their random numbers, and resizing."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 FILL = (124, 116, 104)
-"""What stands in an RGB image where there is none: the mean colour of ImageNet, close to 0 once normalised."""
+"""Color of padding in RGB images: the mean color of ImageNet, close to 0 after normalization."""
 GREY = (115, 115, 115, 115)
-"""The same in images of other channels: their mean."""
+"""The same for images with other channels."""
 AUGMENT_STREAM, SHUFFLE_STREAM, NOISE_STREAM = 0, 1, 2
 Rng = np.random.Generator
 
@@ -29,11 +29,9 @@ class Sample(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What the steps need to know of the program: the (height, width) of the network's input, the void value, and the
-    names of the classes.
+    """What the steps need to know: the (height, width) of the network input, the ignore value, and the class names.
 
-    ``partner`` gives another sample, which has gone through the same steps as the one at hand; without it there is none
-    to mix with.
+    ``partner`` returns another sample after the same steps as the current one; None if there is none to mix with.
     """
 
     size: tuple[int, int]
@@ -43,14 +41,15 @@ class Setting(NamedTuple):
 
 
 Step = Callable[[Any, Sample, Rng, Setting], Sample]
-"""The realisation of a word: the word, the sample, its random numbers and the setting to the changed sample."""
+"""The implementation of a word: takes the word, the sample, its random numbers and the context; returns the new
+sample."""
 
 
 def counter_rng(seed: int, epoch: int, index: int, draw: int = 0, stream: int = AUGMENT_STREAM) -> Rng:
-    """The random numbers of one sample, a function of its arguments and nothing else (Philox, Salmon et al., 2011).
+    """Return the random generator of one sample, which depends on the arguments only (Philox, Salmon et al., 2011).
 
-    ``draw`` tells apart several uses of one sample in an epoch. So neither workers nor order nor a resume change what
-    a sample looks like.
+    ``draw`` distinguishes several uses of one sample in an epoch. Neither the number of workers, nor the order of
+    loading, nor resuming a run changes a sample.
     """
     key = np.array([seed, epoch], dtype=np.uint64)
     counter = np.array([0, stream, draw, index], dtype=np.uint64)
@@ -58,43 +57,45 @@ def counter_rng(seed: int, epoch: int, index: int, draw: int = 0, stream: int = 
 
 
 def fit(sample: Sample, size: tuple[int, int]) -> Sample:
-    """The sample stretched to (height, width) as at inference: image linear, mask nearest."""
+    """Resize the sample to (height, width) as at inference: the image linearly, the mask by nearest neighbor."""
     if sample.size == tuple(size):
         return sample
     return resized(sample, size, average=False)
 
 
 def resized(sample: Sample, size: tuple[int, int], *, average: bool = True) -> Sample:
-    """The sample at (height, width), by :func:`resized_image` and :func:`resized_mask`."""
+    """Resize the sample to (height, width) with :func:`resize_image` and :func:`resize_mask`."""
     if sample.size == tuple(size):
         return sample
     return Sample(resized_image(sample.image, size, average=average), resized_mask(sample.mask, size))
 
 
 def resized_image(image: np.ndarray, size: tuple[int, int], *, average: bool = True) -> np.ndarray:
-    """The image at (height, width): averaged over whole blocks while it is twice as large or more, then linear.
-    OpenCV's areas of any ratio take seven times as long."""
+    """Resize the image to (height, width): average whole blocks if it is at least twice as large, then interpolate
+    linearly."""
     if image.shape[:2] == tuple(size):
         return image
-    shrunk = _shrunk(image, size) if average else None
-    if shrunk is not None:
-        return shrunk
+    # OpenCV's INTER_AREA at arbitrary ratios takes seven times as long; at integer ratios it is fast.
+    reduced = _shrunk(image, size) if average else None
+    if reduced is not None:
+        return reduced
     return by_fours(lambda part, _: cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR), image)
 
 
 def resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The mask at (height, width), each pixel the nearest of the old ones, by the middles of both as the image is.
-
-    OpenCV's plain `INTER_NEAREST` takes the one at the corner: half a pixel of the smaller mask away.
-    """
+    """Resize the mask to (height, width) by nearest neighbor, with the same pixel centers as :func:`resize_image`."""
     if mask.shape == tuple(size):
         return mask
+    # OpenCV's plain INTER_NEAREST samples at pixel corners: half a pixel of the smaller mask away.
     return cv2.resize(np.ascontiguousarray(mask), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
-    """The image at ``size`` by averages of blocks of pixels, as large as leave it no smaller, and lines between them;
-    None where it is not twice as large. What is over at the edges of the blocks is left out, and nothing is shifted."""
+    """Average blocks of pixels and interpolate between them; None if the image is not at least twice as large.
+
+    Blocks are as large as possible without making the image smaller than ``size``. Pixels beyond the last whole block
+    are left out, and the image is not shifted.
+    """
     block = min(image.shape[0] // size[0], image.shape[1] // size[1])
     if block < 2:
         return None
@@ -111,8 +112,10 @@ def _shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
 
 
 def by_fours(change: Callable[[np.ndarray, tuple[int, ...]], np.ndarray], image: np.ndarray) -> np.ndarray:
-    """What ``change`` makes of an image (H, W, C), given four channels at a time, as many as OpenCV takes; with them it
-    is given the colour that stands where there is no image."""
+    """Apply ``change`` to an image (H, W, C), four channels at a time, which is OpenCV's limit.
+
+    ``change`` gets the channels and the color of padding.
+    """
     channels = image.shape[2]
     if channels == 3:
         return change(np.ascontiguousarray(image), FILL)
@@ -121,10 +124,10 @@ def by_fours(change: Callable[[np.ndarray, tuple[int, ...]], np.ndarray], image:
 
 
 def with_channels(image: np.ndarray) -> np.ndarray:
-    """The image with the third axis that OpenCV drops where it has one channel."""
+    """Restore the channel axis that OpenCV drops if there is a single channel."""
     return image if image.ndim == 3 else image[:, :, None]
 
 
 def between(rng: Rng, span: Any) -> float:
-    """A number drawn evenly from a range."""
+    """Draw a number uniformly from a range."""
     return float(rng.uniform(span.low, span.high))

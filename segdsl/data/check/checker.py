@@ -1,6 +1,6 @@
-"""Everything that may be wrong with a data set, found before a run and said file by file.
+"""The dataset check: finds everything that may be wrong with a dataset before a run, file by file.
 
-An error is what would stop a run or teach it something wrong; a warning is what a person should know and may intend.
+An error would stop a run or train it on wrong data; a warning may be intended.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ from segdsl.diagnostics import Diagnostic, SegError, Severity
 from segdsl.storage.fact_cache import FactCache
 
 Progress = Callable[[int, int], None]
-"""Called with the pairs that are done and those there are."""
+"""Called with the number of pairs done, and the total."""
 
 
 @dataclass(slots=True)
 class CheckReport:
-    """What was found. ``items`` counts pairs of files, ``pixels[subset]`` the pixels of each of the 256 mask values,
-    ``within[subset]`` the labelled pixels of the images that show each, ``sizes[subset]`` the images of each (height,
-    width), ``grey[subset]`` those of one channel; ``shown[subset]`` says which classes each image shows (see
-    `sampling`)."""
+    """The result of a check.
+
+    ``items`` counts pairs of files. By subset: ``pixels`` counts the pixels of each of the 256 mask values,
+    ``class_image_pixels`` the labeled pixels of all images that contain the value, ``sizes`` the images of each
+    (height, width), ``gray_counts`` the single-channel images; ``class_presence`` has a bit per image and class (see
+    `stats.samplers`).
+    """
 
     root: Path
     items: int = 0
@@ -50,15 +53,15 @@ class CheckReport:
     grey: dict[str, int] = field(default_factory=dict)
     shown: dict[str, np.ndarray] = field(default_factory=dict)
     digest: str = ""
-    """One hash of all contents, the same wherever the data lies; empty where a file could not be read."""
+    """Hash of all contents, equal wherever the data is; empty if a file could not be read."""
 
     def require(self) -> None:
-        """Raises :class:`SegError` with the first errors, if there are any."""
+        """Raise :class:`SegError` with the first errors, if there are any."""
         if self.errors:
             raise SegError(shortened(self.errors))
 
     def add(self, findings: Findings) -> None:
-        """Sorts findings into errors and warnings."""
+        """Add findings to ``errors`` and ``warnings``."""
         for finding in findings:
             (self.errors if finding.severity == "error" else self.warnings).append(finding)
 
@@ -66,10 +69,11 @@ class CheckReport:
 def check_data(
     root: str | Path, format: str = COMMON, asked: Request = ALL, progress: Progress | None = None
 ) -> CheckReport:
-    """Reads every file that is asked for, and reports.
+    """Read every file of the requested subsets, and report all problems.
 
-    Never raises on bad data: a data set that is not there is a report with that error.
+    Never raises on bad data: a missing dataset gives a report with that error.
     """
+    # A report instead of an exception: the command prints it as it is, with the warnings that were found first.
     report, found = CheckReport(Path(root)), []
     try:
         layout = read_layout(Path(root), format, asked, found)
@@ -93,25 +97,24 @@ def _class_findings(layout: Layout, labels: LabelSpace, asked: Request) -> Findi
     classes = asked.classes
     file = layout.meta[0 if layout.format == COMMON else -1] if layout.meta else layout.root
     if classes is not None and tuple(classes) != labels.in_masks:
-        message = f"the program declares the classes {listed(classes)}, the data set {listed(labels.in_masks)}"
-        help = "make them equal, in the same order; or leave `data.classes` out, then the data set decides"
+        message = f"the program declares the classes {listed(classes)}, but the dataset {listed(labels.in_masks)}"
+        help = "make them equal, in the same order; or remove `data.classes` to use those of the dataset"
         found.append(_finding("classes-differ", message, help, file))
     if asked.void < len(labels.classes):
-        message = (
-            f"the ignored value {asked.void} is also the class `{labels.classes[asked.void]}`, which is never learnt"
-        )
-        help = "use a value that is no class, such as 255; void of another value in the masks goes with `data.values`"
+        name = labels.classes[asked.void]
+        message = f"the ignore value {asked.void} is also the id of class `{name}`, which is therefore never trained"
+        help = "use a value that is no class id, such as 255; if the masks use this value, set `data.values` as well"
         found.append(_finding("ignore-is-class", message, help, file, "warning"))
     for name in labels.classes:
         if name.strip().lower() in DOUBTFUL_NAMES:
-            message = f"the class `{name}` is learnt and scored like any other, and its name says that it is none"
-            help = f"if its pixels are void, {excluding([name], labels)}"
+            message = f"the class `{name}` is trained and scored like any other, but its name suggests ignored pixels"
+            help = f"if its pixels should be ignored, {excluding([name], labels)}"
             found.append(_finding("class-looks-void", message, help, file, "warning"))
     return found
 
 
 class _Checker:
-    """One pass over all pairs, then what only the whole can tell."""
+    """One pass over all pairs of files, followed by the checks of the whole dataset."""
 
     def __init__(
         self, layout: Layout, labels: LabelSpace, asked: Request, report: CheckReport, progress: Progress | None
@@ -135,6 +138,7 @@ class _Checker:
                     if self.progress:
                         self.progress(self.done, self.report.items)
         found = class_findings(self.layout, self.labels, self.ignore, self.report.pixels)
+        # With soft borders between 0 and 255, the same mistake would be reported again for every mask.
         if any(d.slug == "mask-0-255" for d in found):
             self.report.errors = [d for d in self.report.errors if d.slug != "mask-value-out-of-range"]
         self.report.add(found)
@@ -150,10 +154,12 @@ class _Checker:
         if mask:
             found += self._mask(name, subset, facts.position, mask)
         if image and mask:
+            # Ids and contents only, no paths or formats: the digest is the same for a copy of the data anywhere.
             item = f"{name}/{subset.id(facts.position)}{image.digest}{mask.digest}"
             self.total.update(item.encode("utf-8", "surrogateescape"))
             if (image.height, image.width) != (mask.height, mask.width):
-                values = [d for d in found if d.slug == "mask-value-out-of-range"]  # a mask that was scaled smoothly
+                # Scaling a mask with interpolation invents values: the size is the cause to report.
+                values = [d for d in found if d.slug == "mask-value-out-of-range"]
                 found = [d for d in found if d not in values] + self._sizes(subset, facts.position, image, mask)
         else:
             self.whole = False
@@ -169,23 +175,24 @@ class _Checker:
             found += not_the_channels(image.channels, image.alpha, self.reading.channels, path)
         self.kinds.add_depth(image.bits, image.low, image.high, path)
         if image.orientation != 1:
-            message = f"an EXIF tag turns or mirrors the image (orientation {image.orientation})"
-            help = "make sure that the mask was drawn on the turned image; saving it upright removes all doubt"
+            message = f"an EXIF tag rotates or mirrors the image (orientation {image.orientation})"
+            help = "make sure that the mask was drawn on the rotated image, or save the image upright without the tag"
             found.append(_finding("image-turned", message, help, path, "warning"))
+        # 16 bytes per image as the key: this dictionary holds every image of the dataset.
         key = bytes.fromhex(image.digest)
-        first, where = self.seen.setdefault(key, (name, position))
-        if (first, where) != (name, position):
-            other = self.layout.subsets[first].image(where)
-            across = f"; the score of `{name}` then counts what was learnt" if first != name else ""
-            message = f"the same image as `{other.relative_to(self.layout.root)}`{across}"
+        first, first_position = self.seen.setdefault(key, (name, position))
+        if (first, first_position) != (name, position):
+            other = self.layout.subsets[first].image(first_position)
+            leak = f", in another subset: scores of `{name}` may be too high" if first != name else ""
+            message = f"duplicate of `{other.relative_to(self.layout.root)}`{leak}"
             found.append(_finding("image-twice", message, "keep one of them", path, "warning"))
         return found
 
     def _mask(self, name: str, subset: Subset, position: int, mask: MaskFacts) -> Findings:
-        labelled = sum(mask.counts.values()) - mask.counts.get(self.ignore, 0)
+        valid = sum(mask.counts.values()) - mask.counts.get(self.ignore, 0)
         for value, count in mask.counts.items():
             self.report.pixels[name][value] += count
-            self.report.within[name][value] += labelled
+            self.report.within[name][value] += valid
         self.report.shown[name][position] = packed(mask.counts, len(self.labels.classes))
         wrong = [v for v in mask.counts if v >= len(self.labels.classes) and v != self.ignore]
         if wrong:
@@ -193,22 +200,21 @@ class _Checker:
             listing = ", ".join(f"{v} ({mask.counts[v]} px)" for v in wrong[:6]) + (", …" if len(wrong) > 6 else "")
             return [_finding("mask-value-out-of-range", f"{message}; found {listing}", help, subset.mask(position))]
         if set(mask.counts) == {self.ignore}:
-            message = f"every pixel of the mask is void ({self.ignore}), so that nothing is learnt or scored"
-            return [
-                _finding("mask-all-void", message, "remove the pair, or annotate it", subset.mask(position), "warning")
-            ]
+            message = f"every pixel of the mask is ignored ({self.ignore}), so the pair contributes nothing"
+            help = "annotate the image, or remove image and mask"
+            return [_finding("mask-all-void", message, help, subset.mask(position), "warning")]
         return []
 
     def _sizes(self, subset: Subset, position: int, image: ImageFacts, mask: MaskFacts) -> Findings:
         if self.layout.drawn:
-            message = f"the image is {image.width} x {image.height} pixels (width x height), its annotation is for "
-            message += f"{mask.width} x {mask.height}"
-            help = f"give the image that was annotated, or scale what `{subset.folder.name}` says of it"
+            message = f"the image is {image.width} x {image.height} pixels (width x height), but its annotation "
+            message += f"is for {mask.width} x {mask.height}"
+            help = f"use the image that was annotated, or scale its annotations in `{subset.folder.name}`"
             return [_finding("mask-size-differs", message, help, subset.image(position))]
         error = size_differs(subset.mask(position), (mask.height, mask.width), (image.height, image.width))
         if image.orientation > 4 and (mask.width, mask.height) == (image.height, image.width):
-            message = "the mask fits the image only without the turn that the image's EXIF tag demands"
-            help = "save the image without the tag, or turn the mask as well"
+            message = "the mask matches the image only without the rotation in the image's EXIF tag"
+            help = "save the image without the tag, or rotate the mask as well"
             return [_finding("mask-size-differs", message, help, subset.mask(position))]
         return list(error.diagnostics)
 

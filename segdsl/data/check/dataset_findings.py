@@ -1,4 +1,4 @@
-"""What only the whole of a data set can tell: classes that never occur, and images of different kinds."""
+"""Findings about the dataset as a whole: classes without pixels, and images of different kinds."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from segdsl.data.formats.layout import Layout
 from segdsl.ir.values import Range, number
 
 Pixels = dict[str, np.ndarray]
-"""The pixels of each of the 256 mask values, by subset."""
+"""Number of pixels of each of the 256 mask values, by subset."""
 
 
 class Depth(NamedTuple):
-    """Images of one depth: how many, their least and greatest value, and the first of them."""
+    """Images of one bit depth: their number, their least and greatest value, and the first of them."""
 
     count: int
     low: float
@@ -28,28 +28,29 @@ class Depth(NamedTuple):
     first: Path
 
     def with_(self, other: Depth) -> Depth:
-        """Both together."""
+        """Combine two groups of the same depth."""
         return Depth(self.count + other.count, min(self.low, other.low), max(self.high, other.high), self.first)
 
     @property
     def many(self) -> str:
-        """Their number, in words."""
+        """The number of images with its noun, such as `3 images`."""
         return f"{self.count} image{'s' if self.count > 1 else ''}"
 
     @property
     def way(self) -> str:
-        """From the least to the greatest value."""
+        """The observed values, such as `from 0 to 4095`."""
         return f"from {float(f'{self.low:.4g}'):g} to {float(f'{self.high:.5g}'):g}"
 
     @property
     def levels(self) -> Range:
-        """The range of them all, rounded outwards where they are whole."""
+        """The observed values as a range, for `data.levels`; never empty."""
+        # Few digits, since the range is meant to be copied into a program; five for the upper end keep 65535 exact.
         low, high = float(f"{self.low:.4g}"), float(f"{self.high:.5g}")
         return Range(low, high if high > low else low + 1)
 
 
 class Kinds:
-    """How many images there are of each kind, and the first of each: their channels, and whether the last is alpha."""
+    """Counts of images by channels and alpha, and by bit depth, with the first image of each kind."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[int, bool]] = Counter()
@@ -57,118 +58,126 @@ class Kinds:
         self.depths: dict[int, Depth] = {}
 
     def add(self, channels: int, alpha: bool, path: Path) -> None:
-        """Notes an image."""
+        """Count an image."""
         self.counts[channels, alpha] += 1
         self.first.setdefault((channels, alpha), path)
 
     def add_depth(self, bits: int, low: float, high: float, path: Path) -> None:
-        """Notes the bits of an image, and its least and greatest value."""
+        """Count an image by bit depth, with its least and greatest value."""
         one = Depth(1, low, high, path)
-        known = self.depths.get(bits)
-        self.depths[bits] = one if known is None else known.with_(one)
+        group = self.depths.get(bits)
+        self.depths[bits] = one if group is None else group.with_(one)
 
     def depth_findings(self, levels: Range | None) -> Findings:
-        """Images without a known black and white, those of 16 bits that are cut to 8, and levels that do not fit."""
+        """Report images without a value range, 16-bit images reduced to 8 bits, and unsuitable `data.levels`."""
         if levels is not None:
             return self._misfits(levels)
         found: Findings = []
         if odd := self.depths.get(0):
-            message = f"the pixels of {odd.many} are numbers with no known black and white; they go {odd.way}"
-            help = f"say which values become black and white: `data.levels = {odd.levels}`"
+            message = f"{odd.many} {'have' if odd.count > 1 else 'has'} no defined value range (observed {odd.way})"
+            help = f"set the values that map to black and white: `data.levels = {odd.levels}`"
             found.append(finding("image-depth-unknown", message, help, odd.first))
         if deep := self.depths.get(16):
-            message = f"{deep.many} of 16 bits: only the upper 8 are used; the values go {deep.way}"
-            help = f"say which values are black and white if they come out dark or flat: `data.levels = {deep.levels}`"
+            message = f"only the upper 8 bits of {deep.many} with 16 bits are used (values {deep.way})"
+            help = f"if they look dark or flat, set the values of black and white: `data.levels = {deep.levels}`"
             found.append(finding("image-depth", message, help, deep.first, "warning"))
         return found
 
     def _misfits(self, levels: Range) -> Findings:
         flat, found = self.depths.get(8), []
         if flat and levels.high > 255:
-            message = f"{flat.many} of 8 bits, and `data.levels` goes up to {number(levels.high)}: they come out dark"
-            help = "leave `data.levels` out, or keep images of one depth together"
+            verb = "have" if flat.count > 1 else "has"
+            message = f"{flat.many} {verb} 8 bits and will be dark: `data.levels` goes up to {number(levels.high)}"
+            help = "remove `data.levels`, or use separate datasets for images of different depth"
             found.append(finding("image-depth", message, help, flat.first, "warning"))
         for deep in [depth for bits, depth in self.depths.items() if bits != 8]:
             if deep.low < levels.low or deep.high > levels.high:
-                message = f"the values of {deep.many} go {deep.way}; `data.levels = {levels}` cuts what lies beyond"
-                help = (
-                    f"`data.levels = {deep.levels}` takes all; a narrower range is right where the rest does not matter"
-                )
+                verb = "have" if deep.count > 1 else "has"
+                message = f"{deep.many} {verb} values {deep.way}; those outside `data.levels = {levels}` are clipped"
+                help = f"use `data.levels = {deep.levels}` to keep all values, unless the rest does not matter"
                 found.append(finding("image-depth", message, help, deep.first, "warning"))
         return found
 
     def findings(self, wanted: int | None) -> Findings:
-        """Grey images and such with alpha among others, where all become RGB; other numbers of channels that differ."""
+        """Report mixed images: grayscale or alpha among others if all become RGB, and differing channel counts."""
         if len(self.counts) < 2 or wanted not in (None, 3):
             return []
+        # The most frequent kind counts as intended, and the others are reported.
         colors = {kind: kind[0] - kind[1] for kind in self.counts}
         usual = max(self.counts, key=self.counts.__getitem__)
         if not set(colors.values()) <= {1, 3} and len(set(colors.values())) > 1:
             odd = next(kind for kind in self.counts if colors[kind] != colors[usual])
-            message = f"the image has {odd[0]} channels, {self.counts[usual]} others have {usual[0]}"
-            return [finding("image-channels", message, "give every image the same channels", self.first[odd])]
-        grey = [kind for kind in self.counts if colors[kind] == 1 and colors[usual] != 1]
+            message = f"the image has {odd[0]} channels, but {self.counts[usual]} others have {usual[0]}"
+            return [finding("image-channels", message, "give all images the same number of channels", self.first[odd])]
+        gray = [kind for kind in self.counts if colors[kind] == 1 and colors[usual] != 1]
         alpha = [kind for kind in self.counts if kind[1] and not usual[1]]
-        named = [("grey", grey), ("with an alpha channel", alpha)]
-        parts = [f"{sum(self.counts[k] for k in kinds)} {name}" for name, kinds in named if kinds]
+        groups = [("grayscale", gray), ("with an alpha channel", alpha)]
+        parts = [f"{sum(self.counts[k] for k in kinds)} {name}" for name, kinds in groups if kinds]
         if not parts:
             return []
-        message = f"{' and '.join(parts)} of {self.counts.total()} images, such as this one, among others that are not"
-        help = "all are read as RGB, grey as three equal channels, alpha left out; see that nothing hangs on it"
-        return [finding("image-modes-mixed", message, help, self.first[(grey or alpha)[0]], "warning")]
+        message = f"mixed image types: {' and '.join(parts)} of {self.counts.total()} images, such as this one"
+        help = "all are read as RGB (gray repeated, alpha dropped); check that this is acceptable"
+        return [finding("image-modes-mixed", message, help, self.first[(gray or alpha)[0]], "warning")]
 
 
 def class_findings(layout: Layout, labels: LabelSpace, ignore: int, pixels: Pixels) -> Findings:
-    """Classes that one subset, or all of them, never show; subsets in which all is void."""
+    """Report classes without pixels in one or all subsets, and subsets in which every pixel is ignored."""
     scored = [k for k in range(len(labels.classes)) if k != ignore]
     present = {name: {k for k in scored if counts[k]} for name, counts in pixels.items()}
     everywhere = set().union(*present.values())
     if 0 in everywhere and (soft := _black_and_white(labels, ignore, pixels)):
         name, values = labels.classes[1], "[0..127, 128..255]" if soft == "soft" else "[0, 255]"
-        message = f"masks are black and white: 255 is void here, and nearly no pixel is of the class `{name}`"
-        help = f"if 255 is `{name}`, write `data.values = {values}`, or 1 instead of 255 into the masks"
+        message = f"masks hold 0 and 255, but 255 means ignored, so almost no pixel has the class `{name}`"
+        help = f"if 255 means `{name}`, set `data.values = {values}`, or replace 255 with 1 in the masks"
         return [finding("mask-0-255", message, help, layout.root)]
     found: Findings = []
     never = [labels.classes[k] for k in scored if k not in everywhere]
     if never and everywhere:
-        message = f"no mask of the data set shows the class {listed(never)}"
-        help = "add images that show it"
+        several = len(never) > 1
+        message = f"no mask of the dataset contains the class{'es' * several} {listed(never)}"
+        help = f"add images with {'them' if several else 'it'}"
+        # Without two classes left there would be nothing to segment, so removing this one is no remedy.
         if len(labels.classes) - len(never) >= 2:
-            help += f", or {excluding(never, labels)}: what is in no mask cannot be learnt"
+            help += f", or {excluding(never, labels)}: a class without pixels cannot be learned"
         found.append(finding("class-absent", message, help, layout.root, "warning"))
     for name, classes in present.items():
         folder = layout.subsets[name].folder
         if not classes and pixels[name].any():
-            message = f"no pixel of the subset `{name}` is of any class: all are void"
-            help = "label some pixels, or see that `data.ignore` is the value of void"
+            message = f"every pixel of the subset `{name}` is ignored"
+            help = "label some pixels, or check that `data.ignore` is the value of ignored pixels"
             found.append(finding("subset-all-void", message, help, folder))
         elif missing := [labels.classes[k] for k in sorted(everywhere - classes) if classes]:
-            message = f"no pixel of `{name}` is of class {listed(missing)}"
-            help = "its score says nothing of them; move images between the subsets so that each shows every class"
+            message = f"no mask of the subset `{name}` contains the class{'es' * (len(missing) > 1)} {listed(missing)}"
+            help = (
+                "move images between the subsets so that each contains every class; its scores do not cover the others"
+            )
             found.append(finding("class-absent", message, help, folder, "warning"))
     return found
 
 
 def _black_and_white(labels: LabelSpace, ignore: int, pixels: Pixels) -> str:
-    """Whether masks of two classes hold 0 and 255, read as void, and little else: "hard", "soft" where what is between
-    them is there too, else empty."""
+    """Detect masks of two classes that hold 0 and 255 and little else.
+
+    Return "hard", "soft" if values between them occur as well (antialiased borders), or an empty string.
+    """
     if len(labels.classes) != 2 or ignore != 255 or labels.table:
         return ""
     counts = np.sum(list(pixels.values()), axis=0)
     between = int(counts[1:255].sum())
+    # Class 1 may have stray pixels, but fewer than 1 % of those at 255; soft borders never outnumber the object itself.
     if not counts[255] or counts[1] > counts[255] / 100 or between > counts[255]:
         return ""
     return "soft" if between else "hard"
 
 
 def excluding(names: Sequence[str], labels: LabelSpace) -> str:
-    """What to write to leave classes out, which may be merged of others."""
+    """Return how to exclude classes, some of which may be the result of merging."""
     if not set(names) <= set(labels.in_masks):
-        return f"exclude what is merged into {listed(names)} in place of merging it"
+        return f"exclude the classes merged into {listed(names)} instead of merging them"
     texts = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
     return f"add {texts} to `data.exclude`, a list of names"
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first names, for a message."""
+    """Format the first names for a message."""
     return ", ".join(f"`{n}`" for n in list(names)[:6]) + (", …" if len(names) > 6 else "")

@@ -1,4 +1,4 @@
-"""What one pair of files is, once decoded: sizes, values, hashes. Facts are cached; ``check`` judges them."""
+"""Facts about pairs of files, found by decoding them: sizes, values, hashes. They are cached, and judged elsewhere."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from segdsl.storage.fact_cache import FactCache
 from segdsl.storage.file_states import blocks, stamps
 
 CHUNK = 64
-"""Pairs that are decoded between two reports of progress."""
+"""Pairs decoded at a time: the bound on memory, and the step of the progress display."""
 THREADS = 8
+"""Maximum number of decoding threads; decoders release the GIL."""
 
 
 class ImageFacts(NamedTuple):
-    """Of the upright image; ``mode`` as in `Picture`, ``orientation`` EXIF's (1: upright), ``digest`` of the file."""
+    """Facts of the upright image; ``mode`` and ``orientation`` as in :class:`ImageData`, ``digest`` of the file."""
 
     height: int
     width: int
@@ -40,7 +41,7 @@ class ImageFacts(NamedTuple):
 
 
 class MaskFacts(NamedTuple):
-    """``counts`` has the pixels of every value that occurs, ``digest`` is of the ids, however they are stored."""
+    """``counts`` has the pixels of each value in the mask; ``digest`` is of the ids, whatever the file format."""
 
     height: int
     width: int
@@ -50,7 +51,7 @@ class MaskFacts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PairFacts:
-    """What is known of the pair at ``position``; None where a file could not be decoded, ``faults`` says why."""
+    """Facts of the pair at ``position``; None for a file that cannot be decoded, see ``diagnostics``."""
 
     position: int
     image: ImageFacts | None
@@ -59,7 +60,8 @@ class PairFacts:
 
 
 def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache) -> Iterator[PairFacts]:
-    """The facts of every pair in order; files are decoded by threads, a bounded number at a time."""
+    """Yield the facts of every pair in order, decoding in threads with a bounded number of files in memory."""
+    # Mask facts depend on how values become ids, so the label space is part of the cache key.
     tag = hashlib.blake2b(repr((labels.colors, labels.table)).encode(), digest_size=6).hexdigest()
     images = _Files(cache, "image", subset.image_folder, _image_facts, _read_image)
     masks = _Files(cache, tag, subset.mask_folder, _mask_facts, lambda path: _read_mask(path, labels))
@@ -73,7 +75,7 @@ def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache) -> Iterator
 
 
 class _Files(NamedTuple):
-    """Files of one kind in a folder: how facts of them are kept, by ``tag``, and how they are read."""
+    """Reads the facts of one kind of file in a folder, from the cache (keys start with ``tag``) or by decoding."""
 
     cache: FactCache
     tag: str
@@ -82,22 +84,25 @@ class _Files(NamedTuple):
     decode: Callable[[Path], ImageFacts | MaskFacts | SegError]
 
     def read(self, names: np.ndarray, pool: ThreadPoolExecutor) -> Iterator[ImageFacts | MaskFacts | SegError]:
-        """The facts of each file in order; what the cache does not know is decoded by ``pool``, and kept."""
-        here = [os.fsdecode(name) for name in names.tolist()]
-        stamped, keys = stamps(self.folder, names).tolist(), [self._key(name) for name in here]
-        known = self.cache.get_all(keys, stamped)
-        read = iter(pool.map(self.decode, [self.folder / n for n, k in zip(here, known, strict=True) if k is None]))
-        for key, stamp, value in zip(keys, stamped, known, strict=True):
+        """Yield the facts of each file in order; decode those that are not cached in ``pool``, and cache them."""
+        paths = [os.fsdecode(name) for name in names.tolist()]
+        # Stamps are taken before decoding: a file that changes meanwhile is decoded again the next time.
+        file_stamps, keys = stamps(self.folder, names).tolist(), [self._key(name) for name in paths]
+        cached = self.cache.get_all(keys, file_stamps)
+        missing = [self.folder / path for path, value in zip(paths, cached, strict=True) if value is None]
+        decoded = iter(pool.map(self.decode, missing))
+        for key, stamp, value in zip(keys, file_stamps, cached, strict=True):
             if value is not None:
                 yield self.facts(value)
                 continue
-            fresh = next(read)
+            fresh = next(decoded)
+            # Errors are not cached: their texts would outlive the version that wrote them.
             if stamp[0] >= 0 and not isinstance(fresh, SegError):
                 self.cache.put(key, stamp, fresh)
             yield fresh
 
     def _key(self, name: str) -> str:
-        """What tells a file of a data set from the others: its name and those of the two folders above."""
+        """Return the cache key of a file: its name with the two folders above it, unique within a dataset."""
         short = "/".join([*self.folder.parts[-2:], *name.split("/")][-3:])
         return f"{self.tag}:{os.fsencode(short).decode(errors='backslashreplace')}"
 
@@ -107,6 +112,7 @@ def _image_facts(value: Any) -> ImageFacts:
 
 
 def _mask_facts(value: Any) -> MaskFacts:
+    # JSON has turned the keys into strings.
     height, width, counts, digest = value
     return MaskFacts(height, width, {int(k): n for k, n in counts.items()}, digest)
 
@@ -122,25 +128,25 @@ def _joined(position: int, image: object, mask: object) -> PairFacts:
 
 
 MEASURE = Reading(None, None, measure=True)
-"""What an image is does not depend on what a model takes: that is held against the facts."""
+"""Facts are those of the file, independent of any model, so that all programs share the cache."""
 
 
 def _read_image(path: Path) -> ImageFacts | SegError:
     try:
         data = read_bytes(path)
-        picture = decode_image(data, path, MEASURE)
+        image = decode_image(data, path, MEASURE)
     except SegError as error:
         return error
-    height, width = picture.pixels.shape[:2]
+    height, width = image.pixels.shape[:2]
     return ImageFacts(
         height,
         width,
-        picture.mode,
-        picture.orientation,
-        picture.channels,
-        picture.alpha,
-        picture.bits,
-        *picture.span,
+        image.mode,
+        image.orientation,
+        image.channels,
+        image.alpha,
+        image.bits,
+        *image.span,
         _digest(data),
     )
 

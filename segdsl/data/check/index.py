@@ -1,9 +1,8 @@
-"""The index of a data set: its classes, and the files of each subset, sorted by id.
+"""The index of a dataset: its classes, and the files of each subset, sorted by id.
 
-Datumaro imports; what it would drop in silence or stumble over is checked before (``layout``). It decodes every mask
-while importing, and makes objects of each. So a tree of files that it has read once is not given to it again until a
-file changes, and a subset of more than :data:`MAX_IMPORTED` items not at all: there our own reading stands alone, which
-smaller sets show to be the same.
+Common Semantic Segmentation is read by this package, and Datumaro's importer cross-checks the result. Datumaro decodes
+every mask, so files that it has imported once are skipped until one changes, and subsets of more than
+:data:`MAX_DATUMARO_ITEMS` items are never imported.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from segdsl.storage.fact_cache import FactCache
 from segdsl.storage.file_states import blocks, states
 
 MAX_SHOWN = 20
-"""Errors that a run reports before it says how many more there are."""
+"""Number of errors that a run prints before it only counts the rest."""
 MAX_IMPORTED = 5_000
-"""Items of a subset that Datumaro is given: some ten milliseconds each, where a mask has two megapixels."""
+"""Largest subset that Datumaro imports; masks of two megapixels take about ten milliseconds each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """A data set: its label space, the value of void, its subsets by name, and how its images are read."""
+    """A dataset: its label space, the ignore value, its subsets by name, and how to read its images."""
 
     root: Path
     format: str
@@ -44,28 +43,28 @@ class Index:
     subsets: dict[str, Subset]
     reading: Reading
     digest: str
-    """Names, sizes and meta files of all subsets in one hash: the same for the same data on another machine."""
+    """Hash of names, sizes and meta files of all subsets: equal for the same data on another machine."""
     written: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    """When the images of each subset, and its masks where they are files of it, were written (`st_mtime_ns`)."""
+    """`st_mtime_ns` of the images of each subset, and of its masks unless they are rasterized."""
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The classes that are learnt, in the order of their ids."""
+        """The classes to train on, in the order of their ids."""
         return self.labels.classes
 
     def subset(self, name: str) -> Subset:
-        """The subset called ``name``. Raises :class:`SegError` where the index was opened without it."""
+        """Return the subset ``name``. Raise :class:`SegError` if the index was opened without it."""
         if name not in self.subsets:
             have = ", ".join(f"`{n}`" for n in self.subsets)
-            message = f"the data set has no subset `{name}`, it has {have}"
-            raise fail("subset-missing", message, "name one of them", path=str(self.root))
+            message = f"the dataset has no subset `{name}`, only {have}"
+            raise fail("subset-missing", message, "use one of these", path=str(self.root))
         return self.subsets[name]
 
 
 def open_index(root: str | Path, format: str, asked: Request) -> Index:
-    """Indexes what is asked for of the data set at ``root``.
+    """Index the requested subsets of the dataset at ``root``.
 
-    Raises :class:`SegError` with every missing, doubled and misnamed file; contents are checked by ``check_data``.
+    Raise :class:`SegError` with every missing, duplicate and misnamed file. Contents are checked by ``check_data``.
     """
     found: Findings = []
     layout = read_layout(Path(root), format, asked, found)
@@ -80,7 +79,7 @@ def open_index(root: str | Path, format: str, asked: Request) -> Index:
 
 
 def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:
-    """The first of many errors, the last of them with the number of those left out."""
+    """Return the first ``limit`` errors; the last of them mentions how many were left out."""
     if len(errors) <= limit:
         return errors
     last = errors[limit - 1]
@@ -89,13 +88,15 @@ def shortened(errors: Findings, limit: int = MAX_SHOWN) -> Findings:
 
 
 def _digests(layout: Layout) -> tuple[str, dict[str, str], dict[str, list[np.ndarray]]]:
-    """The digest of the data; for each subset one of the very files: of their names, sizes and times of change; and
-    when the files were written."""
+    """Return the digest of the dataset, a digest of each subset's files with their times, and the write times.
+
+    The first is the same wherever the data is; the second changes with every copy, for caches on this machine.
+    """
     total = hashlib.sha256()
     for file in layout.meta:
         total.update(f"{file.name}\0".encode() + file.read_bytes())
-    found: dict[str, str] = {}
-    written: dict[str, list[np.ndarray]] = {}
+    states_by_subset: dict[str, str] = {}
+    write_times: dict[str, list[np.ndarray]] = {}
     for subset in layout.subsets.values():
         total.update(f"{subset.name}\0".encode())
         state = hashlib.sha256(b"".join(file.read_bytes() for file in layout.meta))
@@ -104,18 +105,19 @@ def _digests(layout: Layout) -> tuple[str, dict[str, str], dict[str, list[np.nda
         for columns in blocks(subset.images, subset.masks):
             rows: list[list[bytes]] = []
             for folder, names, column in zip(folders, columns, times, strict=False):
-                known = states(folder, names)
-                state.update(names.tobytes() + known[:, :2].tobytes())
-                rows.append(_named_sizes(names, known))
-                column.append(known[:, 2])
+                stats = states(folder, names)
+                state.update(names.tobytes() + stats[:, :2].tobytes())
+                rows.append(_named_sizes(names, stats))
+                column.append(stats[:, 2])
+            # Image, mask, image, mask, …: runs store this digest, so the order must never change.
             total.update(b"".join(text for row in zip(*rows, strict=True) for text in row))
-        found[subset.name] = state.hexdigest()
-        written[subset.name] = [np.concatenate(column) for column in times]
-    return total.hexdigest(), found, written
+        states_by_subset[subset.name] = state.hexdigest()
+        write_times[subset.name] = [np.concatenate(column) for column in times]
+    return total.hexdigest(), states_by_subset, write_times
 
 
 def _named_sizes(names: np.ndarray, stamped: np.ndarray) -> list[bytes]:
-    """The name without folders and the size (0 without a file) of each file, as the digest takes them."""
+    """Encode each file's name without folders, and its size (0 if it does not exist), for the digest."""
     sizes = np.maximum(stamped[:, 0], 0).tolist()
     return [
         b"%s\0%d\0" % (name[name.rfind(b"/") + 1 :], size) for name, size in zip(names.tolist(), sizes, strict=True)
@@ -123,8 +125,7 @@ def _named_sizes(names: np.ndarray, stamped: np.ndarray) -> list[bytes]:
 
 
 def _imports(layout: Layout, subset: Subset, state: str) -> bool:
-    """Whether Datumaro imports the subset; the files of one ``state`` are not given to it again once they went
-    through."""
+    """Return whether Datumaro imports the subset. Success is cached for the digest ``files_digest`` of its files."""
     with FactCache(layout.root) as cache:
         if cache.get(f"{subset.name}/", (len(subset), 0)) == state:
             return True
@@ -135,7 +136,7 @@ def _imports(layout: Layout, subset: Subset, state: str) -> bool:
 
 
 def _has_a_bomb(subset: Subset) -> bool:
-    """Whether a mask is so large, or so damaged, that another reader should not be given it."""
+    """Return whether a mask is too large or too damaged to be passed to another library."""
     try:
         for position in range(len(subset)):
             picture_size(subset.mask(position))
@@ -145,13 +146,14 @@ def _has_a_bomb(subset: Subset) -> bool:
 
 
 def _import(layout: Layout, subset: Subset) -> bool:
-    """One import by Datumaro, False where it fails. Raises :class:`SegError` where it differs from our own reading."""
+    """Import once with Datumaro; return False on failure. Raise :class:`SegError` if it differs from our own index."""
     assert layout.labels is not None
     with _quiet():
-        # Each subset is imported by itself: in the form with subset folders Datumaro takes every folder for a subset.
+        # Import each subset on its own: at the root, Datumaro takes every folder for a subset.
         from datumaro.components.annotation import AnnotationType
         from datumaro.components.dataset import Dataset
 
+        # Datumaro raises anything on data that it does not like; our own check then finds the cause.
         try:
             dataset = Dataset.import_from(str(subset.folder), "common_semantic_segmentation")
             categories = dataset.categories().get(AnnotationType.label)
@@ -160,10 +162,10 @@ def _import(layout: Layout, subset: Subset) -> bool:
             return False
     names = tuple(str(getattr(c, "name", c)) for c in getattr(categories, "items", ()))
     if names != layout.labels.in_masks:
-        raise _disagrees(subset, f"it reads the classes {', '.join(names)}")
+        raise _disagrees(subset, f"it finds the classes {', '.join(names)}")
     lost = [stem for stem in subset.ids() if stem not in imported]
     if lost:
-        raise _disagrees(subset, f"it leaves out {len(lost)} items, such as `{lost[0]}`")
+        raise _disagrees(subset, f"it misses {len(lost)} item{'s' * (len(lost) > 1)}, such as `{lost[0]}`")
     return True
 
 
@@ -180,18 +182,16 @@ def _quiet() -> Iterator[None]:
 
 
 def _explain(layout: Layout, format: str, asked: Request) -> None:
-    """Says which files stopped an import, by our own check. Raises :class:`SegError` with all that is at fault.
-
-    Where nothing is, the set is usable although Datumaro cannot read it: palette masks whose void has a colour of its
-    own (as Pascal VOC has them), hidden files.
-    """
+    """Find the files that stopped an import with our own check. Raise :class:`SegError` with all errors."""
+    # If there are no errors, the dataset is usable although Datumaro cannot read it: palette masks whose ignored pixels
+    # have a color of their own (as in Pascal VOC), or hidden files.
     from segdsl.data.check.checker import check_data
 
     check_data(layout.root, format, asked).require()
 
 
 def _disagrees(subset: Subset, message: str) -> SegError:
-    help = "report it as a bug of segdsl, with the names of the files; a plain layout of unique names avoids it"
+    help = "please report this as a bug of segdsl, with the file names; a plain layout with unique names avoids it"
     return fail("index-disagrees", f"Datumaro reads this subset differently: {message}", help, path=str(subset.folder))
 
 

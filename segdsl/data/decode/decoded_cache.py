@@ -1,7 +1,6 @@
-"""Decoded pictures kept in main memory, which all loading processes of a run share, up to a budget.
+"""In-memory cache of decoded images and masks, shared by all data-loader workers of a run, up to a byte budget.
 
-What is kept never changes what is read: it is what a file gave, at the size at which it was decoded. The first that
-come are kept, and stay: an epoch uses every image once, so that giving one up for another wins nothing.
+The cache never changes what is read: entries are exactly what the decoder returned, at the size that was decoded.
 """
 
 from __future__ import annotations
@@ -19,28 +18,28 @@ from segdsl.diagnostics import Diagnostic, SegError
 from segdsl.ir.program import Program
 
 MASK, WHOLE = 0, 1
-"""What is kept of a pair besides the JPEG at a factor (2 to 5): the mask, and an image that is no such JPEG."""
+"""Kinds of entries of a pair: the mask, and an image at full size. Kinds 2 to 5 are JPEGs at a reduction factor."""
 KINDS = 6
 ROW = np.dtype([("end", np.int64), ("height", np.int32), ("width", np.int32), ("channels", np.int32)], align=True)
 AMOUNTS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 UNKNOWN_MEMORY = 8 * AMOUNTS["GiB"]
-"""What is taken for the memory of a machine that does not tell."""
+"""Memory assumed for a machine that does not report it."""
 SHARE = 4
-"""One part in so many of the memory that is free is taken where a program does not say how much."""
+"""Without `data.cache`, the cache takes the free memory divided by this."""
 LIMITS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
 )
-"""Where a container says how much memory it may take, and how much it has taken."""
+"""Files with the memory limit and the current usage of a container: cgroup v2, and v1."""
 
 
 RUN = np.dtype([("length", "<u4"), ("value", np.uint8)])
 
 
 def run_lengths(mask: np.ndarray) -> np.ndarray:
-    """A mask (H, W) as the runs of equal values along its rows, one after the other: uint8 (runs, 5).
+    """Pack a mask (H, W) into runs of equal values in row-major order: uint8 (runs, 5), length and value of each.
 
-    A thirtieth of the memory, and a fiftieth of the time of the PNG that it came from.
+    Takes about 1/30 of the mask's memory, and unpacks in 1/50 of the time that its PNG takes to decode.
     """
     flat = mask.reshape(-1)
     starts = np.concatenate(([0], np.flatnonzero(flat[1:] != flat[:-1]) + 1))
@@ -50,16 +49,18 @@ def run_lengths(mask: np.ndarray) -> np.ndarray:
 
 
 def from_run_lengths(packed: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """The mask of (height, width) ``size`` that :func:`run_lengths` packed."""
+    """Unpack a mask of (height, width) ``size`` that :func:`encode_run_lengths` packed."""
     runs = packed.reshape(-1).view(RUN)
     return np.repeat(runs["value"], runs["length"]).reshape(size)
 
 
 class DecodedCache:
-    """Arrays uint8 (H, W) or (H, W, C) of ``items`` pairs, by position and kind, ``budget`` bytes together.
+    """Arrays uint8 (H, W) or (H, W, C) of ``items`` pairs by position and kind, at most ``budget`` bytes in total.
 
-    Memory is taken when it is filled. Processes that are forked share it; a copy for one that is not keeps nothing.
+    Forked processes share the memory. A pickled copy, for a process that was spawned, stores nothing.
     """
+
+    # Entries are never evicted: every epoch uses each image once, so replacing one entry by another gains nothing.
 
     def __init__(self, items: int, budget: int) -> None:
         self.items, self.budget = items, budget
@@ -69,12 +70,14 @@ class DecodedCache:
             self.budget = 0
             return
         try:
+            # NORESERVE: pages count as used only once they are written, so a generous budget costs nothing up front.
             flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
             shared = mmap.mmap(-1, mmap.PAGESIZE + items * 8 + table + budget, flags=flags)
         except (OSError, ValueError, OverflowError):
             self.budget = 0
             return
         self._lock = multiprocessing.Lock()
+        # Layout: one page with the number of bytes in use, the image sizes, the table of entries, then their pixels.
         self._used = np.frombuffer(shared, np.int64, 1)
         self._sizes = np.frombuffer(shared, np.int64, items, offset=mmap.PAGESIZE)
         rows = mmap.PAGESIZE + items * 8
@@ -86,11 +89,11 @@ class DecodedCache:
 
     @property
     def used(self) -> int:
-        """Bytes that are taken."""
+        """Bytes in use."""
         return int(self._used[0]) if self.budget else 0
 
     def get(self, position: int, kind: int) -> np.ndarray | None:
-        """The array of this kind, not to be written to; None where it is not kept."""
+        """Return the array of this kind, read-only, or None if it is not in the cache."""
         if not self.budget:
             return None
         with self._lock:
@@ -103,7 +106,7 @@ class DecodedCache:
         return found
 
     def put(self, position: int, kind: int, array: np.ndarray) -> None:
-        """Keeps an array, if there is room for it."""
+        """Store an array if there is room for it."""
         if not self.budget:
             return
         with self._lock:
@@ -111,64 +114,66 @@ class DecodedCache:
             if end > self.budget or self._rows[position, kind]["end"]:
                 return
             self._used[0] = end
+        # The space is reserved, so the copy itself needs no lock and workers do not wait for each other.
         self._bytes[start:end] = array.reshape(-1)
         with self._lock:
-            # Said only now that it is all there: another process may look at any moment.
+            # Publish the entry only after all its bytes are there: another process may read at any moment.
             self._rows[position, kind] = (end, *array.shape, *(() if array.ndim == 3 else (0,)))
 
     def size(self, position: int) -> tuple[int, int] | None:
-        """The (height, width) that :meth:`note_size` was told."""
+        """Return the (height, width) from :meth:`record_image_size`, or None."""
         packed = int(self._sizes[position]) if self.budget else 0
         return (packed >> 32, packed & 0xFFFFFFFF) if packed else None
 
     def note_size(self, position: int, size: Sequence[int]) -> None:
-        """Notes the (height, width) of an image that can be decoded at several sizes."""
+        """Record the full (height, width) of an image that may be decoded at a reduced size."""
         if self.budget:
             self._sizes[position] = size[0] << 32 | size[1]
 
 
 NOTHING = DecodedCache(0, 0)
-"""A cache that keeps nothing."""
+"""A cache that stores nothing."""
 
 
 def free_share() -> int:
-    """Bytes of memory that a cache may take where nothing else is said; 0 where the system does not tell."""
+    """Return the default budget in bytes: a share of the free memory, or 0 if the system does not report it."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):
         return 0
     free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
+    # /proc/meminfo is that of the host: inside a container the cgroup may allow far less.
     for limit, taken in LIMITS:
-        most, now = _number(limit), _number(taken)
-        if most is not None and now is not None:
-            free = min(free, max(most - now, 0))
+        maximum, current = _number(limit), _number(taken)
+        if maximum is not None and current is not None:
+            free = min(free, max(maximum - current, 0))
     return free // SHARE
 
 
 def whole_memory() -> int:
-    """Bytes of main memory, or what a container is allowed of it."""
+    """Return the size of main memory in bytes, or the container's limit if that is smaller."""
     try:
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         whole = UNKNOWN_MEMORY
-    limits = [most for file, _ in LIMITS if (most := _number(file)) is not None and most > 0]
+    limits = [limit for file, _ in LIMITS if (limit := _number(file)) is not None and limit > 0]
     return min([whole, *limits])
 
 
 def cache_budget(program: Program) -> int:
-    """Bytes for decoded pictures, as `data.cache` says. Raises SegError (`cache-too-large`) for more than there is."""
+    """Return the cache budget in bytes. Raise SegError (`cache-too-large`) if `data.cache` exceeds the memory."""
     asked = program.data.cache
     if asked is None:
         return free_share()
-    wanted, whole = asked.value * AMOUNTS[asked.unit], whole_memory()
-    if wanted > whole:
-        message = f"`data.cache` asks for {asked}, and this machine has {whole / AMOUNTS['GiB']:.1f} GiB of memory"
-        room = max(whole // (2 * AMOUNTS["GiB"]), 1)
-        help = f"write `cache = {room} GiB`, or leave it out: a quarter of what is free is taken then"
+    budget, memory = asked.value * AMOUNTS[asked.unit], whole_memory()
+    if budget > memory:
+        message = f"`data.cache` is {asked}, but this machine has {memory / AMOUNTS['GiB']:.1f} GiB of memory"
+        room = max(memory // (2 * AMOUNTS["GiB"]), 1)
+        help = f"write `cache = {room} GiB`, or remove the setting to use a quarter of the free memory"
         span = program.spans.get("data.cache")
         texts = {name: source.text for name, source in program.sources.items()}
         raise SegError([Diagnostic("cache-too-large", message, help, span=span)], texts)
-    return int(wanted)
+    return int(budget)
 
 
 def _number(file: Path) -> int | None:

@@ -1,7 +1,7 @@
-"""Decoding: image files to RGB uint8, mask files to class ids; what is damaged or unfit ends in a diagnostic.
+"""Decoding of image files to uint8 and of mask files to class ids, with a diagnostic for every file that is unfit.
 
-Pillow decodes, since it refuses truncated files (OpenCV returns a partial picture) and stays silent. Sizes are read
-from the header before anything is decoded.
+Pillow decodes by default, because it rejects truncated files where OpenCV returns a partial image. Sizes are checked in
+the header before anything is decoded.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from segdsl.diagnostics import SegError, fail
 from segdsl.ir.values import Range
 
 MAX_PIXELS = 100_000_000
-"""Larger pictures are refused before they are decoded: a small file can unfold to gigabytes."""
+"""Larger images are rejected before decoding: a small file can expand to gigabytes."""
 MAX_BYTES = 4 * MAX_PIXELS
-"""The same for images of many channels or bits."""
+"""The same limit for images with more channels or bits."""
 IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".jp2", ".tga"}
 )
-"""Files that count as pictures, by the end of their name in lower case."""
+"""File name suffixes of images, in lower case."""
 MASK_EXTENSIONS = frozenset({".png"})
-"""Files that may hold a mask: only formats without loss."""
+"""File name suffixes of masks: lossless formats only."""
 STATISTICS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "none": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
 }
-"""Mean and deviation of the RGB channels on the scale 0..255, for each value of `data.normalize`."""
+"""Mean and standard deviation of R, G and B on the scale 0..255, by value of `data.normalize`."""
 
 
 def statistics(normalize: str, channels: int = 3) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and deviation of each channel, on the scale 0..255; for images that are not RGB, the mean over RGB's."""
+    """Return mean and standard deviation per channel on the scale 0..255; unless RGB, R, G and B are averaged."""
     mean, deviation = STATISTICS[normalize]
     if channels == len(mean):
         return mean, deviation
@@ -52,8 +52,8 @@ def statistics(normalize: str, channels: int = 3) -> tuple[tuple[float, ...], tu
 
 
 class Reading(NamedTuple):
-    """How images are read: into how many ``channels`` (None: as many as they have), and which values (``levels``)
-    become 0 and 255 (None: the whole range of their depth). Where they are only measured, their pixels are left out."""
+    """How to read images: the number of ``channels`` (None: as stored), and the ``levels`` that become 0 and 255 (None:
+    the full range of the depth). With ``skip_pixels`` only facts are collected, and pixels are not converted."""
 
     channels: int | None = 3
     levels: Range | None = None
@@ -66,9 +66,9 @@ DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError,
     struct.error, zlib.error,
 )  # fmt: skip
-"""What Pillow raises on files that are damaged; a MemoryError is none of them."""
+"""What Pillow raises on damaged files. MemoryError is absent on purpose: it says nothing about the file."""
 
-# Our own limit is checked as soon as a file is opened, and says how large the picture is.
+# MAX_PIXELS replaces Pillow's own limit: it is checked as soon as a file is opened, and its message gives the size.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
@@ -77,9 +77,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 class Picture:
     """A decoded image, uint8 (H, W, C), with the ``mode`` of the file and EXIF's ``orientation`` (1: upright).
 
-    ``mode`` is Pillow's, or depth and channels of what it does not read whole: `16 bits x 5`. ``channels`` are those
-    of the file, of which the last may be no colour (``alpha``); ``bits`` are 8, 16, or 0 for numbers without a known
-    black and white, and ``span`` the least and the greatest of the deeper ones.
+    ``mode`` is Pillow's, or depth and channels for files that Pillow reads only in part, such as `16 bits x 5`.
+    ``channels`` counts the channels of the file; with ``has_alpha`` the last one is opacity. ``bits`` is 8, 16, or 0
+    for values without a defined range. ``value_range`` is the least and greatest value of images deeper than 8 bits.
     """
 
     pixels: np.ndarray
@@ -92,72 +92,76 @@ class Picture:
 
 
 def read_image(path: str | Path, how: Reading = RGB) -> np.ndarray:
-    """The image as uint8 (H, W, C), by default RGB: turned upright by its EXIF tag, grey repeated, alpha dropped, 16
-    bits cut to 8. Raises :class:`SegError` that names the file.
+    """Read an image as uint8 (H, W, C), by default RGB.
+
+    EXIF orientation is applied, grayscale repeated, alpha dropped, and 16 bits are reduced to 8. Raise
+    :class:`SegError` naming the file if it cannot be used.
     """
     return decode_image(read_bytes(path), path, how).pixels
 
 
 def visible(image: np.ndarray) -> np.ndarray:
-    """An image of any channels as RGB, to be looked at: grey repeated, of many channels the first three."""
+    """Convert an image of any channels to RGB for display: repeat grayscale, or take the first three channels."""
     if image.shape[2] < 3:
         return np.repeat(image[:, :, :1], 3, axis=2)
     return np.ascontiguousarray(image[:, :, :3])
 
 
 def read_mask(path: str | Path, colors: Sequence[Color | None] = (), table: Sequence[int] = ()) -> np.ndarray:
-    """The mask as class ids, uint8 (H, W).
+    """Read a mask as class ids, uint8 (H, W).
 
-    One 8-bit channel is read as it is. A three-channel mask goes through ``colors``, one for each class. A palette mask
-    is read by its indices unless its palette names the classes' colours in another order; then by colour.
-    With ``table`` each value becomes the one at its place, and one that is negative there is none of the data set's.
-    Raises :class:`SegError` that names the file.
+    A single 8-bit channel holds the ids themselves. A three-channel mask is looked up in ``colors``, one per class. A
+    palette mask is read by index, unless its palette has the classes' colors in another order; then by color.
+    ``value_to_id`` maps each of the 256 values to an id, or to a negative number if no mask may hold it.
+    Raise :class:`SegError` naming the file if it cannot be used.
     """
     return decode_mask(read_bytes(path), path, colors, table)
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The content of a file. Raises :class:`SegError` where it cannot be read or is empty."""
+    """Read a file. Raise :class:`SegError` if it cannot be read or is empty."""
     try:
+        # Reading a pipe or a device may never end. A folder fails below, with the system's own reason.
         if not stat.S_ISREG(Path(path).stat().st_mode) and not Path(path).is_dir():
-            help = "replace it by the picture itself; what a pipe or a device gives has no end"
+            help = "replace it with a regular file; pipes and devices cannot be read"
             raise fail("data-file-unreadable", "the file is a pipe or a device", help, path=str(path))
         data = Path(path).read_bytes()
     except FileNotFoundError:
-        help = "check the path; a link may point to a place that is gone"
+        help = "check the path; if it is a link, its target may have been removed"
         raise fail("data-file-missing", "the file does not exist", help, path=str(path)) from None
     except OSError as error:
-        reason = (error.strerror or "it is not readable").lower()
-        help = "check its permissions and the disk"
+        reason = (error.strerror or "input/output error").lower()
+        help = "check its permissions, and the disk"
         raise fail("data-file-unreadable", f"the file cannot be read: {reason}", help, path=str(path)) from None
     if not data:
         help = "copy it again from its source"
-        help += "" if str(path).endswith(".json") else ", or remove image and mask"
+        help += "" if str(path).endswith(".json") else ", or remove both image and mask"
         raise fail("data-file-empty", "the file is empty (0 bytes)", help, path=str(path))
     return data
 
 
 def decode_image(data: bytes, path: str | Path, how: Reading = RGB) -> Picture:
-    """The image in ``data``; ``path`` is for the diagnostics. Raises :class:`SegError`."""
-    found = tiff_image(data, path, MAX_BYTES) if is_tiff(data) else 0
-    if isinstance(found, Stored):
-        return _of_samples(found, path, how)
-    with _opened(data, path, "image") as picture:
-        _seek(picture, found, data, path)
-        mode = picture.mode
-        if how == RGB and is_whole_jpeg(picture, data) and (pixels := decoded_jpeg(data)) is not None:
-            turn = _orientation(picture)
+    """Decode the image in ``data``; ``path`` is used in diagnostics only. Raise :class:`SegError` if it is unfit."""
+    tiff = tiff_image(data, path, MAX_BYTES) if is_tiff(data) else 0
+    if isinstance(tiff, Stored):
+        return _of_samples(tiff, path, how)
+    with _opened(data, path, "image") as image:
+        _seek(image, tiff, data, path)
+        mode = image.mode
+        # OpenCV is twice as fast; files that it cannot decode are left to Pillow, which names the fault.
+        if how == RGB and is_whole_jpeg(image, data) and (pixels := decoded_jpeg(data)) is not None:
+            turn = _orientation(image)
             return Picture(upright(pixels, turn), mode, turn, 1 if mode == "L" else 3)
-        _decode(picture, data, path, "image")
-        orientation = _orientation(picture)
-        if deep := _deep(picture, data):
+        _decode(image, data, path, "image")
+        orientation = _orientation(image)
+        if deep := _deep(image, data):
             return _of_samples(Stored(deep[0], orientation, deep[0].shape[2] in (2, 4)), path, how)
         if orientation != 1:
-            picture = ImageOps.exif_transpose(picture)
+            image = ImageOps.exif_transpose(image)
         if how == RGB and mode in ("RGB", "L", "1", "CMYK", "YCbCr", "LAB"):
-            # A copy: the result must own its memory once the file is closed.
-            return Picture(np.array(picture.convert("RGB")), mode, orientation, 1 if mode in ("L", "1") else 3)
-        samples = pillow_samples(picture)
+            # np.array copies: the result must own its memory once the file is closed.
+            return Picture(np.array(image.convert("RGB")), mode, orientation, 1 if mode in ("L", "1") else 3)
+        samples = pillow_samples(image)
         return _of_samples(Stored(samples, 1, samples.shape[2] in (2, 4)), path, how, mode, orientation)
 
 
@@ -171,9 +175,10 @@ def _seek(picture: Image.Image, page: int, data: bytes, path: str | Path) -> Non
 
 
 def _deep(picture: Image.Image, data: bytes) -> tuple[np.ndarray] | None:
-    """The samples of a file of 16 bits a channel that Pillow cuts to 8."""
+    """Return the samples of a 16-bit file that Pillow would reduce to 8 bits, else None."""
     if picture.format == "PNG" and (_png_depth(data) != 16 or picture.mode not in ("RGB", "RGBA", "LA")):
         return None
+    # Modes "I" and "I;16" keep all 16 bits of a grayscale file, so Pillow is fine for them.
     if picture.format not in ("PNG", "PPM", "JPEG2000") or picture.mode.startswith("I"):
         return None
     samples = deep_samples(data)
@@ -183,7 +188,7 @@ def _deep(picture: Image.Image, data: bytes) -> tuple[np.ndarray] | None:
 def _of_samples(
     stored: Stored, path: str | Path, how: Reading, mode: str = "", orientation: int | None = None
 ) -> Picture:
-    """The picture of samples, which are turned upright; what they were called, and how they lay, may be said."""
+    """Make an upright image of samples; ``mode`` and ``orientation`` override what ``raw`` says of the file."""
     samples = upright(stored.samples, stored.orientation)
     require_finite(samples, path)
     if how.measure:
@@ -197,25 +202,30 @@ def _of_samples(
 
 
 def picture_size(path: str | Path) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(height, width) of an image as it is read, and as it is stored, before its EXIF tag turns it; from the header.
+    """Read an image's (height, width) from the header: with EXIF orientation applied, and as stored.
 
-    Raises :class:`SegError` that names the file.
+    Raise :class:`SegError` naming the file if it cannot be read.
     """
-    with _opened(read_bytes(path), path, "image") as picture:
-        stored = picture.height, picture.width
-        return (stored[1], stored[0]) if _orientation(picture) > 4 else stored, stored
+    with _opened(read_bytes(path), path, "image") as image:
+        stored = image.height, image.width
+        # Orientations 5 to 8 include a quarter turn, which swaps height and width.
+        return (stored[1], stored[0]) if _orientation(image) > 4 else stored, stored
 
 
 def reducible(path: Path, how: Reading) -> Reducible | None:
-    """The file if it is a JPEG that can be decoded at a reduced size. Raises :class:`SegError` that names it."""
+    """Return the file if it is a JPEG that can be decoded at a reduced size, else None.
+
+    Raise :class:`SegError` naming the file if it cannot be read.
+    """
     if how != RGB or path.suffix.lower() not in (".jpg", ".jpeg", ".jpe"):
         return None
     data = read_bytes(path)
-    with _opened(data, path, "image") as picture:
-        # A turned image would begin with the part of a pixel that is over at the end of the stored one.
-        if not is_whole_jpeg(picture, data) or _orientation(picture) != 1:
+    with _opened(data, path, "image") as image:
+        # Reduced sizes are rounded up: the last row or column covers less than a full block of pixels. After a turn
+        # that partial row would come first, and all others would be shifted against the mask.
+        if not is_whole_jpeg(image, data) or _orientation(image) != 1:
             return None
-        return Reducible(data, (picture.height, picture.width))
+        return Reducible(data, (image.height, image.width))
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -229,72 +239,74 @@ def _orientation(picture: Image.Image) -> int:
 def decode_mask(
     data: bytes, path: str | Path, colors: Sequence[Color | None] = (), table: Sequence[int] = ()
 ) -> np.ndarray:
-    """The class ids in ``data``; see :func:`read_mask`."""
+    """Decode the class ids in ``data``; see :func:`read_mask`."""
     mask = _decoded_mask(data, path, colors)
     if not table:
         return mask
-    here = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    strange = next((value for value in here.tolist() if table[value] < 0), None)
-    if strange is not None:
-        message = f"the mask holds the value {strange}, which is neither a class of the data set nor void"
-        help = "see that the mask is the one of class ids, and `data.format`, `data.values` and `data.ignore` are right"
+    present = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
+    unknown = next((value for value in present.tolist() if table[value] < 0), None)
+    if unknown is not None:
+        message = f"mask value {unknown} is neither a class of the dataset nor the ignore value"
+        help = "check that the mask holds class ids, and that `data.format`, `data.values` and `data.ignore` are right"
         raise fail("mask-value-out-of-range", message, help, path=str(path))
     return np.asarray(table, np.int16).astype(np.uint8)[mask]
 
 
 def _decoded_mask(data: bytes, path: str | Path, colors: Sequence[Color | None]) -> np.ndarray:
-    """The values in ``data``, as they are or by their colours."""
-    with _opened(data, path, "mask") as picture:
-        if picture.format not in ("PNG",):
+    """Return the values of a mask: its indices, or the ids of its colors."""
+    with _opened(data, path, "mask") as image:
+        if image.format not in ("PNG",):
             raise fail(
                 "mask-format",
-                f"the mask is a {picture.format} file; that may change pixel values, and so class ids",
-                "save masks as 8-bit PNG, from the original annotation",
+                f"the mask is a {image.format} file, which may have altered class ids; masks must be PNG",
+                "export the mask again from the original annotation, as 8-bit PNG",
                 path=str(path),
             )
         depth = _png_depth(data)
-        if depth == 16 or (depth != 8 and picture.mode != "P"):
+        if depth == 16 or (depth != 8 and image.mode != "P"):
             raise fail(
                 "mask-depth",
-                f"the mask has {depth} bit{'s' if depth != 1 else ''} a pixel, expected 8",
+                f"the mask has {depth} bit{'s' if depth != 1 else ''} per pixel, expected 8",
                 "save it as an 8-bit one-channel PNG whose pixel values are the class ids",
                 path=str(path),
             )
-        _decode(picture, data, path, "mask")
-        if picture.mode == "L":
-            return np.array(picture)
-        if picture.mode == "P":
-            return _palette_ids(np.array(picture), picture.getpalette() or [], path, colors)
-        if picture.mode == "RGBA" and np.asarray(picture)[..., 3].min() == 255:
-            picture = picture.convert("RGB")
-        if picture.mode == "RGB":
-            return _ids_of_colors(np.asarray(picture), path, tuple(colors))
+        _decode(image, data, path, "mask")
+        if image.mode == "L":
+            return np.array(image)
+        if image.mode == "P":
+            return _palette_ids(np.array(image), image.getpalette() or [], path, colors)
+        # An alpha channel that is fully opaque carries nothing: many editors add one.
+        if image.mode == "RGBA" and np.asarray(image)[..., 3].min() == 255:
+            image = image.convert("RGB")
+        if image.mode == "RGB":
+            return _ids_of_colors(np.asarray(image), path, tuple(colors))
         raise fail(
             "mask-channels",
-            f"the mask has channels that mean nothing here ({picture.mode})",
-            "save it with one channel, or with three and no transparency",
+            f"the mask has unsupported channels ({image.mode})",
+            "save it with one channel, or as RGB without transparency",
             path=str(path),
         )
 
 
 def _palette_ids(mask: np.ndarray, palette: list[int], path: str | Path, colors: Sequence[Color | None]) -> np.ndarray:
-    first = list(colors[: colors.index(None)] if None in colors else colors)
-    if [tuple(palette[3 * k : 3 * k + 3]) for k in range(len(first))] == first:
-        return mask  # in the order of the classes, whatever fills the rest of the palette
-    named_ids: dict[tuple[int, ...], int] = {c: k for k, c in enumerate(colors) if c is not None}
-    named = {i: named_ids.get(tuple(palette[3 * i : 3 * i + 3])) for i in np.unique(mask).tolist()}
-    if all(k is None or k == i for i, k in named.items()):
+    leading = list(colors[: colors.index(None)] if None in colors else colors)
+    if [tuple(palette[3 * k : 3 * k + 3]) for k in range(len(leading))] == leading:
         return mask
-    known = {i: k for i, k in named.items() if k is not None}
-    if len(known) == len(named):
+    # Tools fill unused palette entries with arbitrary colors, so only the indices that occur in the mask decide.
+    color_ids: dict[tuple[int, ...], int] = {c: k for k, c in enumerate(colors) if c is not None}
+    class_of = {i: color_ids.get(tuple(palette[3 * i : 3 * i + 3])) for i in np.unique(mask).tolist()}
+    if all(k is None or k == i for i, k in class_of.items()):
+        return mask
+    matches = {i: k for i, k in class_of.items() if k is not None}
+    if len(matches) == len(class_of):
         table = np.zeros(256, dtype=np.uint8)
-        table[list(known)] = list(known.values())
+        table[list(matches)] = list(matches.values())
         return table[mask]
-    wrong = next(i for i, k in known.items() if k != i)
+    wrong = next(i for i, k in matches.items() if k != i)
     raise fail(
         "mask-palette-ambiguous",
-        f"palette index {wrong} has the colour of class {named[wrong]}, and other colours belong to no class",
-        "save the mask with one channel, pixel value = class id; then nothing needs to be guessed",
+        f"ambiguous palette: index {wrong} has the color of class {class_of[wrong]}, but other colors match no class",
+        "save the mask as a single channel whose pixel values are the class ids",
         path=str(path),
     )
 
@@ -303,22 +315,23 @@ def _ids_of_colors(rgb: np.ndarray, path: str | Path, colors: tuple[Color | None
     if not any(color is not None for color in colors):
         raise fail(
             "mask-colors-missing",
-            "the mask has three channels, and `dataset_meta.json` has no `segmentation_colors` to read them by",
-            "add `segmentation_colors` (one [r, g, b] for each class), or save the mask with one channel",
+            "the mask has three channels, but `dataset_meta.json` has no `segmentation_colors`",
+            "add `segmentation_colors` (one [r, g, b] per class), or save the mask with one channel",
             path=str(path),
         )
     packed = (rgb[..., 0].astype(np.uint32) << 16) | (rgb[..., 1].astype(np.uint32) << 8) | rgb[..., 2]
-    known, ids = _color_table(colors)
-    place = np.searchsorted(known, packed).clip(0, len(known) - 1)
-    unknown = known[place] != packed
+    packed_colors, ids = _color_table(colors)
+    place = np.searchsorted(packed_colors, packed).clip(0, len(packed_colors) - 1)
+    unknown = packed_colors[place] != packed
     if unknown.any():
         y, x = np.argwhere(unknown)[0]
         r, g, b = rgb[y, x].tolist()
-        grey = " (all three channels are equal: is it an index mask saved as RGB?)" if r == g == b else ""
+        hint = " (all three channels are equal: is this an index mask saved as RGB?)" if r == g == b else ""
+        count = int(unknown.sum())
         raise fail(
             "mask-color-unknown",
-            f"colour [{r}, {g}, {b}] at x = {x}, y = {y} belongs to no class{grey}; {int(unknown.sum())} such pixels",
-            "add the colour to the others (`segmentation_colors`, `labelmap.txt`), or save the mask with one channel",
+            f"color [{r}, {g}, {b}] at x = {x}, y = {y} matches no class{hint}; {count} such pixel{'s' * (count > 1)}",
+            "add the color to `segmentation_colors` or `labelmap.txt`, or save the mask with one channel",
             path=str(path),
         )
     return ids[place]
@@ -332,14 +345,14 @@ def _color_table(colors: tuple[Color | None, ...]) -> tuple[np.ndarray, np.ndarr
 
 def _opened(data: bytes, path: str | Path, what: str) -> Image.Image:
     try:
-        picture = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data))
     except UnidentifiedImageError:
-        help = f"expected one of {_listing()}; the content counts, not the name"
-        raise fail("image-unknown", f"this is no {what} that can be read", help, path=str(path)) from None
+        help = f"convert it to one of {_listing()}; the content decides, not the file name"
+        raise fail("image-unknown", f"the {what} is not in a supported format", help, path=str(path)) from None
     except DECODE_ERRORS:
         raise _damaged(data, path, what) from None
-    _require_size(picture, path)
-    return picture
+    _require_size(image, path)
+    return image
 
 
 def _require_size(picture: Image.Image, path: str | Path) -> None:
@@ -352,8 +365,8 @@ def _listing() -> str:
 
 
 def _too_large(path: str | Path, pixels: str) -> SegError:
-    message = f"the picture has {pixels} pixels, at most {MAX_PIXELS:,} are decoded"
-    return fail("image-too-large", message, "cut it into tiles, or scale it down", path=str(path))
+    message = f"the image has {pixels} pixels; the limit is {MAX_PIXELS:,}"
+    return fail("image-too-large", message, "split it into tiles, or downscale it", path=str(path))
 
 
 def _decode(picture: Image.Image, data: bytes, path: str | Path, what: str) -> None:
@@ -361,17 +374,20 @@ def _decode(picture: Image.Image, data: bytes, path: str | Path, what: str) -> N
         picture.load()
     except DECODE_ERRORS:
         raise _damaged(data, path, what) from None
+    # Pillow accepts a PNG whose end is missing as long as it has all pixels; such a file is a broken copy all the same.
     if picture.format == "PNG" and b"IEND" not in data:
         raise _damaged(data, path, what)
 
 
 def _damaged(data: bytes, path: str | Path, what: str) -> SegError:
-    message = f"the {what} is truncated or damaged: it does not decode from its {len(data):,} bytes"
-    return fail("image-truncated", message, "copy it again from its source, or remove image and mask", path=str(path))
+    message = f"the {what} is truncated or damaged: its {len(data):,} bytes cannot be decoded"
+    help = "copy it again from its source, or remove both image and mask"
+    return fail("image-truncated", message, help, path=str(path))
 
 
 def has_colors(data: bytes) -> bool:
-    """Whether a PNG has three channels or four, of which each colour is looked up."""
+    """Return whether a PNG is RGB or RGBA, so that its colors must be looked up."""
+    # Bytes 24 and 25 of a PNG are the bit depth and the color type of its header chunk.
     return len(data) > 25 and data[25] in (2, 6)
 
 

@@ -1,4 +1,4 @@
-"""TIFF, as far as Pillow does not read all of it: more channels, more bits, channels in pages, thumbnails in front."""
+"""TIFF files that Pillow reads only in part: more channels or bits, one channel per page, thumbnails first."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from segdsl.data.decode.samples import deep_samples
 from segdsl.diagnostics import SegError, fail
 
 MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-"""How a TIFF begins, and a BigTIFF."""
+"""First four bytes of a TIFF or BigTIFF, in either byte order."""
 STORED, DEFLATED, PACKED_BITS = (1,), (8, 32946), (32773,)
-"""What tifffile unpacks by itself, by the number of the TIFF specification."""
+"""Compression schemes that tifffile decodes without imagecodecs, by their numbers in TIFF."""
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
-"""Photometric interpretations whose samples are what they say; all others are Pillow's to convert."""
+"""Photometric interpretations used as they are; Pillow converts all others to RGB."""
 REDUCED, MASK = 1, 4
-"""Bits of the type of a page that is not the image itself."""
+"""Bits of NewSubfileType on pages that are not the image itself."""
 ALPHA = (1, 2)
-"""Kinds of an extra sample that is opacity."""
+"""Values of ExtraSamples that mean opacity: associated and unassociated alpha."""
 
+# Both libraries log oddities of a file to stderr, among our own output; what matters becomes a diagnostic here.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
 
 class Stored(NamedTuple):
-    """The samples of an image as a file has them, (H, W, channels), not turned; the last of them may be opacity."""
+    """The samples of an image as stored, (H, W, channels), before EXIF orientation; the last channel may be alpha."""
 
     samples: np.ndarray
     orientation: int = 1
@@ -38,20 +39,20 @@ class Stored(NamedTuple):
 
     @property
     def mode(self) -> str:
-        """Depth and channels: `16 bits x 5`."""
+        """Depth and channel count, such as `16 bits x 5`."""
         return f"{8 * self.samples.dtype.itemsize} bits x {self.samples.shape[2]}"
 
 
 def is_tiff(data: bytes) -> bool:
-    """Whether a file begins as a TIFF does."""
+    """Return whether a file starts with a TIFF signature."""
     return data[:4] in MARKS
 
 
 def tiff_image(data: bytes, path: object, most: int) -> Stored | int:
-    """The image in a TIFF; the number of its page where Pillow reads all of that.
+    """Decode the image in a TIFF, or return the number of its page if Pillow can read that page completely.
 
-    Several pages of one channel, alike in all else, are the channels of one image. Raises :class:`SegError` where it is
-    damaged, packed in a way that is not known, or would take more than ``most`` bytes.
+    Several single-channel pages of equal shape and type are the channels of one image. Raise :class:`SegError` if the
+    file is damaged, uses an unsupported compression, or would take more than ``max_bytes``.
     """
     import tifffile
 
@@ -67,24 +68,27 @@ def tiff_image(data: bytes, path: object, most: int) -> Stored | int:
             return _stack(pages, data) if stacked else _single(page, data)
     except SegError:
         raise
+    # Everything else: on a damaged file tifffile raises whatever its parsing runs into, and documents none of it.
     except Exception as error:
+        # tifffile needs imagecodecs for LZW and the like. OpenCV decodes those itself, but only the first page.
         deep = deep_samples(data) if page is not None and page.index == 0 else None
         if page is not None and deep is not None and deep.shape[:2] == (page.imagelength, page.imagewidth):
             return Stored(deep, _turn(page), _has_alpha(page))
         if page is None:
+            # Not even the page list can be read: Pillow gets to try, and reports the damage.
             return 0
         packed = isinstance(error, _Packed) or "imagecodecs" in str(error)
-        message = "the TIFF is compressed in a way that is not read" if packed else "the TIFF is truncated or damaged"
-        help = "save it without compression, or with deflate" if packed else "copy it again from its source"
+        message = "this TIFF compression is not supported" if packed else "the TIFF is truncated or damaged"
+        help = "save it uncompressed or with Deflate compression" if packed else "copy it again from its source"
         raise fail("image-unknown" if packed else "image-truncated", message, help, path=str(path)) from None
 
 
 class _Packed(Exception):
-    """A page is packed in a way that is not read."""
+    """A page uses a compression that is not supported."""
 
 
 def _images(pages: Sequence[Any]) -> Sequence[Any]:
-    """The pages that are neither a thumbnail nor a mask; all of them where none is left."""
+    """Return the pages that are neither thumbnails nor masks, or all pages if there are no others."""
     return [page for page in pages if not int(page.subfiletype) & (REDUCED | MASK)] or pages
 
 
@@ -97,7 +101,7 @@ def _is_channel(page: Any) -> bool:
 
 
 def _is_plain(page: Any) -> bool:
-    """Whether Pillow reads all of a page."""
+    """Return whether Pillow reads a page without dropping channels or bits."""
     photometric, bits, channels = int(page.photometric), page.bitspersample, page.samplesperpixel
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
         return True
@@ -112,19 +116,20 @@ def _has_alpha(page: Any) -> bool:
 
 
 def _turn(page: Any) -> int:
+    # 274 is the Orientation tag. Writers put other values there, which count as upright.
     tag = page.tags.get(274)
     return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
 
 
 def _require_room(page: Any, pages: int, path: object, most: int) -> None:
     if getattr(page, "imagedepth", 1) > 1:
-        message = f"the TIFF is a volume of {page.imagedepth} slices"
-        raise fail("image-unknown", message, "save one slice a file, or slices as channels", path=str(path))
+        message = f"the TIFF holds a volume of {page.imagedepth} slices"
+        raise fail("image-unknown", message, "save one slice per file, or the slices as channels", path=str(path))
     size = page.imagelength * page.imagewidth * page.samplesperpixel * pages * page.dtype.itemsize
     if size > most:
         shape = f"{page.imagewidth} x {page.imagelength} pixels of {page.samplesperpixel * pages} channels"
-        message = f"the picture has {shape}, which takes {size:,} bytes; at most {most:,} are decoded"
-        raise fail("image-too-large", message, "cut it into tiles, or scale it down", path=str(path))
+        message = f"the image has {shape} and takes {size:,} bytes decoded; the limit is {most:,}"
+        raise fail("image-too-large", message, "split it into tiles, or downscale it", path=str(path))
 
 
 def _stack(pages: Sequence[Any], data: bytes) -> Stored:
@@ -136,6 +141,7 @@ def _stack(pages: Sequence[Any], data: bytes) -> Stored:
 def _single(page: Any, data: bytes) -> Stored:
     _require_bounded(page, data)
     samples = _as_said(page)
+    # PlanarConfiguration 2 stores whole channel planes one after the other: (C, H, W).
     if samples.ndim == 3 and int(page.planarconfig) == 2:
         samples = np.moveaxis(samples, 0, 2)
     samples = samples if samples.ndim == 3 else samples[:, :, None]
@@ -143,7 +149,7 @@ def _single(page: Any, data: bytes) -> Stored:
 
 
 def _as_said(page: Any) -> np.ndarray:
-    """The samples of a page, the larger the brighter."""
+    """Return the samples of a page with larger values brighter."""
     samples = page.asarray()
     if int(page.photometric) == WHITE_IS_ZERO and samples.dtype.kind == "u":
         return np.iinfo(samples.dtype).max - samples
@@ -151,11 +157,12 @@ def _as_said(page: Any) -> np.ndarray:
 
 
 def _require_bounded(page: Any, data: bytes) -> None:
-    """Raises where a part of a page would unfold to more than the header says: tifffile asks for all of it."""
+    """Raise if a strip or tile inflates to more than the header declares."""
     if page.compression in STORED + PACKED_BITS:
         return
     if page.compression not in DEFLATED:
         raise _Packed
+    # The declared size was checked, but tifffile inflates without a limit: a crafted strip could exhaust the memory.
     limit = math.prod(page.chunks) * page.dtype.itemsize
     for start, length in zip(page.dataoffsets, page.databytecounts, strict=True):
         if len(zlib.decompressobj().decompress(data[start : start + length], limit + 1)) > limit:

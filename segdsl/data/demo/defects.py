@@ -1,7 +1,7 @@
-"""Defects for the demo images: scratches, stains and dents, told apart by shape and shading, hardly by colour.
+"""Defects for the demo images: scratches, stains and dents, distinguished by shape and shading rather than color.
 
-A defect is drawn into a picture (float32 RGB, 0..1) and into its mask. What a person could not decide becomes void: the
-soft rim of a stain, the fading end of a scratch, the foot of a dent.
+A defect is drawn into an image (float32 RGB, 0 to 1) and into its mask. Pixels that a person could not decide on are
+ignored: the soft rim of a stain, the fading end of a scratch, the foot of a dent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COLORS = ((0, 0, 0), (230, 60, 60), (60, 160, 230), (240, 200, 60))
 
 
 class Recipe(NamedTuple):
-    """How the defects look; lengths in pixels, contrasts as a share of the local brightness."""
+    """The appearance of defects; lengths in pixels, contrasts relative to the local brightness."""
 
     scratch_width: tuple[float, float] = (6.5, 9.5)
     scratch_length: tuple[float, float] = (80.0, 190.0)
@@ -31,32 +31,33 @@ class Recipe(NamedTuple):
     dent_radius: tuple[float, float] = (14.0, 26.0)
     dent_contrast: tuple[float, float] = (0.40, 0.80)
     counts: tuple[float, ...] = (0.08, 0.14, 0.26, 0.28, 0.24)
-    """Probabilities of 0, 1, 2, … defects in a picture."""
+    """Probabilities of 0, 1, 2, … defects in an image."""
 
 
 class Mark(NamedTuple):
-    """A defect before it is drawn: ``gain`` multiplies the picture (H, W, 3), ``label`` is its class, void, or 0."""
+    """One defect: ``gain`` multiplies the image, (H, W, 3), and ``mask`` has its class, the ignore value or 0."""
 
     gain: np.ndarray
     label: np.ndarray
     flatten: np.ndarray
-    """How far the texture is rubbed off, 0..1, (H, W)."""
+    """How much of the surface texture is smoothed away, 0 to 1, (H, W)."""
 
 
 def draw_defects(rng: Rng, picture: np.ndarray, light: float, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """The picture with some defects, and its mask. ``light`` is the direction of the light, in radians.
+    """Return the image with some defects, and its mask.
 
-    Defects keep a distance from each other.
+    ``light_angle`` is the direction of the light in radians. Defects do not touch each other.
     """
     size = picture.shape[0]
     mask = np.zeros((size, size), dtype=np.uint8)
     count = int(rng.choice(len(recipe.counts), p=recipe.counts))
     for _ in range(count):
         kind = KINDS[int(rng.integers(len(KINDS)))]
+        # Six attempts to find a free place; in a crowded image the defect is left out.
         for _ in range(6):
             mark = kind(rng, size, light, recipe)
-            near = cv2.dilate((mark.label > 0).astype(np.uint8), np.ones((9, 9), np.uint8))
-            if not mask[near > 0].any():
+            surroundings = cv2.dilate((mark.label > 0).astype(np.uint8), np.ones((9, 9), np.uint8))
+            if not mask[surroundings > 0].any():
                 picture = _rubbed(picture, mark.flatten) * mark.gain
                 mask = np.where(mark.label > 0, mark.label, mask)
                 break
@@ -71,11 +72,12 @@ def _rubbed(picture: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def scratch(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
-    """A groove: one flank in the light, the other in the shade."""
+    """Draw a groove with one flank in the light and the other in the shade."""
     width, length = rng.uniform(*recipe.scratch_width), rng.uniform(*recipe.scratch_length)
     points, fade = _wandering(rng, size, length)
     line = np.zeros((size, size), dtype=np.uint8)
     cv2.polylines(line, [np.rint(points * 8).astype(np.int32)], False, 255, round(width), cv2.LINE_AA, shift=3)
+    # The strength along the path, spread over the width of the line.
     strength = np.zeros((size, size), dtype=np.float32)
     for (x, y), s in zip(points, fade, strict=True):
         cv2.circle(strength, (round(x), round(y)), round(width), float(s), -1)
@@ -92,7 +94,7 @@ def scratch(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
 
 
 def _wandering(rng: Rng, size: int, length: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n, 2) of a path through the picture, and how strong it is along the way (n)."""
+    """Return the points of a random path, (n, 2), and the strength along it, (n,)."""
     steps = max(8, round(length / 4))
     turns = np.cumsum(rng.normal(0, 0.05, steps)) + rng.normal(0, 0.03) * np.arange(steps) / 4
     heading = rng.uniform(0, 2 * math.pi) + turns
@@ -109,12 +111,13 @@ def _shifted(image: np.ndarray, dx: float, dy: float) -> np.ndarray:
 
 
 def stain(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
-    """A spill with a ragged outline and a stronger rim, darker or lighter than the surface, its texture still seen."""
+    """Draw a spill with a ragged outline and a strong rim; it darkens or brightens the surface but not its texture."""
     radius = rng.uniform(*recipe.stain_radius)
     cx, cy = rng.uniform(radius * 0.5, size - radius * 0.5, 2)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
     angle, distance = np.arctan2(y - cy, x - cx), np.hypot(x - cx, y - cy)
     outline = np.full_like(distance, radius)
+    # Low-frequency harmonics of the radius make the outline ragged but keep it closed.
     for k in range(2, 6):
         outline += radius * rng.normal(0, 0.22 / k) * np.cos(k * angle + rng.uniform(0, 2 * math.pi))
     depth = (outline - distance + 1.5 * noise(rng, size, 6)) / rng.uniform(1.5, 3.0)
@@ -130,11 +133,12 @@ def stain(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
 
 
 def dent(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
-    """A hollow or a bump: shaded on one side, lit on the other, with the surface's own mean."""
+    """Draw a hollow or a bump: shaded on one side, lit on the other, with the mean brightness of the surface."""
     a = rng.uniform(*recipe.dent_radius)
     b, turn = a * rng.uniform(0.75, 1.0), rng.uniform(0, math.pi)
     cx, cy = rng.uniform(a * 0.8, size - a * 0.8, 2)
     y, x = np.mgrid[0:size, 0:size].astype(np.float32)
+    # Coordinates along the axes of the ellipse, in units of its radii: r = 1 is the outline.
     u = ((x - cx) * math.cos(turn) + (y - cy) * math.sin(turn)) / a
     v = ((y - cy) * math.cos(turn) - (x - cx) * math.sin(turn)) / b
     r = np.hypot(u, v)
@@ -142,6 +146,7 @@ def dent(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
     slope_y, slope_x = np.gradient(height * a * 0.5)
     shade = slope_x * math.cos(light) + slope_y * math.sin(light)
     shade /= np.abs(shade).max() + 1e-6
+    # Inverting the shading turns a hollow into a bump.
     sign = rng.choice([-1.0, 1.0], p=[0.3, 0.7])
     gain = 1 + sign * rng.uniform(*recipe.dent_contrast) * shade
     label = np.where(r < 0.95, DENT, np.where(r < 1.08, VOID, BACKGROUND)).astype(np.uint8)
@@ -149,4 +154,4 @@ def dent(rng: Rng, size: int, light: float, recipe: Recipe) -> Mark:
 
 
 KINDS: tuple[Callable[[Rng, int, float, Recipe], Mark], ...] = (scratch, stain, dent)
-"""The painters of the three defects."""
+"""The drawing functions of the three defects."""

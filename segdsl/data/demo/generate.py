@@ -1,6 +1,6 @@
-"""The demo data set: pictures of surfaces with defects, made from a seed in a few seconds.
+"""The demo dataset: images of surfaces with defects, generated from a seed in a few seconds.
 
-What the classes are like is in ``defects``; the same seed gives the same pictures, whatever the number of them.
+The classes are in ``defects``. The same seed gives the same images, no matter how many are generated.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from segdsl.data.formats.layout import IMAGES, MASKS
 from segdsl.diagnostics import SegError, fail
 
 SIZE = 192
-"""Height and width of a picture."""
+"""Height and width of an image."""
 MARKER = "demo.json"
-"""Lies in the root of a demo data set and says how it was made; without it a folder is not overwritten."""
+"""File in the root of a demo dataset that records how it was made; a folder without it is never overwritten."""
 RECIPE = Recipe()
 
 
 @dataclass(frozen=True, slots=True)
 class DemoInfo:
-    """What was written: the root, how many images each subset has, and the classes."""
+    """A written demo dataset: its root, the number of images per subset, and its classes."""
 
     out: Path
     train: int
@@ -44,9 +44,9 @@ class DemoInfo:
 
 
 def write_demo(out: str | Path, seed: int = 0, train: int = 160, val: int = 40) -> DemoInfo:
-    """Writes the data set in the layout `common_semantic_segmentation`, all of it or nothing.
+    """Write the dataset in the format `common_semantic_segmentation`, completely or not at all.
 
-    Raises :class:`SegError` where ``out`` is a file or a folder that holds anything but an earlier demo.
+    Raises :class:`SegError` if ``out`` is a file, or a folder that contains anything but an earlier demo dataset.
     """
     started, out = time.monotonic(), Path(out)
     _require_free(out)
@@ -56,6 +56,7 @@ def write_demo(out: str | Path, seed: int = 0, train: int = 160, val: int = 40) 
     except OSError as error:
         raise _unwritable(out, error) from None
     try:
+        # mkdtemp makes a private folder; a dataset has to be readable by other users.
         staging.chmod(0o755)
         _write(staging, seed, train, val)
         _move_into_place(staging, out)
@@ -67,18 +68,19 @@ def write_demo(out: str | Path, seed: int = 0, train: int = 160, val: int = 40) 
 
 
 def demo_sample(seed: int, subset: int, number: int, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
-    """Picture ``number`` of subset 0 (train) or 1 (val): uint8 RGB (size, size, 3), and its mask (size, size)."""
+    """Return image ``number`` of subset 0 (train) or 1 (val), uint8 RGB (size, size, 3), and its mask (size, size)."""
     rng = counter_rng(seed, subset, number)
-    picture, mask = draw_defects(rng, surface(rng, size), rng.uniform(0, 2 * np.pi), RECIPE)
-    picture = picture * illumination(rng, size)[..., None]
+    image, mask = draw_defects(rng, surface(rng, size), rng.uniform(0, 2 * np.pi), RECIPE)
+    image = image * illumination(rng, size)[..., None]
+    # One image in five, so that models meet ignored pixels that are not near a defect.
     if rng.random() < 0.2:
-        picture, mask = _with_fixture(rng, picture, mask)
-    picture = picture + rng.normal(0, rng.uniform(0.006, 0.018), picture.shape)
-    return np.rint(picture.clip(0, 1) * 255).astype(np.uint8), mask
+        image, mask = _with_fixture(rng, image, mask)
+    image = image + rng.normal(0, rng.uniform(0.006, 0.018), image.shape)
+    return np.rint(image.clip(0, 1) * 255).astype(np.uint8), mask
 
 
 def _with_fixture(rng: np.random.Generator, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A dark clamp at one edge of the picture; nothing is annotated below it."""
+    """Add a dark clamp at one edge of the image; the pixels below it are ignored."""
     side, width = int(rng.integers(4)), int(rng.integers(5, 13))
     picture, mask = np.rot90(picture, side).copy(), np.rot90(mask, side).copy()
     picture[:width] = 0.12 + 0.05 * picture[:width]
@@ -105,9 +107,10 @@ def _write(root: Path, seed: int, train: int, val: int) -> None:
 
 
 def _write_pair(folder: Path, seed: int, subset: int, number: int) -> None:
-    picture, mask = demo_sample(seed, subset, number)
-    image = Image.fromarray(np.ascontiguousarray(picture))
+    pixels, mask = demo_sample(seed, subset, number)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
     name = f"surface_{number:04d}"
+    # A mix of PNG and JPEG files, so that the demo exercises both decoders.
     if number % 4 == 3:
         image.save(folder / IMAGES / f"{name}.png")
     else:
@@ -119,9 +122,9 @@ def _require_free(out: Path) -> None:
     if out.is_dir():
         if (out / MARKER).is_file() or not any(out.iterdir()):
             return
-        message, help = "the folder holds something that is no demo data set", "name a new folder, or empty this one"
+        message, help = "the folder contains something other than a demo dataset", "choose a new or an empty folder"
     elif out.exists():
-        message, help = "a file of this name is in the way", "name a new folder"
+        message, help = "a file with this name already exists", "choose a new folder"
     else:
         return
     raise fail("demo-target-taken", message, help, path=str(out))
@@ -131,6 +134,7 @@ def _move_into_place(staging: Path, out: Path) -> None:
     if not out.exists():
         staging.rename(out)
         return
+    # The old dataset is only moved aside, and is restored if the new one cannot take its place.
     old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
     out.rename(old / "data")
     try:
@@ -144,7 +148,5 @@ def _move_into_place(staging: Path, out: Path) -> None:
 
 
 def _unwritable(out: Path, error: OSError) -> SegError:
-    reason = (error.strerror or "it cannot be written").lower()
-    return fail(
-        "demo-target-unwritable", f"the folder cannot be written: {reason}", "name another folder", path=str(out)
-    )
+    reason = (error.strerror or "refused by the operating system").lower()
+    return fail("demo-target-unwritable", f"cannot write the folder: {reason}", "choose another folder", path=str(out))

@@ -1,6 +1,7 @@
-"""Surfaces for the demo images: brushed metal, woven fabric, wood and stone, lit unevenly.
+"""Surfaces for the demo images: brushed metal, woven fabric, wood and stone, unevenly lit.
 
-Everything is float32 on a square of ``size`` pixels; textures have mean 0 and deviation 1, colours lie in 0..1.
+Everything is float32 on a square of ``size`` pixels. Textures have mean 0 and standard deviation 1; colors are in 0 to
+1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Texture = Callable[[Rng, int], np.ndarray]
 
 
 def noise(rng: Rng, size: int, cell: float, octaves: int = 1) -> np.ndarray:
-    """Smooth noise whose features are about ``cell`` pixels wide; each octave halves width and weight."""
+    """Return smooth noise with features about ``cell`` pixels wide; each octave halves width and weight."""
     total = np.zeros((size, size), dtype=np.float32)
     for octave in range(octaves):
         step = max(1.0, cell / 2**octave)
@@ -24,18 +25,19 @@ def noise(rng: Rng, size: int, cell: float, octaves: int = 1) -> np.ndarray:
         coarse = rng.standard_normal((grid, grid)).astype(np.float32)
         side = math.ceil(grid * step)
         smooth = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
+        # A random offset, so that the grid does not always start at the corner.
         top, left = rng.integers(0, side - size + 1, 2)
         total += smooth[top : top + size, left : left + size] / 2**octave
     return standard(total)
 
 
 def standard(texture: np.ndarray) -> np.ndarray:
-    """The texture with mean 0 and deviation 1."""
+    """Scale the texture to mean 0 and standard deviation 1."""
     return ((texture - texture.mean()) / (texture.std() + 1e-6)).astype(np.float32)
 
 
 def turned(texture: np.ndarray, angle: float, size: int) -> np.ndarray:
-    """The centre, ``size`` pixels square, of a larger texture turned by ``angle`` degrees."""
+    """Rotate a larger texture by ``angle`` degrees and return its center, ``size`` pixels square."""
     side = texture.shape[0]
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, 1.0)
     whole = cv2.warpAffine(texture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
@@ -44,7 +46,8 @@ def turned(texture: np.ndarray, angle: float, size: int) -> np.ndarray:
 
 
 def metal(rng: Rng, size: int) -> np.ndarray:
-    """Fine streaks in one direction."""
+    """Return fine streaks in one direction."""
+    # A square 1.5 times as large covers the center at any rotation (the diagonal is 1.42 times the side).
     side = math.ceil(size * 1.5)
     grain = rng.standard_normal((side, side)).astype(np.float32)
     fine = standard(cv2.blur(grain, (int(rng.integers(21, 61)), 1)))
@@ -53,7 +56,7 @@ def metal(rng: Rng, size: int) -> np.ndarray:
 
 
 def fabric(rng: Rng, size: int) -> np.ndarray:
-    """Threads that cross over and under each other."""
+    """Return threads that cross over and under each other."""
     side, period = math.ceil(size * 1.5), rng.uniform(6, 11)
     line = np.arange(side, dtype=np.float32) * (2 * math.pi / period)
     x, y = np.meshgrid(line, line)
@@ -65,7 +68,7 @@ def fabric(rng: Rng, size: int) -> np.ndarray:
 
 
 def wood(rng: Rng, size: int) -> np.ndarray:
-    """Wavy growth rings with fibres along them."""
+    """Return wavy growth rings with fibers along them."""
     side = math.ceil(size * 1.5)
     _, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
     stretched = cv2.resize(noise(rng, side, 24), (side * 3, side))[:, :side]
@@ -75,7 +78,7 @@ def wood(rng: Rng, size: int) -> np.ndarray:
 
 
 def stone(rng: Rng, size: int) -> np.ndarray:
-    """Clouds of several widths with light and dark grains."""
+    """Return clouds of several widths with light and dark grains."""
     clouds = noise(rng, size, 36, octaves=4)
     grains = noise(rng, size, 3)
     return standard(clouds + 0.9 * np.sign(grains) * np.maximum(np.abs(grains) - 1.1, 0) * 2)
@@ -87,21 +90,22 @@ MATERIALS: dict[str, tuple[Texture, tuple[float, float], tuple[float, float], tu
     "wood": (wood, (0.04, 0.11), (0.30, 0.60), (0.08, 0.14)),
     "stone": (stone, (0.05, 0.45), (0.03, 0.25), (0.08, 0.14)),
 }
-"""For each material its texture, and the ranges of hue, saturation and strength of the texture."""
+"""The texture of each material, and its ranges of hue, saturation and texture strength."""
 
 
 def surface(rng: Rng, size: int) -> np.ndarray:
-    """A picture of a random material: RGB in 0..1, (size, size, 3), evenly lit."""
+    """Return an evenly lit image of a random material: RGB in 0 to 1, (size, size, 3)."""
     texture, hues, saturations, strengths = MATERIALS[str(rng.choice(list(MATERIALS)))]
     relief = texture(rng, size) * rng.uniform(*strengths)
     hsv = np.array([[[rng.uniform(*hues) * 360, rng.uniform(*saturations), rng.uniform(0.38, 0.72)]]], dtype=np.float32)
     base = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
+    # A slight drift of each channel, so that the color of a surface is not constant.
     drift = np.stack([noise(rng, size, 70) for _ in range(3)], axis=-1) * 0.02
     return (base * (1 + relief[..., None] + drift)).astype(np.float32)
 
 
 def illumination(rng: Rng, size: int) -> np.ndarray:
-    """Light on a surface, around 1: a slope, a soft spot, and sometimes the broad shadow of something outside."""
+    """Return the light on a surface, around 1: a gradient, a soft spot, and sometimes a broad shadow."""
     line = np.linspace(-1, 1, size, dtype=np.float32)
     x, y = np.meshgrid(line, line)
     angle = rng.uniform(0, 2 * math.pi)

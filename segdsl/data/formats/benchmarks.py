@@ -1,7 +1,6 @@
-"""Public benchmarks whose masks hold ids of their own: Cityscapes, KITTI, the scene parsing form of ADE20K, Mapillary
-Vistas.
+"""Public benchmarks with their own mask ids: Cityscapes, KITTI, ADE20K (scene parsing) and Mapillary Vistas.
 
-Their ids become positions in the list of classes; what they do not score is void.
+Ids are mapped to positions in the list of classes; ids that the benchmark does not score are ignored.
 """
 
 from __future__ import annotations
@@ -19,33 +18,33 @@ from segdsl.diagnostics import fail
 from segdsl.storage.file_states import encoded
 
 ALIASES = {"train": "training", "val": "validation"}
-"""What these data sets call the subsets of a program that names none."""
+"""Full names of the subsets `train` and `val` in datasets that spell them out."""
 STREETS = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
     "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )  # fmt: skip
 """The 19 classes that Cityscapes and KITTI score (Cordts et al. 2016, table 1)."""
 STREET_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-"""Their ids in `labelIds` masks, which go from 0 to 33; all others are not scored."""
+"""Their ids in `labelIds` masks, which use 0 to 33; all others are not scored."""
 ADE_NAMES = "objectInfo150.txt"
 
 
 class Files(NamedTuple):
-    """Where the pictures of one subset lie: a folder, searched with all below it, and the end of their names."""
+    """The files of one subset: a folder, searched recursively, and the ending of their names."""
 
     folder: Path
     end: str
 
     def found(self, root: Path, findings: Findings) -> dict[str, str]:
-        """The pictures by what tells one from another, with their path from the root; links to nothing are reported."""
+        """Return paths relative to ``root``, by path below the folder without the ending. Report dangling links."""
         paths = sorted(self.folder.rglob(f"*{self.end}")) if self.folder.is_dir() else []
-        held = [p for p in paths if p.name[0] != "." and (not p.is_symlink() or link_holds(p, root, findings))]
-        keyed = [(p.relative_to(self.folder).as_posix()[: -len(self.end)], p) for p in held]
+        files = [p for p in paths if p.name[0] != "." and (not p.is_symlink() or link_holds(p, root, findings))]
+        keyed = [(p.relative_to(self.folder).as_posix()[: -len(self.end)], p) for p in files]
         return {key: p.relative_to(root).as_posix() for key, p in keyed}
 
 
 class Benchmark(NamedTuple):
-    """One of them: its subsets by name, with the files of images and masks, and its classes with the table of ids."""
+    """A benchmark: the files of images and masks of each subset, and the classes with their mapping of mask values."""
 
     name: str
     subsets: dict[str, tuple[Files, Files]]
@@ -54,38 +53,40 @@ class Benchmark(NamedTuple):
 
 
 def read_benchmark(benchmark: Benchmark, root: Path, subsets: Sequence[str] | None, found: Findings) -> Layout:
-    """Reads names of ``subsets`` (None: all). Appends what is at fault to ``found``; raises :class:`SegError` where a
-    subset is not there."""
-    here = dict(benchmark.subsets)
-    here |= {name: here[full] for name, full in ALIASES.items() if name not in here and full in here}
-    names = wanted_subsets(root, here, list(benchmark.subsets) if subsets is None else subsets)
-    pairs = {name: _subset(name, *here[name], root, found) for name in names}
+    """Read the file names of ``subsets`` (None: all). Append errors and warnings to ``findings``.
+
+    Raise :class:`SegError` if a subset does not exist.
+    """
+    files = dict(benchmark.subsets)
+    # A program names `train` and `val` by default, and should work with a benchmark as downloaded.
+    files |= {name: files[full] for name, full in ALIASES.items() if name not in files and full in files}
+    names = wanted_subsets(root, files, list(benchmark.subsets) if subsets is None else subsets)
+    pairs = {name: _subset(name, *files[name], root, found) for name in names}
     return Layout(root, benchmark.name, benchmark.labels, pairs, benchmark.meta)
 
 
 def _subset(name: str, images: Files, masks: Files, root: Path, found: Findings) -> Subset:
-    pictures, drawn = images.found(root, found), masks.found(root, found)
-    for key in sorted(pictures.keys() - drawn.keys()):
-        message = (
-            f"the image has no mask: `{masks.folder.relative_to(root).as_posix()}/{key}{masks.end}` does not exist"
-        )
-        found.append(finding("mask-missing", message, "add the mask, or remove the image", root / pictures[key]))
-    for key in sorted(drawn.keys() - pictures.keys()):
-        message = (
-            f"the mask has no image: `{images.folder.relative_to(root).as_posix()}/{key}{images.end}` does not exist"
-        )
-        found.append(finding("image-missing", message, "add the image, or remove the mask", root / drawn[key]))
-    both = sorted(pictures.keys() & drawn.keys())
-    if not both and not pictures and not drawn:
-        help = f"images end in `{images.end}`, masks in `{masks.end}`"
-        found.append(finding("subset-empty", f"the subset `{name}` has no image and no mask", help, images.folder))
-    columns = (encoded(pictures[key] for key in both), encoded(drawn[key] for key in both))
+    image_paths, mask_paths = images.found(root, found), masks.found(root, found)
+    for key in sorted(image_paths.keys() - mask_paths.keys()):
+        path = f"{masks.folder.relative_to(root).as_posix()}/{key}{masks.end}"
+        message = f"the image has no mask: `{path}` does not exist"
+        found.append(finding("mask-missing", message, "add the mask, or remove the image", root / image_paths[key]))
+    for key in sorted(mask_paths.keys() - image_paths.keys()):
+        path = f"{images.folder.relative_to(root).as_posix()}/{key}{images.end}"
+        message = f"the mask has no image: `{path}` does not exist"
+        found.append(finding("image-missing", message, "add the image, or remove the mask", root / mask_paths[key]))
+    both = sorted(image_paths.keys() & mask_paths.keys())
+    if not both and not image_paths and not mask_paths:
+        help = f"add images ending in `{images.end}` and masks ending in `{masks.end}`"
+        found.append(finding("subset-empty", f"the subset `{name}` has no images and no masks", help, images.folder))
+    columns = (encoded(image_paths[key] for key in both), encoded(mask_paths[key] for key in both))
     return Subset(name, images.folder, root, root, *columns)
 
 
 def _table(ids: Sequence[int], known: Sequence[int], ignore: int) -> tuple[int, ...]:
-    """What each mask value becomes: a position, void, or -1 for a value that the data set does not have."""
+    """Return what each mask value becomes: a class id, ``ignore``, or -1 for a value that the dataset does not use."""
     table = [-1] * 256
+    # By convention 255 means ignored, also in a benchmark that does not define it.
     for value in (*known, 255):
         table[value] = ignore
     for position, value in enumerate(ids):
@@ -98,12 +99,12 @@ def _folders(folder: Path) -> list[str]:
 
 
 def looks_like_cityscapes(root: Path) -> str:
-    """What of this format a folder has; empty where it has not enough."""
+    """Return what marks ``root`` as a dataset of this format, or an empty string."""
     return "`leftImg8bit` and `gtFine`" if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir() else ""
 
 
 def read_cityscapes(root: Path, asked: Request, found: Findings) -> Layout:
-    """Cityscapes: `leftImg8bit/<subset>/<city>/…`, `gtFine/<subset>/<city>/…_gtFine_labelIds.png`."""
+    """Read Cityscapes: `leftImg8bit/<subset>/<city>/…`, `gtFine/<subset>/<city>/…_gtFine_labelIds.png`."""
     images, masks = root / "leftImg8bit", root / "gtFine"
     names = [n for n in _folders(images) if (masks / n).is_dir()]
     _require(names, root, "Cityscapes", "`leftImg8bit/<subset>` and `gtFine/<subset>`")
@@ -116,7 +117,7 @@ def _streets(asked: Request) -> LabelSpace:
 
 
 def looks_like_kitti(root: Path) -> str:
-    """What of this format a folder has; empty where it has not enough."""
+    """Return what marks ``root`` as a dataset of this format, or an empty string."""
     names = _kitti_subsets(root)
     return f"`image_2` and `semantic` in `{names[0]}`" if names else ""
 
@@ -126,7 +127,7 @@ def _kitti_subsets(root: Path) -> list[str]:
 
 
 def read_kitti(root: Path, asked: Request, found: Findings) -> Layout:
-    """KITTI's semantic segmentation: `<subset>/image_2`, `<subset>/semantic` with the ids of Cityscapes."""
+    """Read KITTI semantic segmentation: `<subset>/image_2`, and `<subset>/semantic` with Cityscapes ids."""
     names = _kitti_subsets(root)
     _require(names, root, "KITTI", "`<subset>/image_2` and `<subset>/semantic`")
     files = {n: (Files(root / n / "image_2", ".png"), Files(root / n / "semantic", ".png")) for n in names}
@@ -134,7 +135,7 @@ def read_kitti(root: Path, asked: Request, found: Findings) -> Layout:
 
 
 def looks_like_ade20k(root: Path) -> str:
-    """What of this format a folder has; empty where it has not enough."""
+    """Return what marks ``root`` as a dataset of this format, or an empty string."""
     names = _ade_subsets(root)
     return f"`images/{names[0]}` and `annotations/{names[0]}`" if names else ""
 
@@ -144,19 +145,21 @@ def _ade_subsets(root: Path) -> list[str]:
 
 
 def read_ade20k(root: Path, asked: Request, found: Findings) -> Layout:
-    """ADE20K for scene parsing: `images/<subset>`, `annotations/<subset>`; 0 is void, and the names lie beside them."""
+    """Read ADE20K scene parsing: `images/<subset>`, `annotations/<subset>` (0: ignored), and the class names."""
     names = _ade_subsets(root)
     _require(names, root, "ADE20K (scene parsing)", "`images/<subset>` and `annotations/<subset>`")
     files = {n: (Files(root / "images" / n, ".jpg"), Files(root / "annotations" / n, ".png")) for n in names}
     file, classes = root / ADE_NAMES, asked.classes
     if classes is None and file.is_file():
+        # One line per class after the heading; the last column holds its synonyms, the usual name first.
         rows = [
             line.split("\t") for line in read_bytes(file).decode("utf-8", "replace").splitlines()[1:] if line.strip()
         ]
         classes = [row[-1].split(",")[0].strip() for row in rows]
     if not classes or len(classes) > MAX_CLASSES - 1 or len(set(classes)) != len(classes):
         help = f'put `{ADE_NAMES}` into the root, or name them: `data.classes = ["wall", "…"]`, `--class NAME` for each'
-        raise fail("meta-missing", "nothing says what the classes are called", help, path=str(file))
+        raise fail("meta-missing", "the class names are missing or not unique", help, path=str(file))
+    # Mask value 0 stands for all other objects, and class ids start at 1.
     table = _table(range(1, len(classes) + 1), [0], asked.ignore)
     meta = (file,) if file.is_file() else ()
     benchmark = Benchmark("ade20k", files, LabelSpace(tuple(classes), (), table), meta)
@@ -165,42 +168,44 @@ def read_ade20k(root: Path, asked: Request, found: Findings) -> Layout:
 
 VISTAS = (("config_v2.0.json", Path("v2.0", "labels")), ("config_v1.2.json", Path("v1.2", "labels")),
           ("config.json", Path("labels")))  # fmt: skip
-"""The versions, newest first: the file that names the classes, and where the masks of a subset lie."""
+"""Versions of Vistas, newest first: the file with the classes, and the mask folder within a subset."""
 
 
 def _vistas(root: Path) -> tuple[Path, dict[str, Path]] | None:
     for config, labels in VISTAS:
         names = {n: root / n / labels for n in _folders(root) if (root / n / labels).is_dir()}
         names = {n: folder for n, folder in names.items() if (root / n / "images").is_dir()}
+        # Version 2.0 comes with the masks of 1.2 beside its own; the first match is the newest.
         if (root / config).is_file() and names:
             return root / config, names
     return None
 
 
 def looks_like_vistas(root: Path) -> str:
-    """What of this format a folder has; empty where it has not enough."""
+    """Return what marks ``root`` as a dataset of this format, or an empty string."""
     found = _vistas(root)
     return f"`{found[0].name}` and `{next(iter(found[1]))}/images`" if found else ""
 
 
 def read_vistas(root: Path, asked: Request, found: Findings) -> Layout:
-    """Mapillary Vistas 1.2 and 2.0: `<subset>/images`, `<subset>/…/labels`, and the classes in `config….json`."""
-    here = _vistas(root)
-    if here is None:
+    """Read Mapillary Vistas 1.2 or 2.0: `<subset>/images`, `<subset>/…/labels`, and the classes in `config….json`."""
+    version = _vistas(root)
+    if version is None:
         _require([], root, "Mapillary Vistas", "`config_v2.0.json`, `<subset>/images` and `<subset>/v2.0/labels`")
         raise AssertionError
-    file, masks = here
+    file, masks = version
     try:
         entries = [dict(entry) for entry in json.loads(read_bytes(file))["labels"]]
         names = [str(entry["readable"]) for entry in entries]
         scored = [k for k, entry in enumerate(entries) if entry.get("evaluate", True) is not False]
     except (ValueError, KeyError, TypeError, RecursionError):
-        help = "fetch it again from its source; it has a list `labels` of objects with `readable` and `evaluate`"
-        raise fail("meta-malformed", "it does not say what the classes are", help, path=str(file)) from None
+        help = "download it again; it should have a list `labels` of objects with `readable` and `evaluate`"
+        raise fail("meta-malformed", "the file does not define the classes", help, path=str(file)) from None
     classes = [names[k] for k in scored]
     if not classes or len(entries) >= MAX_CLASSES or len(set(classes)) != len(classes):
-        message = f"it declares {len(entries)} labels, of which {len(set(classes))} are scored and differ in name"
-        raise fail("meta-malformed", message, "fetch it again from its source", path=str(file))
+        unique = len(set(classes))
+        message = f"the file declares {len(entries)} labels, of which {unique} are scored under unique names"
+        raise fail("meta-malformed", message, "download it again", path=str(file))
     files = {n: (Files(root / n / "images", ".jpg"), Files(folder, ".png")) for n, folder in masks.items()}
     labels = LabelSpace(tuple(classes), (), _table(scored, range(len(entries)), asked.ignore))
     return read_benchmark(Benchmark("mapillary_vistas", files, labels, (file,)), root, asked.subsets, found)
@@ -208,4 +213,4 @@ def read_vistas(root: Path, asked: Request, found: Findings) -> Layout:
 
 def _require(names: Sequence[str], root: Path, what: str, form: str) -> None:
     if not names:
-        raise fail("data-layout-unknown", f"this is no data set of {what}", f"expected {form}", path=str(root))
+        raise fail("data-layout-unknown", f"this is not a {what} dataset", f"it should contain {form}", path=str(root))

@@ -1,7 +1,7 @@
-"""COCO instances on disk: images, and one JSON of polygons and run lengths for each subset, drawn once as index masks.
+"""COCO instances: images, and one JSON file of polygons and run lengths per subset, rasterized once to index masks.
 
-Every pixel gets the class of the smallest instance over it; a crowd counts as its class, and lies under all instances.
-Pixels under none are background (`data.background`). pycocotools draws polygons and run lengths, exactly.
+Where instances overlap, a pixel gets the class of the smallest one; crowds count as their class, below all other
+instances. Pixels without an instance are background (`data.background`). pycocotools rasterizes exactly.
 """
 
 from __future__ import annotations
@@ -37,33 +37,34 @@ from segdsl.data.formats.rasterize import (
 from segdsl.diagnostics import SegError, fail
 
 START = "instances_"
-OUTLINES = "a list of polygons of three points or more, or run lengths of its image's size"
+OUTLINES = "a list of polygons with at least three points, or run lengths of the image's size"
 
 
 def looks_like_coco(root: Path) -> str:
-    """What of this format a folder has; empty where it has not enough."""
+    """Return what marks ``root`` as a dataset of this format, or an empty string."""
     files = sorted((root / ANNOTATIONS).glob(f"{START}*.json")) if (root / ANNOTATIONS).is_dir() else []
+    # Datumaro may call a subset `instances_train`, so the content has to decide.
     file = next((file for file in files if not is_datumaro(file)), None)
     return f"`{ANNOTATIONS}/{file.name}`" if file else ""
 
 
 def read_coco(root: Path, asked: Request, found: Findings) -> Layout:
-    """Reads the annotations of the subsets that are asked for, and draws their masks into the cache.
+    """Read the annotations of the requested subsets, and rasterize their masks into the cache.
 
-    Appends what is at fault to ``found``. Raises :class:`SegError` where there is no data set of this format at all.
+    Append errors and warnings to ``findings``. Raise :class:`SegError` if ``root`` is not a dataset of this format.
     """
     folder = root / ANNOTATIONS
     files = {p.stem.removeprefix(START): p for p in sorted(folder.glob(f"{START}*.json"))} if folder.is_dir() else {}
     if not files:
-        help = f"expected `{ANNOTATIONS}/{START}<subset>.json`, and `{IMAGES}/<subset>`"
-        raise fail("data-layout-unknown", "this is no COCO data set: it has no annotations", help, path=str(root))
+        help = f"it should contain `{ANNOTATIONS}/{START}<subset>.json` and `{IMAGES}/<subset>`"
+        raise fail("data-layout-unknown", "this is not a COCO dataset: it has no annotations", help, path=str(root))
     return drawn_layout(root, "coco_instances", files, asked, (_read, _subset), found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Annotations:
-    """One JSON: its classes, the class of each category, the id where no instance is, images by id, and the instances
-    of each image."""
+    """One annotation file: its classes, the class id of each category, the id of pixels without an instance, the images
+    by id, and the instances of each image."""
 
     file: Path
     digest: str
@@ -80,62 +81,65 @@ def _read(file: Path, asked: Request) -> _Annotations:
         content = json.loads(data)
         parts = [content["categories"], content["images"], content["annotations"]]
         categories, images, annotations = ([dict(entry) for entry in part] for part in parts)
-        listed = sorted((int(entry["id"]), str(entry["name"])) for entry in categories)
+        pairs = sorted((int(entry["id"]), str(entry["name"])) for entry in categories)
         by_id = {int(entry["id"]): entry for entry in images}
         instances: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
         for entry in annotations:
             instances[int(entry["image_id"])].append(entry)
     except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
-        what = f"it has no {error}" if isinstance(error, KeyError) else "it is no JSON, or of another form"
-        help = "expected an object with the lists `images`, `annotations` and `categories`, as COCO's instances have"
+        # A KeyError's text is the key in quotes.
+        what = f"the file has no {error}" if isinstance(error, KeyError) else "the file is not JSON in COCO's format"
+        help = "COCO instances are an object with the lists `images`, `annotations` and `categories`"
         raise fail("meta-malformed", what.replace("'", "`"), help, path=str(file)) from None
-    names = [name for _, name in listed]
+    names = [name for _, name in pairs]
     rest = asked.background or BACKGROUND
     first, fill = uncovered(names, rest, asked.ignore)
     labels = drawn_classes((*([rest] * first), *names), len(names), asked.ignore, file)
-    ids = {number: position + first for position, (number, _) in enumerate(listed)}
+    ids = {number: position + first for position, (number, _) in enumerate(pairs)}
+    # Masks in the cache depend on the file and on where the ids start, nothing else of the request.
     digest = hashlib.sha256(data + repr((first, fill)).encode()).hexdigest()
     return _Annotations(file, digest, labels, ids, fill or 0, by_id, instances)
 
 
 def _subset(name: str, root: Path, read: _Annotations, found: Findings) -> Subset:
     inside = root / IMAGES / name
-    stray = sorted(set(read.instances) - set(read.images))
-    if stray:
-        message = f"annotations name the image {stray[0]}, which is not among the `images`"
+    missing = sorted(set(read.instances) - set(read.images))
+    if missing:
+        message = f"annotations refer to image {missing[0]}, which is not in `images`"
         found.append(finding("meta-malformed", message, "add the image, or remove the annotations", read.file))
-    pictures: list[Pictured] = []
+    entries: list[Pictured] = []
     for number, image in sorted(read.images.items()):
         try:
-            size = stated_size(image.get("height"), image.get("width"), f"the image {number}", read.file)
+            size = stated_size(image.get("height"), image.get("width"), f"image {number}", read.file)
         except SegError as error:
             found.extend(error.diagnostics)
         else:
-            pictures.append(Pictured(number, f"the image {number}", [str(image.get("file_name", ""))], size))
+            entries.append(Pictured(number, f"image {number}", [str(image.get("file_name", ""))], size))
     images = inside if inside.is_dir() else root / IMAGES
-    drawing = Drawing(read.file, read.digest, images, pictures, lambda number, size: _mask(read, number, size))
+    drawing = Drawing(read.file, read.digest, images, entries, lambda number, size: _mask(read, number, size))
     return drawn_subset(name, root, drawing, found)
 
 
 def _mask(read: _Annotations, number: int, size: Size) -> np.ndarray | None:
-    """The class ids of an image, uint8 (H, W). Raises :class:`SegError` that names the annotation."""
+    """Rasterize an image's instances to class ids, uint8 (H, W). Raise :class:`SegError` naming a bad annotation."""
     from pycocotools import mask as rle
 
-    drawn: list[tuple[bool, int, int, Shape]] = []
+    # Painted in this order, the last on top: crowds, then large instances, then small ones; position breaks ties.
+    shapes: list[tuple[bool, int, int, Shape]] = []
     for entry in read.instances.get(number, ()):
         shape = _shape(entry, size, read)
-        drawn.append((not entry.get("iscrowd"), -int(rle.area(shape.runs)), len(drawn), shape))
-    return painted((d[3] for d in sorted(drawn, key=lambda d: d[:3])), size, read.fill)
+        shapes.append((not entry.get("iscrowd"), -int(rle.area(shape.runs)), len(shapes), shape))
+    return painted((row[3] for row in sorted(shapes, key=lambda row: row[:3])), size, read.fill)
 
 
 def _shape(entry: Mapping[str, Any], size: Size, read: _Annotations) -> Shape:
-    """What an annotation covers. Raises :class:`SegError` that names it."""
-    name = f"the annotation {entry.get('id')} of the image {entry.get('image_id')}"
+    """Parse the area of an annotation. Raise :class:`SegError` naming the annotation if it is malformed."""
+    name = f"annotation {entry.get('id')} of image {entry.get('image_id')}"
     if type(entry.get("category_id")) is not int or entry["category_id"] not in read.ids:
-        message = f"{name} is of the category {entry.get('category_id')}, which is not declared"
+        message = f"{name} has category {entry.get('category_id')}, which is not declared"
         raise fail("meta-malformed", message, "add it to `categories`, or correct the annotation", path=str(read.file))
     runs = outline(entry.get("segmentation"), size)
     if runs is None:
-        message = f"{name} has no outline: {OUTLINES}"
-        raise fail("meta-malformed", message, "draw it again, or remove it", path=str(read.file))
+        message = f"the `segmentation` of {name} is invalid: it must be {OUTLINES}"
+        raise fail("meta-malformed", message, "annotate the instance again, or remove it", path=str(read.file))
     return Shape(runs, read.ids[entry["category_id"]])

@@ -1,7 +1,6 @@
-"""Masks whose classes are colours, converted once to index PNG in the cache: looking colours up costs seven times the
-reading of an index mask.
+"""Color masks, converted once to index masks in the cache: looking up colors takes seven times as long as reading ids.
 
-A converted mask is found by path, size and time of change of its source, and by the label space.
+The cache key is the source file's path, size and modification time, and the label space.
 """
 
 from __future__ import annotations
@@ -22,38 +21,43 @@ from segdsl.storage.cache import cache_folder
 from segdsl.storage.fact_cache import stamp
 
 VERSION = 2
-"""Raised whenever a mask would be converted differently today."""
+"""Increment whenever the conversion changes, so that older cache entries are not found."""
 
 
 def read_ids(path: Path, labels: LabelSpace) -> np.ndarray:
-    """The mask as ids of the classes that are learnt, uint8 (H, W), from the cache where its colours were looked up
-    before. Raises :class:`SegError` that names the file."""
-    kept = _place(path, labels) if labels.colors else None
-    if kept is not None:
-        with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(kept) as picture:
-            return np.array(picture)
+    """Return the mask as training class ids, uint8 (H, W), from the cache if its colors were looked up before.
+
+    Raise :class:`SegError` naming the file if it cannot be read.
+    """
+    cached = _place(path, labels) if labels.colors else None
+    if cached is not None:
+        # An entry that is absent or damaged (SyntaxError: Pillow's error for a broken PNG) is converted again.
+        with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(cached) as image:
+            return np.array(image)
     data = read_bytes(path)
     ids = decode_mask(data, path, labels.colors, labels.table)
-    if kept is not None and has_colors(data):
-        _keep(ids, kept)
+    # Index masks decode as fast as a cache entry would: copying them would only fill the disk.
+    if cached is not None and has_colors(data):
+        _keep(ids, cached)
     return ids
 
 
 def _place(path: Path, labels: LabelSpace) -> Path | None:
-    found = stamp(path)
-    if found is None:
+    state = stamp(path)
+    if state is None:
         return None
-    key = repr((VERSION, os.fspath(path.absolute()), found, labels.colors, labels.table))
+    key = repr((VERSION, os.fspath(path.absolute()), state, labels.colors, labels.table))
     name = hashlib.blake2b(os.fsencode(key), digest_size=16).hexdigest()
     return cache_folder() / "masks" / "colors" / name[:2] / f"{name}.png"
 
 
 def _keep(ids: np.ndarray, place: Path) -> None:
-    """Writes an index PNG, whole or not at all; a cache that cannot be written is done without."""
+    """Write an index PNG atomically; do nothing if the cache is not writable."""
     packed = io.BytesIO()
     Image.fromarray(ids).save(packed, "PNG", compress_level=1)
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
+        # Several loader workers may convert the same mask: each writes its own file, and the last rename wins.
         handle, name = tempfile.mkstemp(dir=place.parent, suffix=".part")
         with open(handle, "wb") as file:
             file.write(packed.getvalue())

@@ -1,7 +1,6 @@
-"""What a data set is once its names are read: subsets, pairs of files, a label space; and the format that says it most
-directly, Common Semantic Segmentation.
+"""Datasets as subsets of image/mask pairs with a label space, and the reader of Common Semantic Segmentation.
 
-Only names are read here, nothing is decoded. Everything at fault is collected, file by file.
+Only file names and meta files are read here; nothing is decoded. All problems are collected, file by file.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 COMMON = "common_semantic_segmentation"
 IMAGES, MASKS, ANNOTATIONS = "images", "masks", "annotations"
 Parts = tuple[str, str]
-"""What the folders of images and of masks are called."""
+"""Names of the image folder and of the mask folder."""
 FLAT_SUBSET = "default"
-"""Datumaro's name for the only subset where `images`, `masks` and the meta file lie in the root itself."""
+"""Name of the only subset if `images`, `masks` and the meta file are in the root itself, as in Datumaro."""
 
 
 class Request(NamedTuple):
-    """What is wanted of a data set: subsets (None: all), and what `data` says of its label space and its folders."""
+    """What to read of a dataset: the subsets (None: all), and the settings of `data` on labels, folders and images."""
 
     subsets: Sequence[str] | None = None
     ignore: int = 255
@@ -48,12 +47,12 @@ class Request(NamedTuple):
 
     @property
     def void(self) -> int:
-        """The id of void. Where `values` say what masks hold, ``ignore`` is a value there and no id."""
+        """The id of ignored pixels. With `values`, ``ignore`` is a value in the mask files and not an id."""
         return self.ignore if self.values is None else VOID_ID
 
     @classmethod
     def of(cls, program: Program, subsets: Sequence[str]) -> Request:
-        """What a program asks for."""
+        """Return the request of a program for some of its subsets."""
         data = program.data
         return cls(
             subsets, data.ignore, data.classes, data.background, data.values, data.exclude, data.merges,
@@ -62,16 +61,17 @@ class Request(NamedTuple):
 
 
 ALL = Request()
-"""All that a data set has, as it is."""
+"""The whole dataset, with default settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """One subset: ``folder`` stands for it in messages; sorted by id, the names of its files below ``image_folder`` and
-    ``mask_folder``.
+    """One subset: the names of its files below ``image_folder`` and ``mask_folder``, sorted by id.
 
-    ``images`` and ``masks`` are numpy arrays of encoded file names: a million images are tens of megabytes, no objects.
+    Messages about the whole subset point to ``folder``.
     """
+
+    # Numpy arrays of encoded names: a million images take tens of megabytes, and no Python object each.
 
     name: str
     folder: Path
@@ -84,29 +84,29 @@ class Subset:
         return len(self.images)
 
     def image(self, position: int) -> Path:
-        """The image at ``position``."""
+        """Return the path of the image at ``position``."""
         return self.image_folder / os.fsdecode(self.images[position])
 
     def mask(self, position: int) -> Path:
-        """The mask at ``position``."""
+        """Return the path of the mask at ``position``."""
         return self.mask_folder / os.fsdecode(self.masks[position])
 
     def id(self, position: int) -> str:
-        """The name of the item at ``position``: a file name without its ending."""
+        """Return the id of the item at ``position``: the file name without suffix."""
         name = bytes(self.masks[position])
         return os.fsdecode(split(name[name.rfind(b"/") + 1 :])[0])
 
     def ids(self) -> list[str]:
-        """The names of the items."""
+        """Return the ids of all items."""
         return [self.id(position) for position in range(len(self))]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a root holds: the subsets asked for, and the label space that they share (None where it is unusable).
+    """The requested subsets of a dataset, and the label space that they share (None if it is unusable).
 
-    ``meta`` are the files that say what the classes are and what belongs to a subset; where masks are made of them
-    (polygons), they alone are the data set's annotation (``drawn``).
+    ``meta_files`` define the classes and the members of subsets. ``is_rasterized`` means that the masks were rasterized
+    from these files (polygons, run lengths), so that they alone are the dataset's annotation.
     """
 
     root: Path
@@ -118,40 +118,41 @@ class Layout:
 
 
 def read_common(root: Path, asked: Request, found: Findings) -> Layout:
-    """Reads names and meta files of the subsets that are asked for. Appends what is at fault to ``found``.
+    """Read file names and meta files of the requested subsets.
 
-    Raises :class:`SegError` where there is no data set of this format at all.
+    Append errors and warnings to ``findings``. Raise :class:`SegError` if ``root`` is not a dataset of this format.
     """
     flat, folders = subset_folders(root, asked.subsets or ())
     if not folders:
         raise nothing_found(root)
-    wanted = wanted_subsets(root, folders, asked.subsets, flat=flat)
+    names = wanted_subsets(root, folders, asked.subsets, flat=flat)
     spaces: dict[str, LabelSpace] = {}
-    for name in wanted:
+    for name in names:
         try:
             spaces[name] = read_label_space(folders[name] / META_FILE)
         except SegError as error:
             found.extend(error.diagnostics)
-    labels = same_label_space(spaces, {name: folders[name] / META_FILE for name in wanted}, found)
-    pairs = {name: pairs_of(name, folders[name], root, found) for name in wanted}
-    return Layout(root, COMMON, labels, pairs, tuple(folders[name] / META_FILE for name in wanted))
+    labels = same_label_space(spaces, {name: folders[name] / META_FILE for name in names}, found)
+    pairs = {name: pairs_of(name, folders[name], root, found) for name in names}
+    return Layout(root, COMMON, labels, pairs, tuple(folders[name] / META_FILE for name in names))
 
 
 def wanted_subsets(root: Path, here: Iterable[str], subsets: Sequence[str] | None, *, flat: bool = False) -> list[str]:
-    """The names of ``subsets``, of all that are ``here`` where that is None.
+    """Return the names of ``subsets`` without duplicates; of all ``available`` ones if that is None.
 
-    Raises :class:`SegError` for those that are not there.
+    Raise :class:`SegError` for subsets that do not exist.
     """
-    known = list(here)
-    wanted = list(dict.fromkeys(known if subsets is None else subsets))
-    missing = [name for name in wanted if name not in known]
+    existing = list(here)
+    names = list(dict.fromkeys(existing if subsets is None else subsets))
+    missing = [name for name in names if name not in existing]
     if missing:
-        raise SegError([_missing_subset(root, name, known, flat) for name in missing])
-    return wanted
+        raise SegError([_missing_subset(root, name, existing, flat) for name in missing])
+    return names
 
 
 def looks_like_common(root: Path) -> str:
-    """What of this format a folder has; empty where it has not enough."""
+    """Return what marks ``root`` as a dataset of this format, or an empty string."""
+    # The root itself comes first: it is the whole dataset in the flat form, where subset folders are absent.
     for folder in (root, *folders_in(root)):
         if (folder / META_FILE).is_file() and ((folder / MASKS).is_dir() or (folder / IMAGES).is_dir()):
             return f"`{META_FILE}` in {'it' if folder == root else f'`{folder.name}`'}"
@@ -160,25 +161,25 @@ def looks_like_common(root: Path) -> str:
 
 def require_folder(root: Path) -> None:
     if not root.exists():
-        raise fail("data-root-missing", "the folder of the data set does not exist", _near_path(root), path=str(root))
+        raise fail("data-root-missing", "the dataset folder does not exist", _near_path(root), path=str(root))
     if not root.is_dir():
         raise fail(
             "data-root-not-folder",
-            "the data set must be a folder, this is a file",
-            "unpack it if it is an archive, and give the folder",
+            "the dataset is a file, but must be a folder",
+            "if it is an archive, unpack it and give the folder",
             path=str(root),
         )
     try:
         empty = not any(root.iterdir())
     except OSError:
         raise fail(
-            "data-file-unreadable", "the folder cannot be listed", "check its permissions", path=str(root)
+            "data-file-unreadable", "the folder cannot be read", "check its permissions", path=str(root)
         ) from None
     if empty:
-        raise fail("data-root-empty", "the folder of the data set is empty", _EXPECTED, path=str(root))
+        raise fail("data-root-empty", "the dataset folder is empty", _EXPECTED, path=str(root))
 
 
-_EXPECTED = f"expected `<subset>/{IMAGES}`, `<subset>/{MASKS}` and `<subset>/{META_FILE}` in it"
+_EXPECTED = f"it should contain `<subset>/{IMAGES}`, `<subset>/{MASKS}` and `<subset>/{META_FILE}`"
 
 
 def _near_path(root: Path) -> str:
@@ -189,14 +190,15 @@ def _near_path(root: Path) -> str:
     near = nearest(child, [p.name for p in folders_in(parent)]) if child else None
     if near:
         return f"did you mean `{parent / near}`?"
-    return f"`{parent}` exists, but not `{child}` in it; give the folder with `data.root` or `--data`"
+    return f"`{parent}` exists, but has no `{child}`; set the folder with `data.root` or `--data`"
 
 
 def subset_folders(
     root: Path, wanted: Sequence[str] = (), parts: Parts = (IMAGES, MASKS)
 ) -> tuple[bool, dict[str, Path]]:
-    """Whether the layout is flat, and the folder of every subset: one with two of its three parts, so that the third
-    can be reported as missing; of one that is asked for, one part is enough."""
+    """Return whether the layout is flat (images and masks in the root itself), and the folder of every subset."""
+    # Two of images, masks and meta file make a subset, so that the third can be reported as missing; a subset that was
+    # requested by name needs only one.
     folders = {p.name: p for p in folders_in(root) if _parts(p, parts) >= (1 if p.name in wanted else 2)}
     if _parts(root, parts) >= (1 if not folders else 2):
         return True, {FLAT_SUBSET: root}
@@ -218,132 +220,134 @@ def nothing_found(root: Path, parts: Parts = (IMAGES, MASKS)) -> SegError:
     inside = [p for p in folders_in(root) if subset_folders(p, parts=parts)[1]]
     if inside:
         help = f"did you mean `{inside[0]}`?"
+    # The reader of the format found nothing, so its own detector would not match: look for its most telling folder.
     elif (root / "JPEGImages").is_dir() or (root / ANNOTATIONS).is_dir():
         coco = "coco_instances" if any((root / ANNOTATIONS).glob("instances_*.json")) else "datumaro"
         other = "voc_segmentation" if (root / "JPEGImages").is_dir() else coco
-        help = f"this looks like `{other}`: name it as the format (`data.format`; of `data` and `new`, `--format`)"
+        help = f"this looks like `{other}`: set that format (`data.format`; for `data` and `new`, `--format`)"
     else:
-        help = _EXPECTED if parts == (IMAGES, MASKS) else f"expected folders `{parts[0]}` and `{parts[1]}` in it"
-    return fail("data-layout-unknown", "no subset with images and masks was found here", help, path=str(root))
+        help = _EXPECTED if parts == (IMAGES, MASKS) else f"it should contain the folders `{parts[0]}` and `{parts[1]}`"
+    return fail("data-layout-unknown", "no subset with images and masks found", help, path=str(root))
 
 
 def _missing_subset(root: Path, name: str, found: Sequence[str], flat: bool) -> Diagnostic:
     have = ", ".join(f"`{n}`" for n in found)
     if flat:
         above = [p.name for p in folders_in(root.parent)]
-        help = f'the root itself is the only subset: set `data.train.subset` and `data.val.subset` to "{FLAT_SUBSET}"'
+        help = f'the only subset is the root itself: set `data.train.subset` and `data.val.subset` to "{FLAT_SUBSET}"'
         if root.name in ("train", "val", "test") and name in above:
-            help = f"the subset `{name}` lies beside it: give `{root.parent}` as the root"
+            help = f"the subset `{name}` is next to this folder: use `{root.parent}` as the root"
     else:
         near = nearest(name, found) or next((n for n in found if n.startswith(name[:3])), None)
         choice = near or found[0]
         help = (
-            f"did you mean `{choice}`? A program names what is learnt from and what is scored: "
-            f'`data.train.subset = "{choice}"`, `data.val.subset`; a command that asks for one, `--subset {choice}`'
+            f"did you mean `{choice}`? Set the subsets for training and validation: "
+            f'`data.train.subset = "{choice}"`, `data.val.subset`; for a command with this option, `--subset {choice}`'
         )
-    return Diagnostic("subset-missing", f"the data set has no subset `{name}`, it has {have}", help, path=str(root))
+    return Diagnostic("subset-missing", f"the dataset has no subset `{name}`, only {have}", help, path=str(root))
 
 
 def pairs_of(name: str, folder: Path, root: Path, found: Findings, parts: Parts = (IMAGES, MASKS)) -> Subset:
-    """The images and masks of the same names in the two folders ``parts``. Appends what is at fault to ``found``."""
-    here, there = folder / parts[0], folder / parts[1]
-    images = picture_names(here, root, found, beside=parts[1])
-    masks = picture_names(there, root, found, beside=parts[0])
+    """Pair images and masks by name. Append errors and warnings to ``findings``."""
+    image_folder, mask_folder = folder / parts[0], folder / parts[1]
+    images = picture_names(image_folder, root, found, beside=parts[1])
+    masks = picture_names(mask_folder, root, found, beside=parts[0])
     if images is None or masks is None:
-        return Subset(name, folder, here, there, encoded(()), encoded(()))
+        return Subset(name, folder, image_folder, mask_folder, encoded(()), encoded(()))
     odd = odd_stems(images, masks, {os.fsencode(ending) for ending in MASK_EXTENSIONS})
     left, right = images.all_stems(), masks.all_stems()
+    # If no name matches at all, one error with an example says more than two per file.
     if len(left) and len(right) and not np.isin(left, right).any():
         found.append(_names_differ(folder, os.fsdecode(left[0]), os.fsdecode(right[0])))
     else:
-        wrong = (_fault((here, there), images.called(stem), masks.called(stem)) for stem in odd.tolist())
+        wrong = (_fault((image_folder, mask_folder), images.called(stem), masks.called(stem)) for stem in odd.tolist())
         found.extend(fault for fault in wrong if fault)
         if not len(left) and not len(right):
-            help = f"put images into `{parts[0]}` and masks of the same names into `{parts[1]}`"
-            found.append(finding("subset-empty", f"the subset `{name}` has no image and no mask", help, folder))
+            help = f"put images into `{parts[0]}` and masks with the same names into `{parts[1]}`"
+            found.append(finding("subset-empty", f"the subset `{name}` has no images and no masks", help, folder))
     columns = [p.names[~np.isin(p.stems, odd)] if len(odd) else p.names for p in (images, masks)]
-    return Subset(name, folder, here, there, *columns)
+    return Subset(name, folder, image_folder, mask_folder, *columns)
 
 
 def _names_differ(folder: Path, image: str, mask: str) -> Diagnostic:
-    message = f"no image and mask have the same name: images are called like `{image}`, masks like `{mask}`"
-    help = "give every mask the name of its image, with the ending `.png` and nothing added"
+    message = f"no mask has the name of an image: images are named like `{image}`, masks like `{mask}`"
+    help = "give every mask the name of its image, with the suffix `.png` and nothing added"
     return finding("names-differ", message, help, folder)
 
 
 def _fault(folders: tuple[Path, Path], images: list[str] | None, masks: list[str] | None) -> Diagnostic | None:
-    """What is wrong with the images and masks of one stem, in the folders of both; an empty list stands for one that
-    has a finding."""
+    """Return what is wrong with the images and masks of one stem; an empty list means a link already reported."""
     if images == [] or masks == []:
         return None
     for names, folder in zip((images, masks), folders, strict=True):
         if names and len(names) > 1:
             listing = ", ".join(f"`{n}`" for n in names)
-            message = f"{listing} have the same name but for the ending"
+            message = f"{listing} differ only in their suffix"
             return finding("name-twice", message, "keep one of them", folder / names[1])
     if images and not masks:
         message = f"the image has no mask: `{folders[1].name}/{Path(images[0]).stem}.png` does not exist"
-        help = "add the mask (all background if nothing is on it), or remove the image"
+        help = "add the mask (all background if there is nothing to label), or remove the image"
         return finding("mask-missing", message, help, folders[0] / images[0])
     if not masks:
         return None
     path = folders[1] / masks[0]
     if path.suffix.lower() not in MASK_EXTENSIONS:
         message = f"the mask is a `{path.suffix}` file, expected `.png`"
-        help = "save masks as 8-bit PNG from the original annotation; JPEG changes pixel values, and so class ids"
+        help = "export masks as 8-bit PNG from the original annotation; JPEG alters pixel values, and so class ids"
         return finding("mask-format", message, help, path)
-    message = f"the mask has no image: `{folders[0].name}` holds no `{path.stem}` with a picture's ending"
+    message = f"the mask has no image: there is no image file named `{path.stem}` in `{folders[0].name}`"
     return finding("image-missing", message, "add the image, or remove the mask", path)
 
 
 def picture_files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]]:
-    """File names by stem of a folder that must be there; an empty list stands for a link that leads to nothing."""
-    here = picture_names(folder, root, found)
-    if here is None:
+    """Return the image files of a folder by stem; an empty list means a dangling link. A missing folder is an error."""
+    files = picture_names(folder, root, found)
+    if files is None:
         return {}
-    names: dict[str, list[str]] = {os.fsdecode(stem): [] for stem in here.dead}
-    for stem, name in zip(here.stems.tolist(), here.names.tolist(), strict=True):
+    names: dict[str, list[str]] = {os.fsdecode(stem): [] for stem in files.dead}
+    for stem, name in zip(files.stems.tolist(), files.names.tolist(), strict=True):
         names.setdefault(os.fsdecode(stem), []).append(os.fsdecode(name))
     return names
 
 
 def picture_names(folder: Path, root: Path, found: Findings, beside: str = "") -> Pictures | None:
-    """The pictures in a folder; None without the folder, which then should lie ``beside`` another.
+    """Return the images in a folder, or None, with an error, if it is missing. ``sibling`` is the other folder.
 
-    Hidden files are no data; others that are no pictures are named.
+    Hidden files are skipped silently; other files that are not images give a warning.
     """
-    seen = _Seen()
+    scan = _Seen()
     try:
         with os.scandir(os.fsencode(folder)) as entries:
-            listed = pictures(seen.pictures(entries))
+            images = pictures(scan.pictures(entries))
     except FileNotFoundError:
-        help = f"a subset needs `{folder.name}` and `{beside}`, side by side"
+        help = f"put `{folder.name}` next to `{beside}`: a subset needs both"
         if not beside:
-            help = "the pictures of this format lie there: see that the root is right, and that all was unpacked"
+            help = "this format keeps its files there: check that the root is right and all archives are unpacked"
         found.append(finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
         return None
     except OSError:
-        found.append(finding("data-file-unreadable", "the folder cannot be listed", "check its permissions", folder))
+        found.append(finding("data-file-unreadable", "the folder cannot be read", "check its permissions", folder))
         return None
-    for name in sorted(seen.folders):
-        help = f"move its files up into `{folder.name}`, each with a name of its own"
-        message = f"a folder in `{folder.name}`; what is in it is not used"
+    for name in sorted(scan.folders):
+        help = f"move its files up into `{folder.name}`, under unique names"
+        message = f"folders inside `{folder.name}` are not supported"
         found.append(finding("data-nested", message, help, folder / os.fsdecode(name)))
-    dead = [name for name in sorted(seen.links) if not link_holds(folder / os.fsdecode(name), root, found)]
-    if seen.others:
-        first = os.fsdecode(min(seen.others))
-        many = f"{len(seen.others)} files here are no pictures and are not used, such as `{first}`"
-        message = many if len(seen.others) > 1 else f"`{first}` is no picture and is not used"
-        help = "remove them, or convert them to PNG or JPEG if they are meant as data"
+    dead = [name for name in sorted(scan.links) if not link_holds(folder / os.fsdecode(name), root, found)]
+    if scan.others:
+        first, count = os.fsdecode(min(scan.others)), len(scan.others)
+        several = f"{count} files are not images and were ignored, such as `{first}`"
+        message = several if count > 1 else f"`{first}` is not an image and was ignored"
+        them = "them" if count > 1 else "it"
+        help = f"remove {them}, or convert {them} to PNG or JPEG if {'they are' if count > 1 else 'it is'} data"
         found.append(finding("data-file-unused", message, help, folder, severity="warning"))
-    return listed.without(dead)
+    return images.without(dead)
 
 
 _ENDINGS = frozenset(os.fsencode(ending) for ending in IMAGE_EXTENSIONS)
 
 
 class _Seen:
-    """What a folder holds beside pictures, gathered while its pictures are listed; links are pictures too."""
+    """The subfolders, links and other files found while the images of a folder are listed; links count as images."""
 
     def __init__(self) -> None:
         self.folders: list[bytes] = []
@@ -351,13 +355,14 @@ class _Seen:
         self.others: list[bytes] = []
 
     def pictures(self, entries: Iterable[os.DirEntry[bytes]]) -> Iterator[tuple[bytes, bytes]]:
-        """The names of the pictures among the entries of a folder, and their stems."""
+        """Yield name and stem of each image among the entries of a folder."""
         for entry in entries:
             name = entry.name
             stem, ending = split(name)
             if name.startswith(b"."):
                 continue
             plain = entry.is_file(follow_symlinks=False)
+            # Following a link costs a system call, so only entries that are no regular file are looked at closer.
             if not plain and _is_folder(entry):
                 self.folders.append(name)
             elif ending.lower() in _ENDINGS:
@@ -371,5 +376,6 @@ class _Seen:
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself
+    except OSError:
+        # A link that points to itself.
         return False

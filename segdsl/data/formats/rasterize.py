@@ -1,7 +1,7 @@
-"""Masks that are drawn from annotations, polygons and run lengths: once, into the cache.
+"""Rasterization of polygons and run lengths to index masks, once per dataset, into the cache.
 
-pycocotools draws, exactly. What it is given is looked at before: it trusts lengths, and takes memory for every pixel
-along an outline.
+pycocotools rasterizes exactly. Its input is validated first, because it trusts lengths, and takes memory for every
+pixel along an outline.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from segdsl.storage.fact_cache import stamp
 from segdsl.storage.file_states import encoded, stamps
 
 VOID = "void"
-"""`data.background` where pixels that no annotation covers are void."""
+"""Value of `data.background` that ignores pixels without an annotation."""
 BACKGROUND = "background"
-"""The class of these pixels where it is left out."""
+"""Class of these pixels by default."""
 VERSION = 3
-"""Raised whenever a mask would be drawn differently today."""
+"""Increment whenever rasterization changes, so that older cache entries are not found."""
 WHOLE = ".whole"
-"""Stands in a folder of masks in which none is missing."""
+"""File that marks a folder with all masks of a subset; it holds a hash of their names and stamps."""
 MAX_OUTLINE = 5_000_000
-"""Pixels along one outline; pycocotools takes some 100 bytes for each."""
+"""Maximum pixels along one outline; pycocotools takes about 100 bytes for each."""
 
 Size = tuple[int, int]
 
 
 class Pictured(NamedTuple):
-    """One picture of an annotation file: its ``key`` there, what messages call it, and the paths at which it may lie,
-    the likeliest first. ``size`` is (height, width) as the file states it; None where it states none."""
+    """One image of an annotation file: its ``key`` there, its name in messages, and possible paths, most likely first.
+    ``size`` is the (height, width) in the file, None if there is none."""
 
     key: Any
     name: str
@@ -54,10 +54,10 @@ class Pictured(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """What an annotation file says of a subset: its pictures below the folder ``images``, and how each mask is made.
+    """A subset of an annotation file: its images below ``image_folder``, and how to rasterize their masks.
 
-    ``digest`` is of all that decides the masks. ``mask`` gives the ids, uint8 of the (height, width) that it is told;
-    None where they cannot be known, which the format then says itself. It raises :class:`SegError`.
+    ``digest`` covers everything that affects the masks. ``rasterize`` returns the class ids, uint8, of an image key at
+    (height, width); None if ids are undefined, which the format then reports. It raises :class:`SegError`.
     """
 
     file: Path
@@ -68,11 +68,11 @@ class Drawing:
 
 
 class Annotated(Protocol):
-    """What a format has read of one annotation file: at least the classes of the masks that it says."""
+    """An annotation file as read by a format: at least the classes of its masks."""
 
     @property
     def labels(self) -> LabelSpace:
-        """Their label space."""
+        """The label space of its masks."""
         ...
 
 
@@ -87,36 +87,40 @@ def drawn_layout(
     parts: tuple[Callable[[Path, Request], A], Callable[[str, Path, A, Findings], Subset]],
     found: Findings,
 ) -> Layout:
-    """The subsets that are asked for, each of one of the annotation ``files`` by name; ``parts`` read such a file, and
-    make a subset of what was read. Appends what is at fault to ``found``, raises :class:`SegError` as they do."""
-    read_file, subset = parts
-    wanted = wanted_subsets(root, files, asked.subsets)
-    read: dict[str, A] = {}
-    for name in wanted:
+    """Read and rasterize the requested subsets of the annotation ``files``, which are given by subset name.
+
+    The two ``readers`` read one file, and make a subset of the result. Append errors and warnings to ``findings``.
+    """
+    read_file, make_subset = parts
+    names = wanted_subsets(root, files, asked.subsets)
+    annotations: dict[str, A] = {}
+    for name in names:
         try:
-            read[name] = read_file(files[name], asked)
+            annotations[name] = read_file(files[name], asked)
         except SegError as error:
             found.extend(error.diagnostics)
-    labels = same_label_space({n: a.labels for n, a in read.items()}, {n: files[n] for n in read}, found)
-    pairs = {name: subset(name, root, read[name], found) for name in wanted if name in read}
-    meta = tuple(files[name] for name in wanted)
-    return Layout(root, format, labels if len(read) == len(wanted) else None, pairs, meta, drawn=True)
+    spaces = {name: part.labels for name, part in annotations.items()}
+    labels = same_label_space(spaces, {name: files[name] for name in annotations}, found)
+    pairs = {name: make_subset(name, root, part, found) for name, part in annotations.items()}
+    meta = tuple(files[name] for name in names)
+    return Layout(root, format, labels if len(annotations) == len(names) else None, pairs, meta, drawn=True)
 
 
 def drawn_subset(name: str, root: Path, drawing: Drawing, found: Findings) -> Subset:
-    """The subset of an annotation file, its masks drawn into the cache. Appends what is at fault to ``found``.
+    """Rasterize the masks of a subset into the cache. Append errors and warnings to ``findings``.
 
-    Raises :class:`SegError` where the cache cannot be written.
+    Raise :class:`SegError` if the cache cannot be written.
     """
     pairs = _pictures_there(root, drawing, found)
     if not pairs:
-        help = f"annotations name images that lie in `{drawing.images.name}`"
-        found.append(finding("subset-empty", f"the subset `{name}` has no image", help, drawing.file))
+        help = f"put the images named by the annotations into `{drawing.images.name}`"
+        found.append(finding("subset-empty", f"the subset `{name}` has no images", help, drawing.file))
     masks = cache_folder() / "masks" / _version(name, drawing, pairs)
     names = encoded(f"{key}.png" for key in sorted(pairs))
     lacking: set[str] = set()
     if not _is_whole(masks, names):
         lacking = _draw(drawing, pairs, masks, found)
+        # Only a subset without errors is marked: others are looked at, and reported, every time.
         if not lacking and len(pairs) == len(drawing.pictures):
             _write(masks / WHOLE, _state(masks, names))
     keys = sorted(pairs.keys() - lacking)
@@ -125,56 +129,56 @@ def drawn_subset(name: str, root: Path, drawing: Drawing, found: Findings) -> Su
 
 
 def _is_whole(masks: Path, names: np.ndarray) -> bool:
-    """Whether all masks are there as they were drawn; removes those that are not, to be drawn again."""
+    """Return whether all masks are unchanged in the cache; if not, remove them so that they are rasterized again."""
     try:
-        kept = (masks / WHOLE).read_bytes()
+        recorded = (masks / WHOLE).read_bytes()
     except OSError:
         return False
-    if kept == _state(masks, names):
+    if recorded == _state(masks, names):
         return True
     for path in [masks / os.fsdecode(name) for name in names.tolist()]:
-        with contextlib.suppress(OSError):  # it stays what it is, and is said where it is read
+        # A file that cannot be removed stays, and reading it reports the error.
+        with contextlib.suppress(OSError):
             path.unlink()
     return False
 
 
 def _state(masks: Path, names: np.ndarray) -> bytes:
-    """The names and stamps of masks in one hash."""
+    """Hash the names and stamps of masks."""
     return hashlib.sha256(names.tobytes() + stamps(masks, names).tobytes()).hexdigest().encode()
 
 
 _Pairs = dict[str, tuple[str, Pictured]]
-"""The path of a picture and what is known of it, by its path without the ending."""
+"""Path and entry of each image, by path without suffix."""
 
 
 def _pictures_there(root: Path, drawing: Drawing, found: Findings) -> _Pairs:
     pairs: _Pairs = {}
-    for picture in drawing.pictures:
-        if any(_leaves(place) for place in picture.places):
-            message = (
-                f"{picture.name} is called `{_short(picture.places[-1])}`, which lies in no folder of the data set"
-            )
-            help = f"name it by its path from `{drawing.images.name}`, without `..`; copy it there if it lies elsewhere"
+    for entry in drawing.pictures:
+        # Annotation files come from elsewhere: a path in them must not make us read any other file of the machine.
+        if any(_leaves(path) for path in entry.places):
+            message = f"{entry.name} has the path `{_short(entry.places[-1])}`, which is outside the dataset"
+            help = f"write its path relative to `{drawing.images.name}`, without `..`; copy the image there if needed"
             found.append(finding("meta-malformed", message, help, drawing.file))
             continue
-        here = next((place for place in picture.places if _is_file(drawing.images / place)), None)
-        place = PurePosixPath(here or picture.places[0])
-        key = str(place.with_suffix(""))
+        existing = next((path for path in entry.places if _is_file(drawing.images / path)), None)
+        path = PurePosixPath(existing or entry.places[0])
+        key = str(path.with_suffix(""))
         if key in pairs:
-            message = f"two images are called `{_short(key)}`"
-            found.append(finding("name-twice", message, "give each a name of its own", drawing.file))
-        elif here is None:
-            message = f"the image `{_short(str(place))}` of `{drawing.file.name}` does not exist"
+            message = f"two images have the name `{_short(key)}`"
+            found.append(finding("name-twice", message, "give each image a unique name", drawing.file))
+        elif existing is None:
+            message = f"the image `{_short(str(path))}` of `{drawing.file.name}` does not exist"
             help = "add it, or remove it from the annotations"
-            found.append(finding("image-missing", message, help, drawing.images / place))
+            found.append(finding("image-missing", message, help, drawing.images / path))
         else:
-            pairs[key] = here, picture
-    _look_at_links(root, drawing.images, (place for place, _ in pairs.values()), found)
+            pairs[key] = existing, entry
+    _look_at_links(root, drawing.images, (path for path, _ in pairs.values()), found)
     return pairs
 
 
 def _look_at_links(root: Path, images: Path, places: Iterable[str], found: Findings) -> None:
-    """Reports pictures, and folders on the way to them, that are links out of the data set."""
+    """Report images, and folders on their paths, that are links to outside the dataset."""
     steps = {step for place in places for step in (place, *map(str, PurePosixPath(place).parents[:-1]))}
     for step in sorted(steps):
         if (images / step).is_symlink():
@@ -182,15 +186,16 @@ def _look_at_links(root: Path, images: Path, places: Iterable[str], found: Findi
 
 
 def _leaves(text: str) -> bool:
-    """Whether a path out of a file may lead out of the folder that it starts from, or is none."""
-    place = PurePosixPath(text)
-    return place.is_absolute() or ".." in place.parts or not place.name or "\0" in text
+    """Return whether a path from an annotation file is invalid, or may lead out of the image folder."""
+    path = PurePosixPath(text)
+    return path.is_absolute() or ".." in path.parts or not path.name or "\0" in text
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a name that is too long, a folder that is closed
+    except OSError:
+        # The name is too long, or a folder on the path is not readable.
         return False
 
 
@@ -199,59 +204,62 @@ def _short(text: str) -> str:
 
 
 def _version(name: str, drawing: Drawing, pairs: _Pairs) -> str:
-    """The name of a folder of masks. Where no size is stated it is that of the picture, which may change."""
+    """Return the name of the mask folder: a hash of everything that affects the masks."""
     total = hashlib.sha256(repr((VERSION, name, drawing.digest, sorted(pairs))).encode())
-    for place, picture in pairs.values():
-        if picture.size is None:
-            total.update(repr((place, stamp(drawing.images / place))).encode())
+    # Without a size in the annotations a mask has that of the image file, which may be replaced.
+    for path, entry in pairs.values():
+        if entry.size is None:
+            total.update(repr((path, stamp(drawing.images / path))).encode())
     return total.hexdigest()[:32]
 
 
 def _draw(drawing: Drawing, pairs: _Pairs, folder: Path, found: Findings) -> set[str]:
-    """Draws the masks that are not in the cache yet; the keys of those that cannot be drawn."""
-    lacking: set[str] = set()
-    for key, (place, picture) in pairs.items():
+    """Rasterize the masks that are not in the cache yet. Return the keys of those that failed."""
+    failed: set[str] = set()
+    for key, (image_path, entry) in pairs.items():
         path = folder / f"{key}.png"
         if path.is_file():
             continue
         try:
-            mask = drawing.mask(picture.key, _true_size(drawing, place, picture))
+            mask = drawing.mask(entry.key, _true_size(drawing, image_path, entry))
         except SegError as error:
             found.extend(error.diagnostics)
             mask = None
         if mask is None:
-            lacking.add(key)
+            failed.add(key)
             continue
         file = io.BytesIO()
         Image.fromarray(mask).save(file, "PNG")
         _write(path, file.getvalue())
-    return lacking
+    return failed
 
 
 def _true_size(drawing: Drawing, place: str, picture: Pictured) -> Size:
-    """The size at which a mask is drawn. Raises :class:`SegError` where the picture has another one than is stated."""
+    """Return the size of a mask. Raise :class:`SegError` if the image file has another size than the annotations."""
     upright, turned = picture_size(drawing.images / place)
-    stated = picture.size or upright
-    if stated not in (upright, turned):
-        height, width = stated
-        message = f"{picture.name} is {width} x {height} pixels there (width x height), the picture `{_short(place)}` "
-        message += f"{upright[1]} x {upright[0]}"
-        help = "correct the size, or give the picture that was annotated"
+    size = picture.size or upright
+    # Annotation tools ignore EXIF orientation or apply it, so either size may be meant.
+    if size not in (upright, turned):
+        height, width = size
+        message = f"{picture.name} is annotated as {width} x {height} pixels (width x height), but "
+        message += f"`{_short(place)}` is {upright[1]} x {upright[0]}"
+        help = "correct the size, or use the image that was annotated"
         raise fail("mask-size-differs", message, help, path=str(drawing.file))
-    return stated
+    return size
 
 
 def stated_size(height: object, width: object, name: str, file: Path) -> Size:
-    """A size that an annotation file states. Raises :class:`SegError` where it is none."""
+    """Parse an image size from an annotation file. Raise :class:`SegError` if it is invalid."""
     if type(height) is not int or type(width) is not int or not 0 < height * width <= MAX_PIXELS or height < 0:
-        message = f"{name} has no size that can be: height {_short(repr(height))}, width {_short(repr(width))}"
-        raise fail("meta-malformed", message, f"state both in pixels, at most {MAX_PIXELS:,} in all", path=str(file))
+        message = f"{name} has an invalid size: height {_short(repr(height))}, width {_short(repr(width))}"
+        help = f"write both in pixels, with at most {MAX_PIXELS:,} pixels in total"
+        raise fail("meta-malformed", message, help, path=str(file))
     return height, width
 
 
 def uncovered(names: Sequence[str], background: str | None, ignore: int) -> tuple[int, int | None]:
-    """The id of the first label, and of what no annotation covers: void, one of the labels ``names``, or a new class 0;
-    None where nothing says it."""
+    """Return the id of the first label, and the id of pixels without annotation: ``ignore``, one of the labels, a new
+    class 0, or None if undefined."""
     if background == VOID:
         return 0, ignore
     if background:
@@ -260,16 +268,16 @@ def uncovered(names: Sequence[str], background: str | None, ignore: int) -> tupl
 
 
 class Shape(NamedTuple):
-    """Run lengths, as pycocotools has them, and the class id of all that they cover."""
+    """An area as run lengths of pycocotools, and its class id."""
 
     runs: Any
     label: int
 
 
 def painted(shapes: Iterable[Shape], size: Size, fill: int | None) -> np.ndarray | None:
-    """The ids of shapes, each over those before it, uint8 of ``size``; ``fill`` where none is.
+    """Paint shapes in order, later ones on top, and return their class ids, uint8 of ``size``.
 
-    None where ``fill`` is None and shapes leave a pixel free.
+    Other pixels get ``fill_id``; if that is None and there are such pixels, return None.
     """
     from pycocotools import mask as rle
 
@@ -284,7 +292,7 @@ def painted(shapes: Iterable[Shape], size: Size, fill: int | None) -> np.ndarray
 
 
 def outline(value: object, size: Size) -> Any:
-    """The run lengths of a list of polygons, or of run lengths in either of COCO's forms; None where it is neither."""
+    """Return a list of polygons, or COCO run lengths in either form, as run lengths; None if the value is invalid."""
     from pycocotools import mask as rle
 
     height, width = size
@@ -293,6 +301,7 @@ def outline(value: object, size: Size) -> Any:
             return rle.merge(rle.frPyObjects(value, height, width))
     elif isinstance(value, dict) and value.get("size") == [height, width]:
         counts = value.get("counts")
+        # Decoded and summed up here, since pycocotools trusts the lengths that it is given.
         counts = run_lengths(counts) if isinstance(counts, str) else counts
         if (
             isinstance(counts, list)
@@ -304,7 +313,7 @@ def outline(value: object, size: Size) -> Any:
 
 
 def _is_ring(ring: object) -> bool:
-    """Whether it is a flat list of three points or more, at a length that can be drawn."""
+    """Return whether it is a flat list of at least three points, with an outline of acceptable length."""
     if not isinstance(ring, list) or len(ring) < 6 or len(ring) % 2:
         return False
     if not all(isinstance(value, (int, float)) and abs(value) < 1e6 for value in ring):
@@ -314,11 +323,10 @@ def _is_ring(ring: object) -> bool:
 
 
 def run_lengths(text: str) -> list[int] | None:
-    """The run lengths in COCO's compressed form; None where it is none. pycocotools would read past the end of such.
-
-    Five bits a character from 48 on, the sixth says that more follow; from the third on, the difference to the one two
-    before (Lin et al. 2014, the format of the COCO API).
-    """
+    """Decode COCO's compressed run lengths; return None if they are malformed."""
+    # Five bits per character, counted from 48 ("0"); the sixth bit means that more follow. From the third number on,
+    # each is the difference to the one two before (`rleFrString` of the COCO API). pycocotools would read past the end
+    # of a truncated string.
     counts: list[int] = []
     value = shift = 0
     for character in text:
@@ -335,7 +343,7 @@ def run_lengths(text: str) -> list[int] | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Writes a file of the cache, whole or not at all. Raises SegError (`cache-not-written`)."""
+    """Write a cache file atomically. Raise SegError (`cache-not-written`) on failure."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".draft-")
@@ -343,6 +351,7 @@ def _write(path: Path, data: bytes) -> None:
             file.write(data)
         Path(name).replace(path)
     except OSError as error:
-        why = (error.strerror or "the system refuses it").lower()
-        help = "see to the folder, or name another one in the environment variable `SEGDSL_CACHE`"
-        raise fail("cache-not-written", f"the cache cannot take masks: {why}", help, path=str(path.parent)) from error
+        reason = (error.strerror or "input/output error").lower()
+        help = "fix the folder, or set the environment variable `SEGDSL_CACHE` to another one"
+        message = f"cannot write masks to the cache: {reason}"
+        raise fail("cache-not-written", message, help, path=str(path.parent)) from error

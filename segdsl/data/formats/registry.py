@@ -1,4 +1,4 @@
-"""The formats by name: each reads the names of a data set, and tells whether a folder looks like it."""
+"""Registry of dataset formats: each detects and reads one layout of files."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ AUTO = "auto"
 
 
 class Format(NamedTuple):
-    """How a format is read, and what of it a folder shows."""
+    """How to read a format, and how to detect it: the signs of it in a folder, or an empty string."""
 
     read: Callable[[Path, Request, Findings], Layout]
     shows: Callable[[Path], str]
 
 
+# If several formats match a folder, messages suggest the first match: the default format comes first.
 FORMATS = {
     COMMON: Format(read_common, looks_like_common),
     "voc_segmentation": Format(read_voc, looks_like_voc),
@@ -52,20 +53,21 @@ FORMATS = {
 
 
 def read_layout(root: Path, format: str, asked: Request, found: Findings) -> Layout:
-    """Reads names and label space of what is asked for. Appends what is at fault to ``found``.
+    """Read file names and label space of the requested subsets. Append errors and warnings to ``findings``.
 
-    Raises :class:`SegError` where there is no data set of this format at all, or where `auto` cannot tell.
+    Raise :class:`SegError` if ``root`` is not a dataset of this format, or if `auto` cannot decide on one.
     """
     root = Path(root)
     if format != AUTO and format not in FORMATS:
-        help = "known formats: " + ", ".join(f"`{f}`" for f in (*FORMATS, AUTO))
-        raise fail("format-unknown", f"there is no data format `{format}`", help, path=str(root))
+        help = "choose one of " + ", ".join(f"`{f}`" for f in (*FORMATS, AUTO))
+        raise fail("format-unknown", f"unknown data format `{format}`", help, path=str(root))
     require_folder(root)
     if format == COMMON:
         _require_no_other(root)
     layout = FORMATS[detect(root) if format == AUTO else format].read(root, asked, found)
     if layout.labels is None:
         return layout
+    # Class names go to terminals, reports and exported models, where control characters could do anything.
     broken = [name for name in layout.labels.classes if has_control_character(name)]
     for name in broken:
         file = layout.meta[-1] if layout.meta else root
@@ -74,58 +76,62 @@ def read_layout(root: Path, format: str, asked: Request, found: Findings) -> Lay
 
 
 def _without_effect(layout: Layout, labels: LabelSpace, asked: Request) -> list[Fault]:
-    """Settings that mean nothing for this format."""
+    """Return faults for settings that have no effect with this format."""
     found: list[Fault] = []
-    slug, out = "setting-without-effect", "leave it out"
+    slug, remove = "setting-without-effect", "remove it"
     if asked.values and (labels.table or labels.colors or layout.drawn):
-        message = f"the masks of this data set (`{layout.format}`) say themselves what is which class"
-        found.append(Fault("values", 0, slug, message, f"{out}; it is for masks of one channel and no colours"))
+        message = f"masks in format `{layout.format}` already define their classes"
+        help = f"{remove}; it applies only to single-channel masks without colors"
+        found.append(Fault("values", 0, slug, message, help))
     if asked.background and not layout.drawn:
-        message = f"the masks of `{layout.format}` are not drawn, and leave nothing uncovered"
-        found.append(Fault("background", 0, slug, message, out))
-    for name, said, usual in zip(("images", "masks"), asked.parts, (IMAGES, MASKS), strict=True):
-        if said != usual and layout.format != "folders":
-            message = f"`{layout.format}` has its own names of folders"
-            found.append(Fault(name, 0, slug, message, f"{out}, or write `data.format = folders`"))
+        message = f"masks in format `{layout.format}` label every pixel, so no background is left to define"
+        found.append(Fault("background", 0, slug, message, remove))
+    for name, folder, default in zip(("images", "masks"), asked.parts, (IMAGES, MASKS), strict=True):
+        if folder != default and layout.format != "folders":
+            message = f"format `{layout.format}` has fixed folder names"
+            found.append(Fault(name, 0, slug, message, f"{remove}, or write `data.format = folders`"))
     return found
 
 
 def _relabelled(layout: Layout, labels: LabelSpace, asked: Request, found: Findings) -> Layout:
-    """The layout with the classes that are learnt; without a label space, and with findings, where there are none."""
+    """Apply the class settings of the request; on errors, append findings and return a layout without labels."""
     wrong = faults(labels.classes, asked.ignore, asked.exclude, asked.merges, asked.values)
     wrong += _without_effect(layout, labels, asked)
     if layout.drawn and asked.background not in (None, VOID, *labels.classes):
-        message, help = f"there is no class `{asked.background}`", offered(asked.background, labels.classes)
+        message, help = f"unknown class `{asked.background}`", offered(asked.background, labels.classes)
         wrong.append(Fault("background", 0, "class-unknown", message, help))
     for fault in wrong:
         found.append(finding(fault.slug, f"`data.{fault.setting}`: {fault.message}", fault.help, layout.root))
-    learnt = None if wrong else labels.relabel(asked.ignore, asked.exclude, asked.merges, asked.values)
-    return replace(layout, labels=learnt)
+    trained = None if wrong else labels.relabel(asked.ignore, asked.exclude, asked.merges, asked.values)
+    return replace(layout, labels=trained)
 
 
 def _require_no_other(root: Path) -> None:
-    """Raises :class:`SegError` where the folder is not what a program takes it for by default, and another is seen."""
+    """Raise :class:`SegError` if the folder is not in the default format but looks like another one."""
     if FORMATS[COMMON].shows(root):
         return
-    seen = {n: what for n, form in FORMATS.items() if n not in (COMMON, "folders") and (what := form.shows(root))}
-    if seen:
-        name, what = next(iter(seen.items()))
-        message = f"this is no `{COMMON}`; it looks like `{name}` by {what}"
+    signs = {
+        n: evidence for n, form in FORMATS.items() if n not in (COMMON, "folders") and (evidence := form.shows(root))
+    }
+    # `folders` is left out: two folders of images prove little, and many broken datasets have them.
+    if signs:
+        name, evidence = next(iter(signs.items()))
+        message = f"this is not a `{COMMON}` dataset; it looks like `{name}`: it has {evidence}"
         raise fail(
             "data-layout-unknown",
             message,
-            f"write `data.format = {name}` (`--set data.format={name}`; of `data` and `new`, `--format {name}`)",
+            f"write `data.format = {name}` (`--set data.format={name}`; for `data` and `new`, `--format {name}`)",
             path=str(root),
         )
 
 
 def detect(root: Path) -> str:
-    """The one format that a folder looks like; the first of all where it looks like none, which then says what it
-    lacks. Raises :class:`SegError` (`format-unclear`) where it looks like several."""
-    shown = {name: what for name, format in FORMATS.items() if (what := format.shows(root))}
-    if len(shown) > 1:
-        seen = "; ".join(f"`{name}` by {what}" for name, what in shown.items())
-        message = f"the folder looks like several formats: {seen}"
-        help = f"name the one that is meant: `data.format = {next(iter(shown))}` (of `data` and `new`, `--format`)"
+    """Return the format that a folder looks like. Raise :class:`SegError` (`format-unclear`) if it is more than one."""
+    signs = {name: evidence for name, format in FORMATS.items() if (evidence := format.shows(root))}
+    if len(signs) > 1:
+        candidates = "; ".join(f"`{name}` ({evidence})" for name, evidence in signs.items())
+        message = f"the folder looks like several formats: {candidates}"
+        help = f"choose one: `data.format = {next(iter(signs))}` (for `data` and `new`, `--format`)"
         raise fail("format-unclear", message, help, path=str(root))
-    return next(iter(shown), COMMON)
+    # A folder without any sign is read in the default format, whose reader then reports what is missing.
+    return next(iter(signs), COMMON)

@@ -1,4 +1,4 @@
-"""Batches as torch tensors, from worker processes; normalisation happens on the device."""
+"""Batches as torch tensors, made in worker processes; normalization runs on the device."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from segdsl.ir.program import Program
 
 
 class Batch(NamedTuple):
-    """``images`` uint8 (N, C, H, W), laid out channels last; ``target`` uint8 class ids (N, H, W)."""
+    """``images``: uint8 (N, C, H, W) in channels-last memory format; ``targets``: uint8 class ids (N, H, W)."""
 
     images: Tensor
     target: Tensor
 
 
 class Normalizer(nn.Module):
-    """uint8 (N, C, H, W) to float32 of the same shape and layout, on the device of the input."""
+    """Normalize uint8 (N, C, H, W) to float32 of the same shape and memory format, on the device of the input."""
 
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
@@ -51,23 +51,28 @@ class Normalizer(nn.Module):
 
 
 def normalizer(normalize: str, channels: int = 3) -> Normalizer:
-    """The module for a value of `data.normalize` and the channels of the model."""
+    """Return the module for a value of `data.normalize` and the number of channels of the model."""
     return Normalizer(*statistics(normalize, channels))
 
 
 class _Failure(NamedTuple):
-    """What a worker sends in place of a batch: an exception that crosses processes would lose its diagnostics."""
+    """What a worker sends instead of a batch if a file is bad: an exception would lose its diagnostics between
+    processes."""
 
     diagnostics: tuple[Diagnostic, ...]
 
 
 class _Batches(Dataset):
-    """Makes whole batches, so that a bad file in a worker arrives as diagnostics; notes what each worker reads."""
+    """Makes whole batches, so that a bad file in a worker arrives as diagnostics; records what each worker is
+    reading."""
 
+    # A dead worker is found by an error of torch that names neither the loader nor the file; weak references, so
+    # that loaders can be freed.
     everywhere: ClassVar[weakref.WeakSet[_Batches]] = weakref.WeakSet()
 
     def __init__(self, read: Callable[[Any], Sample], name: Callable[[int], Path], workers: int) -> None:
         self.read, self.name = read, name
+        # In shared memory: it can still be read after a worker was killed.
         self.reading = torch.full((max(workers, 1),), -1, dtype=torch.int64).share_memory_()
         self.everywhere.add(self)
 
@@ -92,7 +97,7 @@ def _position(key: Any) -> int:
 
 
 class _Order(Sampler):
-    """Hands out the lists of keys that the loader sets before each pass."""
+    """Returns the lists of keys that the loader sets before each pass."""
 
     def __init__(self) -> None:
         self.batches: Sequence[list[Any]] = ()
@@ -109,42 +114,40 @@ KEPT_BY_MALLOC = ((-3, 32 << 20), (-1, 64 << 20))
 
 
 PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal that a process gets when the thread that made it has ended."""
+"""prctl(2): the signal that a process gets when the thread that created it ends."""
 
 
 def prepare_worker(worker: int = 0) -> None:
-    """Makes this process one that loads: of one thread, and keeping the memory of pictures that are done with.
-
-    Otherwise glibc gives it back to the system and asks for it again, and 600 page faults are a fifth of a sample.
-    """
+    """Configure this process for loading: one thread, and memory of released images kept for reuse."""
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
+    # By default glibc returns large blocks to the system and requests them again: 600 page faults, a fifth of the
+    # time of a sample. Other C libraries have no mallopt.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         for option, size in KEPT_BY_MALLOC:
             mallopt(option, size)
 
 
 def begin_worker(worker: int) -> None:
-    """Makes this process one that loads for another: what ends that is not its own to hear, and it never outlives it.
-
-    Ctrl-C in a terminal, and its closing, reach all of them, and a batch that is on its way would be lost.
-    """
+    """Configure this process as a worker that ignores terminal signals and never outlives its parent."""
     prepare_worker(worker)
+    # Ctrl-C in a terminal, and closing it, signals all processes; a worker that ended would lose its current batch.
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # not Linux
+    # Linux only; elsewhere a worker notices on its own that its parent is gone.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-# The program says how many processes there are; that more than the processors slow a run is said by `run`.
+# The number of workers is set by the program, and `run` itself warns if there are more than CPU cores.
 warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
 
 
 def _pins() -> bool:
-    """Whether batches are put where a device fetches them from while it computes."""
+    """Return whether batches go to pinned memory, from which a device copies while it computes."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return found is not None and found.type in ("cuda", "xpu")
 
@@ -152,7 +155,7 @@ def _pins() -> bool:
 class _Loader:
     def __init__(self, read: Callable[[Any], Sample], name: Callable[[int], Path], workers: int) -> None:
         self.waited = 0.0
-        """Seconds for which the caller has waited for batches."""
+        """Seconds that the caller has waited for batches."""
         self._order = _Order()
         self._batches = _Batches(read, name, workers)
         self._loader = DataLoader(
@@ -167,12 +170,13 @@ class _Loader:
         )
 
     def _begin(self, batches: Sequence[list[Any]]) -> Iterator[Batch | _Failure]:
-        """Sets the processes to work on these batches."""
+        """Start the workers on these batches."""
         self._order.batches = batches
         with _own_handler():
             try:
                 return iter(self._loader)
-            except LOST as error:  # one of the processes of the pass before has ended since
+            except LOST as error:
+                # A worker of the previous pass has died since.
                 raise _lost(error) or error from None
 
     def _run(self, begun: Iterator[Batch | _Failure]) -> Iterator[Batch]:
@@ -191,13 +195,14 @@ class _Loader:
 
 
 LOST = (RuntimeError, ConnectionError, EOFError)
-"""What is raised for a process that has ended: by torch, or where it ended while a batch was handed over."""
+"""Errors raised for a dead worker: by torch, or by the connection if it died while sending a batch."""
 
 
 @contextmanager
 def _own_handler() -> Iterator[None]:
-    """Leaves the handling of ended children as it is. Torch's raises wherever the main process is, in the middle of an
-    optimizer step too; where it waits for a batch, it finds out by itself within seconds."""
+    """Keep the handler of SIGCHLD that torch would replace."""
+    # Torch's handler raises wherever the main process is, even in the middle of an optimizer step. Without it a dead
+    # worker is noticed within seconds, when the next batch is awaited.
     number = getattr(signal, "SIGCHLD", None)
     if number is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -210,42 +215,43 @@ def _own_handler() -> Iterator[None]:
 
 
 def worker_died(error: BaseException) -> SegError | None:
-    """The diagnostic of a loading process that the system ended, None for any other error."""
+    """Return the diagnostic for a worker that was killed, or None for any other error."""
     if not re.search(r"DataLoader worker .*(exited unexpectedly|killed)", str(error)):
         return None
     return _death()
 
 
 def _lost(error: BaseException) -> SegError | None:
-    """The same of an error that came while a batch was waited for."""
+    """Return the same diagnostic for an error raised while waiting for a batch."""
     return _death() if isinstance(error, (ConnectionError, EOFError)) else worker_died(error)
 
 
 def _death() -> SegError:
     names = {str(b.name(p)) for b in list(_Batches.everywhere) for p in b.reading.tolist() if p >= 0}
-    message = "a loading process ended without a word"
-    message += f"; what was being read: {', '.join(sorted(names))}" if names else ""
-    help = "most often memory ran out: lower `data.train.workers`, `data.train.batch` or `data.cache`"
-    return fail("worker-died", message, help + (", or look at these files" if names else ""))
+    message = "a data-loader worker died unexpectedly"
+    message += f" while reading {', '.join(sorted(names))}" if names else ""
+    help = "usually it ran out of memory: lower `data.train.workers`, `data.train.batch` or `data.cache`"
+    return fail("worker-died", message, help + (", or check these files" if names else ""))
 
 
 class Part(NamedTuple):
-    """The samples of each batch that are for one of several devices."""
+    """The share of each batch that is for one of several devices."""
 
     rank: int = 0
     devices: int = 1
 
     def of(self, keys: list[Key]) -> list[Key]:
-        """Those of a batch: neighbours, whose number differs by one at most between devices."""
+        """Return the keys of a batch for this device: contiguous, and at most one more or fewer than for other
+        devices."""
         return keys[len(keys) * self.rank // self.devices : len(keys) * (self.rank + 1) // self.devices]
 
 
 ALONE = Part()
-"""All samples: there is one device."""
+"""All samples, for a single device."""
 
 
 class _Shares(Sequence[list[Key]]):
-    """The batches of an epoch from ``first`` on, of each only a part."""
+    """The batches of an epoch from ``first_batch`` on, each reduced to the share of one device."""
 
     def __init__(self, batches: EpochKeys, first: int, part: Part) -> None:
         self._batches, self._first, self._part = batches, first, part
@@ -258,8 +264,11 @@ class _Shares(Sequence[list[Key]]):
 
 
 class TrainLoader(_Loader):
-    """The training batches, epoch by epoch; what they hold depends on seed and epoch, not on workers, order, devices,
-    or where an epoch is begun."""
+    """The training batches, epoch by epoch.
+
+    Their content depends on seed and epoch only: not on the number of workers, the order of loading, the devices, or
+    the batch at which an epoch is resumed.
+    """
 
     def __init__(self, dataset: TrainDataset, batch: int, workers: int, part: Part = ALONE) -> None:
         super().__init__(dataset.__getitem__, dataset.subset.image, workers)
@@ -267,21 +276,19 @@ class TrainLoader(_Loader):
         self._ahead: tuple[int, Iterator[Batch | _Failure]] | None = None
 
     def __len__(self) -> int:
-        """Steps of an epoch."""
+        """Return the number of steps of an epoch."""
         return -(-self.dataset.epoch_length // self.batch)
 
     def keys(self, epoch: int) -> EpochKeys:
-        """Which samples the batches of an epoch hold, on all devices together."""
+        """Return the sample keys of the batches of an epoch, for all devices together."""
         return self.dataset.keys(self.batch, epoch)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of epoch ``epoch`` (from 0), all of them full, from number ``first`` on.
-
-        When the last has been taken, processes begin with the next epoch, so that it does not start with a wait.
-        """
+        """Yield the batches of an epoch (counted from 0) from ``first_batch`` on; all of them are full."""
         ahead, self._ahead = self._ahead, None
         begun = ahead[1] if ahead and ahead[0] == epoch and not first else self._begin(self._shares(epoch, first))
         yield from self._run(begun)
+        # Start on the next epoch during validation, so that it does not begin with a wait.
         if self.workers:
             self._ahead = epoch + 1, self._begin(self._shares(epoch + 1, 0))
 
@@ -290,14 +297,14 @@ class TrainLoader(_Loader):
 
 
 class EvalLoader(_Loader):
-    """The batches of a subset in order, at the input size; the last may be smaller."""
+    """The batches of a subset in order, at the input size; the last one may be smaller."""
 
     def __init__(self, dataset: EvalDataset, batch: int, workers: int) -> None:
         super().__init__(dataset.__getitem__, dataset.path, workers)
         self.dataset, self.batch = dataset, batch
 
     def __len__(self) -> int:
-        """Batches of one pass."""
+        """Return the number of batches of one pass."""
         return -(-len(self.dataset) // self.batch)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -307,16 +314,18 @@ class EvalLoader(_Loader):
 
 
 def loaders(program: Program, index: Index, shown: np.ndarray | None = None) -> tuple[TrainLoader, EvalLoader]:
-    """The training batches of a program, and those on which it is scored meanwhile; they share `data.cache`.
+    """Return the training batches of a program and its validation batches; both share `data.cache`.
 
-    ``shown`` says which classes each training image shows, for a sampler. Raises SegError (`cache-too-large`).
+    ``class_presence`` tells which classes each training image shows, for a sampler. Raises :class:`SegError`
+    (`cache-too-large`).
     """
     data = program.data
     size = (data.input_size.height, data.input_size.width)
     budget = cache_budget(program)
     images = len(index.subset(data.val.subset))
-    scored = DecodedCache(images, min(images * size[0] * size[1] * (program.channels + 1), budget // 2))
-    learnt = DecodedCache(len(index.subset(data.train.subset)), budget - scored.budget)
-    train = TrainLoader(train_dataset(program, index, learnt, shown), data.train.batch, data.train.workers)
-    val = EvalLoader(EvalDataset(index, data.val.subset, size, scored), data.val.batch, data.val.workers)
+    # Validation images are stored at the input size, so their need is known; training gets the rest, at least half.
+    val_cache = DecodedCache(images, min(images * size[0] * size[1] * (program.channels + 1), budget // 2))
+    train_cache = DecodedCache(len(index.subset(data.train.subset)), budget - val_cache.budget)
+    train = TrainLoader(train_dataset(program, index, train_cache, shown), data.train.batch, data.train.workers)
+    val = EvalLoader(EvalDataset(index, data.val.subset, size, val_cache), data.val.batch, data.val.workers)
     return train, val

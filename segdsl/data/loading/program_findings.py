@@ -1,4 +1,4 @@
-"""What is doubtful about a program once its data is known: each part is right by itself."""
+"""Checks of a program against its data: settings that are valid by themselves but do not suit the dataset."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ if TYPE_CHECKING:
     from segdsl.ir.program import Program
 
 EQUAL = 1e-6
-"""How far apart the uses of two images may be to count as equal."""
+"""Largest difference at which the repeats of all images count as equal."""
 MOST = 0.5
-"""Of the training images: what holds for more than this share holds for most."""
+"""Share of the training images above which a finding holds for most of them."""
 
 
 def doubts(program: Program, report: CheckReport) -> Findings:
-    """Warnings about the training subset: windows that are larger than most images, colours that grey images lack, a
-    sampler that repeats nothing."""
+    """Return warnings about the training subset.
+
+    They concern crops larger than most images, color changes of gray images, and samplers without effect.
+    """
     name = program.data.train.subset
     sizes = report.sizes.get(name)
     if not sizes:
         return []
+    # Imported here: a report without sizes needs no words.
     from segdsl.words.augmentations import PhotometricDistortion, RandomCrop
 
     found: Findings = []
@@ -33,19 +36,19 @@ def doubts(program: Program, report: CheckReport) -> Findings:
             size = word.size or program.data.input_size
             small = sum(n for (height, width), n in sizes.items() if height < size.height or width < size.width)
             if small > MOST * total:
-                message = f"`{path}` cuts out {size}, and {small} of {total} images are smaller: the rest is padding"
-                help = "cut out a smaller window, or put a `Resize` before it"
+                message = f"`{path}` crops {size}, but {small} of {total} images are smaller and get padded"
+                help = "use a smaller crop, or put a `Resize` before it"
                 found.append(finding("crop-larger", message, help, report.root / name, "warning"))
-        colored = isinstance(word, PhotometricDistortion) and (word.hue.value > 0 or word.saturation.low != 1)
-        if colored and report.grey.get(name, 0) == total:
-            message = f"`{path}` changes saturation and hue, and all {total} images are grey"
-            help = "write `saturation = 1.0..1.0, hue = 0 deg`: grey has neither, and the time is lost"
+        needs_color = isinstance(word, PhotometricDistortion) and (word.hue.value > 0 or word.saturation.low != 1)
+        if needs_color and report.grey.get(name, 0) == total:
+            message = f"`{path}` changes saturation and hue, but all {total} images are gray"
+            help = "write `saturation = 1.0..1.0, hue = 0 deg` to save the time: gray images have neither"
             found.append(finding("hue-on-grey", message, help, report.root / name, "warning"))
     return [*found, *_idle_sampler(program, report)]
 
 
 def unseen_monitor(program: Program, report: CheckReport) -> Findings:
-    """The error of a run that watches a class that the validation subset does not show."""
+    """Return an error if a run monitors a class that does not occur in the validation subset."""
     from segdsl.ir.monitor import class_of
 
     monitor, subset = program.train.monitor, program.data.val.subset
@@ -54,8 +57,8 @@ def unseen_monitor(program: Program, report: CheckReport) -> Findings:
         return []
     if report.pixels[subset][report.classes.index(name)]:
         return []
-    message = f"`train.monitor` is `{monitor}`, and no mask of `{subset}` shows the class: every epoch would be as good"
-    help = "watch another score, such as `val.foreground.dice`, or move images that show it into the subset"
+    message = f"`train.monitor` is `{monitor}`, but no mask of `{subset}` contains this class: it never changes"
+    help = "monitor another score, such as `val.foreground.dice`, or move images that show the class into the subset"
     return [finding("monitor-unseen", message, help, report.root / subset)]
 
 
@@ -65,9 +68,10 @@ def _idle_sampler(program: Program, report: CheckReport) -> Findings:
         return []
     from segdsl.data.stats.samplers import repeats
 
-    often = repeats(word, report.shown[name], len(report.classes))
-    if often.max() - often.min() > EQUAL:
+    # Compared with a tolerance: the factors are roots and quotients of counts.
+    average_uses = repeats(word, report.shown[name], len(report.classes))
+    if average_uses.max() - average_uses.min() > EQUAL:
         return []
-    message = "`data.train.sampler` uses every image equally often: all show the same classes, or none is rare enough"
-    help = "leave it out; weights of the classes in the loss (`class_weights = auto`) change what rare pixels count"
+    message = "`data.train.sampler` has no effect: all images show the same classes, or no class is rare enough"
+    help = "remove it; to give rare classes more weight, set `class_weights = auto` in the loss"
     return [finding("sampler-idle", message, help, report.root / name, "warning")]

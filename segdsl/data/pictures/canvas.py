@@ -1,4 +1,4 @@
-"""What every drawn sheet has: its width, a title and a legend of the classes, and a file that it is put into."""
+"""The parts that all drawn sheets share: width, header, legend, and the output file."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from segdsl.data.pictures.thumbnails import hatch
 from segdsl.diagnostics import fail
 
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""Of pictures that can be written, with their formats; a JPEG has the colours of the classes only nearly."""
+"""File extensions of the supported image formats; JPEG reproduces class colors only approximately."""
 WIDTH, MARGIN, GAP = 1600, 48, 28
-"""Of a sheet, in pixels: its width, what is free around it, and what lies between two pairs."""
+"""Width of a sheet, margin around it, and gap between two pairs, in pixels."""
 INSIDE = WIDTH - 2 * MARGIN
 """Pixels between the margins."""
 SWATCH, ENTRY = 22, 34
-"""Side of a colour in the legend, and height of a line of it."""
+"""Size of a color in the legend, and height of a legend line."""
 
 
 class Entry(NamedTuple):
-    """A line of the legend: a colour (None for the hatching of void), a name, and what is said of it in grey."""
+    """A line of the legend: a color (None for the hatching of ignored pixels), a name, and a note in gray."""
 
     color: Color | None
     text: str
@@ -35,24 +35,26 @@ class Entry(NamedTuple):
 
 
 def require_target(out: Path, root: Path) -> None:
-    """Refuses a place where no picture can be put, before anything is read. Raises :class:`SegError` (`sheet-ending`,
-    `sheet-target-taken`)."""
+    """Reject an output path that cannot be used, before anything is read.
+
+    Raises :class:`SegError` (`sheet-ending`, `sheet-target-taken`).
+    """
     if out.is_dir():
-        message = "the sheet is to be drawn here, and this is a folder"
-        raise fail("sheet-target-taken", message, f"name a file, such as `{out / 'sheet.png'}`", path=str(out))
+        message = "the output path is a folder, not a file"
+        raise fail("sheet-target-taken", message, f"choose a file, such as `{out / 'sheet.png'}`", path=str(out))
     if out.suffix.lower() not in ENDINGS:
-        message = f"`{out.suffix or out.name}` is no ending of a picture"
-        help = f"name it `{out.with_suffix('.png')}`; {', '.join(ENDINGS)} are drawn"
+        message = f"`{out.suffix or out.name}` is not a supported image format"
+        help = f"name it `{out.with_suffix('.png')}`; supported are {', '.join(ENDINGS)}"
         raise fail("sheet-ending", message, help, path=str(out))
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):
-        message = "the file lies in the data set, and would be taken for one of its images"
-        raise fail("sheet-target-taken", message, "name a file outside of the data set", path=str(out))
+        message = "the output file is inside the dataset and would be read as one of its images"
+        raise fail("sheet-target-taken", message, "choose a file outside the dataset", path=str(out))
 
 
 def write_picture(picture: Image.Image, out: Path) -> None:
-    """Puts a sheet into a file of one of :data:`ENDINGS`, at once or not at all.
+    """Write a sheet to a file in one of the :data:`IMAGE_FORMATS`, completely or not at all.
 
-    Raises :class:`SegError` where the file cannot be written (`sheet-not-written`).
+    Raises :class:`SegError` (`sheet-not-written`).
     """
     content = BytesIO()
     picture.save(content, ENDINGS[out.suffix.lower()], quality=95, subsampling=0)
@@ -65,24 +67,25 @@ def write_picture(picture: Image.Image, out: Path) -> None:
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        message = f"the sheet cannot be written: {(error.strerror or 'the system refuses it').lower()}"
-        raise fail("sheet-not-written", message, "name another file, where there is room", path=str(out)) from error
+        reason = (error.strerror or "refused by the operating system").lower()
+        help = "choose another file, or free some disk space"
+        raise fail("sheet-not-written", f"cannot write the sheet: {reason}", help, path=str(out)) from error
 
 
 def colors_of(labels: LabelSpace) -> list[Color]:
-    """The data set's own colours; chosen ones for classes that have none."""
+    """Return the dataset's own colors, and colors of the palette for classes without one."""
     own = [*(() if labels.declared else labels.colors), *[None] * len(labels.classes)]
     return [mine or chosen for mine, chosen in zip(own, class_colors(labels.classes), strict=False)]
 
 
 def legend(classes: Sequence[str], colors: Sequence[Color], notes: Sequence[str] = ()) -> list[Entry]:
-    """An entry for each class, with its note where there are some."""
+    """Return one legend entry per class, with its note if there is one."""
     names = [cut(readable(name, f"class {k}"), font(17), 260) for k, name in enumerate(classes)]
     return [Entry(*entry) for entry in zip(colors, names, notes or [""] * len(names), strict=True)]
 
 
 def head(title: str, about: str, entries: Sequence[Entry]) -> Image.Image:
-    """Title, a line about it and the legend, over the whole width."""
+    """Draw title, subtitle and legend over the whole width."""
     face = font(17)
     widest = max(face.getlength(text) + face.getlength(note) for _, text, note in entries)
     columns = min(max(1, int(INSIDE // (widest + SWATCH + 64))), len(entries))

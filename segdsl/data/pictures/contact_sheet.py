@@ -1,4 +1,4 @@
-"""A contact sheet of a data set: some images, beside each its mask over it, and a legend of the classes."""
+"""A contact sheet of a dataset: some images, each with its mask, and a legend of the classes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from segdsl.data.stats.survey import Survey
 SEAM = 4
 """Pixels between an image and its mask."""
 PANEL_AREA = 52_000
-"""About so many pixels an image gets; its shape is that of the images."""
+"""Approximate number of pixels of an image on the sheet; its aspect ratio is that of the images."""
 LEAST_IMAGES = 12
 CAPTION = 48
-"""Pixels below an image, for two lines of text."""
+"""Height of the two lines of text below an image, in pixels."""
 
 
 class Geometry(NamedTuple):
-    """How pairs are laid out: the size of a panel, and how many pairs stand in a row."""
+    """The layout of the pairs: the size of a panel, and the number of pairs per row."""
 
     width: int
     height: int
@@ -51,16 +51,18 @@ class Geometry(NamedTuple):
 
 
 def write_sheet(found: Survey, out: Path) -> None:
-    """Draws the sheet of a survey without errors into a file, at once or not at all.
+    """Write the sheet of a survey without errors to a file, completely or not at all.
 
-    Raises :class:`SegError` where the file cannot be written (`sheet-not-written`), and as :func:`require_target`.
+    Raises :class:`SegError` if the file cannot be written (`sheet-not-written`), and as :func:`require_sheet_target`
+    does.
     """
     require_target(out, found.report.root)
     write_picture(sheet(found), out)
 
 
 def sheet(found: Survey) -> Image.Image:
-    """The sheet of a survey without errors, RGB, :data:`WIDTH` wide. Raises SegError for a file that is unreadable."""
+    """Draw the sheet of a survey without errors, RGB, :data:`WIDTH` wide. Raises :class:`SegError` for an unreadable
+    file."""
     geometry = geometry_of(found)
     picks = picked(found, -(-LEAST_IMAGES // geometry.columns) * geometry.columns)
     assert found.layout is not None and found.layout.labels is not None
@@ -78,7 +80,7 @@ def sheet(found: Survey) -> Image.Image:
 
 
 def geometry_of(found: Survey) -> Geometry:
-    """Panels of the middle shape of all images, so many in a row that each has about :data:`PANEL_AREA` pixels."""
+    """Return panels with the median aspect ratio of all images and about :data:`PANEL_AREA` pixels each."""
     shapes = sorted(stats.aspects().median for stats in found.subsets.values())
     aspect = min(max(shapes[len(shapes) // 2], 0.4), 3.0)
     columns = max(1, round((INSIDE + GAP) / (2 * (PANEL_AREA * aspect) ** 0.5 + SEAM + GAP)))
@@ -87,7 +89,7 @@ def geometry_of(found: Survey) -> Geometry:
 
 
 def _entries(found: Survey, colors: Sequence[Color]) -> list[Entry]:
-    """Of each class its share of the pixels, void last."""
+    """Return each class with its share of the pixels, ignored pixels last."""
     subsets = found.subsets.values()
     whole = sum(stats.pixels for stats in subsets)
     shares = [sum(stats.of(k).pixels for stats in subsets) / whole for k in [*range(len(colors)), found.ignore]]
@@ -100,7 +102,7 @@ def _percent(share: float) -> str:
 
 
 def _title(found: Survey) -> str:
-    return readable(found.report.root.resolve().name, "data set")
+    return readable(found.report.root.resolve().name, "dataset")
 
 
 def _numbers(found: Survey) -> str:
@@ -112,7 +114,7 @@ def _numbers(found: Survey) -> str:
 def _draw_pair(
     canvas: Image.Image, at: tuple[int, int], found: Survey, pick: Pick, geometry: Geometry, colors: Sequence[Color]
 ) -> None:
-    """An image, its mask over it, and two lines of text below."""
+    """Draw an image, its mask, and two lines of text below."""
     stats = found.subsets[pick.subset]
     assert found.layout is not None and found.layout.labels is not None
     labels = found.layout.labels
@@ -134,6 +136,6 @@ def _draw_pair(
 
 
 def _about(found: Survey, pick: Pick, size: Sequence[int]) -> str:
-    """Subset, size, and the classes that the image was taken for."""
+    """Return subset, size, and the classes for which the image was chosen."""
     shows = ", ".join(f"{readable(found.classes[k], f'class {k}')} {_percent(share)}" for k, share in pick.shows)
     return "  ·  ".join(filter(None, [readable(pick.subset, "?"), f"{size[0]}x{size[1]}", shows]))

@@ -1,9 +1,8 @@
-"""Draws the pictures of the augmentations in the reference.
+"""Example images of the augmentations for the reference.
 
-Run `python -m segdsl.data.pictures.gallery grammar/augmentations`.
-
-They are made from pictures of the demo data set, and are the same each time but for what versions of OpenCV and of the
-JPEG coder make of them; so they are kept with the reference and drawn anew when an augmentation changes what it does.
+Run `python -m segdsl.data.pictures.gallery grammar/augmentations` to draw them. They are made from images of the demo
+dataset and are reproducible, except for differences between versions of OpenCV and of the JPEG encoder. So they are
+stored with the reference, and drawn again if an augmentation changes.
 """
 
 from __future__ import annotations
@@ -28,19 +27,21 @@ from segdsl.ir.word import members
 from segdsl.words.gallery_examples import shown
 
 PICTURE, OTHERS, SEED = 45, (126, 50, 102, 12), 17
-"""Numbers of demo pictures, all with every class: the one that is changed, and those that are mixed into it; and a seed
-of whose draws every second one does what happens half of the time."""
+"""Numbers of demo images that show every class: the one that is augmented and those mixed into it; and a seed for which
+every second draw applies a step of probability 0.5."""
 DRAWS, SIDE, GAP, FIRST_GAP, SEAM = 4, 168, 12, 24, 4
-"""How many draws follow the picture itself; pixels of a picture, between two, after the first, and above a mask."""
+"""Number of draws after the original; then, in pixels: side of an image, gap between images, gap after the original,
+gap between image and mask."""
 WIDTH, HEIGHT = (DRAWS + 1) * SIDE + FIRST_GAP + (DRAWS - 1) * GAP, 2 * SIDE + SEAM
 QUALITIES = (85, 80, 75, 70, 60, 50)
 MOST_BYTES = 60_000
-"""Of a file, so that a page of all of them loads fast: the first quality is taken that keeps below it."""
+"""Largest size of a file, so that a page with all of them loads fast; the highest quality below it is used."""
 SETTING = Setting((SIZE, SIZE), VOID, CLASSES)
 
 
 def strip(word: type[Augmentation]) -> Image.Image:
-    """A demo picture and four draws of the augmentation of it, their masks below: RGB, WIDTH x HEIGHT."""
+    """Return the original and four draws of an augmentation, with their masks below: RGB, WIDTH x HEIGHT."""
+    # Draws differ in their counter only, so that the images of all augmentations are comparable.
     step = shown(word)
     draws = [after([step], _demo(PICTURE), counter_rng(SEED, 0, PICTURE, n), SETTING, _other) for n in range(DRAWS)]
     canvas = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
@@ -59,7 +60,7 @@ def _other(rng: Rng) -> Sample:
 
 
 def _draw(canvas: Image.Image, left: int, sample: Sample) -> None:
-    """Image and mask at the scale of the picture itself, so that a step that makes it smaller is seen to."""
+    """Draw image and mask at the scale of the original, so that a change of size is visible."""
     box = [min(SIDE, round(side * SIDE / SIZE)) for side in sample.size]
     size = fitted(*sample.size, (box[0], box[1]))
     small = shrunk(sample.image, size)
@@ -81,7 +82,7 @@ def _encoded(picture: Image.Image) -> bytes:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Draws a picture for every augmentation into the folder that is named."""
+    """Write an example image for every augmentation into the folder given as the only argument."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print("usage: python -m segdsl.data.pictures.gallery FOLDER", file=sys.stderr)
         return 2

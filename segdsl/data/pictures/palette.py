@@ -1,4 +1,4 @@
-"""The colours in which classes are drawn where a data set has none of its own."""
+"""Class colors for datasets that define none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 Color = tuple[int, int, int]
 
 BACKGROUND = "background"
-"""Name of the class that is drawn in black, and left untinted in predictions."""
+"""Name of the class that is drawn in black, and not tinted in predictions."""
 
 _COLORS: tuple[Color, ...] = (
     (228, 54, 60), (46, 134, 222), (52, 172, 88), (250, 176, 36), (148, 82, 196), (24, 188, 190),
@@ -17,18 +17,21 @@ _COLORS: tuple[Color, ...] = (
 
 
 def class_colors(classes: Sequence[str]) -> list[Color]:
-    """One colour for each class: black for the background, else twelve chosen ones, then hues of the golden angle."""
+    """Return one color per class: black for the background, then a palette of twelve, then hues at golden-angle
+    steps."""
     others = iter(range(len(classes)))
     return [(0, 0, 0) if is_background(name) else _color(next(others)) for name in classes]
 
 
 def is_background(name: str) -> bool:
-    """Whether a class is the one that stands for nothing in particular."""
+    """Return whether a class is the background."""
     return name.lower() == BACKGROUND
 
 
 def _color(k: int) -> Color:
     if k < len(_COLORS):
         return _COLORS[k]
+    # 0.381966 of a turn is the golden angle: successive hues stay far apart, however many there are. Alternating
+    # saturation and value separates neighbors further.
     red, green, blue = colorsys.hsv_to_rgb(k * 0.381966 % 1.0, 0.5 + 0.4 * (k % 2), 0.9 - 0.3 * (k % 3) / 2)
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -1,4 +1,4 @@
-"""What the network will see of the training subset: samples of a run, with all that they go through on the way."""
+"""A preview of the training samples: what the network gets, with every stage of the augmentation."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from segdsl.data.pictures.thumbnails import fitted, shrunk, small_mask
 from segdsl.ir.program import Augmentation, Program
 
 LARGEST = 480
-"""Pixels of the longer side of what is kept of a stage, so that many samples of large images fit into memory."""
+"""Longer side of a stored stage, in pixels, so that many samples of large images fit into memory."""
 FIRST, LAST = "image", "network"
-"""What the image as it is decoded, and what the network gets, are called."""
+"""Names of the first stage, the decoded image, and of the last one, the input of the network."""
 
 
 class Stage(NamedTuple):
-    """A sample at one place of its way: behind the step ``name`` of the program, at a (height, width) of ``size``.
+    """A sample after the step ``name`` of the program, of (height, width) ``size``.
 
-    ``word`` is that of the step, None at both ends of the way. ``image`` is RGB and shrunk, as ``mask`` is.
+    ``word`` is the word of the step, None for the first and the last stage. ``image`` (RGB) and ``mask`` are shrunk.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Stage(NamedTuple):
 
     @property
     def idle(self) -> bool:
-        """Whether this is a step that changed nothing, because its probability was not met or there was no need."""
+        """Whether the step changed nothing, because its probability was not met or because there was nothing to do."""
         return self.word is not None and not self.changed
 
 
 class Shown(NamedTuple):
-    """A sample of a run: its key, its image file, and its stages from the decoded image to what the network gets."""
+    """A sample of a run: its key, its image file, and its stages from the decoded image to the network input."""
 
     key: Key
     file: Path
@@ -59,8 +59,10 @@ class Preview(NamedTuple):
 
 
 def preview(program: Program, index: Index, count: int, epoch: int = 0, shown: np.ndarray | None = None) -> Preview:
-    """The first ``count`` samples of an epoch, so many as it has; ``shown`` is what a sampler needs. Raises
-    :class:`SegError` naming a bad file."""
+    """Return the first ``count`` samples of an epoch, or all if there are fewer.
+
+    ``class_presence`` is required if the program has a sampler. Raises :class:`SegError` for a bad file.
+    """
     dataset, train = train_dataset(program, index, shown=shown), program.data.train
     keys = chain.from_iterable(dataset.keys(train.batch, epoch))
     samples = tuple(_shown(dataset, key, train.augment) for key in islice(keys, count))
@@ -81,6 +83,7 @@ def _stages(dataset: TrainDataset, key: Key, steps: Mapping[str, Augmentation]) 
 
 
 def _same(one: Sample, other: Sample) -> bool:
+    # Steps return the same arrays if they change nothing, so the comparison is usually free.
     return all(a is b or np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -91,6 +94,6 @@ def _reduced(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frequent(mask: np.ndarray) -> list[int]:
-    """The values of a mask from the most frequent to the rarest."""
+    """Return the values of a mask, the most frequent first."""
     counts = np.bincount(mask.ravel(), minlength=256)
     return sorted(np.flatnonzero(counts).tolist(), key=lambda value: -counts[value])

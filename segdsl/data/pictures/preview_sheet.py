@@ -1,4 +1,4 @@
-"""The sheet of a preview: a row for each sample, with its stages side by side, their masks below them."""
+"""The sheet of a preview: one row per sample, with its stages side by side and their masks below."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from segdsl.data.pictures.text import GREY, INK, PANEL, PAPER, cut, font, readab
 from segdsl.data.pictures.thumbnails import drawn, fitted, shrunk, small_mask
 
 BETWEEN, SEAM = 14, 4
-"""Pixels between two stages, and between an image and its mask."""
+"""Gap between two stages, and between an image and its mask, in pixels."""
 LEAST_WIDTH, LEAST_HEIGHT, MOST_HEIGHT = 145, 90, 320
-"""Of an image, in pixels: where it would be smaller, the stages go on in another line; taller is none."""
+"""Bounds of an image, in pixels: if it would be smaller, the stages continue on another line."""
 NAME, LABEL, FOOT = 46, 46, 22
-"""Pixels for the name of a file, for the two lines above a stage, and below a line of stages."""
+"""Height of the file name, of the two lines above a stage, and of the space below a line of stages, in pixels."""
 PALED = 0.62
-"""How much of what a step has not changed is covered by the paper."""
+"""Share of the background color that covers a stage without changes."""
 
 
 class Geometry(NamedTuple):
-    """How stages are laid out: the width of each, line by line, and the height of an image."""
+    """The layout of the stages: the width of each, line by line, and the height of an image."""
 
     lines: tuple[tuple[int, ...], ...]
     height: int
 
     @property
     def line(self) -> int:
-        """The height of a line, with its text and what is free below it."""
+        """The height of a line, with its text and the space below it."""
         return LABEL + 2 * self.height + SEAM + FOOT
 
     @property
@@ -43,7 +43,7 @@ class Geometry(NamedTuple):
 
 
 def preview_sheet(found: Preview) -> Image.Image:
-    """The sheet of a preview, RGB, as wide as every sheet."""
+    """Draw the sheet of a preview, RGB, :data:`WIDTH` wide."""
     geometry = geometry_of(found.samples)
     colors = colors_of(found.index.labels)
     entries = legend(found.index.classes, colors)
@@ -59,13 +59,13 @@ def preview_sheet(found: Preview) -> Image.Image:
 
 
 def geometry_of(samples: Sequence[Shown]) -> Geometry:
-    """Stages as large as the width has room for, each of the middle shape that it has in all samples."""
+    """Return stages as large as the width allows, each with the median aspect ratio over all samples."""
     stages = zip(*(shown.stages for shown in samples), strict=True)
     return laid_out([min(max(median(s.size[1] / s.size[0] for s in stage), 0.4), 3.0) for stage in stages])
 
 
 def laid_out(aspects: Sequence[float]) -> Geometry:
-    """Images of one height and of these widths over it, in as few lines as leave them readable."""
+    """Lay out images of equal height with these aspect ratios, in as few lines as keep them readable."""
     for lines in range(1, len(aspects) + 1):
         parts = _evenly(aspects, lines)
         height = min(MOST_HEIGHT, *(int((INSIDE - (len(p) - 1) * BETWEEN) / sum(p)) for p in parts))
@@ -75,7 +75,7 @@ def laid_out(aspects: Sequence[float]) -> Geometry:
 
 
 def _evenly(aspects: Sequence[float], lines: int) -> list[list[float]]:
-    """The images in so many lines, or fewer, of which the longest is as short as can be."""
+    """Split the images into at most ``lines`` lines, so that the longest line is as short as possible."""
     lengths = sorted({sum(aspects[a:b]) for b in range(1, len(aspects) + 1) for a in range(b)})
     return next(parts for most in lengths if len(parts := list(_filled(aspects, most))) <= lines)
 
@@ -96,7 +96,7 @@ def _title(found: Preview) -> str:
 
 def _about(found: Preview) -> str:
     data, images = found.program.data, len(found.index.subset(found.program.data.train.subset))
-    root = readable(found.index.root.resolve().name, "data set")
+    root = readable(found.index.root.resolve().name, "dataset")
     run = f"epoch {found.epoch + 1}  ·  seed {found.program.train.seed}  ·  input {data.input_size}"
     return f"{len(found.samples)} of {images:,} images, {root} {readable(data.train.subset, '?')}  ·  {run}"
 
@@ -104,11 +104,11 @@ def _about(found: Preview) -> str:
 def _draw_sample(
     canvas: Image.Image, top: int, shown: Shown, geometry: Geometry, colors: Sequence[Color], ignore: int
 ) -> None:
-    """A rule, the name of the file, and the stages."""
+    """Draw a rule, the file name, and the stages."""
     draw = ImageDraw.Draw(canvas)
     draw.line((MARGIN, top, WIDTH - MARGIN - 1, top), fill=PANEL, width=2)
     size = "{}x{}".format(*shown.stages[0].size)
-    notes = "  ·  ".join([size, *(["used again, drawn anew"] if shown.key.draw else [])])
+    notes = "  ·  ".join([size, *(["used again with a new draw"] if shown.key.draw else [])])
     name = cut(readable(shown.file.name, f"image {shown.key.position}"), font(18), INSIDE - 400)
     draw.text((MARGIN, top + 14), name, fill=INK, font=font(18))
     draw.text((MARGIN + font(18).getlength(name) + 14, top + 16), notes, fill=GREY, font=font(16))
@@ -129,7 +129,7 @@ def _draw_stage(
     colors: Sequence[Color],
     ignore: int,
 ) -> None:
-    """What the stage is called above its image, its mask over the image below it."""
+    """Draw the label of a stage, its image, and its mask below."""
     _draw_label(canvas, at, stage, box[1])
     size = fitted(stage.image.shape[0], stage.image.shape[1], box)
     small = shrunk(stage.image, size)
@@ -156,4 +156,4 @@ def _draw_label(canvas: Image.Image, at: tuple[int, int], stage: Stage, width: i
 
 
 def _under(stage: Stage) -> str:
-    return stage.word or ("what it gets" if stage.name == LAST else "as decoded")
+    return stage.word or ("network input" if stage.name == LAST else "as decoded")

@@ -1,4 +1,4 @@
-"""Type and colours of drawn sheets."""
+"""Fonts and colors of drawn sheets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import lru_cache
 from PIL import ImageFont
 
 PAPER, PANEL, INK, GREY = (255, 255, 255), (238, 239, 242), (28, 30, 36), (112, 117, 128)
-"""Of the paper, of what is free beside an image, of words, and of words that matter less."""
+"""Colors of the background, of the space beside an image, of text, and of secondary text."""
 
 UNKNOWN = "\ue000"
 """A character that no font has."""
@@ -18,13 +18,15 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 @lru_cache(maxsize=16)
 def font(size: int) -> Font:
-    """Pillow's own font, which is there on every machine."""
+    """Return Pillow's own font, which is available everywhere."""
     return ImageFont.load_default(size)
 
 
 def readable(text: str, otherwise: str) -> str:
-    """A text in the letters that the font has: without accents, `?` for what it lacks; ``otherwise`` for one that it
-    lacks altogether."""
+    """Return the text in letters that the font has: without accents, and `?` for missing ones.
+
+    Returns ``fallback`` if no letter is left.
+    """
     text = " ".join(text.split())
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     known = "".join(c if _has(c) else "?" for c in plain)
@@ -41,8 +43,7 @@ def _glyph(char: str) -> bytes:
 
 
 def cut(text: str, face: Font, width: float, *, end: bool = False) -> str:
-    """A text that is at most ``width`` pixels wide, cut in the middle, since names differ at their ends; or at its
-    ``end``."""
+    """Shorten the text to ``width`` pixels, in the middle by default, because names differ at their ends."""
     if face.getlength(text) <= width:
         return text
     low, high = 0, len(text) - 1

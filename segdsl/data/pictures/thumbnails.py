@@ -1,4 +1,4 @@
-"""Thumbnails: an image shrunk into a box, and its mask over it in the colours of the classes."""
+"""Thumbnails: an image shrunk into a box, and its mask over it in class colors."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import numpy as np
 from segdsl.data.pictures.palette import Color
 
 TINT = 0.6
-"""How much of the colour of a class covers the image."""
+"""Opacity of the class color over the image."""
 COVERED = 0.3
-"""A rarer class takes a pixel of the thumbnail where it covers this part of it, so that thin things stay to be seen."""
+"""Share of a thumbnail pixel that a rarer class must cover to get it, so that thin objects stay visible."""
 STRIPE = 4
-"""Pixels of a stripe of the hatching of void, across and down."""
+"""Width of a hatching stripe, in pixels."""
 DARK, LIGHT = 120, 205
 
 
 def fitted(height: int, width: int, box: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) that fills a box of (height, width) without another shape."""
+    """Return the largest (height, width) with the same aspect ratio that fits into a box."""
     factor = min(box[0] / height, box[1] / width)
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image, uint8 (H, W, 3), at another (height, width)."""
+    """Resize an image, uint8 (H, W, 3), to (height, width)."""
     smaller = size[0] <= image.shape[0]
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 
 
 def small_mask(mask: np.ndarray, size: tuple[int, int], order: Sequence[int]) -> np.ndarray:
-    """Class ids at another (height, width). ``order`` are all values from the most frequent to the rarest.
+    """Resize class ids to (height, width), keeping every value visible as far as there are enough pixels.
 
-    Every value that the mask has is in the result, so far as it has pixels enough.
+    ``order`` lists all values from the most frequent to the rarest.
     """
     small = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST)
     if size[0] > mask.shape[0]:
@@ -46,7 +46,7 @@ def small_mask(mask: np.ndarray, size: tuple[int, int], order: Sequence[int]) ->
 
 
 def drawn(image: np.ndarray, mask: np.ndarray, colors: Sequence[Color], ignore: int) -> np.ndarray:
-    """The image under its mask, both of the same size: tinted, borders in full colour, void hatched in grey."""
+    """Draw a mask over an image of the same size: tinted, with solid borders, ignored pixels hatched in gray."""
     table = np.zeros((256, 3), np.float32)
     table[: len(colors)] = colors
     paint = table[mask]
@@ -57,7 +57,7 @@ def drawn(image: np.ndarray, mask: np.ndarray, colors: Sequence[Color], ignore: 
 
 
 def borders(mask: np.ndarray) -> np.ndarray:
-    """Pixels whose neighbour above or to the left is of another value: lines of one pixel, bool (H, W)."""
+    """Return the pixels whose upper or left neighbor has another value: lines one pixel wide, bool (H, W)."""
     border = np.zeros(mask.shape, bool)
     border[1:] |= mask[1:] != mask[:-1]
     border[:, 1:] |= mask[:, 1:] != mask[:, :-1]
@@ -65,7 +65,7 @@ def borders(mask: np.ndarray) -> np.ndarray:
 
 
 def hatch(height: int, width: int) -> np.ndarray:
-    """Slanted stripes of two greys, uint8 (H, W, 3)."""
+    """Return slanted stripes of two grays, uint8 (H, W, 3)."""
     down, across = np.mgrid[:height, :width]
     dark = ((down + across) // STRIPE) % 2 == 0
     return np.repeat(np.where(dark, DARK, LIGHT).astype(np.uint8)[..., None], 3, axis=2)

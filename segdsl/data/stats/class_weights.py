@@ -1,4 +1,4 @@
-"""Weights of classes from how often they occur: median frequency balancing, within bounds."""
+"""Class weights from class frequencies: median frequency balancing within bounds."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from statistics import median
 from segdsl.data.check.checker import CheckReport
 
 LIGHTEST, HEAVIEST = 0.1, 10.0
-"""Bounds of a weight: a class with a few hundred pixels must not drown all others."""
+"""Bounds of a weight: a class with a few hundred pixels must not dominate all others."""
+# It never occurs in training, so the value only matters to code that expects one weight per class.
 ABSENT = 1.0
-"""The weight of a class that never occurs: that of a class of middle frequency."""
+"""Weight of a class that never occurs; equal to that of a class of median frequency."""
 
 
 def median_frequency_weights(frequencies: Sequence[float]) -> list[float]:
-    """Median frequency balancing (Eigen and Fergus, ICCV 2015, section 6.3.2): median of all frequencies over that of
-    the class, a frequency being its share of the labelled pixels of the images that show it.
+    """Return the weight of each class by median frequency balancing (Eigen and Fergus, ICCV 2015, section 6.3.2).
 
-    Bounded by :data:`LIGHTEST` and :data:`HEAVIEST`; a class of frequency 0 weighs :data:`ABSENT`, and the median is
-    that of the others.
+    The weight is the median of all frequencies divided by the frequency of the class; a frequency is the class's share
+    of the labeled pixels of the images that show it. Weights are clipped to :data:`MIN_WEIGHT` and :data:`MAX_WEIGHT`.
+    A class of frequency 0 gets :data:`ABSENT_CLASS_WEIGHT` and does not count in the median.
     """
-    here = [frequency for frequency in frequencies if frequency > 0]
-    if not here:
+    present = [frequency for frequency in frequencies if frequency > 0]
+    if not present:
         return [ABSENT] * len(frequencies)
-    middle = median(here)
+    middle = median(present)
     return [min(max(middle / f, LIGHTEST), HEAVIEST) if f > 0 else ABSENT for f in frequencies]
 
 
 def counted_weights(report: CheckReport, subset: str, ignore: int) -> list[float]:
-    """The weights of the classes of a checked data set by what its masks of ``subset`` show, in the order of their ids,
-    after `exclude` and `remap`. A class whose id is ``ignore`` is never learnt and counts as absent."""
+    """Return the class weights of a checked dataset, from the masks of ``subset``, in the order of the class ids.
+
+    Ids are those after `exclude` and `remap`. A class whose id is ``ignore`` is never learned and counts as absent.
+    """
     pixels, within = report.pixels[subset], report.within[subset]
-    learnt = [k != ignore and within[k] > 0 for k in range(len(report.classes))]
-    return median_frequency_weights([float(pixels[k] / within[k]) if here else 0.0 for k, here in enumerate(learnt)])
+    counts = [k != ignore and within[k] > 0 for k in range(len(report.classes))]
+    return median_frequency_weights([float(pixels[k] / within[k]) if yes else 0.0 for k, yes in enumerate(counts)])

@@ -1,4 +1,4 @@
-"""Which images of a data set stand for all of it: every class is shown, the rare ones first."""
+"""Representative images of a dataset: every class is shown, the rare ones first."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from segdsl.data.stats.survey import Example, Survey
 
 WELL_SHOWN = 0.25
-"""A class is shown by an image where it covers this part of what it covers of its best image, or more."""
+"""An image shows a class well if its share of the class is at least this part of the largest share in any image."""
 
 
 class Pick(NamedTuple):
-    """An image by subset and position, and the ids of the classes that it was taken for, with their share of it."""
+    """An image by subset and position, with the ids of the classes it was chosen for and their shares of it."""
 
     subset: str
     position: int
@@ -20,13 +20,14 @@ class Pick(NamedTuple):
 
 
 def picked(found: Survey, least: int) -> list[Pick]:
-    """Images that show every class that occurs, the rarest first; then others in even steps until there are ``least``.
+    """Return images that show every class that occurs, rarest first, then evenly spaced ones up to ``min_count``.
 
-    The same data set gives the same images.
+    The same dataset always gives the same images.
     """
     best = _best_images(found)
     picks: dict[tuple[str, int], tuple[Mapping[int, int], list[tuple[int, float]]]] = {}
     for value, (name, example) in best.items():
+        # An image chosen for a rarer class may show this one well enough.
         if any(_share(counts, value) >= WELL_SHOWN * example.share for counts, _ in picks.values()):
             continue
         shows = picks.setdefault((name, example.position), (example.counts, []))[1]
@@ -37,7 +38,8 @@ def picked(found: Survey, least: int) -> list[Pick]:
 
 
 def _best_images(found: Survey) -> dict[int, tuple[str, Example]]:
-    """The subset and image that shows each class best, by class, the rarest in images and then in pixels first."""
+    """Return the subset and image that shows each class best, ordered from the rarest class by images and then by
+    pixels."""
     counted = {k: [stats.of(k) for stats in found.subsets.values()] for k in range(len(found.classes))}
     seen = {k: (sum(c.images for c in all), sum(c.pixels for c in all)) for k, all in counted.items()}
     order = sorted((k for k, (images, _) in seen.items() if images and k != found.ignore), key=lambda k: (*seen[k], k))
@@ -53,9 +55,9 @@ def _share(counts: Mapping[int, int], value: int) -> float:
 
 
 def _spread_out(found: Survey, taken: Container[tuple[str, int]], count: int) -> list[Pick]:
-    """``count`` images in even steps through those of all subsets; in place of one that is ``taken`` the next.
+    """Return ``count`` images evenly spaced over all subsets, skipping those in ``taken``.
 
-    There must be as many that are not taken.
+    At least ``count`` images must not be taken.
     """
     sizes = {name: stats.images for name, stats in found.subsets.items()}
     picks: dict[tuple[str, int], Pick] = {}
@@ -68,7 +70,7 @@ def _spread_out(found: Survey, taken: Container[tuple[str, int]], count: int) ->
 
 
 def _place(sizes: Mapping[str, int], index: int) -> tuple[str, int]:
-    """The subset and position of the image at ``index`` of all, which begin anew behind the last."""
+    """Return the subset and position of the image at ``index`` over all subsets, starting again after the last one."""
     index %= sum(sizes.values())
     for name, images in sizes.items():
         if index < images:

@@ -1,7 +1,7 @@
-"""What a sound data set holds, subset by subset: sizes and channels of its images, and how often each class occurs.
+"""Statistics of a dataset without errors: sizes and channels of the images, and class counts, by subset.
 
-All is counted in one pass over the facts of the pairs; of each class only a few images are remembered by position, so
-that a million images cost no more memory than a hundred.
+Everything is counted in one pass over the facts of the pairs. Only a few image positions are stored per class, so a
+million images need no more memory than a hundred.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from segdsl.diagnostics import SegError
 from segdsl.storage.fact_cache import FactCache
 
 REMEMBERED = 8
-"""Images of each class that are remembered in a subset: those of which it covers most."""
+"""Number of example images stored per class and subset: those with the largest share of the class."""
 RARE = 0.05
-"""A class that fewer than this share of the images show is rare."""
+"""A class is rare if a smaller share of the images shows it."""
 LISTED, NEARLY_ALL = 5, 0.9
-"""So many of the classes seen least are told of where fewer are rare, but for those that nearly all images show."""
+"""How many of the rarest classes to list even if fewer are rare, except those that nearly all images show."""
 
 
 class Spread(NamedTuple):
-    """The least, the middle and the greatest of some numbers."""
+    """The minimum, median and maximum of some numbers."""
 
     least: float
     median: float
@@ -38,7 +38,8 @@ class Spread(NamedTuple):
 
 
 class Example(NamedTuple):
-    """An image that shows a class: the ``share`` of it that the class covers, its ``position``, all its ``counts``."""
+    """An image that shows a class: the class's ``share`` of it, its ``position``, and all its pixel ``counts`` by
+    value."""
 
     share: float
     position: int
@@ -47,7 +48,7 @@ class Example(NamedTuple):
 
 @dataclass(slots=True)
 class ClassStats:
-    """How often a mask value occurs: its pixels, the images that show it, and the labelled pixels of those images."""
+    """Counts of one mask value: its pixels, the images that show it, and the labeled pixels of those images."""
 
     pixels: int = 0
     images: int = 0
@@ -55,12 +56,13 @@ class ClassStats:
     _best: list[tuple[float, int, Mapping[int, int]]] = field(default_factory=list)
 
     def add(self, position: int, counts: Mapping[int, int], value: int, ignore: int) -> None:
-        """Counts one image of which ``counts`` are the pixels by value."""
+        """Count one image with these pixel ``counts`` by value."""
         whole = sum(counts.values())
         self.pixels += counts[value]
         self.images += 1
+        # The denominator of median frequency balancing, see `segdsl.data.stats.class_weights`.
         self.within += whole - (counts.get(ignore, 0) if value != ignore else 0)
-        # The position, negated, is unique: of two images alike the earlier one stays, and counts are never compared.
+        # The negated position breaks ties: the earlier of two equal images stays, and dicts are never compared.
         entry = (counts[value] / whole, -position, counts)
         if len(self._best) < REMEMBERED:
             heapq.heappush(self._best, entry)
@@ -68,15 +70,18 @@ class ClassStats:
             heapq.heappushpop(self._best, entry)
 
     def examples(self) -> list[Example]:
-        """The images that are remembered, the one that shows most of it first."""
+        """Return the stored example images, the one with the largest share first."""
         best = sorted(self._best, key=lambda e: e[:2], reverse=True)
         return [Example(share, -position, counts) for share, position, counts in best]
 
 
 @dataclass(slots=True)
 class SubsetStats:
-    """The counts of one subset. ``sizes`` are those of the upright images, (height, width); ``modes`` are Pillow's;
-    ``values`` has an entry for every mask value that occurs."""
+    """Counts of one subset.
+
+    ``sizes`` are (height, width) after EXIF rotation; ``modes`` are Pillow's; ``values`` has an entry for every mask
+    value that occurs.
+    """
 
     subset: Subset
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -90,15 +95,15 @@ class SubsetStats:
 
     @property
     def pixels(self) -> int:
-        """The number of all pixels, void among them."""
+        """The number of pixels, including ignored ones."""
         return sum(height * width * n for (height, width), n in self.sizes.items())
 
     def of(self, value: int) -> ClassStats:
-        """The counts of a mask value, zero where it does not occur."""
+        """Return the counts of a mask value, all zero if it does not occur."""
         return self.values.get(value) or ClassStats()
 
     def add(self, facts: PairFacts, ignore: int) -> None:
-        """Counts one pair whose files could both be read."""
+        """Count one pair whose files are both readable."""
         image, mask = facts.image, facts.mask
         assert image is not None and mask is not None
         self.sizes[image.height, image.width] += 1
@@ -107,30 +112,30 @@ class SubsetStats:
             self.values.setdefault(value, ClassStats()).add(facts.position, mask.counts, value, ignore)
 
     def heights(self) -> Spread:
-        """Of the heights of the images, in pixels."""
+        """Return the spread of the image heights, in pixels."""
         return spread((h, n) for (h, _), n in self.sizes.items())
 
     def widths(self) -> Spread:
-        """Of the widths of the images, in pixels."""
+        """Return the spread of the image widths, in pixels."""
         return spread((w, n) for (_, w), n in self.sizes.items())
 
     def aspects(self) -> Spread:
-        """Of width over height."""
+        """Return the spread of width divided by height."""
         return spread((w / h, n) for (h, w), n in self.sizes.items())
 
     def seen_least(self, classes: int) -> list[int]:
-        """The ids of the classes that are rare (:data:`RARE`), and of a few more that follow; the rarest first.
+        """Return the ids of the rare classes (:data:`RARE_SHARE`) and of a few more, the rarest first.
 
-        Classes that never occur are none of them.
+        Classes that never occur are not included.
         """
-        here = sorted((self.of(k).images, self.of(k).pixels, k) for k in range(classes) if self.of(k).images)
-        shares = [(images / self.images, k) for images, _, k in here]
+        present = sorted((self.of(k).images, self.of(k).pixels, k) for k in range(classes) if self.of(k).images)
+        shares = [(images / self.images, k) for images, _, k in present]
         return [k for n, (share, k) in enumerate(shares) if share < RARE or (share < NEARLY_ALL and n < LISTED)]
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the check found of what was ``asked`` for, and, where it found no error, the layout and the counts of each
+    """The report of the data check for a ``request`` and, if it has no errors, the layout and the counts of each
     subset."""
 
     report: CheckReport
@@ -140,18 +145,19 @@ class Survey:
 
     @property
     def ignore(self) -> int:
-        """The value of void."""
+        """The ignore value."""
         return self.asked.void
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes by id."""
+        """The class names by id."""
         return self.report.classes
 
 
 def survey(root: Path, format: str, asked: Request = ALL, progress: Progress | None = None) -> Survey:
-    """Checks a data set as ``check_data`` does, then counts it; files are read once, the facts of them are cached."""
+    """Check a dataset as ``check_data`` does, then count it. Files are read once, because their facts are cached."""
     report = check_data(root, format, asked, progress)
+    # Counts of a dataset with unreadable or mismatched files would be wrong.
     if report.errors:
         return Survey(report, asked)
     layout = read_layout(root, report.format, asked, [])
@@ -160,7 +166,7 @@ def survey(root: Path, format: str, asked: Request = ALL, progress: Progress | N
 
 
 def count_subsets(root: Path, labels: LabelSpace, subsets: Mapping[str, Subset], ignore: int) -> dict[str, SubsetStats]:
-    """The counts of every subset, ``ignore`` being void. Raises :class:`SegError` for a file that cannot be read."""
+    """Return the counts of every subset. Raises :class:`SegError` for an unreadable file."""
     found = {name: SubsetStats(subset) for name, subset in subsets.items()}
     with FactCache(root) as cache:
         for stats in found.values():
@@ -172,11 +178,11 @@ def count_subsets(root: Path, labels: LabelSpace, subsets: Mapping[str, Subset],
 
 
 def spread(counted: Iterable[tuple[float, int]]) -> Spread:
-    """The spread of numbers that each occur so many times. The median is the lower of two in the middle."""
+    """Return the spread of numbers with their counts; of two middle values, the median is the lower one."""
     ordered = sorted(counted)
     half, seen = sum(n for _, n in ordered) / 2, 0
     for value, n in ordered:
         seen += n
         if seen >= half:
             return Spread(ordered[0][0], value, ordered[-1][0])
-    raise ValueError("a spread of nothing")
+    raise ValueError("the spread of no numbers is undefined")

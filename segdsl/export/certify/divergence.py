@@ -1,4 +1,4 @@
-"""Where two forms of a model part: the first node whose values differ by more than rounding explains."""
+"""Search for the first node at which two forms of a model diverge by more than rounding."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from segdsl.inference.models import openvino_runtime
 from segdsl.inference.models.tensor_names import tensors_by_name, with_outputs
 
 PARTED = 0.01
-"""Values part where their root mean square difference exceeds this share of their standard deviation."""
+"""Values diverge if their root mean square difference exceeds this share of their standard deviation."""
+# The activations of all nodes at once would not fit into memory.
 TAPS = 48
-"""So many nodes are looked at in one compilation of the model: all at once would not fit into memory."""
+"""Number of nodes that are compared in one compilation of the model."""
 
 
 def first_parting(
@@ -28,29 +29,31 @@ def first_parting(
     normalized: npt.NDArray[np.float32],
     fed: npt.NDArray[np.float32],
 ) -> str | None:
-    """The path of the first node where the OpenVINO ``model`` parts from ``network`` on an image, None where none does.
+    """Return the path of the first node at which the OpenVINO ``model`` diverges from ``network``, or None.
 
-    Both take images (1, C, h, w): torch ``normalized`` ones, the model what it is ``fed``. Nodes are looked at evenly,
-    then those before the first that parted: one that parts and comes back between two of them is not seen.
+    Both process the same image (1, C, h, w): ``network`` as ``normalized``, the model as ``model_input``.
     """
-    known = tensors_by_name(model)
-    paths = [path for path in paths_of(network) if path in known]
-    found: str | None = None
+    tensors = tensors_by_name(model)
+    # Nodes that OpenVINO has fused or removed cannot be compared.
+    paths = [path for path in paths_of(network) if path in tensors]
+    result: str | None = None
     while paths:
+        # Evenly spread probes first, then those before the first divergent one. A divergence that disappears again
+        # between two probes is missed.
         step = -(-len(paths) // TAPS)
-        looked = list(dict.fromkeys([*paths[step - 1 :: step], paths[-1]]))
-        parted = _parted(network, model, hint, xml, normalized, fed, looked)
-        first = next((k for k, path in enumerate(looked) if path in parted), None)
+        probes = list(dict.fromkeys([*paths[step - 1 :: step], paths[-1]]))
+        divergent = _parted(network, model, hint, xml, normalized, fed, probes)
+        first = next((k for k, path in enumerate(probes) if path in divergent), None)
         if first is None:
-            return found
-        found = looked[first]
-        before = paths.index(looked[first - 1]) + 1 if first else 0
-        paths = paths[before : paths.index(found)]
-    return found
+            return result
+        result = probes[first]
+        start = paths.index(probes[first - 1]) + 1 if first else 0
+        paths = paths[start : paths.index(result)]
+    return result
 
 
 def paths_of(network: fx.GraphModule) -> list[str]:
-    """The paths of the nodes that compute something, in order."""
+    """Return the paths of the nodes that compute something, in order."""
     computed = (node for node in network.graph.nodes if node.op in ("call_module", "call_function"))
     return list(dict.fromkeys(node.meta["path"] for node in computed if "path" in node.meta))
 
@@ -65,13 +68,15 @@ def _parted(
     paths: Sequence[str],
 ) -> set[str]:
     values = openvino_runtime.compile_model(with_outputs(model, paths), hint, xml, inside=True)(fed)
-    wanted = values_at(network, torch.from_numpy(normalized), paths)
-    parted: set[str] = set()
-    for place, path in enumerate(paths, 1):
-        ours, theirs = wanted[path].numpy(), values[place]
+    expected = values_at(network, torch.from_numpy(normalized), paths)
+    divergent: set[str] = set()
+    # Output 0 is the model's own; those of the paths follow.
+    for index, path in enumerate(paths, 1):
+        ours, theirs = expected[path].numpy(), values[index]
+        # Not `>`: NaN counts as divergent.
         if ours.shape == theirs.shape and not _rms(ours - theirs) <= PARTED * max(float(ours.std()), 1e-6):
-            parted.add(path)
-    return parted
+            divergent.add(path)
+    return divergent
 
 
 def _rms(values: npt.NDArray[np.float32]) -> float:
@@ -80,14 +85,14 @@ def _rms(values: npt.NDArray[np.float32]) -> float:
 
 @torch.inference_mode()
 def values_at(network: fx.GraphModule, image: Tensor, paths: Collection[str]) -> dict[str, Tensor]:
-    """What the nodes of these paths give for an image (1, C, h, w)."""
+    """Return the tensors of the nodes at ``paths`` for an image (1, C, h, w)."""
     taps = Taps(network, frozenset(paths))
     taps.run(image)
     return taps.found
 
 
 class Taps(fx.Interpreter):
-    """Runs a model and keeps the tensors of some nodes, by their paths; of all where ``paths`` is None."""
+    """Runs a model and records the tensors of the nodes at ``paths``, or of all nodes if that is None."""
 
     def __init__(self, model: fx.GraphModule, paths: Collection[str] | None) -> None:
         super().__init__(model)

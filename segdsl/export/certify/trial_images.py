@@ -1,4 +1,4 @@
-"""What an export is measured on: validation samples, or seeded noise where there are none; and calibration images."""
+"""Images for the checks of an export: validation samples, or seeded noise without them; and calibration images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from segdsl.inference.preprocess import Image, Mask
 from segdsl.ir.program import Program
 
 NOISE = 4
-"""How many pictures of noise stand in for a validation subset."""
+"""Number of noise images that replace a missing validation subset."""
 Source = Literal["val", "noise"]
 
 
 class Trial(NamedTuple):
-    """An image (H, W, C), and its mask (H, W) where one is known."""
+    """An image (H, W, C) and its mask (H, W), if it has one."""
 
     image: Image
     mask: Mask | None
@@ -33,8 +33,10 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """The images that an export is tried on, read one by one; where they are noise, ``why`` says what is at fault with
-    the validation subset."""
+    """The images on which an export is checked, read one by one.
+
+    Without ``samples`` they are noise; ``missing_reason`` is then the reason why the validation subset is missing.
+    """
 
     program: Program
     samples: EvalDataset | None
@@ -43,7 +45,7 @@ class Trials:
 
     @property
     def source(self) -> Source:
-        """Where they are from."""
+        """The kind of the images."""
         return "noise" if self.samples is None else "val"
 
     def __len__(self) -> int:
@@ -51,101 +53,105 @@ class Trials:
 
     @property
     def described(self) -> str:
-        """How many they are, and of what kind."""
+        """Number and kind of the images, as text."""
         return counted(len(self), self.source)
 
     def __iter__(self) -> Iterator[Trial]:
         if self.samples is None:
             size = self.program.data.input_size
-            pictures = noise_images(size.height, size.width, len(self), self.program.channels)
-            yield from (Trial(picture, None) for picture in pictures)
+            images = noise_images(size.height, size.width, len(self), self.program.channels)
+            yield from (Trial(image, None) for image in images)
             return
         for position in self.positions:
             sample = self.samples[position]
             yield Trial(sample.image, sample.mask)
 
     def fewer(self, most: int) -> Trials:
-        """At most so many of them, evenly chosen."""
+        """Return at most ``limit`` of the images, evenly spread."""
         return replace(self, positions=tuple(self.positions[k] for k in evenly(len(self), most)))
 
 
 def counted(images: int, source: Source) -> str:
-    """So many images of a source, in words."""
+    """Format a number of images, such as `4 noise images`."""
     if source == "noise":
-        return f"{images} pictures of noise"
+        return f"{images} noise image{'s' if images > 1 else ''}"
     return f"{images} validation image{'s' if images > 1 else ''}"
 
 
 def val_trials(program: Program, base: Path) -> Trials:
-    """The validation subset, at most `export.images` of it, evenly chosen; noise where the data is not at hand.
+    """Open the validation subset, at most `export.images` of it, evenly spread; return noise if it is not available.
 
-    ``base`` is the folder that a relative `data.root` starts from.
+    A relative `data.root` starts from ``base_folder``.
     """
     try:
         samples = open_subset(program, base, program.data.val.subset)
     except SegError as error:
+        # A missing dataset does not prevent an export in fp32 or fp16: the certificate then states the reason.
         return noise_trials(program, error.diagnostics[0].message)
     return Trials(program, samples, tuple(evenly(len(samples), program.export.images or len(samples))))
 
 
 def seen_at(program: Program, root: str) -> Program:
-    """The program with its data in the folder ``root``, relative to the working directory."""
+    """Return the program with the dataset folder ``root``, relative to the working directory."""
     data = program.data.model_copy(update={"root": str(Path(root).absolute())})
     return program.model_copy(update={"data": data})
 
 
 def noise_trials(program: Program, why: str = "no validation images were given") -> Trials:
-    """Noise alone, since the validation subset lacks for the reason ``why``."""
+    """Return noise images in place of a validation subset that is missing for ``reason``."""
     return Trials(program, None, tuple(range(NOISE)), why)
 
 
 def calibration_images(program: Program, base: Path, count: int) -> Iterator[Image]:
-    """At most ``count`` images of the training subset at the size of the input, evenly chosen.
+    """Yield at most ``count`` images of the training subset at input size, evenly spread.
 
-    Raises SegError (`int8-without-data`, and what reading raises).
+    Raises SegError (`int8-without-data`, and the errors of reading images).
     """
     try:
         size = (program.data.input_size.height, program.data.input_size.width)
         samples = open_subset(program, base, program.data.train.subset, size)
     except SegError as error:
         reason = error.diagnostics[0].message
-        raise without_data(f"the ranges of 8-bit layers are taken from training images: {reason}") from error
+        raise without_data(f"8-bit layers are calibrated on training images: {reason}") from error
     for position in evenly(len(samples), count):
         yield samples[position].image
 
 
 def without_data(message: str) -> SegError:
-    """The fault of INT8 where images or masks lack that it needs."""
-    return fail("int8-without-data", message, "name the folder of the data with `--data`, or export fp32 or fp16")
+    """Return the error for images or masks that INT8 needs and that are missing."""
+    return fail("int8-without-data", message, "pass the dataset folder with `--data`, or export fp32 or fp16")
 
 
 def open_subset(program: Program, base: Path, subset: str, size: tuple[int, int] | None = None) -> EvalDataset:
-    """A subset of the program's data. Raises SegError where there is none, or one of other classes."""
+    """Open a subset of the program's dataset. Raises SegError if it is missing or has other classes."""
     if program.data.root is None:
-        raise fail("data-root-unset", "the program does not say where its data lies", "set `data.root`")
+        raise fail("data-root-unset", "the program has no dataset folder", "set `data.root`")
     index = open_index(base / program.data.root, program.data.format, Request.of(program, [subset]))
     if index.classes != program.classes:
         raise fail(
-            "classes-differ", "the data has other classes than the model", "export with the data it was trained on"
+            "classes-differ",
+            "the dataset has other classes than the model",
+            "export with the dataset that the model was trained on",
         )
     return EvalDataset(index, subset, size)
 
 
 def evenly(length: int, most: int) -> list[int]:
-    """At most ``most`` positions, evenly spread over ``length``."""
+    """Return at most ``limit`` positions, evenly spread over ``length``."""
     return sorted({round(k) for k in np.linspace(0, length - 1, min(most, length))}) if length else []
 
 
 def noise_images(height: int, width: int, count: int = NOISE, channels: int = 3) -> list[Image]:
-    """Seeded pictures with structure at every scale, which look like none but excite every channel."""
+    """Return ``count`` seeded noise images (height, width, channels) with structure at every scale."""
+    # White noise would leave most channels of a trained network near 0; a sum of coarse and fine grids does not.
     generator = np.random.default_rng(0)
-    pictures = []
+    images = []
     for _ in range(count):
         layers = [_layer(generator, height, width, cells, channels) for cells in (2, 4, 8, 16, 32)]
         total = np.sum(layers, axis=0)
         low, high = total.min(), total.max()
-        pictures.append(((total - low) / (high - low) * 255).astype(np.uint8))
-    return pictures
+        images.append(((total - low) / (high - low) * 255).astype(np.uint8))
+    return images
 
 
 def _layer(

@@ -1,4 +1,4 @@
-"""What is exported: a trained model in the form that runtimes take best."""
+"""The deployable model: a trained model in the form that runtimes execute best."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from segdsl.ir.program import AnyExporter, Program
 from segdsl.lower.inference_rewrites import REWRITES, for_inference
 
 NOTHING = -1e4
-"""The logit of a channel that is never the best, and a probability of 0 in half precision too."""
+"""Logit of a channel that never wins; it gives probability 0, also in half precision."""
 
 
 class Shipped(nn.Module):
-    """The model between what comes in and what goes out as ``form`` says; on the CPU, in evaluation.
+    """A trained model with the input and output that ``exporter`` sets; on the CPU, in evaluation mode.
 
-    ``model`` gives logits from normalised images. ``unnamed`` puts an empty channel before the first class (see
-    :mod:`segdsl.inference.models.model_info`);
-    without ``reduce`` the graph stays as it was trained, to measure what that is worth.
+    ``model`` maps normalized images to logits. With ``has_empty_channel``, an empty channel precedes the first class.
+    Without ``optimize``, the graph stays as it was trained, which benchmarks use as a baseline.
     """
 
     mean: Tensor
@@ -33,7 +32,7 @@ class Shipped(nn.Module):
         self, model: fx.GraphModule, program: Program, form: AnyExporter, unnamed: bool = False, reduce: bool = True
     ) -> None:
         super().__init__()
-        # A copy: the caller's model keeps its device, its memory format and its mode.
+        # A copy, so that the caller's model keeps its device, memory format and mode.
         self.model: Any = for_inference(model, REWRITES if reduce else {})
         if reduce and form.size == "static":
             pool_windows(self.model, program.graph.shapes(), program.graph.env)
@@ -47,14 +46,14 @@ class Shipped(nn.Module):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """What is shipped, then the logits."""
+        """Return the output of the exported model, then the logits."""
         if self.form.normalize:
             image = (image - self.mean) / self.deviation
         logits = self.model(image)
         return self.said(logits), logits
 
     def said(self, logits: Tensor) -> Tensor:
-        """What the model says: the softmax over the classes, or their ids."""
+        """Turn logits into the output of the model: probabilities or class ids."""
         if self.form.prediction == "hard":
             return logits.argmax(1).to(torch.int32)
         if self.unnamed:
@@ -63,7 +62,7 @@ class Shipped(nn.Module):
 
 
 class Tapped(nn.Module):
-    """A shipped model that gives the tensor of every node too: ``paths`` says which they are, the results in order."""
+    """A deployable model that also returns the tensor of every node; ``paths`` are their paths, in the same order."""
 
     def __init__(self, shipped: Shipped) -> None:
         super().__init__()
@@ -79,11 +78,10 @@ class Tapped(nn.Module):
 
 
 class GroupNormByLayers(nn.Module):
-    """A group norm as a layer norm of each group, and a factor and a summand for each channel.
+    """Group normalization as a layer norm of each group, followed by a scale and an offset for each channel."""
 
-    OpenVINO 2026.4 crashes in single precision when it compiles a `GroupNormalization` whose result is added to another
-    one's on small maps, as in SegNeXt's head below 512x512; in this form it runs, and takes no longer.
-    """
+    # OpenVINO 2026.4 crashes in single precision when it compiles a `GroupNormalization` whose result is added to that
+    # of another one on small maps, as in SegNeXt's head below 512x512. This form compiles and is as fast.
 
     def __init__(self, norm: nn.GroupNorm, dynamic: bool = False) -> None:
         super().__init__()
@@ -94,9 +92,9 @@ class GroupNormByLayers(nn.Module):
         batch, channels, height, width = x.shape
         groups = x.reshape(batch, self.groups, -1)
         if self.dynamic:
-            # a layer norm would write the number of values of the traced size into the file
-            centred = groups - groups.mean(-1, keepdim=True)
-            normal = centred / torch.sqrt((centred * centred).mean(-1, keepdim=True) + self.eps)
+            # A layer norm would fix the number of values of the traced size in the file.
+            centered = groups - groups.mean(-1, keepdim=True)
+            normalized = centered / torch.sqrt((centered * centered).mean(-1, keepdim=True) + self.eps)
         else:
-            normal = F.layer_norm(groups, (channels // self.groups * height * width,), eps=self.eps)
-        return normal.view(x.shape) * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+            normalized = F.layer_norm(groups, (channels // self.groups * height * width,), eps=self.eps)
+        return normalized.view(x.shape) * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)

@@ -1,4 +1,4 @@
-"""What the process that quantizes is told: paths and settings, as JSON."""
+"""The job of the quantization process: paths and settings, passed to it as JSON."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from segdsl.inference.preprocess import Image, prepare, raw
 from segdsl.ir.values import Size
 
 TOLD = "@told "
-"""What that process says behind this mark is for people."""
+"""Output lines of that process that begin with this mark are progress messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A model in single precision, where the one of 8 bits goes, and what decides how far it may go.
+    """Files and settings for the quantization of one model.
 
-    ``calibration`` and ``trials`` are arrays of images (N, h, w, C) at the input's size, ``masks`` (N, h, w) are those
-    of the trials; ``normalize`` is None where the model normalises by itself. ``most_loss`` is how much Dice may be
-    lost, ``attention`` says that the network is a transformer.
+    ``model`` is the `.xml` in single precision, ``out`` the 8-bit one to write. ``calibration`` and ``trials`` are
+    files with arrays of images (N, h, w, C) at input size, ``masks`` (N, h, w) belongs to ``trials``. ``normalize`` is
+    None if the model normalizes its input itself. At most ``max_dice_loss`` of Dice may be lost.
     """
 
+    # Paths are strings, so that the job converts to JSON as it is.
     model: str
     out: str
     calibration: str
@@ -40,15 +41,15 @@ class Job:
     attention: bool
 
     def as_json(self) -> dict[str, Any]:
-        """The job as JSON has it."""
+        """Return the job for JSON; :meth:`from_json` reads it."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> Job:
-        """The job that :meth:`as_json` gave."""
+        """Build the job from the result of :meth:`to_json`."""
         return cls(**{**said, "classes": tuple(said["classes"])})
 
     def fed(self, image: Image) -> npt.NDArray[np.float32]:
-        """What the model takes of an image (h, w, C) at its size, (1, C, h, w)."""
+        """Convert an image (h, w, C) at input size to the model's input (1, C, h, w)."""
         size = Size(image.shape[0], image.shape[1])
         return raw(image, size) if self.normalize is None else prepare(image, size, self.normalize)

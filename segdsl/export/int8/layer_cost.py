@@ -1,4 +1,4 @@
-"""The layers of a quantized model that compute in 8 bits, and what each part of the network costs."""
+"""The 8-bit layers of a quantized model, and the accuracy that each part of the network costs."""
 
 from __future__ import annotations
 
@@ -10,61 +10,65 @@ from typing import Any
 from segdsl.inference.models.tensor_names import part_of
 
 ROUNDING = "FakeQuantize"
+# Each measurement compiles the model once, which dominates the time of the search.
 MEASURES = 32
-"""How many parts are measured: each is a compilation of the model."""
 Cost = Callable[[Sequence[str]], tuple[float, float]]
-"""What layers of these names cost when they alone are of 8 bits: the error of the logits, and the change in Dice."""
+"""Returns the logit error and the change in Dice if only the layers with these names compute in 8 bits."""
 
 
 def layers_of(model: Any) -> list[str]:
-    """The names of the nodes that take a rounded tensor, in order."""
+    """Return the names of the nodes with a quantized input, in order."""
     return [node.get_friendly_name() for node in model.get_ordered_ops() if _rounded_inputs(node)]
 
 
 def with_float(model: Any, names: Collection[str]) -> Any:
-    """A copy of ``model`` in which the nodes of these names take their tensors as they were before rounding."""
-    clone, wanted = model.clone(), set(names)
+    """Return a copy of ``model`` in which the named nodes read their inputs from before the quantization."""
+    clone, selection = model.clone(), set(names)
     for node in clone.get_ordered_ops():
-        if node.get_friendly_name() in wanted:
-            for place in _rounded_inputs(node):
-                rounding = node.input_value(place).get_node()
-                node.input(place).replace_source_output(rounding.input_value(0))
+        if node.get_friendly_name() in selection:
+            for index in _rounded_inputs(node):
+                quantizer = node.input_value(index).get_node()
+                node.input(index).replace_source_output(quantizer.input_value(0))
     return clone
 
 
 def _rounded_inputs(node: Any) -> list[int]:
+    # A quantizer behind a quantizer is not a layer that computes in 8 bits.
     if node.get_type_name() == ROUNDING:
         return []
-    places = range(node.get_input_size())
-    return [k for k in places if node.input_value(k).get_node().get_type_name() == ROUNDING]
+    inputs = range(node.get_input_size())
+    return [k for k in inputs if node.input_value(k).get_node().get_type_name() == ROUNDING]
 
 
 def costly_parts(names: Sequence[str], cost: Cost) -> Iterator[tuple[str, list[str], tuple[float, float]]]:
-    """The parts of the network by path, with their layers and costs: the costliest is divided into its parts, again and
-    again, until so many are measured."""
-    measured = 0
+    """Yield the parts of the network: path, layers and cost of each.
+
+    The costliest part is split into its children, again and again, up to a fixed number of measurements.
+    """
+    # Best-first: the few measurements go where the error is. heapq pops the smallest, so errors are negated.
+    count = 0
     queue: list[tuple[float, str, list[str], tuple[float, float]]] = [(0.0, "", list(names), (0.0, 0.0))]
-    while queue and measured < MEASURES:
-        _, path, inside, own = heapq.heappop(queue)
-        below = parts_below(path, inside)
-        if len(below) < 2:
-            yield path, inside, own
+    while queue and count < MEASURES:
+        _, path, layers, own_cost = heapq.heappop(queue)
+        children = parts_below(path, layers)
+        if len(children) < 2:
+            yield path, layers, own_cost
             continue
-        for child, layers in below.items():
-            found = cost(layers)
-            measured += 1
-            heapq.heappush(queue, (-found[0], child, layers, found))
-    yield from ((path, inside, own) for _, path, inside, own in queue)
+        for child, child_layers in children.items():
+            child_cost = cost(child_layers)
+            count += 1
+            heapq.heappush(queue, (-child_cost[0], child, child_layers, child_cost))
+    yield from ((path, layers, own_cost) for _, path, layers, own_cost in queue)
 
 
 def parts_below(path: str, names: Sequence[str]) -> dict[str, list[str]]:
-    """The layers by the parts right below ``path``, or below the first path under it where they divide."""
+    """Group layers by the children of ``path``; levels with only one child are skipped. Empty if there is no split."""
     depth = path.count(".") + 1 if path else 0
-    deepest = max((part_of(name).count(".") + 1 for name in names), default=0)
-    for level in range(depth + 1, deepest + 1):
-        found: dict[str, list[str]] = defaultdict(list)
+    max_depth = max((part_of(name).count(".") + 1 for name in names), default=0)
+    for level in range(depth + 1, max_depth + 1):
+        groups: dict[str, list[str]] = defaultdict(list)
         for name in names:
-            found[".".join(part_of(name).split(".")[:level])].append(name)
-        if len(found) > 1:
-            return dict(found)
+            groups[".".join(part_of(name).split(".")[:level])].append(name)
+        if len(groups) > 1:
+            return dict(groups)
     return {}

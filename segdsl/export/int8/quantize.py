@@ -1,4 +1,4 @@
-"""INT8: quantization after training, in a process of its own, since a library that crashes there must not end ours."""
+"""INT8 export by post-training quantization, in a separate process: a crash of its libraries must not end this one."""
 
 from __future__ import annotations
 
@@ -28,30 +28,31 @@ from segdsl.words.exports import OpenVINO
 
 CHILD = "segdsl.export.int8.worker"
 TRIALS = 100
-"""At most so many validation images say which layers may be of 8 bits; the certificate looks at all."""
+"""Maximum number of validation images for the choice of 8-bit layers; the certificate uses all images."""
+# Below 1, since the search uses fewer images than the certificate, at input size instead of image size.
 MARGIN = 0.8
-"""The search keeps within this share of the tolerance, since it sees fewer images, and those at the input's size."""
+"""Share of the tolerance that the search may use."""
 ROUNDS = 15
-"""Repetitions of the comparison of speed."""
+"""Repetitions of the speed comparison."""
 KEPT = 200
-"""So many lines are kept of what the process says."""
+"""Number of output lines of the process that are kept for an error message."""
 SHORTAGE = ("alloc", "emory")
-"""Parts of words by which libraries say that memory has run out."""
+"""Parts of words by which libraries report that memory is exhausted (`bad_alloc`, `Memory`, `memory`)."""
 Told = Callable[[str], None]
-"""Is told what is being done, in a few words."""
+"""Called with a short text before each step."""
 
 
 def keep_silent(text: str) -> None:
-    """Tells nobody."""
+    """Ignore progress messages."""
 
 
 def quantize(
     program: Program, base: Path, draft: Path, trials: Trials, logits: str, told: Told = keep_silent
 ) -> dict[str, Any]:
-    """Writes `int8.xml` beside `fp32.xml` in the folder ``draft``; gives what the certificate tells of it.
+    """Write `int8.xml` next to `fp32.xml` in the folder ``draft``; return its entries for the certificate.
 
-    ``base`` is the folder that a relative `data.root` starts from, ``logits`` their name. Raises SegError
-    (`int8-without-data`, `quantization-failed`, and what reading images raises).
+    A relative `data.root` starts from ``base_folder``; ``logits_name`` is the name of the logits tensor. Raises
+    SegError (`int8-without-data`, `quantization-failed`, and the errors of reading images).
     """
     folder = draft / "int8"
     folder.mkdir()
@@ -62,22 +63,23 @@ def quantize(
 
 
 def _asked(program: Program) -> int:
-    """How many training images the program wants the ranges to be taken from."""
+    """Return the number of training images that the program sets for calibration."""
     form = form_of(program)
     return (form if isinstance(form, OpenVINO) else OpenVINO()).calibration
 
 
 def _prepare(program: Program, base: Path, folder: Path, trials: Trials, logits: str) -> Job:
     if trials.source == "noise":
-        raise without_data(f"what 8 bits cost is measured on validation images: {trials.why}")
+        raise without_data(f"the accuracy of 8-bit models is measured on validation images: {trials.why}")
     form, data = form_of(program), program.data
     _store(folder / "calibration.npy", calibration_images(trials.program, base, _asked(program)))
     size = data.input_size
-    seen = [(stretch(t.image, size), t.mask) for t in trials.fewer(TRIALS)]
-    masks = [resized_mask(mask, (size.height, size.width)) for _, mask in seen if mask is not None]
+    samples = [(stretch(t.image, size), t.mask) for t in trials.fewer(TRIALS)]
+    masks = [resized_mask(mask, (size.height, size.width)) for _, mask in samples if mask is not None]
     if all((mask == program.void).all() for mask in masks):
-        raise without_data("what 8 bits cost is measured on validation masks, and all of them are void")
-    _store(folder / "trials.npy", (image for image, _ in seen))
+        reason = "every pixel of them is ignored"
+        raise without_data(f"the accuracy of 8-bit models is measured on validation masks, but {reason}")
+    _store(folder / "trials.npy", (image for image, _ in samples))
     _store(folder / "masks.npy", masks)
     return Job(
         model=str(folder.parent / "fp32.xml"),
@@ -101,21 +103,20 @@ def _store(path: Path, images: Iterable[Image]) -> None:
 
 
 def _run(job: Job, folder: Path, told: Told = keep_silent) -> dict[str, Any]:
-    """Does the job in a process of its own, and reads what it found."""
+    """Run the job in a separate process and read its outcome."""
     file = folder / "job.json"
     file.write_text(json.dumps(job.as_json()), encoding="utf-8")
-    code, said = _watched([sys.executable, "-m", CHILD, str(file)], told)
-    found = folder / "outcome.json"
-    if code or not found.is_file():
-        raise _failed(code, said)
-    return json.loads(found.read_text(encoding="utf-8"))
+    code, lines = _watched([sys.executable, "-m", CHILD, str(file)], told)
+    outcome = folder / "outcome.json"
+    # A library may end the process with status 0 before the outcome is written.
+    if code or not outcome.is_file():
+        raise _failed(code, lines)
+    return json.loads(outcome.read_text(encoding="utf-8"))
 
 
 def _watched(command: Sequence[str], told: Told) -> tuple[int, list[str]]:
-    """Runs a command that ends when its input does, as it does when this process ends; its status, and its last lines.
-
-    What stands behind the mark of what is to be told is passed on.
-    """
+    """Run a command; return its exit status and its last lines of output. Progress messages go to ``progress``."""
+    # The process has our standard input as a pipe and ends when it closes, so that it does not outlive this process.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     lines: deque[str] = deque(maxlen=KEPT)
     pipe = subprocess.PIPE
@@ -130,31 +131,35 @@ def _watched(command: Sequence[str], told: Told) -> tuple[int, list[str]]:
                     lines.append(line)
             return child.wait(), list(lines)
         finally:
-            child.kill()  # of use where we were interrupted
+            # No effect unless this process was interrupted, for example by Ctrl-C.
+            child.kill()
 
 
 def _failed(code: int, said: Sequence[str]) -> SegError:
     if code < 0:
-        how = f"it was ended by {_name_of(-code)}"
+        reason = f"it was killed by {_name_of(-code)}"
     elif code == 0:
-        how = "it ended without a result"
+        reason = "it ended without a result"
     else:
-        how = said[-1] if said else f"status {code}"
+        # The last line of a Python traceback is the error itself.
+        reason = said[-1] if said else f"exit status {code}"
     help = "export fp32 or fp16"
-    if code < 0 or any(word in how for word in SHORTAGE):
-        help += "; memory may have run out, which a smaller `calibration` of `OpenVINO` needs less of"
-    return fail("quantization-failed", f"the process that quantizes the model did not finish: {how}", help)
+    # The kernel kills a process by a signal when memory runs out.
+    if code < 0 or any(word in reason for word in SHORTAGE):
+        help += "; if memory ran out, reduce `calibration` of `OpenVINO`"
+    return fail("quantization-failed", f"the quantization process failed: {reason}", help)
 
 
 def _name_of(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # a realtime signal has no name of its own
-        return f"the signal {number}"
+    except ValueError:
+        # Real-time signals have no names.
+        return f"signal {number}"
 
 
 def _compare(job: Job) -> dict[str, Any]:
-    """Sizes in MB and times in ms of both models as the device prefers to compute them."""
+    """Return sizes (MB) and latencies (ms) of both models in the precision that the device prefers."""
     files = {"fp32": Path(job.model), "int8": Path(job.out)}
     compiled = {
         name: openvino_runtime.compile_model(openvino_runtime.read_model(xml), "device", xml)

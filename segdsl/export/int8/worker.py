@@ -1,6 +1,6 @@
-"""The process that quantizes: NNCF's quantization after training, and the search for the layers that 8 bits cost most.
+"""The quantization process: post-training quantization by NNCF, and a search for the layers that must stay in float.
 
-`python -m segdsl.export.int8.worker JOB.json` writes the model that the job names, and `outcome.json` beside the job.
+`python -m segdsl.export.int8.worker JOB.json` writes the model of the job, and `outcome.json` next to the job.
 Nothing here imports torch.
 """
 
@@ -25,29 +25,27 @@ from segdsl.inference.models.tensor_names import with_outputs
 from segdsl.scores.confusion import Confusion
 
 PROBES = 8
-"""So many images tell what a part of the network costs."""
+"""Number of images on which the cost of a part of the network is measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The Dice over images, macro and by class (nan where a class is on no side), and their logits."""
+    """Macro Dice and Dice by class (nan if a class is neither in masks nor predicted), and logits of some images."""
 
     dice: float
     by_class: npt.NDArray[np.float64]
     logits: list[npt.NDArray[np.float32]]
 
     def lost(self, other: Score) -> float:
-        """How much of the Dice ``other`` has lost, on average over the classes.
-
-        What one class gains makes up for no other's loss: macro Dice may stay while a sixth of the pixels move. A class
-        that is on no side counts as seen rightly.
-        """
+        """Return the Dice that ``other`` has lost, averaged over the classes."""
+        # Gains of one class do not offset losses of another: macro Dice may stay equal while a sixth of the pixels
+        # change. A class that is missing on one side only counts as Dice 1 there.
         known = ~(np.isnan(self.by_class) & np.isnan(other.by_class))
         ours, theirs = (np.nan_to_num(scores[known], nan=1.0) for scores in (self.by_class, other.by_class))
         return float(np.maximum(ours - theirs, 0.0).mean()) if known.any() else 0.0
 
     def error_of(self, other: Score) -> float:
-        """The root mean square difference of the logits of ``other``, over the standard deviation of these."""
+        """Return the root mean square error of the logits of ``other``, over the standard deviation of these."""
         squares = [np.mean(np.square(a - b, dtype=np.float64)) for a, b in zip(self.logits, other.logits, strict=True)]
         spread = [np.var(a, dtype=np.float64) for a in self.logits]
         return float(np.sqrt(np.mean(squares) / np.mean(spread)))
@@ -64,8 +62,8 @@ class Quantizer:
         self.masks = np.load(job.masks, mmap_mode="r")
 
     def quantized(self, ignored: Sequence[str]) -> Any:
-        """The model with all layers but ``ignored`` in 8 bits, as far as they can be; weights still in floating point,
-        behind what rounds them."""
+        """Quantize all supported layers except ``float_layers``; weights stay in float before their quantizers."""
+        # Float weights keep the quantizers removable, so that the search can restore single layers.
         import nncf
         from nncf.openvino.quantization.backend_parameters import BackendParameters
 
@@ -82,56 +80,60 @@ class Quantizer:
         )
 
     def score(self, model: Any, most: int | None = None) -> Score:
-        """The score over the trials, or over ``most`` of them."""
+        """Score a model on the trials, or on the first ``limit`` of them."""
         compiled = openvino_runtime.compile_model(with_outputs(model, [self.job.logits]), "f32", Path(self.job.model))
         counts = Confusion(self.job.classes, self.job.void)
         logits: list[npt.NDArray[np.float32]] = []
         for position in range(len(self.trials))[:most]:
-            said = compiled(self.job.fed(np.asarray(self.trials[position])))
-            ids = said[0][0] if self.job.hard else said[0][0][self.job.shift :].argmax(0)
+            outputs = compiled(self.job.fed(np.asarray(self.trials[position])))
+            ids = outputs[0][0] if self.job.hard else outputs[0][0][self.job.shift :].argmax(0)
             if len(logits) < PROBES:
-                logits.append(said[1][0].copy())
+                # Copied, since OpenVINO reuses the buffer for the next image.
+                logits.append(outputs[1][0].copy())
             counts.update(ids.astype(np.uint8), np.asarray(self.masks[position]))
         return Score(counts.dice, np.asarray(counts.dice_by_class), logits)
 
     def outcome(self) -> tuple[Any, dict[str, Any]]:
-        """The model of 8 bits that keeps within the limit, and how it came about."""
-        wanted = self.score(self.base)
-        say(f"quantizing with {len(self.calibration)} training images")
+        """Return an 8-bit model within the limit, and its entries for the certificate."""
+        reference = self.score(self.base)
+        images = len(self.calibration)
+        say(f"quantizing with {images} training image{'s' if images != 1 else ''}")
         quantized = self.quantized([])
-        got = self.score(quantized)
-        lost = wanted.lost(got)
-        first = {"dice_fp32": wanted.dice, "dice_all_int8": got.dice, "lost_all_int8": lost}
-        if lost <= self.job.most_loss:
+        score = self.score(quantized)
+        loss = reference.lost(score)
+        first = {"dice_fp32": reference.dice, "dice_all_int8": score.dice, "lost_all_int8": loss}
+        if loss <= self.job.most_loss:
             return quantized, self._facts(quantized, first, [], [])
-        say(f"8 bits cost {lost:.4f} of the Dice: measuring each part of the network")
-        parts = list(self._measured(quantized, wanted))
+        say(f"8 bits lose {loss:.4f} of Dice: measuring each part of the network")
+        parts = list(self._measured(quantized, reference))
         parts.sort(key=lambda part: -part["error"])
-        kept = self._fewest(quantized, parts, wanted)
+        count = self._fewest(quantized, parts, reference)
         while True:
-            ignored = [name for part in parts[:kept] for name in part["names"]]
-            say(f"quantizing with {len(ignored)} layers in floating point")
+            ignored = [name for part in parts[:count] for name in part["names"]]
+            say(f"quantizing with {len(ignored)} layer{'s' if len(ignored) != 1 else ''} in floating point")
             final = self.quantized(ignored)
-            if kept == len(parts) or wanted.lost(self.score(final)) <= self.job.most_loss:
+            if count == len(parts) or reference.lost(self.score(final)) <= self.job.most_loss:
                 return final, self._facts(final, first, parts, ignored)
-            # Bias correction makes the model quantized anew another one than that with its layers taken back.
-            kept = min(len(parts), kept + 1 + kept // 2)
+            # Bias correction makes a newly quantized model differ from one with restored layers, so the search may
+            # have found too few layers.
+            count = min(len(parts), count + 1 + count // 2)
 
     def _measured(self, quantized: Any, wanted: Score) -> Iterator[dict[str, Any]]:
-        """The parts of the network, each with what it costs alone in 8 bits."""
+        """Yield the parts of the network, each with its cost if it alone computes in 8 bits."""
         names = layers_of(quantized)
-        probe = self.score(self.base, PROBES)
+        baseline = self.score(self.base, PROBES)
 
-        def cost(inside: Sequence[str]) -> tuple[float, float]:
-            others = sorted(set(names) - set(inside))
-            alone = self.score(with_float(quantized, others), PROBES)
-            return wanted.error_of(alone), alone.dice - probe.dice
+        def cost(layers: Sequence[str]) -> tuple[float, float]:
+            others = sorted(set(names) - set(layers))
+            score = self.score(with_float(quantized, others), PROBES)
+            return wanted.error_of(score), score.dice - baseline.dice
 
-        for path, inside, (error, change) in costly_parts(names, cost):
-            yield {"part": path, "layers": len(inside), "error": error, "dice_change": change, "names": inside}
+        for path, layers, (error, change) in costly_parts(names, cost):
+            yield {"part": path, "layers": len(layers), "error": error, "dice_change": change, "names": layers}
 
     def _fewest(self, quantized: Any, parts: Sequence[Mapping[str, Any]], wanted: Score) -> int:
-        """How many of the costliest parts must compute in floating point, halving the range in which that lies."""
+        """Return how many of the costliest parts must compute in floating point, by bisection."""
+        # Assumes that more parts in float never lose more Dice. The caller checks the result and adds parts if not.
         low, high = 0, len(parts)
         while high - low > 1:
             middle = (low + high) // 2
@@ -162,24 +164,25 @@ class Quantizer:
 
 
 def say(text: str) -> None:
-    """Tells the process that waits for this one what is being done."""
+    """Send a progress message to the parent process."""
     print(f"{TOLD}{text}", flush=True)
 
 
 def watch_the_other() -> None:
-    """Lets a thread end this process when the one that waits for it has ended, which ends the input."""
+    """Start a thread that ends this process when its parent ends, which closes the standard input."""
     threading.Thread(target=_end_with_the_input, daemon=True).start()
 
 
 def _end_with_the_input() -> None:
-    # Not by sys.stdin, whose lock a thread that reads would hold when the interpreter ends.
+    # Not sys.stdin: a thread that reads it would hold its lock when the interpreter exits.
     while os.read(0, 1):
         pass
     os._exit(1)
 
 
 def without_snippets() -> None:
-    """Makes OpenVINO compile every model of this process without what crashes while NNCF looks inside of it."""
+    """Make OpenVINO compile every model of this process without snippets."""
+    # NNCF compiles models itself, with inner nodes as outputs, and such models crash with snippets.
     kind = openvino_runtime.openvino().Core
     compile_model = kind.compile_model
 
@@ -192,7 +195,7 @@ def without_snippets() -> None:
 
 
 def main(file: Path) -> None:
-    """Does the job that ``file`` describes."""
+    """Run the job in ``file``."""
     watch_the_other()
     without_snippets()
     from openvino._offline_transformations import compress_quantize_weights_transformation

@@ -1,4 +1,4 @@
-"""Libraries that a plain installation lacks."""
+"""Optional dependencies: libraries that a plain installation does not include."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from segdsl.diagnostics import fail
 
 
 def require(modules: Sequence[str], what: str, extra: Literal["int8", "onnx"]) -> None:
-    """Raises SegError (`int8-not-installed`, `onnx-not-installed`) where one of ``modules`` is missing, which ``what``
-    needs and our ``extra`` brings."""
+    """Check that the ``modules`` needed for ``feature`` are installed; our ``extra`` includes them.
+
+    Raises SegError (`int8-not-installed`, `onnx-not-installed`).
+    """
+    # Looked up without importing them: some take seconds to load.
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if not missing:
         return
     slug = "int8-not-installed" if extra == "int8" else "onnx-not-installed"
     names = " and ".join(f"`{name}`" for name in missing)
     verb = "is" if len(missing) == 1 else "are"
-    raise fail(
-        slug, f"{what} needs {names}, which {verb} not installed", f'install it: `pip install "segdsl[{extra}]"`'
-    )
+    raise fail(slug, f"{what} needs {names}, which {verb} not installed", f'run `pip install "segdsl[{extra}]"`')

@@ -1,4 +1,4 @@
-"""One face for a trained run and for an exported model: images in, class ids out. Exported ones need no torch."""
+"""A common interface to trained runs and exported models: images in, class ids out. Exported models need no torch."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from segdsl.inference.preprocess import Image, Maps, Mask, prepare, raw, restore
 from segdsl.ir.program import AnyExporter, Program
 from segdsl.ir.values import Size
 
-EXPECTED = "name a run folder, or an exported `.xml` or `.onnx`"
+EXPECTED = "pass a run folder, or an exported `.xml` or `.onnx` file"
 XML, ONNX = ".xml", ".onnx"
-"""What the names of exported models end in."""
+"""File name extensions of exported models."""
 
 
 class Model(ABC):
-    """A model that is ready to use: ``path`` is where it was opened, ``program`` all that made it."""
+    """A model that is ready to use, opened from ``path``; ``program`` is the one it was made from."""
 
     kind: ClassVar[Literal["torch", "openvino", "onnx"]]
 
@@ -46,17 +46,17 @@ class Model(ABC):
 
     @property
     def ignore(self) -> int:
-        """The mask value that is not scored."""
+        """The mask value of ignored pixels."""
         return self.program.void
 
     @property
     def input_size(self) -> Size:
-        """Height x width of what the network sees."""
+        """The size (height, width) at which the network processes images."""
         return self.program.data.input_size
 
     @property
     def reading(self) -> Reading:
-        """How its images are read."""
+        """How images are read for this model: channels and value range."""
         return Reading(self.program.channels, self.program.data.levels)
 
     @property
@@ -66,18 +66,18 @@ class Model(ABC):
 
     @abstractmethod
     def logits(self, image: Image) -> Maps:
-        """The logits of an image of any size, at ``input_size``."""
+        """Return the logits (K, h, w) at ``input_size`` of an image (H, W, C) of any size."""
 
     @abstractmethod
     def scores(self, image: Image) -> Maps:
-        """The softmax over the classes of an image of any size, at ``input_size``."""
+        """Return the class probabilities (K, h, w) at ``input_size`` of an image (H, W, C) of any size."""
 
     def classify(self, image: Image) -> Mask:
-        """The best class of every pixel, at ``input_size``."""
+        """Return the class ids (h, w) at ``input_size`` of an image (H, W, C) of any size."""
         return self.scores(image).argmax(0).astype(np.uint8)
 
     def predict(self, image: Image) -> Mask:
-        """The best class of every pixel, at the size of the image."""
+        """Return the class ids (H, W) of an image (H, W, C), at its size."""
         return restore(self.classify(image), image.shape[0], image.shape[1])
 
     def _prepared(self, image: Image) -> Any:
@@ -85,7 +85,7 @@ class Model(ABC):
 
 
 class Exported(Model):
-    """An exported model, on the CPU; ``form`` says what it takes and gives."""
+    """An exported model on the CPU; ``exporter`` holds the settings that define its input and output."""
 
     def __init__(self, path: Path, info: ModelInfo, form: AnyExporter) -> None:
         super().__init__(path, info.program)
@@ -96,10 +96,11 @@ class Exported(Model):
         return base_of(self.path)
 
     def scores(self, image: Image) -> Maps:
-        said = self._said(self._prepared(image))
+        output = self._said(self._prepared(image))
         if self.form.prediction == "soft":
-            return said[self.info.shift :]
-        return (np.arange(len(self.classes))[:, None, None] == said).astype(np.float32)
+            return output[self.info.shift :]
+        # A hard model returns class ids only: one-hot probabilities.
+        return (np.arange(len(self.classes))[:, None, None] == output).astype(np.float32)
 
     def classify(self, image: Image) -> Mask:
         if self.form.prediction == "soft":
@@ -111,7 +112,7 @@ class Exported(Model):
 
     @abstractmethod
     def _said(self, prepared: Any) -> Any:
-        """What the file says of what it takes, without the axis of the batch."""
+        """Run the file on its input (1, C, h, w) and return its output without the batch axis."""
 
 
 class OpenVINOModel(Exported):
@@ -133,27 +134,28 @@ class OpenVINOModel(Exported):
 
     @cached_property
     def _with_logits(self) -> Any:
-        """A second compilation that gives the logits too, for those who ask for them."""
+        """A second compilation of the model that also outputs the logits."""
+        # Compiled on demand: few callers need logits, and compilation takes seconds.
         return openvino_runtime.compile_model(with_outputs(self.model, [self.info.logits]), self.hint, self.path)
 
 
 def open_model(path: str | Path, hint: openvino_runtime.Hint = "f32", device: str = "auto") -> Model:
-    """A run folder, an exported `.xml` or `.onnx`, or a folder that holds a single `.xml`, ready to predict.
+    """Open a run folder, an exported `.xml` or `.onnx`, or a folder with a single `.xml`.
 
-    ``device`` is where a run computes (`auto`, `cpu`, `cuda`, …); an exported model knows the CPU alone.
-    ``hint`` = "device" lets an OpenVINO model compute in what the device prefers: faster, and no longer equal to torch.
-    Raises SegError (`device-not-here`, what :func:`exported_file` and opening the file raise, and whatever opening a
-    run is at fault for).
+    ``device`` is the device for a run (`auto`, `cpu`, `cuda`, …); exported models run on the CPU only. With ``hint`` =
+    "device", an OpenVINO model computes in the precision that the device prefers: faster, but no longer equal to
+    PyTorch. Raises SegError (`device-not-here`, and the errors of finding and opening the file or the run).
     """
     path = Path(path)
     if path.is_dir() and ((path / "program.seg").exists() or not any(path.glob(f"*{XML}"))):
+        # Imported late: exported models must open without torch.
         from segdsl.inference.models.torch_model import open_trained
 
         return open_trained(path, device)
     file = exported_file(path)
     if device not in ("auto", "cpu"):
-        message = f"an exported model runs on the processor, not on `{device}`"
-        raise fail("device-not-here", message, "leave `--device` out, or name the run folder", path=str(path))
+        message = f"exported models run on the CPU only, not on `{device}`"
+        raise fail("device-not-here", message, "remove `--device`, or pass the run folder", path=str(path))
     if file.suffix.lower() == ONNX:
         from segdsl.inference.models.onnx_model import open_onnx
 
@@ -163,7 +165,7 @@ def open_model(path: str | Path, hint: openvino_runtime.Hint = "f32", device: st
 
 
 def exported_file(path: Path) -> Path:
-    """The exported model at ``path``: that file, or the only `.xml` in that folder, as `RUN/export` is one.
+    """Return the exported model at ``path``: that file, or the only `.xml` in that folder (such as `RUN/export`).
 
     Raises SegError (`model-not-found`, `model-kind-unknown`, `model-ambiguous`).
     """
@@ -172,13 +174,14 @@ def exported_file(path: Path) -> Path:
     if path.is_dir():
         return _exported_in(path)
     if path.suffix.lower() not in (XML, ONNX):
-        message = f"`{path.name}` is no model that can be opened"
+        message = f"`{path.name}` is not a model that segdsl can open"
         raise fail("model-kind-unknown", message, _other_file(path), path=str(path))
     return path
 
 
 def base_of(file: Path) -> Path:
-    """The folder that relative paths in the program of an exported model start from: that of its run, else its own."""
+    """Return the folder from which relative paths in the program of an exported model start: its run, or its own."""
+    # A bare file name has the parent `.`, whose own name and parent are empty.
     folder = file.parent if file.parent.name else file.absolute().parent
     return folder.parent if folder.name == FOLDER else folder
 
@@ -187,17 +190,17 @@ def _exported_in(folder: Path) -> Path:
     found = sorted(folder.glob(f"*{XML}"))
     if not found:
         below = sorted((folder / FOLDER).glob(f"*{XML}"))
-        help = f"name one, such as `{below[0]}`" if below else "write one with `segdsl export RUN`"
-        raise fail("model-not-found", f"`{folder}` holds no exported model", help, path=str(folder))
+        help = f"pass a model file, such as `{below[0]}`" if below else "write one with `segdsl export RUN`"
+        raise fail("model-not-found", f"`{folder}` contains no exported model", help, path=str(folder))
     if len(found) > 1:
         names = ", ".join(f"`{p.name}`" for p in found)
-        message = f"`{folder}` holds {len(found)} exported models: {names}"
-        raise fail("model-ambiguous", message, f"name one of them, such as `{found[0]}`", path=str(folder))
+        message = f"`{folder}` contains {len(found)} exported models: {names}"
+        raise fail("model-ambiguous", message, f"pass one of them, such as `{found[0]}`", path=str(folder))
     return found[0]
 
 
 def read_xml(path: Path) -> tuple[Any, ModelInfo]:
-    """The `openvino.Model` in an exported `.xml`, and what it says about itself.
+    """Read the `openvino.Model` in an exported `.xml`, and its metadata.
 
     Raises SegError (`model-without-bin`, `model-unreadable`, `model-foreign`, `model-info-damaged`, `model-damaged`,
     `model-program-refused`).
@@ -209,7 +212,7 @@ def read_xml(path: Path) -> tuple[Any, ModelInfo]:
     if digest_of(path.with_suffix(".bin")) != info.digest:
         raise fail(
             "model-damaged",
-            f"`{path.with_suffix('.bin').name}` is not the file that was exported with `{path.name}`",
+            f"`{path.with_suffix('.bin').name}` is not the file that was exported together with `{path.name}`",
             "copy both files again, or export the run again",
             path=str(path),
         )
@@ -217,14 +220,15 @@ def read_xml(path: Path) -> tuple[Any, ModelInfo]:
 
 
 def fits(shape: Any, program: Program) -> bool:
-    """Whether an input of this shape takes what the program says: numbers of another kind are free sizes."""
+    """Return whether a model input of this shape fits the program; dynamic axes fit any length."""
     size = program.data.input_size
-    wanted = (1, program.channels, size.height, size.width)
-    given = [_length(axis) for axis in shape]
-    return len(given) == len(wanted) and all(a in (None, b) for a, b in zip(given, wanted, strict=True))
+    expected = (1, program.channels, size.height, size.width)
+    lengths = [_length(axis) for axis in shape]
+    return len(lengths) == len(expected) and all(a in (None, b) for a, b in zip(lengths, expected, strict=True))
 
 
 def _length(axis: Any) -> int | None:
+    # ONNX Runtime gives integers or names of dynamic axes, OpenVINO objects of its own.
     if isinstance(axis, int):
         return axis
     return axis.get_length() if getattr(axis, "is_static", False) else None
@@ -232,9 +236,9 @@ def _length(axis: Any) -> int | None:
 
 def _other_file(path: Path) -> str:
     if path.suffix == ".bin" and path.with_suffix(".xml").is_file():
-        return f"name the `.xml` beside it: `{path.with_suffix('.xml')}`"
+        return f"pass the `.xml` file next to it: `{path.with_suffix('.xml')}`"
     if path.suffix == ".safetensors":
-        return "name the run folder that it lies in"
+        return "pass the run folder that contains it"
     if path.suffix == ".seg":
-        return f"train it, `segdsl train {path}`; then name the run folder that this makes"
+        return f"train it with `segdsl train {path}`, then pass the new run folder"
     return EXPECTED

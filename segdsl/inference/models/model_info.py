@@ -1,12 +1,12 @@
-"""What an exported model says about itself, in `rt_info/model_info`: the keys of openvino-model-api, and our own.
+"""The metadata of an exported model, in `rt_info/model_info`: the keys of openvino-model-api and our own.
 
-The first group is what openvino-model-api reads and what OpenVINO Training Extensions 2.6 write for a segmentation
-model, so that everything that runs theirs runs ours. Keys that begin with ``segdsl_`` are ours alone.
+The first group is read by openvino-model-api and written by OpenVINO Training Extensions 2.6 for a segmentation model,
+so that everything that runs their models runs ours. Keys that begin with ``segdsl_`` are our own.
 
-openvino-model-api takes the value 0 of its result for the background, and calls the value v `labels[v - 1]`. OpenVINO
-Training Extensions name all channels of a model that was trained on masks, so that there each name is that of the
-class before. Here `labels` leaves a class 0 out that is called `background`, and a class 0 of any other name becomes
-the value 1: an empty channel, which is never the best, stands before it.
+openvino-model-api treats the value 0 of a result as background and names the value v `labels[v - 1]`. OpenVINO Training
+Extensions list all channels of a model that was trained on masks, so that each name there is off by one. Here `labels`
+omits a class 0 called `background`; a class 0 of any other name becomes the value 1, by an empty channel before it that
+never wins.
 """
 
 from __future__ import annotations
@@ -28,24 +28,23 @@ from segdsl.version import __version__
 from segdsl.words.exports import OpenVINO
 
 FOLDER = "export"
-"""The folder in a run folder that holds its exported models."""
+"""The folder for exported models inside a run folder."""
 ONNX_NAME = "model.onnx"
-"""The ONNX file beside the others."""
+"""Name of the ONNX file in that folder."""
 SECTION = "model_info"
 INPUT, OUTPUT = "image", "output1"
-"""Names of the tensors."""
+"""Names of the input and output tensors."""
 DIGEST = "segdsl_weights"
-"""Key of the SHA-256 of the `.bin`, or of all of an `.onnx` but what it says about itself."""
+"""Key of the SHA-256 of the `.bin`, or of an `.onnx` without its metadata."""
 LOGITS = "segdsl_logits"
-"""Key of the name of the logits."""
+"""Key of the name of the logits tensor."""
 LOCK, METRICS, CERTIFICATE = "segdsl_lock", "segdsl_metrics", "segdsl_certificate"
-"""Keys of the run's `lock.json`, of the scores of its weights, and of the certificate, JSON all of them."""
+"""Keys of the run's `lock.json`, of the scores of its weights, and of the certificate; all are JSON."""
 CLASSES, IGNORE, SHIFT = "segdsl_classes", "segdsl_ignore", "segdsl_shift"
-"""Keys of the class names, as JSON, of the value that is not scored, and of the number of empty channels."""
+"""Keys of the class names (JSON), of the ignore value, and of the number of empty channels before the first class."""
+# Deeper JSON comes from no run, and would exhaust the stack of whoever walks it.
 DEEPEST = 100
-"""So deep at most may what is known of a run be nested."""
 OURS = "segdsl_"
-"""How our own keys begin."""
 KEYS = (
     "segdsl_program",
     "segdsl_version",
@@ -59,15 +58,15 @@ KEYS = (
     METRICS,
     CERTIFICATE,
 )
-"""Those of them that reading a model needs."""
+"""Our keys that are required to open a model."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Our part of what a model says about itself; ``digest`` is the SHA-256 of its weights.
+    """Our part of a model's metadata; ``digest`` is the SHA-256 of its weights.
 
-    ``text`` is the program as it is written, ``shift`` the number of empty channels before the first class, ``logits``
-    their name, ``origin`` what is known of the run, by its key in `model_info`.
+    ``program_text`` is the source of ``program``, ``channel_offset`` the number of empty channels before the first
+    class, ``logits_name`` the name of the logits tensor, ``provenance`` the information about the run, by key.
     """
 
     program: Program
@@ -80,23 +79,24 @@ class ModelInfo:
 
 
 def form_of(program: Program) -> AnyExporter:
-    """How the program wants its OpenVINO model; by default where it says nothing."""
+    """Return the OpenVINO exporter of the program, or the default one."""
     return program.export.openvino or OpenVINO()
 
 
 def needs_empty_channel(program: Program) -> bool:
-    """Whether an empty channel stands before the first class: where that is not the background."""
+    """Return whether an empty channel is needed before the first class, because that is not the background."""
     return not is_background(program.classes[0]) and form_of(program).prediction == "soft"
 
 
 def describe(program: Program, precision: str) -> dict[str, str]:
-    """The entries of `model_info` but for the digest of the weights, the origin, and the name of the logits."""
+    """Return the entries of `model_info`, except for weights digest, provenance and name of the logits."""
     mean, scale = statistics(program.data.normalize, program.channels)
     form = form_of(program)
     names = list(program.classes)
     ids = [str(k) for k in range(len(names))]
     first = 1 if is_background(names[0]) else 0
-    inside = ("mean_values", "scale_values") if form.normalize else ()
+    # openvino-model-api would normalize once more if a model that does so itself listed these values.
+    built_in = ("mean_values", "scale_values") if form.normalize else ()
     label_info = {
         "label_names": names,
         "label_ids": ids,
@@ -125,40 +125,39 @@ def describe(program: Program, precision: str) -> dict[str, str]:
         "segdsl_precision": precision,
         SHIFT: str(int(needs_empty_channel(program))),
     }
-    return {key: value for key, value in entries.items() if key not in inside}
+    return {key: value for key, value in entries.items() if key not in built_in}
 
 
 def label(name: str) -> str:
-    """A class name as `labels` takes it, which is split at white space: whatever is blank or unprintable is a `_`."""
+    """Return a class name without white space or unprintable characters, at which `labels` would be split."""
     return "".join("_" if c.isspace() or not c.isprintable() else c for c in name) or "_"
 
 
 def as_text(facts: Mapping[str, Any] | list[str]) -> str:
-    """Facts as `model_info` holds them: one line of JSON."""
+    """Return ``facts`` as one line of JSON, the format of structured entries in `model_info`."""
     return json.dumps(facts)
 
 
 def write_info(model: Any, info: Mapping[str, str]) -> None:
-    """Puts the entries into an `openvino.Model`."""
+    """Write the entries into an `openvino.Model`."""
     for key, value in info.items():
         model.set_rt_info(value, [SECTION, key])
 
 
 def entries_of(model: Any) -> dict[str, str]:
-    """Our entries in an `openvino.Model`, as far as they are there."""
+    """Return those of our entries that an `openvino.Model` has."""
     found = model.get_rt_info([SECTION]).value if model.has_rt_info([SECTION]) else {}
     names = [key for key in found if key.startswith(OURS)] if isinstance(found, dict) else []
     return {key: str(model.get_rt_info([SECTION, key]).value) for key in names}
 
 
 def read_info(entries: Mapping[str, str], file: Path, may_pad: bool = True) -> ModelInfo:
-    """What we wrote into the model in ``file``, from the ``entries`` there.
+    """Parse the metadata ``entries`` of the model in ``file``.
 
-    ``may_pad`` says whether an empty channel stands before the first class where the program needs one. Raises SegError
+    ``allows_padding`` is False for formats without an empty channel, even if the program needs one. Raises SegError
     (`model-foreign`, `model-info-damaged`, `model-program-refused`).
     """
-    lacking = [key for key in KEYS if key not in entries]
-    if lacking:
+    if any(key not in entries for key in KEYS):
         raise _foreign(file)
     try:
         origin = {key: _object(entries[key]) for key in (LOCK, METRICS, CERTIFICATE)}
@@ -168,37 +167,38 @@ def read_info(entries: Mapping[str, str], file: Path, may_pad: bool = True) -> M
     text = entries["segdsl_program"]
     program = _load_text(text, entries["segdsl_version"], file)
     shift = int(may_pad and needs_empty_channel(program))
-    said, meant = (classes, entries[IGNORE], entries[SHIFT]), (list(program.classes), str(program.void), str(shift))
-    if said != meant:
+    # The program decides; the other entries repeat it for other tools, so a difference means that someone edited one.
+    stated = (classes, entries[IGNORE], entries[SHIFT])
+    if stated != (list(program.classes), str(program.void), str(shift)):
         raise info_damaged(file)
     return ModelInfo(program, text, entries["segdsl_precision"], entries[DIGEST], shift, entries[LOGITS], origin)
 
 
 def _object(text: str) -> dict[str, Any]:
-    """A JSON object. Raises ValueError and RecursionError."""
-    found = json.loads(text)
-    if not isinstance(found, dict) or _depth(found) > DEEPEST:
+    """Parse a JSON object. Raises ValueError and RecursionError."""
+    value = json.loads(text)
+    if not isinstance(value, dict) or _depth(value) > DEEPEST:
         raise ValueError
-    return found
+    return value
 
 
 def _depth(found: Any) -> int:
-    inside = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
-    return 1 + max(map(_depth, inside), default=0)
+    children = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+    return 1 + max(map(_depth, children), default=0)
 
 
 def info_damaged(file: Path) -> SegError:
-    """The fault of a file whose entries are not as they were written."""
+    """Return the error for a file whose metadata was changed after the export."""
     return fail(
         "model-info-damaged",
-        f"what `{file.name}` says about itself is damaged, or was edited",
+        f"the metadata of `{file.name}` is damaged or was edited",
         "copy the model again, or export the run again",
         path=str(file),
     )
 
 
 def digest_of(file: Path) -> str:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -206,8 +206,8 @@ def digest_of(file: Path) -> str:
 def _foreign(xml: Path) -> SegError:
     return fail(
         "model-foreign",
-        f"`{xml.name}` was not exported by segdsl: it does not carry its program",
-        "give a model that `segdsl export` wrote, or the run folder",
+        f"`{xml.name}` was not exported by segdsl: it does not contain its program",
+        "pass a model written by `segdsl export`, or a run folder",
         path=str(xml),
     )
 
@@ -219,14 +219,15 @@ def _load_text(text: str, version: str, xml: Path) -> Program:
         try:
             return load(file)
         except SegError as error:
+            # The full diagnostics would point into a temporary file that is gone, so only the slug is passed on.
             raise _program_refused(xml, version, error.diagnostics[0].slug) from error
 
 
 def _program_refused(file: Path, version: str, slug: str) -> SegError:
-    message = f"segdsl {__version__} finds fault with the program inside `{file.name}` ({slug})"
-    help = "its text was edited: copy the model again, or export the run again"
+    message = f"segdsl {__version__} rejects the program embedded in `{file.name}` ({slug})"
+    help = "the program was edited: copy the model again, or export the run again"
     if version != __version__:
-        message += f", which segdsl {version} wrote"
+        message += f", which was written by segdsl {version}"
         help = f"use segdsl {version}, or export the run again with this version"
     return fail("model-program-refused", message, help, path=str(file))
 

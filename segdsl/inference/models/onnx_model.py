@@ -1,4 +1,4 @@
-"""An exported ONNX model, ready to use in ONNX Runtime."""
+"""Exported ONNX models, run in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from segdsl.inference.preprocess import Image, Maps
 from segdsl.words.exports import ONNX
 
 SILENT = 4
-"""The level of ONNX Runtime's log at which it says nothing."""
+"""Log level of ONNX Runtime at which only fatal errors are printed."""
 METADATA = 14
-"""The number of the field of an ONNX file in which it says things about itself (onnx.proto, `ModelProto`)."""
+"""Number of the field `metadata_props` in an ONNX file (onnx.proto, `ModelProto`)."""
 VARINT, EIGHT_BYTES, MEASURED, FOUR_BYTES = 0, 1, 2, 5
-"""How long a field of a protocol buffer is: as its bytes say, or its length before it."""
+"""Wire types of protocol buffers (https://protobuf.dev/programming-guides/encoding)."""
 
 
 class OnnxModel(Exported):
@@ -35,7 +35,8 @@ class OnnxModel(Exported):
         self._session = session
 
     def logits(self, image: Image) -> Maps:
-        """Those of a softmax but for a summand at each pixel, which the file does not tell."""
+        """Return log-probabilities: the logits up to an unknown constant per pixel."""
+        # The file has no logits output. The smallest normal float keeps the logarithm of 0 finite.
         return np.log(np.maximum(self.scores(image), np.finfo(np.float32).tiny))
 
     def _said(self, prepared: Any) -> Any:
@@ -43,7 +44,7 @@ class OnnxModel(Exported):
 
 
 def open_onnx(path: Path) -> OnnxModel:
-    """The model in the `.onnx` at ``path``.
+    """Open the `.onnx` at ``path``.
 
     Raises SegError (`onnx-not-installed`, `model-unreadable`, `model-foreign`, `model-info-damaged`, `model-damaged`,
     `model-program-refused`).
@@ -53,12 +54,12 @@ def open_onnx(path: Path) -> OnnxModel:
 
 
 def read_onnx(path: Path) -> ModelInfo:
-    """What the `.onnx` at ``path`` says about itself. Raises SegError as :func:`open_onnx` does."""
+    """Read the metadata of the `.onnx` at ``path``. Raises SegError as :func:`open_onnx` does."""
     return _info_of(open_session(path), path)
 
 
 def open_session(path: Path) -> Any:
-    """The `onnxruntime.InferenceSession` on the CPU. Raises SegError (`onnx-not-installed`, `model-unreadable`)."""
+    """Open an `onnxruntime.InferenceSession` on the CPU. Raises SegError (`onnx-not-installed`, `model-unreadable`)."""
     require(["onnxruntime"], "an ONNX model", "onnx")
     import onnxruntime
 
@@ -66,19 +67,21 @@ def open_session(path: Path) -> Any:
     options.log_severity_level = SILENT
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # what a damaged file raises is open, and its text is not ours
+    except Exception as error:
+        # A damaged file can raise anything, and the messages of ONNX Runtime do not help users.
         raise openvino_runtime.unreadable(path) from error
 
 
 def _info_of(session: Any, path: Path) -> ModelInfo:
     entries = dict(session.get_modelmeta().custom_metadata_map)
+    # An ONNX file outputs no logits, so it has no name for them.
     info = read_info({**entries, LOGITS: ""}, path, may_pad=False)
     if not fits(session.get_inputs()[0].shape, info.program):
         raise model_info.info_damaged(path)
     if seal_of(path) != info.digest:
         raise fail(
             "model-damaged",
-            f"the network or the weights in `{path.name}` are not those that were exported",
+            f"the network or the weights in `{path.name}` were changed after the export",
             "copy the file again, or export the run again",
             path=str(path),
         )
@@ -86,7 +89,8 @@ def _info_of(session: Any, path: Path) -> ModelInfo:
 
 
 def seal_of(path: Path) -> str:
-    """The SHA-256 of all of an ONNX file but what it says about itself; empty where it is no protocol buffer."""
+    """Return the SHA-256 of an ONNX file without its metadata; empty if it is not a protocol buffer."""
+    # Parsed here instead of with `onnx`, so that running a model needs onnxruntime only.
     digest = hashlib.sha256()
     try:
         for number, field in _fields(path.read_bytes()):
@@ -98,26 +102,27 @@ def seal_of(path: Path) -> str:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, memoryview]]:
-    """The outermost fields of a protocol buffer, each by its number. Raises ValueError and IndexError."""
-    view, at = memoryview(content), 0
-    while at < len(view):
-        start = at
-        tag, at = _varint(view, at)
+    """Yield number and bytes of the top-level fields of a protocol buffer. Raises ValueError and IndexError."""
+    view, offset = memoryview(content), 0
+    while offset < len(view):
+        start = offset
+        # A tag holds the field number and, in its lowest three bits, the wire type.
+        tag, offset = _varint(view, offset)
         kind = tag & 7
         if kind == VARINT:
-            _, at = _varint(view, at)
+            _, offset = _varint(view, offset)
         elif kind == MEASURED:
-            length, at = _varint(view, at)
-            at += length
+            length, offset = _varint(view, offset)
+            offset += length
         elif kind in (EIGHT_BYTES, FOUR_BYTES):
-            at += 8 if kind == EIGHT_BYTES else 4
+            offset += 8 if kind == EIGHT_BYTES else 4
         else:
             raise ValueError(kind)
-        yield tag >> 3, view[start:at]
+        yield tag >> 3, view[start:offset]
 
 
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins there, of seven bits a byte, the lowest first; and where it has ended."""
+    """Read a varint (seven bits per byte, lowest first); return the number and the offset after it."""
     number = shift = 0
     while True:
         byte = view[at]

@@ -1,4 +1,4 @@
-"""The one place that loads OpenVINO: without its telemetry, without noise, and with faults in our words."""
+"""All access to OpenVINO: without its telemetry and log output, and with errors as SegError."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any, Literal
 from segdsl.diagnostics import fail
 
 Hint = Literal["f32", "device"]
-"""What to compute in: single precision, or what the device prefers (bfloat16 on some processors)."""
+"""Compute precision: single precision, or the one that the device prefers (bfloat16 on some processors)."""
 
+# OpenVINO 2026.4 crashes when it compiles SegNeXt with inner nodes as outputs, unless snippets are disabled.
 WITHOUT_SNIPPETS = {"SNIPPETS_MODE": "DISABLE"}
-"""Setting of the CPU for models whose inner nodes are results: with it OpenVINO 2026.4 compiles SegNeXt, which it else
-crashes at."""
+"""CPU setting for models whose inner nodes are outputs."""
 
 _NOISY_LOGGERS = ("torch", "openvino", "root")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps what torch and OpenVINO warn of to themselves, and keeps OpenVINO from reporting its use to its makers."""
+    """Suppress warnings and log output of torch and OpenVINO, and OpenVINO's telemetry."""
     module = "openvino_telemetry"
     absent = module not in sys.modules
     levels = {name: logging.getLogger(name).level for name in _NOISY_LOGGERS}
@@ -46,7 +46,7 @@ def quiet() -> Iterator[None]:
 
 
 def openvino() -> Any:
-    """The module `openvino`."""
+    """Import and return the module `openvino`."""
     with quiet():
         import openvino
 
@@ -55,12 +55,12 @@ def openvino() -> Any:
 
 @lru_cache(maxsize=1)
 def core() -> Any:
-    """The `openvino.Core` of this process."""
+    """Return the `openvino.Core` of this process."""
     return openvino().Core()
 
 
 def read_model(xml: Path) -> Any:
-    """The `openvino.Model` in ``xml`` and the `.bin` beside it.
+    """Read the `openvino.Model` in ``xml`` and the `.bin` next to it.
 
     Raises SegError (`model-without-bin`, `model-unreadable`).
     """
@@ -68,22 +68,20 @@ def read_model(xml: Path) -> Any:
     if not weights.is_file():
         raise fail(
             "model-without-bin",
-            f"`{weights.name}` is missing: it holds the weights of `{xml.name}`",
-            "copy both files, always together",
+            f"`{weights.name}` is missing: it contains the weights of `{xml.name}`",
+            "copy both files together",
             path=str(xml),
         )
     try:
         with quiet():
             return core().read_model(xml, weights)
-    except Exception as error:  # what a damaged file raises is open, and its text is not ours
+    except Exception as error:
+        # A damaged file can raise anything, and the messages of OpenVINO do not help users.
         raise unreadable(xml) from error
 
 
 def compile_model(model: Any, hint: Hint, xml: Path, inside: bool = False) -> Any:
-    """The `openvino.CompiledModel` for one image at a time on the CPU. Raises SegError (`model-unreadable`).
-
-    ``inside`` says that results of inner nodes are asked for.
-    """
+    """Compile a model for the CPU, for one image at a time. Raises SegError (`model-unreadable`)."""
     config = {"PERFORMANCE_HINT": "LATENCY"}
     if hint == "f32":
         config["INFERENCE_PRECISION_HINT"] = "f32"
@@ -97,18 +95,18 @@ def compile_model(model: Any, hint: Hint, xml: Path, inside: bool = False) -> An
 
 
 def computes_in(compiled: Any) -> str:
-    """The number format that a compiled model computes in: `f32`, `bf16`, `f16`."""
+    """Return the number format in which a compiled model computes: `f32`, `bf16` or `f16`."""
     return str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
 
 def unreadable(xml: Path) -> Exception:
-    """The fault of a file that OpenVINO, or for an `.onnx` ONNX Runtime, does not understand."""
+    """Return the error for a file that OpenVINO (ONNX Runtime for an `.onnx`) cannot read."""
     onnx = xml.suffix.lower() == ".onnx"
     return fail(
         "model-unreadable",
-        f"`{xml.name}` is no ONNX model, or damaged"
+        f"`{xml.name}` is not an ONNX model, or is damaged"
         if onnx
-        else f"`{xml.name}` and its `.bin` are no OpenVINO model, or damaged",
-        f"export the run again with `segdsl export RUN`, or copy {'the file' if onnx else 'both files'} again",
+        else f"`{xml.name}` and its `.bin` are not an OpenVINO model, or are damaged",
+        f"copy {'the file' if onnx else 'both files'} again, or export the run again with `segdsl export RUN`",
         path=str(xml),
     )

@@ -1,4 +1,4 @@
-"""The names of an OpenVINO model's nodes: the paths of the program's graph, so that a person finds them there."""
+"""Names of the nodes in an OpenVINO model: they follow the paths in the program, so that users recognize them."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from segdsl.inference.models import openvino_runtime
 
 UNNAMED = ("Parameter", "Result", "Constant")
 SAYING = ("Softmax", "TopK")
-"""What turns logits into what a model says, but for the empty channel before the first."""
+"""Types of the node that turns logits into the output of a model."""
 AT_THE_END = "output"
-"""What lies behind the last node of the graph."""
+"""Path prefix of the nodes after the last node of the program's graph."""
 
 
 def name_by_paths(nodes: Sequence[Any], paths: Iterable[str]) -> set[str]:
-    """Gives each node of several OpenVINO ones the path that belongs to it; says which were given.
+    """Name each OpenVINO node after its path; return the paths that were used.
 
-    A node that several paths mean has the first; one of several results, or none of its own, has no path.
+    A node with several paths gets the first one. Nodes with several outputs, and parameters, results and constants,
+    are not named.
     """
-    given: set[str] = set()
+    used: set[str] = set()
     for node, path in zip(nodes, paths, strict=True):
-        named = node.get_friendly_name() in given or path in given
-        if not named and node.get_type_name() not in UNNAMED and node.get_output_size() == 1:
+        # OpenVINO merges equal nodes, so that several paths may belong to the same one.
+        has_name = node.get_friendly_name() in used or path in used
+        if not has_name and node.get_type_name() not in UNNAMED and node.get_output_size() == 1:
             node.set_friendly_name(path)
-            given.add(path)
-    return given
+            used.add(path)
+    return used
 
 
 def name_the_rest(model: Any, paths: set[str]) -> None:
-    """Gives every node without a path a name below that of what it is computed for: `stem.conv/Convolution`."""
+    """Name every node without a path after the path that it is computed for, such as `stem.conv/Convolution`."""
     taken = set(paths)
     owners: dict[str, str] = {}
+    # Backwards, so that the owner of all consumers is known before a node is named.
     for node in reversed(model.get_ordered_ops()):
         name = node.get_friendly_name()
         if name in paths:
@@ -42,17 +45,17 @@ def name_the_rest(model: Any, paths: set[str]) -> None:
         if node.get_type_name() in UNNAMED:
             owners[name] = owner
             continue
-        fresh, number = f"{owner}/{node.get_type_name()}", 1
-        while fresh in taken:
+        unique, number = f"{owner}/{node.get_type_name()}", 1
+        while unique in taken:
             number += 1
-            fresh = f"{owner}/{node.get_type_name()}_{number}"
-        node.set_friendly_name(fresh)
-        taken.add(fresh)
-        owners[fresh] = owner
+            unique = f"{owner}/{node.get_type_name()}_{number}"
+        node.set_friendly_name(unique)
+        taken.add(unique)
+        owners[unique] = owner
 
 
 def part_of(name: str) -> str:
-    """The path in a node's name."""
+    """Return the path in the name of a node."""
     return name.partition("/")[0]
 
 
@@ -61,11 +64,11 @@ def _consumers(node: Any) -> list[Any]:
 
 
 def name_of_logits(model: Any, padded: bool) -> str:
-    """The name of the tensor that the softmax, or the choice of the best class, of a shipped model takes.
+    """Return the name of the logits: the tensor that enters the softmax, or the argmax, of an exported model.
 
-    With ``padded`` an empty channel is put before it. The node of the program's last path need not be there: OpenVINO
-    drops what adds nothing, and merges what belongs together.
+    If the model ``has_empty_channel``, it is the tensor before the padding that adds this channel.
     """
+    # Searched from the end: the node of the program's last path may be gone, since OpenVINO removes and fuses nodes.
     node = model.results[0]
     while node.get_type_name() not in SAYING:
         node = node.input_value(0).get_node()
@@ -76,7 +79,7 @@ def name_of_logits(model: Any, padded: bool) -> str:
 
 
 def tensors_by_name(model: Any) -> dict[str, Any]:
-    """The outputs of all nodes by name; where a node has several, their numbers stand behind a colon."""
+    """Return the outputs of all nodes by name; with several outputs per node, the index follows a colon."""
     computed = (node for node in model.get_ops() if node.get_type_name() != "Result")
     return {_name_of(output): output for node in computed for output in node.outputs()}
 
@@ -88,11 +91,11 @@ def _name_of(output: Any) -> str:
 
 
 def with_outputs(model: Any, names: Sequence[str]) -> Any:
-    """A copy of ``model`` that gives the tensors of these names too, behind its own output.
+    """Return a copy of ``model`` that also outputs the tensors with these names, after its own output.
 
-    Raises KeyError for a name that it lacks.
+    Raises KeyError for an unknown name.
     """
     clone = model.clone()
-    known = tensors_by_name(clone)
-    results = [clone.outputs[0].get_node().input_value(0), *(known[name] for name in names)]
+    tensors = tensors_by_name(clone)
+    results = [clone.outputs[0].get_node().input_value(0), *(tensors[name] for name in names)]
     return openvino_runtime.openvino().Model(results, clone.get_parameters())

@@ -1,4 +1,4 @@
-"""A trained run, ready to use in torch."""
+"""Trained runs, run in PyTorch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from segdsl.run.folder.checkpoint import open_run
 
 
 class TorchModel(Model):
-    """The model of a run, on ``device``: by default the accelerator if there is one."""
+    """The model of a run on ``device``, by default the accelerator if there is one."""
 
     kind = "torch"
 
     def __init__(self, path: Path, program: Program, model: nn.Module, device: str = "auto") -> None:
         super().__init__(path, program)
         self.device = pick_device(device)
-        # Channels last: depthwise convolutions take a fraction of the time on a CPU.
+        # In channels-last format, depthwise convolutions take a fraction of the time on a CPU.
         self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -49,11 +49,8 @@ class TorchModel(Model):
 
 
 def open_trained(path: Path, device: str = "auto") -> TorchModel:
-    """The model of the run in the folder ``path``, on ``device``.
-
-    Raises SegError as :func:`~segdsl.run.folder.checkpoint.open_run` and
-    :func:`~segdsl.run.engine.device.pick_device` do.
-    """
+    """Open the model of the run in the folder ``path`` on ``device``. Raises SegError."""
+    # Checked first: opening a run takes seconds.
     pick_device(device)
     run = open_run(path)
     return TorchModel(path, run.program, run.model, device)

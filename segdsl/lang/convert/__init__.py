@@ -1,1 +1,1 @@
-"""Expressions converted to the typed fields of words."""
+"""Conversion of expressions to the typed fields of words."""

@@ -1,7 +1,7 @@
-"""The bounds that a word's fields declare, held against values without building pydantic's validators.
+"""Validation of the bounds that a record's fields declare, without building pydantic's validators.
 
-Building those for the thirty words of a program costs more than checking the program. The annotations say everything:
-the same `Annotated` metadata that pydantic reads is applied here. A record with validators of its own goes to pydantic.
+Building validators for the thirty words of a typical program takes longer than checking the program. This module
+applies the same `Annotated` metadata that pydantic reads. Records with validators of their own are left to pydantic.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from segdsl.ir.values import OrSingle, PathText, Units
 from segdsl.ir.word import Record
 
 Check = Callable[[Any], Any]
-"""Gives the value back, changed by a validator or not; raises ValueError with what is wrong."""
+"""Returns the value, possibly changed by a validator; raises ValueError with the reason if it is out of bounds."""
 
 
 class Unknown(Exception):
-    """A field declares something that only pydantic can apply."""
+    """A field declares a constraint that only pydantic can apply."""
 
 
 def bounded(record: type[Record], values: dict[str, Any]) -> Any:
-    """The record of these converted values. Raises ValueError(field, what is wrong, the value that is)."""
+    """Return the record with these converted values.
+
+    Raises ValueError(field, reason, rejected value) for the first value that is out of bounds.
+    """
     try:
         checks = _checks(record)
     except Unknown:
@@ -40,13 +43,14 @@ def bounded(record: type[Record], values: dict[str, Any]) -> Any:
             try:
                 values[name] = check(value)
             except ValueError as error:
+                # Two arguments come from `_check_element`: the reason, and the element of the list that is at fault.
                 wrong, culprit = error.args if len(error.args) == 2 else (str(error), value)
                 raise ValueError(name, wrong, culprit) from None
     return record.trusted(values)
 
 
 def accepts(info: FieldInfo, value: Any) -> bool:
-    """Whether a converted value keeps the bounds of its field, as far as the annotation tells them."""
+    """Return whether a converted value satisfies the constraints that can be read from its field's annotation."""
     try:
         check = _check(info.annotation, tuple(info.metadata))
         if check is not None:
@@ -54,6 +58,7 @@ def accepts(info: FieldInfo, value: Any) -> bool:
     except ValueError:
         return False
     except Unknown:
+        # Used only to test suggestions, where a wrong refusal would hide a good one.
         return True
     return True
 
@@ -65,12 +70,13 @@ def _by_pydantic(record: type[Record], values: dict[str, Any]) -> Any:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         own = first.get("ctx", {}).get("error")
-        raise ValueError(name, str(own) if own else "is not accepted here", values.get(name)) from None
+        raise ValueError(name, str(own) if own else "is not valid here", values.get(name)) from None
 
 
 @lru_cache(maxsize=512)
 def _checks(record: type[Record]) -> dict[str, Check | None]:
     decorators = record.__pydantic_decorators__
+    # `_by_name`, which every word has, only picks the class when a word is read from JSON; it checks no value.
     if decorators.field_validators or set(decorators.model_validators) - {"_by_name"}:
         raise Unknown
     return {name: _check(i.annotation, tuple(i.metadata)) for name, i in record.model_fields.items()}
@@ -80,6 +86,7 @@ def _check(kind: Any, metadata: tuple[Any, ...]) -> Check | None:
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         inner, *more = typing.get_args(kind)
+        # Inner constraints come first, as in pydantic: an outer validator may rely on the inner bound.
         return _check(inner, (*more, *metadata))
     inner_check: Check | None = None
     if origin in (Union, types.UnionType):
@@ -113,6 +120,7 @@ def _optional(kinds: list[Any]) -> Check | None:
         return None
 
     def check(value: Any) -> Any:
+        # A choice such as `auto` stands beside a bounded type and is not subject to its bounds.
         chosen = value is None or (isinstance(value, str) and value in members)
         return value if chosen else checks[0](value)
 
@@ -123,10 +131,10 @@ def _each(kinds: list[Any]) -> Check | None:
     checks = [_check(k, ()) for k in kinds]
     if all(c is None for c in checks):
         return None
-    many = len(checks) == 1
+    repeats = len(checks) == 1
 
     def check(value: tuple[Any, ...]) -> tuple[Any, ...]:
-        own = checks * len(value) if many else checks
+        own = checks * len(value) if repeats else checks
         return tuple(v if c is None else _element(c, v) for c, v in zip(own, value, strict=True))
 
     return check
@@ -140,6 +148,7 @@ def _element(check: Check, value: Any) -> Any:
 
 
 def _bound(item: Any) -> Check | None:
+    # These tell `convert` how to read an expression. Once it is read, they constrain nothing.
     if isinstance(item, (Units, PathText, OrSingle, ClassScore)):
         return None
     if isinstance(item, AfterValidator):
@@ -163,7 +172,7 @@ def _held(holds: Callable[[Any, Any], bool], limit: Any, text: str) -> Check:
 _BOUNDS: tuple[tuple[type, str, Callable[[Any, Any], bool], str], ...] = (
     (Gt, "gt", lambda v, limit: v > limit, "must be greater than {}"),
     (Ge, "ge", lambda v, limit: v >= limit, "must be at least {}"),
-    (Lt, "lt", lambda v, limit: v < limit, "must be smaller than {}"),
+    (Lt, "lt", lambda v, limit: v < limit, "must be less than {}"),
     (Le, "le", lambda v, limit: v <= limit, "must be at most {}"),
     (MinLen, "min_length", lambda v, limit: len(v) >= limit, "needs at least {} elements"),
     (MaxLen, "max_length", lambda v, limit: len(v) <= limit, "takes at most {} elements"),

@@ -1,4 +1,4 @@
-"""Members of a set of choices (`mode = nearest`): written bare, and held by a `let` as text."""
+"""Choices, such as `mode = nearest`: written as a bare name, and stored by a `let` as a string."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from segdsl.syntax import tree
 
 
 def member_or_score(expr: tree.Expr, known: tuple[Any, ...], scores: ClassScore, frame: Frame) -> Any:
-    """The one of ``known`` that an expression names, or the score of a class: bare, in quotes, or a text that is worked
-    out. Raises :class:`Stop` where it is neither."""
+    """Return the choice or the class score that an expression names.
+
+    A class score may be bare (`val.dice.road`), in quotes, or a computed string. Raises :class:`EvalStop` if the
+    expression names neither.
+    """
     parts = dotted(expr)
     bound = isinstance(expr, tree.Name) and (expr.name in frame.local_names() or expr.name in frame.file.lets)
     value = ".".join(parts) if parts and not bound else evaluate(expr, frame, None)
@@ -23,40 +26,43 @@ def member_or_score(expr: tree.Expr, known: tuple[Any, ...], scores: ClassScore,
         return value
     of_class = _score_of_class(value, scores, expr.span, frame)
     if of_class:
-        message = f"`{value}` is no score; the class has one"
-        raise stop("unknown-member", expr.span, message, f"write `{of_class}`", fix=of_class)
+        message = f"`{value}` is not a score"
+        raise stop("unknown-member", expr.span, message, f"to monitor this class, write `{of_class}`", fix=of_class)
     return member(expr, known, frame, scores.spelled())
 
 
 def _score_of_class(text: Any, scores: ClassScore, asked: Span, frame: Frame) -> str:
-    """The score that `val.road` means where `road` is a class; "" for another text."""
-    head, dot, name = text.partition(".") if isinstance(text, str) else ("", "", "")
-    if not dot or not scores.heads[0].startswith(f"{head}."):
+    """Return the score that `val.road` means if `road` is a class, otherwise ""."""
+    head, separator, name = text.partition(".") if isinstance(text, str) else ("", "", "")
+    if not separator or not scores.heads[0].startswith(f"{head}."):
         return ""
     try:
         classes = frame.context.resolve(("data", "classes"), asked)
     except Stop:
+        # Reported where the classes are read; without them there is nothing to suggest.
         return ""
-    right = f"{scores.heads[0]}.{name}"
-    return "" if name not in classes else right if name.isidentifier() else quoted(right)
+    full_name = f"{scores.heads[0]}.{name}"
+    return "" if name not in classes else full_name if name.isidentifier() else quoted(full_name)
 
 
 def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[str, ...] = ()) -> Any:
-    """The one of ``known`` that an expression names: bare, or by a `let` that holds it as text.
+    """Return the choice that an expression names: as a bare name, or by a `let` whose string is one of them.
 
-    Raises :class:`Stop` where it is none of them, or could be something else; ``others`` are what is accepted besides.
+    ``other_choices`` are only listed in the message. Raises :class:`EvalStop` if the expression is none of the choices,
+    or ambiguous.
     """
     parts = dotted(expr)
     text = ".".join(parts) if parts else None
     if text in known:
+        # Neither meaning may win silently: readers see a `let` and a choice of the same name.
         let = _let_called(text, frame)
         if let is not None:
             raise stop(
                 "let-shadows-member",
                 expr.span,
-                f"`{text}` is a choice here, and a `let` has the same name",
+                f"`{text}` is ambiguous: it is both a choice of this setting and a `let`",
                 "rename the `let`",
-                labels=[Label(let.name.span, "the `let`")],
+                labels=[Label(let.name.span, "`let` defined here")],
             )
         return text
     if isinstance(expr, tree.Name) and (expr.name in frame.local_names() or expr.name in frame.file.lets):
@@ -70,12 +76,13 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[
         raise stop(
             "quoted-member",
             expr.span,
-            f'"{expr.value}" is a choice, not a text',
-            f"write `{expr.value}` without quotes",
+            f'"{expr.value}" is a string, but this setting takes a bare name',
+            f"remove the quotes: `{expr.value}`",
             fix=str(expr.value),
         )
     if text is None and isinstance(expr, tree.Constant) and expr.value is not None:
         text = str(expr.value).lower()
+    # From here on the expression is wrong; its text serves to find what was probably meant.
     listing = ", ".join(f"`{k}`" for k in (*known, *others))
     near = _near(text, [str(k) for k in known]) if text else None
     raise stop(
@@ -88,7 +95,8 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[
 
 
 def _near(text: str, known: list[str]) -> str | None:
-    """The one of ``known`` that is meant: what stands before the last dot is no likeness of two names."""
+    # The part before the last dot is compared apart: by letters alone, `val.foreground.iou` is as near to
+    # `val.foreground.dice` as to `val.foreground.miou`, and the common head outweighs the name that matters.
     head, dot, name = text.rpartition(".")
     beside = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == head}
     if not dot or not beside:
@@ -98,15 +106,16 @@ def _near(text: str, known: list[str]) -> str | None:
 
 
 def _let_called(name: str | None, frame: Frame) -> tree.Let | None:
-    """The `let` of this name in the block or the file of ``frame``."""
     body = frame.block.tree.body if frame.block else ()
     own = (s for s in body if isinstance(s, tree.Let) and s.name.name == name)
     return next(own, frame.file.lets.get(name or ""))
 
 
 def is_choice(expr: tree.Expr, known: tuple[Any, ...], frame: Frame) -> bool:
-    """Whether an expression means one of ``known`` where another value could stand too: it is a name that no `let` has,
-    or a text."""
+    """Return whether an expression should be read as a choice where other values are allowed too.
+
+    True for a string, and for a name that is a choice or not bound to another value.
+    """
     if isinstance(expr, tree.Name) and expr.name not in known:
         named = expr.name in frame.local_names() or expr.name in frame.file.lets
         return not named or isinstance(evaluate(expr, frame, None), str)

@@ -1,4 +1,4 @@
-"""From expressions to the fields of words: the type of a field decides how its expression is read (LANGUAGE.md §4)."""
+"""Conversion of expressions to the fields of words: the field's type decides how to read one (LANGUAGE.md §4)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from segdsl.syntax import tree
 
 
 def build_word(word: type[Word], arguments: Mapping[str, Bound], span: Span) -> Any:
-    """The word with these arguments. Reports every argument that does not fit before it stops."""
+    """Build a word from its arguments. Reports every argument that does not fit before raising :class:`EvalStop`."""
     fields = word.model_fields
     values: dict[str, Any] = {}
     context, failed = None, False
@@ -58,12 +58,9 @@ def build_word(word: type[Word], arguments: Mapping[str, Bound], span: Span) -> 
                 context.report(_labelled(signal.diagnostic, expr, f"`{name}` of `{word.__name__}`", frame))
     for name, info in fields.items():
         if info.is_required() and name not in arguments:
-            raise stop(
-                "missing-argument",
-                span,
-                f"`{word.__name__}` needs `{name}`",
-                f"add it: `{word.__name__}({name} = …)`, {wanted(info.annotation, tuple(info.metadata))}",
-            )
+            message = f"`{word.__name__}` is missing its argument `{name}`"
+            help = f"pass it: `{word.__name__}({name} = …)`, {wanted(info.annotation, tuple(info.metadata))}"
+            raise stop("missing-argument", span, message, help)
     if failed:
         raise Stop
     places = {name: expr.span for name, (expr, _) in arguments.items()}
@@ -71,7 +68,7 @@ def build_word(word: type[Word], arguments: Mapping[str, Bound], span: Span) -> 
 
 
 def _labelled(found: Diagnostic, expr: tree.Expr, label: str, frame: Frame) -> Diagnostic:
-    """The error about an argument that is given by its place, with its name."""
+    # An argument passed by position does not show its name, which the message may rely on.
     if found.span != expr.span or found.label:
         return found
     before = frame.text(Span(expr.span.file, 0, expr.span.start)).rstrip()
@@ -79,24 +76,25 @@ def _labelled(found: Diagnostic, expr: tree.Expr, label: str, frame: Frame) -> D
 
 
 def validated(record: type[Record], values: dict[str, Any], places: Mapping[str, Span], span: Span) -> Any:
-    """The record, or the stop that says which bound a value breaks."""
+    """Return the record. Raises :class:`EvalStop` with the bound that a value breaks."""
     try:
         return bounded(record, values)
     except ValueError as error:
-        name, wrong, culprit = error.args
-        help = f"write one that is {wrong.removeprefix('must be ')}" if "must be " in wrong else "change the value"
+        name, reason, rejected = error.args
+        help = f"use a value that is {reason.removeprefix('must be ')}" if "must be " in reason else "change the value"
         if not values and issubclass(record, Word) and begun(record.__name__) != f"{record.__name__}()":
             help = f"write `{begun(record.__name__)}`"
         if name and values[name] == 0 and type(None) in typing.get_args(record.model_fields[name].annotation):
-            help += f", or turn it off: `{name} = none`"
-        limit = re.fullmatch(r"must be (?:at most|smaller than) ([\d.]+)", wrong)
-        if limit and name == "eps" and culprit >= 1:
+            help += f", or disable it with `{name} = none`"
+        limit = re.fullmatch(r"must be (?:at most|less than) ([\d.]+)", reason)
+        # `BatchNorm(64)`: PyTorch takes the number of channels where segdsl takes `eps`.
+        if limit and name == "eps" and rejected >= 1:
             first = next(iter(record.model_fields))
-            right = f"{record.__name__}({'' if first == name else f'{first} = …'})"
-            help = f"it is not told how many channels there are: write `{right}`"
-        elif limit and culprit / 100 <= float(limit[1]) <= 1 < culprit <= 100:
-            help += f"; {number(culprit)} % are written `{number(culprit / 100)}`"
-        message = f"`{name}` {wrong}, got {shown(culprit)}" if name else wrong
+            example = f"{record.__name__}({'' if first == name else f'{first} = …'})"
+            help = f"the channel count is inferred; write `{example}`"
+        elif limit and rejected / 100 <= float(limit[1]) <= 1 < rejected <= 100:
+            help += f"; {number(rejected)} % is written `{number(rejected / 100)}`"
+        message = f"`{name}` {reason}, got {shown(rejected)}" if name else reason
         raise stop("out-of-bounds", places.get(name, span), message, help) from None
 
 
@@ -105,9 +103,9 @@ def shown(value: Any) -> str:
 
 
 def convert(expr: tree.Expr, info: FieldInfo, frame: Frame, name: str = "") -> Any:
-    """The value of ``expr`` for a field called ``name``.
+    """Return the value of ``expr`` for the field ``name``.
 
-    Raises :class:`Stop` with the reason when it does not fit, and a fix only where that is accepted.
+    Raises :class:`EvalStop` if it does not fit; the error carries a fix only if the field accepts that.
     """
     kind, optional = info.annotation, type(None) in typing.get_args(info.annotation)
     meta = (*info.metadata, Usual(info.default, optional, name))
@@ -122,8 +120,9 @@ def convert(expr: tree.Expr, info: FieldInfo, frame: Frame, name: str = "") -> A
         return _convert(expr, kind, meta, frame)
     except Stop as signal:
         family = word_family(kind)
-        known = ", ".join(f"`{begun(word)}`" for word in members(family)) if family else ""
-        raise tried(signal, expr, frame, f"write {f'one of {known}' if known else wanted(kind, meta)}", read) from None
+        known = [f"`{begun(word)}`" for word in members(family)] if family else [wanted(kind, meta)]
+        help = f"write {'one of ' if len(known) > 1 else ''}{', '.join(known)}"
+        raise tried(signal, expr, frame, help, read) from None
 
 
 def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) -> Any:
@@ -137,6 +136,7 @@ def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) ->
         kinds = [k for k in typing.get_args(kind) if k is not type(None)]
         if isinstance(expr, tree.Constant) and expr.value is None and len(kinds) < len(typing.get_args(kind)):
             return None
+        # A union of choices with another type, such as `auto | int`: the form of the expression tells which is meant.
         known = next((typing.get_args(k) for k in kinds if typing.get_origin(k) is Literal), ())
         marks = [m for k in kinds for m in getattr(k, "__metadata__", ())]
         scores = next((m for m in marks if isinstance(m, ClassScore)), None)
@@ -157,7 +157,7 @@ def _convert(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) ->
 
 
 def _value(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) -> Any:
-    """The value of an expression that stands for a plain one; where it has none, the stop with what may be meant."""
+    # `128 * 128` evaluates to a number without complaint, so it has to be caught before.
     product = product_of_sides(expr) if kind is Size else ""
     if product:
         message = f"expected {wanted(kind, meta)}, got a product"
@@ -165,22 +165,23 @@ def _value(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Frame) -> A
     try:
         return evaluate(expr, frame, None)
     except Stop as signal:
-        said, text = signal.diagnostic, frame.text(expr.span)
-        if said is None or said.slug not in NAMES_NOTHING or said.help.startswith("did you mean"):
+        error, text = signal.diagnostic, frame.text(expr.span)
+        # Only an unresolved name without a likely spelling can be a string without quotes or a foreign literal.
+        if error is None or error.slug not in NAMES_NOTHING or error.help.startswith("did you mean"):
             raise
-        right = literal(text, kind)
-        if right:
+        suggestion = literal(text, kind)
+        if suggestion:
             message = f"expected {wanted(kind, meta)}, got `{text}`"
-            raise stop("wrong-type", expr.span, message, f"write {ticked(right)}", fix=right) from None
-        if isinstance(expr, tree.Binary) and expr.op == "//" and said.span == expr.right.span:
-            raise Stop(replace(said, help="`//` divides; a comment begins with `#`")) from None
-        if said.span == expr.span and kind is not str:
-            raise Stop(replace(said, help=f"write {wanted(kind, meta)}")) from None
+            raise stop("wrong-type", expr.span, message, f"write {ticked(suggestion)}", fix=suggestion) from None
+        if isinstance(expr, tree.Binary) and expr.op == "//" and error.span == expr.right.span:
+            raise Stop(replace(error, help="use `#` for a comment; `//` is integer division")) from None
+        if error.span == expr.span and kind is not str:
+            raise Stop(replace(error, help=f"write {wanted(kind, meta)}")) from None
         raise
 
 
 NAMES_NOTHING = frozenset({"unknown-name", "unknown-path", "component-not-built"})
-"""What is said of a name, or a path, that has no value where it stands."""
+"""The errors of a name or path without a value."""
 
 
 def _path_text(expr: tree.Expr) -> str:
@@ -189,12 +190,8 @@ def _path_text(expr: tree.Expr) -> str:
         return ".".join(parts)
     if isinstance(expr, tree.Constant) and isinstance(expr.value, str):
         return expr.value
-    raise stop(
-        "wrong-type",
-        expr.span,
-        "expected a path of the graph",
-        'write `backbone.stem`, or "backbone.stage0.1" where a part is a number',
-    )
+    help = 'write a path such as `backbone.stem`; quote it if a part is a number: "backbone.stage0.1"'
+    raise stop("wrong-type", expr.span, "expected a path in the model", help)
 
 
 def _sequence(expr: tree.Expr, kinds: tuple[Any, ...], frame: Frame) -> tuple[Any, ...]:
@@ -203,41 +200,39 @@ def _sequence(expr: tree.Expr, kinds: tuple[Any, ...], frame: Frame) -> tuple[An
         return _chain(expr, item, frame)
     if any(isinstance(m, PathText) for m in getattr(item, "__metadata__", ())) and dotted(expr):
         path = ".".join(dotted(expr) or ())
-        raise stop("wrong-type", expr.span, "expected a list of paths, got one", f"put it in brackets: `[{path}]`")
-    many = len(kinds) == 2 and kinds[1] is Ellipsis
+        message = "expected a list of paths, got a single path"
+        raise stop("wrong-type", expr.span, message, f"wrap it in brackets: `[{path}]`")
+    any_length = len(kinds) == 2 and kinds[1] is Ellipsis
     if isinstance(item, type) and issubclass(item, Word) and not isinstance(expr, tree.ListExpr):
         _require_several(expr, item, frame)
     if isinstance(expr, tree.ListExpr):
-        if not many and len(expr.items) != len(kinds):
-            raise stop(
-                "wrong-type",
-                expr.span,
-                f"expected a list of {len(kinds)}, got {len(expr.items)}",
-                f"give {len(kinds)} values",
-            )
-        return tuple(_convert(e, item if many else kinds[i], (), frame) for i, e in enumerate(expr.items))
+        if not any_length and len(expr.items) != len(kinds):
+            message = f"expected a list of {len(kinds)} values, got {len(expr.items)}"
+            raise stop("wrong-type", expr.span, message, f"write {len(kinds)} values")
+        return tuple(_convert(e, item if any_length else kinds[i], (), frame) for i, e in enumerate(expr.items))
     value = evaluate(expr, frame, None)
     if not isinstance(value, tuple):
-        right = listed(value, item)
+        suggestion = listed(value, item)
         message = f"expected {wanted(tuple[kinds], ())}, got {describe(value)}"
-        raise stop("wrong-type", expr.span, message, f"write a list: `{right or '[…]'}`", fix=right)
-    if not many and len(value) != len(kinds):
-        message = f"expected a list of {len(kinds)}, got {len(value)}"
-        raise stop("wrong-type", expr.span, message, f"give {len(kinds)} values")
-    return tuple(coerce(v, item if many else kinds[i], (), expr) for i, v in enumerate(value))
+        raise stop("wrong-type", expr.span, message, f"write a list: `{suggestion or '[…]'}`", fix=suggestion)
+    if not any_length and len(value) != len(kinds):
+        message = f"expected a list of {len(kinds)} values, got {len(value)}"
+        raise stop("wrong-type", expr.span, message, f"write {len(kinds)} values")
+    return tuple(coerce(v, item if any_length else kinds[i], (), expr) for i, v in enumerate(value))
 
 
 def _require_several(expr: tree.Expr, item: type[Word], frame: Frame) -> None:
-    """Raises the stop for a single word, or what stands for one, in place of a list or a chain of them."""
+    """Raise an error if the expression is a single word, or a mistaken form of one, instead of a list or chain."""
     text = frame.text(expr.span)
-    linked = chain(expr, text) if issubclass(item, Schedule) else ""
-    if linked:
-        raise stop("wrong-type", expr.span, "a chain is written with `->`", f"write `{linked}`", fix=linked)
+    linked_text = chain(expr, text) if issubclass(item, Schedule) else ""
+    if linked_text:
+        message = "schedules are chained with `->`"
+        raise stop("wrong-type", expr.span, message, f"write `{linked_text}`", fix=linked_text)
     if isinstance(expr, tree.Constant) or (isinstance(expr, tree.Name) and not is_bound(expr.name, frame)):
         word_value(expr, item, frame)
     if isinstance(expr, tree.Call) and component_is(expr, item, frame):
-        message = f"expected a list, each of it {article(item.kind)}, got one"
-        raise stop("wrong-type", expr.span, message, f"put it in brackets: `[{text}]`", fix=f"[{text}]")
+        message = f"expected a list, got a single {item.kind}"
+        raise stop("wrong-type", expr.span, message, f"wrap it in brackets: `[{text}]`", fix=f"[{text}]")
 
 
 def _chain(expr: tree.Expr, kind: type[Word], frame: Frame) -> tuple[Any, ...]:
@@ -245,7 +240,8 @@ def _chain(expr: tree.Expr, kind: type[Word], frame: Frame) -> tuple[Any, ...]:
         return (word_value(expr, kind, frame),)
     for step in expr.steps:
         if step.each or step.repeat is not None or step.name is not None:
-            raise stop("wrong-type", step.span, f"a {kind.kind} in a chain stands alone", "remove `each`, `*` and `as`")
+            message = f"{article(kind.kind)} in a chain cannot be mapped, repeated or named"
+            raise stop("wrong-type", step.span, message, "remove `each`, `*` and `as`")
     parts = (expr.source, *(s.component for s in expr.steps))
     return tuple(word_value(part, kind, frame, chained=True) for part in parts)
 
@@ -253,9 +249,9 @@ def _chain(expr: tree.Expr, kind: type[Word], frame: Frame) -> tuple[Any, ...]:
 def word_value(
     expr: tree.Expr, kind: type[Word], frame: Frame, *, optional: bool = False, chained: bool = False
 ) -> Any:
-    """A word of a family, written as a call; a bare number is a `Full` where an initializer is expected.
+    """Return the word of a family that an expression builds. A bare number is a `Full` initializer.
 
-    ``optional`` says that `none` may stand in its place, ``chained`` that it stands in a chain.
+    ``optional`` allows `none` in suggestions; ``in_chain`` means that other words follow in a chain.
     """
     family, text = members(kind), frame.text(expr.span)
     if isinstance(expr, tree.Call):
@@ -268,66 +264,68 @@ def word_value(
         if isinstance(value, kind):
             return value
         return Full.trusted({"value": coerce(value, float, (), expr)})
-    right = built(expr, kind, text, optional=optional, chained=chained)
+    suggestion = built(expr, kind, text, optional=optional, chained=chained)
     if isinstance(expr, tree.Flow):
-        help = "choose one of them" + (f", or take several: `{right}`" if right else "")
-        raise stop("wrong-type", expr.span, f"{article(kind.kind)} is not chained", help, fix=right)
+        help = "keep one of them" + (f", or combine them: `{suggestion}`" if suggestion else "")
+        raise stop("wrong-type", expr.span, f"{article(kind.kind)} cannot be a chain", help, fix=suggestion)
     if isinstance(expr, tree.Name) and expr.name in family:
-        raise stop("component-not-built", expr.span, f"`{expr.name}` is not built", f"write `{right}`", fix=right)
+        message = f"`{expr.name}` is missing its parentheses"
+        raise stop("component-not-built", expr.span, message, f"write `{suggestion}`", fix=suggestion)
     if isinstance(expr, tree.Name) and not is_bound(expr.name, frame):
-        got, help = f"`{expr.name}`", f"did you mean `{right}`?" if right else _different(expr.name, family)
-    elif right and not isinstance(expr, (tree.Constant, tree.Name)):
-        got, help = f"a {'list' if isinstance(expr, tree.ListExpr) else 'sum'} of them", f"write `{right}`"
+        got, help = f"`{expr.name}`", f"did you mean `{suggestion}`?" if suggestion else _different(expr.name, family)
+    elif suggestion and not isinstance(expr, (tree.Constant, tree.Name)):
+        got, help = "a list" if isinstance(expr, tree.ListExpr) else "a sum", f"write `{suggestion}`"
     else:
         value = evaluate(expr, frame, None)
         if isinstance(value, kind):
             return value
-        right = right if isinstance(expr, tree.Constant) else ""
-        said = str(expr.value) if isinstance(expr, tree.Constant) else ""
-        got, help = describe(value), f"write `{right}`" if right else _different(said, family)
+        suggestion = suggestion if isinstance(expr, tree.Constant) else ""
+        name = str(expr.value) if isinstance(expr, tree.Constant) else ""
+        got, help = describe(value), f"write `{suggestion}`" if suggestion else _different(name, family)
     known = ", ".join(f"`{n}(…)`" for n in family)
     message = f"expected {article(kind.kind)}, got {got}"
-    raise stop("wrong-type", expr.span, message, help or f"write one of {known}", fix=right)
+    raise stop("wrong-type", expr.span, message, help or f"write one of {known}", fix=suggestion)
 
 
 def _different(name: str, family: Mapping[str, type[Word]]) -> str:
-    """What to do about a name for a word that is not told the same here; "" for another name."""
+    """Return the help for a foreign name whose word here takes other arguments, or "" for any other name."""
     return suggest(name, family, "words") if difference(name) and nearest(name, family) else ""
 
 
 def component_is(call: tree.Call, kind: type[Word], frame: Frame) -> bool:
-    """Whether a call builds a word of a family."""
+    """Return whether a call builds a word of a family."""
     word = lookup_component(call.func, frame)
     return isinstance(word, type) and issubclass(word, kind)
 
 
 def is_bound(name: str, frame: Frame) -> bool:
-    """Whether a name has a value here: in the block, or by a `let` of the file."""
+    """Return whether a name is bound in the block or by a `let` of the file."""
     return name in frame.local_names() or name in frame.file.lets
 
 
 def _wrong_call(call: tree.Call, kind: type[Word], frame: Frame, text: str, form: Callable[[str], str]) -> Stop:
-    """The stop for a call of something that is no word of a family; ``form`` writes one that is."""
+    """Return the error for a call of something outside a family; ``form`` writes a word that belongs to it."""
     family, component, parts = members(kind), lookup_component(call.func, frame), dotted(call.func) or ("?",)
-    known, at = ", ".join(f"`{n}`" for n in family), call.func.span
+    known, callee_span = ", ".join(f"`{n}`" for n in family), call.func.span
     if component is None:
-        message, right = f"there is no {kind.kind} called `{'.'.join(parts)}`", built(call, kind, text)
-        if right:
-            return stop("unknown-component", call.span, message, f"write `{right}`", fix=right)
+        message, suggestion = f"unknown {kind.kind} `{'.'.join(parts)}`", built(call, kind, text)
+        if suggestion:
+            return stop("unknown-component", call.span, message, f"write `{suggestion}`", fix=suggestion)
+        # The whole call is replaced only if it has no arguments that would be lost.
         near = replacing(parts[-1], family)
         if near and not call.args and form(near) != f"{near}()":
             return stop("unknown-component", call.span, message, f"did you mean `{form(near)}`?", fix=form(near))
         near = nearest(parts[-1], family)
-        help = suggest(parts[-1], family, "words") if near else f"known: {known}"
+        help = suggest(parts[-1], family, "words") if near else f"choose one of {known}"
         help = DONE_ALWAYS if folded(parts[-1]) in NO_WORDS and not near else help
-        return stop("unknown-component", at, message, help, fix=replacing(parts[-1], family))
+        return stop("unknown-component", callee_span, message, help, fix=replacing(parts[-1], family))
     what = component.kind if isinstance(component, type) else "block"
-    message = f"`{parts[-1]}` is {article(what)}, and this is the place of {article(kind.kind)}"
-    return stop("wrong-component", at, message, f"choose one of {known}")
+    message = f"expected {article(kind.kind)}, but `{parts[-1]}` is {article(what)}"
+    return stop("wrong-component", callee_span, message, f"choose one of {known}")
 
 
 def coerce(value: Any, kind: Any, meta: tuple[Any, ...], expr: tree.Expr) -> Any:
-    """A computed value as the type of a field, or the stop that says what was expected."""
+    """Return a computed value as the type of a field. Raises :class:`EvalStop` with the expected type."""
     units = next((m.names for m in meta if isinstance(m, Units)), None)
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
     if isinstance(kind, type) and issubclass(kind, Word) and isinstance(value, kind):
@@ -344,7 +342,7 @@ def coerce(value: Any, kind: Any, meta: tuple[Any, ...], expr: tree.Expr) -> Any
         raise stop(
             "wrong-unit",
             expr.span,
-            f"the unit here is {spelled(units)}, got `{value.unit}`",
+            f"expected a quantity in {spelled(units)}, got `{value.unit}`",
             f"write `{number(value.value)} {units[0]}`",
         )
     if kind is Range and isinstance(value, Range) and (value.unit in units if units else value.unit is None):
@@ -353,27 +351,28 @@ def coerce(value: Any, kind: Any, meta: tuple[Any, ...], expr: tree.Expr) -> Any
         return Range(value, value)
     if kind is Quantity and units and isinstance(value, (int, float)) and plain:
         offers = " or ".join(f"`{number(value)} {unit}`" for unit in units)
-        raise stop("unit-missing", expr.span, f"{number(value)} of what? a unit is needed here", f"write {offers}")
+        raise stop("unit-missing", expr.span, f"`{number(value)}` needs a unit", f"write {offers}")
     if typing.get_origin(kind) is typing.Annotated:
         inner, *more = typing.get_args(kind)
         return coerce(value, inner, tuple(more), expr)
-    right = instead(value, kind, meta)
+    suggestion = instead(value, kind, meta)
     message = f"expected {wanted(kind, meta)}, got {describe(value)}"
-    raise stop("wrong-type", expr.span, message, _remedy(value, kind, meta, right), fix=right)
+    raise stop("wrong-type", expr.span, message, _remedy(value, kind, meta, suggestion), fix=suggestion)
 
 
-def _remedy(value: Any, kind: Any, meta: tuple[Any, ...], right: str) -> str:
-    if right:
-        return f"write {ticked(right)}"
+def _remedy(value: Any, kind: Any, meta: tuple[Any, ...], suggestion: str) -> str:
+    if suggestion:
+        return f"write {ticked(suggestion)}"
     if kind is Size and usual(meta).name == "kernel":
-        return "write height x width of the window, such as `3x3`; how many channels come in is not told"
+        # `Conv2d(3, 64, 3)` of PyTorch passes the input channels first.
+        return "write the kernel as height x width, such as `3x3`; the number of input channels is inferred"
     if kind is int and isinstance(value, float):
-        return "use `//` for a division that stays an integer"
+        return "use `//` for integer division"
     return f"write {wanted(kind, meta)}"
 
 
 def ticked(text: str) -> str:
-    """A text of the language in a message; a string stands in its own quotes."""
+    """Return source text in backticks for a message; a string keeps its own quotes instead."""
     return text if text.startswith('"') else f"`{text}`"
 
 

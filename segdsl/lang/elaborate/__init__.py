@@ -1,1 +1,1 @@
-"""Elaboration: expressions and blocks evaluated into the graph."""
+"""Elaboration: evaluation of expressions and blocks into the model graph."""

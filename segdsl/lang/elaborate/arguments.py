@@ -1,4 +1,4 @@
-"""The arguments of a call, matched with the names of what is called."""
+"""Matching the arguments of a call with the parameter names of its callee."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from segdsl.lang.suggest.misplaced import argument_remedy
 from segdsl.syntax import tree
 
 Bound = tuple[tree.Expr, Frame]
-"""An argument: its expression, and the frame in which it is read."""
+"""An argument: its expression, and the frame in which to evaluate it."""
 
 
 def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -> dict[str, Bound]:
-    """The arguments of a call by name. Unknown, repeated and surplus ones are reported together."""
+    """Return the arguments of a call by name.
+
+    Reports every unknown, repeated and surplus argument before raising :class:`EvalStop`.
+    """
     bound: dict[str, Bound] = {}
+    # A flag instead of an early exit: one run of `check` should show every wrong argument of a call.
     failed = False
     for position, argument in enumerate(call.args):
         if argument.name is None:
             if position >= len(names):
                 problem = (
                     "too-many-arguments",
-                    f"`{what}` takes {len(names)} arguments, this is number {position + 1}",
-                    "remove it",
+                    f"`{what}` takes {_format_count(len(names))}, but this is argument number {position + 1}",
+                    "remove this argument",
                 )
             else:
                 bound[names[position]] = (argument.value, frame)
@@ -35,12 +39,13 @@ def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -
             )
         elif argument.name.name in bound:
             name = argument.name.name
-            problem = ("rebinding", f"`{name}` is given twice", "keep one of them")
+            problem = ("rebinding", f"argument `{name}` is passed twice", "keep only one of them")
+            # The first one may have been passed by position, often by mistake for another parameter.
             if names.index(name) < position and call.args[names.index(name)].name is None:
                 first = frame.text(bound[name][0].span)
                 problem = (
                     *problem[:2],
-                    f"`{first}` is `{name}` by its place: write the name of what it is, or remove it",
+                    f"`{first}` already sets `{name}` by position: pass it by its own name, or remove it",
                 )
         else:
             bound[argument.name.name] = (argument.value, frame)
@@ -51,6 +56,10 @@ def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -
     if failed:
         raise Stop
     return bound
+
+
+def _format_count(number: int) -> str:
+    return f"{number} argument{'s' * (number != 1)}"
 
 
 def _diagnostic(problem: tuple[str, str, str], span: Span, argument: tree.Argument, names: list[str]) -> Diagnostic:

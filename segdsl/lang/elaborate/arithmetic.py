@@ -1,4 +1,4 @@
-"""Operators: numbers and lists are computed at once, tensors become nodes of the graph, modules are repeated."""
+"""Operators: compute numbers and lists at compile time, emit graph nodes for tensors, repeat modules."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ def unary(expr: tree.Unary, frame: Frame, path: str | None) -> Any:
     if isinstance(value, Quantity):
         return Quantity(sign * value.value, value.unit)
     if isinstance(value, bool) or not isinstance(value, (int, float, Dim)):
-        raise stop("wrong-type", expr.span, f"`{expr.op}` needs a number, got {describe(value)}", "remove the sign")
+        message = f"unary `{expr.op}` needs a number or tensor, got {describe(value)}"
+        raise stop("wrong-type", expr.span, message, "remove the sign")
     return sign * value
 
 
 @handles(tree.Binary)
 def binary(expr: tree.Binary, frame: Frame, path: str | None) -> Any:
     if expr.op in ("and", "or"):
+        # Short-circuit, so that `n > 0 and xs[n - 1] == 2` never evaluates the index that the test rules out.
         left = truth(expr.left, frame)
         return left if left is (expr.op == "or") else truth(expr.right, frame)
     left, right = evaluate(expr.left, frame, path), evaluate(expr.right, frame, path)
@@ -57,8 +59,10 @@ def binary(expr: tree.Binary, frame: Frame, path: str | None) -> Any:
     if isinstance(left, tuple) and isinstance(right, tuple) and expr.op == "+":
         return frame.context.held(left + right, expr.span)
     if isinstance(left, str) and isinstance(right, str) and expr.op == "+":
+        # Repeated doubling (`s + s`) would otherwise fill the memory within a few dozen lets.
         if len(left) + len(right) > LIST_BUDGET:
-            raise stop("list-budget", expr.span, f"the text grows beyond {LIST_BUDGET:,} characters", "shorten it")
+            message = f"the string exceeds {LIST_BUDGET:,} characters"
+            raise stop("list-budget", expr.span, message, "use a shorter string")
         return left + right
     return _compute(expr, left, right)
 
@@ -69,17 +73,19 @@ def _compare(expr: tree.Binary, left: Any, right: Any, frame: Frame) -> bool:
         raise stop(
             "wrong-type",
             expr.span,
-            f"`{expr.op}` compares values known at compile time, got {describe(culprit)}",
-            "compare shapes: `x.channels == 48`",
+            f"`{expr.op}` compares only compile-time values, got {describe(culprit)}",
+            "compare shapes instead, such as `x.channels == 48`",
         )
+    # Symbolic extents such as `H/4` are compared at the program's input size: `data.input_size` decides the branch.
     left = frame.context.value(left) if isinstance(left, Dim) else left
     right = frame.context.value(right) if isinstance(right, Dim) else right
     try:
+        # Python orders bool as int; the language does not.
         if expr.op not in ("==", "!=") and (isinstance(left, bool) or isinstance(right, bool)):
             raise TypeError
         return COMPARE[expr.op](left, right)
     except TypeError:
-        message = f"`{expr.op}` cannot order {describe(left)} and {describe(right)}"
+        message = f"`{expr.op}` cannot compare {describe(left)} with {describe(right)}"
         raise stop("wrong-type", expr.span, message, "compare two numbers") from None
 
 
@@ -89,24 +95,26 @@ def _compute(expr: tree.Binary, left: Any, right: Any) -> Any:
             raise stop(
                 "wrong-type",
                 part.span,
-                f"`{expr.op}` needs numbers, tensors or lists on both sides, got {describe(value)}",
-                f"the other side is {describe(right if value is left else left)}",
+                f"`{expr.op}` cannot combine {describe(left)} with {describe(right)}",
+                "use two numbers, two tensors, a tensor and a number, or two lists joined with `+`",
             )
     if expr.op in ("/", "//") and right == 0:
-        raise stop("division-by-zero", expr.right.span, "this divides by zero", "use another divisor")
+        raise stop("division-by-zero", expr.right.span, "division by zero", "use a nonzero divisor")
     if isinstance(left, Dim) or isinstance(right, Dim):
         return bounded(_extent(expr, left, right), expr.span)
     if expr.op == "**" and right < 0 and left == 0:
-        raise stop("division-by-zero", expr.span, "a negative power of 0 divides by zero", "use another base")
+        raise stop("division-by-zero", expr.span, "0 has no negative power", "use a nonzero base")
+    # Python would compute `9 ** 9 ** 9` for minutes before the magnitude check below could refuse the result.
     if expr.op == "**" and abs(right) > 64:
-        message = f"this power is out of bounds: its exponent is {describe(right)}"
-        raise stop("integer-bound", expr.span, message, "exponents run from -64 to 64")
+        message = f"the exponent must be between -64 and 64, got {describe(right)}"
+        raise stop("integer-bound", expr.span, message, "use a smaller exponent")
     try:
         value = COMPUTE[expr.op](left, right)
     except OverflowError:
         value = math.inf
     if isinstance(value, complex):
-        raise stop("wrong-type", expr.span, "this root of a negative number is no number", "use a positive base")
+        message = "a negative number has no real power with a fractional exponent"
+        raise stop("wrong-type", expr.span, message, "use a positive base")
     return bounded(value, expr.span)
 
 
@@ -115,19 +123,20 @@ def _extent(expr: tree.Binary, left: Any, right: Any) -> Any:
     if integers and expr.op in ("+", "-", "*"):
         return COMPUTE[expr.op](left, right)
     if integers and isinstance(right, int) and right > 0 and expr.op in ("/", "//"):
+        # `/` rounds up on extents, as a convolution with stride and "same" padding does; `//` rounds down.
         return ceil_div(left, right) if expr.op == "/" else floor_div(left, right)
     raise stop(
         "wrong-type",
         expr.span,
-        f"`{expr.op}` cannot be worked out between {describe(left)} and {describe(right)}",
-        "extents can be added, multiplied, and divided by a positive integer",
+        f"`{expr.op}` cannot combine {describe(left)} with {describe(right)}",
+        "add, subtract or multiply extents, or divide one by a positive integer",
     )
 
 
 def tensor_op(op: str, left: Any, right: Any, op_span: Any, span: Any, frame: Frame, path: str | None) -> Tensor:
-    """The node of an operator between two tensors, or a tensor and a number."""
+    """Emit the node of an operator between two tensors, or a tensor and a number."""
     if op not in TENSOR_OPS:
-        raise stop("wrong-type", op_span, f"`{op}` is not for tensors", "tensors take `+ - * /`")
+        raise stop("wrong-type", op_span, f"`{op}` is not defined for tensors", "use one of `+ - * /`")
     operands = [v for v in (left, right) if isinstance(v, Tensor)]
     scalars: dict[str, float] = {}
     for side, value in (("left", left), ("right", right)):
@@ -137,7 +146,7 @@ def tensor_op(op: str, left: Any, right: Any, op_span: Any, span: Any, frame: Fr
             raise stop(
                 "wrong-type",
                 op_span,
-                f"`{op}` takes tensors and numbers, got {describe(value)} on the {side}",
+                f"`{op}` takes tensors and numbers, got {describe(value)} on the {side} side",
                 "apply the module first: `x -> A(…)`" if isinstance(value, Module) else "use a tensor or a number",
             )
         scalars[side] = float(value)
@@ -154,22 +163,25 @@ def tensor_op(op: str, left: Any, right: Any, op_span: Any, span: Any, frame: Fr
 
 
 def repeated(module: Module, count: Any, expr: tree.Binary, frame: Frame, path: str | None) -> Module:
-    """`A(…) * n`: a chain of n fresh copies, each with its position as path."""
+    """Build the chain of n fresh copies for `A(…) * n`, each with its position as path."""
     check_repeat(count, expr.right)
     parts = tuple(module.copy(None if path is None else f"{path}.{i}".lstrip(".")) for i in range(count))
     return Module(ChainRecipe(parts), path, expr.span)
 
 
 def check_repeat(count: Any, expr: tree.Expr) -> None:
-    """A repeat count is an integer from 0 to the node budget."""
+    """Check that a repeat count is an integer from 0 to the node budget."""
     if isinstance(count, bool) or not isinstance(count, int):
-        raise stop("wrong-type", expr.span, f"a repeat count is an integer, got {describe(count)}", "write `* 3`")
+        message = f"a repeat count must be an integer, got {describe(count)}"
+        raise stop("wrong-type", expr.span, message, "use an integer, such as `* 3`")
     if count < 0:
-        raise stop("repeat-count", expr.span, f"a repeat count is not negative, got {count}", "use 0 for none")
+        message = f"a repeat count must not be negative, got {count}"
+        raise stop("repeat-count", expr.span, message, "use 0 for no copies")
+    # Refused here, before the copies are made: building a million modules takes minutes and gigabytes.
     if count > NODE_BUDGET:
         raise stop(
             "node-budget",
             expr.span,
-            f"{count:,} copies are beyond the budget of {NODE_BUDGET:,} applications",
+            f"{count:,} copies exceed the limit of {NODE_BUDGET:,} applications",
             "use a smaller repeat count",
         )

@@ -1,4 +1,4 @@
-"""What can be said of a block without building it: names, arguments, and that it does not contain itself."""
+"""Static checks of blocks, without building them: names, arguments, and recursion."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from segdsl.syntax import tree
 
 
 def check_blocks(scope: FileScope, sink: Sink) -> None:
-    """Checks every block of a file and of its parents; the library that ships with segdsl has its own tests."""
+    """Check every block of a file and of the files that it extends.
+
+    This finds errors in blocks that the model does not use, which are never elaborated.
+    """
     for file in scope.lineage():
+        # The library has tests of its own, and authors could not correct it.
         if file is not scope and file.path.is_relative_to(STD):
             continue
         _NameCheck(file, sink).lets()
@@ -30,14 +34,14 @@ def check_blocks(scope: FileScope, sink: Sink) -> None:
 
 
 def _in_sight(scope: FileScope) -> list[BlockDef]:
-    """The blocks that a program could use, without those of the library: they cannot use any other."""
+    """Return the blocks that a program could use, except for the library's, which cannot be recursive."""
     files = [f for file in scope.lineage() for f in (file, *file.spaces.values())]
     blocks = {id(b): b for file in files for b in (*file.blocks.values(), *file.imported.values())}
     return [b for b in blocks.values() if not b.file.path.is_relative_to(STD)]
 
 
 def calls(node: Any) -> Iterator[tree.Call]:
-    """Every call below a node of the tree, outermost first."""
+    """Yield every call below a node of the tree, outermost first."""
     if isinstance(node, tree.Call):
         yield node
     if isinstance(node, tuple):
@@ -49,12 +53,16 @@ def calls(node: Any) -> Iterator[tree.Call]:
 
 
 def target(call: tree.Call, file: FileScope) -> BlockDef | type | None:
-    """The block or word that a call of a file names."""
+    """Return the block or word that a call in a file refers to, or None."""
     return component_in(call.func, file)
 
 
 def _check_recursion(block: BlockDef, known: set[int], sink: Sink) -> bool:
-    """Whether a block contains itself, which is reported unless it does so by way of one that is ``known`` to."""
+    """Return whether a block contains itself, and report it.
+
+    Returns False without a report if the block only leads to one in ``circular``, whose cycle is already reported.
+    """
+    # Each entry remembers the call in this block that led to it, since that is the line to change.
     stack: list[tuple[BlockDef, tree.Call | None]] = [(block, None)]
     seen: set[int] = set()
     while stack:
@@ -68,10 +76,10 @@ def _check_recursion(block: BlockDef, known: set[int], sink: Sink) -> bool:
                 sink.add(
                     Diagnostic(
                         "recursion",
-                        f"`{block.name}` uses itself" + ("" if first is None else f", through `{current.name}`"),
-                        "a block may not contain itself; use `* n` or a comprehension for repetition",
+                        f"`{block.name}` contains itself" + ("" if first is None else f" through `{current.name}`"),
+                        "use `* n` or a comprehension for repetition",
                         span=entry.span,
-                        labels=(Label(block.tree.name.span, "the block"),),
+                        labels=(Label(block.tree.name.span, "defined here"),),
                     )
                 )
                 return True
@@ -82,7 +90,7 @@ def _check_recursion(block: BlockDef, known: set[int], sink: Sink) -> bool:
 
 
 class _NameCheck:
-    """Looks for names, components and arguments that nothing defines, in one block or in the lets of a file."""
+    """Finds undefined names, components and arguments in one block or in the lets of a file."""
 
     def __init__(self, file: FileScope, sink: Sink) -> None:
         self.file, self.sink = file, sink
@@ -110,12 +118,13 @@ class _NameCheck:
     def _type(self, ident: tree.Ident) -> None:
         if ident.name not in TYPES:
             near = nearest(ident.name, TYPES)
-            message, fix = f"there is no type `{ident.name}`", Fix(ident.span, near) if near else None
+            message, fix = f"unknown type `{ident.name}`", Fix(ident.span, near) if near else None
             help = suggest(ident.name, TYPES, "types")
             self.sink.add(Diagnostic("unknown-type", message, help, span=ident.span, fix=fix))
 
     def _note_names(self, statement: tree.In) -> None:
         dims = statement.note.dims if statement.note else None
+        # A name may recur in notes, where it asserts equal extents.
         for dim in dims or ():
             if isinstance(dim, tree.Name):
                 self.names.setdefault(dim.name, tree.Ident(dim.name, dim.span))
@@ -139,6 +148,7 @@ class _NameCheck:
         elif isinstance(node, tree.Comprehension):
             self._comprehension(node)
         elif isinstance(node, tree.Attribute):
+            # `data.classes` is a path, not a name; whether a block may read it is decided when it is built.
             parts = dotted(node)
             if parts is None or parts[0] in self.names or parts[0] in self.file.lets:
                 self._visit(node.value)
@@ -167,13 +177,14 @@ class _NameCheck:
     def _name(self, name: tree.Name) -> None:
         if name.name in self.names or name.name in self.file.lets or self._is_component(name.name):
             return
+        # A name that is bound further down gets a better error, with both places, when the block is built.
         later = any(i.name == name.name for s in self.body for i in bound_names(s))
         if later or self.file.torn:
             return
         self.sink.add(
             Diagnostic(
                 "unknown-name",
-                f"there is no value called `{name.name}`",
+                f"unknown name `{name.name}`",
                 suggest(name.name, [*self.names, *self.file.lets], "names"),
                 span=name.span,
             )
@@ -192,7 +203,7 @@ class _NameCheck:
             value = argument.value
             paths = isinstance(value, tree.ListExpr) and isinstance(used, type) and not issubclass(used, Op)
             parts = value.items if isinstance(value, tree.ListExpr) and paths else (value,)
-            # A bare name may be a choice, and in a list of a word that is no op a path of the graph.
+            # Arguments of words may be bare names that are no values: a choice, or in a list a path of the graph.
             self._visit(tuple(p for p in parts if not (isinstance(p, tree.Name) and isinstance(used, type))))
         parts = dotted(call.func) or ("?",)
         if used is None and self.file.incomplete:
@@ -203,7 +214,7 @@ class _NameCheck:
             self.sink.add(
                 Diagnostic(
                     "unknown-component",
-                    f"there is no component called `{'.'.join(parts)}`",
+                    f"unknown component `{'.'.join(parts)}`",
                     undefined(parts[-1], near),
                     span=call.func.span,
                     fix=Fix(call.func.span, same) if same and len(parts) == 1 else None,
@@ -228,7 +239,7 @@ class _NameCheck:
 
 
 def argument_names(component: Any) -> list[str]:
-    """The names of the arguments of a block or a word."""
+    """Return the names of the arguments of a block or word."""
     if isinstance(component, BlockDef):
         return [p.name.name for p in component.tree.parameters] + [i.name.name for i in component.inputs()[1:]]
     takes = [o.name for o in component.takes] if issubclass(component, Op) else []

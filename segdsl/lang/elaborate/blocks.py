@@ -1,4 +1,4 @@
-"""Blocks: their parameters, their inputs, and the statements of their bodies, one after the other."""
+"""Elaboration of blocks: their parameters, their inputs, and the statements of their bodies in order."""
 
 from __future__ import annotations
 
@@ -41,11 +41,12 @@ TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "list": ((tuple,), "a list"),
     "module": ((Module,), "a module such as `ReLU()`"),
 }
-"""The types of block parameters: what Python sees, and what a message says."""
+"""The types of block parameters: their Python types, and their names in messages."""
+NOTE_HELP = "correct the note or the value"
 
 
 def block_recipe(block: BlockDef, call: tree.Call, frame: Frame, given: dict[str, Bound] | None = None) -> BlockRecipe:
-    """A block with its arguments evaluated in the caller's frame and checked against the declared types."""
+    """Evaluate the arguments of a block in the caller's frame and check them against the declared types."""
     parameters = block.tree.parameters
     further = [i.name.name for i in block.inputs()[1:]]
     names = [p.name.name for p in parameters]
@@ -55,57 +56,62 @@ def block_recipe(block: BlockDef, call: tree.Call, frame: Frame, given: dict[str
     for parameter in parameters:
         name = parameter.name.name
         if name in bound:
-            expr, where = bound[name]
+            expr, scope = bound[name]
         elif parameter.default is not None:
-            expr, where = parameter.default, Frame(frame.context, block.file, "", dict(arguments), None, False, block)
+            # A default may use the parameters before it, and nothing of the caller.
+            expr, scope = parameter.default, Frame(frame.context, block.file, "", dict(arguments), None, False, block)
         else:
             raise stop(
                 "missing-argument",
                 call.span,
-                f"`{block.name}` needs `{name}`",
-                f"add it: `{block.name}({name} = …)`, {_type(parameter)[1]}",
-                labels=[Label(parameter.span, "declared here, without a default")],
+                f"`{block.name}` is missing its argument `{name}`",
+                f"pass it: `{block.name}({name} = …)`, {_type(parameter)[1]}",
+                labels=[Label(parameter.span, "declared here without a default")],
             )
-        arguments[name] = _typed(evaluate(expr, where, ""), parameter, expr)
-        spans[name] = where.origin(expr)
+        arguments[name] = _typed(evaluate(expr, scope, ""), parameter, expr)
+        spans[name] = scope.origin(expr)
     extra = {name: evaluate(bound[name][0], bound[name][1], None) for name in further if name in bound}
     return BlockRecipe(block, arguments, spans, extra)
 
 
 def _type(parameter: tree.Parameter) -> tuple[tuple[type, ...], str]:
     if parameter.type.name not in TYPES:
-        message = f"there is no type `{parameter.type.name}`"
+        message = f"unknown type `{parameter.type.name}`"
         raise stop("unknown-type", parameter.type.span, message, suggest(parameter.type.name, TYPES, "types"))
     return TYPES[parameter.type.name]
 
 
 def _typed(value: Any, parameter: tree.Parameter, expr: tree.Expr) -> Any:
-    kinds, wanted = _type(parameter)
+    kinds, description = _type(parameter)
+    # Python's bool is an int; a parameter of type `int` must still refuse `true`.
     wrong_bool = isinstance(value, bool) and bool not in kinds
     if isinstance(value, kinds) and not wrong_bool:
         return float(value) if parameter.type.name == "float" else value
-    raise stop(
-        "wrong-type",
-        expr.span,
-        f"`{parameter.name.name}` is {wanted}, got {describe(value)}",
-        f"write `{value}x{value}`" if Size in kinds and isinstance(value, int) and not wrong_bool else f"give {wanted}",
-        labels=[Label(parameter.span, "declared here")],
-    )
+    means_square = Size in kinds and isinstance(value, int) and not wrong_bool
+    help = f"write `{value}x{value}`" if means_square else f"pass {description}"
+    message = f"`{parameter.name.name}` must be {description}, got {describe(value)}"
+    raise stop("wrong-type", expr.span, message, help, labels=[Label(parameter.span, "declared here")])
 
 
 def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reuse: bool) -> Any:
-    """Runs the body of a block on ``value``; its bindings are filed under the module's path."""
+    """Run the body of a block on ``value`` and return its output; bindings get paths below the module's path.
+
+    ``reuse`` means that the module was applied before, so that its weights are shared instead of built.
+    """
     recipe = module.recipe
     assert isinstance(recipe, BlockRecipe)
     block, context = recipe.block, caller.context
     if len(context.uses) >= NESTING_BUDGET:
-        raise stop("nesting-budget", expr.span, f"blocks nest deeper than {NESTING_BUDGET}", "flatten the blocks")
+        message = f"blocks are nested more than {NESTING_BUDGET} levels deep"
+        raise stop("nesting-budget", expr.span, message, "flatten the blocks")
     path = join(caller.path, f"{UNNAMED}{block.name}") if module.path is None else module.path
-    again = None if reuse or not path or UNNAMED in path else replay(context, recipe, path, value)
-    if again is not None:
-        return _made_by(again, expr.span)
+    # A shared module adds no weights and an anonymous one has no path to copy to: neither can be replayed.
+    copied = None if reuse or not path or UNNAMED in path else replay(context, recipe, path, value)
+    if copied is not None:
+        return _made_by(copied, expr.span)
     mark = (len(context.nodes), len(context.names), len(context.state))
-    # A module that is made in one place and applied in another: what is wrong with it was said where it was made.
+    # A module may be made in one place and applied in another. Its faults belong where the author wrote it, unless
+    # that is inside the library.
     context.uses.append((block, expr.span if in_library(module.span) else module.span))
     try:
         frame = Frame(context, block.file, path, {}, None, reuse, block, recipe.spans)
@@ -120,7 +126,7 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
 
 
 def _made_by(value: Any, span: Span) -> Any:
-    """What a block gives, as its caller sees it: made where the block was applied."""
+    # To its caller, the output of a block comes from the place where the block is applied, not from inside its body.
     if isinstance(value, Tensor):
         return Tensor(value.path, value.shape, span)
     return tuple(_made_by(item, span) for item in value) if isinstance(value, tuple) else value
@@ -133,15 +139,16 @@ def _bind_parameters(recipe: BlockRecipe, frame: Frame) -> None:
 
 def _bind_inputs(recipe: BlockRecipe, value: Any, expr: tree.Expr, frame: Frame) -> None:
     inputs = recipe.block.inputs()
+    # The `in` may be in the part of the file that did not parse.
     if not inputs and recipe.block.file.torn:
         raise Stop
     if not inputs:
         raise stop(
             "block-without-input",
             expr.span,
-            f"`{recipe.block.name}` has no `in`, so nothing can flow into it",
+            f"`{recipe.block.name}` declares no `in`, so it cannot take an input",
             "add `in x` to the block",
-            labels=[Label(recipe.block.tree.name.span, "the block")],
+            labels=[Label(recipe.block.tree.name.span, "defined here")],
         )
     for position, declared in enumerate(inputs):
         name = declared.name.name
@@ -149,111 +156,98 @@ def _bind_inputs(recipe: BlockRecipe, value: Any, expr: tree.Expr, frame: Frame)
             raise stop(
                 "missing-argument",
                 expr.span,
-                f"`{recipe.block.name}` needs its second input `{name}`"
+                f"`{recipe.block.name}` is missing its second input `{name}`"
                 if position == 1
-                else f"`{recipe.block.name}` needs its input `{name}`",
-                f"give it by name: `{recipe.block.name}({name} = …)`",
+                else f"`{recipe.block.name}` is missing its input `{name}`",
+                f"pass it by name: `{recipe.block.name}({name} = …)`",
                 labels=[Label(declared.span, "declared here")],
             )
-        given = recipe.extra[name] if position else value
-        if isinstance(given, Poison):
+        input_value = recipe.extra[name] if position else value
+        if isinstance(input_value, Poison):
             raise Stop
-        bind_input(declared, given, expr, frame)
+        bind_input(declared, input_value, expr, frame)
 
 
 def bind_input(declared: tree.In, value: Any, expr: tree.Expr, frame: Frame) -> None:
-    """Binds an input, its shape checked against the note, whose free names are bound as well."""
+    """Bind an input of a block, and the free names of its shape note to the extents of ``value``."""
     wants_list = declared.note is not None and declared.note.dims is None
     if wants_list and not isinstance(value, tuple):
-        message = f"`{declared.name.name}` is a list, got {describe(value)}"
-        raise stop(
-            "not-a-list",
-            expr.span,
-            message,
-            "put it in brackets: `[x] -> …`",
-            labels=[Label(declared.span, "declared here")],
-        )
+        message = f"`{declared.name.name}` must be a list, got {describe(value)}"
+        labels = [Label(declared.span, "declared here")]
+        raise stop("not-a-list", expr.span, message, "wrap it in brackets: `[x] -> …`", labels=labels)
     if not wants_list and declared.note is not None and not isinstance(value, Tensor):
-        message = f"`{declared.name.name}` is a tensor, got {describe(value)}"
-        raise stop(
-            "not-a-tensor",
-            expr.span,
-            message,
-            "map the list: `-> each A(…)`",
-            labels=[Label(declared.span, "declared here")],
-        )
+        message = f"`{declared.name.name}` must be a tensor, got {describe(value)}"
+        labels = [Label(declared.span, "declared here")]
+        raise stop("not-a-tensor", expr.span, message, "apply the block to each element: `-> each A(…)`", labels=labels)
     frame.vars[declared.name.name] = value
     if declared.note is not None and declared.note.dims is not None and isinstance(value, Tensor):
         match_note(declared.note, value, frame, f"`{declared.name.name}`", expr)
 
 
 def match_note(note: tree.ShapeNote, tensor: Tensor, frame: Frame, what: str, culprit: tree.Expr | None) -> None:
-    """Holds a shape against a note. In the note of an input (``culprit`` flows in) free names are bound; everything
-    else is an assertion."""
+    """Check a shape against a note.
+
+    In the note of an input (``culprit`` is the expression that flows in), names without a value are bound. Everything
+    else is an assertion.
+    """
     assert note.dims is not None
     span = culprit.span if culprit is not None else note.span
-    place = (
-        [Label(note.span, "noted here")]
+    context_labels = (
+        [Label(note.span, "declared here")]
         if culprit is not None
         else [Label(tensor.span, f"{show(tensor.shape)} comes from here")]
     )
     if len(note.dims) != len(tensor.shape):
-        message = f"{what} has the shape {show(tensor.shape)}, the note says {len(note.dims)} extents"
-        raise stop("shape-note-false", span, message, "correct the note, or what flows in", labels=place)
+        message = f"{what} has shape {show(tensor.shape)}, but its note declares {len(note.dims)} dimensions"
+        raise stop("shape-note-false", span, message, NOTE_HELP, labels=context_labels)
     for position, (dim, extent) in enumerate(zip(note.dims, tensor.shape, strict=True)):
         if culprit is not None and isinstance(dim, tree.Name) and dim.name not in frame.local_names():
             frame.vars[dim.name] = extent
             continue
-        said = note_extent(dim, frame)
-        same = said == extent if position == 0 else frame.context.value(said) == frame.context.value(extent)
+        stated = note_extent(dim, frame)
+        # Extents are compared at the input size, since `H/4` and `H - 48` can be the same number. The batch has no
+        # size of its own there, so it is compared as a symbol.
+        same = stated == extent if position == 0 else frame.context.value(stated) == frame.context.value(extent)
         if not same:
-            message = f"{what} has the shape {show(tensor.shape)}, the note says {said} where it has {extent}"
+            message = f"{what} has shape {show(tensor.shape)}, but its note declares {stated} instead of {extent}"
             exact = span if culprit is not None else dim.span
-            labels = [Label(dim.span, "noted here")] if culprit is not None else place
-            raise stop("shape-note-false", exact, message, "correct the note, or what flows in", labels=labels)
+            labels = [Label(dim.span, "declared here")] if culprit is not None else context_labels
+            raise stop("shape-note-false", exact, message, NOTE_HELP, labels=labels)
 
 
 def note_extent(expr: tree.Expr, frame: Frame) -> Extent:
-    """An extent in a shape note: `/` is the ceiling, of plain numbers too."""
+    """Evaluate an extent of a shape note; `/` rounds up, for plain numbers too."""
     if isinstance(expr, tree.Binary) and expr.op in ("/", "+", "-", "*"):
         left, right = note_extent(expr.left, frame), note_extent(expr.right, frame)
         if expr.op == "/":
             if not isinstance(right, int) or right < 1:
-                raise stop("wrong-type", expr.right.span, "an extent is divided by a positive integer", "write `H/4`")
+                message = "an extent can only be divided by a positive integer"
+                raise stop("wrong-type", expr.right.span, message, "write a divisor such as in `H/4`")
             return ceil_div(left, right)
-        said = left + right if expr.op == "+" else left - right if expr.op == "-" else left * right
-        return bounded(said, expr.span)
+        extent = left + right if expr.op == "+" else left - right if expr.op == "-" else left * right
+        return bounded(extent, expr.span)
     value = evaluate(expr, frame, None)
     if isinstance(value, bool) or not isinstance(value, (int, Dim)):
-        raise stop(
-            "wrong-type", expr.span, f"an extent is an integer, got {describe(value)}", "write `48`, `C` or `H/4`"
-        )
+        message = f"an extent must be an integer, got {describe(value)}"
+        raise stop("wrong-type", expr.span, message, "write an extent such as `48`, `C` or `H/4`")
     return value
 
 
 def check_note(note: tree.ShapeNote, value: Any, frame: Frame, name: tree.Ident) -> None:
-    """An assertion about a binding or a step."""
+    """Check the shape note of a binding or step."""
     if note.dims is None:
         if not isinstance(value, tuple):
-            raise stop(
-                "shape-note-false",
-                note.span,
-                f"`{name.name}` is {describe(value)}, the note says list",
-                "remove the note",
-            )
+            message = f"`{name.name}` is {describe(value)}, but its note declares a list"
+            raise stop("shape-note-false", note.span, message, NOTE_HELP)
         return
     if not isinstance(value, Tensor):
-        raise stop(
-            "shape-note-false",
-            note.span,
-            f"`{name.name}` is {describe(value)}, the note says a tensor",
-            "remove the note",
-        )
+        message = f"`{name.name}` is {describe(value)}, but its note declares a tensor"
+        raise stop("shape-note-false", note.span, message, NOTE_HELP)
     match_note(note, value, frame, f"`{name.name}`", None)
 
 
 def run_body(block: BlockDef, frame: Frame) -> Any:
-    """The statements of a block in order; the value of its `out`. An error in one poisons only what follows from it."""
+    """Run the statements of a block in order and return the value of its `out`."""
     result: Any = POISON
     outs = 0
     for statement in block.tree.body:
@@ -262,6 +256,8 @@ def run_body(block: BlockDef, frame: Frame) -> Any:
         try:
             value = _statement(statement, frame)
         except Stop as signal:
+            # Report and go on, so that one run shows every independent error. Poisoned names keep the error from
+            # causing others in the statements that use them.
             if signal.diagnostic:
                 frame.context.report(signal.diagnostic)
             for ident in bound_names(statement):
@@ -276,7 +272,7 @@ def run_body(block: BlockDef, frame: Frame) -> Any:
             "block-without-output",
             block.tree.name.span,
             f"`{block.name}` has no `out`",
-            "say what it gives: `out y = …`",
+            "declare its output: `out y = …`",
         )
     _check_unused(frame)
     if isinstance(result, Poison) or any(isinstance(s, tree.Broken) for s in block.tree.body):
@@ -310,7 +306,7 @@ def _parameter(statement: tree.Param, frame: Frame) -> Tensor:
     dims = statement.note.dims
     if dims is None:
         raise stop(
-            "shape-note-false", statement.note.span, "a parameter is a tensor, not a list", "give its shape: `[C]`"
+            "shape-note-false", statement.note.span, "a `param` must be a tensor, not a list", "write a shape: `[C]`"
         )
     shape = tuple(note_extent(d, frame) for d in dims)
     init = word_value(statement.init, Initializer, frame)
@@ -324,7 +320,7 @@ def _parameter(statement: tree.Param, frame: Frame) -> Tensor:
 
 
 def bind(ident: tree.Ident, value: Any, frame: Frame, *, recorded: bool = True) -> Any:
-    """Gives a name to a value, once, and files tensors under the name's path."""
+    """Bind a name to a value, once. Unless it is a `let`, record the name for the tensors in the value."""
     if ident.name in frame.local_names():
         raise Stop(rebinding(ident, _first_binding(ident, frame)))
     frame.vars[ident.name] = value
@@ -343,7 +339,7 @@ def _first_binding(ident: tree.Ident, frame: Frame) -> Span:
 
 
 def record(value: Any, path: str, frame: Frame) -> None:
-    """Notes which node a binding names, lists element by element."""
+    """Record which node a binding names, for lists element by element."""
     if isinstance(value, Tensor):
         frame.context.names.setdefault(path, value.path)
     elif isinstance(value, tuple):
@@ -353,19 +349,20 @@ def record(value: Any, path: str, frame: Frame) -> None:
 
 def _check_unused(frame: Frame) -> None:
     assert frame.block is not None
+    # The use may be in a statement that failed or did not parse.
     if frame.file.torn or any(value is POISON for value in frame.vars.values()):
         return
-    given = {p.name.name for p in frame.block.tree.parameters}
+    parameter_names = {p.name.name for p in frame.block.tree.parameters}
     for name, value in frame.vars.items():
-        if name in given:
+        if name in parameter_names:
             continue
         for module in _modules(value):
             if module.uses == 0 and not module.copied and module.name != "Identity":
                 frame.context.report(
                     Diagnostic(
                         "module-never-applied",
-                        f"the module {module.name} of `{name}` is never applied, so it has no weights",
-                        f"let something flow through it (`x -> {name}`), or remove it",
+                        f"`{name}` holds {module.name}, which is never applied and so has no weights",
+                        f"apply it (`x -> {name}`) or remove it",
                         span=module.span,
                         severity="warning",
                     )

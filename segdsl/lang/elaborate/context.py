@@ -1,4 +1,4 @@
-"""What an evaluation carries along: the graph being built, the names in sight, and the budgets that make it end."""
+"""The state of an elaboration: the graph under construction, the names in scope, and the budgets that bound it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,28 @@ from segdsl.lang.elaborate.values import POISON, BlockDef, Stop, Tensor, join, s
 from segdsl.ops.names import another, is_taken
 from segdsl.syntax import tree
 
+# The language has loops over lists and nested blocks, so a short program can ask for an endless amount of work. Each
+# budget is far above what real models need and low enough to be reached within seconds.
 NODE_BUDGET = 100_000
 NESTING_BUDGET = 60
 LIST_BUDGET = 100_000
 LISTED_BUDGET = 3_000_000
+# Beyond 2^53, integers lose precision when they pass through a float or through JSON.
 INTEGER_BOUND = 2**53
 EXTENT_BOUND = 500
 UNNAMED = "?"
-"""Stands in a path for a step that no binding names."""
+"""Placeholder in a path for a step without a name."""
 
 
 @dataclass(eq=False)
 class Context:
-    """One elaboration: diagnostics, the nodes so far, and how a program path (`data.classes`) is resolved.
+    """The state of one elaboration.
 
-    ``env`` holds the values of `B`, `H`, `W` at the program's input size. ``state`` maps the path of everything with
-    parameters to the op and operand shapes that built it; ``names`` maps bindings to nodes; ``size_span`` is where
-    `data.input_size` is said, and ``size_failed`` that it could not be read; ``outs`` holds where the model's outputs
-    come from; ``reported`` every error, by the place where it was found and the place where it is shown.
+    ``env`` holds the values of `B`, `H`, `W` at the program's input size, and ``resolve`` returns the value of a
+    program path such as `data.classes`. ``state`` maps the path of everything with parameters to the op and operand
+    shapes that built it; ``names`` maps bindings to nodes. ``size_span`` is the place of `data.input_size`, and
+    ``has_invalid_size`` is set if its value could not be read. ``output_spans`` holds the origin of each model output.
+    ``error_places`` holds every error as a pair: the place where it was found, and the place where it is shown.
     """
 
     sink: Sink
@@ -56,8 +60,9 @@ class Context:
     reported: set[tuple[Span, Span]] = field(default_factory=set)
 
     def spend(self, span: Span) -> None:
-        """Counts one application against the node budget."""
+        """Count one application against the node budget."""
         self.applications += 1
+        # The error is reported once. Whatever is still running after it stops without a message.
         if self.spent:
             raise Stop
         if self.applications > NODE_BUDGET:
@@ -65,26 +70,27 @@ class Context:
             raise stop(
                 "node-budget",
                 span,
-                f"the graph grows beyond {NODE_BUDGET:,} applications",
-                "a repeat or a range is too large here; use a smaller number",
+                f"the graph exceeds {NODE_BUDGET:,} applications",
+                "reduce the repeat count or the range that leads here",
             )
 
     def held(self, values: tuple[Any, ...], span: Span) -> tuple[Any, ...]:
-        """A new list, counted against the list budget with the lists in it, and all lists against theirs."""
+        """Return a new list after counting it, with the lists in it, against both list budgets."""
         self.listed += len(values)
         if self.spent:
             raise Stop
         if self._size(values) > LIST_BUDGET:
-            message = f"this list grows beyond {LIST_BUDGET:,} elements"
-            raise stop("list-budget", span, message, "use a smaller range, or fewer lists in lists")
+            message = f"this list exceeds {LIST_BUDGET:,} elements"
+            raise stop("list-budget", span, message, "use a smaller range, or fewer nested lists")
         if self.listed > LISTED_BUDGET:
             self.spent = True
-            message = f"the program makes lists of more than {LISTED_BUDGET:,} elements together"
+            message = f"the lists of this program exceed {LISTED_BUDGET:,} elements in total"
             raise stop("list-budget", span, message, "use smaller ranges")
         return values
 
     def _size(self, values: tuple[Any, ...]) -> int:
-        """The elements of a list and of the lists in it, each list worked out once and kept, so that its id stays."""
+        # Nested lists are often shared (`[xs, xs]`), so their sizes are cached by id; otherwise thirty doublings would
+        # take 2^30 steps. Keeping the list itself in the cache keeps its id from being reused.
         known = self.sizes.get(id(values))
         if known is None:
             inner = sum(self._size(value) for value in values if isinstance(value, tuple))
@@ -94,7 +100,7 @@ class Context:
     def emit(
         self, op: Op, operands: list[Tensor], shape: Shape, at_path: str | None, frame: Frame, span: Span
     ) -> Tensor:
-        """Appends a node and gives its tensor. An op with state needs a path of its own (LANGUAGE.md §4)."""
+        """Append a node and return its tensor. An op with state needs a path of its own (LANGUAGE.md §4)."""
         module = None
         for extent in shape:
             bounded(extent, span)
@@ -112,8 +118,8 @@ class Context:
             raise stop(
                 "unnamed-parameters",
                 span,
-                f"`{type(op).__name__}` has parameters here, and no name to file them under",
-                "name the step (`as name`), or bind the flow: `name = …`",
+                f"`{type(op).__name__}` has parameters but no name to store them under",
+                "name the step with `as name`, or bind the flow with `name = …`",
             )
         concrete = [shape_at(s, self.env) for s in shapes]
         known = self.state.get(path)
@@ -125,22 +131,24 @@ class Context:
             raise stop(
                 "duplicate-path",
                 span,
-                f"two things with parameters would both be called `{path}`",
-                "name one of them: bind it (`name = …`) or add `as name`",
-                labels=[Label(known[2], "the other one")],
+                f"two parts with parameters would both be named `{path}`",
+                "name one of them with `name = …` or `as name`",
+                labels=[Label(known[2], "the other part")],
             )
+        # The input may differ in height and width, as long as the weights come out the same.
         mine, theirs = op.state(shapes), known[0].state(known[1])
         if {k: shape_at(s.shape, self.env) for k, s in mine.items()} != {k: s.shape for k, s in theirs.items()}:
             raise stop(
                 "shared-module-mismatch",
                 span,
-                f"the shared `{path}` was built for {list(known[1][0][1:])}, and gets {list(concrete[0][1:])} here",
-                "build a second module, or write the component behind the arrow: each `-> A(…)` is a fresh copy",
+                f"shared module `{path}` was built for {list(known[1][0][1:])}, but gets {list(concrete[0][1:])} here",
+                "build a second module, or write the component after the arrow: each `-> A(…)` is a fresh copy",
                 labels=[Label(known[2], "its weights are shaped here")],
             )
         return path
 
     def _free(self, wish: str, op: Op) -> str:
+        # Nodes need unique paths too, but without state nobody refers to them: any free name will do.
         path = re.sub(r"\?\w*\.?", "", wish).strip(".") or type(op).__name__.lower()
         if path in self.taken:
             stem, count = f"{path}:{type(op).__name__.lower()}", 2
@@ -151,19 +159,21 @@ class Context:
         return path
 
     def value(self, extent: Any) -> int:
-        """An extent at the program's input size."""
+        """Return the value of an extent at the program's input size."""
         return at(extent, self.env)
 
     def report(self, diagnostic: Diagnostic) -> None:
-        """Adds an error, at the place in the author's own files that led to it; where there is an error already, or
-        around it, it is left out."""
+        """Add a diagnostic at the place in the author's own files that led to it.
+
+        Drops it if an error is already reported at that place or at one around it.
+        """
         found = diagnostic.span
         if found is None:
             self.sink.add(diagnostic)
             return
         placed = self._placed(diagnostic, found)
         assert placed.span is not None
-        # Several faults inside the library may stand at one use of it.
+        # Different faults inside the library may all be shown at one use of it, and each is worth reporting.
         known = [d.span for d in self.sink.errors if found == placed.span or d.span != placed.span]
         if (found, placed.span) in self.reported or any(_within(placed.span, span) for span in known):
             return
@@ -172,67 +182,67 @@ class Context:
         self.sink.add(placed)
 
     def _placed(self, diagnostic: Diagnostic, found: Span) -> Diagnostic:
-        """The error with what led to it. One inside the library stands where the author's files use the library."""
-        led = [(block, used) for block, used in self.uses if not in_library(used)]
+        # Authors cannot correct the library: an error inside it moves to where their own files use it.
+        outer_uses = [(block, used) for block, used in self.uses if not in_library(used)]
         labels = list(diagnostic.labels)
-        if in_library(found) and led:
+        if in_library(found) and outer_uses:
             label = f"in `{self.uses[-1][0].name}`" + (f": {diagnostic.label}" if diagnostic.label else "")
             labels.insert(0, Label(found, label))
-            diagnostic = replace(diagnostic, span=led.pop()[1], label="", fix=None)
-        return replace(diagnostic, labels=(*labels, *_uses(diagnostic.span or found, led)))
+            diagnostic = replace(diagnostic, span=outer_uses.pop()[1], label="", fix=None)
+        return replace(diagnostic, labels=(*labels, *_uses(diagnostic.span or found, outer_uses)))
 
 
 def _uses(place: Span, led: list[tuple[BlockDef, Span]]) -> Iterator[Label]:
-    """The uses of blocks that led to a place: the nearest, and from there on the nearest in each further file.
+    """Yield a label for the block uses that led to a place: the nearest one, then the nearest in each other file.
 
-    That the model is built is not worth saying of a place in the model itself.
+    A place in the model itself gets no label for the model: every program builds its model.
     """
     file = None
     for number, (block, used) in reversed(list(enumerate(led))):
         if file is None and number == 0 and _within(place, block.tree.span):
             return
         if used.file != file:
-            yield Label(used, f"while `{block.name}` is built here")
+            yield Label(used, f"while building `{block.name}` here")
             file = used.file
 
 
 def in_library(span: Span) -> bool:
-    """Whether a place lies in a file that ships with segdsl."""
+    """Return whether a place is in a file that ships with segdsl."""
     return span.file.startswith("std/")
 
 
 def _within(span: Span, other: Span | None) -> bool:
-    """Whether a place lies inside another."""
     return other is not None and span.file == other.file and other.start <= span.start and span.end <= other.end
 
 
 def check_name(path: str, span: Span) -> None:
-    """Refuses a path of which a part means something else in a built module."""
+    """Refuse a path with a part that cannot be the name of a PyTorch module."""
     taken = next(filter(is_taken, path.split(".")), None)
     if taken:
-        message = f"`{taken}` in the path `{path}` already means something in a built module"
-        raise stop("name-taken", span, message, f"give it another name, for example `{another(taken)}`")
+        message = f"`{taken}` in the path `{path}` is a name reserved by PyTorch or Python"
+        raise stop("name-taken", span, message, f"use another name, for example `{another(taken)}`")
 
 
 def bounded(value: Any, span: Span) -> Any:
-    """A number or an extent that is not absurdly large."""
+    """Return a number or extent unchanged. Raises :class:`EvalStop` if its magnitude is out of bounds."""
     if isinstance(value, Dim):
         if len(str(value)) > EXTENT_BOUND:
-            raise stop("integer-bound", span, "this extent has become too long to be written down", "simplify it")
+            message = f"this symbolic extent exceeds {EXTENT_BOUND} characters"
+            raise stop("integer-bound", span, message, "simplify the expression")
     elif isinstance(value, int):
         if abs(value) > INTEGER_BOUND:
-            raise stop("integer-bound", span, "the integer is beyond 2^53", "use a smaller number")
+            raise stop("integer-bound", span, "this integer exceeds 2^53", "use a smaller number")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise stop("integer-bound", span, "the number is beyond what a float can hold", "use a smaller number")
+        raise stop("integer-bound", span, "this number exceeds the range of a float", "use a smaller number")
     return value
 
 
 @dataclass(eq=False, slots=True)
 class Frame:
-    """The names in sight at one place: of a comprehension, inside a block, inside a file.
+    """The names in scope at one place: those of a comprehension, of the block around it, and of the file.
 
-    ``path`` is that of the block's instance; ``reuse`` says that the instance is applied again, with its old weights;
-    ``written`` where the arguments of the block were written down.
+    ``path`` is the path of the block's instance. ``reuse`` means that the instance was applied before, so that its
+    weights are shared. ``argument_spans`` holds the places of the arguments that the block was built with.
     """
 
     context: Context
@@ -245,11 +255,11 @@ class Frame:
     written: Mapping[str, Span] = field(default_factory=dict)
 
     def child(self) -> Frame:
-        """A frame for the names of a comprehension."""
+        """Return a frame for the names of a comprehension."""
         return Frame(self.context, self.file, self.path, {}, self, self.reuse, self.block)
 
     def find(self, name: str) -> Any:
-        """The value of a local name; raises KeyError when there is none."""
+        """Return the value of a local name. Raises KeyError if it is not bound, EvalStop if its value failed."""
         frame: Frame | None = self
         while frame is not None:
             if name in frame.vars:
@@ -261,7 +271,7 @@ class Frame:
         raise KeyError(name)
 
     def origin(self, expr: tree.Expr) -> Span:
-        """Where a value was written down: for a parameter, where the argument for it was."""
+        """Return the place where a value was written: for a parameter, the place of its argument."""
         frame: Frame | None = self
         while frame is not None and isinstance(expr, tree.Name):
             if expr.name in frame.written:
@@ -270,15 +280,15 @@ class Frame:
         return expr.span
 
     def local_names(self) -> list[str]:
-        """All local names, for suggestions."""
+        """Return all local names, innermost first."""
         return [*self.vars, *(self.parent.local_names() if self.parent else ())]
 
     def text(self, span: Span) -> str:
-        """What is written at a place; "" where its source is not at hand."""
+        """Return the source text at a place, or "" if the source is not available."""
         return self.context.sink.sources.get(span.file, "")[span.start : span.end]
 
     def under(self, name: str) -> str:
-        """The path of a binding of this block."""
+        """Return the full path of a binding of this block."""
         return join(self.path, name)
 
 
@@ -288,7 +298,7 @@ H = TypeVar("H", bound=Handler)
 
 
 def handles(*kinds: type) -> Callable[[H], H]:
-    """Registers the evaluation of kinds of expressions."""
+    """Register a function as the evaluator of these expression types."""
 
     def register(handler: H) -> H:
         for kind in kinds:
@@ -299,8 +309,8 @@ def handles(*kinds: type) -> Callable[[H], H]:
 
 
 def evaluate(expr: tree.Expr, frame: Frame, path: str | None) -> Any:
-    """The value of an expression. ``path`` is where modules and nodes made by it are built; None for nowhere.
+    """Return the value of an expression. Raises :class:`EvalStop` if it has none.
 
-    Raises :class:`Stop` when it has none.
+    ``path`` names the modules and nodes that the expression builds; None leaves them without a name.
     """
     return HANDLERS[type(expr)](expr, frame, path)

@@ -1,4 +1,4 @@
-"""Literals, names, lists and conditions. Everything here is decided while the graph is built."""
+"""Evaluation of literals, names, lists and conditions, all of it at compile time."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def quantity(expr: tree.QuantityLiteral, frame: Frame, path: str | None) -> Quan
         raise stop(
             "unknown-unit",
             unit.span,
-            f"`{unit.name}` is no unit",
-            f"did you mean `{near}`?" if near else "units are " + ", ".join(f"`{u}`" for u in UNITS),
+            f"unknown unit `{unit.name}`",
+            f"did you mean `{near}`?" if near else "use one of " + ", ".join(f"`{u}`" for u in UNITS),
         )
     return Quantity(bounded(expr.value, expr.span), unit.name)
 
@@ -46,7 +46,8 @@ def range_(expr: tree.RangeExpr, frame: Frame, path: str | None) -> Range:
     unit = None
     if isinstance(low, Quantity) and isinstance(high, Quantity):
         if low.unit != high.unit:
-            raise stop("range-mixed", expr.span, f"the ends have the units {low.unit} and {high.unit}", "use one unit")
+            message = f"the ends of this range have different units: `{low.unit}` and `{high.unit}`"
+            raise stop("range-mixed", expr.span, message, "use one unit for both ends")
         unit = low.unit
         low, high = low.value, high.value
     ends: tuple[Any, Any] = (low, high)
@@ -55,11 +56,11 @@ def range_(expr: tree.RangeExpr, frame: Frame, path: str | None) -> Range:
             raise stop(
                 "range-mixed",
                 part.span,
-                f"a range has two numbers, both with a unit or both without; this end is {describe(end)}",
-                "write `0.2..1.0` or `-10 deg..10 deg`",
+                f"a range needs two numbers, both with a unit or both without; this end is {describe(end)}",
+                "write a range such as `0.2..1.0` or `-10 deg..10 deg`",
             )
     if ends[0] > ends[1]:
-        message = f"the range runs from {number(ends[0])} down to {number(ends[1])}"
+        message = f"the lower end {number(ends[0])} of this range exceeds the upper end {number(ends[1])}"
         raise stop("range-reversed", expr.span, message, f"write `{Range(ends[1], ends[0], unit)}`")
     return Range(float(ends[0]), float(ends[1]), unit)
 
@@ -72,15 +73,17 @@ def name(expr: tree.Name, frame: Frame, path: str | None) -> Any:
         pass
     if expr.name in frame.file.lets:
         return file_let(expr.name, frame, expr.span)
+    # Outside of blocks, a name may also be a section. Inside, `path-in-block` explains why it may not.
     if frame.block is None and frame.context.is_path(expr.name):
         return frame.context.resolve((expr.name,), expr.span)
     if frame.file.component(expr.name) or expr.name in REGISTRY:
         raise stop(
             "component-not-built",
             expr.span,
-            f"`{expr.name}` is a component; a value is one that is built",
+            f"`{expr.name}` is missing its parentheses",
             f"write `{expr.name}(…)`",
         )
+    # The name may be bound in the part of the file that did not parse.
     if frame.file.torn:
         raise Stop
     known = [*frame.local_names(), *frame.file.lets]
@@ -89,18 +92,18 @@ def name(expr: tree.Name, frame: Frame, path: str | None) -> Any:
         raise stop(
             "unknown-name",
             expr.span,
-            f"`{expr.name}` is used before it is bound",
-            "move the binding up: names are bound from top to bottom",
-            labels=[Label(later.span, "bound here")],
+            f"`{expr.name}` is used before it is defined",
+            "move its definition above this line",
+            labels=[Label(later.span, "defined here")],
         )
-    help = suggest(expr.name, known, "names") if known else f"bind it first: `let {expr.name} = …`"
+    help = suggest(expr.name, known, "names") if known else f"define it first: `let {expr.name} = …`"
     if frame.block is None and not (known and help.startswith("did")):
-        help += f'; a text stands in double quotes: `"{expr.name}"`'
-    raise stop("unknown-name", expr.span, f"there is no value called `{expr.name}`", help)
+        help += f'; if it is a string, quote it: `"{expr.name}"`'
+    raise stop("unknown-name", expr.span, f"unknown name `{expr.name}`", help)
 
 
 def bound_later(name: str, frame: Frame) -> tree.Ident | None:
-    """The binding of ``name`` in the block of ``frame``, wherever it stands."""
+    """Return the binding of ``name`` anywhere in the block of ``frame``, or None."""
     for statement in frame.block.tree.body if frame.block else ():
         for ident in bound_names(statement):
             if ident.name == name:
@@ -109,7 +112,7 @@ def bound_later(name: str, frame: Frame) -> tree.Ident | None:
 
 
 def bound_names(statement: tree.Statement) -> list[tree.Ident]:
-    """The names that a statement of a block binds: its own, and those of its named steps."""
+    """Return the names that a statement of a block binds: its own, and those of its named steps."""
     own: list[tree.Ident] = []
     value = getattr(statement, "value", None)
     if isinstance(value, tree.Flow):
@@ -122,10 +125,12 @@ def bound_names(statement: tree.Statement) -> list[tree.Ident]:
 
 
 def file_let(name: str, frame: Frame, asked: Span) -> Any:
-    """The value of a `let` of the file, computed once; a circle is an error."""
+    """Return the value of a `let` of the file, which is computed once. Raises :class:`EvalStop` for a cycle."""
     file = frame.file
     if name not in file.values:
         let = file.lets[name]
+        # Lets may be in any order, so a cycle shows only when evaluation comes back here. Ellipsis marks a value that
+        # is being computed; the language has no such value.
         file.values[name] = Ellipsis
         try:
             file.values[name] = evaluate(let.value, Frame(frame.context, file), "")
@@ -137,16 +142,16 @@ def file_let(name: str, frame: Frame, asked: Span) -> Any:
     if value is Ellipsis:
         file.values[name] = POISON
         ident = file.lets[name].name
-        help = "break the circle with a plain value"
-        labels = [Label(asked, "asked for again here")]
-        raise stop("value-cycle", ident.span, f"`{name}` is defined by itself", help, labels=labels)
+        help = "break the cycle with a constant value"
+        labels = [Label(asked, "used again here")]
+        raise stop("value-cycle", ident.span, f"`{name}` is defined in terms of itself", help, labels=labels)
     if isinstance(value, Poison):
         raise Stop
     return value
 
 
 def dotted(expr: tree.Expr) -> tuple[str, ...] | None:
-    """The parts of `a.b.c`, or None for any other expression."""
+    """Return the parts of `a.b.c`, or None for any other expression."""
     if isinstance(expr, tree.Name):
         return (expr.name,)
     if isinstance(expr, tree.Attribute):
@@ -164,8 +169,8 @@ def attribute(expr: tree.Attribute, frame: Frame, path: str | None) -> Any:
             raise stop(
                 "path-in-block",
                 expr.span,
-                f"a block cannot read `{'.'.join(parts)}`: it would differ between programs",
-                "give the block a parameter, and pass the value where it is used",
+                f"a block cannot read `{'.'.join(parts)}`, because its value differs between programs",
+                "add a parameter to the block and pass the value where the block is used",
             )
         return frame.context.resolve(parts, expr.span)
     value = evaluate(expr.value, frame, path)
@@ -178,7 +183,7 @@ def _property(value: Any, expr: tree.Attribute) -> Any:
         return getattr(value, wish)
     if not isinstance(value, Tensor):
         raise stop(
-            "no-such-property", span, f"{describe(value)} has no `.{wish}`", "only tensors and sizes have properties"
+            "no-such-property", span, f"{describe(value)} has no `.{wish}`", "use properties of tensors and sizes only"
         )
     properties: dict[str, Any] = {"shape": value.shape, "channels": value.channels}
     if len(value.shape) == 4:
@@ -199,27 +204,30 @@ def index(expr: tree.Index, frame: Frame, path: str | None) -> Any:
         raise stop(
             "not-a-list",
             expr.value.span,
-            f"`[…]` picks from a list, and this is {describe(values)}",
+            f"only a list can be indexed, but this is {describe(values)}",
             "remove the index",
         )
     if isinstance(position, bool) or not isinstance(position, int):
-        raise stop("wrong-type", expr.index.span, f"an index is an integer, got {describe(position)}", "use 0, 1, 2 …")
+        message = f"an index must be an integer, got {describe(position)}"
+        raise stop("wrong-type", expr.index.span, message, "use 0, 1, 2, …")
     if not 0 <= position < len(values):
         raise _beyond(values, position, expr, frame)
+    # Only this element is needed: a list with one failed element still serves the others.
     if values[position] is POISON:
         raise Stop
     return values[position]
 
 
 def _beyond(values: tuple[Any, ...], position: int, expr: tree.Index, frame: Frame) -> Stop:
-    many, parts = len(values), dotted(expr.value)
+    count, parts = len(values), dotted(expr.value)
     name = f"`{'.'.join(parts)}`" if parts else "the list"
-    message = f"{name} has {many} element{'s' * (many != 1)}, and this asks for the one at position {position}"
-    help = "use `0`" if many == 1 else f"positions run from 0 to {many - 1}" if many else "the list is empty"
-    if position < 0 and many:
-        help += f"; the last element is `last({'.'.join(parts) if parts else 'xs'})`"
-    written = frame.origin(expr.value)
-    labels = [Label(written, f"{many} here")] if written != expr.value.span else []
+    message = f"index {position} is out of range: {name} has {count} element{'s' * (count != 1)}"
+    help = "use `0`" if count == 1 else f"use an index from 0 to {count - 1}" if count else "add elements to the list"
+    if position < 0 and count:
+        help += f", or `last({'.'.join(parts) if parts else 'xs'})` for the last element"
+    # The list is often an argument of the block, and the caller passed one of the wrong length.
+    origin = frame.origin(expr.value)
+    labels = [Label(origin, f"{count} element{'s' * (count != 1)} here")] if origin != expr.value.span else []
     return stop("index-out-of-range", expr.index.span, message, help, labels=labels)
 
 
@@ -229,15 +237,15 @@ def if_(expr: tree.If, frame: Frame, path: str | None) -> Any:
 
 
 def truth(expr: tree.Expr, frame: Frame) -> bool:
-    """A condition; only `true` and `false` are accepted."""
+    """Return the value of a condition. Raises :class:`EvalStop` unless it is `true` or `false`."""
     value = evaluate(expr, frame, None)
     if not isinstance(value, bool):
         help = (
-            "compare it with something: `x > 0`"
+            "compare it with a value: `x > 0`"
             if not isinstance(value, Tensor)
-            else "use its shape: `x.channels == 48`"
+            else "test its shape instead: `x.channels == 48`"
         )
-        raise stop("wrong-type", expr.span, f"a condition is `true` or `false`, got {describe(value)}", help)
+        raise stop("wrong-type", expr.span, f"a condition must be `true` or `false`, got {describe(value)}", help)
     return value
 
 
@@ -251,9 +259,8 @@ def list_(expr: tree.ListExpr, frame: Frame, path: str | None) -> tuple[Any, ...
 def comprehension(expr: tree.Comprehension, frame: Frame, path: str | None) -> tuple[Any, ...]:
     source = evaluate(expr.source, frame, path)
     if not isinstance(source, tuple):
-        raise stop(
-            "not-a-list", expr.source.span, f"`for` runs over a list, and this is {describe(source)}", "give it a list"
-        )
+        message = f"`for` iterates over a list, but this is {describe(source)}"
+        raise stop("not-a-list", expr.source.span, message, "use a list, such as `range(n)`")
     carried = evaluate(expr.start, frame, path) if expr.start is not None else None
     results: list[Any] = []
     for position, item in enumerate(source):
@@ -261,6 +268,7 @@ def comprehension(expr: tree.Comprehension, frame: Frame, path: str | None) -> t
         _bind_targets(expr, item, inner)
         if expr.carry is not None:
             inner.vars[expr.carry.name] = carried
+        # Nested comprehensions multiply; an element costs as much of the budget as an application.
         frame.context.spend(expr.span)
         carried = evaluate(expr.element, inner, element_path(path, position))
         results.append(carried)
@@ -271,12 +279,12 @@ def _bind_targets(expr: tree.Comprehension, item: Any, frame: Frame) -> None:
     targets = expr.targets
     items = (item,) if len(targets) == 1 else item
     if not isinstance(items, tuple) or len(items) != len(targets):
-        got = f"{len(items)} values" if isinstance(items, tuple) else describe(item)
+        got = f"{len(items)} value{'s' * (len(items) != 1)}" if isinstance(items, tuple) else describe(item)
         raise stop(
             "unpacking",
             targets[0].span.to(targets[-1].span),
-            f"each element gives {got} for {len(targets)} names",
-            "use `zip(…)` or `enumerate(…)` for pairs, and as many names as values",
+            f"cannot unpack {got} into {len(targets)} names",
+            "iterate over pairs with `zip(…)` or `enumerate(…)`, and use one name per value",
         )
     for target, value in zip(targets, items, strict=True):
         if target.name in frame.local_names():
@@ -284,15 +292,16 @@ def _bind_targets(expr: tree.Comprehension, item: Any, frame: Frame) -> None:
             raise stop(
                 "rebinding",
                 target.span,
-                f"`{target.name}` is bound already",
-                "a name is bound once; choose another",
-                labels=[Label(known.span, "first bound here")] if known else [],
+                f"`{target.name}` is already defined",
+                "choose another name; a name is defined only once",
+                labels=[Label(known.span, "first defined here")] if known else [],
             )
         frame.vars[target.name] = value
 
 
 def unknown_component(func: tree.Expr, frame: Frame, *, model: bool = False) -> Stop:
-    """The error for a component that nothing in sight defines; ``model`` says that a model is wanted."""
+    """Return the error for a component that is not defined in scope; ``wants_model`` restricts the help to models."""
+    # Parts of the file or its imports could not be read, and the component may be defined there.
     if frame.file.incomplete:
         return Stop()
     parts = dotted(func) or ("?",)
@@ -305,9 +314,10 @@ def unknown_component(func: tree.Expr, frame: Frame, *, model: bool = False) -> 
     diagnostic = stop(
         "unknown-component",
         func.span,
-        f"there is no component called `{'.'.join(parts)}`",
+        f"unknown component `{'.'.join(parts)}`",
         undefined(wrong, near, model=model),
     )
+    # No automatic fix for a foreign name with other arguments, nor for `conv` as `Conv`: lower case is a function.
     if near and not difference(wrong) and diagnostic.diagnostic and len(parts) == 1 and wrong[:1] == near[:1]:
         from dataclasses import replace
 
@@ -316,12 +326,12 @@ def unknown_component(func: tree.Expr, frame: Frame, *, model: bool = False) -> 
 
 
 def lookup_component(func: tree.Expr, frame: Frame) -> BlockDef | type | None:
-    """The block or word that a call names, or None."""
+    """Return the block or word that a call names, or None."""
     return component_in(func, frame.file)
 
 
 def component_in(func: tree.Expr, file: FileScope) -> BlockDef | type | None:
-    """The block or word that ``func`` names in a file, or None."""
+    """Return the block or word that ``func`` names in a file, or None."""
     parts = dotted(func)
     if parts is None:
         return None

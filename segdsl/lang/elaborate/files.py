@@ -1,4 +1,4 @@
-"""Files and what they can see: reading, `import`, `extends`, the project root, and the names of each file."""
+"""Source files and their scopes: reading, `import`, `extends`, the project root, and the names of each file."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from segdsl.syntax import tree
 from segdsl.syntax.parser import parse
 
 STD = Path(__file__).resolve().parents[2] / "std"
-"""The library that ships inside the package."""
+"""The folder of the library that ships with the package."""
 MAX_FILE = 4 << 20
-"""No program text is larger than this many bytes."""
+"""The maximum size of a program file in bytes."""
 
 
 @dataclass(eq=False)
 class FileScope:
     """One file: its tree, and the names that its expressions may use.
 
-    ``blocks`` are its own definitions, ``imported`` those of other files, ``spaces`` the files under an alias; ``lets``
-    hold the trees, ``values`` what they were worth, once. ``torn`` says that parts of it could not be read, so that an
-    unknown name means nothing; ``incomplete`` the same of it and what it brings in, for components.
+    ``blocks`` are its own definitions, ``imports`` those of other files, ``namespaces`` the files with an alias.
+    ``lets`` holds the trees of its lets, ``values`` those that are already evaluated. ``has_syntax_errors`` means that
+    parts of the file did not parse, so that a missing name is no error of its own. ``is_incomplete`` means the same
+    for the components of the file and of everything that it imports.
     """
 
     name: str
@@ -42,20 +43,20 @@ class FileScope:
     incomplete: bool = False
 
     def component(self, name: str) -> BlockDef | None:
-        """The block called ``name`` that this file sees."""
+        """Return the block ``name`` that is in scope of this file, or None."""
         return self.blocks.get(name) or self.imported.get(name)
 
     def component_names(self) -> list[str]:
-        """Every component that this file can name."""
+        """Return the name of every component in scope of this file."""
         return [*self.blocks, *self.imported, *REGISTRY]
 
     def lineage(self) -> list[FileScope]:
-        """This file and its parents, the oldest first."""
+        """Return this file and the files that it extends, the root first."""
         return [*(self.parent.lineage() if self.parent else ()), self]
 
 
 class Loader:
-    """Reads files once each, follows `import` and `extends`, and reports what cannot be read."""
+    """Reads each file once, follows `import` and `extends`, and reports what cannot be read."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
@@ -63,7 +64,7 @@ class Loader:
         self._open: list[Path] = []
 
     def load(self, path: Path, name: str, root: Path, asked: Span | None = None) -> FileScope:
-        """The scope of a file. ``name`` is what diagnostics call it, ``root`` the folder that imports may not leave."""
+        """Return the scope of a file, which diagnostics call ``name``. Imports must stay inside the folder ``root``."""
         real = path.resolve()
         if real in self._open:
             raise self._cycle(real, asked)
@@ -74,6 +75,7 @@ class Loader:
         parsed = parse(text, name)
         for diagnostic in parsed.diagnostics:
             self.sink.add(diagnostic)
+        # A file with errors still gets a scope: what did parse is checked too.
         scope = FileScope(name, real, parsed.file)
         scope.torn = scope.incomplete = any(d.severity == "error" for d in parsed.diagnostics)
         self.files[real] = scope
@@ -102,8 +104,8 @@ class Loader:
                 self.sink.add(
                     Diagnostic(
                         "word-redefined",
-                        f"`{ident.name}` is a word of the language",
-                        f"give the {statement.kind} another name",
+                        f"`{ident.name}` is the name of a built-in component",
+                        f"rename this {statement.kind}",
                         span=ident.span,
                     )
                 )
@@ -124,13 +126,14 @@ class Loader:
         target, name, inner = self._locate(scope, statement, root)
         other = self.load(target, name, inner, statement.path.span)
         scope.incomplete = scope.incomplete or other.incomplete
+        # Without an alias, an import and a parent both add their blocks to the names of this file.
         if isinstance(statement, tree.Extends):
             if scope.parent is not None:
                 raise stop(
                     "second-parent",
                     statement.span,
-                    "a file extends one parent, this is its second",
-                    "keep one `extends`; bring the blocks of the other file in with `import`",
+                    "a file can extend only one other file",
+                    "keep one `extends`, and use `import` for the blocks of the other file",
                 )
             scope.parent = other
         elif statement.alias is not None:
@@ -140,13 +143,14 @@ class Loader:
             return
         for block_name, block in other.blocks.items():
             known = scope.component(block_name)
+            # The same block may arrive twice, by two imports of one file.
             if known is not None and known is not block:
                 raise stop(
                     "import-ambiguous",
                     statement.span,
-                    f"`{block_name}` comes from {other.name} and from {known.file.name}",
-                    'qualify one of them: `import "…" as name`, then `name.' + block_name + "(…)`",
-                    labels=[Label(known.tree.name.span, "the other one")],
+                    f"`{block_name}` is defined in both {other.name} and {known.file.name}",
+                    'import one of the files under an alias: `import "…" as name`, then `name.' + block_name + "(…)`",
+                    labels=[Label(known.tree.name.span, "the other definition")],
                 )
             scope.imported[block_name] = block
 
@@ -155,7 +159,7 @@ class Loader:
         try:
             return self._find(scope, text, span, root)
         except (OSError, ValueError, RuntimeError):
-            raise stop("import-missing", span, "this can be no path of a file", "check the path") from None
+            raise stop("import-missing", span, "this is not a valid path", "check the path") from None
 
     def _find(self, scope: FileScope, text: str, span: Span, root: Path) -> tuple[Path, str, Path]:
         if text.startswith(("timm:", "py:")):
@@ -163,23 +167,22 @@ class Loader:
                 "reserved-feature",
                 span,
                 f"`{text.split(':')[0]}:` imports are reserved for a later version",
-                "write the module as a block; `segdsl show std/lite_hrnet.seg` is an example",
+                "define the module as a block; see `segdsl show std/lite_hrnet.seg` for an example",
             )
         if text.startswith("std/"):
             path = STD / text[4:]
             if not path.is_file() or not path.resolve().is_relative_to(STD):
                 known = sorted(f"std/{p.name}" for p in STD.glob("*.seg"))
-                raise stop(
-                    "import-missing", span, f"there is no `{text}` in the library", suggest(text, known, "files")
-                )
+                message = f"the library has no file `{text}`"
+                raise stop("import-missing", span, message, suggest(text, known, "files"))
             return path, text, STD
         path = scope.path.parent / text
         if Path(text).is_absolute() or not path.resolve().is_relative_to(root):
             raise stop(
                 "import-outside-root",
                 span,
-                f"`{text}` lies outside the project root {root.name or root}",
-                "copy the file into the project, or mark a larger project with a `pyproject.toml` further up",
+                f"`{text}` is outside the project root {root.name or root}",
+                "copy the file into the project, or add a `pyproject.toml` to a common parent folder",
             )
         if not path.is_file():
             beside = [p.name for p in path.parent.glob("*.seg") if p.is_file()] if path.parent.is_dir() else []
@@ -187,7 +190,7 @@ class Loader:
             raise stop(
                 "import-missing",
                 span,
-                f"there is no file `{text}` beside {scope.name}",
+                f"file not found: `{text}` (relative to {scope.name})",
                 f"did you mean `{Path(text).with_name(near).as_posix()}`?"
                 if near
                 else "check the path, or create the file",
@@ -200,8 +203,8 @@ class Loader:
         return stop(
             "import-cycle",
             asked,
-            "files import each other in a circle: " + " -> ".join([*names, names[0]]),
-            "move what both need into a third file and import that",
+            "import cycle: " + " -> ".join([*names, names[0]]),
+            "move the shared definitions into a third file and import it",
         )
 
 
@@ -211,34 +214,37 @@ def _first_alias(scope: FileScope, alias: tree.Ident) -> Span:
 
 
 def rebinding(ident: tree.Ident, first: Span) -> Diagnostic:
-    """The error for a name that is bound a second time."""
+    """Return the error for a name that is defined a second time."""
     return Diagnostic(
         "rebinding",
-        f"`{ident.name}` is bound already",
-        "a name is bound once; choose another",
+        f"`{ident.name}` is already defined",
+        "choose another name; a name is defined only once",
         span=ident.span,
-        label="bound again here",
-        labels=(Label(first, "first bound here"),),
+        label="defined again here",
+        labels=(Label(first, "first defined here"),),
     )
 
 
 def library_with(name: str) -> str | None:
-    """The file of the library that defines a block or model of this name, as `import` takes it; None for none."""
+    """Return the import path of the library file that defines a block or model of this name, or None."""
+    # By pattern and not by parser: a suggestion should not cost parsing the whole library.
     head = re.compile(rf"^(block|model) {re.escape(name)}\(", re.MULTILINE)
     found = (file for file in sorted(STD.glob("*.seg")) if head.search(file.read_text(encoding="utf-8")))
     return next((f"std/{file.name}" for file in found), None)
 
 
 def undefined(name: str, near: str | None, *, model: bool = False) -> str:
-    """What to do about a component that nothing in sight defines; ``near`` is one that is, of a name like it, and
-    ``model`` says that a model is wanted."""
+    """Return the help for a component that is not defined in scope.
+
+    ``similar_name`` is a component in scope with a similar name, and ``wants_model`` restricts the help to models.
+    """
     library = library_with(name)
     if library is not None:
-        return f'bring it in: `import "{library}"`'
+        return f'import it: `import "{library}"`'
     if near:
         return suggest(name, [near], "components") if difference(name) else f"did you mean `{near}`?"
     if not model:
-        return "define it with `block`, or import the file that does"
+        return "define it with `block`, or import the file that defines it"
     found = ((m[1], file.name) for file in sorted(STD.glob("*.seg")) for m in _MODEL.finditer(file.read_text("utf-8")))
     listing = ", ".join(f'`{name}` ("std/{file}")' for name, file in found)
     return f"define it with `model`, or import one: {listing}"
@@ -248,7 +254,7 @@ _MODEL = re.compile(r"^model (\w+)\(", re.MULTILINE)
 
 
 def project_root(path: Path) -> Path:
-    """The nearest folder upward with `.git` or `pyproject.toml`, else the file's own."""
+    """Return the nearest parent folder with `.git` or `pyproject.toml`, otherwise the file's own folder."""
     folder = path.resolve().parent
     for candidate in (folder, *folder.parents):
         if (candidate / ".git").exists() or (candidate / "pyproject.toml").exists():
@@ -257,26 +263,31 @@ def project_root(path: Path) -> Path:
 
 
 def read_text(path: Path, name: str, span: Span | None = None) -> str:
-    """The text of a program file. Raises SegError for a file that is missing, unreadable, too large or not UTF-8."""
+    """Read a program file and return its text with `\\n` line ends.
+
+    Raises SegError if the file is missing, unreadable, too large or not UTF-8.
+    """
     try:
         if path.is_dir():
-            inside = f"it is that of a run: `segdsl train {name} --resume` goes on with it"
-            inside += f", and its program is `{Path(name) / 'program.seg'}`"
-            help = inside if (path / "program.seg").is_file() else "name a `.seg` file"
+            run_help = f"resume this run with `segdsl train {name} --resume`"
+            run_help += f", or use its program `{Path(name) / 'program.seg'}`"
+            help = run_help if (path / "program.seg").is_file() else "name a `.seg` file"
             raise fail("file-unreadable", f"{name} is a folder", help, path=name, span=span)
+        # Checked before reading: the name may be that of a checkpoint of several gigabytes.
         if path.stat().st_size > MAX_FILE:
-            raise fail("file-unreadable", f"{name} is larger than 4 MiB", "a program is a text; split it", path=name)
+            message = f"{name} is larger than 4 MiB"
+            raise fail("file-unreadable", message, "name a `.seg` file, or split this one", path=name)
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        message = f"{name} is not UTF-8: byte {error.start} cannot be read"
+        message = f"{name} is not valid UTF-8 at byte {error.start}"
         raise fail("file-unreadable", message, "save the file as UTF-8", path=name, span=span) from None
     except FileNotFoundError:
         if path.is_symlink():
-            message = f"{name} is a link to a file that does not exist"
-            raise fail("file-missing", message, "repair the link, or remove it", path=name, span=span) from None
+            message = f"{name} is a symbolic link to a file that does not exist"
+            raise fail("file-missing", message, "fix or remove the link", path=name, span=span) from None
         near = nearest(path.name, [p.name for p in path.parent.glob("*.seg")] if path.parent.is_dir() else [])
         help = f"did you mean `{Path(name).with_name(near)}`?" if near else "check the path"
-        raise fail("file-missing", f"there is no file {name}", help, path=name, span=span) from None
+        raise fail("file-missing", f"file not found: {name}", help, path=name, span=span) from None
     except OSError as error:
-        message = f"{name} cannot be read: {(error.strerror or 'input/output error').lower()}"
+        message = f"cannot read {name}: {(error.strerror or 'input/output error').lower()}"
         raise fail("file-unreadable", message, "check the permissions", path=name, span=span) from None

@@ -1,4 +1,4 @@
-"""Components and flows: `A(…)` makes a module, `x -> A(…)` applies it, `A(…) -> B(…)` is a module again."""
+"""Evaluation of components and flows: `A(…)` builds a module, `x -> A(…)` applies one, `A(…) -> B(…)` chains two."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from segdsl.syntax import tree
 
 @handles(tree.Call)
 def call(expr: tree.Call, frame: Frame, path: str | None) -> Any:
-    """A function's value, or a module that waits to be applied."""
+    # Case tells functions from components: `len(xs)` is a value, `Conv(8)` a module.
     if isinstance(expr.func, tree.Name) and expr.func.name[:1].islower():
         return call_function(expr, expr.func.name, frame, path)
     component = lookup_component(expr.func, frame)
@@ -53,6 +53,7 @@ def call(expr: tree.Call, frame: Frame, path: str | None) -> Any:
 def _op_recipe(op: type[Op], expr: tree.Call, frame: Frame) -> OpRecipe:
     required = [o.name for o in op.takes if not o.optional]
     optional = [o.name for o in op.takes if o.optional]
+    # By position come required tensors, then the op's own fields; an optional tensor should be named.
     names = [*required, *op.model_fields, *optional]
     bound = call_arguments(expr, names, op.__name__, frame)
     operands: list[Tensor] = []
@@ -62,26 +63,28 @@ def _op_recipe(op: type[Op], expr: tree.Call, frame: Frame) -> OpRecipe:
                 raise stop(
                     "missing-argument",
                     expr.span,
-                    f"`{op.__name__}` needs `{operand.name}`",
-                    f"add it: {operand.doc[0].lower()}{operand.doc[1:]}",
+                    f"`{op.__name__}` is missing its argument `{operand.name}`",
+                    f"pass it: {operand.doc[0].lower()}{operand.doc[1:]}",
                 )
             continue
         value_expr, inner = bound.pop(operand.name)
         value = evaluate(value_expr, inner, None)
         if not isinstance(value, Tensor):
-            message = f"`{operand.name}` of `{op.__name__}` is a tensor, got {describe(value)}"
-            raise stop("wrong-type", value_expr.span, message, "give it a named tensor of this block")
+            message = f"`{operand.name}` of `{op.__name__}` must be a tensor, got {describe(value)}"
+            raise stop("wrong-type", value_expr.span, message, "pass a named tensor of this block")
         operands.append(value)
     return OpRecipe(build_word(op, bound, expr.span), tuple(operands))
 
 
 @handles(tree.Flow)
 def flow(expr: tree.Flow, frame: Frame, path: str | None) -> Any:
-    """The value after the last step; a module where nothing flows in."""
+    """Return the value after the last step, or a module if the source is a module."""
     source = evaluate(expr.source, frame, path)
     if isinstance(source, Module):
         return _chain(expr, source, frame, path)
     counts = [_count(step, frame) for step in expr.steps]
+    # Paths of the unnamed steps: `y = x -> A()` is `y` itself, two or repeated steps are `y.0`, `y.1`, ... These paths
+    # name the weights in a checkpoint (LANGUAGE.md §4), so the rule must never change.
     unnamed = [(s, n) for s, n in zip(expr.steps, counts, strict=True) if s.name is None]
     numbered = any(s.repeat is not None for s, _ in unnamed) or len(unnamed) > 1
     position, value = 0, source
@@ -103,6 +106,7 @@ def _count(step: tree.Step, frame: Frame) -> int:
         return 1
     count = evaluate(step.repeat, frame, None)
     check_repeat(count, step.repeat)
+    # Legal, but a repeated stride is almost always a mistake: usually only the first copy should stride.
     if count > 1 and isinstance(step.component, tree.Call):
         for argument in step.component.args:
             if (
@@ -113,8 +117,8 @@ def _count(step: tree.Step, frame: Frame) -> int:
                 frame.context.report(
                     Diagnostic(
                         "repeated-stride",
-                        f"each of the {count} copies strides, so the map shrinks {count} times",
-                        "write the first copy apart: `-> A(…, stride = 2) -> A(…) * (n - 1)`",
+                        f"each of the {count} copies has a stride, so the map shrinks {count} times",
+                        "write the first copy separately: `-> A(…, stride = 2) -> A(…) * (n - 1)`",
                         span=step.span,
                         severity="warning",
                     )
@@ -126,7 +130,7 @@ def _step(step: tree.Step, value: Any, frame: Frame, path: str | None) -> Any:
     if not step.each:
         return apply(_module(step.component, frame, path), value, step.component, frame)
     if not isinstance(value, tuple):
-        message = f"`each` maps a list, and what flows in is {describe(value)}"
+        message = f"`each` maps a list, but its input is {describe(value)}"
         raise stop("not-a-list", step.span, message, "remove `each`")
     return tuple(
         apply(_module(step.component, frame, element_path(path, i)), v, step.component, frame)
@@ -142,7 +146,7 @@ def _bind_step(step: tree.Step, value: Any, frame: Frame) -> None:
 
 
 def _module(expr: tree.Expr, frame: Frame, path: str | None) -> Module:
-    """What stands after an arrow: a call is a fresh copy at ``path``, a name the shared module itself."""
+    """Evaluate the component after an arrow: a call builds a fresh copy at ``path``, a name is the shared module."""
     value = evaluate(expr, frame, path)
     if isinstance(value, Module):
         return value
@@ -151,15 +155,16 @@ def _module(expr: tree.Expr, frame: Frame, path: str | None) -> Module:
         raise stop(
             "not-a-module",
             expr.span,
-            f"a tensor flows into components, and `{'.'.join(parts) if parts else 'this'}` is {describe(value)}",
-            "combine tensors with `+`, or `[a, b] -> Concat()`",
+            f"expected a component after the arrow, but `{'.'.join(parts) if parts else 'this'}` is {describe(value)}",
+            "combine tensors with `+` or `[a, b] -> Concat()`",
         )
     raise stop(
-        "not-a-module", expr.span, f"expected a component after the arrow, got {describe(value)}", "write `A(…)`"
+        "not-a-module", expr.span, f"expected a component after the arrow, got {describe(value)}", "call one: `A(…)`"
     )
 
 
 def _chain(expr: tree.Flow, source: Module, frame: Frame, path: str | None) -> Module:
+    # A source that was built here becomes element 0 of the chain; one that a name refers to keeps its own path.
     made_here = source.path == path
     repeats = isinstance(source.recipe, ChainRecipe) and isinstance(expr.source, tree.Binary)
     counts = [_count(step, frame) for step in expr.steps]
@@ -171,8 +176,8 @@ def _chain(expr: tree.Flow, source: Module, frame: Frame, path: str | None) -> M
             raise stop(
                 "named-in-module",
                 step.span,
-                "a chain without a source is a module: it has no tensors to name or map",
-                "let something flow in, or remove `as` and `each`",
+                "a chain without an input is a module, so it has no tensors to name or map",
+                "start the chain with a tensor, or remove `as` and `each`",
             )
         for _ in range(count):
             parts.append(_module(step.component, frame, element_path(path, len(parts))))
@@ -180,15 +185,18 @@ def _chain(expr: tree.Flow, source: Module, frame: Frame, path: str | None) -> M
 
 
 def apply(module: Module, value: Any, expr: tree.Expr, frame: Frame) -> Any:
-    """What a module makes of ``value``. Its state is built by the first application and shared by later ones."""
+    """Apply a module to ``value`` and return the result.
+
+    The first application builds the state of the module, later ones share it.
+    """
     if isinstance(value, Poison):
         raise Stop
     module.uses += 1
     reuse = frame.reuse or module.uses > 1
     if isinstance(module.recipe, ChainRecipe):
         for part in module.recipe.parts:
-            again = Frame(frame.context, frame.file, frame.path, frame.vars, frame.parent, reuse, frame.block)
-            value = apply(part, value, expr, again)
+            inner = Frame(frame.context, frame.file, frame.path, frame.vars, frame.parent, reuse, frame.block)
+            value = apply(part, value, expr, inner)
         return value
     frame.context.spend(expr.span)
     if isinstance(module.recipe, OpRecipe):
@@ -200,6 +208,7 @@ def _apply_op(module: Module, recipe: OpRecipe, value: Any, expr: tree.Expr, fra
     op, name = recipe.op, type(recipe.op).__name__
     if op.flows == "list":
         if not isinstance(value, tuple) or not all(isinstance(v, Tensor) for v in value):
+            # An element that failed is already reported.
             if isinstance(value, tuple) and any(isinstance(v, Poison) for v in value):
                 raise Stop
             raise stop(
@@ -211,7 +220,7 @@ def _apply_op(module: Module, recipe: OpRecipe, value: Any, expr: tree.Expr, fra
         flowing = list(value)
     else:
         if not isinstance(value, Tensor):
-            help = "map the list: `-> each A(…)`" if isinstance(value, tuple) else "let a tensor flow in"
+            help = "apply it to each element: `-> each A(…)`" if isinstance(value, tuple) else "apply it to a tensor"
             raise stop("not-a-tensor", expr.span, f"`{name}` takes one tensor, got {describe(value)}", help)
         flowing = [value]
     operands = [*flowing, *recipe.operands]
@@ -219,29 +228,33 @@ def _apply_op(module: Module, recipe: OpRecipe, value: Any, expr: tree.Expr, fra
         shape = op.infer([o.shape for o in operands], frame.context.env)
     except ShapeError as error:
         raise _misfit(error, operands, expr, frame) from None
-    here = Frame(frame.context, frame.file, frame.path, {}, None, reuse, frame.block)
-    result = frame.context.emit(op, operands, shape, module.path, here, expr.span)
+    inner_frame = Frame(frame.context, frame.file, frame.path, {}, None, reuse, frame.block)
+    result = frame.context.emit(op, operands, shape, module.path, inner_frame, expr.span)
     if not isinstance(op, Split):
         return result
+    # The graph has one output per node, so each part of a split gets a node that selects it.
     items = []
     for position, channels in enumerate(op.sizes):
         item = Item.trusted({"index": position, "channels": channels})
         inner = item.infer([shape], frame.context.env)
-        items.append(frame.context.emit(item, [result], inner, join(result.path, str(position)), here, expr.span))
+        path = join(result.path, str(position))
+        items.append(frame.context.emit(item, [result], inner, path, inner_frame, expr.span))
     return tuple(items)
 
 
 OWN_FAULT = (
     "even-kernel-needs-padding", "kernel-too-small", "nearest-has-no-corners", "operand-count", "target-size-unclear",
 )  # fmt: skip
-"""What an op's arguments alone decide, whatever flows in."""
+"""Shape errors that an op's arguments cause regardless of its input, so that labels on the input would mislead."""
 
 
 def _misfit(error: ShapeError, operands: list[Tensor], expr: tree.Expr, frame: Frame) -> Stop:
+    # The shapes were computed with a default size, because the author's could not be read: do not blame that size.
     if error.divisor and frame.context.size_failed:
         return Stop()
     labels = [Label(o.span, f"{show(o.shape)} comes from here") for o in operands[error.operand : error.operand + 1]]
     labels = [] if error.slug in OWN_FAULT else labels
+    # If another input size would fit, the place to change is `data.input_size`, not the op that needs it.
     size = frame.context.size_span
     if error.divisor and size is not None and not in_library(size):
         return stop(error.slug, size, error.message, error.help, labels=[Label(expr.span, "needed by this"), *labels])

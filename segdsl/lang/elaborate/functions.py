@@ -1,4 +1,4 @@
-"""The compile-time functions: `len sum min max zip range enumerate reverse first last rest`."""
+"""Compile-time functions: `len sum min max zip range enumerate reverse first last rest`."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ Arguments = list[tuple[Any, tree.Expr]]
 
 
 def call_function(call: tree.Call, name: str, frame: Frame, path: str | None) -> Any:
-    """The value of a call of a lower-case name."""
+    """Return the value of a call of a lower-case name."""
     if name not in FUNCTIONS:
+        # Often a component in lower case: `conv(8)`.
         near = nearest(name, frame.file.component_names())
         known = [*FUNCTIONS, near] if near else FUNCTIONS
-        raise stop(
-            "unknown-function", call.func.span, f"there is no function `{name}`", suggest(name, known, "functions")
-        )
+        help = suggest(name, known, "functions")
+        raise stop("unknown-function", call.func.span, f"unknown function `{name}`", help)
     low, high, function = FUNCTIONS[name]
     for argument in call.args:
         if argument.name is not None:
-            raise stop(
-                "unknown-argument", argument.name.span, f"`{name}` takes no named arguments", "give the value alone"
-            )
+            message = f"`{name}` takes no named arguments"
+            raise stop("unknown-argument", argument.name.span, message, "pass the value without a name")
     if not low <= len(call.args) <= high:
         takes = "1 argument" if high == 1 else f"{low} or more arguments" if high > 99 else f"{low} to {high} arguments"
         message = f"`{name}` takes {takes}, got {len(call.args)}"
@@ -42,7 +41,7 @@ def _list(argument: tuple[Any, tree.Expr], name: str) -> tuple[Any, ...]:
     value, expr = argument
     if not isinstance(value, tuple):
         raise stop(
-            "not-a-list", expr.span, f"`{name}` takes a list, got {describe(value)}", "put it in brackets: `[…]`"
+            "not-a-list", expr.span, f"`{name}` takes a list, got {describe(value)}", "wrap it in brackets: `[…]`"
         )
     return value
 
@@ -62,6 +61,7 @@ def _sum(args: Arguments, call: tree.Call, frame: Frame, path: str | None) -> An
     values = _list(args[0], "sum")
     if not values:
         return 0
+    # Start with the first value and not with 0: `0 + tensor` would be a node of the graph.
     total = values[0]
     for value in values[1:]:
         if isinstance(total, Tensor) or isinstance(value, Tensor):
@@ -70,7 +70,7 @@ def _sum(args: Arguments, call: tree.Call, frame: Frame, path: str | None) -> An
         for part in (total, value):
             if isinstance(part, bool) or not isinstance(part, (int, float, Dim)):
                 raise stop(
-                    "wrong-type", call.span, f"`sum` adds numbers or tensors, got {describe(part)}", "change the list"
+                    "wrong-type", call.span, f"`sum` adds numbers or tensors, got {describe(part)}", "correct the list"
                 )
         total = bounded(total + value, call.span)
     return total
@@ -82,10 +82,11 @@ def _extreme(pick: Callable[..., Any], name: str) -> Callable[..., Any]:
         for value in values:
             if isinstance(value, bool) or not isinstance(value, (int, float, Dim)):
                 raise stop(
-                    "wrong-type", call.span, f"`{name}` compares numbers, got {describe(value)}", "change the list"
+                    "wrong-type", call.span, f"`{name}` compares numbers, got {describe(value)}", "correct the list"
                 )
         if not values:
-            raise stop("empty-list", call.span, f"`{name}` of an empty list has no value", "give it an element")
+            raise stop("empty-list", call.span, f"`{name}` of an empty list is undefined", "pass a non-empty list")
+        # Symbolic extents are compared at the input size.
         return pick(values, key=frame.context.value)
 
     return function
@@ -96,19 +97,20 @@ def _zip(args: Arguments, call: tree.Call, frame: Frame, path: str | None) -> tu
     lengths = {len(values) for values in lists}
     if len(lengths) > 1:
         got = " and ".join(str(len(values)) for values in lists)
-        raise stop(
-            "zip-lengths", call.span, f"`zip` needs lists of one length, got {got}", "shorten one: `rest(…)`, `xs[i]`"
-        )
+        message = f"`zip` needs lists of the same length, got {got} elements"
+        raise stop("zip-lengths", call.span, message, "shorten the longer list, for example with `rest(…)`")
     return tuple(zip(*lists, strict=True))
 
 
 def _range(args: Arguments, call: tree.Call, frame: Frame, path: str | None) -> tuple[int, ...]:
     numbers = [_integer(a, "range") for a in args]
     if len(numbers) == 3 and numbers[2] == 0:
-        raise stop("argument-count", call.span, "a `range` with step 0 never ends", "use a step of 1 or more, or -1")
+        message = "the step of a `range` must not be 0"
+        raise stop("argument-count", call.span, message, "use a positive or negative step")
+    # Python's range is lazy: measure it before making the tuple.
     values = range(*numbers)
     if len(values) > LIST_BUDGET:
-        message = f"this `range` has {len(values):,} elements, the budget is {LIST_BUDGET:,}"
+        message = f"this `range` has {len(values):,} elements, but the limit is {LIST_BUDGET:,}"
         raise stop("list-budget", call.span, message, "use a smaller range")
     return tuple(values)
 
@@ -125,7 +127,7 @@ def _end(name: str, position: int) -> Callable[..., Any]:
     def function(args: Arguments, call: tree.Call, frame: Frame, path: str | None) -> Any:
         values = _list(args[0], name)
         if not values:
-            raise stop("empty-list", call.span, f"`{name}` of an empty list has no value", "give it an element")
+            raise stop("empty-list", call.span, f"`{name}` of an empty list is undefined", "pass a non-empty list")
         return values[position]
 
     return function
@@ -148,13 +150,13 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {
     "last": (1, 1, _end("last", -1)),
     "rest": (1, 1, _rest),
 }
-"""Name -> fewest and most arguments, and the function."""
+"""Function name -> minimum and maximum number of arguments, and the implementation."""
 LISTS = ("zip", "range", "enumerate", "reverse", "rest")
-"""The functions that make a list."""
+"""The functions that return a new list, which counts against the list budgets."""
 USAGE = {
     "min": "`min(a, b)` or `min(xs)`",
     "max": "`max(a, b)` or `max(xs)`",
     "zip": "`zip(xs, ys)`",
     "range": "`range(stop)`, `range(start, stop)` or `range(start, stop, step)`",
 }
-"""How the functions are called that take more than one list."""
+"""The calls of the functions that take more than one list."""

@@ -1,7 +1,7 @@
-"""A block built once need not be worked out again: its nodes are copied to the next path.
+"""Memoization of block applications: a block that was elaborated once is copied to the next path.
 
-Networks repeat themselves. The same block with the same arguments on inputs of the same shapes gives the same nodes,
-up to their paths, so that elaboration costs as much as the distinct blocks of a program, and copying the rest.
+Networks are repetitive. The same block with the same arguments on inputs of the same shapes builds the same nodes,
+except for their paths, so only the distinct blocks of a program have to be elaborated.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ PLAIN = (bool, int, float, str, Dim, Size, Range, Quantity, type(None))
 
 
 class NotKeyed(Exception):
-    """Something that cannot be compared by value."""
+    """A value cannot be compared by value, so it cannot be part of a memoization key."""
 
 
 class Recording(NamedTuple):
-    """What one application of a block added, and under which path and inputs."""
+    """The nodes, names and state that one application of a block added, with its path and inputs."""
 
     path: str
     inputs: tuple[str, ...]
@@ -33,11 +33,13 @@ class Recording(NamedTuple):
 
 
 def key_of(recipe: BlockRecipe, value: Any) -> Any:
-    """What decides the nodes of an application, or None when it cannot be told."""
+    """Return a key that determines the nodes of an application, or None if there is none."""
     try:
         arguments = tuple(_key(v) for v in recipe.arguments.values())
         extra = tuple(_key(v) for v in recipe.extra.values())
         inputs = inputs_of(recipe, value)
+        # Shapes are not enough: `[x, x] -> Join()` and `[a, x] -> Join()` build nodes with other operands. The pattern
+        # of equal inputs is part of the key, their paths are not.
         same = tuple(inputs.index(path) for path in inputs)
         return (id(recipe.block), arguments, _key(value), extra, same)
     except NotKeyed:
@@ -52,17 +54,18 @@ def _key(value: Any) -> Any:
     if isinstance(value, Module) and isinstance(value.recipe, OpRecipe) and not value.recipe.operands:
         return (type(value.recipe.op), tuple(value.recipe.op.__dict__.values()))
     if isinstance(value, PLAIN):
+        # With the type, because 1, 1.0 and True are equal in Python.
         return (type(value), value)
     raise NotKeyed
 
 
 def inputs_of(recipe: BlockRecipe, value: Any) -> tuple[str, ...]:
-    """The paths of the tensors that an application gets: what flows in, further inputs, those among its arguments."""
+    """Return the paths of an application's tensors: its input, its extra inputs, and those among its arguments."""
     return leaves((value, *recipe.extra.values(), *recipe.arguments.values()))
 
 
 def leaves(value: Any) -> tuple[str, ...]:
-    """The paths of the tensors in a value, in order."""
+    """Return the paths of the tensors in a value, in order."""
     if isinstance(value, Tensor):
         return (value.path,)
     return tuple(p for v in value for p in leaves(v)) if isinstance(value, tuple) else ()
@@ -71,7 +74,7 @@ def leaves(value: Any) -> tuple[str, ...]:
 def record_application(
     context: Context, mark: tuple[int, int, int], path: str, recipe: BlockRecipe, value: Any, result: Any
 ) -> None:
-    """Keeps what an application added since ``mark`` (lengths of nodes, names and state) for the next one like it."""
+    """Record what an application added since ``mark`` (lengths of nodes, names and state), for replay."""
     key = key_of(recipe, value)
     if key is None or not _pure(result):
         return
@@ -79,6 +82,7 @@ def record_application(
     state = tuple(context.state)[mark[2] :]
     inputs = inputs_of(recipe, value)
     nodes = tuple(context.nodes[mark[0] :])
+    # Names or state outside of the block's path, such as those of a module in a `let` of the file, cannot be moved.
     if all(p == path or p.startswith(path + ".") for p in (*state, *(n for n, _ in names))):
         context.recordings[key] = Recording(path, inputs, nodes, names, state, result)
 
@@ -88,7 +92,7 @@ def _pure(value: Any) -> bool:
 
 
 def replay(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
-    """The result of an application that was recorded before, copied to ``path``; None when there is none to copy."""
+    """Copy an earlier, equal application to ``path`` and return its result, or None if there is none to copy."""
     key = key_of(recipe, value)
     recording = context.recordings.get(key) if key is not None else None
     if recording is None:
@@ -99,12 +103,14 @@ def replay(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
         moved[node.path] = _moved(node.path, old, path)
     fresh = [moved[n.path] for n in recording.nodes]
     state = {key: _moved(key, old, path) for key in recording.state}
+    # Elaborate as usual if the copy would refer to other nodes or collide with a path: that gives the right error.
     outside = any(o not in moved for n in recording.nodes for o in n.operands)
     if outside or not context.taken.isdisjoint(fresh) or any(s in context.state for s in state.values()):
         return None
     if state:
         check_name(path, recipe.block.tree.name.span)
     context.taken.update(fresh)
+    # Copies are cheap but fill the memory all the same, so they count against the budget.
     context.applications += len(fresh)
     for node in recording.nodes:
         values = {
@@ -122,7 +128,8 @@ def replay(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
 
 
 def _moved(path: str, old: str, new: str) -> str:
-    """A path below ``old``, or one that stands beside it because it was taken, below ``new``."""
+    """Return a path below ``old`` as one below ``new``."""
+    # A node whose path was taken got another one, which need not begin with the block's.
     return new + path[len(old) :] if path.startswith(old) else join(new, path)
 
 

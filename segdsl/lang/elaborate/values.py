@@ -1,4 +1,4 @@
-"""What an expression can be worth while a program is elaborated, and the signal that an evaluation stopped."""
+"""The values of expressions during elaboration, and the exception that stops an evaluation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Stop(Exception):
-    """An evaluation that cannot go on. Without a diagnostic it follows from an error that is reported already."""
+    """An evaluation cannot continue. Without a diagnostic, the cause is an error that is already reported."""
 
     def __init__(self, diagnostic: Diagnostic | None = None) -> None:
         super().__init__(diagnostic.message if diagnostic else "")
@@ -35,13 +35,13 @@ def stop(
     labels: Iterable[Label] = (),
     fix: str | None = None,
 ) -> Stop:
-    """The stop with one error, to be raised; ``fix`` is what would put it right in place of what stands at ``span``."""
-    mended = Fix(span, fix) if fix else None
-    return Stop(Diagnostic(slug, message, help, span=span, label=label, labels=tuple(labels), fix=mended))
+    """Return an :class:`EvalStop` with one error, to be raised; ``fix`` is the correct text in place of ``span``."""
+    replacement = Fix(span, fix) if fix else None
+    return Stop(Diagnostic(slug, message, help, span=span, label=label, labels=tuple(labels), fix=replacement))
 
 
 class Tensor:
-    """A value of the graph: the path of its node or input, its symbolic shape, and where it was made."""
+    """A value in the graph: the path of its node or input, its symbolic shape, and the place of its origin."""
 
     __slots__ = ("path", "shape", "span")
 
@@ -50,18 +50,19 @@ class Tensor:
 
     @property
     def channels(self) -> Extent:
+        # Maps are [B, C, H, W], tokens [B, N, C].
         return self.shape[1] if len(self.shape) == 4 else self.shape[-1]
 
 
 class Poison:
-    """Stands for a value whose computation failed; whatever touches it stops in silence."""
+    """The value of a failed computation. Any use of it stops the evaluation without another error."""
 
 
 POISON = Poison()
 
 
 class BlockDef(NamedTuple):
-    """A block or model of a file, with the scope in which its body is read."""
+    """A block or model, with the file whose scope its body uses."""
 
     tree: tree.Block
     file: FileScope
@@ -75,14 +76,14 @@ class BlockDef(NamedTuple):
 
 
 class OpRecipe(NamedTuple):
-    """An op with its arguments; ``operands`` are the tensors given by name."""
+    """An op with its arguments; ``operands`` are the tensors passed by name."""
 
     op: Op
     operands: tuple[Tensor, ...]
 
 
 class BlockRecipe(NamedTuple):
-    """A block with the values of its parameters, and of its further inputs; ``spans`` says where they were written."""
+    """A block with the values of its parameters and extra inputs; ``argument_spans`` holds their places."""
 
     block: BlockDef
     arguments: dict[str, Any]
@@ -101,10 +102,10 @@ Recipe = OpRecipe | BlockRecipe | ChainRecipe
 
 @dataclass(eq=False, slots=True)
 class Module:
-    """Something that can be applied: a recipe, and the path at which it is built.
+    """A recipe that can be applied, and the path at which it is built.
 
-    ``path`` is None where no binding names it. The first application builds the state, later ones share it. ``uses``
-    counts applications, ``copied`` says that it served as a pattern.
+    ``path`` is None if no binding names the module. The first application builds the state, later ones share it.
+    ``application_count`` counts applications; ``is_copied`` means that the module was copied, which counts as a use.
     """
 
     recipe: Recipe
@@ -114,7 +115,7 @@ class Module:
     copied: bool = False
 
     def copy(self, path: str | None) -> Module:
-        """A fresh module of the same recipe at another path; the parts of a chain are filed by their positions."""
+        """Return a fresh module of the same recipe at another path; parts of a chain get their position as path."""
         self.copied = True
         recipe = self.recipe
         if isinstance(recipe, ChainRecipe):
@@ -123,14 +124,15 @@ class Module:
 
     @property
     def name(self) -> str:
-        """How a person calls it: `Conv`, `ConvModule`, `a chain`."""
+        """The name for messages: `Conv`, `ConvModule`, `a chain`."""
         if isinstance(self.recipe, OpRecipe):
             return type(self.recipe.op).__name__
         return self.recipe.block.name if isinstance(self.recipe, BlockRecipe) else "a chain"
 
 
 def fresh(value: Any, path: str) -> Any:
-    """A value as a block gets it: modules, in lists too, as fresh copies at ``path``."""
+    """Return an argument as a block receives it: modules, also those in lists, are fresh copies at ``path``."""
+    # Two instances of a block must not share the weights of a module that was passed to both.
     if isinstance(value, Module):
         return value.copy(path)
     if isinstance(value, tuple) and any(isinstance(v, (Module, tuple)) for v in value):
@@ -139,17 +141,17 @@ def fresh(value: Any, path: str) -> Any:
 
 
 def join(*parts: str | None) -> str:
-    """A path from its parts; empty ones add no level."""
+    """Join the parts of a path; empty parts add no level."""
     return ".".join(p for p in parts if p)
 
 
 def element_path(path: str | None, position: int) -> str | None:
-    """The path of a list element: that of the list, and its position."""
+    """Return the path of a list element: the list's path and the position."""
     return None if path is None else join(path, str(position))
 
 
 def describe(value: Any) -> str:
-    """A value in the words of the language, for messages: `the integer 3`, `a map [B, 48, H/4, W/4]`."""
+    """Describe a value for messages: `the integer 3`, `a map [B, 48, H/4, W/4]`."""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if value is None:

@@ -1,1 +1,1 @@
-"""Checks of a whole program: errors between sections, and warnings."""
+"""Checks of a whole program: errors across sections, and warnings."""

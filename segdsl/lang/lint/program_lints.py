@@ -1,4 +1,4 @@
-"""What a whole program is held against: errors between sections, and warnings about what is legal and doubtful."""
+"""Checks of a whole program: errors across sections, and warnings about legal but doubtful settings."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from segdsl.words.augmentations import ClassMix, VerticalFlip
 
 
 def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Span], named: bool) -> None:
-    """Adds the findings to ``sink``; ``outs`` says where each output of the model comes from, ``named`` whether the
-    classes have their names and are no placeholders."""
+    """Check a program and add the findings to ``sink``.
+
+    ``output_spans`` holds the origin of each model output. ``has_class_names`` is False while the classes are
+    placeholders, which skips the checks that depend on their names.
+    """
     _label_space(program, sink, outs)
     _factorised(program, sink)
     if named:
@@ -33,32 +36,31 @@ def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Sp
 
 
 def _without_effect(program: Program, sink: Sink) -> None:
-    """Settings that change nothing as the others stand."""
-    said = program.eval
-    if said.overlap != Eval().overlap and said.tile is None and said.scales == (1.0,):
+    settings = program.eval
+    # An overlap that is written out as the default cannot be told from one that is left out; neither does harm.
+    if settings.overlap != Eval().overlap and settings.tile is None and settings.scales == (1.0,):
         sink.add(unused_overlap("`eval.overlap`", "`eval.tile = data.input_size`", at_path(program, "eval.overlap")))
     weights = getattr(program.train.loss, "weights", None)
     if weights and not any(weights):
-        message = "every loss of the sum has the weight 0, so that nothing is learnt"
+        message = "every loss in this sum has weight 0, so the model learns nothing"
         span = at_path(program, "train.loss.weights")
-        warn(sink, "loss-without-weight", message, "leave `weights` out, which makes all of them 1", span)
+        warn(sink, "loss-without-weight", message, "remove `weights` to use weight 1 for every loss", span)
 
 
 def unused_overlap(name: str, tile: str, span: Span | None) -> Diagnostic:
-    """The warning of an overlap without windows, which ``name`` says, and ``tile`` would make."""
-    message = f"{name} changes nothing: images are shown whole, and only windows overlap"
-    return Diagnostic("overlap-without-windows", message, f"add {tile}, or leave it out", span=span, severity="warning")
+    """Return the warning about an overlap without windows. ``tile`` is the setting that would enable windows."""
+    message = f"{name} has no effect: images are processed whole, without overlapping windows"
+    return Diagnostic("overlap-without-windows", message, f"add {tile}, or remove it", span=span, severity="warning")
 
 
 def at_path(program: Program, path: str) -> Span | None:
-    """Where a path, or the nearest thing above it, was set."""
+    """Return the place where a path, or the nearest path above it, is set."""
     while path and path not in program.spans:
         path = path.rpartition(".")[0]
     return program.spans.get(path)
 
 
 def warn(sink: Sink, slug: str, message: str, help: str, span: Span | None) -> None:
-    """Adds a warning."""
     sink.add(Diagnostic(slug, message, help, span=span, severity="warning"))
 
 
@@ -66,13 +68,13 @@ def _label_space(program: Program, sink: Sink, outs: Mapping[str, Span]) -> None
     classes, ignore = len(program.classes), program.void
     if ignore < classes:
         message = (
-            f"the ignored value {ignore} is also the class {program.classes[ignore]!r}, which is then never learnt"
+            f"the ignore value {ignore} is also the id of class {program.classes[ignore]!r}, which is never learned"
         )
         warn(
             sink,
             "ignore-is-class",
             message.replace("'", '"'),
-            "use a value that is no class, such as 255",
+            "use a value that is not a class id, such as 255",
             at_path(program, "data.ignore"),
         )
     _class_weights(program, program.train.loss, sink)
@@ -82,75 +84,75 @@ def _label_space(program: Program, sink: Sink, outs: Mapping[str, Span]) -> None
 
 
 def _class_weights(program: Program, loss: Loss | None, sink: Sink) -> None:
-    """Holds the weights of classes against the classes that are learnt, where the program names them."""
+    # Combined losses such as `WeightedSum` hold others, to any depth.
     for inner in getattr(loss, "losses", ()):
         _class_weights(program, inner, sink)
     weights = getattr(loss, "class_weights", None)
     if weights in (None, "auto") or program.assumed_classes or len(weights) == len(program.classes):
         return
     names = ", ".join(program.classes[:8]) + (", …" if len(program.classes) > 8 else "")
-    message = f"`class_weights` has {len(weights)} numbers for {len(program.classes)} classes"
-    help = f"give one for each, in this order: {names}"
+    message = f"`class_weights` has {len(weights)} values for {len(program.classes)} classes"
+    help = f"write one value per class, in this order: {names}"
     sink.add(Diagnostic("class-weights-count", message, help, span=at_path(program, "train.loss.class_weights")))
 
 
 def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | None) -> None:
-    """Holds an output against the label space and the size of the images; ``made`` is where it comes from."""
+    """Check that an output has one channel per class and the size of the images; ``origin`` is its place."""
     classes = len(program.classes)
     if len(shape) != 4:
-        message = f"`{name}` of a model is a map [B, classes, H, W], got {show(shape)}"
-        sink.add(Diagnostic("wrong-rank", message, "turn tokens into a map with `ToMap(like = …)`", span=made))
+        message = f"the model output `{name}` must be a map [B, classes, H, W], got {show(shape)}"
+        sink.add(Diagnostic("wrong-rank", message, "convert tokens to a map with `ToMap(like = …)`", span=made))
         return
     if shape[1] != classes:
         assumed = program.assumed_classes
-        data = f"the data has {classes} classes"
+        data = f"but the dataset has {classes} classes"
         if assumed:
-            data = f"and `data.classes` is left out: {classes} are assumed"
+            # The dataset may turn out to have the right number, so this is only a warning.
+            data = f"but `data.classes` is not set, so {classes} classes are assumed"
         sink.add(
             Diagnostic(
                 "class-count-mismatch",
-                f"`{name}` has {shape[1]} channels, {data}",
-                "pass the number on: `classes = len(data.classes)`",
+                f"the model output `{name}` has {shape[1]} channels, {data}",
+                "pass the number of classes to the model: `classes = len(data.classes)`",
                 span=at_path(program, "model.classes"),
                 severity="warning" if assumed else "error",
             )
         )
     if shape_at(shape[2:], program.graph.env) != program.graph.size:
-        message = f"`{name}` has the shape {show(shape)}, and the masks have the size of the image, HxW"
+        message = f"the model output `{name}` has shape {show(shape)}, but masks have the image size HxW"
         help = f"end the model with `-> ResizeTo({next(iter(program.graph.inputs))})`"
         sink.add(Diagnostic("output-size", message, help, span=made))
 
 
 UPRIGHT = frozenset({"sky", "road", "ground", "floor", "ceiling", "sidewalk", "pavement", "horizon", "roof", "street"})
-"""Names of classes that lie above or below the others in every picture, in lower case."""
+"""Class names with a fixed place above or below the others in every image, in lower case."""
 
 
 def _augmentation(program: Program, sink: Sink) -> None:
-    """Steps that the classes speak against, and classes that a step names and nobody learns."""
     for name, word in program.data.train.augment.items():
         span = at_path(program, f"data.train.augment.{name}")
         if isinstance(word, VerticalFlip) and word.p > 0:
             upright = [c for c in program.classes if c.lower() in UPRIGHT]
             if upright:
-                message = f"the image is turned upside down, and `{upright[0]}` is a class that has its place"
-                warn(sink, "flip-upside-down", message, "take the flip out; `HorizontalFlip` stays right", span)
+                message = f"`VerticalFlip` turns images upside down, but class `{upright[0]}` has a fixed orientation"
+                warn(sink, "flip-upside-down", message, "remove it, or use `HorizontalFlip` instead", span)
         if isinstance(word, ClassMix):
             for unknown in [c for c in word.classes or () if c not in program.classes]:
-                message, help = f"there is no class `{unknown}`", offered(unknown, program.classes)
+                message, help = f"unknown class `{unknown}`", offered(unknown, program.classes)
                 sink.add(Diagnostic("class-unknown", message, help, span=span))
 
 
 def _monitored(program: Program, sink: Sink) -> None:
-    """A score of a class that there is none of would stay unknown in every epoch."""
+    # The score of an unknown class would be undefined in every epoch, and no checkpoint would ever be the best.
     name = class_of(program.train.monitor)
     if name is not None and name not in program.classes:
-        message = f"`{program.train.monitor}` cannot be watched: there is no class `{name}`"
+        message = f"cannot monitor `{program.train.monitor}`: unknown class `{name}`"
         help = offered(name, program.classes)
         sink.add(Diagnostic("class-unknown", message, help, span=at_path(program, "train.monitor")))
 
 
 def _factorised(program: Program, sink: Sink) -> None:
-    """A factorisation without negative factors needs a map without negative numbers: what an activation gives."""
+    # NMF needs an input without negative values. Look through ops that preserve this to the one that decides it.
     nodes = {node.path: node for node in program.graph.nodes}
     for node in nodes.values():
         if not isinstance(node.op, NMF):
@@ -159,19 +161,20 @@ def _factorised(program: Program, sink: Sink) -> None:
         while source is not None and _keeps_signs(source.op):
             source = nodes.get(source.operands[0])
         if source is None or not isinstance(source.op, ReLU | Sigmoid | Softmax | NMF):
-            message = "`NMF` factorises a map without negative numbers, and what flows in may have some"
-            warn(sink, "nmf-of-negative", message, "let it flow through `ReLU()` first", node.span)
+            message = "`NMF` needs a non-negative input, but this input may contain negative values"
+            warn(sink, "nmf-of-negative", message, "apply `ReLU()` before it", node.span)
 
 
 def _keeps_signs(op: Op) -> bool:
-    """Whether what comes out has no negative number where what went in had none."""
+    """Return whether an op maps non-negative inputs to non-negative outputs."""
+    # Bicubic interpolation overshoots at edges.
     if isinstance(op, ResizeTo):
         return op.mode != "bicubic"
     return isinstance(op, Identity | Noise | AdaptiveAvgPool) and not isinstance(op, NMF)
 
 
 def parts_with_state(program: Program) -> set[str]:
-    """The paths of all parts of the graph that have parameters."""
+    """Return the paths of all parts of the graph that have parameters."""
     known = {node.module for node in program.graph.nodes if node.module}
     return {".".join(m.split(".")[:i]) for m in known for i in range(1, m.count(".") + 2)}
 
@@ -202,18 +205,18 @@ def _weight_source(text: str, sink: Sink, span: Span) -> None:
 
 
 def frozen_at_random(program: Program) -> list[Diagnostic]:
-    """The warnings for a program whose `weights` are not loaded: every frozen part keeps its random start."""
+    """Return the warnings for a program whose `weights` are not loaded: every frozen part stays random."""
     return [_frozen_random(path, at_path(program, "train.freeze")) for path in program.train.freeze]
 
 
 def _frozen_random(path: str, span: Span | None) -> Diagnostic:
-    message = f"`{path}` is frozen, and nothing fills its weights: it stays random"
-    help = f'load it: `weights {{ {path} = "…" }}`, or do not freeze it'
+    message = f"`{path}` is frozen but loads no weights, so it keeps its random initialization"
+    help = f'load weights for it, `weights {{ {path} = "…" }}`, or do not freeze it'
     return Diagnostic("frozen-random", message, help, span=span, severity="warning")
 
 
 def _element(settings: Settings, position: int) -> Span | None:
-    """Where an element of `train.freeze` stands; the whole value where it is not written as a list."""
+    """Return the place of an element of `train.freeze`, or of the whole value if it is not a list literal."""
     setting = settings.values.get(("train", "freeze"))
     if setting is None:
         return None
@@ -222,12 +225,13 @@ def _element(settings: Settings, position: int) -> Span | None:
 
 
 def no_such_part(path: str, known: set[str], sink: Sink, span: Span | None) -> None:
-    """Adds the error of a path that is not among the ``known``, with the one that was meant."""
+    """Add the error about a path that is not a part of the graph, with a suggestion."""
+    # Deeper parts are left out: they are many, and a misspelt path has the depth that the author meant.
     tops = {p for p in known if p.count(".") <= path.count(".")}
     sink.add(
         Diagnostic(
             "unknown-graph-path",
-            f"the graph has no part `{path}` with parameters",
+            f"the model has no part `{path}` with parameters",
             suggest(path, tops, "parts"),
             span=span,
         )

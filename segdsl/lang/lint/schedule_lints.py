@@ -1,4 +1,4 @@
-"""What a program says of its learning rates, held against the graph and against the length of the run."""
+"""Checks of learning-rate schedules and optimizer groups against the model and the length of the run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SCHEDULE, GROUPS = "train.schedule", "train.optimizer.groups"
 
 
 def lint_rates(program: Program, sink: Sink, settings: Settings) -> None:
-    """Adds what is wrong or doubtful of `train.schedule` and of the optimizer's groups to ``sink``."""
+    """Check `train.schedule` and the optimizer's groups, and add the findings to ``sink``."""
     _groups(program, sink, settings)
     span = at_path(program, SCHEDULE)
     early = endless(program.train.schedule)
     if early is not None:
         name = type(early).__name__
-        message, help = f"`{name}` has no end, so what follows it never runs", "remove what follows"
+        message, help = f"`{name}` never ends, so the schedule after it never starts", "remove the schedule after it"
         if "over" in type(early).model_fields:
-            help = f"end it: `{name}(over = …)`, or {help}"
+            help = f"limit it with `{name}(over = …)`, or {help}"
         sink.add(Diagnostic("schedule-never-reached", message, help, span=span))
     for finding in _lengths(program, span, _InEpochs(program.train.epochs)):
         sink.add(finding)
@@ -35,14 +35,14 @@ def lint_rates(program: Program, sink: Sink, settings: Settings) -> None:
 
 
 def length_findings(program: Program, horizon: Horizon) -> list[Diagnostic]:
-    """The warnings of a schedule that only the length of the run in steps tells, beside ``program.warnings``."""
-    said = {warning.slug for warning in program.warnings}
+    """Return the schedule warnings that need the length of the run in steps and are not in ``program.warnings``."""
+    reported = {warning.slug for warning in program.warnings}
     found = _lengths(program, at_path(program, SCHEDULE), _InSteps(horizon))
-    return [finding for finding in found if finding.slug not in said]
+    return [finding for finding in found if finding.slug not in reported]
 
 
 class _InEpochs(NamedTuple):
-    """Lengths while nobody knows how many steps an epoch has: those in iterations are unknown."""
+    """Measures lengths in epochs while the steps per epoch are unknown; lengths in iterations have no measure."""
 
     total: float
     unit: str = "epochs"
@@ -53,7 +53,7 @@ class _InEpochs(NamedTuple):
 
 
 class _InSteps:
-    """Lengths of a run whose epochs have known steps."""
+    """Measures lengths in steps, once the steps per epoch are known."""
 
     unit, spelled = "iters", "steps"
 
@@ -65,13 +65,14 @@ class _InSteps:
 
 
 def _lengths(program: Program, span: Span | None, measure: _InEpochs | _InSteps) -> Iterator[Diagnostic]:
-    """Holds the lengths of the laws against that of the run."""
+    """Compare the lengths of the schedules in a chain with the length of the run."""
     total, end, unit, unknown = measure.total, 0.0, measure.spelled, False
     laws = cast("tuple[Law, ...]", program.train.schedule)
     for law in laws:
         if isinstance(law, Step):
             yield from _milestones(law, end, span, measure)
         over: Quantity | None = getattr(law, "over", None)
+        # A schedule without `over` takes the rest of the run, so it always ends with the run.
         if over is None:
             return
         length = measure.of(over)
@@ -80,30 +81,31 @@ def _lengths(program: Program, span: Span | None, measure: _InEpochs | _InSteps)
             continue
         end += length
         if isinstance(law, Warmup) and end >= total:
-            message = f"the warm-up takes {end:.10g} {unit}, and the run has {total:.10g}"
+            message = f"the warm-up takes {end:.10g} {unit}, but the run has only {total:.10g}"
             yield _warning("warmup-too-long", message, "shorten the warm-up, or train for more epochs", span)
         elif end > total:
-            message = f"`{type(law).__name__}` ends after {end:.10g} {unit}, and the run has {total:.10g}"
+            message = f"`{type(law).__name__}` ends after {end:.10g} {unit}, but the run has only {total:.10g}"
             room = total - end + length
-            remedy = "leave `over` out" + (f", or write `over = {room:.10g} {measure.unit}`" if room > 0 else "")
+            remedy = "remove `over`" + (f", or write `over = {room:.10g} {measure.unit}`" if room > 0 else "")
             yield _warning("schedule-horizon", message, remedy, span)
     last = laws[-1] if laws else None
     if not isinstance(last, Poly | Cosine) or last.over is None or unknown:
         return
     if end < total and getattr(last, "floor", 0) == 0:
-        message = f"the rate reaches 0 after {end:.10g} {unit}: the last {total - end:.10g} learn nothing"
+        rest = f"{total - end:.10g}"
+        message = f"the learning rate reaches 0 after {end:.10g} {unit}, so the last {rest} have no effect"
         shorter = f", or write `epochs = {end:.10g}`" if unit == "epochs" else ""
-        yield _warning("zero-rate-tail", message, f"leave `over` out{shorter}", span)
+        yield _warning("zero-rate-tail", message, f"remove `over`{shorter}", span)
 
 
 def _milestones(law: Step, start: float, span: Span | None, measure: _InEpochs | _InSteps) -> Iterator[Diagnostic]:
-    """The warning of the first step down that lies behind the end of the run."""
+    """Warn about the first milestone of a `Step` that is not reached before the end of the run."""
     for length in law.milestones or (law.every,):
         after = measure.of(length) if length is not None else None
         if after is not None and start + after >= measure.total:
             where = f"{start + after:.10g} {measure.spelled}"
-            message = f"`Step` falls after {where}, and the run has {measure.total:.10g}"
-            yield _warning("schedule-horizon", message, "let it fall sooner, or train for more epochs", span)
+            message = f"`Step` lowers the rate after {where}, but the run has only {measure.total:.10g}"
+            yield _warning("schedule-horizon", message, "lower the rate earlier, or train for more epochs", span)
             return
 
 
@@ -112,39 +114,41 @@ def _warning(slug: str, message: str, help: str, span: Span | None) -> Diagnosti
 
 
 def _plateau(program: Program, sink: Sink) -> None:
-    """A plateau that the stopper never lets happen."""
+    # Early stopping with no more patience than the schedule ends the run before the schedule ever acts.
     law = next((law for law in program.train.schedule if isinstance(law, ReduceOnPlateau)), None)
     patience: Quantity | None = getattr(program.train.stop, "patience", None)
     if law is None or patience is None:
         return
     if patience.unit == law.patience.unit and patience.value <= law.patience.value:
-        message = f"the run stops after {patience} without improvement, before the rate falls after {law.patience}"
-        help = "give `stop` more patience than the schedule"
+        message = f"the run stops after {patience} without improvement, before the rate drops after {law.patience}"
+        help = "set `train.stop` to a longer patience than the schedule"
         warn(sink, "plateau-never-reached", message, help, at_path(program, "train.stop"))
 
 
 def _groups(program: Program, sink: Sink, settings: Settings) -> None:
-    """Holds the paths of the optimizer's groups against the graph: each is there, once, and trains something."""
+    """Check that each path of the optimizer's groups exists, is listed only once, and has parameters to train."""
     groups: tuple[Group, ...] = getattr(program.train.optimizer, "groups", ())
     if not groups:
         return
     paths = [path for group in groups for path in group.paths]
     places = _written_paths(settings)
+    # Paths from a `let` or a comprehension have no place of their own; then all errors point at the groups.
     spans = places if len(places) == len(paths) else [at_path(program, GROUPS)] * len(paths)
     known, owners = parts_with_state(program), _owners(program, paths)
     for number, (path, span) in enumerate(zip(paths, spans, strict=True)):
         if path not in known:
             no_such_part(path, known, sink, span)
         elif path in paths[:number]:
-            message = f"`{path}` stands in two groups, and it is not clear which rate it has"
-            sink.add(Diagnostic("path-in-two-groups", message, "leave it in one of them", span=span))
+            message = f"`{path}` is listed twice in the optimizer's groups, so its learning rate is ambiguous"
+            sink.add(Diagnostic("path-in-two-groups", message, "list it only once", span=span))
         elif path not in owners:
             why = _idle(path, paths, program)
-            warn(sink, "group-trains-nothing", f"the group of `{path}` trains nothing: {why}", "take it out", span)
+            message = f"the optimizer group for `{path}` has no parameters to train: {why}"
+            warn(sink, "group-trains-nothing", message, "remove it from the group", span)
 
 
 def _owners(program: Program, paths: list[str]) -> set[str]:
-    """The paths that some trained parameter belongs to: to the longest above it."""
+    # A parameter belongs to the longest group path above it, as in the optimizer itself.
     frozen, found = program.train.freeze, set()
     for key, state in program.graph.state().items():
         if state.kind == "trained" and not is_below(key, frozen):
@@ -154,14 +158,14 @@ def _owners(program: Program, paths: list[str]) -> set[str]:
 
 def _idle(path: str, paths: list[str], program: Program) -> str:
     if is_below(path, program.train.freeze):
-        return "`train.freeze` holds it"
+        return "it is frozen by `train.freeze`"
     if any(other != path and is_below(other, [path]) for other in paths):
-        return "longer paths take all of it, or `train.freeze` does"
-    return "nothing in it is ever trained"
+        return "all of its parameters are in groups with longer paths, or frozen"
+    return "it contains no trainable parameters"
 
 
 def _written_paths(settings: Settings) -> list[Span]:
-    """Where each path of each group stands, in order, as far as lists and groups are written out."""
+    """Return the places of the group paths in order, as far as lists and groups are literals."""
     setting = settings.values.get(("train", "optimizer"))
     if setting is None or not isinstance(setting.expr, tree.Call):
         return []

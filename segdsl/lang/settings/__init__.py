@@ -1,1 +1,1 @@
-"""Settings of all files and options: merged, overridden, and read section by section."""
+"""Settings of all files and options: merging, overrides, and conversion to sections."""

@@ -1,4 +1,4 @@
-"""What the files and options of a program say, merged: one setting for each path (LANGUAGE.md §2, rule 7)."""
+"""Merging of the settings in the files and options of a program: one setting per path (LANGUAGE.md §2, rule 7)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from segdsl.syntax import tree
 Path = tuple[str, ...]
 Idents = tuple[tree.Ident, ...]
 TOP = ("model", "weights", *SECTIONS)
-"""What a program can set."""
+"""The top-level names that a program can set."""
 
 
 @dataclass(slots=True)
 class Setting:
-    """The value of one path: its expression, the file whose names it uses, and changes to its component's arguments."""
+    """The value of one path: its expression, the file whose names it uses, and changes to the component's arguments."""
 
     expr: tree.Expr
     file: FileScope
@@ -35,7 +35,7 @@ class Setting:
 
 
 class Place(NamedTuple):
-    """What a path leads to: the length of the part that is a key, and the type that the key holds."""
+    """The key that a path leads to: its length as part of the path, its type, and its section if it is one."""
 
     length: int
     kind: Any
@@ -43,19 +43,20 @@ class Place(NamedTuple):
 
 
 def statements(body: Sequence[tree.Statement], prefix: Idents = ()) -> Iterator[tuple[Idents, tree.Statement]]:
-    """The assignments and drops of a file with whole paths, in order; sections are opened up."""
+    """Yield the assignments and drops of a file in order, with full paths; sections are flattened."""
     for statement in body:
         if isinstance(statement, tree.Section):
             yield (*prefix, *statement.path), statement
             yield from statements(statement.body, (*prefix, *statement.path))
         elif isinstance(statement, (tree.Assign, tree.Drop)):
             yield (*prefix, *statement.path), statement
+        # Anything else inside a section is an error, except what did not parse and is already reported.
         elif prefix and not isinstance(statement, tree.Broken):
             yield prefix, statement
 
 
 def arguments_of(setting: Setting, names: list[str], what: str, context: Context) -> dict[str, Bound]:
-    """The arguments of a setting's component by name, with the changes that paths made to them."""
+    """Return the arguments of a setting's component by name, including the changes made by path."""
     assert isinstance(setting.expr, tree.Call)
     bound = call_arguments(setting.expr, names, what, Frame(context, setting.file))
     for name, change in setting.changes.items():
@@ -70,12 +71,12 @@ def arguments_of(setting: Setting, names: list[str], what: str, context: Context
 
 
 def model_arguments(setting: Setting, model: BlockDef, context: Context) -> dict[str, Bound]:
-    """The arguments of the program's model, by name."""
+    """Return the arguments of the program's model by name."""
     return arguments_of(setting, [p.name.name for p in model.tree.parameters], model.name, context)
 
 
 def written(statement: tree.Assign | tree.Drop) -> Span:
-    """Where the path of a statement stands, without the sections around it."""
+    """Return the place of a statement's path, without the sections around it."""
     return statement.path[0].span.to(statement.path[-1].span)
 
 
@@ -87,8 +88,10 @@ class Settings:
         self.values: dict[Path, Setting] = {}
 
     def apply(self, file: FileScope, body: Sequence[tree.Statement]) -> None:
-        """Merges the statements of one file, or of one option, over what is there."""
+        """Merge the statements of one file or option over the settings so far."""
+        # A path may be set once per file; a child file or an option may set it again.
         seen: dict[Path, Span] = {}
+        # Braces after a value: one error for the braces, none for the keys inside.
         closed: list[Path] = []
         for idents, statement in statements(body):
             path = tuple(i.name for i in idents)
@@ -107,21 +110,23 @@ class Settings:
                 seen[path] = written(statement)
                 self._assign(path, idents, place, statement, file)
                 if path[0] != "weights":
+                    # Below `weights`, `backbone` and `backbone.stem` are separate entries, not value and argument.
                     self._discarded([p for p in seen if p[:-1] == path], seen, seen[path], "replaced")
             else:
+                # Accept a misplaced `let` anyway, or every use of it would be another error.
                 if isinstance(statement, tree.Let):
                     file.lets.setdefault(statement.name.name, statement)
                 self.sink.add(
                     Diagnostic(
                         "statement-in-section",
-                        "a section holds keys and sections only",
-                        "move this to the top of the file",
+                        "a section may contain only settings, sections and `drop`",
+                        "move this statement to the top level of the file",
                         span=statement.span,
                     )
                 )
 
     def spans(self) -> dict[str, Span]:
-        """Where the value of every path was set, also of arguments that were changed by path."""
+        """Return the place where each path is set, including arguments that are changed by path."""
         found = {".".join(path): setting.expr.span for path, setting in self.values.items()}
         for path, setting in self.values.items():
             found |= {".".join((*path, name)): change.expr.span for name, change in setting.changes.items()}
@@ -139,7 +144,7 @@ class Settings:
             )
             return None
         if head.name not in SECTIONS:
-            message = f"there is no section `{head.name}`"
+            message = f"unknown section `{head.name}`"
             self._unknown(head, "unknown-section", message, *self._meant(idents, 0, statement, TOP, "sections"))
             return None
         kind: Any = SECTIONS[head.name]
@@ -164,14 +169,14 @@ class Settings:
     def _meant(
         self, idents: Idents, position: int, statement: tree.Statement, known: Iterable[str], what: str
     ) -> tuple[str, Fix | None]:
-        """What an unknown name of a path means: a key by another name, one of another place, or a misspelt one."""
+        """Return the help and fix for an unknown name in a path: a synonym, a misplaced key, or a misspelling."""
         ident, known = idents[position], list(known)
         braces = len(idents) - len(getattr(statement, "path", idents))
         found = None
         if position == len(idents) - 1:
             found = remedy(self._unplaced(idents, braces, statement), known)
         elif position and idents[position - 1].name in (ident.name, *SYNONYMS.get(folded(ident.name), ())):
-            return f"`{idents[position - 1].name}` says it already: leave `{ident.name}` out", None
+            return f"this repeats `{idents[position - 1].name}`; remove `{ident.name}`", None
         elif not (position == 0 and called(ident.name, known)):
             section = next((h.path for h in homes(ident.name, ()) if opens(h)), None)
             if section is not None:
@@ -183,19 +188,20 @@ class Settings:
             return suggest(ident.name, known, what), Fix(ident.span, near) if near else None
         fix = Fix(idents[braces].span.to(ident.span), found.path) if found.path and position >= braces else None
         if fix is not None:
+            # The right place may hold a component without this argument; then the fix would be the next error.
             whole = (*(i.name for i in idents[:braces]), *found.path.split("."))
             lacking = self._lacking(whole, statement)
             return lacking or found.help, None if lacking else fix
         return found.help, None
 
     def _below(self, section: Path, rest: Idents, statement: tree.Statement) -> str:
-        """Where a path belongs that begins with a section, or a component, of another place."""
-        shown = ".".join((*section, *(i.name for i in rest)))
+        """Return the help for a path that starts with a section or component from another place."""
+        path = ".".join((*section, *(i.name for i in rest)))
         value = f" = {self._text(statement.value) or '…'}" if isinstance(statement, tree.Assign) else " { … }"
-        return f"it is `{'.'.join(section)}`: write `{shown}{value}`"
+        return f"its full path is `{'.'.join(section)}`: write `{path}{value}`"
 
     def _lacking(self, path: Path, statement: tree.Statement) -> str:
-        """What to say where a path is an argument that the component at its place does not have; "" elsewhere."""
+        """Return the help if a path is an argument that the current component does not have, otherwise ""."""
         base = self.values.get(path[:-1])
         func = base.expr.func if base is not None and isinstance(base.expr, tree.Call) else None
         word = REGISTRY.get(func.name) if isinstance(func, tree.Name) else None
@@ -204,21 +210,22 @@ class Settings:
             return ""
         other = next((name for name, cls in members(family).items() if path[-1] in cls.model_fields), "")
         value = (self._text(statement.value) if isinstance(statement, tree.Assign) else "") or "…"
-        right = f"{'.'.join(path[:-1])} = {other}({path[-1]} = {value})"
-        return f"it is an argument of `{other}`, and `{word.__name__}` stands there: `{right}`"
+        example = f"{'.'.join(path[:-1])} = {other}({path[-1]} = {value})"
+        what = f"`{path[-1]}` is an argument of `{other}`, but `{word.__name__}` is set"
+        return f"{what}: to replace it, write `{example}`"
 
     def _text(self, value: tree.Expr) -> str:
-        """How a value is written; "" where that is too long for a remedy."""
+        """Return the source of a value, or "" if it is too long for a suggestion."""
         text = self.sink.sources.get(value.span.file, "")[value.span.start : value.span.end]
         return text if len(text) <= LONGEST and "\n" not in text else ""
 
     def _unplaced(self, idents: Idents, braces: int, statement: tree.Statement) -> Unplaced:
         value = statement.value if isinstance(statement, tree.Assign) else None
-        shown = self._text(value) if value is not None else ""
-        return Unplaced(idents[-1].name, tuple(i.name for i in idents[:-1]), braces, value, shown)
+        source = self._text(value) if value is not None else ""
+        return Unplaced(idents[-1].name, tuple(i.name for i in idents[:-1]), braces, value, source)
 
     def _opens(self, idents: tuple[tree.Ident, ...], place: Place) -> bool:
-        """Whether a path leads to a section; reports it where it does not."""
+        """Return whether a path leads to a section; reports an error if it does not."""
         if place.section is None and typing.get_origin(place.kind) is not dict and idents[0].name != "weights":
             path = ".".join(i.name for i in idents)
             self.sink.add(
@@ -233,7 +240,7 @@ class Settings:
         return True
 
     def _as_value(self, path: str, place: Place) -> str:
-        """How a value is set that somebody opens as a section."""
+        """Return the help for a value that is written as a section."""
         family = word_family(place.kind)
         if family is None or family is Word:
             return f"write `{path} = …`"
@@ -241,7 +248,7 @@ class Settings:
         called = base.expr.func if base is not None and isinstance(base.expr, tree.Call) else None
         name = called.name if isinstance(called, tree.Name) else next(iter(members(family)))
         argument = next(iter(REGISTRY[name].model_fields), "…") if name in REGISTRY else "…"
-        return f"write `{path} = {name}(…)`, or one argument of it: `{path}.{argument} = …`"
+        return f"write `{path} = {name}(…)`, or set a single argument: `{path}.{argument} = …`"
 
     def _assign(
         self, path: Path, idents: tuple[tree.Ident, ...], place: Place, statement: tree.Assign, file: FileScope
@@ -250,10 +257,10 @@ class Settings:
         is_group = place.section is not None or typing.get_origin(place.kind) is dict or path == ("weights",)
         if is_group and place.length == len(path):
             keys = ", ".join(place.section.model_fields) if place.section else "names of your choice"
-            message = f"`{'.'.join(path)}` is a section: it holds {keys}"
+            message = f"`{'.'.join(path)}` is a section, not a value; its keys are {keys}"
             help = f"write `{'.'.join(path)} {{ {self._named(statement.value, place)} }}`"
             if place.section is None and _is_nothing(statement.value):
-                help = f"to have nothing there, write `drop {'.'.join(path)}`"
+                help = f"to clear it, write `drop {'.'.join(path)}`"
             self.sink.add(Diagnostic("section-as-value", message, help, span=span))
             return
         if place.length == len(path):
@@ -262,7 +269,7 @@ class Settings:
         self._change(path, idents, place, Setting(statement.value, file, idents[-1].span))
 
     def _named(self, value: tree.Expr, place: Place) -> str:
-        """A value, or the first of a list, under a name of one's choice; an ellipsis where a section has keys."""
+        """Format a value, or the first of a list, as an entry with a made-up name; an ellipsis if keys are fixed."""
         first = value.items[0] if isinstance(value, tree.ListExpr) and value.items else value
         text = self.sink.sources.get(first.span.file, "")[first.span.start : first.span.end]
         if place.section is not None or len(text) > LONGEST or "\n" in text:
@@ -271,26 +278,27 @@ class Settings:
 
     def _change(self, path: Path, idents: tuple[tree.Ident, ...], place: Place, setting: Setting) -> None:
         key = path[: place.length]
-        shown, argument = ".".join(key), path[place.length]
+        key_text, argument = ".".join(key), path[place.length]
         component = word_family(place.kind)
         if component is None or len(path) > place.length + 1:
             near = ".".join(path[: place.length + (component is not None)])
-            message = f"nothing lies below `{near}`"
+            message = f"`{near}` is a value and has no keys"
             self.sink.add(
-                Diagnostic("unknown-key", message, f"set `{near} = …` itself", span=idents[place.length].span)
+                Diagnostic("unknown-key", message, f"set `{near} = …` instead", span=idents[place.length].span)
             )
             return
         base = self.values.get(key)
+        # The component may be set in a parent file that could not be read.
         if base is None and setting.file.incomplete:
             return
         if base is None:
-            message = f"`{shown}` is not set, so its `{argument}` cannot be changed"
-            help = f"set `{shown} = …(…)` first"
+            message = f"cannot change `{argument}`, because `{key_text}` is not set"
+            help = f"set `{key_text} = …(…)` first"
             self.sink.add(Diagnostic("nothing-to-change", message, help, span=setting.span))
             return
         if isinstance(base.expr, tree.Flow):
-            message = f"`{shown}` is a chain, so it is not clear whose `{argument}` is meant"
-            help = f"replace the whole chain: `{shown} = A(…) -> B(…)`"
+            message = f"`{key_text}` is a chain, so `{argument}` is ambiguous"
+            help = f"replace the whole chain: `{key_text} = A(…) -> B(…)`"
             self.sink.add(
                 Diagnostic(
                     "nothing-to-change", message, help, span=setting.span, labels=(Label(base.expr.span, "the chain"),)
@@ -300,13 +308,13 @@ class Settings:
         self.values[key] = replace(base, changes={**base.changes, argument: setting})
 
     def _discarded(self, paths: list[Path], seen: dict[Path, Span], by: Span, how: str) -> None:
-        """Warns of statements of this file that a later one of it makes void."""
+        """Warn about statements that have no effect because of a later statement in the same file."""
         for path in paths:
             self.sink.add(
                 Diagnostic(
                     "discarded-change",
-                    f"`{'.'.join(path)}` changes nothing: it is {how} further down",
-                    "move it below that, or remove it",
+                    f"`{'.'.join(path)}` has no effect: it is {how} later in this file",
+                    "move it below that line, or remove it",
                     span=seen.pop(path),
                     labels=(Label(by, f"{how} here"),),
                     severity="warning",
@@ -315,23 +323,23 @@ class Settings:
 
     def _drop(self, path: Path, place: Span, seen: dict[Path, Span], file: FileScope) -> None:
         self._discarded([p for p in seen if p[: len(path)] == path], seen, place, "dropped")
-        gone = [p for p in self.values if p[: len(path)] == path]
-        for found in gone:
+        removed = [p for p in self.values if p[: len(path)] == path]
+        for found in removed:
             del self.values[found]
-        if not gone and not self._drop_argument(path) and not file.incomplete:
+        if not removed and not self._drop_argument(path) and not file.incomplete:
             known = {".".join(p[: len(path)]) for p in self.values}
-            shown = ".".join(path)
+            path_text = ".".join(path)
             self.sink.add(
                 Diagnostic(
                     "drop-nothing",
-                    f"there is nothing at `{shown}` to drop",
-                    suggest(shown, known, "paths"),
+                    f"cannot drop `{path_text}`, because it is not set",
+                    suggest(path_text, known, "paths"),
                     span=place,
                 )
             )
 
     def _drop_argument(self, path: Path) -> bool:
-        """Removes an argument of a component, so that it has its default; False when none is given."""
+        """Reset an argument of a component to its default. Return False if the argument is not set."""
         base = self.values.get(path[:-1])
         if base is None or not isinstance(base.expr, tree.Call):
             return False
@@ -345,12 +353,12 @@ class Settings:
 
 
 def _is_nothing(value: tree.Expr) -> bool:
-    """Whether a value says that nothing is wanted: `none`, `false`, `[]`."""
+    """Return whether a value means "nothing": `none`, `false`, `[]`."""
     if isinstance(value, tree.ListExpr):
         return not value.items
     return isinstance(value, tree.Constant) and not value.value
 
 
 def replace_name(ident: tree.Ident, name: str) -> tree.Ident:
-    """The same place under another name."""
+    """Return an identifier with another name at the same place."""
     return tree.Ident(name, ident.span)

@@ -1,4 +1,4 @@
-"""Changes of a program from outside of its files: the texts of `--set`, and of options that stand for one."""
+"""Overrides: changes to a program from the command line, by `--set` and by options that stand for a setting."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from segdsl.syntax.tree import Assign, Drop, Expr
 
 SET = "--set"
 OPENED_BY = ('"', "'", "[", "(")
-"""What a value begins with that is no text without quotes."""
+"""The first characters of values that are not strings with missing quotes."""
 
 
 class NamedOverride(str):
-    """An override that another option than `--set` makes, by whose name errors call it."""
+    """An override that comes from another option than `--set`; errors name that option."""
 
     __slots__ = ("option",)
 
@@ -46,7 +46,8 @@ class NamedOverride(str):
 
 
 def apply_overrides(settings: Settings, scope: FileScope, overrides: Sequence[str], sink: Sink) -> None:
-    """Merges the overrides over what the files say, in their order."""
+    """Merge the overrides into the settings of the files, in order; the last one wins."""
+    # With several `--set`, errors name the one at fault by its number.
     unnamed = [text for text in overrides if not isinstance(text, NamedOverride)]
     number = 0
     for text in overrides:
@@ -64,18 +65,19 @@ def apply_overrides(settings: Settings, scope: FileScope, overrides: Sequence[st
 
 
 def with_quotes(found: Diagnostic, text: str) -> Diagnostic:
-    """The error about an option that does not parse; where a text is wanted, its value in quotes is what mends it."""
+    """Return the error about an option that does not parse, with quotes as the fix if its key takes a string."""
     path, equals, value = text.partition("=")
     value = value.strip()
     if found.span is None or not equals or not value or value.startswith(OPENED_BY) or not takes_text(path.strip()):
         return found
+    # The shell has removed the quotes that the author wrote: `--set data.root="my data"`.
     fix = Fix(Span(found.span.file, len(path) + 1, len(text)), quoted(value))
-    message, help = f"`{path.strip()}` is a text, and texts stand in double quotes", f"write {fix.text}"
+    message, help = f"`{path.strip()}` takes a string, which needs double quotes", f"write {fix.text}"
     return Diagnostic("missing-quotes", message, help, span=fix.span, fix=fix)
 
 
 def takes_text(path: str) -> bool:
-    """Whether a path of the program holds a text."""
+    """Return whether a path of the program takes a string."""
     head, *rest = path.split(".")
     if head == "weights":
         return bool(rest) and rest != ["adapt"]
@@ -83,33 +85,33 @@ def takes_text(path: str) -> bool:
 
 
 def as_override(path: Sequence[str], value: str) -> str:
-    """The override that sets a path to a value as somebody gives it who does not think of its type.
+    """Return the override that sets a path to a value that was written without regard to its type.
 
-    An ellipsis stands for the value where none is given, and where it is none that is accepted there.
+    The value is an ellipsis if it is empty or cannot be made valid.
     """
     annotation, metadata = _field(path)
     kind, family = _plain_kind(annotation), word_family(annotation)
-    right = value
+    suggestion = value
     if family is not None:
-        right = _word(value, members(family))
+        suggestion = _word(value, members(family))
     elif value and kind is str:
-        right = quoted(value)
+        suggestion = quoted(value)
     elif is_number(value) and typing.get_origin(kind) is tuple and _plain_kind(typing.get_args(kind)[0]) is str:
-        right = ""
+        suggestion = ""
     elif value and typing.get_origin(kind) is tuple:
-        right = listed(value, typing.get_args(kind)[0]) or (value if value.startswith("[") else f"[{value}]")
+        suggestion = listed(value, typing.get_args(kind)[0]) or (value if value.startswith("[") else f"[{value}]")
     elif value and kind is Quantity and is_number(value):
         units = next((m.names for m in metadata if isinstance(m, Units)), ())
-        right = f"{value} {'epochs' if 'epochs' in units else units[0]}" if units else value
+        suggestion = f"{value} {'epochs' if 'epochs' in units else units[0]}" if units else value
     elif value and not (kind is float and is_number(value)):
-        right = instead(value, kind, (*metadata, Usual(None, False))) or value
-    if right and annotation is not None:
-        right = _accepted(right, path[-1], annotation, metadata)
-    return f"{'.'.join(path)}={right or '…'}"
+        suggestion = instead(value, kind, (*metadata, Usual(None, False))) or value
+    if suggestion and annotation is not None:
+        suggestion = _accepted(suggestion, path[-1], annotation, metadata)
+    return f"{'.'.join(path)}={suggestion or '…'}"
 
 
 def taken_at(path: Sequence[str]) -> str:
-    """What a path of the program takes, in words: `an integer`, `one of …`."""
+    """Describe the values that a path of the program takes: `an integer`, `one of …`."""
     annotation, metadata = _field(path)
     family = word_family(annotation)
     if family is not None:
@@ -118,7 +120,7 @@ def taken_at(path: Sequence[str]) -> str:
 
 
 def _accepted(text: str, name: str, annotation: Any, metadata: tuple[Any, ...]) -> str:
-    """A text as a field accepts it, mended where that is known; "" where it is none for it."""
+    """Return a value's text in a form that its field accepts, or "" if there is none."""
     info = FieldInfo.from_annotation(annotation)
     info.metadata = list(metadata)
 
@@ -126,6 +128,7 @@ def _accepted(text: str, name: str, annotation: Any, metadata: tuple[Any, ...]) 
         if not accepts(info, convert(expr, info, frame, name)):
             raise Stop
 
+    # Two rounds: the first fix may reveal a second fault, such as a missing unit, but a loop must not go on forever.
     for _ in range(2):
         found = faults(text, bare_frame(), read)
         if not found:
@@ -139,7 +142,10 @@ def _accepted(text: str, name: str, annotation: Any, metadata: tuple[Any, ...]) 
 
 
 def _word(value: str, known: dict[str, Any]) -> str:
-    """The word of a family that a text or a number stands for; without any, the only one; "" where none is."""
+    """Return the word of a family that a string or number stands for, or "".
+
+    An empty value stands for the word of a family that has only one.
+    """
     only = next(iter(known)) if len(known) == 1 else ""
     if is_number(value):
         return of_number(only, float(value)) if only else ""
@@ -150,7 +156,7 @@ def _word(value: str, known: dict[str, Any]) -> str:
 
 
 def _field(path: Sequence[str]) -> tuple[Any, tuple[Any, ...]]:
-    """The annotation and the metadata of a key, or of an argument below one; None where there is no such thing."""
+    """Return the annotation and metadata of a key, or of an argument below one; `(None, ())` if there is none."""
     kind: Any = SECTIONS.get(path[0])
     metadata: tuple[Any, ...] = ()
     for name in path[1:]:
@@ -165,7 +171,7 @@ def _field(path: Sequence[str]) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _plain_kind(annotation: Any) -> Any:
-    """The type that an annotation stands for, whether it may be unset or has bounds."""
+    """Return the type of an annotation without its bounds and without None."""
     kinds = [k for k in typing.get_args(annotation) if k is not type(None)]
     if typing.get_origin(annotation) in (types.UnionType, typing.Union, typing.Annotated):
         return _plain_kind(kinds[0])
@@ -173,8 +179,11 @@ def _plain_kind(annotation: Any) -> Any:
 
 
 def read_override(text: str, allowed: Callable[[str], bool], refusal: Callable[[str], tuple[str, str]]) -> None:
-    """Refuses an override that does not parse, or whose path is not ``allowed``: then ``refusal`` gives the message and
-    the help (`setting-without-effect`)."""
+    """Check an override that is not applied to a program file.
+
+    Raises SegError if it does not parse, or if ``is_allowed`` refuses its path (`setting-without-effect`);
+    ``explain_refusal`` returns the message and the help for the path.
+    """
     name = text.option if isinstance(text, NamedOverride) else SET
     statement, found = parse_override(text, name)
     if found or not isinstance(statement, Assign | Drop):
@@ -188,11 +197,11 @@ def read_override(text: str, allowed: Callable[[str], bool], refusal: Callable[[
 
 
 def for_shell(found: Diagnostic, sources: Mapping[str, str]) -> Diagnostic:
-    """An error in an option with the whole option as it is right, in the quotes that a shell asks for."""
+    """Add the corrected option to the help of an error in an option, quoted for the shell."""
     fix = found.fix
     if fix is None or not fix.span.file.startswith(SET):
         return found
     text = sources.get(fix.span.file, "")
-    right = text[: fix.span.start] + fix.text + text[fix.span.end :]
-    joint = " The" if found.help.endswith("?") else "; the"
-    return replace(found, help=f"{found.help}{joint} whole option: {SET} {shlex.quote(right)}")
+    whole_option = text[: fix.span.start] + fix.text + text[fix.span.end :]
+    separator = " The" if found.help.endswith("?") else "; the"
+    return replace(found, help=f"{found.help}{separator} whole option: {SET} {shlex.quote(whole_option)}")

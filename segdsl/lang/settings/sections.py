@@ -1,4 +1,4 @@
-"""The sections of a program as records: every setting is read by the type of its key, once, when it is asked for."""
+"""Conversion of merged settings to the sections of a program. Each setting is read once, on demand, by its type."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ from segdsl.lang.settings.merge import Path, Setting, Settings, arguments_of
 from segdsl.syntax import tree
 
 MAX_SIDE = 65_536
-"""The largest height or width in pixels that a network is laid out for."""
+"""The maximum height or width of the input in pixels."""
 ADAPT = ("weights", "adapt")
-"""The one path below `weights` that is no part of the graph."""
+"""The only path below `weights` that is not a part of the model."""
 CLASSES = ("data", "classes")
 OPEN = object()
-"""Marks a path whose value is being worked out, to find circles."""
+"""Marks a path whose value is being computed, to detect cycles."""
 
 
 class Sections:
-    """Reads settings lazily, so that one may name another (`len(data.classes)`), and reports each error once."""
+    """Reads settings on demand, so that one can refer to another (`len(data.classes)`), and reports each error once."""
 
     def __init__(self, settings: Settings, sink: Sink, classes: int | Sequence[str] | None) -> None:
         self.settings, self.sink = settings, sink
         self.counted = isinstance(classes, int)
         self.classes = tuple(f"class_{i}" for i in range(classes)) if isinstance(classes, int) else classes
-        stated = settings.values.get(CLASSES)
-        if stated is not None and isinstance(stated.expr, tree.Constant) and stated.expr.value is None:
+        # `data.classes = none` undoes the classes of a parent: the dataset will name them.
+        setting = settings.values.get(CLASSES)
+        if setting is not None and isinstance(setting.expr, tree.Constant) and setting.expr.value is None:
             del settings.values["data", "classes"]
         self.assumed = classes is None and CLASSES not in settings.values
         self.values: dict[Path, Any] = {}
+        # Reading the input size may itself need a context, so start with a default size and correct it.
         self.context = Context(sink, {"B": 1, "H": 512, "W": 512}, self.resolve, lambda name: name in SECTIONS)
         size = self.size()
         self.context.env = {"B": 1, "H": size.height, "W": size.width}
@@ -47,11 +49,11 @@ class Sections:
 
     @property
     def named(self) -> bool:
-        """Whether the classes have their names: they are neither assumed nor only counted."""
+        """Whether the classes have names of their own instead of placeholders."""
         return not self.assumed and not (self.counted and self.value(CLASSES) == self.classes)
 
     def size(self) -> Size:
-        """`data.input_size`; the default where it failed, which no finding may then be about."""
+        """Return `data.input_size`, or a default if it is invalid, which then suppresses errors about the size."""
         value = self.value(("data", "input_size"))
         if isinstance(value, Size) and min(value.height, value.width) > 0:
             return value
@@ -59,17 +61,17 @@ class Sections:
         return Size(512, 512)
 
     def resolve(self, path: Path, span: Span) -> Any:
-        """The value of a path that an expression names."""
+        """Return the value of a path in an expression, such as `data.classes`. Raises :class:`EvalStop` if invalid."""
         kind: Any = SECTIONS[path[0]]
         for position, name in enumerate(path[1:], 1):
             if not (isinstance(kind, type) and issubclass(kind, Section)):
-                message = f"nothing lies below `{'.'.join(path[:position])}`"
+                message = f"`{'.'.join(path[:position])}` is a value and has no keys"
                 raise stop("unknown-path", _part(path, position, span), message, "shorten the path")
             if name not in kind.model_fields:
                 raise stop(
                     "unknown-path",
                     _part(path, position, span),
-                    f"`{'.'.join(path[:position])}` has no `{name}`",
+                    f"`{'.'.join(path[:position])}` has no key `{name}`",
                     suggest(name, kind.model_fields, "keys"),
                 )
             kind = kind.model_fields[name].annotation
@@ -80,6 +82,8 @@ class Sections:
                 f"`{'.'.join(path)}` is a section, not a value",
                 suggest("", kind.model_fields, "keys"),
             )
+        # Expressions see the classes that the model learns, after `exclude` and `remap`, and the ignore value of the
+        # masks after `values` has mapped them to class ids.
         value = self.labels(span) if path == CLASSES else self.value(path, span)
         if path == ("data", "ignore") and self.value(("data", "values"), span) is not None:
             value = VOID_ID
@@ -88,17 +92,17 @@ class Sections:
         return value
 
     def labels(self, asked: Span | None = None) -> Any:
-        """The classes that are learnt: those that masks declare, without `exclude` and after `remap`.
+        """Return the classes that the model learns: those of the masks, without `exclude` and after `remap`.
 
-        Placeholders stay as they are. POISON where something of it failed.
+        Placeholders stay as they are. Returns POISON if one of the settings is invalid.
         """
         declared = self.value(CLASSES, asked)
         if self.assumed or self.counted or isinstance(declared, Poison):
             return declared
-        own = next((n for n in ("exclude", "remap") if self.values.get(("data", n)) is OPEN), None)
-        if own is not None and asked is not None:
-            message = f"`data.{own}` changes `data.classes`, and is defined by it"
-            raise stop("value-cycle", asked, message, "name the classes as texts")
+        changing_key = next((n for n in ("exclude", "remap") if self.values.get(("data", n)) is OPEN), None)
+        if changing_key is not None and asked is not None:
+            message = f"`data.{changing_key}` depends on `data.classes`, which it changes"
+            raise stop("value-cycle", asked, message, "write the class names as strings")
         exclude, remap, ignore, values = (
             self.value(("data", name), asked) for name in ("exclude", "remap", "ignore", "values")
         )
@@ -119,12 +123,11 @@ class Sections:
         return Diagnostic(fault.slug, fault.message, fault.help, span=span)
 
     def value(self, path: Path, asked: Span | None = None) -> Any:
-        """The value at a key, its default if it is not set, POISON if it failed."""
+        """Return the value of a key: its default if it is not set, POISON if it is invalid."""
         if self.values.get(path) is OPEN:
             assert asked is not None
-            raise stop(
-                "value-cycle", asked, f"`{'.'.join(path)}` is defined by itself", "break the circle with a plain value"
-            )
+            message = f"`{'.'.join(path)}` is defined in terms of itself"
+            raise stop("value-cycle", asked, message, "break the cycle with a constant value")
         if path not in self.values:
             self.values[path] = OPEN
             try:
@@ -144,7 +147,7 @@ class Sections:
             return info.get_default(call_default_factory=True)
         value = self._read(setting, info, path[-1])
         if isinstance(value, Size) and not (0 < value.height <= MAX_SIDE and 0 < value.width <= MAX_SIDE):
-            message = f"`{path[-1]}` is from 1x1 to {MAX_SIDE}x{MAX_SIDE}, got {value}"
+            message = f"`{path[-1]}` must be between 1x1 and {MAX_SIDE}x{MAX_SIDE}, got {value}"
             raise stop("out-of-bounds", setting.expr.span, message, "write a size such as `512x512`")
         checked = validated(record, {path[-1]: value}, {path[-1]: setting.expr.span}, setting.span)
         return getattr(checked, path[-1])
@@ -153,6 +156,7 @@ class Sections:
         setting = self.settings.values.get(CLASSES)
         if setting is None:
             return tuple(self.classes or ("class_0", "class_1"))
+        # A mere number of classes, as from a checkpoint, does not replace names if there are as many of them.
         names = self._stated(setting)
         if self.classes is None or (self.counted and len(self.classes) == len(names)):
             return names
@@ -160,30 +164,30 @@ class Sections:
 
     def _stated(self, setting: Setting) -> tuple[str, ...]:
         names = self._read(setting, SECTIONS["data"].model_fields["classes"], "classes")
-        twice = sorted({n for n in names or () if names.count(n) > 1})
-        if twice:
-            places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and e.value == twice[0])
+        duplicates = sorted({n for n in names or () if names.count(n) > 1})
+        if duplicates:
+            places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and e.value == duplicates[0])
             raise stop(
                 "class-twice",
                 places[-1],
-                f'two classes are called "{twice[0]}"',
-                "give every class its own name",
-                labels=[Label(places[0], "the first")] if len(places) > 1 else [],
+                f'two classes are named "{duplicates[0]}"',
+                "use a different name for every class",
+                labels=[Label(places[0], "first used here")] if len(places) > 1 else [],
             )
         if names is not None and len(names) < 2:
             raise stop(
                 "too-few-classes",
                 setting.expr.span,
-                f"a segmentation needs two classes, got {len(names)}",
-                "name the background too",
+                f"segmentation needs at least two classes, got {len(names)}",
+                "add the background as a class",
             )
         if names and any(not n.strip() for n in names):
             places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and not str(e.value).strip())
-            raise stop("class-unnamed", places[0], "a class has an empty name", "give every class a name")
-        broken = next((n for n in names or () if has_control_character(n)), None)
-        if broken is not None:
-            places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and e.value == broken)
-            raise stop("class-control-character", places[0], *control_character(broken))
+            raise stop("class-unnamed", places[0], "this class name is empty", "give every class a name")
+        invalid = next((n for n in names or () if has_control_character(n)), None)
+        if invalid is not None:
+            places = _elements(setting.expr, lambda e: isinstance(e, tree.Constant) and e.value == invalid)
+            raise stop("class-control-character", places[0], *control_character(invalid))
         return names if names is not None else ("class_0", "class_1")
 
     def _read(self, setting: Setting, info: Any, name: str) -> Any:
@@ -196,14 +200,14 @@ class Sections:
         if not (isinstance(word, type) and family and issubclass(word, family)):
             convert(setting.expr, info, frame, name)
             first = next(iter(setting.changes.values()))
-            message = "only the arguments of a component that stands there can be changed"
-            raise stop("nothing-to-change", first.span, message, "set the whole value")
+            message = "only arguments of a component can be changed, but this value is not a component"
+            raise stop("nothing-to-change", first.span, message, "set the whole value instead")
         bound = arguments_of(setting, list(word.model_fields), word.__name__, self.context)
         value = build_word(word, bound, expr.span)
         return (value,) if typing.get_origin(info.annotation) is tuple else value
 
     def record(self, section: str) -> Any:
-        """The record of a whole section, POISON where a key of it failed."""
+        """Return the record of a whole section, or POISON if one of its keys is invalid."""
         return self._record(SECTIONS[section], (section,))
 
     def _record(self, kind: type[Section], prefix: Path) -> Any:
@@ -221,8 +225,10 @@ class Sections:
         if prefix == ("data",):
             if isinstance(self.labels(), Poison):
                 return POISON
+            # The settings about declared classes do not apply to placeholders.
             if self.counted:
                 values |= {"exclude": (), "remap": (), "values": None}
+        # Every value is already validated by its own field.
         return kind.model_construct(**values)
 
     def _named(self, prefix: Path, info: Any) -> Any:
@@ -240,7 +246,7 @@ class Sections:
         return POISON if any(isinstance(v, Poison) for v in found.values()) else found
 
     def weights(self) -> dict[str, str]:
-        """The sources of weights, by the path of the graph that they fill."""
+        """Return the weight sources by the model path that they initialize."""
         found: dict[str, str] = {}
         for path, setting in self.settings.values.items():
             if path[0] != "weights" or path == ADAPT:
@@ -253,7 +259,7 @@ class Sections:
                     raise stop(
                         "wrong-type",
                         setting.expr.span,
-                        f"a source of weights is a string, got {describe(value)}",
+                        f"a weight source must be a string, got {describe(value)}",
                         'write the path of a file, such as "backbone.safetensors", or `none`',
                     )
                 found[".".join(path[1:])] = value
@@ -263,15 +269,15 @@ class Sections:
         return found
 
     def adapt_weights(self) -> bool:
-        """`weights.adapt`: whether filters over the image may be changed to fit its channels."""
+        """Return `weights.adapt`: whether stem filters may be adapted to the number of image channels."""
         setting = self.settings.values.get(ADAPT)
         if setting is None:
             return False
         try:
             value = evaluate(setting.expr, Frame(self.context, setting.file), None)
             if not isinstance(value, bool):
-                message = f"`weights.adapt` is `true` or `false`, got {describe(value)}"
-                help = "write `adapt = true` to fit the filters over the image to its channels"
+                message = f"`weights.adapt` must be `true` or `false`, got {describe(value)}"
+                help = "write `adapt = true` to adapt the first filters to the number of image channels"
                 raise stop("wrong-type", setting.expr.span, message, help)
             return value
         except Stop as signal:
@@ -281,13 +287,14 @@ class Sections:
 
 
 def _elements(expr: tree.Expr, wanted: Callable[[tree.Expr], bool]) -> list[Span]:
-    """Where the wanted elements of a written list stand; the whole expression where there are none."""
+    """Return the places of the matching elements of a list literal, or of the whole expression if none matches."""
     items = expr.items if isinstance(expr, tree.ListExpr) else ()
     return [item.span for item in items if wanted(item)] or [expr.span]
 
 
 def _part(path: Path, position: int, span: Span) -> Span:
-    """Where one name of a path stands that is written at ``span``."""
+    """Return the place of one part of a path that is written at ``span``."""
+    # The path may be written with blanks, or over several lines.
     if span.end - span.start != len(".".join(path)):
         return span
     start = span.start + len(".".join((*path[:position], "")))

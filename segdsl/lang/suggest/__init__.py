@@ -1,1 +1,1 @@
-"""Remedies: what to write instead of what does not check."""
+"""Suggestions in error messages: what to write instead."""

@@ -1,4 +1,4 @@
-"""Where a setting belongs that stands where it is unknown: another section, an argument of a word, or the command."""
+"""Suggestions for misplaced settings: the section, argument or command-line option where they belong."""
 
 from __future__ import annotations
 
@@ -18,59 +18,62 @@ from segdsl.syntax import tree
 
 Path = tuple[str, ...]
 LONGEST = 40
-"""A value of more characters is not repeated in a remedy."""
+"""The maximum length of a value that a suggestion repeats."""
 OPEN = "open"
-"""Stands in a path for a name of the author's choice."""
+"""Placeholder in a path for a name that the author chooses."""
 
+# The names that other frameworks (mmsegmentation, Lightning, Ultralytics, OTX, ...) use for what segdsl sets elsewhere.
 _NO_KEYS = {
-    "device devices gpu gpus gpu_ids cuda accelerator": "the device is said when a run is started: "
+    "device devices gpu gpus gpu_ids cuda accelerator": "choose the device on the command line: "
     "`segdsl train FILE --device cuda`",
-    "resume resume_from resume_from_checkpoint auto_resume ckpt_path": "a run is gone on with from the command line: "
+    "resume resume_from resume_from_checkpoint auto_resume ckpt_path": "resume a run from the command line: "
     "`segdsl train FILE --out DIR --resume`",
     "out output output_dir out_dir work_dir save_dir log_dir run_dir default_root_dir project exp_name run_name name": (
-        "the run folder is named when it is started: `segdsl train FILE --out DIR`"
+        "name the run folder on the command line: `segdsl train FILE --out DIR`"
     ),
-    "num_classes nc n_classes nclasses classes_num": "classes are named, and the model is told how many they are: "
+    "num_classes nc n_classes nclasses classes_num": "name the classes and pass their number to the model: "
     '`data.classes = ["background", "defect"]`, `model = LiteHRNetS(classes = len(data.classes))`',
-    "max_iters max_steps num_iters total_iters total_steps iterations steps iters": "the length of a run is told in "
+    "max_iters max_steps num_iters total_iters total_steps iterations steps iters": "set the length of a run in "
     "epochs: `train.epochs = 40`",
-    "warmup warmup_epochs warmup_iters warmup_steps warmup_ratio": "a warm-up begins the schedule: "
+    "warmup warmup_epochs warmup_iters warmup_steps warmup_ratio": "start the schedule with a warm-up: "
     "`train.schedule = Warmup(5 epochs) -> Poly()`",
     "verbose log_interval log_every_n_steps print_freq logger loggers tensorboard wandb plots": (
-        "a run logs by itself, into `metrics.csv`, `tensorboard` and `report.html`; remove it"
+        "remove this setting; every run logs to `metrics.csv`, `tensorboard` and `report.html`"
     ),
-    "callbacks hooks default_hooks custom_hooks": "what follows a run is named by what it does: "
+    "callbacks hooks default_hooks custom_hooks": "use the setting for each purpose: "
     "`train.stop = EarlyStopping()`, `train.keep = Checkpoints(best = 3)`, `train.ema = EMA()`",
-    "shuffle pin_memory drop_last persistent_workers prefetch_factor": "training images are shuffled, and loaded "
-    "ahead, without being told; remove it",
-    "mean std": "mean and deviation are ImageNet's, `data.normalize = imagenet`, or none, `data.normalize = none`",
-    "data": 'the folder of the data is `data.root = "folder"`, or `--data FOLDER` on the command line',
-    "amp use_amp mixed_precision autocast fp16 bf16 half": "`train.precision = auto` takes the number format that the "
-    "device is made for; `fp16` and `bf16` name one",
-    "test test_dataloader": "a program learns from `data.train` and is scored on `data.val`; another subset is "
-    "scored by `segdsl eval RUN --subset test`",
-    "trainer": "what a trainer is told stands in `train` itself: `train.epochs = 100`, `train.optimizer = AdamW()`",
-    "metrics": "precision, recall, Dice and IoU are always computed; `train.monitor = val.miou` says which is watched",
-    "min_lr eta_min": "what is left of the rate at the end is a share of it: divide by `lr`, "
-    "`train.schedule = Cosine(floor = 0.01)`",
-    "save_period save_interval checkpoint_interval save_every save_freq": "how often a run is kept is said with its "
-    "checkpoints: `train.keep = Checkpoints(every = 5 epochs)`",
+    "shuffle pin_memory drop_last persistent_workers prefetch_factor": "remove this setting; "
+    "shuffling and prefetching are always on",
+    "mean std": "normalize with the ImageNet mean and deviation, `data.normalize = imagenet`, or not at all, "
+    "`data.normalize = none`",
+    "data": 'set the folder of the dataset with `data.root = "folder"`, or with `--data FOLDER` on the command line',
+    "amp use_amp mixed_precision autocast fp16 bf16 half": "use `train.precision = auto` for the best number format of "
+    "the device, or choose `fp16` or `bf16`",
+    "test test_dataloader": "score another subset with `segdsl eval RUN --subset test`; a program trains on "
+    "`data.train` and validates on `data.val`",
+    "trainer": "set trainer options directly in `train`: `train.epochs = 100`, `train.optimizer = AdamW()`",
+    "metrics": "remove this setting; precision, recall, Dice and IoU are always computed, and "
+    "`train.monitor = val.miou` chooses the score that selects the best epoch",
+    "min_lr eta_min": "set the final learning rate as a fraction of `lr`: `train.schedule = Cosine(floor = 0.01)`",
+    "save_period save_interval checkpoint_interval save_every save_freq": "set the save interval on the checkpoint "
+    "policy: `train.keep = Checkpoints(every = 5 epochs)`",
     "val_split validation_split test_size val_size train_size val_fraction split_ratio": "a subset is a folder or a "
-    "list of files of the data set, not a share of it: `data.train.subset = \"train\"`",
-    "optim_wrapper optimizer_config type": 'a word is called with its arguments: `train.optimizer = AdamW(lr = 1e-3)`',
+    "list of files, not a fraction of the dataset: `data.train.subset = \"train\"`",
+    "optim_wrapper optimizer_config type": "call the component with its arguments: "
+    "`train.optimizer = AdamW(lr = 1e-3)`",
 }  # fmt: skip
 NO_KEYS = {folded(name): remedy for names, remedy in _NO_KEYS.items() for name in names.split()}
-"""What others set in their configuration and a program does not hold, with what to do instead."""
+"""Settings of other frameworks that a program does not have, with what to do instead."""
 
 
 _NOT_SO = {
-    "split phase": "a subset is a folder or a list of files of the data set, not a share of it: "
+    "split phase": "a subset is a folder or a list of files, not a fraction of the dataset: "
     '`data.train.subset = "train"`',
-    "weights": 'weights are loaded by the part that takes them: `weights { backbone = "FILE" }`; those of the losses '
-    "are `WeightedSum([…], weights = [1.0, 0.5])`",
+    "weights": 'name the part that loads the weights: `weights { backbone = "FILE" }`; to weight losses, use '
+    "`WeightedSum([…], weights = [1.0, 0.5])`",
 }
 NOT_SO = {name: remedy for names, remedy in _NOT_SO.items() for name in names.split()}
-"""What to say of a setting that has a place, and whose value is none for it."""
+"""The help for names that are valid settings elsewhere but were probably meant in another sense."""
 
 
 _NO_WORDS = (
@@ -78,14 +81,15 @@ _NO_WORDS = (
     "default_format_bundle pad"
 )
 NO_WORDS = frozenset(folded(name) for name in _NO_WORDS.split())
-"""Steps that other pipelines have, and that are no augmentation."""
-DONE_ALWAYS = "images are read, normalised (`data.normalize`) and made tensors without being told: remove it"
+"""Steps of other frameworks' pipelines that are not augmentations."""
+DONE_ALWAYS = "remove this step; images are always read, normalized (`data.normalize`) and converted to tensors"
 
 
 class Home(NamedTuple):
-    """A place for a setting: its path, and the words that have it as an argument, none where it is a key.
+    """A place for a setting: a key, or an argument of the words that a key takes.
 
-    ``by_path`` says that the argument can be set by its path, which one of a chain cannot.
+    ``words`` are the words with this argument, empty for a key. ``can_set_by_path`` is False for arguments within a
+    chain, which no path can reach.
     """
 
     path: Path
@@ -95,7 +99,7 @@ class Home(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _index() -> dict[str, tuple[Home, ...]]:
-    """Every key and argument of the sections by its name; keys before arguments."""
+    """Return every key and argument of the sections by its name, keys before arguments."""
     found = sorted(_all_homes(), key=lambda home: bool(home.words))
     index: dict[str, tuple[Home, ...]] = {}
     for home in found:
@@ -113,10 +117,10 @@ def _all_homes() -> Iterator[Home]:
 
 def _below(path: Path, record: type[Section]) -> Iterator[Home]:
     for name, info in record.model_fields.items():
-        here, kind = (*path, name), info.annotation
-        yield Home(here)
+        child, kind = (*path, name), info.annotation
+        yield Home(child)
         if isinstance(kind, type) and issubclass(kind, Section):
-            yield from _below(here, kind)
+            yield from _below(child, kind)
         family = word_family(kind)
         if family is None or typing.get_origin(kind) is dict:
             continue
@@ -125,28 +129,28 @@ def _below(path: Path, record: type[Section]) -> Iterator[Home]:
             for argument in cls.model_fields:
                 taken.setdefault(argument, []).append(word)
         for argument, words in taken.items():
-            yield Home((*here, argument), tuple(words), typing.get_origin(kind) is not tuple)
+            yield Home((*child, argument), tuple(words), typing.get_origin(kind) is not tuple)
 
 
 def homes(name: str, section: Path) -> tuple[Home, ...]:
-    """Where a setting called ``name``, here or by others, belongs that ``section`` does not have; the best first."""
-    for wanted in (name, *SYNONYMS.get(folded(name), ())):
-        found = [home for home in _index().get(wanted, ()) if home.path[:-1] != section]
+    """Return the slots outside ``section`` for a setting of this name or a synonym of it, the best first."""
+    for candidate in (name, *SYNONYMS.get(folded(name), ())):
+        found = [home for home in _index().get(candidate, ()) if home.path[:-1] != section]
         if found:
             return tuple(sorted(found, key=lambda home: _distance(home, section)))
     return ()
 
 
 def _distance(home: Home, section: Path) -> tuple[bool, bool, bool, int]:
-    """An argument of what stands in the section is nearest, then what has a section of this name above it; what can be
-    set by its path comes before an argument of a chain."""
+    # An author who writes `train.lr` most likely means an argument of something inside `train`. Next come slots below
+    # another section of the same name (`data.train.batch` for `train.batch`), then the shallowest path.
     inside = bool(section) and home.path[: len(section)] == section
     same = bool(section) and section[-1] in home.path[:-1]
     return not inside, not home.by_path, not same, len(home.path)
 
 
 def holders(word: type[Word]) -> Iterator[Path]:
-    """The keys that take a word."""
+    """Yield the keys that take a word."""
     for name, record in SECTIONS.items():
         yield from _holding((name,), record, word)
 
@@ -162,13 +166,13 @@ def _holding(path: Path, record: type[Section], word: type[Word]) -> Iterator[Pa
 
 
 def key_paths() -> list[str]:
-    """The paths of all sections and keys."""
+    """Return the paths of all sections and keys."""
     paths = [home.path for home in _all_homes() if not home.words]
     return [".".join(path) for path in paths if path[0] in SECTIONS]
 
 
 def record_at(path: Path) -> type[Section] | None:
-    """The section at a path; None where there is none."""
+    """Return the section at a path, or None."""
     kind: Any = SECTIONS.get(path[0]) if path else None
     for name in path[1:]:
         kind = kind.model_fields[name].annotation if kind is not None and name in kind.model_fields else None
@@ -178,8 +182,11 @@ def record_at(path: Path) -> type[Section] | None:
 
 
 class Unplaced(NamedTuple):
-    """A setting that is unknown where it stands: its name, the section, how much of that is said by the braces around
-    it, and its value as expression and as text, None and "" for a section."""
+    """A setting that its section does not have.
+
+    ``brace_depth`` is the number of parts of the section's path that come from braces around the setting; the others
+    are written with its name. ``value`` and ``text`` are None and "" for a section.
+    """
 
     name: str
     section: Path
@@ -189,23 +196,25 @@ class Unplaced(NamedTuple):
 
 
 class Remedy(NamedTuple):
-    """What to do, and the path that would stand in place of the name; empty where another one does not mend it."""
+    """A help text, and the path that fixes the setting when it replaces the name; "" if no path does."""
 
     help: str
     path: str = ""
 
 
 def argument_remedy(name: str, known: Iterable[str]) -> str:
-    """What to do about an argument that a word does not have: the one that is meant, or the key that is called so."""
+    """Return the help for an argument that a word does not have: a similar argument, or the key of this name."""
     known = list(known)
     keys = [".".join(home.path) for home in homes(name, ()) if home.path[-1] == name and not home.words]
     help = suggest(name, known, "arguments")
-    return f"it is a key of its own: `{keys[0]} = …`; {help}" if keys and not nearest(name, known) else help
+    return f"set the key `{keys[0]} = …` instead; {help}" if keys and not nearest(name, known) else help
 
 
 def remedy(setting: Unplaced, known: Iterable[str]) -> Remedy | None:
-    """What to do about a setting that belongs elsewhere; None where it is misspelt, or another name of one of the
-    ``known`` here, and where nothing is known of it."""
+    """Return what to do about a setting that belongs elsewhere.
+
+    None if the name is a misspelling or synonym of one of ``valid_names``, or if nothing is known about it.
+    """
     value = setting.value
     known = [name for name in known if value is None or not has_braces((*setting.section, name))]
     found = tuple(home for home in homes(setting.name, setting.section) if _may_hold(home, value, setting.section))
@@ -215,11 +224,13 @@ def remedy(setting: Unplaced, known: Iterable[str]) -> Remedy | None:
         return Remedy(sentence)
     if called(setting.name, known) and not (same and not found[0].words):
         return None
-    said = value.name if isinstance(value, tree.Name) else value.value if isinstance(value, tree.Constant) else None
-    if isinstance(said, str) and said in known:
-        return Remedy(f"`{said}` is a key here: `{'.'.join((*setting.section, said))} = …`")
+    # Key and value may be swapped: `export.format = "onnx"` for `export.onnx = …`.
+    text = value.name if isinstance(value, tree.Name) else value.value if isinstance(value, tree.Constant) else None
+    if isinstance(text, str) and text in known:
+        return Remedy(f"`{text}` is a key: write `{'.'.join((*setting.section, text))} = …`")
     word = REGISTRY.get(value.func.name) if isinstance(value, tree.Call) and isinstance(value.func, tree.Name) else None
     if word is not None:
+        # What the value builds says more about the intended place than the name of the setting.
         taken = tuple(Home((*path[:-1], setting.name) if path[-1] == OPEN else path) for path in holders(word))
         found = taken or found
     if not found:
@@ -228,13 +239,13 @@ def remedy(setting: Unplaced, known: Iterable[str]) -> Remedy | None:
 
 
 def _may_hold(home: Home, value: tree.Expr | None, section: Path) -> bool:
-    """Whether a setting may stand at a home: a value not where only braces do, and nothing at what is around it."""
+    # A plain value does not fit a section, and a setting does not belong at a section that already surrounds it.
     around = section[: len(home.path)] == home.path
     return not around and (value is None or (not has_braces(home.path) and _takes(home, value)))
 
 
 def _takes(home: Home, value: tree.Expr) -> bool:
-    """Whether a home may take a constant: a number is no text, and a text no list of numbers."""
+    """Return whether the type of a slot can hold a constant; True for other expressions."""
     if not isinstance(value, tree.Constant) or isinstance(value.value, bool) or value.value is None:
         return True
     kind = annotation_at(home)
@@ -245,7 +256,7 @@ def _takes(home: Home, value: tree.Expr) -> bool:
 
 
 def annotation_at(home: Home) -> Any:
-    """The type of what is set at a home."""
+    """Return the type of the value that a slot takes."""
     if home.words:
         return REGISTRY[home.words[0]].model_fields[home.path[-1]].annotation
     holder = record_at(home.path[:-1])
@@ -253,7 +264,7 @@ def annotation_at(home: Home) -> Any:
 
 
 def _leaves(kind: Any) -> Iterator[Any]:
-    """The types that a type is made of, without none."""
+    """Yield the types that a type consists of, without None."""
     if typing.get_origin(kind) is typing.Annotated:
         yield from _leaves(typing.get_args(kind)[0])
     elif typing.get_origin(kind) in (tuple, typing.Union, types.UnionType):
@@ -268,7 +279,7 @@ def _lists(kind: Any) -> bool:
 
 
 def _said_of_share(word: type[Word], setting: Unplaced) -> str:
-    """The arguments of a word for a value that somebody gives to a key of its name: how often it happens, or that."""
+    # `hflip = 0.5` in other frameworks is a probability, `hflip = true` merely turns the step on.
     value = setting.value.value if isinstance(setting.value, tree.Constant) else None
     if next(iter(word.model_fields), "") != "p" or value is None or isinstance(value, str) or value is False:
         return "…"
@@ -276,31 +287,31 @@ def _said_of_share(word: type[Word], setting: Unplaced) -> str:
 
 
 def _without_place(setting: Unplaced) -> Remedy | None:
-    """What to do about a value that no key takes: what is called so is a section, a word, or told in another way."""
+    """Return what to do about a value that no key takes, by the section or word of this name; None if unknown."""
     sentence = NOT_SO.get(folded(setting.name))
     if sentence is not None:
         return Remedy(sentence)
     section = next((h.path for h in homes(setting.name, setting.section) if has_braces(h.path)), None)
     if section is not None:
-        return Remedy(f"it is a section: `{'.'.join(section)} {{ … }}`")
+        return Remedy(f"this is a section: write `{'.'.join(section)} {{ … }}`")
     names = (setting.name, *SYNONYMS.get(folded(setting.name), ()))
     word = next((REGISTRY[name] for name in names if name in REGISTRY), None)
     path = next(holders(word), None) if word is not None else None
     if word is None or path is None:
         return None
-    said = _said_of_share(word, setting)
+    arguments = _said_of_share(word, setting)
     own = re.findall("[A-Z][a-z]*", word.__name__)[-1].lower()
     key = ".".join((*path[:-1], own) if path[-1] == OPEN else path)
-    return Remedy(f"it is {article(word.kind)}: `{key} = {word.__name__}({said})`")
+    return Remedy(f"this is {article(word.kind)}: write `{key} = {word.__name__}({arguments})`")
 
 
 def opens(home: Home) -> bool:
-    """Whether more of a path may follow a home: it is a section, or a component with arguments."""
+    """Return whether a path can continue below a slot: it is a section, or takes a component with arguments."""
     return not home.words and (has_braces(home.path) or word_family(annotation_at(home)) is not None)
 
 
 def has_braces(path: Path) -> bool:
-    """Whether a path leads to a section, or to names of the author's choice."""
+    """Return whether a path leads to a section, or to a group of names that the author chooses."""
     if path == ("weights",) or record_at(path) is not None:
         return True
     holder = record_at(path[:-1])
@@ -312,18 +323,19 @@ def _moved(setting: Unplaced, found: tuple[Home, ...]) -> Remedy:
     path = best.path
     around = setting.section[: setting.braces]
     inside = bool(around) and path[: len(around)] == around
-    said = ".".join(path[len(around) :] if inside else path)
-    shown = " { … }" if has_braces(path) else f" = {setting.text or '…'}"
+    target = ".".join(path[len(around) :] if inside else path)
+    value = " { … }" if has_braces(path) else f" = {setting.text or '…'}"
     if not best.by_path:
-        return Remedy(f"it is an argument: `{'.'.join(path[:-1])} = {best.words[0]}({path[-1]}{shown})`")
+        return Remedy(f"this is an argument: write `{'.'.join(path[:-1])} = {best.words[0]}({path[-1]}{value})`")
     what = f", an argument of {_listed(best.words)}" if best.words else ""
     where = "" if inside or not around else f" outside of `{'.'.join(around)} {{ }}`"
-    help = f"it is `{'.'.join(path)}`{what}: write `{said}{shown}`{where}"
+    help = f"this is `{'.'.join(path)}`{what}: write `{target}{value}`{where}"
     rest = [".".join(home.path) for home in others if home.by_path][:2]
     if rest:
-        help += f"; there is {' and '.join(f'`{path}`' for path in rest)}, too"
+        help += f"; see also {' and '.join(f'`{path}`' for path in rest)}"
+    # A fix must be certain: it needs a single candidate, and braces that the replacement path can stay within.
     replaces = (inside or not around) and not others
-    return Remedy(help, said if replaces else "")
+    return Remedy(help, target if replaces else "")
 
 
 def _listed(words: tuple[str, ...]) -> str:

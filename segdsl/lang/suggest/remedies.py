@@ -1,6 +1,6 @@
-"""What to write instead of a value that does not fit: what a field takes in words, and what was most likely meant.
+"""Suggestions for values that do not fit: a description of what a field takes, and the most likely intended value.
 
-What is meant is guessed from the value alone, so that there is one rule for each type and none for a key.
+The intended value is guessed from the value alone, so that there is one rule per type and none per key.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EXAMPLES: dict[Any, str] = {
     Quantity: "a number with a unit",
 }
 LARGEST_KERNEL = 11
-"""A larger number in the place of a kernel is one of channels: `Conv(16, 32, 3)`."""
+"""A larger number in place of a kernel is probably a number of channels: `Conv(16, 32, 3)`."""
 _SIZE = re.compile(r"\s*\(?\[?\s*(\d+)\s*[xX*, ]\s*(\d+)\s*\]?\)?\s*")
 _AMOUNT = re.compile(r"\s*([\d.]+)\s*([A-Za-z]+)\s*")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
@@ -34,7 +34,7 @@ _BARE_TEXT = re.compile(r"[\w./~:-]+")
 
 
 class Usual(NamedTuple):
-    """Says of a field beside its other metadata what its default is, whether it may be unset, and its name."""
+    """Extra metadata of a field for suggestions: its default, whether it may be `none`, and its name."""
 
     default: Any
     optional: bool
@@ -42,22 +42,22 @@ class Usual(NamedTuple):
 
 
 def usual(meta: tuple[Any, ...]) -> Usual:
-    """What the metadata of a field says of its default."""
+    """Return the :class:`FieldHint` in a field's metadata, or an empty one."""
     return next((m for m in meta if isinstance(m, Usual)), Usual(None, False))
 
 
 def article(noun: str) -> str:
-    """`a loss`, `an optimizer`."""
+    """Return a noun with its article: `a loss`, `an optimizer`."""
     return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 
 def spelled(names: tuple[str, ...]) -> str:
-    """`iters` or `epochs`."""
+    """Format names as alternatives: `iters` or `epochs`."""
     return " or ".join(f"`{n}`" for n in names)
 
 
 def wanted(kind: Any, meta: tuple[Any, ...]) -> str:
-    """What a field accepts, in words: `an integer`, `one of …`, `a list of strings`."""
+    """Describe what a field accepts: `an integer`, `one of …`, `a list, each element a string`."""
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         inner, *more = typing.get_args(kind)
@@ -68,7 +68,7 @@ def wanted(kind: Any, meta: tuple[Any, ...]) -> str:
         return "one of " + ", ".join(f"`{k}`" for k in typing.get_args(kind))
     units, default = _units(meta), usual(meta).default
     if any(isinstance(m, PathText) for m in meta):
-        return "a path of the graph, such as `backbone`"
+        return "a path in the model, such as `backbone`"
     if any(isinstance(m, OrSingle) for m in meta):
         return "a number or a range such as `0..127`"
     if units:
@@ -77,7 +77,7 @@ def wanted(kind: Any, meta: tuple[Any, ...]) -> str:
     if kind is Range and isinstance(default, Range):
         return f"a range such as `{default}`"
     if origin is tuple:
-        return f"a list, each of it {wanted(typing.get_args(kind)[0], ())}"
+        return f"a list, each element {wanted(typing.get_args(kind)[0], ())}"
     if isinstance(kind, type) and issubclass(kind, Word):
         return article(kind.kind)
     return EXAMPLES.get(kind, "another value")
@@ -88,7 +88,7 @@ def _units(meta: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def instead(value: Any, kind: Any, meta: tuple[Any, ...]) -> str:
-    """What is meant by a value that is not of the type of a field, as it is to be written; "" where nothing is."""
+    """Return the source of the value that was probably meant by one of the wrong type, or ""."""
     if usual(meta).optional and value is False and kind is not bool:
         return "none"
     if isinstance(value, str) and re.fullmatch(r"(?i)none|null", value) and usual(meta).optional:
@@ -121,7 +121,7 @@ def _number(value: Any, meta: tuple[Any, ...]) -> str:
 
 
 def _plain_number(value: Any, meta: tuple[Any, ...]) -> float | None:
-    """A number in other clothes: `10 epochs` where epochs are counted, but not where something else is."""
+    # `epochs = 10 epochs` repeats its unit and is clearly a number; `batch = 10 epochs` is not.
     if isinstance(value, Quantity):
         return value.value if value.unit == usual(meta).name else None
     if isinstance(value, str) and is_number(value.strip()):
@@ -130,7 +130,7 @@ def _plain_number(value: Any, meta: tuple[Any, ...]) -> float | None:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number as the language writes it."""
+    """Return whether a string is a number literal of the language."""
     return bool(_NUMBER.fullmatch(text))
 
 
@@ -153,6 +153,7 @@ def _range(value: Any, meta: tuple[Any, ...]) -> str:
         value = Range(min(value), max(value))
     if isinstance(value, Range):
         return str(Range(value.low, value.high, unit))
+    # `Rotate(30)` means -30..30, but `RandomResizedCrop(0.5)` has no such obvious counterpart.
     around_zero = isinstance(default, Range) and default.low == -default.high
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value and around_zero:
         return str(Range(-abs(value), abs(value), unit))
@@ -160,19 +161,19 @@ def _range(value: Any, meta: tuple[Any, ...]) -> str:
 
 
 def _amount(value: Any, meta: tuple[Any, ...]) -> str:
-    said = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
-    unit = nearest(said[2], _units(meta)) if said else None
-    return f"{said[1]} {unit}" if said and unit else ""
+    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
+    unit = nearest(match[2], _units(meta)) if match else None
+    return f"{match[1]} {unit}" if match and unit else ""
 
 
 _GUESSES = {
     Size: _size, int: _whole, float: _number, bool: _truth, str: _text, Range: _range, Quantity: _amount,
 }  # fmt: skip
-"""What may be meant, by the type that is wanted."""
+"""Expected type -> guess of the intended value."""
 
 
 def listed(value: Any, item: Any) -> str:
-    """A value that stands alone, as the list that is meant; "" where it is no element of one."""
+    """Return the list that a single value probably stands for, or "" if it cannot be an element."""
     inner = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
     if isinstance(value, str) and inner is str:
         return "[" + ", ".join(quoted(part.strip()) for part in value.split(",")) + "]"
@@ -184,7 +185,7 @@ def listed(value: Any, item: Any) -> str:
 
 
 def literal(text: str, kind: Any) -> str:
-    """What is meant by an expression that has no value, from how it is written; "" where nothing is."""
+    """Return the literal that was probably meant by an expression without a value, or ""."""
     if kind is str and _BARE_TEXT.fullmatch(text):
         return f'"{text}"'
     if kind is bool:
@@ -193,7 +194,7 @@ def literal(text: str, kind: Any) -> str:
 
 
 def product_of_sides(expr: tree.Expr) -> str:
-    """The size that `128 * 128` is meant to be; "" for another expression."""
+    """Return the size that `128 * 128` was probably meant to be, or "" for any other expression."""
     if not (isinstance(expr, tree.Binary) and expr.op == "*"):
         return ""
     sides = [e.value for e in (expr.left, expr.right) if isinstance(e, tree.Constant) and type(e.value) is int]
@@ -201,9 +202,9 @@ def product_of_sides(expr: tree.Expr) -> str:
 
 
 def combined(expr: tree.Expr, family: type[Word], text: str) -> str:
-    """A list or a sum of words of a family, by the word that takes several: `WeightedSum([Dice(), Focal()])`.
+    """Return a list or sum of words as a call of the word that combines several: `WeightedSum([Dice(), Focal()])`.
 
-    ``text`` is how the whole expression is written. "" where it is neither, or where no word takes several.
+    ``text`` is the source of the expression. Returns "" if it is neither list nor sum, or no word combines several.
     """
     takes = next((n for n, w in members(family).items() if _takes_several(w, family)), "")
     parts = [(factor, _renamed(word, family)) for factor, word in _terms(expr, expr.span.start, text)]
@@ -215,7 +216,7 @@ def combined(expr: tree.Expr, family: type[Word], text: str) -> str:
 
 
 def _renamed(call: str, family: type[Word]) -> str:
-    """A call with the name that a word has here: `DiceLoss()` as `Dice()`; "" for one that is none."""
+    """Return a call with a foreign name replaced, `DiceLoss()` as `Dice()`, or "" if no word is meant."""
     name, paren, rest = call.partition("(")
     near = replacing(name.strip().rpartition(".")[2], members(family))
     return f"{near}{paren}{rest}" if near else ""
@@ -229,7 +230,7 @@ def _takes_several(word: type[Word], family: type[Word]) -> bool:
 
 
 def _terms(expr: tree.Expr, start: int, text: str) -> typing.Iterator[tuple[str, str]]:
-    """The factor and the text of each word in a list or sum; "" in place of what is neither."""
+    """Yield the factor and the source of each word in a list or sum; "" for terms of any other kind."""
     shown = text[expr.span.start - start : expr.span.end - start]
     if isinstance(expr, tree.ListExpr):
         for item in expr.items:
@@ -242,15 +243,16 @@ def _terms(expr: tree.Expr, start: int, text: str) -> typing.Iterator[tuple[str,
         yield from _terms(expr.right, start, text)
     elif isinstance(expr, tree.Binary) and expr.op == "*":
         factor, rest = (expr.left, expr.right) if isinstance(expr.left, tree.Constant) else (expr.right, expr.left)
-        said = text[factor.span.start - start : factor.span.end - start] if isinstance(factor, tree.Constant) else ""
+        weight = text[factor.span.start - start : factor.span.end - start] if isinstance(factor, tree.Constant) else ""
+        # A factor of a factor would have to be multiplied out; give up on the term instead.
         for inner, word in _terms(rest, start, text):
-            yield said, word if said and not inner else ""
+            yield weight, word if weight and not inner else ""
     else:
         yield "", shown if isinstance(expr, tree.Call) else ""
 
 
 def chain(expr: tree.Expr, text: str) -> str:
-    """Words joined by a comparison or a sum, as the chain that is meant: `Warmup(5 epochs) -> Poly()`."""
+    """Return words joined by other operators as a chain, `Warmup(5 epochs) -> Poly()`, or ""."""
     start = expr.span.start
 
     def parts(part: tree.Expr) -> typing.Iterator[str]:
@@ -265,9 +267,9 @@ def chain(expr: tree.Expr, text: str) -> str:
 
 
 def built(expr: tree.Expr, family: type[Word], text: str, *, optional: bool = False, chained: bool = False) -> str:
-    """The word that is meant where something else stands in place of one; "" where none is.
+    """Return the word that was probably meant by an expression of another kind, or "".
 
-    ``optional`` says that `none` may stand there, ``chained`` that the place is in a chain.
+    ``optional`` allows `none`; ``in_chain`` means that other words follow in a chain.
     """
     known = members(family)
     if isinstance(expr, tree.Constant) and isinstance(expr.value, bool):
@@ -276,9 +278,9 @@ def built(expr: tree.Expr, family: type[Word], text: str, *, optional: bool = Fa
         return begun(next(iter(known))) if len(known) == 1 else ""
     if isinstance(expr, tree.Constant) and isinstance(expr.value, (int, float)):
         return of_number(next(iter(known)), expr.value) if len(known) == 1 else ""
-    said = expr.name if isinstance(expr, tree.Name) else expr.value if isinstance(expr, tree.Constant) else None
-    if isinstance(said, str):
-        near = replacing(said, known)
+    name = expr.name if isinstance(expr, tree.Name) else expr.value if isinstance(expr, tree.Constant) else None
+    if isinstance(name, str):
+        near = replacing(name, known)
         return (linked(near) if chained else begun(near)) if near else ""
     if isinstance(expr, tree.Call):
         return _from_dictionary(expr, known, text)
@@ -286,7 +288,7 @@ def built(expr: tree.Expr, family: type[Word], text: str, *, optional: bool = Fa
 
 
 def _from_dictionary(call: tree.Call, known: dict[str, type[Word]], text: str) -> str:
-    """`dict(type = "AdamW", lr = 1e-3)` as a word."""
+    # `dict(type = "AdamW", lr = 1e-3)` is how mmsegmentation configures a component.
     named = {a.name.name: a.value for a in call.args if a.name is not None}
     kind = named.pop("type", named.pop("name", None))
     near = replacing(kind.value, known) if isinstance(kind, tree.Constant) and isinstance(kind.value, str) else None

@@ -1,4 +1,4 @@
-"""How a word is written of which only the name is said, or only a number: with what it needs, and by name."""
+"""The usual way to write a built-in component, for suggestions that know only its name or a number."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ _BEGUN = {
     "Merge": 'Merge(["a", "b"], into = "c")',
     "Clip": "Clip(0..1)",
 }
-"""Words that cannot be called without arguments, in their usual form."""
+"""Components that need arguments, in their usual form."""
 _OF_A_NUMBER = {
     "EarlyStopping": "EarlyStopping(patience = {} epochs)",
     "Checkpoints": "Checkpoints({})",
     "EMA": "EMA({})",
 }
-"""What a number alone means in the place of a word: seldom its first argument."""
+"""What a bare number means in place of a component: seldom its first argument."""
 
 
 def begun(word: str) -> str:
-    """The usual form of a word: `Dice()`, `Warmup(5 epochs) -> Poly()`."""
+    """Return the usual form of a component: `Dice()`, `Warmup(5 epochs) -> Poly()`."""
     return _BEGUN.get(word, f"{word}()")
 
 
 def linked(word: str) -> str:
-    """The usual form of a word inside of a chain, where others follow it."""
+    """Return the usual form of a component within a chain, without what follows it."""
     return begun(word).partition(" -> ")[0]
 
 
 def of_number(word: str, value: float) -> str:
-    """The word that a number alone stands for; "" where it could be several arguments of it."""
+    """Return the component that a bare number stands for; "" if the number could be any of several arguments."""
     form = _OF_A_NUMBER.get(word, "")
     return form.format(number(value)) if form else ""

@@ -1,4 +1,4 @@
-"""Trying a proposed text before it is offered: what would be refused is no remedy."""
+"""Verification of suggested fixes: a fix is offered only if the compiler would accept it."""
 
 from __future__ import annotations
 
@@ -15,49 +15,52 @@ from segdsl.syntax import tree
 from segdsl.syntax.parser import parse_override
 
 TRIED = "<tried>"
-"""The name of the source that a proposed text is read from."""
+"""The file name of the source with a suggested text."""
 BEFORE = "tried="
-"""What stands in that source before the text."""
+"""The start of that source: the parser reads whole statements only."""
 
 
 def tried(found: Stop, expr: tree.Expr, frame: Frame, wanted: str, read: Callable[[tree.Expr, Frame], Any]) -> Stop:
-    """The stop about an expression, without its fix where ``read``, which made it, refuses that, too.
+    """Return an error without its fix if ``convert_again``, which raised it, would refuse the fix as well.
 
-    ``wanted`` takes the place of a help that repeats such a fix. A part of the expression may be replaced although the
-    rest has faults that can be mended in their turn.
+    ``fallback_help`` replaces a help text that repeats such a fix. A fix for a part of the expression is kept if all
+    remaining errors have fixes of their own.
     """
-    said = found.diagnostic
-    if said is None or said.fix is None or expr.span.file == TRIED or not frame.text(expr.span):
+    error = found.diagnostic
+    # Errors inside a trial are not tried again; that would recurse.
+    if error is None or error.fix is None or expr.span.file == TRIED or not frame.text(expr.span):
         return found
-    fix, whole = said.fix, expr.span
+    fix, whole = error.fix, expr.span
     if fix.span.file != whole.file or fix.span.start < whole.start or fix.span.end > whole.end:
         return found
     text = frame.text(whole)
-    right = text[: fix.span.start - whole.start] + fix.text + text[fix.span.end - whole.start :]
-    wrong = faults(right, frame, read)
-    if not wrong or (fix.span != whole and all(fault and fault.fix for fault in wrong)):
+    corrected = text[: fix.span.start - whole.start] + fix.text + text[fix.span.end - whole.start :]
+    found_errors = faults(corrected, frame, read)
+    if not found_errors or (fix.span != whole and all(fault and fault.fix for fault in found_errors)):
         return found
-    return Stop(replace(said, fix=None, help=wanted if f"{fix.text}" in said.help and fix.span == whole else said.help))
+    repeats = f"{fix.text}" in error.help and fix.span == whole
+    return Stop(replace(error, fix=None, help=wanted if repeats else error.help))
 
 
 def faults(text: str, frame: Frame, read: Callable[[tree.Expr, Frame], Any]) -> list[Diagnostic | None]:
-    """What is wrong with a text in the place of an expression; None for what has no words of its own."""
+    """Return what is wrong with a text in place of an expression; None stands for an error without a message."""
     source = BEFORE + text
-    statement, wrong = parse_override(source, TRIED)
-    if wrong or not isinstance(statement, tree.Assign):
-        return list(wrong) or [None]
+    statement, syntax_errors = parse_override(source, TRIED)
+    if syntax_errors or not isinstance(statement, tree.Assign):
+        return list(syntax_errors) or [None]
+    # Errors, values of lets and reported places go into copies, so that the trial leaves no trace in the program.
     sink = Sink(sources={TRIED: source})
     file = replace(frame.file, values=dict(frame.file.values))
-    alone = replace(frame, file=file, context=replace(frame.context, sink=sink, reported=set()))
+    trial_frame = replace(frame, file=file, context=replace(frame.context, sink=sink, reported=set()))
     try:
-        read(statement.value, alone)
+        read(statement.value, trial_frame)
     except Stop as signal:
         return [*sink.errors, *([signal.diagnostic] if signal.diagnostic or not sink.errors else ())]
     return list(sink.errors)
 
 
 def bare_frame() -> Frame:
-    """A place in which nothing of a program is in sight."""
+    """Return a frame without any names, for texts outside of a program."""
 
     def nothing(path: tuple[str, ...], span: Span) -> Any:
         raise Stop

@@ -1,4 +1,4 @@
-"""What a run shows: a live line on a terminal, one line an epoch in a pipe, a report at the end. Fits 80 columns."""
+"""Console output of a run: a live line on a terminal, one line per epoch in a pipe, results at the end."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from segdsl.weights.report import LoadReport, load_table
 
 NAME_WIDTH, TABLE_WIDTH, MAX_WARNINGS = 40, 100, 8
 LEAST_BAR, MOST_BAR = 6, 30
-"""Columns of the bar of the steps."""
+"""Least and greatest width of the progress bar, in columns."""
 DICE = "val.dice"
-"""What is shown of every epoch, whatever a run watches besides."""
+"""The score shown for every epoch, whatever the run monitors."""
 DROPPED = ("lr", "speed", "left", "loss")
-"""What a terminal of less than 80 columns may have no room for, the most dispensable first."""
+"""Parts of a line that a narrow terminal omits, the most dispensable first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is said before the first step; ``samples`` are those of an epoch, as the ``sampler`` draws them."""
+    """The facts printed before the first step; ``samples_per_epoch`` counts what the ``sampler`` draws."""
 
     name: str
     parameters: int
@@ -53,7 +53,7 @@ class Head:
 
 
 class Display:
-    """Shows the progress of a run on ``console``, standard output by default; nothing with ``quiet``."""
+    """Prints the progress of a run to ``console``, by default standard output; nothing if ``quiet``."""
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
         self.console = console or Console(file=lasting_stdout(), quiet=quiet, highlight=False)
@@ -63,22 +63,25 @@ class Display:
         self._watched: list[float] = []
 
     def warn(self, warnings: Sequence[Diagnostic]) -> None:
-        """Prints warnings in one line each, the first of many."""
+        """Print warnings, one line each; of many only the first."""
         for warning in warnings[:MAX_WARNINGS]:
             where = f"{warning.path}: " if warning.path else ""
             self._prose(Text.assemble((f"warning[{warning.slug}]: ", "yellow"), clean(f"{where}{warning.message}")))
         if len(warnings) > MAX_WARNINGS:
             self._line(
-                Text(f"{len(warnings) - MAX_WARNINGS} more warnings; `segdsl data check` lists those of the data")
+                Text(f"{len(warnings) - MAX_WARNINGS} more warnings; `segdsl data check` lists those about the data")
             )
 
     def note(self, text: str) -> None:
-        """Something worth knowing."""
+        """Print a note."""
         self._prose(Text.assemble(("note: ", "cyan"), clean(text, "\n")))
 
     @contextmanager
     def checking(self) -> Iterator[Callable[[int, int], None] | None]:
-        """While the data is read for the first time: on a terminal, how far that is; to be called with done and all."""
+        """Show the progress of checking the data, on a terminal.
+
+        Yield a function to call with the number of images done and the total, or None.
+        """
         if not self.console.is_terminal or self.console.quiet:
             yield None
             return
@@ -86,34 +89,34 @@ class Display:
             yield lambda done, total: status.update(f"checking the data: {done} of {total} images")
 
     def fetching(self) -> FetchDisplay:
-        """While the weights are got."""
+        """Return a display of download progress for weights."""
         return FetchDisplay(self.console)
 
     def weights(self, reports: Sequence[LoadReport], random: Mapping[str, int]) -> None:
-        """What was loaded, what was left out and why."""
+        """Print which weights were loaded, and which were not and why."""
         for line in load_table(reports, random, min(self.console.width, TABLE_WIDTH)):
             self._line(Text(line))
 
     def start(self, head: Head) -> None:
-        """What is about to be trained, and where it will lie."""
+        """Print what is about to be trained, and the run folder."""
         self.head = head
-        trained = f", {head.trained:,} of them trained" if head.trained != head.parameters else ""
+        trainable = f", {head.trained:,} of them trainable" if head.trained != head.parameters else ""
         self._line(Text(f"{shortened(head.name, NAME_WIDTH)}: {head.classes} classes at {head.size}, on {head.device}"))
-        self._line(Text(f"{head.parameters:,} parameters{trained}"))
-        self._line(Text(f"{head.train_images} images to train on, {head.val_images} to validate"))
+        self._line(Text(f"{head.parameters:,} parameters{trainable}"))
+        self._line(Text(f"{head.train_images} training images, {head.val_images} validation images"))
         if head.sampler:
-            self._line(Text(f"{head.samples} samples an epoch, drawn by {head.sampler}"))
+            self._line(Text(f"{head.samples} samples per epoch, drawn by {head.sampler}"))
         self._line(Text(f"run folder: {head.run}"))
 
     def class_weights(self, weights: Mapping[str, float]) -> None:
-        """The weights of the classes that the loss took from the data, if it did."""
+        """Print the class weights that the loss counted in the data, if it did."""
         if weights:
-            named = ", ".join(f"{short_name(name)} {weight:.3g}" for name, weight in weights.items())
-            self._prose(Text(f"weights of the classes, counted: {named}"))
+            values = ", ".join(f"{short_name(name)} {weight:.3g}" for name, weight in weights.items())
+            self._prose(Text(f"class weights, from pixel counts: {values}"))
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """While training: on a terminal, the live line."""
+        """Show the live line inside the block, on a terminal."""
         if not self.console.is_terminal or self.console.quiet:
             yield
             return
@@ -127,7 +130,7 @@ class Display:
     def step(
         self, epoch: int, step: int, loss: float, lr: float, images_per_second: float, seconds_left: float
     ) -> None:
-        """A step has ended; ``epoch`` and ``step`` (in the epoch) count from 1."""
+        """Update the live line after a step; ``epoch`` and ``step`` (in the epoch) count from 1."""
         if self._live is None or self.head is None:
             return
         parts = {
@@ -139,6 +142,7 @@ class Display:
         }
         name, columns = f"epoch {epoch}/{self.head.epochs}", self.console.width - 1
         text = shown_parts(parts, columns - len(name) - LEAST_BAR - 2, " ")
+        # The bar takes the columns that the numbers leave, so that the line never wraps.
         room = min(columns - len(name) - len(text) - 2, MOST_BAR)
         line = Table.grid(padding=(0, 1))
         if room >= LEAST_BAR:
@@ -148,19 +152,20 @@ class Display:
         self._live.update(line)
 
     def epoch(self, row: EpochRow, seconds_left: float, best: bool) -> None:
-        """An epoch has ended."""
+        """Print the line of an epoch that has ended."""
         self._dice = row.confusion.dice
         self._watched.append(row.monitored(self.head.monitor if self.head else DICE))
         width = len(str(self.head.epochs)) if self.head else 1
         total = f"/{self.head.epochs}" if self.head else ""
-        watched = self.head.monitor if self.head else DICE
+        monitor = self.head.monitor if self.head else DICE
+        # The star marks the score that decides which epoch is the best, and no other.
         star = "*" if best else " "
         parts = {
             "epoch": f"epoch {row.epoch:>{width}}{total}",
             "loss": f"loss {row.train_loss:.3f}",
             "lr": f"lr {row.lr:.1e}",
-            "dice": f"dice {row.confusion.dice:.3f}{star if watched == DICE else ''}",
-            "watched": f"{short_name(watched)} {row.monitored(watched):.3f}{star}" if watched != DICE else "",
+            "dice": f"dice {row.confusion.dice:.3f}{star if monitor == DICE else ''}",
+            "monitor": f"{short_name(monitor)} {row.monitored(monitor):.3f}{star}" if monitor != DICE else "",
             "speed": f"{row.images_per_second:.1f} img/s",
             "left": f"{duration(seconds_left)} left",
         }
@@ -168,7 +173,7 @@ class Display:
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
-        """While the report is made."""
+        """Show that the report is being written, on a terminal."""
         if not self.console.is_terminal or self.console.quiet:
             yield
             return
@@ -178,7 +183,7 @@ class Display:
     def end(
         self, best: EpochRow, last: EpochRow, monitor: str, weights: Path, why: str, report: Path | None = None
     ) -> None:
-        """The report: the best epoch, its classes, where everything lies, what to do next."""
+        """Print the results: the best epoch, its classes, the files of the run, and what to do next."""
         run = self.head.run if self.head else weights.parent
         self._line(
             Text(
@@ -194,40 +199,40 @@ class Display:
         for text in absences(best.confusion):
             self.note(text)
         if len(self._watched) > 1 and len(set(self._watched)) == 1:
-            watched = f"{short_name(monitor)} was {best.monitored(monitor):.4f}"
-            self.note(f"{watched} in every epoch, so that the best is only the first")
+            value = f"{short_name(monitor)} was {best.monitored(monitor):.4f}"
+            self.note(f"{value} in every epoch; the best epoch is merely the first")
         places = (
             ("weights", weights),
             ("log", run / "metrics.csv"),
             ("curves", run / "tensorboard"),
             ("report", report),
         )
-        for what, where in (place for place in places if place[1] is not None):
-            self._line(Text(f"{what + ':':<9}{where}"))
+        for label, path in (place for place in places if place[1] is not None):
+            self._line(Text(f"{label + ':':<9}{path}"))
         self._line(Text(f"next:    segdsl eval {run}\n         segdsl export {run}"))
 
     def resumed(self, epoch: int, step: int, notes: Sequence[str]) -> None:
-        """The run goes on after so many epochs and steps."""
-        self._line(Text(f"going on after epoch {epoch}, step {step}"))
+        """Print that a run was resumed after so many epochs and steps, and the notes on it."""
+        self._line(Text(f"resuming after epoch {epoch}, step {step}"))
         for text in notes:
             self.note(text)
 
     def interrupted(self, kept: Path | None, command: str = "") -> None:
-        """The run was stopped by hand; ``command`` goes on with it."""
-        self._line(Text(f"interrupted; {f'the weights so far are in {kept}' if kept else 'nothing was learnt yet'}"))
+        """Print that the user stopped the run; ``command`` resumes it."""
+        self._line(Text(f"interrupted; {f'the weights so far are in {kept}' if kept else 'no step was complete yet'}"))
         if command:
-            self._line(Text(f"to go on: {command}"))
+            self._line(Text(f"to resume: {command}"))
 
     def _line(self, text: Text) -> None:
         self.console.print(text, soft_wrap=True)
 
     def _prose(self, text: Text) -> None:
-        """Sentences: wrapped between words on a terminal, one line elsewhere."""
+        """Print sentences: wrapped between words on a terminal, one line elsewhere."""
         self.console.print(text, soft_wrap=not self.console.is_terminal)
 
 
 def shown_parts(parts: Mapping[str, str], width: int, between: str = "  ") -> str:
-    """The parts of a line; of those in :data:`DROPPED` the first are left out until it fits ``width`` columns."""
+    """Join the parts of a line, without as many of :data:`DISPENSABLE_PARTS` as it takes to fit ``width`` columns."""
     for count in range(len(DROPPED) + 1):
         line = between.join(text for name, text in parts.items() if text and name not in DROPPED[:count])
         if width_of(line.rstrip()) <= width:
@@ -236,7 +241,7 @@ def shown_parts(parts: Mapping[str, str], width: int, between: str = "  ") -> st
 
 
 def duration(seconds: float) -> str:
-    """`42s`, `3m12s`, `2h05m`; `?` for what is not known yet."""
+    """Format a duration: `42s`, `3m12s`, `2h05m`; `?` if it is not known yet."""
     if not math.isfinite(seconds):
         return "?"
     whole = max(round(seconds), 0)

@@ -1,4 +1,4 @@
-"""What is shown while weights are fetched: a bar on a terminal, one line in a pipe."""
+"""Progress of weight downloads: a bar on a terminal, one line in a pipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segdsl.weights.fetch import Watcher
 
 
 class FetchDisplay(Watcher):
-    """Shows fetches on ``console``, which is standard error by default; a context manager that takes the bar away."""
+    """Shows downloads on ``console``, by default standard error; leaving the context removes the bar."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
@@ -29,27 +29,27 @@ class FetchDisplay(Watcher):
         self._take_away()
 
     def fetching(self, name: str, done: int, total: int | None) -> None:
-        """``done`` of ``total`` bytes of a file are here."""
+        """Show that ``done`` of ``total`` bytes of a file have arrived."""
         if self.console.quiet:
             return
         if not self.console.is_terminal:
             if self._named != name:
-                self._note(f"fetching {name}{f' ({total / 2**20:,.1f} MiB)' if total else ''}")
+                self._note(f"downloading {name}{f' ({total / 2**20:,.1f} MiB)' if total else ''}")
             self._named = name
             return
         if self._bar is None or self._task is None:
             columns = (TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TransferSpeedColumn())
             self._bar = Progress(*columns, console=self.console, transient=True)
-            self._task = self._bar.add_task(f"fetching {name[:32]}", total=total)
+            self._task = self._bar.add_task(f"downloading {name[:32]}", total=total)
             self._bar.start()
         self._bar.update(self._task, completed=done, total=total)
 
     def waiting(self, name: str) -> None:
-        """Another process fetches the file."""
-        self._note(f"another process fetches {name}: waiting for it")
+        """Print that another process is downloading the file."""
+        self._note(f"another process is downloading {name}: waiting for it")
 
     def fetched(self, name: str) -> None:
-        """The file is here."""
+        """Remove the bar once the file has arrived."""
         self._take_away()
 
     def _take_away(self) -> None:

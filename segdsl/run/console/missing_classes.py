@@ -1,4 +1,4 @@
-"""The classes that the scores of a subset say little of: they are not in it, or were never predicted."""
+"""Classes whose validation scores mean little: absent from the subset, or never predicted."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from segdsl.scores.confusion import Confusion
 from segdsl.scores.table import short_name
 
 NAMED = 6
-"""Classes that a sentence names before it says how many more there are."""
+"""Class names that a note lists before it abbreviates to "and N more"."""
 
 
 def absent(confusion: Confusion) -> list[int]:
-    """The classes that no scored pixel has."""
+    """Return the ids of the classes that no scored pixel has."""
     return np.flatnonzero(confusion.counts.sum(1) == 0).tolist()
 
 
 def unpredicted(confusion: Confusion) -> list[int]:
-    """The classes that pixels have, and that were never predicted."""
+    """Return the ids of the classes that occur in the masks but were never predicted."""
     return np.flatnonzero((confusion.counts.sum(0) == 0) & (confusion.counts.sum(1) > 0)).tolist()
 
 
 def absences(confusion: Confusion) -> list[str]:
-    """A sentence for each kind, where there are any."""
+    """Return one note for each of the two kinds that occur."""
     found = (("never predicted", unpredicted(confusion)), ("not in the validation subset", absent(confusion)))
-    return [f"{what}: {_listed([confusion.classes[k] for k in here])}" for what, here in found if here]
+    return [f"{what}: {_listed([confusion.classes[k] for k in ids])}" for what, ids in found if ids]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a run says of itself once it has made an epoch or two."""
+"""Notes that a run prints after its first epochs, when it can see how training goes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from segdsl.run.engine.threads import advice, is_crowded
 from segdsl.run.folder.log import EpochRow
 
 MUCH_WAITING = 0.1
-"""Share of the training time from which on waiting for data is worth a word."""
+"""Share of the training time from which on waiting for data is worth a note."""
 
 
 def bite(row: EpochRow, clip: float | None) -> str:
-    """What is said the first time that a gradient was clipped."""
+    """Return the note for the first epoch in which gradients were clipped."""
     share = f"{row.clipped:.0%} of the steps of epoch {row.epoch}"
-    means = f"(mean length {row.grad_norm:.2g}); metrics.csv has both of every epoch"
-    return f"the gradient was longer than `train.clip = {clip}` in {share} and cut to it {means}"
+    details = f"(mean norm {row.grad_norm:.2g}); metrics.csv has both values for every epoch"
+    return f"gradients exceeded `train.clip = {clip}` and were clipped in {share} {details}"
 
 
 def advise(setup: Setup, display: Display, clock: Clock) -> None:
-    """Says so where other programs, or too many of its own processes, keep a run on a CPU from training."""
+    """Print a note if other programs, or too many of the run's own processes, slow down training on a CPU."""
     if setup.device.type != "cpu":
         return
     if is_crowded(clock.cpu_seconds, clock.training_seconds, torch.get_num_threads()):
@@ -30,9 +30,10 @@ def advise(setup: Setup, display: Display, clock: Clock) -> None:
 
 
 def late_data(setup: Setup, share: float) -> str:
-    """What to do where loading is too slow, once the processes have started and the cache is filled."""
+    """Return the note for a run that loads data too slowly."""
+    # Measured in the second epoch: in the first, workers are still starting and the cache is still empty.
     workers = setup.program.data.train.workers
     return (
-        f"{share:.0%} of the training is waiting for data; load with more processes (`data.train.workers` is "
-        f"{workers}), keep more in memory (`data.cache`), or store smaller images"
+        f"{share:.0%} of training time is spent waiting for data; use more workers (`data.train.workers` is "
+        f"{workers}), cache more in memory (`data.cache`), or store smaller images"
     )

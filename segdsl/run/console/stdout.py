@@ -1,4 +1,4 @@
-"""Where a run prints: standard output, also after the terminal was closed or the disk behind it is full."""
+"""Standard output for a run: printing never fails, even if the terminal was closed or the disk is full."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TextIO, cast
 
 
 def lasting_stdout() -> TextIO:
-    """Standard output as it is at each moment. What cannot be written is lost, and no fault: training goes on without a
-    reader, and a run whose terminal was closed still has to save what it knows."""
+    """Return a stream to the current standard output that drops what cannot be written."""
     return cast("TextIO", _Lasting())
 
 
 class _Lasting(io.TextIOBase):
+    # Errors are ignored on purpose: training goes on without a reader, and a run whose terminal was closed still has
+    # to save its checkpoints. `sys.stdout` is looked up at each call, since rich and pytest replace it.
     def write(self, text: str, /) -> int:
         with contextlib.suppress(OSError, ValueError):
             _stdout().write(text)
@@ -39,5 +40,5 @@ class _Lasting(io.TextIOBase):
 
 
 def _stdout() -> TextIO:
-    # While rich shows a live line, it stands there itself and would write here again.
+    # While rich shows a live line, `sys.stdout` is rich's own proxy, which would write to this stream again.
     return getattr(sys.stdout, "rich_proxied_file", sys.stdout)

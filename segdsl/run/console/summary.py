@@ -1,4 +1,4 @@
-"""What a run says of itself before its first step."""
+"""The facts that a run prints before its first step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from segdsl.run.folder.layout import RunFolder
 
 
 def head_of(setup: Setup, folder: RunFolder) -> Head:
-    """The numbers of a prepared run, and the names that it goes by."""
+    """Return the numbers of a prepared run, and the names to print."""
+    # A program resumed from its run folder is called "program"; the name of the folder says more.
     parameters, sampler = list(setup.model.parameters()), setup.program.data.train.sampler
     return Head(
         name=folder.root.resolve().name if setup.program.name == folder.program.stem else setup.program.name,

@@ -1,4 +1,4 @@
-"""The times of a run: since its start, images a second, and a forecast of what is left."""
+"""Timing of a run: elapsed time, images per second, and an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 
 
 class Clock:
-    """Measures a run of at most ``epochs`` epochs that began at ``started`` (of `time.perf_counter`).
+    """Measures a run of at most ``epochs`` epochs that began at ``start_time`` (of `time.perf_counter`).
 
-    A run that goes on had ``done`` epochs and ``before`` seconds when it was left, and goes on from there.
+    A resumed run had completed ``epochs_before`` epochs in ``seconds_before`` seconds, and continues from there.
     """
 
     def __init__(self, epochs: int, started: float, done: float = 0.0, before: float = 0.0) -> None:
@@ -20,14 +20,14 @@ class Clock:
         self._waited_before, self._waited = 0.0, 0.0
 
     def start_epoch(self, waited: float = 0.0) -> None:
-        """Training begins anew; validation between epochs does not count as training. ``waited`` are the seconds that
-        the run has waited for data up to now."""
+        """Start measuring an epoch; ``seconds_waited`` is how long the run has waited for data so far."""
+        # Validation runs between two epochs and must not count as training, so each epoch starts from zero.
         self._epoch_started, self._cpu_started = time.perf_counter(), time.process_time()
         self._trained, self._images = 0.0, 0
         self._waited_before, self._waited = waited, waited
 
     def step(self, images: int, waited: float = 0.0) -> None:
-        """A training step on so many images has ended."""
+        """Record a training step on ``images`` images."""
         self._images += images
         self._waited = waited
         self._trained = time.perf_counter() - self._epoch_started
@@ -35,25 +35,26 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Since the start of the run, preparation included, without the times between its parts."""
+        """Seconds since the start of the run, preparation included, without the pauses before it was resumed."""
         return time.perf_counter() - self._started
 
     @property
     def training_seconds(self) -> float:
-        """Wall time of this epoch's steps; ``cpu_seconds`` is what all threads of this process spent in it."""
+        """Wall time of this epoch's steps; ``cpu_seconds`` is the CPU time of all threads in it."""
         return self._trained
 
     @property
     def speed(self) -> float:
-        """Training images a second in this epoch, loading included."""
+        """Training images per second in this epoch, loading included."""
         return self._images / self._trained if self._trained else 0.0
 
     @property
     def waiting(self) -> float:
-        """The share of this epoch's training in which it waited for data."""
+        """Share of this epoch's training time that was spent waiting for data."""
         return (self._waited - self._waited_before) / self._trained if self._trained else 0.0
 
     def seconds_left(self, epochs_done: float) -> float:
-        """Until the last epoch, if all take as long as those so far; infinite before anything is done here."""
-        spent, here = time.perf_counter() - self._loop, epochs_done - self._done
-        return spent / here * (self._epochs - epochs_done) if here > 0 else math.inf
+        """Return the seconds until the last epoch at the pace so far; infinite before anything was done."""
+        # Only what this process has done sets the pace: a resumed run may be on another machine.
+        spent, epochs = time.perf_counter() - self._loop, epochs_done - self._done
+        return spent / epochs * (self._epochs - epochs_done) if epochs > 0 else math.inf

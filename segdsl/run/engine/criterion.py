@@ -1,8 +1,4 @@
-"""What the loss words compute: one realisation for each, from logits and targets to a number.
-
-All is computed in single precision at least, whatever precision the network runs in: sums over a million pixels lose
-most of their digits in half of it.
-"""
+"""Loss functions: one builder for each loss word of the language, from logits and targets to a scalar."""
 
 from __future__ import annotations
 
@@ -18,17 +14,19 @@ from segdsl.ir.program import Loss
 from segdsl.words.losses import CrossEntropy, Dice, Focal, WeightedSum
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
-"""logits (N, C, H, W) and targets (N, H, W, int64) to a scalar."""
+"""Maps logits (N, C, H, W) and targets (N, H, W, int64) to a scalar."""
 
 
 def build_criterion(loss: Loss, classes: int, ignore: int) -> Criterion:
-    """The criterion of a loss word for this label space; it gives a float32 of half-precision logits.
+    """Build the criterion of a loss word for ``classes`` classes; its result is float32 even for half-precision logits.
 
-    Raises SegError when the loss does not fit it (`ignore-differs`, `class-weights-count`).
+    Raises SegError if the loss does not fit the data (`ignore-differs`, `class-weights-count`).
     """
     realised = REALISATIONS[type(loss)](loss, classes, ignore)
 
     def criterion(logits: Tensor, target: Tensor) -> Tensor:
+        # Single precision whatever the network runs in: sums over a million pixels lose most of their digits in
+        # half.
         with torch.autocast(logits.device.type, enabled=False):
             return realised(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, target)
 
@@ -36,7 +34,7 @@ def build_criterion(loss: Loss, classes: int, ignore: int) -> Criterion:
 
 
 def cross_entropy(word: CrossEntropy, classes: int, ignore: int) -> Criterion:
-    """Cross entropy averaged over the learnt pixels, or over all; a batch of only void costs 0."""
+    """Build cross entropy, averaged over the learnt pixels or over all; a batch of only ignored pixels costs 0."""
     _check_ignore(word.ignore, ignore)
     weights = _class_weights(word, classes)
 
@@ -48,26 +46,28 @@ def cross_entropy(word: CrossEntropy, classes: int, ignore: int) -> Criterion:
             ignore_index=ignore,
             label_smoothing=word.label_smoothing,
             reduction="none",
-        )  # (N, H, W), 0 where void
+        )  # (N, H, W), 0 where ignored
         if word.hardest == 1:
             return _mean(pixels, target, ignore, word.average)
         learnt = pixels[target != ignore]
-        kept = learnt.topk(max(round(word.hardest * len(learnt)), min(len(learnt), 1)), sorted=False).values
-        return kept.sum() / (word.hardest * target.numel() if word.average == "all" else max(len(kept), 1))
+        # Online hard example mining: at least one pixel is learnt from where there is any.
+        hardest = learnt.topk(max(round(word.hardest * len(learnt)), min(len(learnt), 1)), sorted=False).values
+        return hardest.sum() / (word.hardest * target.numel() if word.average == "all" else max(len(hardest), 1))
 
     return criterion
 
 
 def dice(word: Dice, classes: int, ignore: int) -> Criterion:
-    """1 - 2 |P T| / (|P| + |T|) of each class over the whole batch, P the softmax, averaged over classes."""
+    """Build soft Dice: 1 - 2 |P T| / (|P| + |T|) of each class over the batch, P the softmax, averaged over classes."""
     _check_ignore(word.ignore, ignore)
     first = 0 if word.background else 1
 
     def criterion(logits: Tensor, target: Tensor) -> Tensor:
         valid = target != ignore  # (N, H, W)
         probability = logits.softmax(1) * valid[:, None]  # (N, C, H, W)
+        # The ignore value is no valid index for `gather`; the pixels that become class 0 here have probability 0.
         known = target.where(valid, 0)
-        right = probability.gather(1, known[:, None])[:, 0]  # (N, H, W), 0 where void
+        right = probability.gather(1, known[:, None])[:, 0]  # (N, H, W), 0 where ignored
         overlap = _by_class(right, known, classes)
         sizes = probability.sum((0, 2, 3)) + _by_class(valid.to(right), known, classes)
         scores = (2 * overlap + word.smooth) / (sizes + word.smooth)
@@ -77,13 +77,14 @@ def dice(word: Dice, classes: int, ignore: int) -> Criterion:
 
 
 def focal(word: Focal, classes: int, ignore: int) -> Criterion:
-    """-w (1 - p) ** gamma log p of each pixel, averaged over the learnt pixels, or over all."""
+    """Build focal loss: -w (1 - p) ** gamma log p of each pixel, averaged over the learnt pixels or over all."""
     _check_ignore(word.ignore, ignore)
     weights = _class_weights(word, classes)
 
     def criterion(logits: Tensor, target: Tensor) -> Tensor:
         cost = F.cross_entropy(logits, target, ignore_index=ignore, reduction="none")  # (N, H, W), -log p
-        # The root of 0 has no slope: what is surer than a float can say has no gradient either.
+        # Clamp to eps: the gradient of x ** gamma is undefined at 0 for gamma < 1. `expm1` keeps the digits of 1 - p
+        # where p is close to 1.
         unsure = (-torch.expm1(-cost)).clamp(min=torch.finfo(cost.dtype).eps)
         pixels = unsure**word.gamma * cost
         if weights is not None:
@@ -94,7 +95,7 @@ def focal(word: Focal, classes: int, ignore: int) -> Criterion:
 
 
 def weighted_sum(word: WeightedSum, classes: int, ignore: int) -> Criterion:
-    """The sum of other criteria, each times its weight."""
+    """Build the sum of other criteria, each multiplied by its weight."""
     weights = word.weights or (1.0,) * len(word.losses)
     terms = [
         (weight, build_criterion(loss, classes, ignore)) for weight, loss in zip(weights, word.losses, strict=True)
@@ -107,15 +108,14 @@ def weighted_sum(word: WeightedSum, classes: int, ignore: int) -> Criterion:
 
 
 def _mean(pixels: Tensor, target: Tensor, ignore: int, average: str) -> Tensor:
-    """The mean of costs (N, H, W), which are 0 where void, over the learnt pixels or over all."""
+    """Return the mean of costs (N, H, W), which are 0 where ignored, over the learnt pixels or over all."""
     return pixels.sum() / (target.numel() if average == "all" else (target != ignore).sum().clamp(min=1))
 
 
 def _by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
-    """The sum of values (N, H, W) over the pixels of each class, (C,).
-
-    Each line is summed by itself first: of millions in one float, later ones would be rounded away.
-    """
+    """Return the sum of values (N, H, W) over the pixels of each class, (C,)."""
+    # Each row is summed by itself first: added one by one to a float32 sum of millions, later values are rounded
+    # away.
     width = target.shape[-1]
     lines = values.new_zeros(target.numel() // width, classes)
     return lines.scatter_add(1, target.reshape(-1, width), values.reshape(-1, width)).sum(0)
@@ -124,12 +124,12 @@ def _by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
 def _class_weights(word: CrossEntropy | Focal, classes: int) -> Tensor | None:
     if word.class_weights is None:
         return None
-    assert word.class_weights != "auto", "the weights are counted first, see `with_weights`"
+    assert word.class_weights != "auto", "`with_weights` must replace `auto` first"
     if len(word.class_weights) != classes:
         raise fail(
             "class-weights-count",
             f"`class_weights` has {len(word.class_weights)} numbers for {classes} classes",
-            "give one weight for each class, in the order of `data.classes`",
+            "write one weight for each class, in the order of `data.classes`",
         )
     return torch.tensor(word.class_weights)
 
@@ -138,8 +138,8 @@ def _check_ignore(said: int | None, ignore: int) -> None:
     if said is not None and said != ignore:
         raise fail(
             "ignore-differs",
-            f"the loss ignores mask value {said}, the data {ignore}",
-            "write `ignore = data.ignore` in the loss, or leave it out",
+            f"the loss ignores mask value {said}, but the dataset ignores {ignore}",
+            "write `ignore = data.ignore` in the loss, or remove its `ignore`",
         )
 
 
@@ -149,4 +149,4 @@ REALISATIONS: dict[type[Loss], Callable[[Any, int, int], Criterion]] = {
     Focal: focal,
     WeightedSum: weighted_sum,
 }
-"""The realisation of every loss word."""
+"""The builder of every loss word."""

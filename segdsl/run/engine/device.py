@@ -1,4 +1,4 @@
-"""The device that a model runs on, by the name that `--device` gives."""
+"""Choosing the device that a model runs on, from the name given as `--device`."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ import torch
 from segdsl.diagnostics import SegError, fail
 
 KINDS = ("auto", "cpu", "cuda", "xpu", "mps")
-"""What a name may begin with; a number may follow: `cuda:1`."""
+"""Kinds of device; a number may follow: `cuda:1`."""
 
 
 def pick_device(wanted: str = "auto") -> torch.device:
-    """The device called ``wanted``; `auto` is the accelerator if there is one, else the CPU.
+    """Return the device called ``device_name``; `auto` is the accelerator if there is one, else the CPU.
 
-    Raises SegError (`device-not-here`) for what this machine, or this build of PyTorch, does not have.
+    Raises SegError (`device-not-here`) if this machine, or this build of PyTorch, does not have it.
     """
     if wanted == "auto":
         found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         return found or torch.device("cpu")
-    here = devices_here()
-    if wanted in here:
+    available = devices_here()
+    if wanted in available:
         return torch.device(wanted)
-    if wanted in KINDS and f"{wanted}:0" in here:
+    if wanted in KINDS and f"{wanted}:0" in available:
         return torch.device(wanted, 0)
-    raise _not_here(wanted, here)
+    raise _not_here(wanted, available)
 
 
 def devices_here() -> tuple[str, ...]:
-    """The devices of this machine: `cpu`, `cuda:0`, `cuda:1`, …"""
+    """Return the devices of this machine: `cpu`, `cuda:0`, `cuda:1`, …"""
+    # `mps` is not numbered: a Mac has one.
     kinds = [kind for kind in ("cuda", "xpu") if getattr(torch, kind).is_available()]
     numbered = [f"{kind}:{n}" for kind in kinds for n in range(getattr(torch, kind).device_count())]
     return ("cpu", *numbered, *(["mps"] if torch.backends.mps.is_available() else []))
@@ -35,6 +36,8 @@ def devices_here() -> tuple[str, ...]:
 
 def _not_here(wanted: str, here: tuple[str, ...]) -> SegError:
     kind = wanted.partition(":")[0]
-    message = f"this machine has no device `{wanted}`" if kind in KINDS else f"`{wanted}` names no device"
-    shown = ", ".join(f"`{name}`" for name in here)
-    return fail("device-not-here", message, f"take what is here ({shown}), or `auto`, the accelerator if there is one")
+    message = f"this machine has no device `{wanted}`" if kind in KINDS else f"`{wanted}` is not a device"
+    names = ", ".join(f"`{name}`" for name in here)
+    return fail(
+        "device-not-here", message, f"use an available device ({names}), or `auto` for the accelerator if there is one"
+    )

@@ -1,4 +1,4 @@
-"""The average of a model's weights over the steps of a run."""
+"""Exponential moving average (EMA) of a model's weights over the steps of a run."""
 
 from __future__ import annotations
 
@@ -13,30 +13,32 @@ from segdsl.words.weight_averaging import EMA
 
 
 class WeightAverage:
-    """The exponential moving average of what training moves in a model, by name.
+    """The exponential moving average of everything that training moves in a model, by name.
 
-    These are the parameters that want a gradient, and all floating buffers. Running means and variances are averaged
-    and not taken from the model: they are those of activations that the averaged weights do not give. Counters and
-    frozen parameters are the model's own.
+    That is the parameters that require a gradient and all floating-point buffers. Counters and frozen parameters are
+    the model's own.
     """
 
     def __init__(self, word: EMA, model: nn.Module) -> None:
         self.word, self.updates = word, 0
         moved = [(name, p.detach()) for name, p in model.named_parameters() if p.requires_grad]
+        # Running means and variances are averaged too, not copied from the model: the model's describe the
+        # activations of its current weights, which are not those that the averaged weights produce.
         moved += [(name, buffer) for name, buffer in model.named_buffers() if buffer.is_floating_point()]
         self._live: dict[str, Tensor] = dict(moved)
         self.means = {name: tensor.clone() for name, tensor in moved}
 
     @torch.no_grad()
     def update(self) -> None:
-        """Moves the average towards the weights, after an optimizer step."""
+        """Move the average towards the current weights; call it after each optimizer step."""
         decay = self.word.decay_at(self.updates)
         get_ema_multi_avg_fn(decay)(list(self.means.values()), list(self._live.values()), self.updates)
         self.updates += 1
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """While the model computes with the average; afterwards it has its own weights again, bit for bit."""
+        """Let the model use the average inside the block; its own weights come back afterwards, bit for bit."""
+        # A copy, not a subtraction of the average: training must continue from exactly the same bits.
         own = {name: tensor.clone() for name, tensor in self._live.items()}
         try:
             self._set(self.means)

@@ -1,4 +1,4 @@
-"""Several batches that make one optimizer step: their groups, and a loss whose parts add up to that of them all."""
+"""Gradient accumulation: groups of batches that make one optimizer step, and a loss whose parts add up exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def groups(batches: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of ``size`` batches; the last one of an epoch is what is left."""
+    """Yield lists of ``size`` batches; the last one of an epoch may be shorter."""
     source = iter(batches)
     while group := list(islice(source, size)):
         yield group
@@ -26,7 +26,10 @@ def groups(batches: Iterable[T], size: int) -> Iterator[list[T]]:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One loss of a sum: its ``weight``, its ``criterion``, and ``count``, how much of a target that is a mean over."""
+    """One loss of a sum, with its weight.
+
+    ``count`` returns how many elements of a target the mean of its ``criterion`` is over.
+    """
 
     weight: float
     criterion: Criterion
@@ -35,26 +38,28 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class GroupLoss:
-    """The loss of a group, batch by batch.
+    """The loss of a group, computed batch by batch.
 
-    A mean over the learnt pixels of four batches is not the mean of the four means: a batch with much void would weigh
-    as much as one without. So each batch counts by its share of what the mean is over: cross entropy of four batches
-    is exactly that of one batch of all their images. Dice is a ratio of sums over the batch, which parts do not add up
-    to; there the mean of the batches is taken, by their images.
+    Each batch is weighted by its share of what the mean is over, so that cross entropy of four batches is exactly that
+    of one batch with all their images. Dice is a ratio of sums over the batch and cannot be split like that; there the
+    mean of the batches is taken, weighted by their images.
     """
 
     terms: tuple[Term, ...]
 
     def shares(self, targets: Sequence[Tensor]) -> list[list[float]]:
-        """The share of every batch, by term, from targets (N, H, W) on the host. Those of a term add up to 1."""
+        """Return the share of every batch, by term, from targets (N, H, W) on the host; each term's add up to 1."""
         if len(targets) == 1:
             return [[1.0] * len(self.terms)]
+        # The mean over the learnt pixels of four batches is not the mean of the four means: a batch of mostly
+        # ignored pixels would weigh as much as one without any. So pixels are counted before anything is divided.
         counts = [[term.count(target) for term in self.terms] for target in targets]  # batch by term
+        # A group of only ignored pixels has a total of 0; its loss is 0 whatever it is divided by.
         totals = [max(sum(column), 1) for column in zip(*counts, strict=True)]
         return [[count / total for count, total in zip(row, totals, strict=True)] for row in counts]
 
     def part(self, logits: Tensor, target: Tensor, shares: Sequence[float]) -> Tensor:
-        """The part of one batch: logits (N, C, H, W), target (N, H, W) int64 and its ``shares`` to a number."""
+        """Return the part of one batch, a scalar: logits (N, C, H, W), target (N, H, W) int64, ``shares`` by term."""
         parts = [
             share * term.weight * term.criterion(logits, target) for share, term in zip(shares, self.terms, strict=True)
         ]
@@ -62,7 +67,7 @@ class GroupLoss:
 
 
 def group_loss(loss: Loss, classes: int, ignore: int) -> GroupLoss:
-    """The loss of a program for groups of batches. Raises SegError as building the criterion does."""
+    """Return the loss of a program for groups of batches. Raises SegError as building the criterion does."""
     return GroupLoss(tuple(_terms(loss, 1.0, classes, ignore)))
 
 
@@ -76,4 +81,5 @@ def _terms(loss: Loss, weight: float, classes: int, ignore: int) -> Iterator[Ter
         "valid": lambda target: int((target != ignore).sum()),
         "all": lambda target: target.numel(),
     }
+    # `len` counts images: the weight of a batch for losses without `average`, such as Dice.
     yield Term(weight, build_criterion(loss, classes, ignore), counts.get(getattr(loss, "average", ""), len))

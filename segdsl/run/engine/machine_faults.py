@@ -1,4 +1,4 @@
-"""Faults of the machine during a run, in words that say what to do."""
+"""Diagnostics for failures of the machine during a run, such as running out of memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from segdsl.data.loading.loader import worker_died
 from segdsl.diagnostics import SegError, fail
 from segdsl.diagnostics.out_of_memory import shortage
 
+# torch and multiprocessing raise plain RuntimeErrors and OSErrors here; only their text tells them from others.
 SHARING_SIGNS = ("unable to open shared memory", "received 0 items of ancdata", "Too many open files")
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turns faults of the machine into diagnostics (`out-of-memory`, `shared-memory-full`, `worker-died`)."""
+    """Turn machine failures in the block into diagnostics (`out-of-memory`, `shared-memory-full`, `worker-died`)."""
     try:
         yield
     except (RuntimeError, MemoryError, OSError) as error:
@@ -27,20 +28,21 @@ def explained() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> SegError | None:
-    """The diagnostic of an error that the machine is at fault for, or None."""
+    """Return the diagnostic of an error that the machine caused, or None for any other error."""
     text = str(error)
+    # First: a worker's death arrives as a RuntimeError too, but its diagnostic can name the files being read.
     if (died := worker_died(error)) is not None:
         return died
     if isinstance(error, torch.OutOfMemoryError) or shortage(error):
         return fail(
             "out-of-memory",
-            shortage(error) or "the memory is full",
+            shortage(error) or "out of memory",
             "use smaller batches (`--set data.train.batch=4`, `--set data.val.batch=1`) or a smaller `data.input_size`",
         )
     if any(sign in text for sign in SHARING_SIGNS):
         return fail(
             "shared-memory-full",
-            "the processes that load images cannot hand them over: shared memory or open files are used up",
-            "load in the main process: `--set data.train.workers=0 --set data.val.workers=0`",
+            "data-loader workers cannot pass on batches: shared memory or file descriptors are exhausted",
+            "load images in the main process: `--set data.train.workers=0 --set data.val.workers=0`",
         )
     return None

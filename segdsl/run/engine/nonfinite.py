@@ -1,4 +1,4 @@
-"""Where a number that is not finite came from: the batch is run again, and every node of the model is watched."""
+"""Finding where a nan or an infinity came from, by running the batch again with every node of the model watched."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from segdsl.run.engine.setup import Setup
 from segdsl.run.engine.state import Progress, TrainState, noise_seed
 
 SHOWN = 8
-"""Names of images that a message spells out."""
+"""Most image names that a message lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The first place that is not finite: ``text`` says it, ``node`` is that of the model, None for the loss."""
+    """The first non-finite value: a description, and the node of the model that produced it (None for the loss)."""
 
     text: str
     node: fx.Node | None = None
 
 
 class _Watched(fx.Interpreter):
-    """Runs a model node by node, in the order and with the draws of its own code, and notes what is not finite."""
+    """Runs a model node by node and records which nodes produce non-finite outputs or gradients."""
 
     def __init__(self, model: fx.GraphModule) -> None:
         super().__init__(model)
@@ -38,8 +38,11 @@ class _Watched(fx.Interpreter):
         self.spoiling: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
+        # `fx.Interpreter` follows the model's own code, so it draws the same random numbers (dropout) as the failed
+        # step.
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        # A view for each use, so that what one consumer sends back is not added to what another does.
+        # A view for each use: autograd adds up the gradients of all users of a tensor, and the sum would not show
+        # which of them is at fault.
         args = fx.node.map_aggregate(args, partial(self._watched, n))  # type: ignore[arg-type]
         result = getattr(self, n.op)(n.target, args, kwargs)
         if self.first is None and n.op != "output" and not _finite(result):
@@ -59,9 +62,10 @@ class _Watched(fx.Interpreter):
 
 
 def not_finite(setup: Setup, state: TrainState, group: Sequence[Batch], value: float, rate: float) -> SegError:
-    """The end of a run whose step, on the batches of ``group``, has this loss and cannot be made.
+    """Return the error that ends a run whose step on the batches of ``group`` has a non-finite loss or gradient.
 
-    Raises nothing: gives `loss-not-finite`, or `gradient-not-finite` where the loss is finite.
+    It is `loss-not-finite`, or `gradient-not-finite` if the loss ``value`` is finite. ``rate`` is the learning rate of
+    the step.
     """
     progress, program = state.progress, setup.program
     place, origin = _search(setup, state, group)
@@ -70,26 +74,26 @@ def not_finite(setup: Setup, state: TrainState, group: Sequence[Batch], value: f
     slug, what = "loss-not-finite", f"the loss is {value}"
     if math.isfinite(value):
         slug, what = "gradient-not-finite", "the gradient is not finite"
-    where = f"step {progress.step + 1} (epoch {progress.epoch + 1}), on the images {_images(setup, progress, suspects)}"
-    traced = origin.text if origin else "when they were run once more, everything was finite"
-    help = f"lower the learning rate (it is {rate:.1e}) or lengthen the warm-up, and look at these images and masks"
+    where = f"step {progress.step + 1} (epoch {progress.epoch + 1}), on {_images(setup, progress, suspects)}"
+    cause = origin.text if origin else "everything was finite when they were run again"
+    help = f"lower the learning rate (now {rate:.1e}) or lengthen the warm-up, and check these images and masks"
+    # Before the first step the learning rate has not changed anything yet and cannot be the cause.
     if progress.step == 0:
-        help = (
-            "no step was made before: look at this place of the program, at the weights, and at these images and masks"
-        )
+        help = "this is the first step: check this part of the program, the weights, and these images and masks"
     if setup.arithmetic.format == "fp16":
-        help = "train in `bf16` or `fp32` (`train.precision`): the numbers are too large for fp16"
+        help = "train in `bf16` or `fp32` (`train.precision`): the values are too large for fp16"
     span = origin.node.meta.get("span") if origin and origin.node else None
-    found = Diagnostic(slug, f"{what} at {where}; {traced}", help, span=span)
+    found = Diagnostic(slug, f"{what} at {where}; {cause}", help, span=span)
     return SegError([found], {name: source.text for name, source in program.sources.items()})
 
 
 def _search(setup: Setup, state: TrainState, group: Sequence[Batch]) -> tuple[int, Origin | None]:
-    """Runs the batches of a step once more as it did; the batch (from 0) and the place in the model at fault."""
+    """Run the batches of a step again; return the index of the one at fault, and the origin in the model."""
     progress = state.progress
     shares = setup.loss.shares([batch.target for batch in group])
     for place, (batch, share) in enumerate(zip(group, shares, strict=True)):
         number = progress.inside * setup.program.train.accumulate + place
+        # The same seed as in `train_epoch`: without it, dropout would hide what went wrong.
         torch.manual_seed(noise_seed(setup.program.train.seed, progress.epoch, number))
         images = setup.network[0](batch.images.to(setup.device))
         loss_of = partial(_scaled_loss, setup, state, batch.target.to(setup.device).long(), share)
@@ -107,15 +111,16 @@ def _images(setup: Setup, progress: Progress, batches: Iterable[int]) -> str:
     train, subset = setup.train, setup.train.dataset.subset
     keys = train.keys(progress.epoch)
     names = [subset.image(key.position).name for number in batches for key in keys[number]]
-    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+    noun = "image" if len(names) == 1 else "images"
+    return f"{noun} {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
 
 
 def find_origin(
     model: fx.GraphModule, images: Tensor, loss_of: Callable[[Tensor], Tensor], arithmetic: Arithmetic
 ) -> Origin | None:
-    """The first place that is not finite when ``images`` (N, C, H, W), normalised, go through ``model`` and back.
+    """Return the first non-finite value of a forward and backward pass of normalized ``images`` (N, C, H, W).
 
-    ``loss_of`` is given the logits. None where everything is finite. The gradients of the parameters are lost.
+    ``loss_of`` computes the loss from the logits. None if everything is finite. Clears the gradients of the parameters.
     """
     model.zero_grad(set_to_none=True)
     watched = _Watched(model)
@@ -123,20 +128,19 @@ def find_origin(
         logits = watched.run(images)
     if watched.first is not None:
         named = _named(model, watched.first)
-        return Origin(f"the first output that is not finite is the one of {named}", watched.first)
+        return Origin(f"the first non-finite output is that of {named}", watched.first)
     loss = loss_of(logits)
     if not _finite(loss):
         largest = logits.detach().abs().max().item()
-        return Origin(f"the output of the network is finite (at most {largest:.2g} in size), the loss of it is not")
+        return Origin(f"the output of the network is finite (largest magnitude {largest:.2g}), but its loss is not")
     loss.backward()
-    # Against the order of the nodes, which is that of the way back: what a node is given comes from those before.
+    # In reverse order, which is that of the backward pass: the first node found received only finite gradients.
     for node in reversed(model.graph.nodes):
         if node.op == "output" and node in watched.spoiling:
-            return Origin("forward all is finite; the gradient of the loss is not")
+            return Origin("the forward pass is finite; the gradient of the loss is not")
         if node in watched.spoiling or not _finite_gradients(model, node):
-            return Origin(
-                f"forward all is finite; on the way back, the first that is not is what {_shown(node)} hands on", node
-            )
+            message = f"the forward pass is finite; the first non-finite gradient comes out of {_shown(node)}"
+            return Origin(message, node)
     return None
 
 
@@ -157,8 +161,8 @@ def _finite_gradients(model: nn.Module, node: fx.Node) -> bool:
 
 
 def _named(model: nn.Module, node: fx.Node) -> str:
-    spoilt = not _finite([p.detach() for p in _parameters(model, node)])
-    return f"{_shown(node)}, whose weights are not finite either" if spoilt else _shown(node)
+    has_bad_weights = not _finite([p.detach() for p in _parameters(model, node)])
+    return f"{_shown(node)}, whose weights are not finite either" if has_bad_weights else _shown(node)
 
 
 def _shown(node: fx.Node) -> str:

@@ -1,4 +1,4 @@
-"""What the optimizer words become: torch's optimizers, the groups of their parameters, and the rates of each step."""
+"""Building torch optimizers from optimizer words: parameter groups, and the learning rates of each step."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from segdsl.words.optimizers import OWN, Group, group_of
 from segdsl.words.schedules import Horizon, scale_at
 
 BASE = "initial_lr"
-"""The key under which torch's schedulers, and this one, keep the rate of a group that the schedule scales."""
+"""Key of a group's learning rate before the schedule scales it; torch's own schedulers use the same key."""
 
 
 def build_optimizer(word: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    """The torch optimizer that a word names, for the parameters of ``model`` that are trained.
+    """Build the torch optimizer of a word for the parameters of ``model`` that require a gradient.
 
-    Its groups are the word's, as far as they have parameters, behind one for the rest; each is divided once more where
-    some of it does not decay. Raises SegError (`nothing-to-train`) when all are frozen.
+    Its groups are those of the word that have parameters, preceded by one for all other parameters; a group is split in
+    two if some of its parameters do not decay. Raises SegError (`nothing-to-train`) if all parameters are frozen.
     """
     arguments = {field: getattr(word, field) for field in type(word).model_fields if field not in OWN}
     own = {field: getattr(word, field) for field in OWN}
@@ -36,17 +36,17 @@ def build_optimizer(word: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
         raise fail(
             "nothing-to-train",
             "every parameter of the model is frozen",
-            "name fewer parts in `train.freeze`",
+            "remove parts from `train.freeze`",
         )
-    listed = []
+    param_groups = []
     for (number, decays), parameters in sorted(groups.items(), key=lambda item: (item[0][0], not item[0][1])):
         group = own["groups"][number] if number >= 0 else Group.trusted({"paths": ()})
         rate = arguments["lr"] if group.lr is None else group.lr
         decay = arguments["weight_decay"] if group.weight_decay is None else group.weight_decay
-        listed.append({"params": parameters, "lr": rate, BASE: rate, "weight_decay": decay if decays else 0.0})
+        param_groups.append({"params": parameters, "lr": rate, BASE: rate, "weight_decay": decay if decays else 0.0})
     module, name = word.target.split(":")
-    # fused: one kernel for all parameters, a third of the time on a CPU
-    return getattr(importlib.import_module(module), name)(listed, **arguments, fused=True)
+    # Fused: one kernel for all parameters takes a third of the time on a CPU.
+    return getattr(importlib.import_module(module), name)(param_groups, **arguments, fused=True)
 
 
 def set_rates(
@@ -56,9 +56,10 @@ def set_rates(
     horizon: Horizon,
     history: Sequence[float] = (),
 ) -> float:
-    """Sets the rate of every group for ``step`` (from 0): its own, scaled by the schedule. Gives the optimizer's own.
+    """Set the learning rate of every group for ``step`` (from 0): its own, scaled by the schedule.
 
-    ``history`` is the monitored value after each epoch that has ended, larger being better.
+    ``history`` is the monitored value after each epoch that has ended, larger being better. Return the optimizer's own
+    rate.
     """
     scale = scale_at(schedule, step, horizon, history)
     for group in optimizer.param_groups:
@@ -67,6 +68,6 @@ def set_rates(
 
 
 def _is_weight(name: str, model: nn.Module) -> bool:
-    """Whether a parameter is the kernel of a convolution or the matrix of a linear layer."""
+    """Return whether a parameter is the kernel of a convolution or the matrix of a linear layer."""
     owner, _, leaf = name.rpartition(".")
     return leaf == "weight" and isinstance(model.get_submodule(owner), nn.Conv2d | nn.Linear)

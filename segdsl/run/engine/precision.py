@@ -1,4 +1,4 @@
-"""What a training step computes in: single precision, or half precision where the device is made for it."""
+"""Number format of a training step: single precision, or half precision on devices made for it."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ from segdsl.diagnostics import fail
 from segdsl.ir.program import Precision
 
 HALF = {"cpu": ("bf16",), "cuda": ("bf16", "fp16"), "xpu": ("bf16", "fp16")}
-"""The half precisions of each kind of device."""
+"""The half-precision formats of each kind of device."""
 Format = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """The number format of a step on a device. Weights, optimizer and loss are float32 in each of them."""
+    """The number format of a step on a device. Weights, optimizer state and loss are float32 in each of them."""
 
     format: Format
     device: torch.device
 
     def autocast(self) -> torch.autocast:
-        """Where the network runs; ops that need float32 take it there, too (softmax, norms, matrix factorisation)."""
+        """Return the context in which the network runs; ops that need float32 (softmax, norms) use it there too."""
         half = torch.float16 if self.format == "fp16" else torch.bfloat16
         return torch.autocast(self.device.type, half, enabled=self.format != "fp32")
 
     def scaler(self) -> torch.amp.GradScaler:
-        """What keeps small gradients above the least fp16 number (Micikevicius et al., 2018); idle otherwise."""
+        """Return the loss scaler, which does nothing except in fp16."""
+        # Scaling keeps small gradients above the smallest fp16 number (Micikevicius et al., 2018); bf16 has the
+        # range of fp32 and does not need it.
         return torch.amp.GradScaler(self.device.type, enabled=self.format == "fp16")
 
 
 def choose_arithmetic(wanted: Precision, device: torch.device) -> Arithmetic:
-    """The number format for a value of `train.precision`.
+    """Return the number format for a value of `train.precision`. Raises SegError (`precision-not-here`).
 
-    `auto` is bf16 where an accelerator computes in it, fp16 on older NVIDIA ones, else fp32: on a CPU bf16 is slower
-    (a step of SegNeXt-T takes 1.4 times as long, of Lite-HRNet-s 1.75 times, on a processor with AMX). Raises SegError
-    (`precision-not-here`).
+    `auto` is bf16 on accelerators that compute in it, fp16 on older NVIDIA ones, else fp32.
     """
+    # `auto` is fp32 on a CPU, where bf16 is slower: on a processor with AMX, a step of SegNeXt-T takes 1.4 times as
+    # long in it, a step of Lite-HRNet-s 1.75 times.
     kinds = HALF.get(device.type, ())
     if wanted == "auto":
         return Arithmetic(_best(device), device)
     if wanted != "fp32" and wanted not in kinds:
-        known = ", ".join(f"`{name}`" for name in ("fp32", *kinds))
+        supported = ", ".join(f"`{name}`" for name in ("fp32", *kinds))
         raise fail(
             "precision-not-here",
-            f"`train.precision = {wanted}` cannot be trained in on `{device}`",
-            f"use one of {known}, or `auto`",
+            f"`{device}` does not support training with `train.precision = {wanted}`",
+            f"use one of {supported}, or `auto`",
         )
     return Arithmetic(wanted, device)
 
@@ -55,6 +57,6 @@ def choose_arithmetic(wanted: Precision, device: torch.device) -> Arithmetic:
 def _best(device: torch.device) -> Format:
     if device.type == "cuda":
         with torch.cuda.device(device):
-            # Emulated bf16, which older cards report as supported, is slower than single precision.
+            # Older cards report bf16 as supported but emulate it, which is slower than single precision.
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     return "bf16" if device.type == "xpu" else "fp32"

@@ -1,4 +1,4 @@
-"""Everything that a run needs before its first step, checked: what is at fault is said here and not hours later."""
+"""Preparing a run: everything is built and checked before the first step, so that no mistake surfaces hours later."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from segdsl.words.schedules import Horizon
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """A prepared run. ``network`` is the normalisation followed by ``model``; it takes uint8 images (N, C, H, W).
+    """A prepared run. ``network`` is the normalization followed by ``model``; it takes uint8 images (N, C, H, W).
 
-    ``loss`` is what steps minimise, ``criterion`` the same of a single batch; ``class_weights`` are those that it took
-    from the data, by class, empty where it did not.
+    ``loss`` is what steps minimize, ``criterion`` the same for a single batch; ``class_weights`` are those that the
+    loss counted in the data, by class, else empty.
     """
 
     program: Program
@@ -56,11 +56,12 @@ class Setup:
 
 
 def start_model(program: Program, weights: str | None = None, watcher: Watcher | None = None) -> Compiled:
-    """The model that a run starts from, before the data is read: a file of weights that does not fit is said first.
+    """Return the model that a run starts from, before the data is read.
 
-    ``watcher`` is told of weights that are fetched. Raises SegError with what is at fault.
+    ``watcher`` follows the download of weights. Raises SegError if the program or its weights are at fault.
     """
     _check_complete(program)
+    # Before the model is built: its random weights are drawn here.
     torch.manual_seed(program.train.seed)
     return compile_program(program, weights, watcher=watcher)
 
@@ -71,16 +72,17 @@ def prepare(
     progress: Progress | None = None,
     device: torch.device | None = None,
 ) -> Setup:
-    """Opens and checks the data, builds the objects of a run, and tries one validation batch.
+    """Open and check the data, build the objects of a run, and try one validation batch.
 
-    ``progress`` is told how many files are checked; without ``device`` it is the accelerator if there is one. Raises
-    SegError with what is at fault.
+    ``progress`` is called with the number of files checked; without ``device`` the accelerator is used if there is one.
+    Raises SegError if program, data or device are at fault.
     """
     program, model = compiled.program, compiled.model
     device = device or pick_device()
     arithmetic = choose_arithmetic(program.train.precision, device)
     index, report = checked_data(program, data, progress)
     network = network_of(program, model, device)
+    # Before the optimizer is built, which takes only parameters that require a gradient.
     freeze(model, program.train.freeze)
     train, val = loaders(program, index, report.shown[program.data.train.subset])
     loss, weights = program.train.loss, list[float]()
@@ -110,8 +112,9 @@ def prepare(
 
 
 def network_of(program: Program, model: nn.Module, device: torch.device) -> nn.Sequential:
-    """The normalisation followed by ``model``, on a device: takes uint8 images (N, C, H, W)."""
+    """Return the normalization followed by ``model``, on a device: takes uint8 images (N, C, H, W)."""
     network = nn.Sequential(normalizer(program.data.normalize, program.channels), model)
+    # Convolutions are faster in channels-last memory, on CPUs and on tensor cores.
     return network.to(device).to(memory_format=torch.channels_last)
 
 
@@ -121,19 +124,20 @@ def _check_complete(program: Program) -> None:
             raise fail(
                 "train-incomplete",
                 f"the program has no `train.{key}`",
-                f'set `train.{key} = {example}`, or start from `extends "std/semantic.seg"`',
+                f'set `train.{key} = {example}`, or extend the standard program: `extends "std/semantic.seg"`',
             )
-    cache_budget(program)  # what it refuses is said before the data is read
+    cache_budget(program)  # called for its errors, which should come before the data is read
     outputs = ", ".join(f"`{name}`" for name in program.graph.outputs)
     if len(program.graph.outputs) != 1:
         raise fail(
             "train-incomplete",
-            f"a model that is trained has one `out`, `{program.graph.name}` has {outputs}",
-            "keep the `out` with the logits; `segdsl.compile(…, outputs = [path])` gives the other tensors",
+            f"training needs exactly one `out`; `{program.graph.name}` has {outputs}",
+            "keep only the `out` with the logits; `segdsl.compile(…, outputs = [path])` returns the other tensors",
         )
 
 
 def _try_validation(setup: Setup) -> None:
-    """One validation batch through everything that a validation does; a fault ends the run before it begins."""
+    """Run one validation batch, so that a fault ends the run before it begins and not after the first epoch."""
+    # Without workers: an error in one of them is harder to trace, and starting them takes seconds.
     batch = next(iter(EvalLoader(setup.val.dataset, setup.val.batch, workers=0)))
     score(setup.network, [batch], setup.program.classes, setup.index.ignore, setup.criterion)

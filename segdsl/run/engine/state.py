@@ -1,4 +1,4 @@
-"""All that a training step depends on besides program and data, as one object that can be written down and put back."""
+"""Everything a training step depends on besides program and data, as one object that can be saved and restored."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ NOISE_SEEDS = 1 << 63
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is: finished epochs, optimizer steps, and the monitored value of each epoch (larger is better).
+    """How far a run is: completed epochs, optimizer steps, and the monitored value of each epoch (larger is better).
 
-    ``inside`` counts the steps of the epoch that is not finished; of these, ``losses`` and ``norms`` are the sums of
-    the losses and of the gradients' norms, ``clipped`` the steps with a gradient longer than `train.clip`.
-    ``overflows`` are the last steps in a row that fp16 was too narrow for.
+    ``inside`` counts the steps of the unfinished epoch; ``losses`` and ``norms`` are the sums of their losses and
+    gradient norms, ``clipped`` counts those whose gradient exceeded `train.clip`. ``overflows`` counts the latest
+    consecutive steps that overflowed fp16.
     """
 
+    # The names of the fields are keys in the state file: renaming one makes older runs impossible to resume.
     epoch: int = 0
     step: int = 0
     inside: int = 0
@@ -36,7 +37,7 @@ class Progress:
     history: list[float] = field(default_factory=list)
 
     def end_step(self, loss: float, norm: float, clipped: bool) -> None:
-        """A step has been made."""
+        """Record a step."""
         self.step += 1
         self.inside += 1
         self.losses += loss
@@ -44,7 +45,7 @@ class Progress:
         self.clipped += clipped
 
     def end_epoch(self, value: float) -> None:
-        """An epoch has ended with this monitored value, larger being better."""
+        """Record the end of an epoch with this monitored value, larger being better."""
         self.epoch += 1
         self.history.append(value)
         self.inside, self.losses, self.norms, self.clipped = 0, 0.0, 0.0, 0
@@ -54,8 +55,8 @@ class Progress:
 class TrainState:
     """The state of a run between two optimizer steps.
 
-    No generator of random numbers is part of it: what a step draws (dropout, drop path, the start of a matrix
-    factorisation) follows from :func:`noise_seed` alone.
+    It has no random number generator: what a step draws (dropout, drop path, the start of a matrix factorization)
+    depends on :func:`derive_noise_seed` alone.
     """
 
     model: nn.Module
@@ -65,15 +66,15 @@ class TrainState:
     progress: Progress
 
     def averaged(self) -> AbstractContextManager[None]:
-        """While the model computes with the weights that are validated, kept and shipped: the average, if there is."""
+        """Let the model use the weights that are validated, saved and deployed: the average if there is one."""
         return nullcontext() if self.average is None else self.average.in_place()
 
     def shipped(self) -> dict[str, Tensor]:
-        """These weights, by name, as a model's state."""
+        """Return these weights by name, as a model's state."""
         return {**self.model.state_dict(), **({} if self.average is None else self.average.means)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """`model:NAME`, `average:NAME` and the optimizer's, such as `exp_avg:NAME`; NAME is that in the model."""
+        """Return `model:NAME`, `average:NAME` and the optimizer's, such as `exp_avg:NAME`; NAME is the model's."""
         found = {f"model:{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.average is not None:
             found.update({f"average:{name}": tensor for name, tensor in self.average.means.items()})
@@ -83,7 +84,7 @@ class TrainState:
         return found
 
     def facts(self) -> dict[str, str]:
-        """What is no tensor, as JSON by name: each number of the progress, and those of optimizer, average, scaler."""
+        """Return what is not a tensor, as JSON by name: progress, and numbers of optimizer, average and scaler."""
         numbers = {f"{kind}:{name}": v for name, kind, v in self._optimizer_values() if not isinstance(v, Tensor)}
         others = {
             "optimizer": numbers,
@@ -93,9 +94,9 @@ class TrainState:
         return {name: json.dumps(value) for name, value in {**asdict(self.progress), **others}.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-        """Puts back what :meth:`tensors` and :meth:`facts` gave, so that the next step is the one that would have been.
+        """Restore the results of :meth:`collect_tensors` and :meth:`collect_facts`; training continues bit for bit.
 
-        Raises RuntimeError or KeyError where they are of another program.
+        Raises RuntimeError or KeyError if they belong to another program.
         """
         kinds: dict[str, dict[str, Any]] = {}
         for key, tensor in tensors.items():
@@ -116,7 +117,7 @@ class TrainState:
             setattr(self.progress, entry.name, json.loads(facts[entry.name]))
 
     def _optimizer_values(self) -> Iterator[tuple[str, str, Any]]:
-        """What the optimizer keeps of each parameter: the parameter's name, the kind of value, the value."""
+        """Yield what the optimizer stores for each parameter: its name, the kind of value, the value."""
         names: dict[Any, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         for parameter, values in self.optimizer.state.items():
             for kind, value in values.items():
@@ -129,7 +130,7 @@ class TrainState:
             for name, value in values.items():
                 parameter = parameters[name]
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    # Fused kernels walk through memory: what belongs to a parameter must be laid out as it is.
+                    # Fused kernels walk through memory, so these tensors need the memory layout of their parameter.
                     value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
                 elif isinstance(value, Tensor) and self.optimizer.defaults.get("fused"):
                     value = value.to(parameter.device)
@@ -137,5 +138,5 @@ class TrainState:
 
 
 def noise_seed(seed: int, epoch: int, batch: int) -> int:
-    """The seed of what a network draws while it learns from a batch (both counted from 0)."""
+    """Return the seed for random numbers drawn while a network learns from a batch (epoch and batch count from 0)."""
     return int(counter_rng(seed, epoch, batch, stream=NOISE_STREAM).integers(NOISE_SEEDS))

@@ -1,8 +1,8 @@
-"""Threads and processes of a run on a CPU: how many there are, whether others slow them, and what to do about it.
+"""Threads and worker processes of a run on a CPU: how many to use, and what to do if they compete for cores.
 
-OpenMP's threads wait for each other by spinning. With more busy threads than processors a thread that all others wait
-for may not be running at all: measured with Lite-HRNet-s on two cores beside two other programs, a step took more than
-5 s instead of 0.35; with GOMP_SPINCOUNT=1000 it took 1, and 0.5 without the other programs.
+OpenMP's threads wait for each other by spinning. With more busy threads than cores, a thread that all others wait for
+may not be running at all: measured with Lite-HRNet-s on two cores beside two other programs, a step took more than 5 s
+instead of 0.35 s; with GOMP_SPINCOUNT=1000 it took 1 s, and 0.5 s without the other programs.
 """
 
 from __future__ import annotations
@@ -14,46 +14,50 @@ import torch
 from segdsl.recipe.machine import cores
 
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""What a user sets the number of threads with."""
+"""Environment variables in which a user sets the number of threads."""
 
 
 def settle_threads(workers: int) -> list[str]:
-    """Leaves no more threads than cores where the user has not said how many, and says what is too many all the same.
+    """Use no more threads than cores unless the user has set their number. Return notes on what is too many.
 
-    PyTorch starts a thread for each processor of the machine, also in a container that is given the time of a few.
-    ``workers`` are the processes that load images beside it.
+    ``workers`` is the number of data-loader workers.
     """
-    here, threads, notes = cores(), torch.get_num_threads(), []
-    said = next((name for name in VARIABLES if name in os.environ), None)
-    if threads > here and said is None:
-        torch.set_num_threads(here)
-        notes.append(f"training with {counted(here, 'thread')}, as many as this process is given cores of the machine")
-    elif threads > here:
-        notes.append(f"{said} asks for {threads} threads on {counted(here, 'core')}: they wait for each other")
-    if workers > here:
-        notes.append(f"{workers} processes load images on {counted(here, 'core')}: lower `data.train.workers`")
+    # PyTorch starts a thread for each core of the machine, even in a container that may use only a few of them.
+    available, threads, notes = cores(), torch.get_num_threads(), []
+    variable = next((name for name in VARIABLES if name in os.environ), None)
+    if threads > available and variable is None:
+        torch.set_num_threads(available)
+        notes.append(f"training with {counted(available, 'thread')}, one for each core that this process may use")
+    elif threads > available:
+        notes.append(
+            f"{variable} asks for {threads} threads on {counted(available, 'core')}: they slow each other down"
+        )
+    if workers > available:
+        notes.append(f"{workers} workers load images on {counted(available, 'core')}: lower `data.train.workers`")
     return notes
 
 
 def advice(workers: int) -> str:
-    """What to do where training waits for the processors; ``workers`` are the run's own processes that load images."""
-    here, threads = cores(), torch.get_num_threads()
-    waits = threads > 1 and "GOMP_SPINCOUNT" not in os.environ  # one thread has no other to wait for
-    further = ", or start it with GOMP_SPINCOUNT=1000 in the environment" if waits else ""
-    if threads + workers > here + 1:
-        own = f"{counted(threads, 'thread')} and {workers} loading processes share {counted(here, 'core')}"
-        return f"the processors are busy, and training waits for them: {own}; lower `data.train.workers`{further}"
-    return f"other programs keep the processors busy, and training waits for them; end them{further}"
+    """Return what to do if training has to wait for cores; ``workers`` is the number of data-loader workers."""
+    available, threads = cores(), torch.get_num_threads()
+    # A single thread has no other to wait for, so spinning is no issue.
+    can_spin = threads > 1 and "GOMP_SPINCOUNT" not in os.environ
+    further = ", or set GOMP_SPINCOUNT=1000 in the environment" if can_spin else ""
+    if threads + workers > available + 1:
+        own = f"{counted(threads, 'thread')} and {counted(workers, 'worker')} share {counted(available, 'core')}"
+        return f"training is slowed down by busy CPU cores: {own}; lower `data.train.workers`{further}"
+    return f"training is slowed down by other programs that keep the CPU busy; end them{further}"
 
 
 def counted(number: int, what: str) -> str:
-    """`1 core`, `2 cores`."""
+    """Format a number with its noun: `1 core`, `2 cores`."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def is_crowded(cpu_seconds: float, seconds: float, threads: int) -> bool:
-    """Whether ``threads`` threads got less than half of the time that they asked for, on a machine that is full."""
+    """Return whether ``threads`` threads got less than half of their CPU time, on a fully loaded machine."""
     if not hasattr(os, "getloadavg") or seconds <= 0:
         return False
+    # The load tells waiting for other programs from waiting for data, which leaves cores idle.
     full = os.getloadavg()[0] > 1.25 * (os.cpu_count() or 1)
     return full and cpu_seconds < 0.5 * threads * seconds

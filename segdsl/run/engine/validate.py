@@ -1,4 +1,4 @@
-"""Scoring a torch model on a subset, at the size that the network sees."""
+"""Scoring a torch model on a subset, at the input size of the network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Batches = Iterable[Any]
 
 
 def evaluate_model(model: nn.Module, batches: Batches, classes: Sequence[str], ignore: int) -> Confusion:
-    """The counts of a model over all batches; ``model`` takes the uint8 images."""
+    """Return the confusion counts of a model over all batches; ``model`` takes uint8 images."""
     return score(model, batches, classes, ignore, None)[0]
 
 
@@ -26,13 +26,17 @@ def evaluate_model(model: nn.Module, batches: Batches, classes: Sequence[str], i
 def score(
     model: nn.Module, batches: Batches, classes: Sequence[str], ignore: int, criterion: Criterion | None
 ) -> tuple[Confusion, float]:
-    """The counts over all batches, and the mean loss of an image (nan without criterion). Sets eval mode."""
+    """Return the counts over all batches, and the mean loss per image (nan without criterion).
+
+    Puts the model in eval mode.
+    """
     model.eval()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     confusion, total, images = Confusion(classes, ignore), 0.0, 0
     for batch in batches:
         logits = model(batch.images.to(device))  # (N, classes, H, W)
         if criterion is not None:
+            # Weighted by images, so that a smaller last batch does not count as much as a full one.
             total += float(criterion(logits, batch.target.to(device).long())) * len(logits)
         images += len(logits)
         confusion.update(predicted(logits).cpu().numpy(), batch.target.numpy())
@@ -40,18 +44,18 @@ def score(
 
 
 def predicted(logits: Tensor) -> Tensor:
-    """The class of every pixel, (N, C, H, W) to (N, H, W)."""
-    # torch's argmax over the channels of a contiguous map takes ten times as long as max on a CPU
+    """Return the class of every pixel, (N, C, H, W) to (N, H, W)."""
+    # On a CPU, torch's argmax over the channels of a contiguous map takes ten times as long as max.
     return logits.max(dim=1).indices
 
 
 def scores_by_image(
     network: nn.Module, loader: EvalLoader, classes: Sequence[str], ignore: int, criterion: Criterion | None = None
 ) -> Iterator[ImageScore]:
-    """The score of every image of ``loader``, in its order, at input size; one batch is held at a time.
+    """Yield the score of every image of ``loader``, in its order, at input size; one batch is in memory at a time.
 
-    ``network`` takes uint8 images (N, C, H, W), as that of :class:`~segdsl.run.engine.setup.Setup` does, and is put
-    into evaluation mode. With ``criterion`` each has its loss, too. Raises SegError for a file that cannot be read.
+    ``network`` takes uint8 images (N, C, H, W), like that of :class:`~segdsl.run.setup.Setup`, and is put into
+    evaluation mode. With ``criterion`` each score has a loss. Raises SegError for a file that cannot be read.
     """
     network.eval()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
@@ -61,6 +65,7 @@ def scores_by_image(
             logits = network(batch.images.to(device))  # (N, classes, H, W)
             ids = predicted(logits).cpu().numpy()
             target = batch.target.to(device).long()
+            # One image at a time: the loss of a batch is a mean that would hide which image is the worst.
             losses = [float(criterion(logits[k : k + 1], target[k : k + 1])) if criterion else float("nan")
                       for k in range(len(logits))]  # fmt: skip
         for prediction, true, loss in zip(ids, batch.target.numpy(), losses, strict=True):

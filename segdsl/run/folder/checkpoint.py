@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the best and the last weights, the state to go on, and how a finished run is opened again."""
+"""Checkpoints of a run: best and last weights, the training state, and opening a finished run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from segdsl.weights.files import write_tensors
 from segdsl.words.checkpoint_policies import Checkpoints
 
 COUNTS = "counts"
-"""The kind under which the counts of an epoch's row stand among the tensors of a state."""
+"""Prefix of the confusion counts of an epoch's row among the tensors of a state file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Run:
 
 
 class Kept(NamedTuple):
-    """One of the best epochs, from 1, and its monitored value, larger being better; nan is kept as -inf."""
+    """One of the best epochs, from 1, and its monitored value, larger being better; nan is stored as -inf."""
 
     epoch: int
     value: float
@@ -50,10 +50,9 @@ class Kept(NamedTuple):
 
 @dataclass(slots=True)
 class CheckpointWriter:
-    """Writes a run's checkpoints, each of them atomically: a kill at any moment leaves the old file or the new one.
+    """Writes a run's checkpoints atomically: a kill at any moment leaves the old file or the new one.
 
-    ``kept`` are the best epochs, the best first, ``rows`` what is known of the best and of the last one. All that is
-    needed to go on is written first: what a kill then keeps from being written is made from it.
+    ``best_epochs`` are the best epochs, best first, and ``rows`` the log rows of the best and the last epoch.
     """
 
     folder: RunFolder
@@ -66,30 +65,32 @@ class CheckpointWriter:
     """Epoch and step of the state on disk."""
 
     def epoch(self, state: TrainState, row: EpochRow) -> bool:
-        """Keeps what the rule asks for after an epoch; says whether it is the best so far."""
+        """Write the checkpoints that are due after an epoch. Return whether the epoch is the best so far."""
         value = state.progress.history[-1]
         entry = Kept(state.progress.epoch, -math.inf if math.isnan(value) else value)
         rank = sum(entry.value <= other.value for other in self.kept)
+        # `<=` above: of two equal epochs the earlier one stays ahead.
         self.kept.insert(rank, entry)
         del self.kept[self.rule.best :]
         self.rows["last"] = row
         if rank == 0:
             self.rows["best"] = row
+        # The state is written before the best weights: what a kill then prevents can be rebuilt from the state.
         if self.rule.last:
             self.save_last(state)
         elif self.rule.keeps_state and not self.folder.state.is_file():
-            self.save_state(state)  # else a kill would leave the best weights, and nothing to go on from
+            self.save_state(state)  # else a kill would leave the best weights, but no state to resume from
         if rank < self.rule.best:
             self._put_best(state, rank)
         return rank == 0
 
     def save_last(self, state: TrainState) -> None:
-        """Writes the last weights, and all that is needed to go on after any step: that file needs no other."""
+        """Write the last weights and the training state."""
         self.save_state(state)
         self.write_weights(self.folder.last, state)
 
     def save_state(self, state: TrainState) -> None:
-        """Writes all that is needed to go on; the file before it stays, in case that this one is lost."""
+        """Write everything needed to resume; the state before it is kept in case this file is lost."""
         seconds = self.clock.seconds if self.clock is not None else 0.0
         course = {
             "seconds": seconds,
@@ -102,11 +103,11 @@ class CheckpointWriter:
         self.saved = state.progress.epoch, state.progress.step
 
     def write_weights(self, path: Path, state: TrainState, **facts: str) -> None:
-        """Writes the weights that are shipped."""
+        """Write the weights that are deployed: the average if there is one."""
         write_checkpoint(path, state.shipped(), {**self.facts_of(state), **facts})
 
     def facts_of(self, state: TrainState) -> dict[str, str]:
-        """What is written beside weights: how far the run was, and whether they are an average (`averaged`)."""
+        """Return the metadata of weights: how far the run was, and whether they are an average (`averaged`)."""
         facts = {**self.facts, "epoch": str(state.progress.epoch), "step": str(state.progress.step)}
         if state.average is not None:
             word = state.average.word
@@ -114,26 +115,27 @@ class CheckpointWriter:
         return facts
 
     def _put_best(self, state: TrainState, rank: int) -> None:
-        """Writes the weights of an epoch as one of the best; those below move down."""
+        """Write the weights of an epoch at its rank among the best; move lower ranks down."""
         with refused(self.best_path(rank)):
+            # From the last rank up, so that no file is overwritten before it has moved.
             for place in range(len(self.kept) - 1, rank, -1):
                 with contextlib.suppress(FileNotFoundError):
                     self.best_path(place - 1).replace(self.best_path(place))
         self.write_best(state, rank)
 
     def write_best(self, state: TrainState, rank: int) -> None:
-        """Writes the weights of the epoch that has just ended as those of that rank."""
+        """Write the weights of the epoch that has just ended as those of ``rank``."""
         self.write_weights(self.best_path(rank), state, value=repr(self.kept[rank].value))
 
     def best_path(self, rank: int) -> Path:
-        """`best.safetensors`, `best-2.safetensors`, …"""
+        """Return the path of a rank: `best.safetensors`, `best-2.safetensors`, …"""
         return self.folder.best if rank == 0 else self.folder.checkpoints / f"best-{rank + 1}.safetensors"
 
     def finish(self, state: TrainState) -> None:
-        """The run is over: what is on disk says so, else going on would make its last epochs again; what only an
-        interrupted run needs is removed."""
-        here = state.progress.epoch, state.progress.step
-        if self.saved != here and (self.rule.keeps_state or self.folder.state.is_file()):
+        """Bring the state on disk up to date, and remove the files that only an interrupted run needs."""
+        # A stale state would make a later `--resume` train the last epochs a second time.
+        position = state.progress.epoch, state.progress.step
+        if self.saved != position and (self.rule.keeps_state or self.folder.state.is_file()):
             self.save_state(state)
         needless = [self.folder.previous, *self.folder.set_aside(), *([] if self.rule.last else [self.folder.last])]
         for path in needless:
@@ -144,9 +146,9 @@ class CheckpointWriter:
 def write_checkpoint(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], previous: Path | None = None
 ) -> None:
-    """Writes a checkpoint, whole or not at all; the one that was there becomes ``previous`` where that is given.
+    """Write a checkpoint completely or not at all; the file it replaces becomes ``previous`` if that is given.
 
-    Raises SegError (`checkpoint-not-written`) when the disk refuses it.
+    Raises SegError (`checkpoint-not-written`) if the disk refuses it.
     """
     with refused(path):
         write_tensors(path, tensors, metadata, previous)
@@ -154,35 +156,35 @@ def write_checkpoint(
 
 @contextmanager
 def refused(path: Path) -> Iterator[None]:
-    """Turns what the disk refuses of a checkpoint into SegError (`checkpoint-not-written`)."""
+    """Turn OSErrors of writing a checkpoint into SegError (`checkpoint-not-written`)."""
     try:
         yield
     except OSError as error:
         raise fail(
             "checkpoint-not-written",
-            f"the checkpoint `{path.name}` could not be written: {(error.strerror or 'the disk refuses it').lower()}",
-            "see that the disk has room and that the run folder may be written, then go on with `--resume`",
+            f"cannot write the checkpoint `{path.name}`: {(error.strerror or 'disk error').lower()}",
+            "free disk space or make the run folder writable, then resume the run with `--resume`",
             path=str(path),
         ) from error
 
 
 def run_folder(path: str | Path) -> RunFolder:
-    """The folder of a run that was begun. Raises SegError (`run-not-found`)."""
+    """Return the folder of an existing run. Raises SegError (`run-not-found`)."""
     folder = RunFolder(Path(path))
     if not folder.program.is_file():
         raise fail(
             "run-not-found",
-            f"`{path}` is no run folder: it has no `program.seg`",
-            "name the folder that `segdsl train` printed, such as `runs/quickstart-1`",
+            f"`{path}` is not a run folder: it has no `program.seg`",
+            "pass the run folder that `segdsl train` printed, such as `runs/quickstart-1`",
             path=str(path),
         )
     return folder
 
 
 def open_run(path: str | Path) -> Run:
-    """A run from its folder: the program as it ran, and the model with the best weights (the last, where none is best).
+    """Open a run from its folder: its program, and the model with the best weights, or the last ones if there are none.
 
-    Raises SegError (`run-not-found`, `run-without-weights`, and whatever the program or the weights are at fault for).
+    Raises SegError (`run-not-found`, `run-without-weights`, and the errors of loading its program and weights).
     """
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
@@ -193,11 +195,12 @@ def open_run(path: str | Path) -> Run:
     if weights is None:
         raise fail(
             "run-without-weights",
-            f"the run `{path}` holds no checkpoint: it ended before its first epoch did",
-            f"go on with it: `segdsl train {path} --resume`",
+            f"the run `{path}` has no checkpoint: it ended before its first epoch was complete",
+            f"resume it: `segdsl train {path} --resume`",
             path=str(path),
         )
     program = load(folder.program)
+    # The program's own sources of weights may be gone by now, and the checkpoint replaces all of them anyway.
     model: Any = compile_program(program, weights="none").model
     load_weights(model, weights, graph=program.graph, exact=True)
     return Run(program, model.eval(), folder.root, weights)

@@ -1,5 +1,8 @@
-"""The folder of a run: `program.seg`, `lock.json`, `machine.json`, `metrics.csv`, `tensorboard/`, `checkpoints/`, and
-`report.html`; `resumed.json` in that of a run that went on after it was left."""
+"""Layout of a run folder, and creating one.
+
+It holds `program.seg`, `lock.json`, `machine.json`, `metrics.csv`, `tensorboard/`, `checkpoints/` and `report.html`,
+and `resumed.json` if the run was ever resumed.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,15 @@ from segdsl.storage.atomic import sync_folder, write_text
 from segdsl.weights.report import LoadReport
 
 RUNS = Path("runs")
-"""Where run folders go, relative to the working directory."""
+"""Where run folders are created, relative to the working directory."""
 
 HIDDEN = re.compile(r"\.occupied|\.(program\.seg|lock\.json|machine\.json)\..*\.part")
-"""What may stand beside them: the lock of the folder, and files that were being written."""
+"""Other files that may be in a run folder: its lock, and partly written files."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The places in a run folder."""
+    """Paths of the files in a run folder."""
 
     root: Path
 
@@ -81,17 +84,17 @@ class RunFolder:
         return self.checkpoints / "state-previous.safetensors"
 
     def aside(self, epoch: int) -> Path:
-        """Where the best weights lie of an epoch that is to be made again."""
+        """Return where the best weights of an epoch are kept while a resumed run repeats that epoch."""
         return self.checkpoints / f"best-of-{epoch}.safetensors"
 
     def set_aside(self) -> list[Path]:
-        """All of these."""
+        """Return all existing paths of :meth:`get_displaced_path`."""
         found = self.checkpoints.glob("best-of-*.safetensors")
         return sorted(path for path in found if path.stem.removeprefix("best-of-").isdecimal())
 
 
 def check_out(out: Path | None) -> None:
-    """Refuses an output folder that cannot become a run's, before any work is done.
+    """Reject an output folder that cannot become a run folder, before any work is done.
 
     Raises SegError (`out-taken`, `out-not-a-folder`, `out-not-writable`).
     """
@@ -100,41 +103,46 @@ def check_out(out: Path | None) -> None:
     try:
         str(out).encode()
     except UnicodeEncodeError as error:
-        message = "the name of the output folder is not UTF-8, and TensorBoard writes into no other"
-        raise fail("out-not-writable", message, "name another folder with `--out`", path=str(out)) from error
+        message = "the name of the output folder is not valid UTF-8, which TensorBoard requires"
+        raise fail("out-not-writable", message, "choose another folder with `--out`", path=str(out)) from error
     if out.exists() and not out.is_dir():
         raise fail(
-            "out-not-a-folder", f"the output `{out}` is a file", "name a folder that does not exist yet", path=str(out)
+            "out-not-a-folder",
+            f"the output `{out}` is a file",
+            "choose a folder that does not exist yet",
+            path=str(out),
         )
     if out.is_dir() and any(out.iterdir()):
-        what = "holds another run" if is_begun(out) else "is not empty"
+        what = "contains another run" if is_begun(out) else "is not empty"
         raise fail(
             "out-taken",
             f"the output folder `{out}` {what}",
-            "name another folder with `--out`, or delete this one first"
+            "choose another folder with `--out`, or delete this one first"
             if what == "is not empty"
-            else "go on with that run by `--resume`, name another folder with `--out`, or delete this one first",
+            else "resume that run with `--resume`, choose another folder with `--out`, or delete this one first",
             path=str(out),
         )
+    # The folder need not exist yet; the nearest parent that does decides whether it can be created.
     above = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
         raise not_writable(out)
 
 
 def create_run(name: str, out: Path | None, again: bool = False) -> RunFolder:
-    """Makes an empty run folder: ``out``, or without it the next free `runs/<name>-<number>`.
+    """Create an empty run folder: ``out``, or without it the next free `runs/<name>-<number>`.
 
-    With ``again`` it may be there already. Raises SegError as :func:`check_out` does.
+    With ``exist_ok`` it may exist already. Raises SegError as :func:`check_out` does.
     """
     if not again:
         check_out(out)
-    wanted = out or RUNS
-    made = [place for place in (wanted, *wanted.parents) if not place.exists()]
+    target = out or RUNS
+    created = [place for place in (target, *target.parents) if not place.exists()]
     try:
         folder = RunFolder(_next_free(name) if out is None else out)
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         folder.tensorboard.mkdir(exist_ok=True)
-        for place in {folder.root, folder.root.parent, *(one.parent for one in made)}:
+        # A new folder is on the disk only once its parent is, so every parent of a created one is synced too.
+        for place in {folder.root, folder.root.parent, *(one.parent for one in created)}:
             sync_folder(place)
     except OSError as error:
         raise not_writable(out or RUNS) from error
@@ -142,13 +150,14 @@ def create_run(name: str, out: Path | None, again: bool = False) -> RunFolder:
 
 
 def is_begun(out: Path) -> bool:
-    """Whether a folder is that of a run that was begun, and not one in which a person keeps a `program.seg`."""
+    """Return whether a folder is that of a run."""
+    # `program.seg` alone is not enough: a user may keep a program of that name in a folder of their own.
     folder = RunFolder(out)
     return folder.program.is_file() and folder.lock.is_file()
 
 
 def is_bare(out: Path) -> bool:
-    """Whether a folder holds no more than a run leaves that was ended while it made its folder."""
+    """Return whether a folder holds only what an interrupted :func:`create_run` leaves."""
     folder = RunFolder(out)
     files, folders = {folder.lock, folder.machine}, {folder.checkpoints, folder.tensorboard}
     return out.is_dir() and all(
@@ -158,8 +167,10 @@ def is_bare(out: Path) -> bool:
 
 
 def stated_program(program: Program, overrides: Iterable[str]) -> Program:
-    """A program as it lies in a run folder: resolved, with ``overrides`` that state what it cannot know of itself:
-    where its data and weights lie, seen from that folder."""
+    """Return the program as it is written into a run folder.
+
+    It is resolved, with ``overrides`` for the locations of data and weights, which are relative to that folder.
+    """
     with TemporaryDirectory() as elsewhere:
         file = Path(elsewhere) / "program.seg"
         file.write_text(program.resolved, encoding="utf-8")
@@ -174,27 +185,34 @@ def write_program(
     data: str,
     class_weights: Mapping[str, float],
 ) -> None:
-    """Writes `lock.json` and then `program.seg`, which makes the folder one of a run that was begun.
+    """Write `lock.json` and `program.seg`. Raises OSError.
 
-    ``stated`` is the program as it will lie there; ``weights`` is what was loaded, ``data`` the digest of the data set,
-    ``class_weights`` what a loss took from it. Raises OSError.
+    Args:
+        folder: the run folder.
+        program: the program as it was loaded.
+        run_program: the program as it is written into the folder.
+        weights: the weights that were loaded.
+        data: digest of the dataset.
+        class_weights: class weights that the loss counted in the data.
     """
     lock = lock_of(program, stated, weights, data)
     if class_weights:
         lock["class_weights"] = dict(class_weights)
+    # The program comes last: its presence makes the folder a run, see `is_run_folder`.
     write_lock(folder, lock)
     write_text(folder.program, stated.resolved)
 
 
 def write_lock(folder: RunFolder, lock: Mapping[str, Any]) -> None:
-    """Writes `lock.json`. Raises OSError."""
+    """Write `lock.json`. Raises OSError."""
     write_text(folder.lock, json.dumps(lock, indent=2, sort_keys=True) + "\n")
 
 
 def lock_of(program: Program, stated: Program, weights: Iterable[LoadReport], data: str) -> dict[str, Any]:
-    """What a run was made of, by SHA-256: its text, the sources of that, weights, data. Nothing of the machine.
+    """Return what a run was made from, by SHA-256: its program, the program's sources, weights and data.
 
-    ``stated`` is the program as it lies in the run folder: it says where each of the ``weights`` came from.
+    Nothing about the machine. ``run_program`` is the program as written into the run folder, with the source of each of
+    the ``weights``.
     """
     parts = {report.part or "model": report.sha256 for report in weights}
     return {
@@ -207,7 +225,7 @@ def lock_of(program: Program, stated: Program, weights: Iterable[LoadReport], da
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a run; empty where there is none."""
+    """Return the JSON object in a file of a run; empty if the file is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -216,12 +234,12 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def digest_of_program(stated: Program) -> str:
-    """The SHA-256 of a program as it lies in a run folder."""
+    """Return the SHA-256 of a program as written into a run folder."""
     return hashlib.sha256(stated.resolved.encode()).hexdigest()
 
 
 def _portable(name: str) -> str:
-    """A source's name without the place of the project on this machine."""
+    """Return a source's name without the location of the project on this machine."""
     return PurePath(name).name if PurePath(name).is_absolute() or name.startswith("..") else PurePath(name).as_posix()
 
 
@@ -229,6 +247,7 @@ def _next_free(name: str) -> Path:
     RUNS.mkdir(exist_ok=True)
     taken = [p.name.rpartition("-")[2] for p in RUNS.glob(f"{name}-*") if p.name.rpartition("-")[0] == name]
     number = max((int(n) for n in taken if n.isdecimal()), default=0) + 1
+    # `mkdir` decides, not the listing above: another process may create the same folder in between.
     while True:
         root = RUNS / f"{name}-{number}"
         try:
@@ -239,10 +258,10 @@ def _next_free(name: str) -> Path:
 
 
 def not_writable(path: Path) -> SegError:
-    """The fault of an output folder that cannot be made or filled."""
+    """Return the error of an output folder that cannot be created or written."""
     return fail(
         "out-not-writable",
-        f"the output folder `{path}` cannot be written",
-        "name a folder that you may write with `--out`, and see that the disk has room",
+        f"cannot write to the output folder `{path}`",
+        "choose a folder that you can write to with `--out`, and make sure that the disk has free space",
         path=str(path),
     )

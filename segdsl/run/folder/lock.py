@@ -1,10 +1,10 @@
-"""One process at a time works in a run folder; what died there does not keep the others out.
+"""Lock of a run folder: one process at a time works in it, and a process that died does not block others.
 
-The system's lock on a file (`flock`) ends with the process that holds it, however that ends. Where a file system has
-none, the file says which process holds the folder: its machine, its number, and when it was started, so that another
-process of the same number is no owner. Over NFS, Linux hands `flock` on to the server, which frees it when the machine
-of the owner is gone; under the mount option `nolock`, or `local_lock=flock`, only the processes of one machine see each
-other.
+The system's lock on a file (`flock`) ends with the process that holds it, however that ends. On file systems without
+it, the file names the process that owns the folder: its host, its process id, and its start time, so that another
+process with the same id is not taken for the owner. Over NFS, Linux passes `flock` on to the server, which releases it
+when the owner's machine is gone; with the mount option `nolock` or `local_lock=flock`, only processes of the same
+machine see each other's locks.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ except ImportError:  # Windows
 
 NAME = ".occupied"
 NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOLCK}
-"""What file systems say that have no locks."""
+"""Errors of file systems that do not support locks."""
 SETTLING = 0.5
-"""Seconds in which two processes that take a folder at the same moment have both said so, where there are no locks."""
+"""Seconds within which, without system locks, two processes that took a folder at once have both written to it."""
 TRIES = 100
-"""A lock is taken again when its file was removed meanwhile."""
+"""Attempts to take a lock whose file keeps being removed by other processes."""
 _held: set[int] = set()
-"""The open files of the locks of this process; those that it forks must not keep them."""
+"""Open lock files of this process; forked children close theirs, or the lock would outlive this process."""
 
 
 def _let_go() -> None:
@@ -52,7 +52,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def occupied(folder: RunFolder) -> Iterator[None]:
-    """While this process alone works in a run folder, which exists.
+    """Hold the lock of an existing run folder inside the block.
 
     Raises SegError (`run-in-use`, `out-not-writable`).
     """
@@ -65,7 +65,7 @@ def occupied(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held: whoever waits for it sees that and takes a new one.
+        # Removed before it is unlocked: a process that opened the old file sees that it is gone and makes a new one.
         with contextlib.suppress(OSError):
             path.unlink()
         if handle in _held:
@@ -74,7 +74,7 @@ def occupied(folder: RunFolder) -> Iterator[None]:
 
 
 def _taken(path: Path) -> int:
-    """The open file of the lock, with this process written into it. Raises SegError (`run-in-use`) and OSError."""
+    """Return the open lock file with this process as its owner. Raises SegError (`run-in-use`) and OSError."""
     for _ in range(TRIES):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -91,11 +91,11 @@ def _taken(path: Path) -> int:
             os.close(handle)
             raise
         os.close(handle)
-    raise OSError(errno.EAGAIN, "the lock cannot be had")
+    raise OSError(errno.EAGAIN, "cannot take the lock")
 
 
 def _locked(handle: int) -> bool | None:
-    """Whether the system gives the lock on a file; None where it has none."""
+    """Return whether the system granted a lock on a file; None if it has no locks."""
     if fcntl is None:
         return None
     try:
@@ -110,7 +110,7 @@ def _locked(handle: int) -> bool | None:
 
 
 def _is_at(handle: int, path: Path) -> bool:
-    """Whether an open file is still the one of that name."""
+    """Return whether an open file is still the one at ``path``."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
@@ -118,14 +118,14 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def _is_ours_still(handle: int) -> bool:
-    """Whether no other process, which found the folder free at the same moment, has written itself into the file."""
+    """Return whether no process that found the folder free at the same moment has overwritten the owner."""
     time.sleep(SETTLING)
     os.lseek(handle, 0, os.SEEK_SET)
     return _owner(handle) == this_process()
 
 
 def _owner(handle: int) -> dict[str, Any]:
-    """What the file says of its owner; the next read or write begins at its start."""
+    """Return the owner written in the lock file, and rewind the file."""
     try:
         found = json.loads(os.read(handle, 4096) or b"{}")
     except ValueError:
@@ -135,14 +135,15 @@ def _owner(handle: int) -> dict[str, Any]:
 
 
 def this_process() -> dict[str, Any]:
-    """This process, so that another can tell whether it still runs."""
+    """Return what another process needs to tell whether this one still runs."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 
 def is_gone(owner: dict[str, Any]) -> bool:
-    """Whether a process, as :func:`this_process` states one, has ended. One of another machine never counts as that."""
+    """Return whether a process (see :func:`describe_process`) has ended; False for one on another machine."""
     if not owner:
         return True
+    # On Windows `os.kill(pid, 0)` would end the process instead of probing it.
     if owner.get("host") != socket.gethostname() or os.name == "nt":
         return False
     try:
@@ -150,14 +151,16 @@ def is_gone(owner: dict[str, Any]) -> bool:
     except (ProcessLookupError, KeyError, TypeError, ValueError):
         return True
     except PermissionError:
-        pass  # it runs, and is another user's
+        pass  # it runs, but belongs to another user
     return owner.get("started") != _started(int(owner["pid"]))
 
 
 def _started(pid: int) -> str | None:
-    """When a process was started, counted from a start of the machine; None where the system does not tell."""
+    """Return when a process was started, relative to a boot of the machine; None if the system does not tell."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # The name of the program, in parentheses, may contain spaces and parentheses itself; fields are counted
+        # after it.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
@@ -168,7 +171,7 @@ def _in_use(path: Path, owner: dict[str, Any]) -> SegError:
     who = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "another process"
     return fail(
         "run-in-use",
-        f"{who} works in the run folder `{path.parent}`",
-        f"wait for its end, or name another folder with `--out`; if there is no such process, delete `{path}`",
+        f"{who} is using the run folder `{path.parent}`",
+        f"wait until it ends, or choose another folder with `--out`; if there is no such process, delete `{path}`",
         path=str(path.parent),
     )

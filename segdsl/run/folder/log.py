@@ -1,4 +1,4 @@
-"""The written log of a run: one row an epoch in `metrics.csv`, and the same numbers for TensorBoard."""
+"""The log of a run: one row per epoch in `metrics.csv`, and the same numbers for TensorBoard."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from segdsl.storage.atomic import sync_folder, write_text
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:
-    """What is known after an epoch. ``epoch`` and ``step`` count from 1; ``lr`` is that of its last step.
+    """The results of an epoch. ``epoch`` and ``step`` count from 1; ``lr`` is the learning rate of its last step.
 
-    ``grad_norm`` is the mean norm of the gradient of a step, before clipping, and ``clipped`` the share of the steps in
-    which it was longer than `train.clip`; ``waiting`` the share of the training time in which data was waited for.
-    ``background`` is the class that the scores of the foreground leave out.
+    ``grad_norm`` is the mean gradient norm of its steps, before clipping, and ``clipped`` the share of steps in which
+    it exceeded `train.clip`; ``waiting`` is the share of the training time spent waiting for data. ``background`` is
+    the id of the class that foreground scores leave out.
     """
 
     epoch: int
@@ -43,19 +43,20 @@ class EpochRow:
     background: int = 0
 
     def facts(self) -> dict[str, float]:
-        """Every field but the counts."""
+        """Return every field but the counts."""
+        # The names of the fields are keys in the state file: renaming one makes older runs impossible to resume.
         return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "confusion"}
 
     def monitored(self, name: str) -> float:
-        """The value of what a run watches (see `ir.monitor`)."""
+        """Return the value of a monitor (see `ir.monitor`)."""
         return self.values()[name]
 
     def score(self, name: str) -> float:
-        """The monitored value, turned so that larger is better."""
+        """Return the value of a monitor, negated for the loss so that larger is always better."""
         return -self.val_loss if name == "val.loss" else self.monitored(name)
 
     def values(self) -> dict[str, float]:
-        """Every number by its column."""
+        """Return every number by its column in the log."""
         scores = {"dice": self.confusion.dice_by_class, "iou": self.confusion.iou_by_class}
         by_class = {
             f"val.{score}.{name}": value
@@ -78,14 +79,14 @@ class EpochRow:
 
 
 class RunLog:
-    """Writes the log. The header is on disk before the first step, and every row when its epoch ends.
+    """Writes the log: the header before the first step, and a row when an epoch ends.
 
-    A run that goes on has ``since`` in it: the rows of later epochs, which its checkpoint does not know, are dropped.
-    Raises SegError (`log-not-written`) when the disk refuses it.
+    ``since`` is the progress of a resumed run: rows of later epochs, which its checkpoint does not have, are dropped.
+    Raises SegError (`log-not-written`) if the disk refuses it.
     """
 
     def __init__(self, folder: RunFolder, classes: tuple[str, ...], since: Progress | None = None) -> None:
-        # TensorBoard's writer is imported late, so that reading a log does not need it.
+        # Imported late: reading a log must not need TensorBoard.
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._heard = threading.excepthook
@@ -100,7 +101,7 @@ class RunLog:
                     sync_folder(folder.root)
                 else:
                     write_text(self.path, _csv([self._columns, *rows_until(self.path, self._columns, since.epoch)]))
-                # TensorBoard hides what earlier files have from that step on.
+                # With `purge_step`, TensorBoard hides what earlier event files have from that step on.
                 self._board = SummaryWriter(
                     str(folder.tensorboard), purge_step=None if since is None else since.step + 1
                 )
@@ -119,13 +120,13 @@ class RunLog:
             with _refused(self.path.parent):
                 self._board.close()
         except SegError:
-            if error is None:  # else what ended the run is what is said
+            if error is None:  # else the error that ended the run is reported, not this one
                 raise
         finally:
             threading.excepthook = self._heard
 
     def epoch(self, row: EpochRow) -> None:
-        """Appends the row of a finished epoch."""
+        """Append the row of a finished epoch."""
         values = row.values()
         texts = [f"{value:.6g}" for value in values.values()]
         with _refused(self.path.parent):
@@ -135,7 +136,8 @@ class RunLog:
             self._board.flush()
 
     def _overheard(self, fault: threading.ExceptHookArgs) -> None:
-        """What ends the thread that writes the curves is raised where they are given to it, too, and is said there."""
+        """Keep quiet about a disk error in TensorBoard's writer thread; pass on everything else."""
+        # TensorBoard raises the same error in the main thread when it is next used, where it becomes a diagnostic.
         if not (isinstance(fault.exc_value, OSError) and type(fault.thread).__module__.startswith("tensorboard.")):
             self._heard(fault)
 
@@ -147,27 +149,31 @@ class RunLog:
 
 
 def _tag(column: str) -> str:
-    """The name of a column as TensorBoard groups it: by its parts, of which the name of a class is one."""
+    """Return the TensorBoard tag of a column: its parts separated by `/`, which groups the charts."""
+    # A class name is one part, even with dots or slashes in it.
     name = class_of(column) or ""
     return column.removesuffix(name).replace(".", "/") + name.replace("/", "%2F")
 
 
 def rows_until(path: Path, columns: Sequence[str], epoch: int) -> list[list[str]]:
-    """The whole rows of a log up to an epoch, the later of two for one, in these columns. Raises OSError."""
+    """Return the complete rows of a log up to ``epoch``, with these columns, the later one if an epoch is there twice.
+
+    Raises OSError.
+    """
     if not path.is_file():
         return []
     header, lines = read_lines(path)
     rows: dict[int, list[str]] = {}
     for cells in lines:
         named = dict(zip(header, cells, strict=False))
+        # A row that a kill cut short has too few cells.
         if len(cells) == len(header) and named.get("epoch", "").isdecimal() and int(named["epoch"]) <= epoch:
             rows[int(named["epoch"])] = [named.get(name, "") for name in columns]
     return [rows[number] for number in sorted(rows)]
 
 
 def read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The header of a log, and the cells of every other line; none of a line that is no row of a table. Raises
-    OSError."""
+    """Return the header of a log and the cells of its other lines, none for a malformed line. Raises OSError."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         lines = [_cells(line) for line in file.read().replace("\r", "").split("\n") if line]
     return (lines[0], lines[1:]) if lines else ([], [])
@@ -176,7 +182,7 @@ def read_lines(path: Path) -> tuple[list[str], list[list[str]]]:
 def _cells(line: str) -> list[str]:
     try:
         return next(csv.reader([line]), [])
-    except csv.Error:  # a cell without end
+    except csv.Error:  # an unterminated quote
         return []
 
 
@@ -191,6 +197,6 @@ def _refused(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        message = f"the log of the run could not be written: {error.strerror or 'the disk may be full'}"
-        help = "see that the disk has room and that the run folder may be written"
+        message = f"cannot write the log of the run: {error.strerror or 'the disk may be full'}"
+        help = "free disk space or make the run folder writable"
         raise fail("log-not-written", message, help, path=str(folder)) from error

@@ -1,4 +1,4 @@
-"""The machine that a run is trained on, kept beside its log: `lock.json` has nothing of it."""
+"""Description of the machine that trains a run; a file of its own keeps `lock.json` free of the machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROCESSORS = Path("/proc/cpuinfo")
 
 
 def write_machine(folder: RunFolder, device: torch.device) -> None:
-    """Writes `machine.json`. Raises SegError (`out-not-writable`)."""
+    """Write `machine.json`. Raises SegError (`out-not-writable`)."""
     try:
         write_text(folder.machine, json.dumps(machine_facts(device), indent=2) + "\n")
     except OSError as error:
@@ -27,7 +27,7 @@ def write_machine(folder: RunFolder, device: torch.device) -> None:
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
-    """What this machine is: ``memory`` in bytes, ``threads`` those of torch."""
+    """Return the facts of this machine: ``memory`` in bytes, ``threads`` those of torch."""
     return {
         "device": str(device),
         "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
@@ -47,5 +47,6 @@ def _processor() -> str:
         lines = PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
+    # `platform.processor()` is empty on most Linux systems, so the kernel's own list comes first.
     names = [line.partition(":")[2].strip() for line in lines if line.lower().startswith("model name")]
     return next(filter(None, names), platform.processor() or platform.machine())

@@ -1,4 +1,4 @@
-"""What differs between a run and the program that is to go on with it, by meaning, and what may."""
+"""Comparing a run with the program that is to resume it, by meaning: what differs, and what may differ."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from segdsl.run.folder.layout import RunFolder
 from segdsl.storage.cache import digest_of
 
 PLACES = ("data.root", "data.format", "data.images", "data.masks")
-"""Where the data lies and how: the digest of what is in it tells whether it is another."""
+"""Location and format of the data. These may differ: the digest of its contents decides whether it changed."""
 FREE = (
     "train.epochs", "train.stop", "train.keep", "data.cache", "data.train.workers", "data.val.workers",
     "data.val.batch", "eval", "export",
 )  # fmt: skip
-"""What may be another when a run goes on: how long it is, what is kept of it, how it is loaded, what comes after it."""
+"""Settings that may change when a run is resumed: length, checkpoints, loading of data, what follows training."""
 MOST_TEXT = 80
-"""Characters of a value that a message shows."""
-UNSET = "nothing"
+"""Longest value that a message shows, in characters."""
+UNSET = "unset"
 
 
 class Difference(NamedTuple):
-    """A setting by its path, as it was in the run (``old``) and as it is now; a node of the graph has its ``span``."""
+    """A setting by its path, with its value in the run (``old``) and now (``new``); graph nodes have a ``span``."""
 
     path: str
     old: str
@@ -37,12 +37,12 @@ class Difference(NamedTuple):
 
     @property
     def may_be(self) -> bool:
-        """Whether a run goes on all the same."""
+        """Whether the run can be resumed all the same."""
         return any(self.path == free or self.path.startswith(f"{free}.") for free in FREE)
 
 
 def differences(old: Program, new: Program) -> list[Difference]:
-    """What the sections and the graphs of two programs have that differs, but for where data and weights lie."""
+    """Return the differences between two programs, except in the locations of data and weights."""
     found = list(_graph_differences(old.graph, new.graph))
     for name in SECTIONS:
         found += _section_differences(name, getattr(old, name), getattr(new, name))
@@ -61,7 +61,7 @@ def _section_differences(path: str, old: Section, new: Section) -> Iterator[Diff
 
 
 def _step_differences(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
-    """Named steps, of which the order counts too."""
+    """Compare named steps, such as augmentations; their order counts too."""
     for name in dict.fromkeys([*old, *new]):
         yield from _value_differences(f"{path}.{name}", TrainSubset, old.get(name), new.get(name))
     if list(old) != list(new) and set(old) == set(new):
@@ -69,7 +69,7 @@ def _step_differences(path: str, old: Mapping[str, Any], new: Mapping[str, Any])
 
 
 def _value_differences(path: str, record: type[Record], old: Any, new: Any) -> Iterator[Difference]:
-    """Of two components of one name, the arguments that differ."""
+    """Compare two values; of two words of the same kind, only the arguments that differ."""
     if old == new:
         return
     if isinstance(old, Word) and type(old) is type(new):
@@ -81,7 +81,8 @@ def _value_differences(path: str, record: type[Record], old: Any, new: Any) -> I
 
 
 def _graph_differences(old: Graph, new: Graph) -> Iterator[Difference]:
-    """The first node that differs: what comes behind it differs, too."""
+    """Yield the first node that differs."""
+    # Only the first node is reported: those computed from it mostly differ too, and would bury the cause.
     before, now = {node.path: node for node in old.nodes}, {node.path: node for node in new.nodes}
     for path in dict.fromkeys([*now, *before]):
         one, other = before.get(path), now.get(path)
@@ -103,7 +104,7 @@ def _meaning(node: Node) -> tuple[Any, ...]:
 
 
 def _node_text(node: Node | None) -> str:
-    return UNSET if node is None else _shortened(f"{spell(node.op)} of {', '.join(node.operands)}")
+    return "absent" if node is None else _shortened(f"{spell(node.op)} of {', '.join(node.operands)}")
 
 
 def _order(graph: Graph) -> str:
@@ -119,10 +120,7 @@ def _shortened(text: str) -> str:
 
 
 def weights_differences(folder: RunFolder, old: Program, new: Program, lock: Mapping[str, Any]) -> Iterator[Difference]:
-    """The sources of weights that are others than those that the run began with.
-
-    A file on another path is the same where its digest is, and one that is gone where its name is.
-    """
+    """Yield the sources of initial weights that differ from those that the run started from."""
     for part in dict.fromkeys([*old.weights, *new.weights]):
         before, now = old.weights.get(part), new.weights.get(part)
         if before != now and not (before and now and _is_same(before, folder.root / now, part, lock)):
@@ -130,6 +128,7 @@ def weights_differences(folder: RunFolder, old: Program, new: Program, lock: Map
 
 
 def _is_same(before: str, file: Path, part: str, lock: Mapping[str, Any]) -> bool:
+    # A file that was moved is the same if its digest is. Once it is gone, its name is all that can be compared.
     entry = lock.get("weights", {}).get(part)
     try:
         return entry is not None and digest_of(file) == entry["sha256"]
@@ -138,17 +137,17 @@ def _is_same(before: str, file: Path, part: str, lock: Mapping[str, Any]) -> boo
 
 
 def require_same(folder: RunFolder, program: Program, found: list[Difference]) -> None:
-    """Refuses to go on with what may not be another. Raises SegError (`resume-differs`) with all of it."""
+    """Reject changes that a resumed run may not have. Raises SegError (`resume-differs`) with all of them."""
     refused = [one for one in found if not one.may_be]
     if not refused:
         return
-    new = f"begin a new run from its weights: `--weights {folder.last} --out NEW`"
+    new = f"start a new run from its weights: `--weights {folder.last} --out NEW`"
     places = [one.span if one.span is not None else at_path(program, one.path) for one in refused]
     diagnostics = [
         Diagnostic(
             "resume-differs",
-            f"the run in `{folder.root}` has `{one.path}` = {one.old}, and here it is {one.new}",
-            f"make it what it was to go on, or {new}",
+            f"`{one.path}` is {one.old} in run `{folder.root}` but {one.new} in this program",
+            f"change it back to resume the run, or {new}",
             span=place,
             path=None if place else str(folder.root),
         )
@@ -158,7 +157,7 @@ def require_same(folder: RunFolder, program: Program, found: list[Difference]) -
 
 
 def data_difference(old: str, new: str) -> list[Difference]:
-    """The contents of a data set, by their digests, where these are known."""
+    """Compare the contents of two datasets by their digests, if both are known."""
     if not old or not new or old == new:
         return []
-    return [Difference("data", f"a data set of the digest {old[:12]}…", f"one of {new[:12]}…")]
+    return [Difference("data", f"a dataset with digest {old[:12]}…", f"one with digest {new[:12]}…")]

@@ -1,5 +1,4 @@
-"""From the files of a run that was left to a state that goes on: the newest whole one is found, and the best weights
-are put in order."""
+"""Restoring an interrupted run from its files: finding the newest intact state, and repairing the best weights."""
 
 from __future__ import annotations
 
@@ -20,13 +19,15 @@ from segdsl.scores.confusion import Confusion
 from segdsl.weights.files import open_weights
 
 BEST = re.compile(r"best(-\d+|-of-\d+)?\.safetensors")
-"""Names of best weights: those of their places, and of files on the way to another."""
+"""Names of best weights: by rank, and those displaced while a resumed run repeats an epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """A state as it was written; ``damaged`` are newer ones that cannot be read. Its ``tensors`` are gone once they
-    were put back."""
+    """A training state read from disk; ``corrupt_paths`` are newer ones that cannot be read.
+
+    Its ``tensors`` are cleared once they are restored, to free the memory.
+    """
 
     path: Path
     tensors: dict[str, Tensor]
@@ -35,12 +36,12 @@ class Recovered:
 
     @property
     def step(self) -> int:
-        """How many optimizer steps had been made."""
+        """Number of optimizer steps made."""
         return int(self.facts["step"])
 
     @property
     def epoch(self) -> int:
-        """How many epochs had ended."""
+        """Number of epochs completed."""
         return int(self.facts["epoch"])
 
     @property
@@ -50,9 +51,9 @@ class Recovered:
 
 
 def newest_state(folder: RunFolder) -> Recovered | None:
-    """The newest whole state of a run; None where none was ever written.
+    """Return the newest intact state of a run; None if none was ever written.
 
-    Raises SegError (`checkpoint-damaged`) where there are only damaged ones.
+    Raises SegError (`checkpoint-damaged`) if all are damaged.
     """
     damaged: list[Path] = []
     for path in (folder.state, folder.previous):
@@ -68,32 +69,34 @@ def newest_state(folder: RunFolder) -> Recovered | None:
     if damaged:
         names = " and ".join(f"`{path.name}`" for path in damaged)
         weights = next((p for p in (folder.last, folder.best) if p.is_file()), None)
-        start = f"begin a new run from its weights: `--weights {weights} --out NEW`" if weights else "begin a new run"
+        start = f"start a new run from its weights: `--weights {weights} --out NEW`" if weights else "start a new run"
         raise fail(
             "checkpoint-damaged",
-            f"no checkpoint to go on from is whole: {names} cannot be read",
-            f"put back a copy of one of them, or {start}",
+            f"cannot resume: every saved state is damaged ({names})",
+            f"restore one of these files from a copy, or {start}",
             path=str(folder.checkpoints),
         )
     return None
 
 
 def restore(found: Recovered, state: TrainState, checkpoints: CheckpointWriter) -> None:
-    """Puts a state back, and what the run knew beside it. Raises SegError as writing a checkpoint does."""
+    """Restore a training state and the run's checkpoint records. Raises SegError as writing a checkpoint does."""
     counts = {key: found.tensors.pop(key) for key in list(found.tensors) if key.startswith(f"{COUNTS}:")}
     try:
         state.restore(found.tensors, found.facts)
     except (RuntimeError, KeyError, ValueError) as error:
-        message = f"`{found.path.name}` is not a state of this program"
-        help = "put back the file that the run wrote, or begin a new run"
+        message = f"`{found.path.name}` was not saved by this program"
+        help = "restore the file that this run wrote from a copy, or start a new run"
         raise fail("checkpoint-damaged", message, help, path=str(found.path)) from error
     found.tensors.clear()
     with refused(checkpoints.folder.state):
-        if found.damaged:  # else the next write would put the damaged one in the place of the whole
+        # Otherwise the next write would move the damaged file over the only intact one.
+        if found.damaged:
             found.path.replace(checkpoints.folder.state)
     checkpoints.saved = found.epoch, found.step
     course = json.loads(found.facts["course"])
     for name, facts in course["rows"].items():
+        # No mask is counted with this ignore value: the counts are replaced at once.
         confusion = Confusion(json.loads(found.facts["classes"]), 255)
         confusion.counts = counts[f"{COUNTS}:{name}"].numpy()
         checkpoints.rows[name] = EpochRow(confusion=confusion, **facts)
@@ -101,40 +104,41 @@ def restore(found: Recovered, state: TrainState, checkpoints: CheckpointWriter) 
 
 
 def arrange(checkpoints: CheckpointWriter, state: TrainState, kept: list[Kept]) -> None:
-    """Gives the best weights the places that the state knows of; those of epochs that it does not know, and which come
-    again, are set aside until the run has ended.
+    """Move the best weights to the places that the state records; write those that are missing.
 
-    A kill may come between any two of a run's writes. What was to be written of the epoch that has just ended is made
-    from the state. Weights that a later epoch has displaced are gone; that epoch comes again.
+    Weights of epochs that the state does not have, which the resumed run repeats, are set aside until the run ends.
     """
-    here = dict(_best_files(checkpoints.folder))
+    # A kill may come between any two writes of a run. Whatever was still to be written of the epoch that had just ended
+    # is rebuilt from the state. Weights displaced by a later epoch are gone, but that epoch will be repeated.
+    files = dict(_best_files(checkpoints.folder))
     fresh = state.progress.epoch if not state.progress.inside else 0
-    # With a smaller `best` than before, the worst go.
-    checkpoints.kept = [entry for entry in kept if entry.epoch in here or entry.epoch == fresh]
+    checkpoints.kept = [entry for entry in kept if entry.epoch in files or entry.epoch == fresh]
+    # `train.keep` may ask for fewer now: the worst are dropped.
     del checkpoints.kept[checkpoints.rule.best :]
     places = {entry.epoch: checkpoints.best_path(rank) for rank, entry in enumerate(checkpoints.kept)}
     with refused(checkpoints.folder.best):
-        for epoch, path in list(here.items()):
+        for epoch, path in list(files.items()):
             if epoch not in places and epoch <= state.progress.epoch:
                 path.unlink()
             elif path != places.get(epoch):
-                here[epoch] = path.replace(checkpoints.folder.aside(epoch))
+                files[epoch] = path.replace(checkpoints.folder.aside(epoch))
+        # Only now, when no place is occupied by the weights of another rank.
         for epoch, place in places.items():
-            if epoch in here and here[epoch] != place:
-                here[epoch].replace(place)
+            if epoch in files and files[epoch] != place:
+                files[epoch].replace(place)
     for rank, entry in enumerate(checkpoints.kept):
-        if entry.epoch not in here:
+        if entry.epoch not in files:
             checkpoints.write_best(state, rank)
     if fresh and checkpoints.rule.last and _epoch_of(checkpoints.folder.last) != fresh:
         checkpoints.write_weights(checkpoints.folder.last, state)
 
 
 def _best_files(folder: RunFolder) -> list[tuple[int, Path]]:
-    """The whole files of best weights, with their epochs; the others are removed: what they were is not known."""
+    """Return the readable files of best weights with their epochs; delete the others, whose epoch is unknown."""
     found: list[tuple[int, Path]] = []
     for path in sorted(p for p in folder.checkpoints.iterdir() if BEST.fullmatch(p.name)):
         epoch = _epoch_of(path)
-        if epoch is not None and epoch not in dict(found):  # else set aside, and made again since
+        if epoch is not None and epoch not in dict(found):  # a second file of an epoch was displaced and then repeated
             found.append((epoch, path))
         else:
             with refused(path):

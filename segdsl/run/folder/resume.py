@@ -1,4 +1,4 @@
-"""Going on with a run that was left: where it lies, what may have changed since, and what is written of it."""
+"""Resuming an interrupted run: finding it, checking what changed since, and recording that it was resumed."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from segdsl.run.folder.recovery import Recovered, newest_state
 from segdsl.storage.atomic import remove_drafts, write_text
 
 MADE_BY = ("segdsl", "torch", "device")
-"""What a checkpoint says of how it was made."""
-COMPUTES = {"cpu": "the processor", "threads": "the number of threads", "accelerator": "the accelerator"}
-"""What of a machine decides in which order numbers are added up, by its name in `machine.json`."""
+"""Facts in a checkpoint about how it was made."""
+COMPUTES = {"cpu": "the CPU", "threads": "the number of threads", "accelerator": "the accelerator"}
+"""Hardware facts in `machine.json` that decide in which order numbers are added up, and their names in messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftRun:
-    """A run to go on with: its newest whole state, its lock, and what is another now and may be."""
+    """A run that can be resumed: its newest intact state, its lock file, and the allowed changes since."""
 
     folder: RunFolder
     found: Recovered
@@ -54,28 +54,30 @@ class LeftRun:
     changes: tuple[Difference, ...]
 
     def require_data(self, program: Program, digest: str) -> None:
-        """Refuses another data set than that of the run (`resume-differs`)."""
+        """Reject a dataset other than that of the run (`resume-differs`)."""
         require_same(self.folder, program, data_difference(self.found.facts.get("data", ""), digest))
 
     def notes(self, made_by: Mapping[str, str], device: torch.device) -> list[str]:
-        """What a person should know: what was damaged, what has changed, what makes the last digits others."""
+        """Return notes on damaged files, on changed settings, and on changes that affect the last digits of results."""
         found, texts = self.found, []
         for path in found.damaged:
-            texts.append(f"`{path.name}` is damaged; the checkpoint before it, `{found.path.name}`, is whole")
-        texts += [f"`{one.path}` is {one.new} from here on; it was {one.old}" for one in self.changes]
+            texts.append(f"`{path.name}` is damaged; resuming from the checkpoint before it, `{found.path.name}`")
+        texts += [f"`{one.path}` changed from {one.old} to {one.new}" for one in self.changes]
         others = [
-            f"{name} {made_by[name]} in place of {before}"
+            f"{name} changed from {before} to {made_by[name]}"
             for name in MADE_BY
             if (before := found.facts.get(name, made_by[name])) != made_by[name]
         ]
         others += machine_changes(self.folder, device)
         if others:
-            texts.append(f"this is {', '.join(others)}: from here on, numbers may differ from those of a run in one go")
+            texts.append(f"{', '.join(others)}: results may now differ from those of an uninterrupted run")
         return texts
 
 
 def named_run(path: str | Path, out: Path | None) -> tuple[Path, Path]:
-    """The program and the folder that `--resume` means: a run folder, or the `program.seg` in one, stands for both.
+    """Return the program file and the run folder for `--resume`.
+
+    ``path`` may be a run folder or the `program.seg` in one, which stands for both.
 
     Raises SegError (`resume-without-out`, `run-not-found`).
     """
@@ -85,34 +87,35 @@ def named_run(path: str | Path, out: Path | None) -> tuple[Path, Path]:
     if out is None and file.name == "program.seg" and is_begun(file.parent):
         out = file.parent
     if out is None and not file.exists() and file.suffix != ".seg":
-        raise fail("run-not-found", f"there is no run folder `{file}`", "name the folder of the run", path=str(file))
+        raise fail("run-not-found", f"run folder `{file}` not found", "pass the folder of the run", path=str(file))
     if out is None:
         raise fail(
             "resume-without-out",
-            "`--resume` needs the folder of the run",
-            f"name it: `segdsl train {shlex.quote(str(file))} --out DIR --resume`, or `segdsl train DIR --resume`",
+            "`--resume` needs a run folder",
+            f"pass it: `segdsl train {shlex.quote(str(file))} --out DIR --resume`, or `segdsl train DIR --resume`",
             path=str(file),
         )
     return file, out
 
 
 def left_run(folder: RunFolder, program: Program, overrides: Iterable[str]) -> LeftRun | None:
-    """What there is of a run to go on with; None where it has learnt nothing yet. The folder is this process's own.
+    """Return the run in ``folder``, whose lock the caller holds; None if it has not saved a state yet.
 
-    ``overrides`` make ``program`` mean its data and weights when it lies in the folder. Raises SegError
-    (`checkpoint-damaged`, `resume-without-state`, `resume-differs`).
+    ``overrides`` adapt the locations of data and weights to the folder. Raises SegError (`checkpoint-damaged`,
+    `resume-without-state`, `resume-differs`).
     """
     for place in (folder.root, folder.checkpoints):
         remove_drafts(place)
     found = newest_state(folder) if is_begun(folder.root) else None
     if found is None:
-        kept = next((path for path in (folder.best, folder.last) if path.is_file()), None)
-        if kept is not None:
+        # Restarting would overwrite these weights, so a run without a state is refused rather than started again.
+        weights = next((path for path in (folder.best, folder.last) if path.is_file()), None)
+        if weights is not None:
             raise fail(
                 "resume-without-state",
-                f"the run in `{folder.root}` has `{kept.name}`, and nothing that it could go on from",
-                f"begin a new run from its weights: `--weights {kept} --out NEW`; "
-                "`train.keep = Checkpoints(last = true)` keeps what is needed",
+                f"cannot resume the run in `{folder.root}`: it has `{weights.name}` but no training state",
+                f"start a new run from its weights: `--weights {weights} --out NEW`; "
+                "`train.keep = Checkpoints(last = true)` saves the state too",
                 path=str(folder.root),
             )
         return None
@@ -124,8 +127,8 @@ def left_run(folder: RunFolder, program: Program, overrides: Iterable[str]) -> L
 
 
 def write_again(run: LeftRun, stated: Program) -> None:
-    """Writes the program of a run that goes on, where it is another text now, and its digest, where that is another:
-    a kill may have come between the two. Raises SegError (`out-not-writable`)."""
+    """Update the program of a resumed run, and its digest. Raises SegError (`out-not-writable`)."""
+    # Each of the two files is compared by itself: a kill may have come between writing them.
     try:
         digest = digest_of_program(stated)
         if run.lock.get("program") != digest:
@@ -137,7 +140,7 @@ def write_again(run: LeftRun, stated: Program) -> None:
 
 
 def write_resumption(run: LeftRun, setup: Setup) -> None:
-    """Adds to `resumed.json` that the run goes on, when, from where, with what, and on which machine."""
+    """Record in `resumed.json` that the run was resumed: when, from where, with what changes, and on which machine."""
     entry = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "epoch": run.found.epoch,
@@ -153,7 +156,7 @@ def write_resumption(run: LeftRun, setup: Setup) -> None:
 
 
 def read_resumptions(folder: RunFolder) -> list[dict[str, Any]]:
-    """The times at which a run went on, oldest first; empty for one that was never left."""
+    """Return the records of `resumed.json`, oldest first; empty for a run that was never resumed."""
     try:
         found = json.loads(folder.resumed.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -162,34 +165,36 @@ def read_resumptions(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def machine_changes(folder: RunFolder, device: torch.device) -> list[str]:
-    """What computes now and did not before, where sums may be another in their last digits for it."""
+    """Return the hardware changes that may affect the last digits of results."""
+    # The machine of the last resumption counts, not the one that started the run.
     before, now = read_object(folder.machine), machine_facts(device)
     for entry in read_resumptions(folder):
         before = entry.get("machine", before)
     found = []
     for key in ("cpu", "threads") if device.type == "cpu" else ("accelerator",):
         if key in before and before[key] != now[key]:
-            found.append(f"{COMPUTES[key]} {now[key]} in place of {before[key]}")
+            found.append(f"{COMPUTES[key]} changed from {before[key]} to {now[key]}")
     return found
 
 
 def can_go_on(folder: RunFolder, error: SegError) -> bool:
-    """Whether a run that ended in an error has something whole to go on from."""
+    """Return whether a run that ended in an error has an intact state to resume from."""
     damaged = error.diagnostics[0].slug == "checkpoint-damaged"
     return not damaged and (folder.state.is_file() or folder.previous.is_file())
 
 
 def command(folder: RunFolder, device: torch.device) -> str:
-    """The command that goes on with a run."""
-    named = "" if device == pick_device() else f" --device {device}"
-    return f"segdsl train {_in_shell(folder.root)} --resume{named}"
+    """Return the command that resumes a run."""
+    option = "" if device == pick_device() else f" --device {device}"
+    return f"segdsl train {_in_shell(folder.root)} --resume{option}"
 
 
 def report_command(folder: RunFolder) -> str:
-    """The command that writes the report of a run."""
+    """Return the command that writes the report of a run."""
     return f"segdsl report {_in_shell(folder.root)}"
 
 
 def _in_shell(path: Path) -> str:
+    # A folder called `-x` would be read as an option.
     text = str(path)
     return shlex.quote(f"./{text}" if text.startswith("-") else text)

@@ -1,1 +1,1 @@
-"""`report.html` of a run: one file that needs no network. Sections are a module each, the page is in `page`."""
+"""`report.html` of a run: one self-contained file that needs no network."""

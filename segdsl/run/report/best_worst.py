@@ -1,5 +1,4 @@
-"""One pass over the validation subset with a run's weights: the counts of all images, and those that went best and
-worst."""
+"""One pass over the validation subset with a run's weights: the confusion matrix, and the best and worst images."""
 
 from __future__ import annotations
 
@@ -18,14 +17,17 @@ from segdsl.run.engine.validate import predicted
 from segdsl.scores.confusion import Confusion
 
 SHOWN = 4
-"""So many of the best, and of the worst images are kept."""
+"""Maximum number of best and of worst images."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ranked:
-    """An image by its mean Dice over the classes on either side, and by its position in the subset; the ``prediction``,
-    uint8 ids (H, W), is of the size that the network sees."""
+    """The mean Dice of an image over the classes in its mask or prediction, and its position in the subset.
 
+    ``prediction`` has uint8 class ids (H, W) at input size.
+    """
+
+    # The order of the fields is the order of the ranking: by Dice, then by position.
     dice: float
     position: int
     prediction: np.ndarray = field(compare=False)
@@ -33,7 +35,7 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The counts over all images, and of those with a pixel to score the best and the worst, none of them both."""
+    """The confusion matrix over all images, and the best and worst of the images that have a pixel to score."""
 
     confusion: Confusion
     best: tuple[Ranked, ...]
@@ -41,7 +43,7 @@ class Ranking:
 
 
 def validation_loader(program: Program, index: Index) -> EvalLoader:
-    """The batches on which a program is scored, for one pass: nothing of them is kept."""
+    """Build the loader of the program's validation subset, for a single pass."""
     data = program.data
     samples = EvalDataset(index, data.val.subset, (data.input_size.height, data.input_size.width))
     return EvalLoader(samples, data.val.batch, data.val.workers)
@@ -49,7 +51,7 @@ def validation_loader(program: Program, index: Index) -> EvalLoader:
 
 @torch.inference_mode()
 def ranked(network: nn.Module, batches: EvalLoader, classes: tuple[str, ...], ignore: int) -> Ranking:
-    """Scores every image of ``batches``, as a validation does; sets eval mode."""
+    """Score every image of ``batches`` as validation does; switch ``network`` to evaluation mode."""
     network.eval()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     whole, position, scored = Confusion(classes, ignore), 0, 0
@@ -58,16 +60,18 @@ def ranked(network: nn.Module, batches: EvalLoader, classes: tuple[str, ...], ig
     for batch in batches:
         predictions = predicted(network(batch.images.to(device))).cpu().numpy()  # (N, H, W)
         for prediction, target in zip(predictions, batch.target.numpy(), strict=True):
-            one = Confusion(classes, ignore)
-            one.update(prediction, target)
-            whole.counts += one.counts
-            if one.pixels:
+            single = Confusion(classes, ignore)
+            single.update(prediction, target)
+            whole.counts += single.counts
+            if single.pixels:
                 scored += 1
-                entry = Ranked(one.dice, position, prediction.astype(np.uint8))
+                entry = Ranked(single.dice, position, prediction.astype(np.uint8))
                 insort(low, entry)
                 insort(high, entry)
+                # Cut at once, so that memory does not grow with the number of images.
                 del low[SHOWN:], high[:-SHOWN]
             position += 1
+    # With few images, both lists contain the same ones: the worst half goes to `worst`.
     worst = low[: (scored + 1) // 2]
     taken = {entry.position for entry in worst}
     return Ranking(whole, tuple(e for e in reversed(high) if e.position not in taken), tuple(worst))

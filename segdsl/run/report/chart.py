@@ -1,4 +1,4 @@
-"""Curves over the epochs as SVG: axes, lines, the mark of the best epoch, and the legend."""
+"""Line charts over the epochs as SVG: axes, curves, the mark of the best epoch, and the legend."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from segdsl.run.report.markup import UNKNOWN, Html, named, tag
 
 WIDTH, HEIGHT = 400, 238
 LEFT, RIGHT, TOP, BOTTOM = 52, 390, 18, 202
-"""The plane of a chart within it, in its own units: about a pixel each on a phone."""
+"""The plot area within a chart, in units of its view box (about one pixel each on a phone)."""
 TICKS = 5
 STYLES = 8
-"""Curves of one chart that can be told apart: `c1` to `c8` of the stylesheet."""
+"""Number of distinguishable curve styles, `c1` to `c8` in the stylesheet."""
 FAINT = "faint"
-"""The style of the others."""
+"""The style of further curves."""
+# More dots would merge into a thick line and make up most of the file.
 MOST_DOTS = 400
-"""So many points in a chart have a dot each."""
+"""Maximum number of points in a chart that are drawn with dots."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A curve: its name in the legend, its column in the log, its style in the stylesheet, and the ``factor`` that the
-    column is multiplied by."""
+    """A curve: name in the legend, column in the log, style in the stylesheet, and a ``factor`` for the values."""
 
     name: str
     column: str
@@ -33,37 +33,41 @@ class Series:
     factor: float = 1.0
 
     def values(self, history: History) -> list[float]:
-        """A value for each epoch, nan where there is none."""
+        """Return a value for each epoch, nan if the log has none."""
         return [value * self.factor for value in history.column(self.column)]
 
 
 def style(number: int) -> str:
-    """The style of a curve by its number, from 0."""
+    """Return the style of a curve by its number, from 0."""
     return f"c{number % STYLES + 1}"
 
 
 def figure(title: str, series: Sequence[Series], history: History, best: int | None) -> Html:
-    """A chart with its title and legend; ``best`` is the place of the best epoch."""
-    at = best if best is not None else len(history) - 1
-    legend = tag("ul", *(tag("li", *entry(one, history, at)) for one in series), class_="legend")
+    """Render a chart with its title and legend; ``best_index`` is the index of the best epoch."""
+    # The legend shows the values at the best epoch, else at the last.
+    index = best if best is not None else len(history) - 1
+    legend = tag("ul", *(tag("li", *entry(one, history, index)) for one in series), class_="legend")
     head = tag("figcaption", tag("h3", title), legend)
     return tag("figure", head, plot(title, series, history, best), class_="chart")
 
 
 def plot(title: str, series: Sequence[Series], history: History, best: int | None, about: str = "") -> Html:
-    """The drawing; ``about`` is what it shows in words, by default the first and last value of each curve."""
+    """Render the drawing of a chart.
+
+    ``description`` is its text for screen readers, by default the first and last value of each curve.
+    """
     columns = [one.values(history) for one in series]
-    known = [value for column in columns for value in column if math.isfinite(value)]
-    marks = ticks(min(known, default=0.0), max(known, default=1.0))
-    plane = _Plane(len(history), marks[0], marks[-1])
-    dotted = len(history) * len(series) <= MOST_DOTS
-    drawn = [_curve(one, column, plane, best, dotted) for one, column in zip(series, columns, strict=True)]
+    finite = [value for column in columns for value in column if math.isfinite(value)]
+    marks = ticks(min(finite, default=0.0), max(finite, default=1.0))
+    area = _Plane(len(history), marks[0], marks[-1])
+    has_dots = len(history) * len(series) <= MOST_DOTS
+    curves = [_curve(one, column, area, best, has_dots) for one, column in zip(series, columns, strict=True)]
     ends = f"{title} from epoch {history.epochs[0]} to {history.epochs[-1]}: {about or _ends(series, columns)}"
     return tag(
         "svg",
-        *_axes(plane, marks, history),
-        *_best(plane, history, best),
-        *drawn,
+        *_axes(area, marks, history),
+        *_best(area, history, best),
+        *curves,
         tag("line", class_="cursor", x1=LEFT, x2=LEFT, y1=TOP, y2=BOTTOM),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
@@ -72,16 +76,17 @@ def plot(title: str, series: Sequence[Series], history: History, best: int | Non
 
 
 def entry(one: Series, history: History, at: int) -> tuple[Html, Html, Html]:
-    """What a legend says of a curve: a sample, its name, and its value at the place ``at``, with all others."""
+    """Render the legend of a curve: a sample, its name, and its value at ``index``; all values go into an attribute."""
     line = tag("line", class_="curve", x1=0, x2=18, y1=5, y2=5)
     texts = [value_text(value) for value in one.values(history)]
-    shown = tag("span", texts[at], class_="number", data_values=json.dumps(texts, separators=(",", ":")))
-    return tag("svg", line, viewBox="0 0 18 10", class_=f"line {one.style}"), tag("span", named(one.name), " "), shown
+    # The script reads the attribute to show the values of other epochs.
+    value = tag("span", texts[at], class_="number", data_values=json.dumps(texts, separators=(",", ":")))
+    return tag("svg", line, viewBox="0 0 18 10", class_=f"line {one.style}"), tag("span", named(one.name), " "), value
 
 
 @dataclass(frozen=True, slots=True)
 class _Plane:
-    """Places of values: ``count`` epochs across, from ``low`` to ``high`` upwards."""
+    """Maps epoch indices (of ``epoch_count``) and values (from ``low`` to ``high``) to positions in a chart."""
 
     count: int
     low: float
@@ -95,13 +100,16 @@ class _Plane:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """About :data:`TICKS` round numbers from below ``low`` to above ``high``; 0 is one of them where it is near."""
+    """Return about five round numbers from below ``low`` to above ``high``, including 0 if it is near."""
+    # Without 0 on the axis, differences look larger than they are.
     if low > 0 and low < 0.6 * high:
         low = 0.0
+    # A constant curve still needs an axis with an extent.
     if high - low <= 1e-12 * max(abs(high), abs(low)):
         low, high = (0.0, high) if high > 0 else (low - 1, low + 1)
     rough = (high - low) / (TICKS - 1)
     power = 10.0 ** math.floor(math.log10(rough))
+    # The tolerances keep rounding errors from adding a step or a tick.
     step = next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [step * k for k in range(first, last + 1)]
@@ -112,21 +120,23 @@ def _axes(plane: _Plane, marks: Sequence[float], history: History) -> Iterator[H
         y = round(plane.y(mark), 1)
         yield tag("line", class_="grid", x1=LEFT, x2=RIGHT, y1=y, y2=y)
         yield tag("text", f"{mark:.6g}", class_="tick end", x=LEFT - 6, y=y + 4)
-    for place in _spread(len(history)):
-        yield tag("text", str(history.epochs[place]), class_="tick middle", x=round(plane.x(place), 1), y=BOTTOM + 16)
+    for index in _spread(len(history)):
+        yield tag("text", str(history.epochs[index]), class_="tick middle", x=round(plane.x(index), 1), y=BOTTOM + 16)
     yield tag("text", "epoch", class_="tick end", x=RIGHT, y=HEIGHT - 4)
 
 
 def _spread(count: int) -> list[int]:
-    """Some places of epochs at even distances, the first and the last among them."""
-    places = list(range(0, count, max(1, math.ceil((count - 1) / TICKS))))
-    return places if places[-1] == count - 1 else [*places[:-1], count - 1]
+    """Return evenly spaced epoch indices, including the first and the last."""
+    indices = list(range(0, count, max(1, math.ceil((count - 1) / TICKS))))
+    # The last one replaces its neighbor, whose label would overlap.
+    return indices if indices[-1] == count - 1 else [*indices[:-1], count - 1]
 
 
 def _best(plane: _Plane, history: History, best: int | None) -> Iterator[Html]:
     if best is None:
         return
     x = round(plane.x(best), 1)
+    # The label goes to the side with more space.
     right = x > (LEFT + RIGHT) / 2
     yield tag("line", class_="best", x1=x, x2=x, y1=TOP - 4, y2=BOTTOM)
     place = {"class_": f"tick {'end' if right else 'start'}", "x": x - 5 if right else x + 5, "y": TOP - 6}
@@ -135,11 +145,12 @@ def _best(plane: _Plane, history: History, best: int | None) -> Iterator[Html]:
 
 def _curve(one: Series, column: Sequence[float], plane: _Plane, best: int | None, dotted: bool) -> Html:
     points = [(plane.x(k), plane.y(v)) if math.isfinite(v) else None for k, v in enumerate(column)]
-    words, joins = [], False
+    commands, is_connected = [], False
     for point in points:
-        words += [f"{'L' if joins else 'M'}{point[0]:.1f} {point[1]:.1f}"] if point else []
-        joins = point is not None
-    parts = [tag("path", class_="curve", d=" ".join(words))]
+        # A missing value interrupts the line instead of being interpolated.
+        commands += [f"{'L' if is_connected else 'M'}{point[0]:.1f} {point[1]:.1f}"] if point else []
+        is_connected = point is not None
+    parts = [tag("path", class_="curve", d=" ".join(commands))]
     for k, point in enumerate(points):
         if point and (dotted or k == best):
             radius = 4 if k == best else 2
@@ -153,5 +164,5 @@ def _ends(series: Sequence[Series], columns: Sequence[Sequence[float]]) -> str:
 
 
 def value_text(value: float) -> str:
-    """A value in four digits."""
+    """Format a value with four significant digits."""
     return f"{value:.4g}" if math.isfinite(value) else UNKNOWN

@@ -1,4 +1,4 @@
-"""The epochs of a run, read from its log."""
+"""The history of a run: its epochs, read from the log."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from segdsl.words.schedules import Horizon
 from segdsl.words.stoppers import EarlyStopping
 
 BEYOND, MOST_EPOCHS = 1e39, 1_000_000_000
-"""What no single-precision number reaches, and no run."""
+"""Bounds that no single-precision number and no run reaches; larger numbers in a log are damage."""
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The columns of `metrics.csv` by name, a value for each epoch; ``epochs`` are their numbers, from 1, and ``lost``
-    the lines that are no whole row."""
+    """The columns of `metrics.csv` by name, with a value for each epoch.
+
+    ``epochs`` are the epoch numbers, from 1; ``bad_lines`` counts lines that are not complete rows.
+    """
 
     epochs: tuple[int, ...]
     columns: dict[str, list[float]]
@@ -28,40 +30,41 @@ class History:
         return len(self.epochs)
 
     def column(self, name: str) -> list[float]:
-        """The values of a column, nan where the log has none."""
+        """Return the values of a column, nan where the log has none."""
         return self.columns.get(name, [math.nan] * len(self.epochs))
 
     def best(self, monitor: str) -> int | None:
-        """The place of the epoch with the best monitored value, of the earliest of several; None without one."""
+        """Return the index of the epoch with the best monitored value, the earliest of several; None without epochs."""
         scores = self._scores(monitor)
         return max(range(len(scores)), key=lambda k: (_known(scores[k]), -k)) if scores else None
 
     def outcome(self, program: Program) -> str:
-        """How the run ended, so far as its log tells."""
-        done, most, stop = len(self), program.train.epochs, program.train.stop
-        if done >= most:
+        """Return how the run ended, judging by its log: finished, stopped early or interrupted."""
+        done, total, stop = len(self), program.train.epochs, program.train.stop
+        if done >= total:
             return "finished"
         if self.epochs and isinstance(stop, EarlyStopping):
+            # The log does not record early stopping, so its rule is applied to the scores again.
             steps = self.column("step")[-1] / self.epochs[-1]
-            horizon = Horizon(round(steps) if steps >= 1 else 1, most)
+            horizon = Horizon(round(steps) if steps >= 1 else 1, total)
             if stop.stops(self._scores(program.train.monitor), horizon):
                 return "stopped early"
         return "interrupted"
 
     def seconds(self) -> list[float]:
-        """How long each epoch took, scoring included; the first with all that came before it."""
+        """Return the duration of each epoch in seconds, with validation; the first includes all preparation."""
         ends = self.column("seconds")
         return [end - begin for begin, end in zip([0.0, *ends], ends, strict=False)]
 
     def thinned(self, most: int, kept: int | None) -> History:
-        """At most about so many epochs at even distances, the last and that at the place ``kept`` among them."""
+        """Return about ``limit`` evenly spaced epochs, including the last and the one at ``keep_index``."""
         if len(self) <= most:
             return self
         step = math.ceil(len(self) / most)
         last = len(self) - 1
-        places = sorted({*range(0, last, step), last, last if kept is None else kept})
-        columns = {name: [values[k] for k in places] for name, values in self.columns.items()}
-        return History(tuple(self.epochs[k] for k in places), columns, self.lost)
+        indices = sorted({*range(0, last, step), last, last if kept is None else kept})
+        columns = {name: [values[k] for k in indices] for name, values in self.columns.items()}
+        return History(tuple(self.epochs[k] for k in indices), columns, self.lost)
 
     def _scores(self, monitor: str) -> list[float]:
         sign = -1 if monitor == "val.loss" else 1
@@ -69,23 +72,24 @@ class History:
 
 
 def read_history(path: Path) -> History:
-    """The log at ``path``; empty where there is none. Of an epoch that was trained twice the later row counts; what a
-    kill left of a row is no row, and neither is what no run has written."""
+    """Read the log at ``path``; return an empty history if it does not exist."""
     if not path.is_file():
         return History((), {})
     header, lines = read_lines(path)
     rows: dict[int, list[float]] = {}
-    lost = 0
+    bad_lines = 0
     for cells in lines:
         numbers = _numbers(cells)
-        whole = len(numbers) == len(header) and header[:1] == ["epoch"]
-        if whole and 1 <= numbers[0] < MOST_EPOCHS and numbers[0].is_integer():
+        is_complete = len(numbers) == len(header) and header[:1] == ["epoch"]
+        if is_complete and 1 <= numbers[0] < MOST_EPOCHS and numbers[0].is_integer():
+            # A resumed run may train an epoch again: the later row counts.
             rows[int(numbers[0])] = numbers
         else:
-            lost += 1
+            # A kill can leave part of a row, and users can edit the file.
+            bad_lines += 1
     ordered = [rows[epoch] for epoch in sorted(rows)]
     columns = {name: [row[k] for row in ordered] for k, name in enumerate(header)}
-    return History(tuple(sorted(rows)), columns, lost)
+    return History(tuple(sorted(rows)), columns, bad_lines)
 
 
 def _numbers(cells: list[str]) -> list[float]:

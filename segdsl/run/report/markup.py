@@ -1,4 +1,4 @@
-"""HTML that cannot be broken by what it shows: every text is escaped unless it was made here."""
+"""Generation of HTML: every text is escaped unless it is HTML made by this module."""
 
 from __future__ import annotations
 
@@ -7,43 +7,44 @@ from html import escape
 from segdsl.diagnostics.render import clean
 
 VOID = frozenset({"meta", "img", "input", "line", "rect", "circle", "path"})
-"""Elements without content; in SVG each has to say so."""
+"""Elements without content, written as `<name/>`, which SVG requires."""
 
 
 UNKNOWN = "-"
-"""What stands in place of a number that nobody has."""
+"""Placeholder for an unknown number."""
 MANY_ROWS = 30
-"""Rows of a table that are shown without a box to scroll."""
+"""Maximum number of table rows without a scroll box."""
 
 
 class Html(str):
-    """A text that is HTML already."""
+    """A string of HTML, which is not escaped again."""
 
     __slots__ = ()
 
 
 def tag(name: str, /, *children: str, **attributes: object) -> Html:
-    """An element with its children, escaped but for those that are HTML.
+    """Render an element with its children, escaped unless they are HTML.
 
-    Attributes are escaped too; None and False leave one out, True gives it without a value. Underscores become hyphens,
-    but for one at the end (`class_`).
+    Attribute values are escaped too; None and False omit an attribute, True writes it without a value. Underscores in
+    attribute names become hyphens; a trailing one is dropped (`class_`).
     """
-    given = "".join(_attribute(key, value) for key, value in attributes.items())
-    return Html(f"<{name}{given}/>" if name in VOID else f"<{name}{given}>{joined(*children)}</{name}>")
+    text = "".join(_attribute(key, value) for key, value in attributes.items())
+    return Html(f"<{name}{text}/>" if name in VOID else f"<{name}{text}>{joined(*children)}</{name}>")
 
 
 def joined(*children: str) -> Html:
-    """Children one after the other, escaped but for those that are HTML."""
+    """Concatenate children, escaped unless they are HTML."""
     return Html("".join(child if isinstance(child, Html) else escape(clean(child, "\n\t")) for child in children))
 
 
 def named(name: str) -> Html:
-    """A name that somebody chose, in whatever script: it turns the direction of nothing else."""
+    """Render a name chosen by the user, isolated from the text direction of its surroundings."""
+    # A right-to-left name would otherwise reorder the text around it.
     return tag("bdi", name)
 
 
 def facts(*pairs: tuple[str, str | None]) -> Html:
-    """Names and what is known of them; those with None are left out."""
+    """Render a list of names and values; values of None are omitted."""
     rows = [tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs if value is not None]
     return tag("dl", *rows, class_="facts")
 
@@ -57,9 +58,11 @@ def table(
     texts: int = 1,
     falling: int | None = None,
 ) -> Html:
-    """A table whose first columns are ``texts`` and whose others are numbers; ``falling`` is the column by which its
-    rows are in order, the largest first. It scrolls by itself where the page is too narrow, and where it has many
-    rows."""
+    """Render a table in a scroll box.
+
+    The first ``text_columns`` columns are text, the others numbers. ``descending_column`` is the column by which the
+    rows are sorted, largest first.
+    """
     order = {falling: "descending"}
     top = tag("tr", *(tag("th", cell, scope="col", aria_sort=order.get(k)) for k, cell in enumerate(header)))
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
@@ -72,7 +75,8 @@ def table(
 
 
 def scrolled(inner: Html, label: str, tall: bool = False) -> Html:
-    """What may be wider than the page, or is ``tall``, in a box that the keyboard scrolls as well."""
+    """Wrap content that may be wider than the page, or ``is_tall``, in a scroll box."""
+    # The tab index makes it scrollable by keyboard.
     return tag("div", inner, class_="scroll tall" if tall else "scroll", tabindex=0, role="region", aria_label=label)
 
 

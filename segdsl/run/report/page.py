@@ -1,4 +1,4 @@
-"""The page of a report: its head, a table of contents and the sections, in one file that loads nothing."""
+"""The HTML page of a report: header, table of contents and sections, in one self-contained file."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ SECTIONS: dict[str, tuple[str, Section]] = {
     "program": ("Program", program),
     "timings": ("Timings and machine", timings),
 }
-"""The sections by their anchor, in the order of the page."""
+"""Title and renderer of each section by its anchor, in the order of the page."""
 CLOSED = ("program",)
-"""Sections that are opened by whoever wants them."""
+"""Sections that are initially collapsed."""
 
 
 def page(material: Material) -> str:
-    """The whole document."""
+    """Render the whole document."""
     style, script = (Html((HERE / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
-    # What the page shows comes from others; by this rule nothing of it can run, or call home, even if it got through.
+    # Names and paths on the page are untrusted input. Even if some of it escaped escaping, this policy prevents that it
+    # runs or loads anything.
     policy = f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
     head = tag(
         "head",
@@ -47,21 +48,22 @@ def page(material: Material) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=f"{policy}base-uri 'none'; form-action 'none'"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{material.name}: report of a run"),
+        tag("title", f"{material.name}: run report"),
         tag("style", style),
     )
     links = [tag("li", tag("a", title, href=f"#{name}")) for name, (title, _) in SECTIONS.items()]
     contents = tag("nav", tag("ul", *links), aria_label="Contents")
     sections = [_section(name, title, make(material)) for name, (title, make) in SECTIONS.items()]
     foot = tag("footer", f"Written by segdsl {__version__}.")
-    skip = tag("a", "To the content", href="#main", class_="skip")
+    # For keyboard and screen reader users, who would otherwise walk through the contents first.
+    skip = tag("a", "Skip to content", href="#main", class_="skip")
     main = tag("main", headline(material), *sections, foot, id="main")
     body = tag("body", skip, contents, main, tag("script", script))
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
 def headline(material: Material) -> Html:
-    """The run in a few numbers."""
+    """Render the name of the run and its key figures."""
     monitor, best, history = material.program.train.monitor, material.best, material.history
     size, outcome = material.program.data.input_size, history.outcome(material.program)
     figures = facts(
@@ -71,8 +73,8 @@ def headline(material: Material) -> Html:
         ("parameters", f"{material.parts.parameters:,}"),
     )
     about = f"{material.program.graph.name} from {material.written_in}: {len(material.classes)} classes at {size}"
-    left = len(material.resumptions)
-    outcome += f" (resumed {'once' if left == 1 else f'{left} times'})" if left else ""
+    resumed = len(material.resumptions)
+    outcome += f" (resumed {'once' if resumed == 1 else f'{resumed} times'})" if resumed else ""
     ended = f"{outcome} after {len(history)} of {material.program.train.epochs} epochs"
     return tag("header", tag("h1", material.name), tag("p", f"{about}; {ended}."), figures, training(material))
 

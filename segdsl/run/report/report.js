@@ -1,6 +1,6 @@
 "use strict";
-// The page is whole without this: it adds reading the curves by pointer or slider, choosing the classes that are
-// drawn in colour, reading the cells of the confusion matrix, sorting tables by a column, and opening what a link or a printer leads to.
+// The page is complete without this script. It adds: reading curves with the pointer or the slider, selecting classes
+// for color, reading cells of the confusion matrix, sorting tables, and opening sections for links and for printing.
 
 function curves() {
   const charts = document.getElementById("charts"), slider = document.getElementById("epoch");
@@ -32,7 +32,7 @@ function curves() {
   slider.parentElement.hidden = false;
 }
 
-// Which classes are in colour. A style that is free is given to the next one; where none is, the oldest gives way.
+// Select the classes in color. A new one gets a free style; if there is none, the oldest selection is dropped.
 function choosing() {
   const figure = document.getElementById("by-class");
   if (!figure) return;

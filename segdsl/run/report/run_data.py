@@ -1,4 +1,4 @@
-"""All that a report is made of, gathered from a run folder and its data; what cannot be had is said instead."""
+"""The data of a report, collected from a run folder and its dataset; missing data is recorded with its reason."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ from segdsl.scores.confusion import background_of
 
 @dataclass(frozen=True)
 class Material:
-    """What is known of a run. ``index`` and ``ranking`` are None where ``missing`` says why; ``machine`` and ``lock``
-    are empty where the run has none; ``resumptions`` are the times at which it went on (see `resume`)."""
+    """The data of a run's report.
+
+    ``index`` and ``ranking`` may be None; ``missing`` is then the reason. ``machine`` and ``lock`` are empty if the run
+    has no such file. ``resumptions`` has an entry for each time the run was resumed.
+    """
 
     program: Program
     folder: RunFolder
@@ -46,52 +49,55 @@ class Material:
 
     @property
     def name(self) -> str:
-        """The name of the run: that of its folder."""
+        """The name of the run, which is that of its folder."""
         return self.folder.root.resolve().name
 
     @property
     def written_in(self) -> str:
-        """The files of its author that the program was made from."""
+        """The user's source files of the program, separated by commas."""
         found = self.lock.get("sources")
-        named = found if isinstance(found, dict) else {}
-        sources = [name for name in named if not name.startswith(("std/", "--set"))]
+        names = found if isinstance(found, dict) else {}
+        # Neither the standard library nor overrides from the command line are files of the user.
+        sources = [name for name in names if not name.startswith(("std/", "--set"))]
         return ", ".join(sources) or self.folder.program.name
 
     @property
     def class_weights(self) -> dict[str, float]:
-        """The weights of the classes that the loss took from the data, by name; empty where it did not."""
+        """The class weights that the loss derived from the dataset, by name; empty if it did not."""
         found = self.lock.get("class_weights")
-        named = found if isinstance(found, dict) else {}
-        return {name: w for name, w in named.items() if isinstance(w, float) and name in self.classes}
+        weights = found if isinstance(found, dict) else {}
+        # The file may have been edited: entries that make no sense are ignored.
+        return {name: w for name, w in weights.items() if isinstance(w, float) and name in self.classes}
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the classes by id."""
+        """The class names in the order of their ids."""
         return self.program.classes
 
     @property
     def best(self) -> int | None:
-        """The place in ``history`` of the epoch that the best weights are of."""
+        """The index in ``history`` of the epoch of the best weights."""
+        # The checkpoint decides; a log alone gives the best monitored value.
         if self.best_epoch in self.history.epochs:
             return self.history.epochs.index(self.best_epoch)
         return self.history.best(self.program.train.monitor)
 
     @property
     def background(self) -> int:
-        """The id of the class that the scores of the foreground leave out."""
+        """The id of the class that is excluded from foreground scores."""
         return background_of(self.classes, self.program.data.background)
 
     @cached_property
     def parts(self) -> Part:
-        """The model by its parts."""
+        """The model as a tree of its parts."""
         return parts_of(self.program.graph, self.program.train.freeze)
 
 
 def gather(root: str | Path, data: str | Path | None = None) -> Material:
-    """Reads the run in ``root``, and scores its best weights (the last, where none is best) on its validation subset.
+    """Read the run in ``root`` and evaluate its best weights (else its last) on its validation subset.
 
-    ``data`` is the folder of the data, by default that of the run, which may be gone since. Raises SegError
-    (`run-not-found`, what the program is at fault for, and what a folder that was given is).
+    ``data`` is the dataset folder, by default that of the run. Raises SegError (`run-not-found`, and the errors of the
+    program and of ``data``).
     """
     folder = run_folder(root)
     program = load(folder.program)
@@ -102,6 +108,7 @@ def gather(root: str | Path, data: str | Path | None = None) -> Material:
         stats = count_subsets(index.root, index.labels, index.subsets, index.ignore)
         ranking = _scored(folder, index)
     except SegError as error:
+        # A folder that the user passed has to be right; that of the run may be gone by now.
         if data is not None and index is None:
             raise
         missing = _said(error)
@@ -121,12 +128,12 @@ def gather(root: str | Path, data: str | Path | None = None) -> Material:
 
 
 def _opened(program: Program, data: str | Path | None) -> Index:
-    """The data of a run. Raises SegError where it is not there, or has other classes by now (`classes-differ`)."""
+    """Open the dataset of a run. Raises SegError if it is missing, or has other classes now (`classes-differ`)."""
     index = open_data(program, data)
     if index.classes != program.classes:
-        count = f"{len(index.classes)} of them, the run {len(program.classes)}"
-        message = f"the data set has other classes than the run (the data set has {count})"
-        raise fail("classes-differ", message, "name the data of the run with `--data ROOT`", path=str(index.root))
+        counts = f"{len(index.classes)} in the dataset, {len(program.classes)} in the run"
+        message = f"the dataset has other classes than the run ({counts})"
+        raise fail("classes-differ", message, "pass the dataset of the run with `--data ROOT`", path=str(index.root))
     return index
 
 
@@ -143,9 +150,10 @@ def _said(error: SegError) -> str:
 
 
 def _epoch_of(weights: Path) -> int | None:
-    """The epoch that a checkpoint says it is of."""
+    """Return the epoch recorded in a checkpoint, or None."""
     try:
         with safe_open(weights, framework="pt") as file:
             return int((file.metadata() or {})["epoch"])
-    except Exception:  # safetensors raises an error of its own for each way to be damaged
+    except Exception:
+        # safetensors raises a different error for each kind of damage.
         return None

@@ -1,4 +1,4 @@
-"""Making the report of a run, and putting it into the run's folder."""
+"""Creation of a run's report in the run folder."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from segdsl.run.report.run_data import gather
 
 
 class Written(NamedTuple):
-    """Where a report lies, and why it lacks what it does; empty for one that has all."""
+    """The path of a report, and the reason why parts of it are missing; empty for a complete report."""
 
     path: Path
     missing: str
 
 
 def report_at_end(folder: RunFolder, display: Display) -> Path | None:
-    """Writes the report of a run that has just ended; None where that fails, which is said and is no fault of the run:
-    its weights are safe."""
+    """Write the report of a run that has just ended. On failure, print a note and return None."""
+    # The run itself succeeded and its weights are safe, so a failed report must not look like a failed run.
     try:
         with display.reporting(), explained():
             return write_report(folder.root).path
     except SegError as error:
-        display.note(f"there is no report: {error.diagnostics[0].message}")
+        display.note(f"the report could not be written: {error.diagnostics[0].message}")
         return None
 
 
 def write_report(root: str | Path, data: str | Path | None = None) -> Written:
-    """Writes `report.html` into the run folder ``root``, whole or not at all.
+    """Write `report.html` into the run folder ``root``, atomically.
 
-    The best weights are scored once on the validation subset of the run, in ``data`` or where the run says that its
-    data lies; what cannot be had (no data, no checkpoint yet) is said in the report. Raises SegError (`run-not-found`,
-    `report-not-written`, and what the program is at fault for).
+    Evaluates the best weights on the validation subset of the run, in the dataset folder ``data`` or that of the run.
+    If something is missing (dataset, checkpoint), the report says so. Raises SegError (`run-not-found`,
+    `report-not-written`, and the errors of the program).
     """
-    material = gather(root, data)
-    text, out = page(material), material.folder.report
+    run = gather(root, data)
+    text, out = page(run), run.folder.report
     draft = out.with_name(f".{out.name}.part")
     try:
         try:
@@ -49,14 +49,15 @@ def write_report(root: str | Path, data: str | Path | None = None) -> Written:
             draft.unlink(missing_ok=True)
     except OSError as error:
         raise _refused(out, error) from error
-    return Written(out, material.missing)
+    return Written(out, run.missing)
 
 
 def _refused(out: Path, error: OSError) -> SegError:
-    """The fault of a report that cannot be written where it belongs: there is no other place to name."""
+    """Return the error for a report that cannot be written."""
     if out.is_dir():
         message = f"`{out}` cannot be written: it is a folder"
         return fail("report-not-written", message, "rename or delete that folder", path=str(out))
-    message = f"`{out.name}` cannot be written into `{out.parent}`: {(error.strerror or 'it is refused').lower()}"
-    help = "see that you may write into this folder and that the disk has room"
+    message = f"`{out.name}` cannot be written into `{out.parent}`: {(error.strerror or 'access refused').lower()}"
+    help = "check that the folder is writable and that the disk has free space"
+    # A report has a fixed path in its run, so there is no other location to suggest.
     return fail("report-not-written", message, f"{help}, then run `segdsl report {out.parent}`", path=str(out))

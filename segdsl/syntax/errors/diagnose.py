@@ -1,4 +1,4 @@
-"""What a syntax error most likely means: the mistakes that people make, each told by its pattern."""
+"""Diagnosis of syntax errors: the most likely mistake behind a token that does not fit."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from segdsl.syntax.errors.parse_error import Problem, shown, wanted
 
 
 def explain(problem: Problem) -> Diagnostic:
-    """The finding for a token that fits nowhere; the first pattern that knows the mistake tells it."""
+    """Return the diagnostic for a token that does not fit, from the first pattern that recognizes the mistake."""
+    # The order of the patterns is part of the diagnosis: several may match, and the more specific ones come first.
     for pattern in (*FIRST_PATTERNS, *STATEMENT_PATTERNS, *VALUE_PATTERNS):
         found = pattern(problem)
         if found is not None:
             return found
-    message = f"found {shown(problem, problem.found)}, expected {wanted(problem)}"
+    message = f"expected {wanted(problem)}, found {shown(problem, problem.found)}"
     return problem.tell("unexpected-token", message, _remedy(problem))
 
 
 def _remedy(problem: Problem) -> str:
     if problem.at == problem.start:
-        return "a line begins with a name (`lr = 1e-3`, `x -> Conv(8)`) or a keyword such as `let`"
+        return "begin the line with a name (`lr = 1e-3`, `x -> Conv(8)`) or a keyword such as `let`"
     if problem.value_expected:
-        return "write a value here: a number, a text, a name, `Word(…)` or `[…]`"
+        return "write a value here: a number, a string, a name, `Word(…)` or `[…]`"
     if problem.after_value and problem.found.kind == "NAME" and problem.near(1).kind == "LPAR":
-        return f"what flows is written `{problem.before.text} -> {problem.found.text}(…)`"
+        return f"write a flow as `{problem.before.text} -> {problem.found.text}(…)`"
     if problem.after_value:
-        return "finish the value before it, or remove what does not belong to it"
+        return "complete the value before it, or remove the extra text"
     if problem.found.kind in ("PLUS", "MINUS", "SLASH", "COMPARE") and "ARROW" in problem.expected:
         return f"put the flow into parentheses: `(x -> A()) {problem.found.text} …`"
-    return "write what is expected, or remove what stands here"
+    return "write what is expected, or remove this"

@@ -1,4 +1,4 @@
-"""Mistakes inside values: operators, arguments, lists, choices and steps of flows."""
+"""Detection of mistakes inside values: operators, arguments, lists, conditionals and steps of flows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ def arrow_at_line_end(p: Problem) -> Diagnostic | None:
     arrow, after = p.before, p.near(1)
     if line_indent(p.tokens, p.at + 1) <= line_indent(p.tokens, p.start):
         return None
+    # The fix moves the arrow to the next line, and takes the space in front of it along unless that holds a comment.
     low = arrow.start - len(arrow.trivia) if not arrow.trivia.strip() else arrow.start
     return p.tell(
-        "arrow-at-line-end", "the line ends after `->`, and a newline ends a statement",
-        "begin the next line with the `->`", at=arrow, fix=(low, after.start, f"{after.trivia}-> "),
+        "arrow-at-line-end", "a line cannot end with `->`: the newline ends the statement",
+        "move the `->` to the start of the next line", at=arrow, fix=(low, after.start, f"{after.trivia}-> "),
     )  # fmt: skip
 
 
@@ -30,32 +31,32 @@ def trailing_operator(p: Problem) -> Diagnostic | None:
         return None
     text = p.before.text
     if p.found.kind == NEWLINE:
-        help = "go on in the same line, or put the whole value in parentheses: inside `()` lines may break"
-        return p.tell("trailing-operator", f"nothing stands after `{text}` on its line", help, at=p.before)
-    return p.tell("trailing-operator", f"nothing stands after `{text}`", "write the other side, or remove it",
+        help = "continue on the same line, or put the whole value in parentheses to break the line"
+        return p.tell("trailing-operator", f"missing value after `{text}` on this line", help, at=p.before)
+    return p.tell("trailing-operator", f"missing value after `{text}`", f"write a value, or remove `{text}`",
                   at=p.before)  # fmt: skip
 
 
 def compound_marks(p: Problem) -> Diagnostic | None:
-    """`+=`, `:=`, `=>`: marks that other languages have."""
+    """Detect `+=` and `=>`, which other languages have."""
     found, before = p.found, p.before
     if found.kind == "EQUAL" and before.kind in _OPERATORS and p.glued(before, found):
-        help = "names are bound once: give the new value a new name"
-        return p.tell("augmented-assignment", f"`{before.text}=` does not exist here", help, at=before)
+        help = "bind the new value to a new name: a name cannot be bound twice"
+        return p.tell("augmented-assignment", f"`{before.text}=` is not supported", help, at=before)
     if found.kind == "EQUAL" and p.near(1).text == ">" and p.glued(found, p.near(1)):
-        return p.tell("wrong-arrow", "`=>` is no arrow", "a flow is written `->`",
+        return p.tell("wrong-arrow", "`=>` is not an arrow", "write `->`",
                       fix=(found.start, p.near(1).end, "->"))  # fmt: skip
     return None
 
 
 def comment_mark(p: Problem) -> Diagnostic | None:
-    """`// …` and `/* … */`, on a line of their own or behind a value."""
+    """Detect `// …` and `/* … */`, on their own line or behind a value."""
     mark = next((k for k in range(p.start, p.at + 1) if _begins_comment(p, k)), None)
     if mark is None or not (mark == p.start or (p.after_value and p.found.kind in VALUE_STARTS)):
         return None
     token = p.tokens[mark]
     fix = (token.start, token.end, "#") if token.text == "//" else None
-    return p.tell("comment-mark", f"`{token.text}` divides; it begins no comment", "a comment begins with `#`",
+    return p.tell("comment-mark", f"`{token.text}` does not start a comment", "start a comment with `#`",
                   at=token, fix=fix)  # fmt: skip
 
 
@@ -65,7 +66,7 @@ def _begins_comment(p: Problem, index: int) -> bool:
 
 
 def bare_path(p: Problem) -> Diagnostic | None:
-    """`root = ../data`: a path without quotes."""
+    """Detect a path without quotes: `root = ../data`."""
     if not p.value_expected or p.found.kind not in ("SLASH", "DOT", "RANGE"):
         return None
     last = p.at
@@ -74,14 +75,14 @@ def bare_path(p: Problem) -> Diagnostic | None:
     path = "".join(t.text for t in p.tokens[p.at : last + 1])
     if "/" not in path or '"' in path:
         return None
-    return p.tell("missing-quotes", "a path is a text, and texts stand in double quotes", f'write `"{path}"`',
+    return p.tell("missing-quotes", "a path must be a string in double quotes", f'write `"{path}"`',
                   fix=(p.found.start, p.tokens[last].end, f'"{path}"'))  # fmt: skip
 
 
 def equals_in_test(p: Problem) -> Diagnostic | None:
     if p.found.kind != "EQUAL" or "THEN" not in p.expected:
         return None
-    return p.tell("equals-in-test", "`=` binds a name; it compares nothing", "write `==`",
+    return p.tell("equals-in-test", "`=` does not compare values", "write `==`",
                   fix=(p.found.start, p.found.end, "=="))  # fmt: skip
 
 
@@ -89,15 +90,15 @@ def slice_of_list(p: Problem) -> Diagnostic | None:
     opener = p.opener()
     if p.found.kind != "COLON" or opener is None or p.tokens[opener].kind != "LSQB":
         return None
-    help = "take parts of a list with `first`, `last`, `rest`, or `[xs[i] for i in range(a, b)]`"
-    return p.tell("slice", "there are no slices", help)
+    help = "use `first`, `last`, `rest`, or `[xs[i] for i in range(a, b)]` to take part of a list"
+    return p.tell("slice", "slices are not supported", help)
 
 
 def missing_then(p: Problem) -> Diagnostic | None:
     if "THEN" not in p.expected or not p.after_value:
         return None
     if p.found.kind == "COLON":
-        return p.tell("missing-then", "after the test of an `if` stands `then`, no `:`", "write `if a then b else c`",
+        return p.tell("missing-then", "an `if` condition is followed by `then`, not `:`", "write `if a then b else c`",
                       fix=(p.found.start, p.found.end, " then"))  # fmt: skip
     if p.found.kind not in VALUE_STARTS and p.found.kind not in CLOSING and p.found.kind != "ELSE":
         return None
@@ -108,11 +109,11 @@ def missing_else(p: Problem) -> Diagnostic | None:
     if "ELSE" not in p.expected:
         return None
     if p.found.text == "elif":
-        return p.tell("missing-else", "`elif` does not exist here", "write `else if`",
+        return p.tell("missing-else", "`elif` is not supported", "write `else if`",
                       fix=(p.found.start, p.found.end, "else if"))  # fmt: skip
     if p.found.kind not in CLOSING and p.found.kind not in ("FOR", "COLON"):
         return None
-    return p.tell("missing-else", "this `if` has no `else`", "a choice always has two sides: `if a then b else c`")
+    return p.tell("missing-else", "this `if` has no `else`", "add the `else` branch: `if a then b else c`")
 
 
 def colon_for_equals(p: Problem) -> Diagnostic | None:
@@ -122,14 +123,14 @@ def colon_for_equals(p: Problem) -> Diagnostic | None:
     low = p.before.end if not p.found.trivia.strip() else p.found.start
     bound = _equals_after_note(p)
     if bound is not None:
-        return p.tell("colon-for-equals", "a binding states no type or shape; they follow from its value",
+        return p.tell("colon-for-equals", "a binding has no type or shape annotation; both are inferred",
                       f"write `{p.before.text} = …`", fix=(low, bound, " ="))  # fmt: skip
-    return p.tell("colon-for-equals", "`:` states a type or shape; a value is bound with `=`",
+    return p.tell("colon-for-equals", "`:` annotates a type or shape; use `=` to set a value",
                   f"write `{p.before.text} = …`", fix=(low, end, " ="))  # fmt: skip
 
 
 def _equals_after_note(p: Problem) -> int | None:
-    """The end of the `=` that follows what stands behind a `:`, such as `y: [B, 16, H, W] = x`; None without one."""
+    """Return the end of the `=` that follows an annotation such as `y: [B, 16, H, W] = x`, or None."""
     depth = 0
     for token in p.tokens[p.at + 1 :]:
         depth += (token.kind in ("LSQB", "LPAR")) - (token.kind in ("RSQB", "RPAR"))
@@ -141,19 +142,20 @@ def _equals_after_note(p: Problem) -> int | None:
 
 
 def section_colon(p: Problem) -> Diagnostic | None:
-    """`train:` above what is indented, and `train: {`."""
+    """Detect `train:` above indented lines, and `train: {`."""
     if p.found.kind != "COLON" or not {"EQUAL", "LBRACE"} <= p.expected:
         return None
     name = "".join(t.text for t in p.tokens[p.start : p.at])
     if p.near(1).kind == "LBRACE":
-        return p.tell("missing-brace", "no `:` stands in front of a `{`", f"write `{name} {{`",
+        return p.tell("missing-brace", "unexpected `:` before `{`", f"write `{name} {{`",
                       fix=(p.found.start, p.found.end, ""))  # fmt: skip
     if p.near(1).kind not in NOTHING:
         return None
+    # YAML's block list: a dash on each of the next lines.
     if p.near(2).kind == "MINUS":
-        return p.tell("colon-for-equals", "a list is no column of dashes", f"write `{name} = [a, b]`")
-    help = f"write `{name} {{`, and `}}` on a line of its own below what belongs to it"
-    return p.tell("missing-brace", "a section is opened with `{`, not with `:`", help)
+        return p.tell("colon-for-equals", "lists with leading dashes are not supported", f"write `{name} = [a, b]`")
+    help = f"write `{name} {{`, and close the section with `}}` on a line of its own"
+    return p.tell("missing-brace", "a section starts with `{`, not with `:`", help)
 
 
 def chained(p: Problem) -> Diagnostic | None:
@@ -162,11 +164,11 @@ def chained(p: Problem) -> Diagnostic | None:
     if p.found.kind == "COMPARE":
         first = next(t for t in reversed(p.tokens[p.start : p.at]) if t.kind == "COMPARE")
         return p.tell(
-            "chained-comparison", "comparisons do not chain", "join two: `a < b and b < c`",
-            labels=(Label(p.span(first), "the first one"),),
+            "chained-comparison", "comparisons cannot be chained", "combine two comparisons: `a < b and b < c`",
+            labels=(Label(p.span(first), "first comparison"),),
         )  # fmt: skip
     if p.found.kind == "RANGE":
-        return p.tell("chained-range", "a range has two ends", "write `low..high`")
+        return p.tell("chained-range", "a range has exactly two ends", "write `low..high`")
     return None
 
 
@@ -175,18 +177,18 @@ def in_comprehension(p: Problem) -> Diagnostic | None:
     if opener is None or p.tokens[opener].kind != "LSQB" or not p.has("FOR", opener):
         return None
     if p.found.kind == "IF":
-        help = "choose what an element is instead: `[if a then x else y for x in xs]`"
-        return p.tell("comprehension-filter", "a list takes every element; it has no filter", help)
+        help = "choose the value of each element instead: `[if a then x else y for x in xs]`"
+        return p.tell("comprehension-filter", "a comprehension cannot have an `if` filter", help)
     if p.found.kind == "FOR":
-        help = "nest two lists: `[[… for b in ys] for a in xs]`"
-        return p.tell("comprehension-for", "a list has one `for`", help)
+        help = "nest two comprehensions: `[[… for b in ys] for a in xs]`"
+        return p.tell("comprehension-for", "a comprehension has only one `for`", help)
     return None
 
 
 def python_conditional(p: Problem) -> Diagnostic | None:
     if p.found.kind != "IF" or not p.after_value:
         return None
-    return p.tell("trailing-if", "the test of a choice stands in front", "write `if test then a else b`")
+    return p.tell("trailing-if", "the condition comes before the value", "write `if condition then a else b`")
 
 
 def parenthesised_list(p: Problem) -> Diagnostic | None:
@@ -194,64 +196,67 @@ def parenthesised_list(p: Problem) -> Diagnostic | None:
     if p.found.kind != "COMMA" or opener is None or not p.after_value or "COMMA" in p.expected:
         return None
     if p.tokens[opener].kind == "LPAR":
-        help = "a list is written `[a, b]`"
+        help = "write a list as `[a, b]`"
         if p.two_integers and p.near(-2).kind == "LPAR":
-            help = f"a size is written `{p.before.text}x{p.near(1).text}`, a list `[{p.before.text}, {p.near(1).text}]`"
-        return p.tell("parenthesised-list", "`()` groups one value; it makes no list", help,
+            first, second = p.before.text, p.near(1).text
+            help = f"write a size as `{first}x{second}`, a list as `[{first}, {second}]`"
+        return p.tell("parenthesised-list", "`()` only groups a single value", help,
                       labels=(Label(p.span(p.tokens[opener]), "opened here"),))  # fmt: skip
-    return p.tell("index-count", "an index is one whole number", "take an element of an element: `xs[i][j]`")
+    return p.tell("index-count", "an index must be a single integer", "index twice: `xs[i][j]`")
 
 
 def missing_comma(p: Problem) -> Diagnostic | None:
     opener = p.opener()
     if opener is None or "COMMA" not in p.expected or "IN" in p.expected:
         return None
-    place = p.at
+    position = p.at
+    # `a = 1 b = 2`: `b` was read as the unit of 1, so the error shows only at the second `=`.
     if p.found.kind == "EQUAL" and p.before.kind == "NAME" and p.near(-2).kind in ("INT", "FLOAT"):
-        place = p.at - 1  # `a = 1 b = 2`: the second name was taken for a unit
+        position = p.at - 1
     elif p.found.kind not in VALUE_STARTS and p.found.kind not in ("MINUS", "NOT", "IF"):
         return None
-    left, right = p.tokens[place - 1], p.tokens[place]
-    return p.tell("missing-comma", f"there is no comma between `{left.text}` and `{right.text}`",
-                  "put a `,` between them", at=right, fix=(left.end, left.end, ","))  # fmt: skip
+    left, right = p.tokens[position - 1], p.tokens[position]
+    return p.tell("missing-comma", f"missing comma between `{left.text}` and `{right.text}`",
+                  "add a `,` between them", at=right, fix=(left.end, left.end, ","))  # fmt: skip
 
 
 def brace_as_value(p: Problem) -> Diagnostic | None:
     if p.found.kind != "LBRACE" or not (p.value_expected or p.after_value):
         return None
+    # Keys inside the braces show that a section was meant, not a dictionary or set.
     inside = p.near(1).kind == "RBRACE" or p.near(2).kind in ("EQUAL", "DOT", "LBRACE")
     inside = inside or (p.near(1).kind, p.near(2).kind) == ("NAME", "COLON")
     if p.before.kind == "EQUAL" and p.level == "statement" and inside:
         gap = (p.near(-2).end, p.before.end, "")
         name = "".join(t.text for t in p.tokens[p.start : p.at - 1])
-        return p.tell("brace-as-value", "a section is no value", f"write it without the `=`: `{name} {{ … }}`", fix=gap)
-    return p.tell("brace-as-value", "`{}` holds the statements of a section or block, no value",
-                  "a list is written `[a, b]`, an argument `name = value`")  # fmt: skip
+        return p.tell("brace-as-value", "a section is not a value", f"remove the `=`: `{name} {{ … }}`", fix=gap)
+    return p.tell("brace-as-value", "`{}` encloses a section or block; it is not a value",
+                  "write a list as `[a, b]`, or an argument as `name = value`")  # fmt: skip
 
 
 def misplaced_step_words(p: Problem) -> Diagnostic | None:
     if p.found.kind == "AS" and p.after_value:
-        help = "bind a value with `name = …`; a step is named so: `x -> A() as a`"
-        return p.tell("stray-as", "`as` names a step of a flow", help)
+        help = "bind a value with `name = …`, or name a step as in `x -> A() as a`"
+        return p.tell("stray-as", "`as` can only name a step of a flow", help)
     if p.found.kind == "STAR" and p.near(-2).kind == "AS":
-        return p.tell("repeat-after-name", "`* n` stands before the name of a step", "write `-> A() * n as name`")
+        return p.tell("repeat-after-name", "`* n` must come before the name of a step", "write `-> A() * n as name`")
     if p.before.text == "each" and p.before.kind == "NAME" and p.found.kind == "NAME":
-        return p.tell("stray-each", "`each` stands only after `->`", "write `xs -> each A()`", at=p.before)
+        return p.tell("stray-each", "`each` is only allowed after `->`", "write `xs -> each A()`", at=p.before)
     return None
 
 
 def number_forms(p: Problem) -> Diagnostic | None:
     if p.found.kind == "DOT" and p.value_expected and p.near(1).kind == "INT":
-        right = f"0.{p.near(1).text}"
-        return p.tell("bad-number", f"`.{p.near(1).text}` is no number", f"write `{right}`",
-                      fix=(p.found.start, p.near(1).end, right))  # fmt: skip
+        fixed = f"0.{p.near(1).text}"
+        return p.tell("bad-number", f"`.{p.near(1).text}` is not a valid number", f"write `{fixed}`",
+                      fix=(p.found.start, p.near(1).end, fixed))  # fmt: skip
     number = p.near(-2)
     if p.found.kind == "INT" and p.before.text in ("x", "X") and number.kind == "INT":
-        right = f"{number.text}x{p.found.text}"
-        return p.tell("bad-number", "a size has no blanks inside", f"write `{right}`", at=number,
-                      fix=(number.start, p.found.end, right))  # fmt: skip
+        fixed = f"{number.text}x{p.found.text}"
+        return p.tell("bad-number", "a size cannot contain spaces", f"write `{fixed}`", at=number,
+                      fix=(number.start, p.found.end, fixed))  # fmt: skip
     if p.before.kind == "DOT" and number.kind == "INT" and p.glued(number, p.before):
-        return p.tell("bad-number", f"`{number.text}.` is no number", f"write `{number.text}.0`", at=number,
+        return p.tell("bad-number", f"`{number.text}.` is not a valid number", f"write `{number.text}.0`", at=number,
                       fix=(p.before.end, p.before.end, "0"))  # fmt: skip
     return None
 
@@ -261,19 +266,19 @@ def keyword_as_name(p: Problem) -> Diagnostic | None:
         return None
     if p.near(1).kind in VALUE_STARTS:
         return None
-    return p.tell("keyword-as-name", f"`{p.found.text}` is a keyword here, no name", "choose another name")
+    return p.tell("keyword-as-name", f"`{p.found.text}` is a keyword and cannot be a name here", "choose another name")
 
 
 def nothing_left(p: Problem) -> Diagnostic | None:
-    """A list of arguments or elements that begins with a comma, or has two in a row."""
+    """Detect a list of arguments or elements that begins with a comma or has two in a row."""
     if p.found.kind != "COMMA" or p.before.kind not in ("COMMA", "LPAR", "LSQB"):
         return None
-    return p.tell("stray-comma", "nothing stands in front of this comma", "remove it, or write what is missing",
+    return p.tell("stray-comma", "missing item before this comma", "remove the comma, or add the item",
                   fix=(p.found.start, p.found.end, ""))  # fmt: skip
 
 
 FIRST_PATTERNS: tuple[Pattern, ...] = (comment_mark, compound_marks, misplaced_step_words)
-"""Those that must come before two statements on one line are thought of."""
+"""Patterns that must run before `detect_two_statements`, which would match their tokens too."""
 VALUE_PATTERNS: tuple[Pattern, ...] = (
     arrow_at_line_end, trailing_operator, number_forms, bare_path, section_colon, equals_in_test, slice_of_list,
     missing_then, missing_else, colon_for_equals, chained, in_comprehension, python_conditional, parenthesised_list,

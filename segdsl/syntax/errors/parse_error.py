@@ -1,4 +1,4 @@
-"""The place where parsing stopped, and the words for what stands and for what could stand there."""
+"""The place where parsing stopped, and descriptions of the token found and of those expected there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from segdsl.syntax.lexer import END, KEYWORDS, MARKS, Token
 from segdsl.syntax.line_ends import NEWLINE
 
 NOTHING = frozenset({NEWLINE, END, "RBRACE"})
-"""What stands where a statement is at its end."""
+"""Kinds of tokens that end a statement."""
 CLOSING = NOTHING | {"RPAR", "RSQB", "COMMA"}
 VALUE_STARTS = frozenset({"NAME", "INT", "FLOAT", "SIZE", "STRING", "TRUE", "FALSE", "NONE", "LSQB", "LPAR"})
 KEYWORD_KINDS = frozenset(word.upper() for word in KEYWORDS)
@@ -22,9 +22,11 @@ _AFTER_VALUES = (
 
 
 class Problem(NamedTuple):
-    """``tokens[at]`` fits nowhere in the statement that begins at ``tokens[start]``; only ``expected`` terminals would.
+    """A token that does not fit, with its surroundings.
 
-    ``level`` is the rule of the statements here: `statement`, `block_statement`, or "" in an option.
+    ``tokens[position]`` does not fit into the statement that begins at ``tokens[start]``; only the terminals in
+    ``expected`` would. ``level`` is the grammar rule of the statements here: `statement` at the top level and in
+    sections, `block_statement` in blocks, "" in a `--set` option.
     """
 
     name: str
@@ -43,22 +45,23 @@ class Problem(NamedTuple):
         return self.tokens[self.start]
 
     def near(self, distance: int) -> Token:
-        """The token at a distance from the one found, or the last one of the file where there is none."""
+        """Return the token ``distance`` tokens away, or the last one of the file (`$END`) outside of its range."""
         index = self.at + distance
         return self.tokens[index] if 0 <= index < len(self.tokens) else self.tokens[-1]
 
     @property
     def before(self) -> Token:
-        """The token in front of the one found; `$END` at the very start."""
+        """The token in front of the unexpected one; `$END` at the start of the file."""
         return self.near(-1)
 
     def glued(self, left: Token, right: Token) -> bool:
-        """Whether nothing stands between two tokens."""
+        """Return whether there is nothing between two tokens."""
         return left.end == right.start
 
     @property
     def after_value(self) -> bool:
-        """Whether a whole value stands in front."""
+        """Whether a complete value precedes the token."""
+        # A sign can start a value as well, so PLUS alone would not tell `1 |` from `= |`.
         return "PLUS" in self.expected and "INT" not in self.expected
 
     @property
@@ -67,12 +70,12 @@ class Problem(NamedTuple):
 
     @property
     def two_integers(self) -> bool:
-        """Whether the token found stands between two whole numbers and nothing else: `128, 128`."""
+        """Whether the token is between two integers that make up the whole value: `128, 128`."""
         ends = (self.near(-1).kind, self.near(1).kind) == ("INT", "INT")
         return ends and self.near(2).kind in CLOSING and self.near(-2).kind in ("EQUAL", "LPAR")
 
     def opener(self) -> int | None:
-        """The index of the innermost `(` or `[` of the statement that is open."""
+        """Return the index of the innermost open `(` or `[` of the statement."""
         depth = 0
         for index in range(self.at - 1, self.start - 1, -1):
             kind = self.tokens[index].kind
@@ -85,12 +88,13 @@ class Problem(NamedTuple):
         return None
 
     def has(self, kind: str, begin: int | None = None) -> bool:
-        """Whether a token of this kind stands in the statement so far, or since ``begin``."""
+        """Return whether the statement so far, or from index ``begin`` on, has a token of this kind."""
         return any(t.kind == kind for t in self.tokens[self.start if begin is None else begin : self.at])
 
     def span(self, token: Token | None = None) -> Span:
-        """Where a token stands; for an end of a line or of the file, right behind what stands before."""
+        """Return the span of a token (by default the unexpected one)."""
         token = token or self.found
+        # A newline has no text of its own: point right behind the previous token instead.
         if token is self.found and not token.text and self.at:
             return Span(self.name, self.before.end, self.before.end)
         return Span(self.name, token.start, token.end)
@@ -105,25 +109,27 @@ class Problem(NamedTuple):
         fix: tuple[int, int, str] | None = None,
         labels: tuple[Label, ...] = (),
     ) -> Diagnostic:
-        """A finding at ``at``, or at the token found; ``fix`` is start, end and replacement."""
-        repair = Fix(Span(self.name, fix[0], fix[1]), fix[2]) if fix else None
-        return Diagnostic(slug, message, help, span=self.span(at), labels=labels, fix=repair)
+        """Return a diagnostic at ``token``, by default the unexpected one; ``fix`` is (start, end, replacement)."""
+        replacement = Fix(Span(self.name, fix[0], fix[1]), fix[2]) if fix else None
+        return Diagnostic(slug, message, help, span=self.span(at), labels=labels, fix=replacement)
 
 
 def shown(problem: Problem, token: Token) -> str:
-    """A token in words."""
+    """Describe a token for a message."""
     if token.kind == NEWLINE:
         return "the end of the line"
     if token.kind == END:
         return "the end of the file" if problem.level else "the end of the option"
     if not token.text:
         return "the end of the section" if problem.level == "statement" else "the end of the block"
+    # A string token may be arbitrarily long; the message should stay on one line.
     text = token.text if len(token.text) <= 40 else token.text[:39] + "…"
     return f"`{text}`"
 
 
 def wanted(problem: Problem) -> str:
-    """What could stand where the problem is, in words."""
+    """Describe what could be in the place of the unexpected token."""
+    # Near a value dozens of terminals fit (every operator, every literal): name the few that help, not all of them.
     expected = problem.expected
     if problem.at == problem.start:
         return "a statement or `}`" if "RBRACE" in expected else "a statement"
@@ -138,10 +144,11 @@ def wanted(problem: Problem) -> str:
     elif "NAME" in expected:
         parts = ["a name"]
     elif "STRING" in expected:
-        parts = ["a text in double quotes"]
+        parts = ["a string in double quotes"]
     else:
         parts = [text for kind, text in _BEFORE_VALUES if kind in expected]
     if not parts:
+        # Where a line may end, the file and the block may end too; naming them adds nothing.
         implied = {"DOT", END, "RBRACE"} if NEWLINE in expected else {"DOT"}
         parts = sorted(_plain(kind) for kind in expected - implied or expected)
     return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
@@ -151,6 +158,6 @@ def _plain(kind: str) -> str:
     for symbol, text in _AFTER_VALUES:
         if symbol == kind:
             return text
-    plain = {"INT": "a whole number", "NAME": "a name", "STRING": "a text in double quotes", END: "the end of the file"}
+    names = {"INT": "an integer", "NAME": "a name", "STRING": "a string in double quotes", END: "the end of the file"}
     mark = next((mark for mark, terminal in MARKS.items() if terminal == kind), kind.lower())
-    return plain.get(kind, f"`{mark}`")
+    return names.get(kind, f"`{mark}`")

@@ -1,4 +1,4 @@
-"""What the parser does where a token fits nowhere: what it says, and where it goes on."""
+"""Error recovery: the diagnosis of a token that does not fit, and the point where parsing resumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STATEMENTS = ("block_statement", "statement")
 
 
 def levels(rows: Rows, states: list[int]) -> Iterator[tuple[int, str]]:
-    """The depths of the stack at which a statement may stand, the innermost first, and which kind of statement."""
+    """Yield the stack depths at which a statement may start, innermost first, each with the kind of statement."""
     for low in range(len(states) - 1, -1, -1):
         row = rows[states[low]]
         for symbol in STATEMENTS:
@@ -25,10 +25,12 @@ def levels(rows: Rows, states: list[int]) -> Iterator[tuple[int, str]]:
 def problem(
     rows: Rows, states: list[int], starts: list[int], tokens: list[Token], at: int, name: str
 ) -> Diagnostic | None:
-    """The finding about the token at ``at``, which does not fit; None where the lexer or the layout has made one."""
+    """Return the diagnostic for ``tokens[at]``, which does not fit, or None if it has been reported already."""
+    # Lexer and bracket repair report an ERROR token when they make it.
     if tokens[at].kind == ERROR:
         return None
-    from segdsl.syntax.errors.diagnose import explain  # a file without mistakes does not pay for them
+    # Imported here, because a valid file should not pay for the patterns of mistakes.
+    from segdsl.syntax.errors.diagnose import explain
     from segdsl.syntax.errors.parse_error import Problem
 
     low, symbol = next(levels(rows, states), (0, ""))
@@ -40,9 +42,9 @@ def problem(
 
 
 def _replayed(rows: Rows, stack: list[int], tokens: list[Token]) -> list[int] | None:
-    """The stack right after the last of ``tokens`` was shifted, before the token that does not fit had any effect:
-    it may have caused reductions, after which less seems to be expected than really was. None where a mistake among
-    the tokens themselves, which is reported, bars the way."""
+    """Return the stack right after the last of ``tokens`` was shifted, or None if one of them does not fit."""
+    # The unexpected token may have caused reductions before the parser noticed it, and the stack after those expects
+    # less than was really possible. Replaying the statement without it gives the full set of expected tokens.
     rules = load().rules
     for token in tokens:
         while (action := rows[stack[-1]].get(token.kind)) is not None and action < 0:
@@ -57,7 +59,7 @@ def _replayed(rows: Rows, stack: list[int], tokens: list[Token]) -> list[int] | 
 
 
 def _fits(rows: Rows, states: list[int], kind: str) -> bool:
-    """Whether a token of ``kind`` could come next: the table played through without values."""
+    """Return whether a token of ``kind`` could come next, by running the table without values."""
     rules = load().rules
     stack = list(states)
     while (action := rows[stack[-1]].get(kind)) is not None:
@@ -73,11 +75,11 @@ def _fits(rows: Rows, states: list[int], kind: str) -> bool:
 def resume(
     rows: Rows, states: list[int], starts: list[int], tokens: list[Token], at: int
 ) -> tuple[int, str, int] | None:
-    """How to go on: the depth of the stack to fall back to, the symbol to put there, and the next token.
+    """Return where to resume: the stack depth to unwind to, the symbol to push there, and the index of the next token.
 
-    A statement ends where a line begins that is not indented further. What stands in the braces of a broken section or
-    block is read all the same.
+    Returns None if parsing cannot continue. The body of a section or block with a broken head is still parsed.
     """
+    # Innermost first: an error in a nested statement should cost that statement only, not the block around it.
     stop = at
     while stop < len(tokens):
         for low, symbol in levels(rows, states):
@@ -90,7 +92,8 @@ def resume(
 
 
 def _skip(tokens: list[Token], start: int, at: int, symbol: str) -> tuple[int, str]:
-    """The end of the statement that began at ``start``, looked for from ``at``, and what it is to be taken for."""
+    """Return the end of the statement that began at ``start``, searched from ``at``, and the symbol to replace it."""
+    # A statement ends before a line that is not indented further than its own first line.
     depth, indent = 0, line_indent(tokens, start)
     while (kind := tokens[at].kind) != END:
         if kind == NEWLINE and not depth and line_indent(tokens, at + 1) <= indent:
@@ -108,7 +111,8 @@ def _skip(tokens: list[Token], start: int, at: int, symbol: str) -> tuple[int, s
 
 
 def _head(tokens: list[Token], start: int, brace: int) -> str:
-    """What the tokens up to ``brace`` are the broken head of, or ""."""
+    """Return the symbol of the head that ends at ``brace``: `block_head`, `section_head`, or "" for neither."""
+    # The keyword may be missing (`Head() {`): a body that starts with a tensor declaration is still a block.
     if tokens[start].kind in ("BLOCK", "MODEL") or tokens[brace + 1].kind in ("IN", "PARAM", "OUT"):
         return "block_head"
     return "" if any(t.kind == "EQUAL" for t in tokens[start:brace]) else "section_head"

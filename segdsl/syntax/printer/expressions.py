@@ -1,4 +1,4 @@
-"""How expressions are printed: every token goes, in order, into a document that knows where its lines may break."""
+"""Printing of expressions: every token goes, in order, into a document that marks where its lines may break."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from segdsl.syntax.lexer import Token
 from segdsl.syntax.printer.pretty import HARD, NOTHING, SPACE, Comment, Doc, Group, IfBroken, Indent, Line
 
 HUGGED = (tree.ListExpr, tree.Comprehension, tree.Call)
-"""What may begin on the line of the bracket around it when it is all that stands inside."""
+"""Expressions that start on the line of the enclosing bracket when they are its only content."""
 
 
 class Source:
-    """The tokens of a file in order, and the comments between them."""
+    """The tokens of a file in order, with the comments between them.
+
+    The printers consume it from front to back, so no token or comment can be lost or printed twice;
+    :attr:`is_exhausted` verifies that at the end.
+    """
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = [token for token in tokens if token.text or token is tokens[-1]]
@@ -30,6 +34,8 @@ class Source:
 
     def _comments(self, number: int, trivia: str) -> None:
         lines = [line.lstrip("\ufeff").strip() for line in trivia.split("\n")]
+        # Trivia starts on the line of the previous token and ends on the line of the next one: the first piece is a
+        # trailing comment, the last one the next token's indentation.
         if number:
             if lines[0]:
                 self._behind[number - 1] = lines[0]
@@ -40,7 +46,8 @@ class Source:
             self._above[number] = lines
 
     def enter(self, end: int) -> None:
-        """Begins the statement that ends at offset ``end``: the comment behind its last token is not its own."""
+        """Start the statement that ends at offset ``end``."""
+        # The comment behind a statement's last token is printed by the statement printer, not by the expression.
         self.last = bisect_left(self._ends, end)
 
     @property
@@ -49,7 +56,7 @@ class Source:
 
     @property
     def used_up(self) -> bool:
-        """Whether every token, but the empty last one, and every comment has been printed."""
+        """Whether every comment and every token, except the empty last one, has been printed."""
         left = [*self._behind.values(), *(line for lines in self._above.values() for line in lines)]
         return self.at == len(self.tokens) - 1 and not any(left)
 
@@ -58,33 +65,33 @@ class Source:
         return self.tokens[self.at - 1].text
 
     def word(self) -> str:
-        """Uses up the next token, in a place where no comment can be."""
+        """Consume the next token in a place where no comment can be."""
         self.at += 1
         return self.tokens[self.at - 1].text
 
     def above(self) -> list[str]:
-        """Uses up the comments and empty lines in front of the next token; an empty string is an empty line."""
+        """Consume the comments and empty lines above the next token; an empty string is an empty line."""
         return self._above.pop(self.at, [])
 
     def behind(self) -> str:
-        """Uses up the comment behind the last token."""
+        """Consume the comment behind the previous token."""
         return self._behind.pop(self.at - 1, "")
 
     def commented(self) -> bool:
-        """Whether a comment stands between the last token and the next."""
+        """Return whether there is a comment between the previous token and the next."""
         return self.at - 1 in self._behind or any(self._above.get(self.at, ()))
 
     def comments(self) -> list[Doc]:
-        """Uses up the comments between the last token and the next."""
+        """Consume the comments between the previous token and the next."""
         behind = self.behind()
         parts: list[Doc] = [Comment(behind)] if behind else []
         return [*parts, *(Comment(line, alone=True) for line in self.above() if line)]
 
     def take(self) -> Doc:
-        """Uses up the next token, with the comments in front of it, and the one behind it unless a comma or closing
-        bracket follows: those keep comments behind what they end."""
+        """Consume the next token with the comments around it."""
         parts: list[Doc] = [Comment(line, alone=True) for line in self.above() if line]
         parts.append(self.word())
+        # A comma or closing bracket that follows belongs in front of the trailing comment, and takes it over.
         if self.at - 1 != self.last and self.next.text not in CLOSING:
             behind = self.behind()
             if behind:
@@ -92,7 +99,7 @@ class Source:
         return parts if len(parts) > 1 else parts[0]
 
     def comma(self) -> Doc:
-        """Uses up a comma. Comments in front of it go behind it, so that it stays with what it follows."""
+        """Consume a comma. Comments in front of it move behind it, so that the comma stays next to its element."""
         comments = self.comments()
         text = self.word()
         behind = self.behind()
@@ -103,7 +110,11 @@ CLOSING = frozenset((",", ")", "]"))
 
 
 class Expressions:
-    """Prints expressions. Inside brackets a line may end before an operator, elsewhere only where the language says."""
+    """Turns expressions into documents.
+
+    Inside brackets a line may break before an operator; elsewhere only where a newline does not end the statement.
+    ``depth`` counts the open brackets.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -128,10 +139,12 @@ class Expressions:
         }
 
     def expr(self, node: tree.Expr) -> Doc:
-        """Prints a node, in the parentheses that it has in the source. Comments above it stand outside its group."""
+        """Format a node, with the parentheses that it has in the source."""
+        # Comments stay outside the node's group: a comment inside would force the whole group to break.
         if self.source.commented():
             return [*self.source.comments(), self.expr(node)]
         token = self.source.next
+        # The tree drops parentheses, but a node's span starts inside of them.
         if token.text == "(" and token.start < node.span.start:
             opening = self.take()
             hug = isinstance(node, HUGGED) and not self._comment_inside(opening)
@@ -142,12 +155,13 @@ class Expressions:
         return self._printers[type(node)](node)
 
     def _comment_inside(self, opening: Doc) -> bool:
-        """Whether a comment stands right behind the bracket just taken."""
+        """Return whether a comment directly follows the bracket just consumed."""
         return not isinstance(opening, str) or self.source.commented()
 
     def _enclosed(self, opening: Doc, inner: list[Doc], hug: bool = False) -> Doc:
-        """``inner`` between brackets; the closing one is still to be taken. With ``hug``, no line ends next to them."""
+        """Enclose ``inner`` in brackets and consume the closing one. With ``hug``, no line breaks next to them."""
         comments = self.source.comments()
+        # A trailing comma is printed only where the list is broken over several lines; a hugged one never is.
         if hug and not comments:
             return [opening, *(part for part in inner if not isinstance(part, IfBroken)), self.take()]
         closing, *behind = _as_list(self.take())
@@ -156,7 +170,7 @@ class Expressions:
         return [Group([opening, Indent([NOTHING, *inner, *comments]), NOTHING, closing]), *behind]
 
     def _items(self, items: Sequence[Any], show: Callable[..., Doc], sole: tree.Expr | None = None) -> Doc:
-        """A bracketed list with commas; ``sole`` is what may begin on the line of the bracket."""
+        """Format a bracketed list; ``only_item`` is its single expression, if that may start on the bracket's line."""
         opening = self.take()
         hug = isinstance(sole, HUGGED) and not self._comment_inside(opening)
         parts: list[Doc] = []
@@ -174,7 +188,7 @@ class Expressions:
             parts.append(IfBroken(","))
         return self._enclosed(opening, parts, hug)
 
-    # --- one method for each kind of node ---
+    # --- one method per kind of node ---
 
     def _word(self, node: tree.Expr) -> Doc:
         return self.take()
@@ -207,7 +221,7 @@ class Expressions:
         return [self.take(), " ", self.take(), " ", self.expr(node.value)]
 
     def parameters(self, nodes: Sequence[tree.Parameter]) -> Doc:
-        """The bracketed head of a block."""
+        """Format the parameter list of a block."""
         return self._items(nodes, self._parameter)  # type: ignore[arg-type]
 
     def _parameter(self, node: tree.Parameter) -> Doc:
@@ -217,7 +231,7 @@ class Expressions:
         return parts
 
     def note(self, node: tree.ShapeNote) -> Doc:
-        """A shape, in which a division is written without blanks (`H/4`), or `list`."""
+        """Format a shape, in which a division has no spaces (`H/4`), or the kind `list`."""
         if node.dims is None:
             return self.take()
         outer, self.in_note = self.in_note, True
@@ -232,8 +246,9 @@ class Expressions:
         return [self.take(), " " if node.op == "not" else "", self.expr(node.operand)]
 
     def _binary(self, node: tree.Binary) -> Doc:
-        """Operators of one rank stand in one group: they break together or not at all."""
+        """Format a chain of operators of equal precedence as one group: all of them break, or none."""
         chain = [node]
+        # The tree leans left, so a loop collects the chain; parentheses in the source end it.
         while isinstance(left := chain[-1].left, tree.Binary) and _RANK[left.op] == _RANK[node.op]:
             if self._parenthesised(left, chain[-1]):
                 break
@@ -251,7 +266,7 @@ class Expressions:
         return left.span.start > parent.span.start
 
     def _if(self, node: tree.If) -> Doc:
-        """The branches of a chain of `else if` stand in one column."""
+        """Format a conditional; the branches of an `else if` chain are aligned in one column."""
         parts: list[Doc] = []
         while True:
             test: list[Doc] = [self.take(), " ", self.expr(node.test)]
@@ -279,13 +294,14 @@ class Expressions:
         return self._enclosed(opening, [element, " " if hug else SPACE, Group(clause)], hug)
 
     def _flow(self, node: tree.Flow) -> Doc:
-        """One arrow on each line where the author broke before one or the line is full; a single arrow stays behind the
-        bracket that closes its source."""
+        """Format a flow: one arrow per line if the author broke before any arrow or the line is too long."""
+        # A single arrow stays behind the bracket that closes its source: `[a, b] -> Concat()`.
         bracketed = self.source.next.text in ("(", "[") and len(node.steps) == 1
         source = self.expr(node.source)
         bracketed = bracketed and self.source.last_text in (")", "]")
         arrows: list[Doc] = []
         broken = False
+        # Whether the author broke the flow is known only after all steps are consumed, hence the placeholder.
         for step in node.steps:
             broken = broken or "\n" in self.source.next.trivia
             arrows += [GAP, self.take(), " ", self._step(step)]
@@ -305,7 +321,7 @@ class Expressions:
 
 
 GAP = Line()
-"""Stands before each arrow of a flow until it is known whether they break."""
+"""Placeholder before each arrow of a flow, replaced once it is known whether the flow breaks."""
 _RANK = {"or": 0, "and": 1, "==": 2, "!=": 2, "<": 2, "<=": 2, ">": 2, ">=": 2, "+": 3, "-": 3, "*": 4, "/": 4, "//": 4,
          "**": 5}  # fmt: skip
 

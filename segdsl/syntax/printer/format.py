@@ -1,8 +1,8 @@
-"""The one printer of the language: no options, every comment kept, the same tree before and after.
+"""The formatter behind `segdsl fmt`: no options, keeps every comment, never changes the tree.
 
-Rules: two columns of indentation, lines of at most 120 columns where the language allows a break, `=` aligned in
-consecutive one-line assignments of a body, at most one empty line, sections and blocks set apart by one, a flow that
-its author broke before an arrow keeps one arrow on each line.
+Rules: indent by two columns; break lines at 120 columns where the language allows a break; align the `=` of
+consecutive one-line assignments in a body; allow one empty line in a row, and put one around sections and blocks; keep
+one arrow per line in a flow that its author broke before an arrow.
 """
 
 from __future__ import annotations
@@ -21,28 +21,26 @@ from segdsl.syntax.printer.pretty import STEP, Doc, render
 
 WIDTH = 120
 RECURSION = 10_000
-"""Python frames that printing the deepest tree within the parser's nesting budget may take."""
+"""Python frames needed to print the deepest tree that the parser's nesting limit allows."""
 
 
 def format_text(text: str, name: str = "<text>") -> str:
-    """``text`` laid out by the rules. Raises :class:`SegError` if it does not parse.
-
-    The result is parsed again: text that would mean something else, or miss a comment, is never handed out.
-    """
+    """Return ``text`` formatted by the rules. Raises :class:`SegError` if it does not parse."""
     parsed = parse(text, name)
     if parsed.diagnostics:
         raise SegError(parsed.diagnostics, {name: text})
     source = Source(parsed.tokens)
     with _deep_recursion():
-        tidy = _Statements(source).file(parsed.file)
-        again = parse(tidy, name)
+        formatted = _Statements(source).file(parsed.file)
+        # A formatter that changes a program or drops a comment does silent damage, so every result is verified.
+        again = parse(formatted, name)
         if again.diagnostics or not source.used_up or not _same(parsed.file, again.file):
-            raise AssertionError(f"laying out {name} would change what it says")
-    return tidy
+            raise AssertionError(f"formatting {name} would change its meaning")
+    return formatted
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two trees differ in nothing but their spans."""
+    """Return whether two trees are equal apart from their spans."""
     if isinstance(one, tree.Tree):
         parts = [part for part in one.parts if not part.endswith("span")]
         return type(one) is type(other) and all(_same(getattr(one, p), getattr(other, p)) for p in parts)
@@ -63,8 +61,11 @@ def _deep_recursion() -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Item:
-    """A statement on its way to text: the comments above it (an empty string is an empty line), what stands before its
-    `=`, the rest, and the comment behind it. A statement with a body keeps that as lines."""
+    """A statement ready to be laid out.
+
+    ``comments_above`` has an empty string for each empty line; ``head`` is the text in front of the `=`, ``rest`` what
+    follows; ``body`` holds the finished lines of a section or block.
+    """
 
     above: list[str]
     head: str
@@ -75,7 +76,7 @@ class _Item:
     body: list[str] = field(default_factory=list)
 
     def lines(self, indent: int, width: int = 0) -> list[str]:
-        """The statement's lines, without the comments above; ``width`` is that of the head in its run."""
+        """Return the statement's lines without the comments above; the head is padded to ``width`` columns."""
         text = " " * indent + render([self.head.ljust(width), self.rest], indent, WIDTH)
         lines = [*text.split("\n"), *self.body]
         if self.behind:
@@ -88,7 +89,7 @@ class _Item:
 
 
 class _Statements:
-    """Prints files and bodies; the tokens are used up in order, so that none can be lost."""
+    """Formats files and bodies, consuming the tokens in order."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -106,19 +107,20 @@ class _Statements:
         return _Item(above, text, "", self.source.behind(), apart=True)
 
     def _last_comments(self, indent: int, separated: bool) -> list[str]:
-        """The comments between the last statement of a body and its end."""
+        """Consume the comments between the last statement of a body and its end."""
         above = _tidy(self.source.above(), first=not separated)
         while above and not above[-1]:
             above.pop()
         return [" " * indent + line if line else "" for line in above]
 
     def _body(self, statements: Sequence[tree.Statement], indent: int) -> list[str]:
-        """The lines of a body, after its `{` has been used up and up to its `}`."""
+        """Return the lines of a body, between its `{` (already consumed) and its `}`."""
         lines = self._lay_out([self._statement(s, indent) for s in statements], indent)
         return lines + self._last_comments(indent, bool(lines))
 
     def _lay_out(self, items: list[_Item], indent: int) -> list[str]:
         lines: list[str] = []
+        # Settings at the top level (`train.lr = …`) have unrelated heads: aligning them would only add noise.
         widths = _widths(items, indent) if indent else {}
         for number, item in enumerate(items):
             above = _tidy(item.above, first=number == 0)
@@ -139,7 +141,7 @@ class _Statements:
         item.behind = self.source.behind()
         return item
 
-    # --- one method for each kind of statement ---
+    # --- one method per kind of statement, found by the name of its class ---
 
     def _import(self, statement: tree.Import, indent: int) -> _Item:
         return self._words(4 if statement.alias else 2)
@@ -210,7 +212,7 @@ class _Statements:
 
 
 def _tidy(above: list[str], first: bool) -> list[str]:
-    """Comments and empty lines above a statement: one empty line at most in a row, none at the top of a body."""
+    """Keep at most one empty line in a row, and none at the top of a body (``is_first``)."""
     lines: list[str] = []
     for line in above:
         if line or (lines[-1:] != [""] if lines else not first):
@@ -219,9 +221,14 @@ def _tidy(above: list[str], first: bool) -> list[str]:
 
 
 def _widths(items: list[_Item], indent: int) -> dict[int, int]:
-    """The width of the head of every assignment, by its number, so that the `=` of a run stand below each other. A run
-    ends at another kind of statement, at an empty line, and at an assignment that takes several lines."""
+    """Return the head width of every aligned assignment, by its position.
+
+    A run of aligned assignments ends at any other statement, at an empty line, and at an assignment that takes several
+    lines.
+    """
     single = {n for n, item in enumerate(items) if item.aligned and item.fits(indent, 0)}
+    # Padding may push an assignment over the line width. It then leaves its run, which can narrow the others again;
+    # each round removes at least one, so the loop ends.
     while True:
         widths: dict[int, int] = {}
         for run in _runs(items, single):

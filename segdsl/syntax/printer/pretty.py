@@ -1,7 +1,7 @@
-"""Text that breaks where it must: a small algebra of groups and possible line breaks, and its rendering.
+"""A pretty-printing document algebra of groups and possible line breaks, and its renderer.
 
-After Wadler, "A prettier printer" (2003), and Lindig, "Strictly pretty" (2000): a group stands on one line if it fits,
-else all its own breaks become line ends.
+After Wadler, "A prettier printer" (2003), and Lindig, "Strictly pretty" (2000): a group is put on one line if it fits;
+otherwise all of its own breaks become line breaks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Union
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A possible line end; ``flat`` stands in its place where the group fits. ``hard`` is always a line end."""
+    """A possible line break, replaced by ``flat`` if the group fits on one line. A ``hard`` one always breaks."""
 
     flat: str = " "
     hard: bool = False
@@ -20,7 +20,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """Ends its line, in which it takes no room: what follows goes to the next one. ``alone`` has a line to itself."""
+    """A comment: ends its line without counting towards its width. ``has_own_line`` puts it on a line of its own."""
 
     text: str
     alone: bool = False
@@ -28,26 +28,27 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class IfBroken:
-    """``text``, only where the group around it is broken."""
+    """Text that appears only if the enclosing group is broken."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Indent:
-    """Line ends inside are two columns further in."""
+    """Parts whose line breaks are indented by two more columns."""
 
     parts: list[Doc]
 
 
 @dataclass(slots=True)
 class Group:
-    """Stands on one line, or has a line end at every break of its own. A hard break inside settles it."""
+    """Parts on a single line, or with a line break at every break of their own; a hard break inside forces that."""
 
     parts: list[Doc]
     broken: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        # Computed once on construction: searching the parts at every level would be quadratic in the nesting.
         self.broken = _is_hard(self.parts)
 
 
@@ -78,7 +79,8 @@ def _is_hard(parts: list[Doc]) -> bool:
 
 
 def render(doc: Doc, indent: int, width: int) -> str:
-    """The text of ``doc`` on a line that is indented by ``indent`` columns (which are not part of the text)."""
+    """Return ``doc`` as text in ``width`` columns. The first line starts at column ``indent``, without its spaces."""
+    # An explicit stack of (indentation, is flat, document): recursion would be as deep as the source is nested.
     page = _Page(indent)
     todo: list[tuple[int, bool, Doc]] = [(indent, False, doc)]
     while todo:
@@ -105,7 +107,7 @@ def render(doc: Doc, indent: int, width: int) -> str:
 
 
 class _Page:
-    """The lines written so far, and where the next character goes."""
+    """The lines rendered so far, and the current line with its column."""
 
     def __init__(self, indent: int) -> None:
         self.lines: list[str] = []
@@ -116,7 +118,7 @@ class _Page:
         self.full = False
 
     def put(self, text: str, level: int) -> None:
-        """Writes text; where a comment has ended the line, on a new one, which blanks do not begin."""
+        """Append text, on a new line if a comment has ended the current one; no line begins with spaces."""
         if self.full:
             if not text.strip():
                 return
@@ -153,15 +155,16 @@ class _Page:
 
 
 def _fits(parts: list[Doc], rest: list[tuple[int, bool, Doc]], room: int) -> bool:
-    """Whether ``parts`` on one line, with what follows up to the next possible line end, take no more than ``room``."""
+    """Return whether ``parts`` on one line, plus the text up to the next possible break, fit into ``room`` columns."""
+    # Text after the group counts too: a closing bracket or comma must not be pushed over the limit.
     todo: list[tuple[bool, Doc]] = [(True, parts)]
-    behind = len(rest)
+    remaining = len(rest)
     while room >= 0:
         if not todo:
-            if not behind:
+            if not remaining:
                 return True
-            behind -= 1
-            _, flat, doc = rest[behind]
+            remaining -= 1
+            _, flat, doc = rest[remaining]
             todo.append((flat, doc))
             continue
         flat, part = todo.pop()

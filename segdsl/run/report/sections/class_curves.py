@@ -1,4 +1,4 @@
-"""The Dice of every class over the epochs: all of them as thin lines, and some, which the reader chooses, in colour."""
+"""The chart of the Dice of every class over the epochs: all as thin lines, and those the reader selects in color."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ TITLE = "Dice by class"
 
 
 def class_curves(classes: Sequence[str], history: History, best: int | None) -> Html:
-    """The chart, and beside it the classes by their Dice at the best epoch, the lowest first: these are in colour.
+    """Render the chart and the list of classes by their Dice at the best epoch, lowest first.
 
-    Without a script the choice stands as it is.
+    The lowest ones are in color; the script lets the reader select others.
     """
-    at = best if best is not None else len(history) - 1
-    ranked = sorted((_place(history.column(f"val.dice.{name}")[at]), name) for name in classes)
-    series = [Series(name, f"val.dice.{name}", style(k) if k < STYLES else FAINT) for k, (_, name) in enumerate(ranked)]
-    # What is drawn last lies on top.
-    drawn = plot(TITLE, series[::-1], history, best, _described(series, history, at))
-    entries = [_choice(one, history, at) for one in series]
+    index = best if best is not None else len(history) - 1
+    order = sorted((_place(history.column(f"val.dice.{name}")[index]), name) for name in classes)
+    series = [Series(name, f"val.dice.{name}", style(k) if k < STYLES else FAINT) for k, (_, name) in enumerate(order)]
+    # Reversed: what is drawn last is on top, and the colored curves come first in the list.
+    drawing = plot(TITLE, series[::-1], history, best, _described(series, history, index))
+    entries = [_choice(one, history, index) for one in series]
     many = len(series) > STYLES
-    epoch = f"epoch {history.epochs[at]}"
-    about = f"In colour: the {STYLES} of {len(series)} classes that are lowest" if many else "The lowest first,"
-    choice = f"Up to {STYLES} can be chosen." if many else ""
-    note = tag("p", f"{about} at {epoch}. ", tag("span", choice, class_="choosing", hidden=True))
-    chosen = tag("ul", *entries, class_="legend chosen", tabindex=0 if many else None, aria_label=f"{TITLE}: classes")
-    head = tag("figcaption", tag("h3", TITLE), note, chosen)
-    return tag("figure", head, drawn, class_="chart by-class", id="by-class", data_styles=STYLES)
+    epoch = f"epoch {history.epochs[index]}"
+    about = f"In color: the {STYLES} lowest of {len(series)} classes" if many else "Lowest first,"
+    hint = f"Select up to {STYLES} classes." if many else ""
+    note = tag("p", f"{about} at {epoch}. ", tag("span", hint, class_="choosing", hidden=True))
+    legend = tag("ul", *entries, class_="legend chosen", tabindex=0 if many else None, aria_label=f"{TITLE}: classes")
+    head = tag("figcaption", tag("h3", TITLE), note, legend)
+    return tag("figure", head, drawing, class_="chart by-class", id="by-class", data_styles=STYLES)
 
 
 def _place(value: float) -> float:
-    """Where a class without a score stands: last."""
+    """Return a sort key that puts classes without a score last."""
     return math.inf if math.isnan(value) else value
 
 
 def _choice(one: Series, history: History, at: int) -> Html:
     checked = one.style != FAINT
+    # Without autocomplete, since browsers restore checkboxes on reload but not the colors that the script changed.
     box = tag("input", type="checkbox", checked=checked, hidden=True, autocomplete="off")
     return tag("li", tag("label", box, *entry(one, history, at)))
 

@@ -1,4 +1,4 @@
-"""The classes of a run: a table of their scores, which of them are missing, and what is taken for what."""
+"""The sections on classes: a table of scores, notes on missing classes, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from segdsl.run.report.sections.images import swatch
 from segdsl.scores.confusion import Confusion
 
 MANY = 24
-"""With more classes than this the matrix is drawn small, in whole percent."""
+"""With more classes than this, the matrix is rendered small, in whole percent."""
 SCORES = ("dice", "iou", "precision", "recall")
-"""The columns of the table of classes, as far as they are known."""
+"""Columns of the table of classes; unknown ones are omitted."""
 SHADES = 10
-"""Steps of the shading of a cell."""
+"""Number of shades of a cell."""
 CONFUSED = 12
-"""So many of the pairs that are confused most are listed."""
+"""Number of most confused pairs that are listed."""
 
 
 def class_table(material: Material) -> Html:
-    """The scores of every class, and how much of the training images it covers."""
+    """Render the scores of every class and its share of the training images."""
     scores = _scores(material)
     kinds = [kind for kind in SCORES if any(kind in known for known in scores.values())]
     stats = material.stats.get(material.program.data.train.subset)
@@ -39,7 +39,7 @@ def class_table(material: Material) -> Html:
     parts: list[str] = [_compared_at(material), table(header, rows, caption="Scores of each class", sortable=True)]
     ranking = material.ranking
     if ranking is None:
-        text = f"Only what the log has of the best epoch: {material.missing}."
+        text = f"Scores are those of the best epoch in the log: {material.missing}."
         return joined(tag("p", text, class_="missing"), *parts)
     return joined(
         _means(material, ranking.confusion),
@@ -49,7 +49,7 @@ def class_table(material: Material) -> Html:
 
 
 def _means(material: Material, confusion: Confusion) -> Html:
-    """The means over the classes, with the background and without."""
+    """Render the means over the classes, with and without the background."""
     whole, front = confusion.summary(), confusion.foreground(material.background)
     without = f"without {material.classes[material.background]}"
     return facts(
@@ -62,15 +62,16 @@ def _means(material: Material, confusion: Confusion) -> Html:
 
 
 def _compared_at(material: Material) -> Html:
-    """At which size a training compares, and where other scores come from."""
+    """Render a note on the size at which predictions were compared with masks."""
+    # Users compare these scores with those of `segdsl eval`, which are others.
     command = f"segdsl eval {shlex.quote(str(material.folder.root))}"
     size = material.program.data.input_size
-    text = f"Compared at the size that the network sees, {size}, on whole images; "
-    return tag("p", text, tag("code", command), " compares at the size of the images.")
+    text = f"Whole images, compared at the input size of the network, {size}; "
+    return tag("p", text, tag("code", command), " compares at image size.")
 
 
 def _scores(material: Material) -> dict[str, Mapping[str, float | None]]:
-    """The scores by class; where nothing could be scored, what the log has of the best epoch."""
+    """Return the scores by class; if the model could not be evaluated, those of the best epoch in the log."""
     if material.ranking is not None:
         return dict(material.ranking.confusion.per_class())
     best, history = material.best, material.history
@@ -94,16 +95,16 @@ def _label(material: Material, k: int) -> Html:
 
 
 def confusion_section(material: Material) -> Html:
-    """The table of counts, each row as shares of the true class, and the pairs that are confused most."""
+    """Render the confusion matrix, in shares of the true class, and the most confused pairs."""
     if material.ranking is None:
-        return tag("p", f"There is no table: {material.missing}.", class_="missing")
+        return tag("p", f"No confusion matrix: {material.missing}.", class_="missing")
     confusion = material.ranking.confusion
-    about = "A row has the pixels of one true class, and how they were predicted, in percent of the row."
+    about = "Each row shows how the pixels of one true class were predicted, in percent of the row."
     return joined(tag("p", about), _matrix(confusion, _shares(confusion)), *confused(confusion))
 
 
 def _shares(confusion: Confusion) -> np.ndarray:
-    """What share of the pixels of a true class (rows) was predicted as each class, float64 (classes, classes)."""
+    """Return the share of pixels of each true class (rows) by predicted class, float64 (classes, classes)."""
     return confusion.counts / np.maximum(confusion.counts.sum(1, keepdims=True), 1)
 
 
@@ -116,7 +117,7 @@ def _matrix(confusion: Confusion, shares: np.ndarray) -> Html:
         tag("tr", tag("th", named(name), scope="row"), _cells(shares[k], k, dense, bool(totals[k])))
         for k, name in enumerate(confusion.classes)
     ]
-    label = "Confusion matrix, shares of the true class in percent"
+    label = "Confusion matrix, in percent of the true class"
     inner = tag(
         "table", tag("caption", tag("span", label)), tag("thead", top), tag("tbody", *rows), class_=_kind(dense)
     )
@@ -129,7 +130,8 @@ def _kind(dense: bool) -> str:
 
 
 def _cells(shares: np.ndarray, row: int, dense: bool, known: bool) -> Html:
-    """The cells of a row; what rounds to nothing is left empty, a row without pixels has a dash where it is right."""
+    """Render the cells of a row; zeros are empty, and a row without pixels has a dash on the diagonal."""
+    # Written without end tags and quotes: a matrix of 150 classes has 22,500 cells.
     texts: list[str] = []
     for column, share in enumerate(shares.tolist()):
         text = f"{100 * share:.0f}" if dense else f"{100 * share:.1f}"
@@ -143,11 +145,11 @@ def _cells(shares: np.ndarray, row: int, dense: bool, known: bool) -> Html:
 
 
 def confused(confusion: Confusion) -> list[Html]:
-    """The largest shares beside the diagonal as a table; none where nothing is confused."""
+    """Render the largest shares off the diagonal as a table; return an empty list if there are none."""
     shares = _shares(confusion)
     wrong = np.where(np.eye(len(shares), dtype=bool), 0.0, shares)
     order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSED]
-    pairs = [divmod(int(place), len(shares)) for place in order if wrong.flat[place] > 0]
+    pairs = [divmod(int(index), len(shares)) for index in order if wrong.flat[index] > 0]
     if not pairs:
         return []
     rows: list[list[str]] = [
@@ -159,7 +161,7 @@ def confused(confusion: Confusion) -> list[Html]:
         ]
         for a, b in pairs
     ]
-    caption = "Confused most: the largest shares of the pixels of a true class, the largest first"
+    caption = "Most confused classes, by share of the true class's pixels, largest first"
     header = ["true class", "predicted as", "share", "pixels"]
     return [table(header, rows, caption=caption, texts=2, sortable=True, falling=2)]
 
@@ -169,4 +171,5 @@ def _score(value: float | None) -> str:
 
 
 def _percent(share: float) -> str:
+    # A class that is present must not appear as 0.00%.
     return f"{share:.2%}" if share >= 0.0001 or not share else "<0.01%"

@@ -1,4 +1,4 @@
-"""The learning curves of a run, one chart for each kind of value, and the epochs as a table."""
+"""The section of learning curves: one chart for each kind of value, and the epochs as a table."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ from segdsl.run.report.run_data import Material
 from segdsl.run.report.sections.class_curves import class_curves
 
 MOST_POINTS, LEAST_POINTS, MOST_ROWS = 800, 100, 400
-"""Epochs in a chart, in that of many classes, and in the table; of more, some are left out."""
+"""Maximum number of epochs in a chart, its minimum with many classes, and the maximum in the table."""
+# Limits the file size: every point of every class is written out.
 ALL_POINTS = 24_000
-"""In the chart of all classes."""
+"""Maximum number of points in the chart of all classes."""
 IN_FRONT = ("epoch", "step", "seconds")
-"""Columns of the log that every epoch has and that are no curve."""
+"""Columns of the log that count or time the epochs, and are not plotted."""
 OF_CLASSES = ("val.dice.", "val.iou.")
-"""How the columns of single classes begin."""
+"""Prefixes of the columns of single classes."""
 
 
 def curves(material: Material) -> Html:
-    """The charts, a slider that reads them epoch by epoch, and the table."""
-    lost = [_lost(material.history.lost)] if material.history.lost else []
+    """Render the charts, a slider to read them epoch by epoch, and the table of epochs."""
+    warnings = [_lost(material.history.lost)] if material.history.lost else []
     if not material.history.epochs:
-        return joined(tag("p", "The run has no finished epoch, so that there are no curves.", class_="missing"), *lost)
-    most = max(LEAST_POINTS, min(MOST_POINTS, ALL_POINTS // len(material.classes)))
-    history = material.history.thinned(most, material.best)
+        message = "The run has not finished an epoch, so there are no curves."
+        return joined(tag("p", message, class_="missing"), *warnings)
+    limit = max(LEAST_POINTS, min(MOST_POINTS, ALL_POINTS // len(material.classes)))
+    history = material.history.thinned(limit, material.best)
     best = _place(history, material)
     charts = [figure(title, series, history, best) for title, series in _charts(material)]
-    at = best if best is not None else len(history) - 1
-    slider = tag("input", type="range", id="epoch", min=0, max=len(history) - 1, value=at, aria_label="epoch")
-    shown = tag("output", str(history.epochs[at]), for_="epoch", id="epoch-shown")
-    control = tag("p", tag("label", "epoch ", shown, for_="epoch"), slider, class_="slider", hidden=True)
+    index = best if best is not None else len(history) - 1
+    slider = tag("input", type="range", id="epoch", min=0, max=len(history) - 1, value=index, aria_label="epoch")
+    epoch = tag("output", str(history.epochs[index]), for_="epoch", id="epoch-shown")
+    # Hidden until the script, without which it has no effect, shows it.
+    control = tag("p", tag("label", "epoch ", epoch, for_="epoch"), slider, class_="slider", hidden=True)
     texts = {"epochs": history.epochs, "start": LEFT, "end": RIGHT}
     grid = tag("div", *charts, class_curves(material.classes, history, best), class_="charts", id="charts",
                data_axis=json.dumps(texts))  # fmt: skip
-    return joined(*lost, control, grid, tag("details", tag("summary", "Every epoch as a table"), _table(material)))
+    return joined(*warnings, control, grid, tag("details", tag("summary", "Epochs as a table"), _table(material)))
 
 
 def _lost(count: int) -> Html:
-    lines = (
-        "1 line of metrics.csv is no whole row and is" if count == 1 else f"{count} lines of metrics.csv are no rows,"
-    )
-    return tag("p", f"{lines} left out." if count == 1 else f"{lines} and are left out.", class_="missing")
+    lines = "1 line of metrics.csv is" if count == 1 else f"{count} lines of metrics.csv are"
+    return tag("p", f"{lines} not valid and ignored.", class_="missing")
 
 
 def _place(history: History, material: Material) -> int | None:
@@ -59,6 +60,7 @@ def _charts(material: Material) -> Iterator[tuple[str, list[Series]]]:
         without = f"dice without {material.classes[material.background]}"
         quality.append(Series(without, "val.foreground.dice", style(1)))
     monitor = material.program.train.monitor
+    # The charts above already contain these three.
     if monitor not in ("val.dice", "val.loss", "val.foreground.dice"):
         quality.append(Series(monitor.removeprefix("val."), monitor, style(2)))
     yield "Validation", quality
@@ -66,22 +68,24 @@ def _charts(material: Material) -> Iterator[tuple[str, list[Series]]]:
 
 
 def _rates(material: Material) -> list[Series]:
-    """The optimizer's rate, which the log has, and those of its groups: all are scaled alike."""
-    word = material.program.train.optimizer
-    rate = getattr(word, "lr", None)
+    """Return the optimizer's learning rate and those of its parameter groups."""
+    # The log has the optimizer's rate only. Schedules scale all groups by the same factor, so theirs follow from it.
+    optimizer = material.program.train.optimizer
+    rate = getattr(optimizer, "lr", None)
     groups: dict[float, list[str]] = {}
-    for group in getattr(word, "groups", ()):
+    for group in getattr(optimizer, "groups", ()):
         if rate and group.lr is not None:
             groups.setdefault(group.lr / rate, []).extend(group.paths)
-    found = [Series("of the rest" if groups else "rate", "lr", style(0))]
-    return found + [Series(", ".join(paths), "lr", style(k), f) for k, (f, paths) in enumerate(groups.items(), 1)]
+    first = [Series("all others" if groups else "rate", "lr", style(0))]
+    return first + [Series(", ".join(paths), "lr", style(k), f) for k, (f, paths) in enumerate(groups.items(), 1)]
 
 
 def _table(material: Material) -> Html:
-    """All that the log has, but for the classes."""
+    """Render the log as a table, without the columns of single classes."""
     history = material.history.thinned(MOST_ROWS, material.best)
-    kept = [name for name in history.columns if name not in IN_FRONT and not name.startswith(OF_CLASSES)]
-    columns = {name: history.column(name) for name in kept}
+    names = [name for name in history.columns if name not in IN_FRONT and not name.startswith(OF_CLASSES)]
+    columns = {name: history.column(name) for name in names}
+    # From the complete log: in the thinned one, differences of times would span several epochs.
     times = dict(zip(material.history.epochs, material.history.seconds(), strict=True))
     rows: list[list[str]] = [
         [
@@ -91,6 +95,6 @@ def _table(material: Material) -> Html:
         ]
         for k, epoch in enumerate(history.epochs)
     ]
-    left_out = len(material.history) - len(history)
-    caption = "Epochs" + (f", without {left_out} of them between the others" if left_out else "")
+    omitted = len(material.history) - len(history)
+    caption = "Epochs" + (f" ({omitted} omitted in between)" if omitted else "")
     return table(["epoch", *columns, "seconds"], rows, caption=caption)

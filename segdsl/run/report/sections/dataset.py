@@ -1,4 +1,4 @@
-"""The data of a run: sizes and channels of its images, and how often each class occurs in each subset."""
+"""The section on the dataset: sizes and channels of images, and the frequency of each class by subset."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from segdsl.run.report.run_data import Material
 from segdsl.run.report.sections.images import swatch
 
 NAMED = 3
-"""Images that are named for a class that is seen least."""
+"""Number of example images listed for a rare class."""
 
 
 def dataset(material: Material) -> Html:
-    """What `segdsl data stats` counts, of the subsets that the run used."""
+    """Render the counts of `segdsl data stats` for the subsets of the run."""
     if not material.stats or material.index is None:
-        return tag("p", f"Nothing is known of the data: {material.missing}.", class_="missing")
+        return tag("p", f"No statistics of the dataset: {material.missing}.", class_="missing")
     about = facts(("folder", str(material.index.root.resolve())), ("format", material.index.format))
     return joined(about, *(_subset(material, name, stats) for name, stats in material.stats.items()))
 
@@ -28,7 +28,7 @@ def _subset(material: Material, name: str, stats: SubsetStats) -> Html:
         [joined(swatch(colors[k]), named(label)), *_counted(stats, stats.of(k))]
         for k, label in enumerate(material.classes)
     ]
-    rows.append(["void", *_counted(stats, stats.of(material.index.ignore))])
+    rows.append(["ignored", *_counted(stats, stats.of(material.index.ignore))])
     header = ["class", "pixels", "share of pixels", "", "images", "share of images"]
     about = facts(
         ("images", f"{stats.images:,}"),
@@ -51,7 +51,8 @@ def _counted(stats: SubsetStats, counted: ClassStats) -> list[str]:
 
 
 def bar(share: float) -> Html:
-    """A share as a bar; the number stands beside it."""
+    """Render a share as a bar."""
+    # Hidden from screen readers: the number is in the next cell.
     length = round(100 * share, 1)
     whole = tag("rect", class_="room", width=100, height=8, rx=2)
     filled = tag("rect", class_="filled", width=length, height=8, rx=min(2, length / 2))
@@ -66,4 +67,4 @@ def _seen_least(material: Material, stats: SubsetStats) -> Html:
     for k in least:
         names = [stats.subset.image(e.position).relative_to(folder).as_posix() for e in stats.of(k).examples()[:NAMED]]
         items.append(tag("li", named(material.classes[k]), f": {', '.join(names)}"))
-    return joined(tag("p", "Classes seen least, and the images that show most of them:"), tag("ul", *items))
+    return joined(tag("p", "Rarest classes, and the images with most of their pixels:"), tag("ul", *items))

@@ -1,4 +1,4 @@
-"""The best and the worst images of a run: each with its target and its prediction, small enough for a page."""
+"""The section on images: the best and worst images of a run, each with its target and its prediction."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ from segdsl.run.report.markup import Html, joined, named, tag
 from segdsl.run.report.run_data import Material
 
 BOX = (320, 320)
-"""Height and width of the largest picture, in pixels."""
+"""Maximum height and width of a rendered image, in pixels."""
+# 24 images of this size stay below 1.3 MB in base64.
 MOST_BYTES = 40_000
-"""Of a picture as a JPEG; one that is larger is compressed more. 24 of them stay below 1.3 MB as text."""
+"""Maximum size of an image as a JPEG; larger ones are compressed more."""
 QUALITIES = (82, 65, 45, 25)
 HATCHED = (120, 120, 120)
-"""What stands for the hatching of void."""
+"""Color of the swatch for ignored pixels, which are hatched in the images."""
 NAMED = 4
-"""Classes that the description of a mask names."""
+"""Number of classes listed in the description of a mask."""
 
 
 def pictures(material: Material) -> Html:
-    """The worst images first: they are what a reader can act on."""
+    """Render the worst images, then the best ones."""
     if material.ranking is None or material.index is None:
-        return tag("p", f"There are no pictures: {material.missing}.", class_="missing")
+        return tag("p", f"No images: {material.missing}.", class_="missing")
+    # The worst images come first: they are the ones a reader can act on.
     index, seen = material.index, set[int]()
     rows = {
         title: [_row(material, index, entry, seen) for entry in entries]
@@ -42,7 +44,7 @@ def pictures(material: Material) -> Html:
     }
     if not seen:
         return tag("p", "No image has a pixel to score.", class_="missing")
-    about = "By mean Dice over the classes on the image or in its prediction, at the size that the network sees."
+    about = "By mean Dice over the classes in the mask or the prediction of an image, at the input size of the network."
     parts = [tag("p", about), _legend(material, index, seen)]
     for title, samples in rows.items():
         if samples:
@@ -51,22 +53,23 @@ def pictures(material: Material) -> Html:
 
 
 def _legend(material: Material, index: Index, seen: set[int]) -> Html:
-    """The colours of the classes that the pictures show, void last."""
+    """Render the colors of the classes in the images; ignored pixels come last."""
     pairs = enumerate(zip(material.classes, colors_of(index.labels), strict=True))
     entries = [tag("li", swatch(color), named(name)) for k, (name, color) in pairs if k in seen]
     if index.ignore in seen:
-        entries.append(tag("li", swatch(HATCHED), "void, hatched"))
+        entries.append(tag("li", swatch(HATCHED), "ignored, hatched"))
     return tag("ul", *entries, class_="legend classes")
 
 
 def swatch(color: Color) -> Html:
-    """A small square of a colour; it stands beside a name, and says nothing by itself."""
+    """Render a small square of a color."""
+    # Hidden from screen readers: the name is next to it.
     square = tag("rect", width=12, height=12, rx=2, fill="#{:02x}{:02x}{:02x}".format(*color))
     return tag("svg", square, class_="swatch", viewBox="0 0 12 12", aria_hidden="true")
 
 
 def _row(material: Material, index: Index, entry: Ranked, seen: set[int]) -> Html:
-    """An image with its masks; notes in ``seen`` the values that they have."""
+    """Render an image with its target and prediction; add the values of both to ``seen``."""
     subset = index.subset(material.program.data.val.subset)
     sample = read_sample(index, subset, entry.position)
     image = visible(sample.image)
@@ -74,26 +77,26 @@ def _row(material: Material, index: Index, entry: Ranked, seen: set[int]) -> Htm
     small, colors = shrunk(image, size), colors_of(index.labels)
     name = subset.image(entry.position).relative_to(subset.image_folder).as_posix()
     order = frequent(sample.mask)
-    over = [drawn(small, small_mask(m, size, order), colors, index.ignore) for m in (sample.mask, entry.prediction)]
+    overlays = [drawn(small, small_mask(m, size, order), colors, index.ignore) for m in (sample.mask, entry.prediction)]
     for mask in (sample.mask, entry.prediction):
         seen.update(np.unique(mask).tolist())
     texts = [f"the image {name}", f"its target: {_content(material, sample.mask, index.ignore)}"]
     texts.append(f"its prediction: {_content(material, entry.prediction, index.ignore)}")
     cells = [
         tag("figure", _picture(pixels, text), tag("figcaption", label))
-        for pixels, text, label in zip((small, *over), texts, ("image", "target", "prediction"), strict=True)
+        for pixels, text, label in zip((small, *overlays), texts, ("image", "target", "prediction"), strict=True)
     ]
     head = tag("p", named(name), tag("span", f" dice {entry.dice:.3f}", class_="number"), class_="name")
     return tag("div", head, tag("div", *cells, class_="triple"), class_="sample")
 
 
 def _content(material: Material, mask: np.ndarray, ignore: int) -> str:
-    """The classes that cover most of a mask."""
-    counts = np.bincount(mask.ravel(), minlength=256) / mask.size
-    labels = dict(enumerate(material.classes)) | {ignore: "void"}
-    here = [value for value in frequent(mask) if value in labels]
-    texts = [f"{labels[value]} {counts[value]:.0%}" for value in here[:NAMED]]
-    return ", ".join([*texts, *(["…"] if len(here) > NAMED else [])])
+    """Describe a mask by the classes that cover most of it."""
+    shares = np.bincount(mask.ravel(), minlength=256) / mask.size
+    labels = dict(enumerate(material.classes)) | {ignore: "ignored"}
+    values = [value for value in frequent(mask) if value in labels]
+    texts = [f"{labels[value]} {shares[value]:.0%}" for value in values[:NAMED]]
+    return ", ".join([*texts, *(["…"] if len(values) > NAMED else [])])
 
 
 def _picture(pixels: np.ndarray, text: str) -> Html:
@@ -102,7 +105,7 @@ def _picture(pixels: np.ndarray, text: str) -> Html:
 
 
 def jpeg(pixels: np.ndarray, qualities: Sequence[int] = QUALITIES) -> bytes:
-    """A picture, RGB uint8, as a JPEG of at most :data:`MOST_BYTES`, or of the least quality."""
+    """Encode an RGB image (H, W, 3), uint8, as JPEG within the maximum size, or else at the lowest quality."""
     content = b""
     for quality in qualities:
         stream = BytesIO()

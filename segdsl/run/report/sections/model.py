@@ -1,4 +1,4 @@
-"""The model of a run as a tree of its parts, and the program that it comes from."""
+"""The sections on the model, as a tree of its parts, and on the program of the run."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from segdsl.run.report.run_data import Material
 from segdsl.run.report.sections.dataset import bar
 
 MOST_PARTS, DEEPEST = 1_000, 8
-"""Parts in the tree, and levels; of a model with more parts fewer levels are drawn."""
+"""Maximum number of parts and of levels in the tree; with more parts, fewer levels are rendered."""
 COLUMNS = ("part", "output", "parameters", "GFLOPs", "share")
 
 
 def model(material: Material) -> Html:
-    """What it costs, and its parts one inside the other."""
+    """Render the cost of the model and the tree of its parts."""
     whole, graph = material.parts, material.program.graph
     names = {path: name for name, path in graph.outputs.items()}
     depth = next(d for d in range(DEEPEST, 0, -1) if d == 1 or sum(1 for _ in whole.rows(d)) <= MOST_PARTS)
     about = facts(
         ("model", graph.name),
         ("parameters", f"{whole.parameters:,}"),
-        ("trained", f"{whole.trained:,}"),
+        ("trainable", f"{whole.trained:,}"),
         ("fixed", f"{whole.fixed:,}" if whole.fixed else None),
         ("FLOPs", f"{2 * whole.macs / 1e9:.3f} G for one image of {material.program.data.input_size}"),
     )
@@ -41,7 +41,7 @@ def model(material: Material) -> Html:
 
 
 def _node(part: Part, whole: Part, names: dict[str, str], level: int, depth: int) -> Html:
-    """A part and what it opens into; nothing for one that has neither parameters nor costs, nor is an output."""
+    """Render a part and its children; empty for a part without parameters and cost that is not an output."""
     if not (part.parameters or part.macs or part.path in names):
         return Html("")
     share = part.macs / whole.macs if whole.macs else 0.0
@@ -60,25 +60,26 @@ def _node(part: Part, whole: Part, names: dict[str, str], level: int, depth: int
 
 
 def program(material: Material) -> Html:
-    """The whole program as it ran, in colour, and the digests of all that it was made of."""
+    """Render the complete program of the run, highlighted, and its lock file."""
     text = material.folder.program.read_text(encoding="utf-8")
     code = scrolled(tag("pre", tag("code", highlighted(text))), "program.seg")
     lock = _printed(material.lock)
-    locked = scrolled(tag("pre", tag("code", lock)), "lock.json") if lock else tag("p", "There is none to read.")
-    return joined(tag("h3", "program.seg"), code, tag("h3", "lock.json"), locked)
+    lock_html = scrolled(tag("pre", tag("code", lock)), "lock.json") if lock else tag("p", "No readable lock file.")
+    return joined(tag("h3", "program.seg"), code, tag("h3", "lock.json"), lock_html)
 
 
 def _printed(lock: Mapping[str, Any]) -> str:
-    """A lock as text; nothing of one that is empty or no lock."""
+    """Format a lock as JSON; empty if it is empty or damaged."""
     try:
         return json.dumps(lock, indent=2, sort_keys=True, ensure_ascii=False) if lock else ""
     except RecursionError:
+        # The file was not written by segdsl, whose locks are shallow.
         return ""
 
 
 def highlighted(text: str) -> Html:
-    """A program as HTML with the classes of Pygments, escaped by it. Where its lexer is not installed, without colour:
-    the editor's layer lies above this one, and Pygments is asked for it by name."""
+    """Render a program as HTML, highlighted and escaped by Pygments; without colors if our lexer is not installed."""
+    # By name, as a plugin of Pygments: the lexer belongs to a higher layer, which must not be imported here.
     try:
         lexer = get_lexer_by_name("seg")
     except ClassNotFound:

@@ -1,4 +1,4 @@
-"""How a run learns, in words: what of its program a reader has to know to judge its curves."""
+"""The training settings of a run that a reader needs to judge its curves."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from segdsl.run.report.run_data import Material
 from segdsl.words.losses import asks_for_weights
 
 NAMED = 12
-"""Classes whose weights are told."""
+"""Number of classes whose weights are listed."""
 FORMATS = {
     "fp32": "single precision (fp32)",
     "bf16": "steps in bf16; weights, loss and validation in single precision",
     "fp16": "steps in fp16; weights, loss and validation in single precision",
-    "auto": "steps in the half precision that the device is made for, on a CPU in single precision (auto)",
+    "auto": "steps in the half precision that the device supports best; single precision on a CPU (auto)",
 }
 
 
 def training(material: Material) -> Html:
-    """Names and what stands for them in the program, each in a sentence."""
+    """Render the settings as a list of names and values."""
     rows = [tag("div", tag("dt", name), tag("dd", text)) for name, text in _facts(material) if text]
     return tag("dl", *rows, class_="about")
 
@@ -33,21 +33,21 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
     yield "class weights", _class_weights(material, train.loss)
     yield "optimizer", short(train.optimizer) if train.optimizer else ""
     yield "schedule", " -> ".join(map(short, train.schedule))
-    together = f", {train.accumulate} batches to a step" if train.accumulate > 1 else ""
-    yield "batch", f"{data.train.batch} images{together}"
-    yield "sampler", f"{short(data.train.sampler)} draws the images of an epoch" if data.train.sampler else ""
-    averaged = "the average of the weights is what is validated, kept and shipped"
-    yield "averaged weights", f"{short(train.ema)}: {averaged}" if train.ema else ""
+    accumulation = f", {train.accumulate} batches per step" if train.accumulate > 1 else ""
+    yield "batch", f"{data.train.batch} image{'s' if data.train.batch != 1 else ''}{accumulation}"
+    yield "sampler", f"{short(data.train.sampler)} selects the images of an epoch" if data.train.sampler else ""
+    usage = "validation, checkpoints and exports use the averaged weights"
+    yield "averaged weights", f"{short(train.ema)}: {usage}" if train.ema else ""
     yield "precision", FORMATS[train.precision]
     yield "frozen", ", ".join(train.freeze)
-    yield "watched", train.monitor + (f", by {short(train.stop)}" if train.stop else "")
+    yield "monitored", train.monitor + (f", by {short(train.stop)}" if train.stop else "")
 
 
 def short(word: Word) -> str:
-    """A word with the arguments that are not as they would be without a word."""
+    """Format a word with those arguments that differ from their defaults."""
     fields = type(word).model_fields.items()
-    given = {n: getattr(word, n) for n, i in fields if getattr(word, n) != i.get_default(call_default_factory=True)}
-    texts = {name: _value(word, name, value) for name, value in given.items()}
+    values = {n: getattr(word, n) for n, i in fields if getattr(word, n) != i.get_default(call_default_factory=True)}
+    texts = {name: _value(word, name, value) for name, value in values.items()}
     return f"{type(word).__name__}({', '.join(f'{name} = {text}' for name, text in texts.items())})"
 
 
@@ -59,12 +59,13 @@ def _value(word: Word, name: str, value: object) -> str:
 
 
 def _class_weights(material: Material, loss: Loss | None) -> str:
-    """Those that the loss counted, the heaviest first; those that the program gives stand in the loss."""
+    """Describe the class weights that the loss derived from the dataset, heaviest first."""
+    # Weights that the program sets are already part of the loss.
     if not asks_for_weights(loss):
         return ""
     weights = sorted(material.class_weights.items(), key=lambda pair: -pair[1])
     if not weights:
-        return "counted in the training subset; lock.json does not have them"
+        return "computed from the training subset; not recorded in lock.json"
     texts = "; ".join(f"{name}: {weight:.3g}" for name, weight in weights[:NAMED])
     rest = f" and {len(weights) - NAMED} more in lock.json" if len(weights) > NAMED else ""
-    return f"counted in the training subset: {texts}{rest}"
+    return f"computed from the training subset: {texts}{rest}"
