@@ -46,7 +46,7 @@ model = Deep(classes = len(data.classes))
 """
 
 
-def seconds(work: Callable[[], Any], runs: int) -> float:
+def measure_cpu_seconds(work: Callable[[], Any], runs: int) -> float:
     """Return the median CPU time of ``work`` in seconds."""
     times = []
     # The first run fills caches and imports modules; it is not counted.
@@ -57,22 +57,24 @@ def seconds(work: Callable[[], Any], runs: int) -> float:
     return statistics.median(times[1:])
 
 
-def lowering(name: str, runs: int) -> tuple[float, float]:
+def measure_lowering(name: str, runs: int) -> tuple[float, float]:
     """Return the CPU seconds to lower a program, and to build the same model as plain PyTorch."""
     program = load(SPECS / f"{name}.seg", classes=2)
     scope: dict[str, Any] = {}
     exec(emit_torch(run_passes(program.graph), name), scope)
-    ours = seconds(lambda: compile_program(program, weights="none"), runs)
-    return ours, seconds(scope[program.graph.name], runs)
+    ours = measure_cpu_seconds(lambda: compile_program(program, weights="none"), runs)
+    return ours, measure_cpu_seconds(scope[program.graph.name], runs)
 
 
-def growth(folder: Path, runs: int) -> float:
+def measure_growth(folder: Path, runs: int) -> float:
     """Return the time per node of a deep network relative to that of a shallow one."""
     costs = []
     for depth in (10, 80):
         file = folder / f"deep_{depth}.seg"
         file.write_text(DEEP.format(depth=depth), encoding="utf-8")
-        costs.append(seconds(lambda file=file: load(file, classes=2), runs) / len(load(file, classes=2).graph.nodes))
+        costs.append(
+            measure_cpu_seconds(lambda file=file: load(file, classes=2), runs) / len(load(file, classes=2).graph.nodes)
+        )
     return costs[1] / costs[0]
 
 
@@ -84,11 +86,11 @@ def main() -> None:
     options = parser.parse_args()
     spec = SPECS / "litehrnet_x.seg"
     text = load(spec, classes=2).graph.model_dump_json()
-    elaborate = seconds(lambda: load(spec, classes=2), options.runs)
-    back = seconds(lambda: Graph.model_validate_json(text), options.runs)
-    lowered = {name: lowering(name, options.runs) for name in SEVEN}
+    elaborate = measure_cpu_seconds(lambda: load(spec, classes=2), options.runs)
+    back = measure_cpu_seconds(lambda: Graph.model_validate_json(text), options.runs)
+    lowered = {name: measure_lowering(name, options.runs) for name in SEVEN}
     with tempfile.TemporaryDirectory() as folder:
-        grown = growth(Path(folder), options.runs)
+        grown = measure_growth(Path(folder), options.runs)
     worst = max(ours for ours, _ in lowered.values())
     result = {
         "benchmark": "compile",

@@ -32,16 +32,16 @@ SEVEN = {
 RATIO_LIMIT = 1.02
 
 
-def converted(name: str) -> dict[str, Any]:
+def convert_models(name: str) -> dict[str, Any]:
     """Return the OpenVINO models of a program with our passes and without."""
     import torch
 
-    from segdsl.export.convert.deployable import Shipped
-    from segdsl.export.openvino import convert
-    from segdsl.inference.models.model_info import form_of
+    from segdsl.export.convert.deployable import DeployableModel
+    from segdsl.export.openvino import convert_to_openvino
+    from segdsl.inference.models.model_info import resolve_exporter
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
-    from segdsl.lower.graph import build
+    from segdsl.lower.graph import build_module
 
     program = load(SPECS / f"{name}.seg", classes=2)
     torch.manual_seed(0)
@@ -51,42 +51,42 @@ def converted(name: str) -> dict[str, Any]:
             if parameter.dim() == 1:
                 # Norms that start at zero would let the converter remove whole branches.
                 parameter.add_(0.2 * torch.randn_like(parameter))
-    plain = build(program.graph, {})
+    plain = build_module(program.graph, {})
     plain.load_state_dict(ours.state_dict(), strict=False)
-    form = form_of(program)
+    form = resolve_exporter(program)
     return {
-        "ours": convert(Shipped(ours, program, form), program)[0],
-        "plain": convert(Shipped(plain, program, form, reduce=False), program)[0],
+        "ours": convert_to_openvino(DeployableModel(ours, program, form), program)[0],
+        "plain": convert_to_openvino(DeployableModel(plain, program, form, optimize=False), program)[0],
     }
 
 
-def measured(name: str, rounds: int, threads: int) -> dict[str, Any]:
+def measure_latency(name: str, rounds: int, threads: int) -> dict[str, Any]:
     """Return the median latencies in ms, their ratio, and the numbers of nodes of both models."""
     import numpy as np
 
-    from segdsl.inference.bench import turns
+    from segdsl.inference.bench import measure_interleaved
     from segdsl.inference.models import openvino_runtime
 
-    models = converted(name)
+    models = convert_models(name)
     image = np.random.default_rng(0).standard_normal(tuple(models["ours"].inputs[0].shape), np.float32)
     found: dict[str, Any] = {"nodes": {which: len(model.get_ops()) for which, model in models.items()}}
-    core = openvino_runtime.core()
+    core = openvino_runtime.get_core()
     for hint in ("f32", "device"):
         config = {"PERFORMANCE_HINT": "LATENCY", **({"INFERENCE_NUM_THREADS": threads} if threads else {})}
         if hint == "f32":
             config["INFERENCE_PRECISION_HINT"] = "f32"
         compiled = {which: core.compile_model(model, "CPU", config) for which, model in models.items()}
-        times = turns({which: lambda run=run: run(image) for which, run in compiled.items()}, rounds)
+        times = measure_interleaved({which: lambda run=run: run(image) for which, run in compiled.items()}, rounds)
         ratios = [ours / plain for ours, plain in zip(times["ours"], times["plain"], strict=True)]
         found[hint] = {
             **{which: round(statistics.median(series), 2) for which, series in times.items()},
             "ratio": round(statistics.median(ratios), 3),
-            "computes_in": openvino_runtime.computes_in(compiled["ours"]),
+            "computes_in": openvino_runtime.read_compute_precision(compiled["ours"]),
         }
     return found
 
 
-def reference_of(file: Path, name: str) -> dict[str, float]:
+def read_reference(file: Path, name: str) -> dict[str, float]:
     """Return the latencies of the reference model in ms, at the size of its first OpenVINO measurement."""
     found = json.loads(file.read_text(encoding="utf-8"))["models"][SEVEN[name]].get("openvino", {})
     first = next(iter(found.values()), {})
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measured(options.one, options.rounds, options.threads)))
+        print(json.dumps(measure_latency(options.one, options.rounds, options.threads)))
         return
     result: dict[str, Any] = {}
     # One process per program, so that memory and caches of one do not affect another.
@@ -121,7 +121,7 @@ def main() -> None:
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         result[name] = json.loads(done.stdout)
         if options.reference:
-            result[name]["reference"] = reference_of(options.reference, name)
+            result[name]["reference"] = read_reference(options.reference, name)
     print(json.dumps({"bench": "export", "limit": RATIO_LIMIT, "models": result}))
     worst = max(found[hint]["ratio"] for found in result.values() for hint in ("f32", "device"))
     if options.enforce and worst > RATIO_LIMIT:

@@ -20,39 +20,39 @@ from pathlib import Path
 SPEC = Path(__file__).resolve().parents[1] / "specs" / "dinov2.seg"
 
 
-def rss_mb() -> float:
+def read_peak_rss_mb() -> float:
     """Return the peak memory of this process in MiB."""
     # Linux reports kibibytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(size: str, batch: int, steps: int, frozen: bool) -> dict[str, float]:
+def measure_training_steps(size: str, batch: int, steps: int, frozen: bool) -> dict[str, float]:
     """Return the peak memory of training steps in excess of the built model, and the median seconds of a step."""
     import torch
 
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
-    from segdsl.lower.freeze import freeze
+    from segdsl.lower.freeze import freeze_parts
     from segdsl.run.engine.criterion import build_criterion
     from segdsl.run.engine.optimizers import build_optimizer
 
     program = load(SPEC, [f"data.input_size={size}", *([] if frozen else ["drop train.freeze"])], classes=2)
     model = compile_program(program, weights="none").model.to(memory_format=torch.channels_last).train()
-    freeze(model, program.train.freeze)
+    freeze_parts(model, program.train.freeze)
     assert program.train.loss is not None and program.train.optimizer is not None
     criterion = build_criterion(program.train.loss, 2, 255)
     optimizer = build_optimizer(program.train.optimizer, model)
     extent = program.data.input_size
     images = torch.randn(batch, 3, extent.height, extent.width).to(memory_format=torch.channels_last)
     target = torch.randint(0, 2, (batch, extent.height, extent.width))
-    before, times = rss_mb(), []
+    before, times = read_peak_rss_mb(), []
     for _ in range(steps):
         begin = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         criterion(model(images), target).backward()
         optimizer.step()
         times.append(time.perf_counter() - begin)
-    return {"mb": rss_mb() - before, "s": statistics.median(times)}
+    return {"mb": read_peak_rss_mb() - before, "s": statistics.median(times)}
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["frozen", "unfrozen"], help="measure one variant in this process")
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(options.size, options.batch, options.steps, options.only == "frozen")))
+        print(json.dumps(measure_training_steps(options.size, options.batch, options.steps, options.only == "frozen")))
         return
     command = [sys.executable, __file__, "--size", options.size]
     command += ["--batch", str(options.batch), "-n", str(options.steps)]

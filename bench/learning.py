@@ -40,11 +40,11 @@ REFERENCE = {
 }
 """Results of OTX 2.6.0 with the same network, size and batch, on 2 cores."""
 SEVEN = ("litehrnet_s", "litehrnet_18", "litehrnet_x", "segnext_t", "segnext_s", "segnext_b", "dinov2")
-STEPS, WIDE = 200, 20
+STEPS, AVERAGE_STEPS = 200, 20
 """Steps of each of the seven, and the number of first and last steps over which the loss is averaged."""
 
 
-def train(program: Path, data: Path, overrides: list[str], out: Path) -> dict[str, Any]:
+def run_training(program: Path, data: Path, overrides: list[str], out: Path) -> dict[str, Any]:
     """Train in a separate process; return the JSON of `segdsl train --json` and the wall seconds."""
     command = [sys.executable, "-m", "segdsl", "train", str(program), "--json", "--data", str(data)]
     command += ["--out", str(out), *(part for text in overrides for part in ("--set", text))]
@@ -53,12 +53,12 @@ def train(program: Path, data: Path, overrides: list[str], out: Path) -> dict[st
     return {**json.loads(done.stdout), "seconds": time.perf_counter() - started}
 
 
-def scored(name: str, data: Path, seeds: list[int], overrides: list[str], folder: Path) -> dict[str, Any]:
+def train_and_score(name: str, data: Path, seeds: list[int], overrides: list[str], folder: Path) -> dict[str, Any]:
     """Return the best scores on one dataset, as lists with one entry per seed."""
     program, found = HERE / f"{name}.seg", []
     for seed in seeds:
         out = folder / f"{name}-{seed}"
-        run = train(program, data / name, [f"train.seed={seed}", *overrides], out)
+        run = run_training(program, data / name, [f"train.seed={seed}", *overrides], out)
         with (out / "metrics.csv").open(encoding="utf-8", newline="") as file:
             best = list(csv.DictReader(file))[int(run["best"]["epoch"]) - 1]
         classes = {key.removeprefix("val.dice."): float(v) for key, v in best.items() if key.startswith("val.dice.")}
@@ -73,26 +73,29 @@ def scored(name: str, data: Path, seeds: list[int], overrides: list[str], folder
     }
 
 
-def fall(name: str, data: Path) -> dict[str, float]:
+def measure_loss_fall(name: str, data: Path) -> dict[str, float]:
     """Train one of the seven from scratch; return the mean loss of the first and last steps, and the time per step."""
-    from segdsl.run.engine.setup import prepare, start_model
+    from segdsl.run.engine.setup import compile_start_model, prepare_run
     from segdsl.run.program_data import resolve_classes
 
     settings = ["data.input_size=70x98" if name == "dinov2" else "data.input_size=64x96", "data.train.batch=6"]
     settings += ["data.train.workers=1", "data.val.workers=0", *(["drop train.freeze"] if name == "dinov2" else [])]
     program = resolve_classes(HERE.parent / "specs" / f"{name}.seg", settings, data / "camvid_small")
-    setup = prepare(start_model(program, "none"), data / "camvid_small")
+    setup = prepare_run(compile_start_model(program, "none"), data / "camvid_small")
     setup.network.train()
     losses, epoch, started = [], 0, time.perf_counter()
     while len(losses) < STEPS:
-        for batch in setup.train.epoch(epoch):
+        for batch in setup.train_loader.iterate_epoch(epoch):
             loss = setup.criterion(setup.network(batch.images), batch.target.long())
             setup.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             setup.optimizer.step()
             losses.append(loss.item())
         epoch += 1
-    first, last = sum(losses[:WIDE]) / WIDE, sum(losses[STEPS - WIDE : STEPS]) / WIDE
+    first, last = (
+        sum(losses[:AVERAGE_STEPS]) / AVERAGE_STEPS,
+        sum(losses[STEPS - AVERAGE_STEPS : STEPS]) / AVERAGE_STEPS,
+    )
     seconds = (time.perf_counter() - started) / len(losses)
     return {
         "first": round(first, 3),
@@ -115,12 +118,16 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     args = parser.parse_args()
     if args.seven:
-        print(json.dumps({"bench": "learning", "steps": STEPS, **{name: fall(name, args.data) for name in SEVEN}}))
+        print(
+            json.dumps(
+                {"bench": "learning", "steps": STEPS, **{name: measure_loss_fall(name, args.data) for name in SEVEN}}
+            )
+        )
         return
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*RECIPES[args.recipe], *args.set]
         names = args.only or list(REFERENCE)
-        runs = {name: scored(name, args.data, args.seeds, overrides, Path(folder)) for name in names}
+        runs = {name: train_and_score(name, args.data, args.seeds, overrides, Path(folder)) for name in names}
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     print(json.dumps({"bench": "learning", "recipe": args.recipe, "seeds": args.seeds, **runs, "peak_rss_mb": peak}))
 

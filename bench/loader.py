@@ -20,15 +20,15 @@ from typing import Any
 import cv2
 from PIL import Image
 
-from segdsl.data.augment.lazy import Pairs, Pending, read_sample
-from segdsl.data.augment.pipeline import augment
-from segdsl.data.augment.sample import Setting, counter_rng
+from segdsl.data.augment.lazy import LazySample, PairReader, read_sample
+from segdsl.data.augment.pipeline import apply_augmentations
+from segdsl.data.augment.sample import AugmentContext, counter_rng
 from segdsl.data.check.index import Index, open_index
-from segdsl.data.decode.decoded_cache import NOTHING, DecodedCache
+from segdsl.data.decode.decoded_cache import NO_CACHE, PixelCache
 from segdsl.data.decode.images import read_image
-from segdsl.data.demo.generate import write_demo
+from segdsl.data.demo.generate import write_demo_dataset
 from segdsl.data.formats.layout import Request
-from segdsl.data.loading.dataset import Key, TrainDataset
+from segdsl.data.loading.dataset import SampleKey, TrainDataset
 from segdsl.data.loading.loader import prepare_worker
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
@@ -37,10 +37,10 @@ STEPS = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
 SHAPES = {"480": (360, 480), "2048": (1024, 2048)}
 
 
-def write_set(root: Path, source: Path, shape: tuple[int, int], count: int) -> Index:
+def write_dataset(root: Path, source: Path, shape: tuple[int, int], count: int) -> Index:
     """Write a dataset of ``count`` JPEG images and index masks of one (height, width), resized from another."""
     index = open_index(source, COMMON, Request(["train"]))
-    subset = index.subset("train")
+    subset = index.get_subset("train")
     for kind in ("images", "masks"):
         (root / "train" / kind).mkdir(parents=True)
     for number in range(count):
@@ -53,29 +53,29 @@ def write_set(root: Path, source: Path, shape: tuple[int, int], count: int) -> I
     return open_index(root, COMMON, Request(["train"]))
 
 
-def ours(index: Index, memory: DecodedCache = NOTHING) -> Callable[[int], object]:
+def make_loader(index: Index, memory: PixelCache = NO_CACHE) -> Callable[[int], object]:
     """Return a function that runs our whole pipeline for one sample."""
-    dataset = TrainDataset(index, "train", (SIZE, SIZE), STEPS, memory=memory)
-    return lambda k: dataset[Key(0, k % len(dataset), k // len(dataset))]
+    dataset = TrainDataset(index, "train", (SIZE, SIZE), STEPS, cache=memory)
+    return lambda k: dataset[SampleKey(0, k % len(dataset), k // len(dataset))]
 
 
-def kept(index: Index, images: bool) -> Callable[[int], object]:
+def make_cached_loader(index: Index, images: bool) -> Callable[[int], object]:
     """Return our pipeline with all masks, and optionally all images, in the decoded cache."""
-    subset = index.subset("train")
-    memory = DecodedCache(len(subset), 1 << 30)
-    pairs = Pairs(index, subset, memory)
+    subset = index.get_subset("train")
+    memory = PixelCache(len(subset), 1 << 30)
+    pairs = PairReader(index, subset, memory)
     for position in range(len(subset)):
-        found = pairs.open(position)
-        pairs.mask(position, found.size)
-        if images and isinstance(found, Pending):
-            found.whole()
+        found = pairs.open_pair(position)
+        pairs.read_mask(position, found.size)
+        if images and isinstance(found, LazySample):
+            found.decode_fully()
     if not images:
         # A full budget keeps the pipeline from caching images during the measurement.
-        memory.budget = memory.used
-    return ours(index, memory)
+        memory.budget = memory.byte_count
+    return make_loader(index, memory)
 
 
-def torchvisions(index: Index) -> Callable[[int], object] | None:
+def make_torchvision_loader(index: Index) -> Callable[[int], object] | None:
     """Return the same steps as v2 transforms of torchvision on uint8, or None if it is not installed."""
     try:
         import torch
@@ -85,7 +85,7 @@ def torchvisions(index: Index) -> Callable[[int], object] | None:
     except ImportError:
         return None
     torch.set_num_threads(1)
-    subset = index.subset("train")
+    subset = index.get_subset("train")
     steps = v2.Compose(
         [
             v2.RandomResizedCrop((SIZE, SIZE), scale=(0.2, 1.0), ratio=(0.75, 1.34), antialias=True),
@@ -96,26 +96,26 @@ def torchvisions(index: Index) -> Callable[[int], object] | None:
 
     def read(k: int) -> object:
         k %= len(subset)
-        image = tvio.decode_image(tvio.read_file(str(subset.image(k))), tvio.ImageReadMode.RGB)
-        mask = tvio.decode_image(tvio.read_file(str(subset.mask(k))), tvio.ImageReadMode.UNCHANGED)
+        image = tvio.decode_image(tvio.read_file(str(subset.get_image_path(k))), tvio.ImageReadMode.RGB)
+        mask = tvio.decode_image(tvio.read_file(str(subset.get_mask_path(k))), tvio.ImageReadMode.UNCHANGED)
         return steps(tv_tensors.Image(image), tv_tensors.Mask(mask))
 
     return read
 
 
-def parts(index: Index) -> dict[str, Callable[[int], Any]]:
+def make_part_works(index: Index) -> dict[str, Callable[[int], Any]]:
     """Return the parts of the pipeline: decoding of the image, decoding of image and mask, and augmentation."""
-    subset = index.subset("train")
+    subset = index.get_subset("train")
     samples = [read_sample(index, subset, k) for k in range(min(8, len(subset)))]
-    setting = Setting((SIZE, SIZE), index.ignore)
+    setting = AugmentContext((SIZE, SIZE), index.ignore)
     return {
-        "image": lambda k: read_image(subset.image(k % len(subset))),
+        "image": lambda k: read_image(subset.get_image_path(k % len(subset))),
         "pair": lambda k: read_sample(index, subset, k % len(subset)),
-        "steps": lambda k: augment(STEPS, samples[k % len(samples)], counter_rng(0, 0, k), setting),
+        "steps": lambda k: apply_augmentations(STEPS, samples[k % len(samples)], counter_rng(0, 0, k), setting),
     }
 
 
-def rates(works: dict[str, Callable[[int], object]], count: int) -> dict[str, float]:
+def measure_rates(works: dict[str, Callable[[int], object]], count: int) -> dict[str, float]:
     """Return the images per second of each function, as the median over rounds in CPU time of this thread."""
     # In each round all functions run in turn, so that changes of the machine's speed affect them alike.
     times: dict[str, list[float]] = {name: [] for name in works}
@@ -137,16 +137,19 @@ def main() -> None:
     prepare_worker()
     found: dict[str, Any] = {"bench": "loader", "size": SIZE}
     with tempfile.TemporaryDirectory() as folder:
-        source = arguments.root or write_demo(Path(folder) / "demo").out
+        source = arguments.root or write_demo_dataset(Path(folder) / "demo").out
         for name, shape in SHAPES.items():
             count = arguments.count if name == "480" else max(arguments.count // 2, 1)
-            index = write_set(Path(folder) / name, source, shape, count)
-            works: dict[str, Callable[[int], object]] = {"ours": ours(index), "kept": kept(index, images=False)}
-            works["all_kept"] = kept(index, images=True)
-            other = torchvisions(index)
+            index = write_dataset(Path(folder) / name, source, shape, count)
+            works: dict[str, Callable[[int], object]] = {
+                "ours": make_loader(index),
+                "kept": make_cached_loader(index, images=False),
+            }
+            works["all_kept"] = make_cached_loader(index, images=True)
+            other = make_torchvision_loader(index)
             if other is not None:
                 works["torchvision"] = other
-            measured = rates({**works, **parts(index)}, count)
+            measured = measure_rates({**works, **make_part_works(index)}, count)
             found[f"images_per_s_{name}"] = measured.pop("ours")
             if other is not None:
                 ratio = found[f"images_per_s_{name}"] / measured["torchvision"]

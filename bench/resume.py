@@ -22,7 +22,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from segdsl.data.demo.generate import write_demo
+from segdsl.data.demo.generate import write_demo_dataset
 
 PROGRAM = """seg 1
 
@@ -55,7 +55,7 @@ train {
 TIMES = ("seconds", "images_per_second", "waiting")
 
 
-def command(out: Path, arguments: argparse.Namespace) -> list[str]:
+def build_command(out: Path, arguments: argparse.Namespace) -> list[str]:
     """Return the command that starts or resumes the run."""
     root = out.parent
     start = [sys.executable, "-m", "segdsl", "train", str(root / "small.seg"), "--data", str(root / "data")]
@@ -70,15 +70,17 @@ def command(out: Path, arguments: argparse.Namespace) -> list[str]:
     ]
 
 
-def killed(out: Path, arguments: argparse.Namespace, draw: random.Random, startup: float, training: float) -> bool:
+def train_until_killed(
+    out: Path, arguments: argparse.Namespace, draw: random.Random, startup: float, training: float
+) -> bool:
     """Train until a random time and kill the process; return whether the run was still going."""
-    before, quiet = written(out), subprocess.DEVNULL
-    process = subprocess.Popen(command(out, arguments), stdout=quiet, stderr=quiet)
+    before, quiet = read_state_mtime(out), subprocess.DEVNULL
+    process = subprocess.Popen(build_command(out, arguments), stdout=quiet, stderr=quiet)
     try:
         if draw.random() < 0.2:
             time.sleep(draw.uniform(0, startup))
         else:
-            while process.poll() is None and written(out) == before:
+            while process.poll() is None and read_state_mtime(out) == before:
                 time.sleep(0.01)
             time.sleep(draw.uniform(0, training / (arguments.kills + 1)))
         return process.poll() is None
@@ -87,7 +89,7 @@ def killed(out: Path, arguments: argparse.Namespace, draw: random.Random, startu
         process.wait()
 
 
-def written(out: Path) -> int:
+def read_state_mtime(out: Path) -> int:
     """Return the modification time of the saved state, or 0."""
     try:
         return (out / "checkpoints" / "state.safetensors").stat().st_mtime_ns
@@ -95,7 +97,7 @@ def written(out: Path) -> int:
         return 0
 
 
-def content(run: Path) -> dict[str, Any]:
+def read_run_content(run: Path) -> dict[str, Any]:
     """Return everything a run saved, except for times."""
     found: dict[str, Any] = {}
     for path in sorted((run / "checkpoints").iterdir()):
@@ -112,22 +114,22 @@ def content(run: Path) -> dict[str, Any]:
     return found
 
 
-def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure_resume(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Run with and without kills, and return the differences."""
     (folder / "small.seg").write_text(PROGRAM, encoding="utf-8")
-    write_demo(folder / "data", train=44, val=8)
+    write_demo_dataset(folder / "data", train=44, val=8)
     begin = time.perf_counter()
-    subprocess.run(command(folder / "whole", arguments), check=True, capture_output=True)
+    subprocess.run(build_command(folder / "whole", arguments), check=True, capture_output=True)
     whole = time.perf_counter() - begin
     with (folder / "whole" / "metrics.csv").open(encoding="utf-8", newline="") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     # The first logged time is the end of the first epoch: extrapolate to all epochs; the rest is start-up.
     training = (seconds[-1] - seconds[0]) * len(seconds) / max(len(seconds) - 1, 1)
     draw, kills, begin = random.Random(arguments.seed), 0, time.perf_counter()
-    while kills < arguments.kills and killed(folder / "left", arguments, draw, whole - training, training):
+    while kills < arguments.kills and train_until_killed(folder / "left", arguments, draw, whole - training, training):
         kills += 1
-    subprocess.run(command(folder / "left", arguments), check=True, capture_output=True)
-    one, other = content(folder / "left"), content(folder / "whole")
+    subprocess.run(build_command(folder / "left", arguments), check=True, capture_output=True)
+    one, other = read_run_content(folder / "left"), read_run_content(folder / "whole")
     differ = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
     resumed = folder / "left" / "resumed.json"
     steps = [entry["step"] for entry in json.loads(resumed.read_text(encoding="utf-8"))] if resumed.exists() else []
@@ -150,7 +152,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="PATH=VALUE")
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), parser.parse_args())
+        found = measure_resume(Path(folder), parser.parse_args())
     print(json.dumps(found))
     sys.exit(not found["equal"])
 

@@ -26,7 +26,7 @@ SIZES = (25_000, 50_000, 100_000)
 LINKS = 30_000
 """Links per file; ext4 allows 65,000."""
 ROUNDS = 3
-CHECKED = 2_000
+CHECK_ITEMS = 2_000
 """Number of items in the dataset for the check, all different."""
 BATCHES, BATCH, SIZE = 30, 8, 256
 MIB = 1 << 20
@@ -46,7 +46,7 @@ def write_meta(root: Path) -> None:
     (root / "train" / "dataset_meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def grow(root: Path, items: int) -> None:
+def grow_tree(root: Path, items: int) -> None:
     """Add links to the subset `train` until it has ``items`` items."""
     rng, train, sources = np.random.default_rng(0), root / "train", root.parent / f"{root.name} sources"
     for part in ("images", "masks"):
@@ -61,13 +61,13 @@ def grow(root: Path, items: int) -> None:
     write_meta(root)
 
 
-def memory(what: str, pid: str = "self") -> int:
+def read_memory(what: str, pid: str = "self") -> int:
     """Return the memory of a process in bytes: resident (`VmRSS`), not from files (`RssAnon`) or peak (`VmHWM`)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{what}:"))
 
 
-def best(work: Callable[[], object], runs: int = 5) -> float:
+def measure_best_seconds(work: Callable[[], object], runs: int = 5) -> float:
     """Return the minimum CPU time over several runs, in seconds."""
     times: list[float] = []
     for _ in range(runs):
@@ -77,7 +77,7 @@ def best(work: Callable[[], object], runs: int = 5) -> float:
     return min(times)
 
 
-def listed(root: Path) -> list[list[str]]:
+def list_folders(root: Path) -> list[list[str]]:
     """Return the sorted names in both folders, as the baseline."""
     return [sorted(entry.name for entry in os.scandir(root / "train" / part)) for part in ("images", "masks")]
 
@@ -85,19 +85,19 @@ def listed(root: Path) -> list[list[str]]:
 def measure_open(root: Path) -> dict[str, float]:
     """Return the CPU seconds and bytes to open the index, and the seconds of the baseline."""
     from segdsl.data.check.index import open_index
-    from segdsl.data.formats.layout import COMMON, Request
+    from segdsl.data.formats.layout import COMMON_FORMAT, Request
 
     # Resets the peak memory, which the imports have raised.
     Path("/proc/self/clear_refs").write_text("5")
-    before = memory("VmRSS")
-    index = open_index(root, COMMON, Request(["train"]))
-    taken = memory("VmHWM") - before
-    seconds = best(lambda: open_index(root, COMMON, Request(["train"])))
+    before = read_memory("VmRSS")
+    index = open_index(root, COMMON_FORMAT, Request(["train"]))
+    taken = read_memory("VmHWM") - before
+    seconds = measure_best_seconds(lambda: open_index(root, COMMON_FORMAT, Request(["train"])))
     return {
-        "items": len(index.subset("train")),
+        "items": len(index.get_subset("train")),
         "seconds": seconds,
         "bytes": taken,
-        "scan_seconds": best(lambda: listed(root)),
+        "scan_seconds": measure_best_seconds(lambda: list_folders(root)),
     }
 
 
@@ -108,20 +108,23 @@ def measure_worker(root: Path) -> dict[str, float]:
     """
     import torch
 
-    whole, own = memory("VmRSS"), memory("RssAnon")
+    whole, own = read_memory("VmRSS"), read_memory("RssAnon")
     from segdsl.data.check.index import open_index
-    from segdsl.data.formats.layout import COMMON, Request
+    from segdsl.data.formats.layout import COMMON_FORMAT, Request
     from segdsl.data.loading.dataset import TrainDataset
     from segdsl.data.loading.loader import TrainLoader
     from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
     steps = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
-    index = open_index(root, COMMON, Request(["train"]))
-    batches = TrainLoader(TrainDataset(index, "train", (SIZE, SIZE), steps), BATCH, 1).epoch(0)
+    index = open_index(root, COMMON_FORMAT, Request(["train"]))
+    batches = TrainLoader(TrainDataset(index, "train", (SIZE, SIZE), steps), BATCH, 1).iterate_epoch(0)
     for _ in range(BATCHES):
         assert next(batches).images.dtype == torch.uint8
     (worker,) = multiprocessing.active_children()
-    return {"whole": memory("VmHWM", str(worker.pid)) - whole, "own": memory("RssAnon", str(worker.pid)) - own}
+    return {
+        "whole": read_memory("VmHWM", str(worker.pid)) - whole,
+        "own": read_memory("RssAnon", str(worker.pid)) - own,
+    }
 
 
 def measure_check(root: Path) -> dict[str, float]:
@@ -129,14 +132,14 @@ def measure_check(root: Path) -> dict[str, float]:
     from segdsl.data.check.checker import check_data
 
     rng = np.random.default_rng(0)
-    for number in range(CHECKED):
+    for number in range(CHECK_ITEMS):
         write_pair(root / "train", f"{number:08}", rng)
     write_meta(root)
     check_data(root)
     files = [file for part in ("images", "masks") for file in sorted((root / "train" / part).iterdir())]
     return {
-        "seconds": best(lambda: check_data(root)),
-        "stat_seconds": best(lambda: [file.stat() for file in files]),
+        "seconds": measure_best_seconds(lambda: check_data(root)),
+        "stat_seconds": measure_best_seconds(lambda: [file.stat() for file in files]),
         "files": len(files),
     }
 
@@ -144,46 +147,46 @@ def measure_check(root: Path) -> dict[str, float]:
 MEASURES = {"open": measure_open, "worker": measure_worker, "check": measure_check}
 
 
-def measured(what: str, root: Path) -> dict[str, float]:
+def measure_in_process(what: str, root: Path) -> dict[str, float]:
     """Run one measurement in a separate process."""
     environment = {**os.environ, "SEGDSL_CACHE": str(root.parent / "cache")}
     command = [sys.executable, __file__, "--measure", what, str(root)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
-def opened(roots: list[Path]) -> list[dict[str, float]]:
+def measure_opening(roots: list[Path]) -> list[dict[str, float]]:
     """Return the minimum of several measurements of each dataset."""
     # The datasets take turns, so that other load on the machine affects them alike.
-    rounds = [[measured("open", root) for root in roots] for _ in range(ROUNDS if len(roots) > 1 else 1)]
+    rounds = [[measure_in_process("open", root) for root in roots] for _ in range(ROUNDS if len(roots) > 1 else 1)]
     return [{key: min(row[key] for row in rows) for key in rows[0]} for rows in zip(*rounds, strict=True)]
 
 
-def slope(rows: list[dict[str, float]], key: str) -> float:
+def compute_slope(rows: list[dict[str, float]], key: str) -> float:
     """Return the increase of a result per item from the first to the last row; for a single row, its value per item."""
     if len(rows) == 1:
         return rows[0][key] / rows[0]["items"]
     return (rows[-1][key] - rows[0][key]) / (rows[-1]["items"] - rows[0]["items"])
 
 
-def measure(sizes: tuple[int, ...]) -> dict[str, Any]:
+def measure_scale(sizes: tuple[int, ...]) -> dict[str, Any]:
     """Run all measurements and return the results."""
     with tempfile.TemporaryDirectory() as folder:
         roots = [Path(folder) / f"{size}" for size in sizes]
         for root, size in zip(roots, sizes, strict=True):
-            grow(root, size)
-        rows = opened(roots)
-        worker = measured("worker", roots[-1])
-        check = measured("check", Path(folder) / "checked")
-    ratio = slope(rows[1:], "seconds") / slope(rows[:2], "seconds") if len(rows) > 2 else None
+            grow_tree(root, size)
+        rows = measure_opening(roots)
+        worker = measure_in_process("worker", roots[-1])
+        check = measure_in_process("check", Path(folder) / "checked")
+    ratio = compute_slope(rows[1:], "seconds") / compute_slope(rows[:2], "seconds") if len(rows) > 2 else None
     return {
         "benchmark": "scale",
         "items": list(sizes),
         "open_seconds": [round(row["seconds"], 3) for row in rows],
-        "open_us_per_item": round(1e6 * slope(rows, "seconds"), 2),
+        "open_us_per_item": round(1e6 * compute_slope(rows, "seconds"), 2),
         "open_slope_ratio": ratio and round(ratio, 2),
-        "open_bytes_per_item": round(slope(rows, "bytes")),
-        "scan_us_per_item": round(1e6 * slope(rows, "scan_seconds"), 2),
-        "open_over_scan": round(slope(rows, "seconds") / slope(rows, "scan_seconds"), 1),
+        "open_bytes_per_item": round(compute_slope(rows, "bytes")),
+        "scan_us_per_item": round(1e6 * compute_slope(rows, "scan_seconds"), 2),
+        "open_over_scan": round(compute_slope(rows, "seconds") / compute_slope(rows, "scan_seconds"), 1),
         "worker_over_torch_mib": round(worker["whole"] / MIB),
         "worker_own_over_torch_mib": round(worker["own"] / MIB),
         "check_again_us_per_file": round(1e6 * check["seconds"] / check["files"], 1),
@@ -201,7 +204,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(MEASURES[options.measure[0]](Path(options.measure[1]))))
         return
-    result = measure((options.items,) if options.items else SIZES)
+    result = measure_scale((options.items,) if options.items else SIZES)
     print(json.dumps(result))
     worker = max(result["worker_over_torch_mib"], result["worker_own_over_torch_mib"])
     if options.enforce and ((result["open_slope_ratio"] or 1) > RATIO_LIMIT or worker > WORKER_LIMIT_MIB):

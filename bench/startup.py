@@ -34,7 +34,7 @@ def cpu_ms(command: list[str]) -> float:
     return 1000 * (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
 
 
-def measure(runs: int) -> dict[str, float]:
+def measure_startup(runs: int) -> dict[str, float]:
     """Return the median CPU time of each command, in milliseconds."""
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for number in range(runs + 1):
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("-n", "--runs", type=int, default=15, help="number of runs of each command")
     parser.add_argument("--enforce", action="store_true", help="exit with 1 if a limit is exceeded")
     options = parser.parse_args()
-    times = measure(options.runs)
+    times = measure_startup(options.runs)
     check, help = times["check"] - times["pydantic"], times["help"] - times["bare"]
     result = {
         "benchmark": "startup",

@@ -41,14 +41,14 @@ main()
 """
 
 
-def steps(name: str, batch: int) -> dict[str, Callable[[], None]]:
+def build_steps(name: str, batch: int) -> dict[str, Callable[[], None]]:
     """Return functions that run a training step of our model and of its twin."""
     import torch
 
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
     from segdsl.lower.emit import emit_torch
-    from segdsl.lower.freeze import freeze
+    from segdsl.lower.freeze import freeze_parts
     from segdsl.run.engine.criterion import build_criterion
     from segdsl.run.engine.setup import build_optimizer
 
@@ -60,7 +60,7 @@ def steps(name: str, batch: int) -> dict[str, Callable[[], None]]:
     exec(emit_torch(program.graph, name), scope)
     ours, twin = compile_program(program, weights="none").model, scope[program.graph.name]()
     twin.load_state_dict(copy.deepcopy(ours.state_dict()))
-    freeze(ours, program.train.freeze)
+    freeze_parts(ours, program.train.freeze)
     for path in program.train.freeze:
         twin.get_submodule(path).requires_grad_(False).eval()
     ours = ours.to(memory_format=torch.channels_last)
@@ -84,9 +84,9 @@ def steps(name: str, batch: int) -> dict[str, Callable[[], None]]:
     return {which: lambda which=which: step(which) for which in models}
 
 
-def measure(name: str, batch: int, runs: int) -> dict[str, float]:
+def measure_step(name: str, batch: int, runs: int) -> dict[str, float]:
     """Return the median milliseconds of a step of each, and their ratio."""
-    works = steps(name, batch)
+    works = build_steps(name, batch)
     times: dict[str, list[float]] = {which: [] for which in works}
     for number in range(runs + 1):
         for which, work in works.items():
@@ -98,7 +98,7 @@ def measure(name: str, batch: int, runs: int) -> dict[str, float]:
     return {"ours_ms": round(1000 * ours, 1), "twin_ms": round(1000 * twin, 1), "ratio": round(ours / twin, 3)}
 
 
-def first_step(data: Path, runs: int) -> dict[str, float]:
+def measure_first_step(data: Path, runs: int) -> dict[str, float]:
     """Return the median wall seconds from the command to the end of its first step, and of `import torch`."""
     settings = ["data.input_size=128x128", "train.epochs=1"]
     times: dict[str, list[float]] = {"import": [], "first": []}
@@ -133,10 +133,10 @@ def main() -> None:
     parser.add_argument("--enforce", action="store_true", help="exit with 1 if a limit is exceeded")
     options = parser.parse_args()
     if options.only:
-        print(json.dumps(measure(options.only, options.batch, options.runs)))
+        print(json.dumps(measure_step(options.only, options.batch, options.runs)))
         return
     if options.first_step:
-        found = first_step(options.first_step, options.runs)
+        found = measure_first_step(options.first_step, options.runs)
         print(json.dumps({"bench": "training", **found}))
         sys.exit(options.enforce and found["over_import_s"] > FIRST_LIMIT_S)
     models = {}

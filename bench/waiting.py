@@ -21,13 +21,13 @@ PROGRAMS = ("litehrnet_s", "litehrnet_18", "litehrnet_x", "segnext_t", "segnext_
 SPECS = Path(__file__).parent.parent / "specs"
 
 
-def measure(name: str, root: Path, steps: int, overrides: list[str]) -> dict[str, float]:
+def measure_waiting(name: str, root: Path, steps: int, overrides: list[str]) -> dict[str, float]:
     """Return the median seconds of a step with the loader, its share of waiting, and its ratio to one without."""
-    from segdsl.run.engine.setup import Setup, prepare, start_model
+    from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
     from segdsl.run.program_data import resolve_classes
 
     program = resolve_classes(SPECS / f"{name}.seg", overrides, root)
-    setup = prepare(start_model(program, "none"), root)
+    setup = prepare_run(compile_start_model(program, "none"), root)
     setup.network.train()
 
     def step(setup: Setup, batch: Batch) -> None:
@@ -37,16 +37,16 @@ def measure(name: str, root: Path, steps: int, overrides: list[str]) -> dict[str
         setup.optimizer.step()
 
     batch, loaded, waits, alone = None, [], [], []
-    batches = setup.train.epoch(0)
+    batches = setup.train_loader.iterate_epoch(0)
     for number in range(steps + 1):
-        begin, waited = time.perf_counter(), setup.train.waited
+        begin, waited = time.perf_counter(), setup.train_loader.wait_seconds
         batch = next(batches)
         step(setup, batch)
         # The first step includes the start of the workers.
         if number:
             loaded.append(time.perf_counter() - begin)
-            waits.append(setup.train.waited - waited)
-    del batches, setup.train._loader
+            waits.append(setup.train_loader.wait_seconds - waited)
+    del batches, setup.train_loader._loader
     assert batch is not None
     for _ in range(steps):
         begin = time.perf_counter()
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PROGRAMS, help="measure one program in this process")
     arguments = parser.parse_args()
     if arguments.only:
-        print(json.dumps(measure(arguments.only, arguments.root, arguments.steps, arguments.overrides)))
+        print(json.dumps(measure_waiting(arguments.only, arguments.root, arguments.steps, arguments.overrides)))
         return
     found = {}
     for name in PROGRAMS:

@@ -31,9 +31,9 @@ import torch
 
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
-from segdsl.weights.fetch import fetch
+from segdsl.weights.fetch import fetch_weights_file
 from segdsl.weights.load import load_weights
-from segdsl.weights.match_layout import best_reading
+from segdsl.weights.match_layout import find_best_match
 from segdsl.words.published import parse_source
 
 SPECS = Path(__file__).resolve().parents[1] / "specs"
@@ -48,7 +48,7 @@ class Quiet(SimpleHTTPRequestHandler):
         """Discard the message."""
 
 
-def medians(runs: int, *calls: Callable[[], object]) -> list[float]:
+def measure_medians(runs: int, *calls: Callable[[], object]) -> list[float]:
     """Return the median seconds of each call; the calls take turns."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(runs):
@@ -59,13 +59,13 @@ def medians(runs: int, *calls: Callable[[], object]) -> list[float]:
     return [statistics.median(durations) for durations in times]
 
 
-def plain_load(model: torch.nn.Module, path: Path) -> None:
+def load_plainly(model: torch.nn.Module, path: Path) -> None:
     """Load a checkpoint as one would by hand, knowing its format."""
     content = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     model.load_state_dict({key.removeprefix("model."): value for key, value in content.items()})
 
 
-def loading(folder: Path, runs: int) -> dict[str, Any]:
+def measure_loading(folder: Path, runs: int) -> dict[str, Any]:
     """Return the ratios of loading by model, and the growth of the time to match a file that does not fit."""
     ratios, searches = {}, {}
     for name in NAMES:
@@ -74,19 +74,19 @@ def loading(folder: Path, runs: int) -> dict[str, Any]:
         path = folder / f"{name}.ckpt"
         tensors = {f"model.{key}": value for key, value in model.state_dict().items()}
         torch.save({"state_dict": tensors, "otx_version": "2.6.0"}, path)
-        ours, plain = medians(
-            runs, partial(load_weights, model, path, graph=program.graph), partial(plain_load, model, path)
+        ours, plain = measure_medians(
+            runs, partial(load_weights, model, path, graph=program.graph), partial(load_plainly, model, path)
         )
         ratios[name] = round(ours / plain, 2)
         state = model.state_dict()
         foreign = {f"x.{key}y": value for key, value in state.items()}
-        (search,) = medians(runs, partial(best_reading, foreign, state, ""))
+        (search,) = measure_medians(runs, partial(find_best_match, foreign, state, ""))
         searches[len(state)] = search / len(state)
     return {"load_ratio": max(ratios.values()), "load_ratios": ratios,
             "per_tensor_growth": round(searches[max(searches)] / searches[min(searches)], 2)}  # fmt: skip
 
 
-def fetching(folder: Path, runs: int) -> dict[str, Any]:
+def measure_fetching(folder: Path, runs: int) -> dict[str, Any]:
     """Return the ratio of downloading to copying, from a server on this machine."""
     with open(folder / "w.safetensors", "wb") as file:
         header = b'{"x":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (SIZE, SIZE)
@@ -100,7 +100,7 @@ def fetching(folder: Path, runs: int) -> dict[str, Any]:
 
     def ours() -> None:
         shutil.rmtree(cache, ignore_errors=True)
-        fetch(parse_source(url))
+        fetch_weights_file(parse_source(url))
 
     def plain() -> None:
         with urllib.request.urlopen(url) as answer, open(folder / "copy", "wb") as file:
@@ -109,8 +109,8 @@ def fetching(folder: Path, runs: int) -> dict[str, Any]:
             # `fetch` syncs too; without it, the copy would only measure the page cache.
             os.fsync(file.fileno())
 
-    fetched, copied = medians(runs, ours, plain)
-    (again,) = medians(runs, lambda: fetch(parse_source(url)))
+    fetched, copied = measure_medians(runs, ours, plain)
+    (again,) = measure_medians(runs, lambda: fetch_weights_file(parse_source(url)))
     server.shutdown()
     return {"fetch_ratio": round(fetched / copied, 2), "fetch_mib_per_s": round(SIZE / fetched / 2**20),
             "cached_s_per_gib": round(again * 2**30 / SIZE, 2)}  # fmt: skip
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("-n", type=int, default=5, dest="runs")
     runs = parser.parse_args().runs
     with tempfile.TemporaryDirectory() as folder:
-        result = {"bench": "weights", **loading(Path(folder), runs), **fetching(Path(folder), runs)}
+        result = {"bench": "weights", **measure_loading(Path(folder), runs), **measure_fetching(Path(folder), runs)}
     json.dump(result, sys.stdout)
     print()
 

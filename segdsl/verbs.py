@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from segdsl.export.openvino import ExportResult
     from segdsl.ir.program import Program
-    from segdsl.lower.compiled import Compiled
-    from segdsl.run.report.write import Written
+    from segdsl.lower.compiled import CompileResult
+    from segdsl.run.report.write import ReportFile
     from segdsl.run.train import RunResult
     from segdsl.weights.fetch import Watcher
 
@@ -41,7 +41,7 @@ def compile(
     weights: str | None = None,
     outputs: Sequence[str] = (),
     watcher: Watcher | None = None,
-) -> Compiled:
+) -> CompileResult:
     """Return the program with its model, a ``torch.fx.GraphModule``.
 
     The model maps normalized images (N, 3, H, W) to logits (N, classes, H, W).
@@ -111,18 +111,18 @@ def evaluate(
     """
     from segdsl.inference.evaluate import evaluate_model
     from segdsl.inference.models.model import open_model
-    from segdsl.inference.score_files import check_out
+    from segdsl.inference.score_files import check_score_folder
 
     folder = None if out is None else Path(out)
     if folder is not None:
         # Before the model is opened: a folder that cannot be used is reported at once, not after the evaluation.
-        check_out(folder)
+        check_score_folder(folder)
     model = open_model(path, device=device)
-    model.program = _changed(model.program, overrides, EVAL_SETTINGS)
+    model.program = _apply_overrides(model.program, overrides, EVAL_SETTINGS)
     return evaluate_model(model, None if data is None else str(data), subset, out=folder)
 
 
-def report(run: PathLike, data: PathLike | None = None) -> Written:
+def report(run: PathLike, data: PathLike | None = None) -> ReportFile:
     """Write `report.html` into a run folder; `.path` is the file, and `.missing` explains what it lacks.
 
     Works on interrupted runs too. ``data`` replaces the folder of the run's data. Scores the best weights once on the
@@ -157,18 +157,18 @@ def export(
     program = None
     if overrides:
         from segdsl.lang.program import load
-        from segdsl.run.folder.checkpoint import run_folder
+        from segdsl.run.folder.checkpoint import find_run_folder
 
-        program = _changed(load(run_folder(run).program), overrides, EXPORT_SETTINGS)
+        program = _apply_overrides(load(find_run_folder(run).program), overrides, EXPORT_SETTINGS)
     data_folder = None if data is None else str(data)
     return export_run(Path(run), precision, program, data_folder, *([] if told is None else [told]))
 
 
 def origin(model: PathLike) -> dict[str, Any]:
     """Return the provenance of an exported model: `program`, `lock`, `metrics`, `certificate` …"""
-    from segdsl.export.provenance import facts_of_origin, read_origin
+    from segdsl.export.provenance import describe_provenance, read_model_info
 
-    return facts_of_origin(read_origin(model))
+    return describe_provenance(read_model_info(model))
 
 
 def rebuild(model: PathLike, out: PathLike | None = None) -> Path:
@@ -176,7 +176,7 @@ def rebuild(model: PathLike, out: PathLike | None = None) -> Path:
 
     Relative paths of data and weights are adjusted to that file. Return its path.
     """
-    from segdsl.export.provenance import rebuild as write_back
+    from segdsl.export.provenance import rebuild_program as write_back
 
     return write_back(model, out)
 
@@ -186,7 +186,7 @@ def predict(path: PathLike, inputs: Iterable[PathLike], out: PathLike, device: s
 
     ``device`` is where a run computes.
     """
-    from segdsl.inference.predict import predict as predict_images
+    from segdsl.inference.predict import predict_files as predict_images
 
     return predict_images(str(path), [str(i) for i in inputs], Path(out), device)
 
@@ -198,7 +198,7 @@ def format(text: str) -> str:
     return format_text(text)
 
 
-def _changed(program: Program, overrides: Iterable[str], allowed: Sequence[str]) -> Program:
+def _apply_overrides(program: Program, overrides: Iterable[str], allowed: Sequence[str]) -> Program:
     """Return the program of a finished run with ``overrides`` applied, all of them below the paths ``allowed``."""
     from tempfile import TemporaryDirectory
 
@@ -206,7 +206,7 @@ def _changed(program: Program, overrides: Iterable[str], allowed: Sequence[str])
 
     overrides = tuple(overrides)
     for text in overrides:
-        _require_open(text, allowed)
+        _check_override_allowed(text, allowed)
     if not overrides:
         return program
     # Overrides work on source, not on a loaded program: the resolved program is written out and loaded again.
@@ -216,15 +216,15 @@ def _changed(program: Program, overrides: Iterable[str], allowed: Sequence[str])
         return load(file, overrides)
 
 
-def _require_open(text: str, allowed: Sequence[str]) -> None:
+def _check_override_allowed(text: str, allowed: Sequence[str]) -> None:
     """Reject an override of a setting that was fixed at training time (`setting-without-effect`)."""
-    from segdsl.lang.settings.overrides import read_override
+    from segdsl.lang.settings.overrides import check_override
 
-    def refusal(path: str) -> tuple[str, str]:
+    def make_refusal(path: str) -> tuple[str, str]:
         settings = ", ".join(f"`{prefix}`" for prefix in allowed)
         message = f"`{path}` cannot be changed here: it was fixed at training time"
         return message, f"train again with it, or remove it; {settings} can be set here" if settings else "train again"
 
-    read_override(
-        text, lambda path: any(path == prefix or path.startswith(f"{prefix}.") for prefix in allowed), refusal
+    check_override(
+        text, lambda path: any(path == prefix or path.startswith(f"{prefix}.") for prefix in allowed), make_refusal
     )

@@ -20,7 +20,7 @@ ALLOWED_SKIPS = re.compile(r"shared|accelerator|CUDA|GPU|root user|file system",
 """Skip reasons that CI accepts: properties of the machine, never a tool that could have been installed."""
 
 
-def in_ci() -> bool:
+def is_in_ci() -> bool:
     """Return whether the tests run in CI."""
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 
@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--refresh-goldens") and in_ci():
+    if config.getoption("--refresh-goldens") and is_in_ci():
         raise pytest.UsageError("golden files cannot be refreshed in CI")
     # Background jobs of a shell ignore SIGINT and pass that on to the processes that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,7 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or not in_ci():
+    if reporter is None or not is_in_ci():
         return
     refused = [r for r in reporter.stats.get("skipped", []) if not ALLOWED_SKIPS.search(str(r.longrepr))]
     if refused:
@@ -54,7 +54,7 @@ def root() -> Path:
 
 
 @contextmanager
-def _otx_task(module: str) -> Iterator[Any]:
+def _fake_otx_task(module: str) -> Iterator[Any]:
     members = {"SEMANTIC_SEGMENTATION": "SEMANTIC_SEGMENTATION"}
     task = enum.Enum("OTXTaskType", members, type=str, module=module)
     names = [".".join(module.split(".")[: i + 1]) for i in range(module.count(".") + 1)]
@@ -71,7 +71,7 @@ def _otx_task(module: str) -> Iterator[Any]:
 @pytest.fixture
 def otx_task() -> Callable[[str], AbstractContextManager[Any]]:
     """A context manager that fakes the enum that OTX pickles into checkpoints, in a module of the given name."""
-    return _otx_task
+    return _fake_otx_task
 
 
 @pytest.fixture

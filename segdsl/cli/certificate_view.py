@@ -10,80 +10,88 @@ from typing import Any
 
 from segdsl import verbs
 from segdsl.cli import streams
-from segdsl.cli.result import Answer
-from segdsl.cli.tables import facts_table
+from segdsl.cli.result import CommandResult
+from segdsl.cli.tables import format_facts
 from segdsl.diagnostics import Diagnostic
-from segdsl.diagnostics.render import cells, clean, slice_columns
+from segdsl.diagnostics.render import measure_char, sanitize_text, slice_columns
 
-TORCH = "torch"
-WIDTH = 80
-PARTS = 12
+TORCH_ROW = "torch"
+MAX_WIDTH = 80
+MAX_PARTS = 12
 """How many parts of an INT8 model are listed, costliest first."""
-OTHERWISE = "the certificate was written by another version of segdsl; `--json` prints it unformatted"
+UNREADABLE_CERTIFICATE = "the certificate was written by another version of segdsl; `--json` prints it unformatted"
 SHA_256 = re.compile(r"[0-9a-f]{64}")
-BRIEF = 12
+DIGEST_DIGITS = 12
 """How many digits of a SHA-256 are shown."""
 
 
-def certificate_text(found: Mapping[str, Any]) -> str:
+def format_certificate(certificate: Mapping[str, Any]) -> str:
     """Format a certificate as text: a row per form of the model, a row per class, and the cost of INT8."""
-    from segdsl.export.certify.trial_images import counted
+    from segdsl.export.certify.trial_images import format_image_count
 
-    head = f"{found['precision']}, compared with torch on {counted(found['images'], found['source'])}"
-    parts = [head, "\n".join(_forms(found)), "\n".join(_classes(found)), "\n".join(_int8(found))]
-    parts.append("\n".join([*_interface("", found), *_interface("onnx ", found.get("onnx", {}))]))
+    images = format_image_count(certificate["images"], certificate["source"])
+    head = f"{certificate['precision']}, compared with torch on {images}"
+    parts = [
+        head,
+        "\n".join(_format_precision_rows(certificate)),
+        "\n".join(_format_class_rows(certificate)),
+        "\n".join(_format_int8_summary(certificate)),
+    ]
+    parts.append(
+        "\n".join([*_format_interface("", certificate), *_format_interface("onnx ", certificate.get("onnx", {}))])
+    )
     return "\n\n".join(part for part in parts if part)
 
 
-def unscored(found: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
+def warn_if_unscored(certificate: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
     """Return a warning if the Dice change of an export was not measured, else nothing."""
-    if found["unscored"] is None:
+    if certificate["unscored"] is None:
         return ()
-    message = f"the Dice change of this export is unknown: {found['unscored']}"
-    compared = "outputs on random noise" if found["source"] == "noise" else "predicted classes per pixel"
+    message = f"the Dice change of this export is unknown: {certificate['unscored']}"
+    compared = "outputs on random noise" if certificate["source"] == "noise" else "predicted classes per pixel"
     help = f"export again with `--data ROOT`; so far only {compared} were compared"
     return (Diagnostic("export-unscored", message, help, severity="warning"),)
 
 
-def _forms(found: Mapping[str, Any]) -> Iterator[str]:
-    rows = dict(found["rows"])
-    if "onnx" in found:
-        rows["onnx"] = found["onnx"]
-    yield from columns(
+def _format_precision_rows(certificate: Mapping[str, Any]) -> Iterator[str]:
+    rows = dict(certificate["rows"])
+    if "onnx" in certificate:
+        rows["onnx"] = certificate["onnx"]
+    yield from format_columns(
         ("form", "pixels equal", "Dice", "change", "logit error", "diverges at"),
         [
             (
                 f"{name} ({row['computes_in']})" if "computes_in" in row else name,
-                f"{row['pixels']:.4%}" if name != TORCH else "",
-                _score(row["dice"]),
-                _change(row["dice_change"]) if name != TORCH else "",
-                f"{row['max_logit_error']:.1e}" if name != TORCH else "",
-                row.get("parts_at") or ("-" if name != TORCH else ""),
+                f"{row['pixels']:.4%}" if name != TORCH_ROW else "",
+                _format_dice(row["dice"]),
+                _format_dice_change(row["dice_change"]) if name != TORCH_ROW else "",
+                f"{row['max_logit_error']:.1e}" if name != TORCH_ROW else "",
+                row.get("parts_at") or ("-" if name != TORCH_ROW else ""),
             )
             for name, row in rows.items()
         ],
-        cut=5,
+        shrink_column=5,
     )
 
 
-def _classes(found: Mapping[str, Any]) -> Iterator[str]:
-    rows = {name: row["per_class"] for name, row in found["rows"].items() if row["per_class"]}
+def _format_class_rows(certificate: Mapping[str, Any]) -> Iterator[str]:
+    rows = {name: row["per_class"] for name, row in certificate["rows"].items() if row["per_class"]}
     if rows:
-        names = list(rows[TORCH])
+        names = list(rows[TORCH_ROW])
         head = ("Dice", *(name for name in rows))
-        table = [(clean(name), *(_score(row[name]["dice"]) for row in rows.values())) for name in names]
-        yield from columns(head, table, cut=0)
+        table = [(sanitize_text(name), *(_format_dice(row[name]["dice"]) for row in rows.values())) for name in names]
+        yield from format_columns(head, table, shrink_column=0)
 
 
-def _interface(which: str, found: Mapping[str, Any]) -> Iterator[str]:
+def _format_interface(prefix: str, certificate: Mapping[str, Any]) -> Iterator[str]:
     """Describe the inputs and outputs of a model file."""
-    for verb, text in found.get("interface", {}).items():
-        start = f"{which}{verb}  "
-        yield from textwrap.wrap(start + clean(text), WIDTH, subsequent_indent=" " * len(start))
+    for verb, text in certificate.get("interface", {}).items():
+        start = f"{prefix}{verb}  "
+        yield from textwrap.wrap(start + sanitize_text(text), MAX_WIDTH, subsequent_indent=" " * len(start))
 
 
-def _int8(found: Mapping[str, Any]) -> Iterator[str]:
-    int8 = found.get("int8")
+def _format_int8_summary(certificate: Mapping[str, Any]) -> Iterator[str]:
+    int8 = certificate.get("int8")
     if int8 is None:
         return
     size, time = int8["size_mb"], int8["latency_ms"]
@@ -96,70 +104,78 @@ def _int8(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"search       all layers in int8 would lose {int8['lost_all_int8']:.4f} Dice per class on average"
         yield ""
         # The parts come sorted by their cost, so that the first ones explain most of the loss.
-        costliest = int8["parts"][:PARTS]
+        costliest = int8["parts"][:MAX_PARTS]
         table = [
-            (p["part"] or "all", str(p["layers"]), f"{p['error']:.1e}", _change(p["dice_change"]), p["computes_in"])
+            (
+                p["part"] or "all",
+                str(p["layers"]),
+                f"{p['error']:.1e}",
+                _format_dice_change(p["dice_change"]),
+                p["computes_in"],
+            )
             for p in costliest
         ]
-        yield from columns(("only this part in int8", "layers", "logit error", "Dice", "computes in"), table, cut=0)
-        if len(int8["parts"]) > PARTS:
-            yield f"and {len(int8['parts']) - PARTS} more that cost less"
+        yield from format_columns(
+            ("only this part in int8", "layers", "logit error", "Dice", "computes in"), table, shrink_column=0
+        )
+        if len(int8["parts"]) > MAX_PARTS:
+            yield f"and {len(int8['parts']) - MAX_PARTS} more that cost less"
 
 
-def columns(head: Sequence[str], rows: Sequence[Sequence[str]], cut: int) -> list[str]:
+def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], shrink_column: int) -> list[str]:
     """Align rows below a header: the first column to the left, the others to the right.
 
     Cells of the column ``shrink_column`` lose their beginning where a line would exceed :data:`MAX_WIDTH` columns.
     """
-    table = [list(head), *(list(row) for row in rows)]
-    widths = [max(_columns(row[k]) for row in table) for k in range(len(head))]
-    room = WIDTH - sum(widths) - 2 * (len(head) - 1) + widths[cut]
-    widths[cut] = min(widths[cut], room)
+    table = [list(header), *(list(row) for row in rows)]
+    widths = [max(_display_width(row[k]) for row in table) for k in range(len(header))]
+    room = MAX_WIDTH - sum(widths) - 2 * (len(header) - 1) + widths[shrink_column]
+    widths[shrink_column] = min(widths[shrink_column], room)
     lines = []
     for row in table:
-        row[cut] = _ending(row[cut], widths[cut])
-        blanks = [" " * (width - _columns(cell)) for cell, width in zip(row, widths, strict=True)]
+        row[shrink_column] = _truncate_start(row[shrink_column], widths[shrink_column])
+        blanks = [" " * (width - _display_width(cell)) for cell, width in zip(row, widths, strict=True)]
         first = row[0] + blanks[0]
         lines.append("  ".join([first, *(b + c for b, c in zip(blanks[1:], row[1:], strict=True))]).rstrip())
     return lines
 
 
-def _ending(text: str, width: int) -> str:
-    have = _columns(text)
+def _truncate_start(text: str, width: int) -> str:
+    have = _display_width(text)
     # The end is kept: names of layers and classes share their beginnings and differ at their ends.
     return text if have <= width else f"…{slice_columns(text, have - width + 1, have)}"
 
 
-def _columns(text: str) -> int:
-    return sum(map(cells, text))
+def _display_width(text: str) -> int:
+    return sum(map(measure_char, text))
 
 
-def _score(value: float | None) -> str:
+def _format_dice(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _change(value: float | None) -> str:
+def _format_dice_change(value: float | None) -> str:
     # Adding 0.0 turns -0.0 into 0.0: a loss below the last digit must not print as "-0.0000".
     return "-" if value is None else f"{round(value, 4) + 0.0:+.4f}"
 
 
-def shown_origin(file: str) -> Answer:
+def show_origin(file: str) -> CommandResult:
     """Print the program of an exported model, followed by its lock file, scores and certificate."""
-    from segdsl.editor.ansi import ansi
+    from segdsl.editor.ansi import highlight_source
 
     found = verbs.origin(file)
-    text = ansi(found["program"]) if streams.wants_color(sys.stdout) else found["program"]
+    text = highlight_source(found["program"]) if streams.wants_color(sys.stdout) else found["program"]
     facts = {"weights": found["weights"], "lock": found["lock"], "metrics": found["metrics"]}
     # A certificate of another version may lack any key; the program above it is worth printing all the same.
     try:
-        certificate = certificate_text(found["certificate"])
+        certificate = format_certificate(found["certificate"])
     except (KeyError, TypeError, ValueError):
-        certificate = OTHERWISE
-    return Answer({"file": file, **found}, f"{text}\n{facts_table(_brief(facts))}\n\n{certificate}")
+        certificate = UNREADABLE_CERTIFICATE
+    return CommandResult({"file": file, **found}, f"{text}\n{format_facts(_shorten_digests(facts))}\n\n{certificate}")
 
 
-def _brief(facts: Any) -> Any:
+def _shorten_digests(facts: Any) -> Any:
     """Return the facts with every SHA-256 shortened to its first digits."""
     if isinstance(facts, Mapping):
-        return {name: _brief(value) for name, value in facts.items()}
-    return f"{facts[:BRIEF]}…" if isinstance(facts, str) and SHA_256.fullmatch(facts) else facts
+        return {name: _shorten_digests(value) for name, value in facts.items()}
+    return f"{facts[:DIGEST_DIGITS]}…" if isinstance(facts, str) and SHA_256.fullmatch(facts) else facts

@@ -13,24 +13,28 @@ import click
 from segdsl.cli.result import set_option
 
 if TYPE_CHECKING:
-    from segdsl.data.check.checker import Progress
+    from segdsl.data.check.checker import ProgressCallback
     from segdsl.data.formats.layout import Request
     from segdsl.diagnostics import Diagnostic
     from segdsl.ir.program import Program
 
-FORMAT, IGNORE = "auto", 255
-_OPTIONS = (
+DEFAULT_FORMAT, DEFAULT_IGNORE = "auto", 255
+_DATASET_OPTIONS = (
     click.argument("source", metavar="ROOT|FILE.seg"),
     click.option(
         "--format",
         "form",
-        default=FORMAT,
+        default=DEFAULT_FORMAT,
         show_default=True,
         metavar="F",
         help="Format of the dataset; auto detects it.",
     ),
     click.option(
-        "--ignore", type=click.IntRange(0, 255), default=IGNORE, show_default=True, help="Mask value of ignored pixels."
+        "--ignore",
+        type=click.IntRange(0, 255),
+        default=DEFAULT_IGNORE,
+        show_default=True,
+        help="Mask value of ignored pixels.",
     ),
     click.option(
         "--subset", "subsets", multiple=True, metavar="S", help="Subset to read (repeatable); all if omitted."
@@ -53,22 +57,22 @@ class DataSource(NamedTuple):
 
     root: Path
     format: str
-    asked: Request
+    request: Request
     program: Program | None = None
 
 
-def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def add_dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the argument and options that name a dataset; the command passes them to :func:`resolve_data_source`."""
     # Decorators apply from the bottom up, and `--help` lists options in the order of their application.
-    for option in reversed(_OPTIONS):
+    for option in reversed(_DATASET_OPTIONS):
         command = option(command)
     return command
 
 
-def data_source(
+def resolve_data_source(
     source: str,
-    form: str = FORMAT,
-    ignore: int = IGNORE,
+    form: str = DEFAULT_FORMAT,
+    ignore: int = DEFAULT_IGNORE,
     subsets: tuple[str, ...] = (),
     classes: tuple[str, ...] = (),
     background: str | None = None,
@@ -79,32 +83,34 @@ def data_source(
 
     Raises SegError where the program does not load, and UsageError for options that cannot be combined.
     """
-    from segdsl.data.decode.images import Reading
+    from segdsl.data.decode.images import ReadOptions
     from segdsl.data.formats.layout import Request
 
     if not source.endswith(".seg"):
         if root is not None or overrides:
             raise click.UsageError("--data and --set need a program: segdsl data check FILE.seg --data ROOT.")
-        asked = Request(subsets or None, ignore, classes or None, background, reading=Reading(None))
+        asked = Request(subsets or None, ignore, classes or None, background, read_options=ReadOptions(None))
         return DataSource(Path(source), form, asked)
     # Options that a program also has would compete with it; `--set` is the one way to override a program.
-    if classes or background or form != FORMAT or ignore != IGNORE:
+    if classes or background or form != DEFAULT_FORMAT or ignore != DEFAULT_IGNORE:
         raise click.UsageError("With a program, use --set to change format, classes, background or ignore value.")
-    return _of_program(source, root, overrides, subsets)
+    return _resolve_program_data(source, root, overrides, subsets)
 
 
-def _of_program(file: str, root: str | None, overrides: tuple[str, ...], subsets: tuple[str, ...]) -> DataSource:
+def _resolve_program_data(
+    file: str, root: str | None, overrides: tuple[str, ...], subsets: tuple[str, ...]
+) -> DataSource:
     from segdsl.data.formats.layout import Request
-    from segdsl.run.program_data import data_root, resolve_classes
+    from segdsl.run.program_data import get_data_root, resolve_classes
 
     program = resolve_classes(file, overrides, root)
     data = program.data
     # One subset may serve for both training and validation; it is read once.
     names = subsets or tuple(dict.fromkeys((data.train.subset, data.val.subset)))
-    return DataSource(data_root(program, root), data.format, Request.of(program, names), program)
+    return DataSource(get_data_root(program, root), data.format, Request.from_program(program, names), program)
 
 
-def finding_entry(diagnostic: Diagnostic) -> dict[str, str | None]:
+def finding_to_dict(diagnostic: Diagnostic) -> dict[str, str | None]:
     """Return a finding as the JSON object that the dataset commands print."""
     return {
         "file": diagnostic.path,
@@ -115,7 +121,7 @@ def finding_entry(diagnostic: Diagnostic) -> dict[str, str | None]:
 
 
 @contextmanager
-def counting() -> Iterator[Progress | None]:
+def show_file_progress() -> Iterator[ProgressCallback | None]:
     """Yield a callback that shows a transient progress bar of files read; None if stderr is not a terminal."""
     if not sys.stderr.isatty():
         yield None

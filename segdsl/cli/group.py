@@ -9,7 +9,7 @@ import click
 from segdsl.version import __version__
 
 # Names are listed here by hand: importing the modules to learn them would load torch for `segdsl --help`.
-_MODULES = {
+_COMMAND_MODULES = {
     "new": "new",
     "check": "source",
     "fmt": "source",
@@ -29,26 +29,26 @@ _MODULES = {
 }
 
 
-class Commands(click.Group):
+class LazyGroup(click.Group):
     """A lazy group that lists commands in workflow order and suggests corrections for misspelled ones."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_MODULES)
+        return list(_COMMAND_MODULES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _MODULES:
+        if cmd_name not in _COMMAND_MODULES:
             return None
-        module = import_module(f"segdsl.cli.commands.{_MODULES[cmd_name]}")
+        module = import_module(f"segdsl.cli.commands.{_COMMAND_MODULES[cmd_name]}")
         return module.COMMANDS[cmd_name]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
-        if name not in _MODULES and not name.startswith("-"):
-            from segdsl.diagnostics import nearest
+        if name not in _COMMAND_MODULES and not name.startswith("-"):
+            from segdsl.diagnostics import find_closest_name
 
-            near = nearest(name, _MODULES)
+            near = find_closest_name(name, _COMMAND_MODULES)
             hint = f" Did you mean '{near}'?" if near else ""
             # `segdsl my.seg` is a common first attempt: it deserves better than the nearest command name.
             if name.endswith(".seg"):
@@ -57,10 +57,10 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="segdsl")
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of internal errors.")
-def commands() -> None:
+def root_group() -> None:
     """Train, evaluate and export semantic segmentation models from one .seg file.
 
     To get started: segdsl demo-data demo, then segdsl train specs/quickstart.seg --data demo.

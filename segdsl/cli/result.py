@@ -11,12 +11,12 @@ import click
 from segdsl.diagnostics import Diagnostic
 
 # 1 and 2 as in grep and argparse; 70 is EX_SOFTWARE of sysexits.h; 130 is a shell's status for SIGINT.
-DONE, AT_FAULT, WRONG_USAGE, OUR_BUG, INTERRUPTED = 0, 1, 2, 70, 130
+EXIT_OK, EXIT_ERROR, EXIT_USAGE, EXIT_BUG, EXIT_INTERRUPTED = 0, 1, 2, 70, 130
 """Exit statuses: success, invalid input, wrong usage, a bug in segdsl, interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResult:
     """What a command prints: ``data`` with `--json`, ``text`` without it.
 
     ``findings`` are printed as diagnostics on standard error, quoting ``sources`` (file contents by name).
@@ -25,13 +25,13 @@ class Answer:
 
     data: Mapping[str, Any]
     text: str = ""
-    status: int = DONE
+    status: int = EXIT_OK
     findings: tuple[Diagnostic, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
-    as_json: bool = False
+    is_json_only: bool = False
 
 
-Command = Callable[..., Answer]
+CommandFunction = Callable[..., CommandResult]
 
 json_option = click.option(
     "--json",

@@ -11,11 +11,11 @@ from typing import TextIO
 
 from segdsl.diagnostics import Diagnostic
 
-EXPLAINED_BY_ITSELF = {"internal-error", "interrupted"}
+SELF_EXPLANATORY = {"internal-error", "interrupted"}
 """Slugs whose message says all there is: no hint at `segdsl explain` follows them."""
 
 
-def prepare(debug: bool) -> None:
+def prepare_streams(debug: bool) -> None:
     """Replace characters that a terminal cannot print, and silence warnings of libraries unless debugging."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -31,7 +31,7 @@ def prepare(debug: bool) -> None:
 
 
 @contextmanager
-def reserved_stdout(reserve: bool) -> Iterator[TextIO]:
+def reserve_stdout(reserve: bool) -> Iterator[TextIO]:
     """Yield the stream for the result. With ``reserve``, all other output to stdout, even from C, goes to stderr."""
     if not reserve:
         yield sys.stdout
@@ -68,7 +68,7 @@ def abandon_stdout() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives until the end
 
 
-def flushed() -> bool:
+def flush_streams() -> bool:
     """Flush stdout and stderr; return whether that succeeded."""
     try:
         sys.stdout.flush()
@@ -78,7 +78,7 @@ def flushed() -> bool:
     return True
 
 
-def write_utf8() -> None:
+def set_stdout_utf8() -> None:
     """Switch stdout to UTF-8 with Unix line ends, for text that replaces a source file."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
@@ -102,7 +102,7 @@ def can_print(text: str, stream: TextIO) -> bool:
     return True
 
 
-def width(stream: TextIO) -> int:
+def detect_width(stream: TextIO) -> int:
     """Return the width of the terminal behind ``stream`` in columns, or 120 if it is not a terminal."""
     if not stream.isatty():
         return 120
@@ -117,25 +117,25 @@ def print_findings(diagnostics: Sequence[Diagnostic], sources: Mapping[str, str]
     """Print diagnostics to stderr, followed by a line with their count."""
     if not diagnostics:
         return
-    from segdsl.diagnostics.render import Renderer, summary
+    from segdsl.diagnostics.render import Renderer, format_counts
 
-    renderer = Renderer(sources, wants_color(sys.stderr), width(sys.stderr))
+    renderer = Renderer(sources, wants_color(sys.stderr), detect_width(sys.stderr))
     errors = sum(d.severity == "error" for d in diagnostics)
     warnings = sum(d.severity == "warning" for d in diagnostics)
     text = renderer.render_all(diagnostics)
-    slugs = {d.slug for d in diagnostics} - EXPLAINED_BY_ITSELF
+    slugs = {d.slug for d in diagnostics} - SELF_EXPLANATORY
     if slugs:
         slug = slugs.pop() if len(slugs) == 1 else "SLUG"
-        text += f"\n{summary(errors, warnings)} (run `segdsl explain {slug}` for details)\n"
+        text += f"\n{format_counts(errors, warnings)} (run `segdsl explain {slug}` for details)\n"
     print(text, end="", file=sys.stderr, flush=True)
 
 
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """Print a progress note to stderr."""
     print(f"{text} …" if can_print("…", sys.stderr) else f"{text} ...", file=sys.stderr, flush=True)
 
 
-def write_report(args: Sequence[str], traceback: str) -> str | None:
+def write_bug_report(args: Sequence[str], traceback: str) -> str | None:
     """Write the details for a bug report to a temporary file and return its name, or None if that fails."""
     import platform
     import tempfile

@@ -10,11 +10,11 @@ from segdsl.diagnostics import Diagnostic, Severity
 Findings = list[Diagnostic]
 
 
-def finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:
+def make_finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:
     return Diagnostic(slug, message, help, path=str(path), severity=severity)
 
 
-def link_holds(path: Path, root: Path, found: Findings) -> bool:
+def check_link(path: Path, root: Path, findings: Findings) -> bool:
     """Return whether the link at ``path`` has an existing target.
 
     Append an error to ``findings`` for a dangling link, and a warning for a link whose target is outside ``root``.
@@ -27,18 +27,20 @@ def link_holds(path: Path, root: Path, found: Findings) -> bool:
         target, holds = None, False
     if target is None or not holds:
         message = (
-            f"the link points to `{_link_of(path)}`, which does not exist" if target else "the link points to itself"
+            f"the link points to `{_read_link_target(path)}`, which does not exist"
+            if target
+            else "the link points to itself"
         )
-        found.append(finding("data-file-missing", message, "fix the link, or remove it", path))
+        findings.append(make_finding("data-file-missing", message, "fix the link, or remove it", path))
         return False
     if not target.is_relative_to(root.resolve()):
-        message = f"the link points outside the dataset, to `{_link_of(path)}`"
+        message = f"the link points outside the dataset, to `{_read_link_target(path)}`"
         help = "copy the file into the dataset, so that the dataset can be moved and archived as a whole"
-        found.append(finding("data-link-outside", message, help, path, severity="warning"))
+        findings.append(make_finding("data-link-outside", message, help, path, severity="warning"))
     return True
 
 
-def _link_of(path: Path) -> str:
+def _read_link_target(path: Path) -> str:
     """Return the link's target as written; the full target path when a parent folder is the link."""
     try:
         # Not Path.readlink: a Path normalizes the target, and the user must recognize what they wrote.

@@ -20,7 +20,7 @@ class Span(NamedTuple):
     start: int
     end: int
 
-    def to(self, other: Span) -> Span:
+    def extend_to(self, other: Span) -> Span:
         """Return the span from the start of this one to the end of ``other``."""
         return Span(self.file, self.start, max(self.end, other.end))
 
@@ -32,7 +32,7 @@ class Position(NamedTuple):
     column: int
 
 
-def position(text: str, offset: int) -> Position:
+def find_position(text: str, offset: int) -> Position:
     """Return the line and column (both from 1) of ``offset`` in ``text``."""
     offset = min(offset, len(text))
     return Position(text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1)
@@ -81,12 +81,12 @@ class SegError(Exception):
         super().__init__("; ".join(f"{d.slug}: {d.message}" for d in self.diagnostics))
 
 
-class Interrupted(KeyboardInterrupt):
+class SignalInterrupt(KeyboardInterrupt):
     """A training run stopped by a signal, with its state saved; ``help`` says how to resume it."""
 
-    def __init__(self, number: int, help: str = "start it again") -> None:
-        super().__init__(number)
-        self.number, self.help = number, help
+    def __init__(self, signal_number: int, help: str = "start it again") -> None:
+        super().__init__(signal_number)
+        self.signal_number, self.help = signal_number, help
 
 
 def fail(slug: str, message: str, help: str, *, span: Span | None = None, path: str | None = None) -> SegError:
@@ -115,63 +115,63 @@ class Sink:
     def warnings(self) -> list[Diagnostic]:
         return [d for d in self.items if d.severity == "warning"]
 
-    def check(self) -> None:
+    def raise_if_errors(self) -> None:
         """Raise :class:`SegError` with all diagnostics if there is an error among them."""
         if self.errors:
             raise SegError(self.items, self.sources)
 
 
-def called(name: str, known: Iterable[str]) -> str | None:
+def match_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that equals ``name`` apart from case and `_`, or that it is an alias of, or None."""
     candidates = list(known)
     folded = {c.lower().replace("_", ""): c for c in candidates}
 
     # Imported late: the table of aliases is needed only once something is misspelled.
-    from segdsl.diagnostics.foreign import meant
+    from segdsl.diagnostics.foreign import resolve_alias
 
-    return folded.get(name.lower().replace("_", "")) or meant(name, candidates)
+    return folded.get(name.lower().replace("_", "")) or resolve_alias(name, candidates)
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
+def find_closest_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that a misspelled or foreign ``name`` most likely means, or None."""
     candidates = list(known)
-    found = called(name, candidates)
+    found = match_name(name, candidates)
     if found:
         return found
 
     import difflib
 
-    from segdsl.diagnostics.foreign import is_foreign
+    from segdsl.diagnostics.foreign import is_foreign_name
 
-    if is_foreign(name):
+    if is_foreign_name(name):
         # A correctly spelled foreign name with no equivalent here: `fliplr` is not a misspelled `clip`.
         candidates = [c for c in candidates if c.startswith(name) or name.startswith(c)]
     close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
     return close[0] if close else None
 
 
-def replacing(name: str, known: Iterable[str]) -> str | None:
+def find_safe_replacement(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that can replace ``name`` with nothing else changed, or None.
 
     A foreign name whose arguments or values mean something different here has no safe replacement.
     """
-    from segdsl.diagnostics.foreign import difference
+    from segdsl.diagnostics.foreign import describe_difference
 
-    return None if difference(name) else nearest(name, known)
+    return None if describe_difference(name) else find_closest_name(name, known)
 
 
-def suggest(name: str, known: Iterable[str], what: str) -> str:
+def suggest_name(name: str, known: Iterable[str], plural: str) -> str:
     """Return the help for an unknown ``name``: the closest known name, or a list of the known ones.
 
     ``plural`` names the kind of thing, for example "keys".
     """
     candidates = sorted(known)
-    near = nearest(name, candidates)
+    near = find_closest_name(name, candidates)
     if near:
-        from segdsl.diagnostics.foreign import difference
+        from segdsl.diagnostics.foreign import describe_difference
 
-        return " ".join(filter(None, (f"did you mean `{near}`?", difference(name))))
+        return " ".join(filter(None, (f"did you mean `{near}`?", describe_difference(name))))
     if not candidates:
-        return f"remove it; there are no {what} here"
+        return f"remove it; there are no {plural} here"
     listing = ", ".join(f"`{c}`" for c in candidates[:12]) + (", …" if len(candidates) > 12 else "")
-    return f"known {what}: {listing}"
+    return f"known {plural}: {listing}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 # Several entries may share an alias (`steps` is a unit, a milestone list or a length); the names that are valid in the
 # place at hand decide which of them is meant, and the first entry wins. `"epochs "` has a space because the dictionary
 # needs a second key for the unit; it is stripped when the table is built.
-_OURS: dict[str, str] = {
+_ALIASES: dict[str, str] = {
     # keys
     "epochs": "num_epochs n_epochs max_epochs total_epochs max_epoch nepochs num_train_epochs",
     "batch": "batch_size bs samples_per_gpu samples_per_device per_device_train_batch_size train_batch_size minibatch",
@@ -145,7 +145,7 @@ _OURS: dict[str, str] = {
 }
 
 
-_DIFFERENT: dict[str, str] = {
+_DIFFERENCE_NOTES: dict[str, str] = {
     "eta_min min_lr": "it is a fraction of the learning rate: divide by `lr`",
     "color_jitter colour_jitter random_brightness_contrast": "its units differ: `brightness` is in levels of 255, "
     "`contrast` and `saturation` are ranges such as `0.5..1.5`, `hue` is in degrees",
@@ -155,39 +155,39 @@ _DIFFERENT: dict[str, str] = {
 }  # fmt: skip
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """Return a name in lower case, letters and digits only: `LRScheduler` and `lr_scheduler` are the same."""
     return "".join(c for c in name.lower() if c.isalnum())
 
 
-def _table() -> dict[str, tuple[str, ...]]:
+def _build_alias_table() -> dict[str, tuple[str, ...]]:
     table: dict[str, tuple[str, ...]] = {}
-    for ours, theirs in _OURS.items():
+    for ours, theirs in _ALIASES.items():
         for name in theirs.split():
-            table[folded(name)] = (*table.get(folded(name), ()), ours.strip())
+            table[fold_name(name)] = (*table.get(fold_name(name), ()), ours.strip())
     return table
 
 
-DIFFERENT = {folded(name): note for names, note in _DIFFERENT.items() for name in names.split()}
+DIFFERENCES = {fold_name(name): note for names, note in _DIFFERENCE_NOTES.items() for name in names.split()}
 """Foreign names whose arguments or values differ here, with the difference: these must not simply be renamed."""
 
 
-def difference(name: str) -> str:
+def describe_difference(name: str) -> str:
     """Return what differs from the foreign ``name``, or "" if it takes the same arguments and values here."""
-    return DIFFERENT.get(folded(name), "")
+    return DIFFERENCES.get(fold_name(name), "")
 
 
-def is_foreign(name: str) -> bool:
+def is_foreign_name(name: str) -> bool:
     """Return whether ``name`` is a name of another framework."""
-    return folded(name) in SYNONYMS
+    return fold_name(name) in SYNONYMS
 
 
-SYNONYMS = _table()
+SYNONYMS = _build_alias_table()
 """The names here that each folded foreign name may stand for, in order of preference."""
 
 
-def meant(name: str, known: Iterable[str]) -> str | None:
+def resolve_alias(name: str, known: Iterable[str]) -> str | None:
     """Return the one of ``known`` that the foreign ``name`` stands for, or None."""
-    meanings = SYNONYMS.get(folded(name), ())
+    meanings = SYNONYMS.get(fold_name(name), ())
     candidates = set(known) if meanings else set()
     return next((ours for ours in meanings if ours in candidates), None)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from segdsl.diagnostics import Diagnostic, Span, position
+from segdsl.diagnostics import Diagnostic, Span, find_position
 
-TAB = 4
+TAB_WIDTH = 4
 """Columns between tab stops."""
-MIN_TEXT = 40
+MIN_SOURCE_WIDTH = 40
 """Minimum columns for a source line; in a terminal that is even narrower, lines wrap."""
-CUT = "…"
+ELLIPSIS = "…"
 
 _COLORS = {"error": "1;31", "warning": "1;33", "note": "1;36", "gutter": "1;34", "title": "1", "second": "1;34"}
 
@@ -38,46 +38,48 @@ class Renderer:
 
     def render(self, diagnostic: Diagnostic) -> str:
         """Return one diagnostic as several lines, ending in a newline."""
-        groups = self._groups(diagnostic)
+        groups = self._group_by_file(diagnostic)
         # All line numbers of a diagnostic share one gutter, as wide as the largest of them.
         gutter = len(str(max((m.line for _, _, marks in groups for m in marks), default=0)))
-        title = self._paint(diagnostic.severity, f"{diagnostic.severity}[{diagnostic.slug}]")
-        lines = [f"{title}: {self._paint('title', clean(diagnostic.message))}"]
+        title = self._paint_text(diagnostic.severity, f"{diagnostic.severity}[{diagnostic.slug}]")
+        lines = [f"{title}: {self._paint_text('title', sanitize_text(diagnostic.message))}"]
         for number, (name, span, marks) in enumerate(groups):
             arrow = "-->" if number == 0 else ":::"
-            lines.append(f"{' ' * gutter}{self._paint('gutter', arrow)} {clean(self.place(name, span))}")
+            lines.append(
+                f"{' ' * gutter}{self._paint_text('gutter', arrow)} {sanitize_text(self.format_place(name, span))}"
+            )
             if marks:
-                lines += self._excerpt(self.sources[name], marks, gutter, diagnostic.severity)
-        first, *rest = clean(diagnostic.help, keep="\n").split("\n")
+                lines += self._render_excerpt(self.sources[name], marks, gutter, diagnostic.severity)
+        first, *rest = sanitize_text(diagnostic.help, allowed="\n").split("\n")
         edge = " " * (gutter + 1)
-        lines.append(f"{edge}{self._paint('gutter', '=')} {self._paint('title', 'help')}: {first}")
+        lines.append(f"{edge}{self._paint_text('gutter', '=')} {self._paint_text('title', 'help')}: {first}")
         lines += [f"{edge}        {line}" for line in rest]
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def render_all(self, diagnostics: Iterable[Diagnostic]) -> str:
         """Return several diagnostics in source order, separated by empty lines."""
-        return "\n".join(self.render(d) for d in in_order(diagnostics, self.sources))
+        return "\n".join(self.render(d) for d in sort_diagnostics(diagnostics, self.sources))
 
-    def place(self, name: str, span: Span | None) -> str:
+    def format_place(self, name: str, span: Span | None) -> str:
         """Return `file:line:column`, or the name alone if the source text is unavailable."""
         if span is None or name not in self.sources:
             return name
-        line, column = position(self.sources[name], span.start)
+        line, column = find_position(self.sources[name], span.start)
         return f"{name}:{line}:{column}"
 
-    def _groups(self, diagnostic: Diagnostic) -> list[tuple[str, Span | None, list[Mark]]]:
+    def _group_by_file(self, diagnostic: Diagnostic) -> list[tuple[str, Span | None, list[Mark]]]:
         """Return the files of a diagnostic, the main one first, each with its marks."""
         groups: dict[str, tuple[Span | None, list[Mark]]] = {}
         if diagnostic.span is not None:
-            groups[diagnostic.span.file] = diagnostic.span, self._marks(diagnostic.span, "^", diagnostic.label)
+            groups[diagnostic.span.file] = diagnostic.span, self._mark_span(diagnostic.span, "^", diagnostic.label)
         elif diagnostic.path is not None:
             groups[diagnostic.path] = None, []
         for span, text in diagnostic.labels:
             known = groups.setdefault(span.file, (span, []))
-            known[1].extend(self._marks(span, "-", text))
+            known[1].extend(self._mark_span(span, "-", text))
         return [(name, span, sorted(marks)) for name, (span, marks) in groups.items()]
 
-    def _marks(self, span: Span, sign: str, text: str) -> list[Mark]:
+    def _mark_span(self, span: Span, sign: str, text: str) -> list[Mark]:
         """Return the marks of a span: one, or two (first and last line) if it covers several lines."""
         source = self.sources.get(span.file)
         if source is None:
@@ -86,7 +88,7 @@ class Renderer:
         # A span that ends with its line's newline would otherwise get a mark on the next, empty line.
         while end > start and source[end - 1] in "\r\n":
             end -= 1
-        first, last = position(source, start), position(source, end)
+        first, last = find_position(source, start), find_position(source, end)
         if first.line == last.line:
             return [Mark(first.line, first.column - 1, last.column - 1, sign, text)]
         lines = source.split("\n")
@@ -97,81 +99,81 @@ class Renderer:
             Mark(last.line, min(indent, last.column - 1), last.column - 1, sign, text),
         ]
 
-    def _excerpt(self, source: str, marks: list[Mark], gutter: int, severity: str) -> list[str]:
+    def _render_excerpt(self, source: str, marks: list[Mark], gutter: int, severity: str) -> list[str]:
         lines = source.split("\n")
-        edge = self._paint("gutter", f"{' ' * gutter} |")
+        edge = self._paint_text("gutter", f"{' ' * gutter} |")
         rows = [edge]
         for number in sorted({m.line for m in marks}):
             line_marks = [m for m in marks if m.line == number]
-            text, columns = expand(lines[number - 1].rstrip("\r"))
-            low, visible = self._window(text, columns, line_marks, gutter)
-            rows.append(f"{self._paint('gutter', f'{number:>{gutter}} |')} {visible}")
-            rows += [f"{edge} {self._underline(m, columns, low, severity)}" for m in line_marks]
+            text, columns = expand_tabs(lines[number - 1].rstrip("\r"))
+            low, visible = self._clip_line(text, columns, line_marks, gutter)
+            rows.append(f"{self._paint_text('gutter', f'{number:>{gutter}} |')} {visible}")
+            rows += [f"{edge} {self._render_underline(m, columns, low, severity)}" for m in line_marks]
         return rows
 
-    def _window(self, text: str, columns: list[int], marks: list[Mark], gutter: int) -> tuple[int, str]:
+    def _clip_line(self, text: str, columns: list[int], marks: list[Mark], gutter: int) -> tuple[int, str]:
         """Return the first visible column of a line, and the visible part with ellipses where it is cut."""
         # 3 columns: the space, bar and space between the line number and the source.
-        room = max(self.width - gutter - 3, MIN_TEXT)
+        room = max(self.width - gutter - 3, MIN_SOURCE_WIDTH)
         if columns[-1] <= room:
             return 0, text
-        left = min(_column(columns, m.start) for m in marks)
-        right = max(_column(columns, m.end) for m in marks)
+        left = min(_lookup_column(columns, m.start) for m in marks)
+        right = max(_lookup_column(columns, m.end) for m in marks)
         # Keep a quarter of the width as context in front of the marks, but never scroll past the end of the line.
         low = 0 if right < room - 1 else max(0, min(left - room // 4, columns[-1] - room + 1))
         visible = slice_columns(text, low, low + room - (2 if low else 1))
-        return low, (CUT + visible if low else visible) + (CUT if low + room - 1 < columns[-1] else "")
+        return low, (ELLIPSIS + visible if low else visible) + (ELLIPSIS if low + room - 1 < columns[-1] else "")
 
-    def _underline(self, mark: Mark, columns: list[int], low: int, severity: str) -> str:
-        start, end = _column(columns, mark.start), _column(columns, mark.end)
-        room = max(self.width, MIN_TEXT)
+    def _render_underline(self, mark: Mark, columns: list[int], low: int, severity: str) -> str:
+        start, end = _lookup_column(columns, mark.start), _lookup_column(columns, mark.end)
+        room = max(self.width, MIN_SOURCE_WIDTH)
         sign = mark.sign * min(max(end - start, 1), room)
-        text = f" {clean(mark.text)}" if mark.text else ""
+        text = f" {sanitize_text(mark.text)}" if mark.text else ""
         # The ellipsis in front of a cut line takes one column.
         lead = start - low + (1 if low else 0)
-        return " " * max(lead, 0) + self._paint(severity if mark.sign == "^" else "second", sign + text)
+        return " " * max(lead, 0) + self._paint_text(severity if mark.sign == "^" else "second", sign + text)
 
-    def _paint(self, style: str, text: str) -> str:
+    def _paint_text(self, style: str, text: str) -> str:
         return f"\x1b[{_COLORS[style]}m{text}\x1b[0m" if self.color and text.strip() else text
 
 
-def in_order(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> list[Diagnostic]:
+def sort_diagnostics(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> list[Diagnostic]:
     """Sort diagnostics by file, in the order in which the files were read, then by position; those without one last."""
     files = {name: number for number, name in enumerate(sources)}
 
-    def key(d: Diagnostic) -> tuple[int, int]:
+    def sort_key(d: Diagnostic) -> tuple[int, int]:
         return (files.get(d.span.file, len(files)), d.span.start) if d.span else (len(files) + 1, 0)
 
-    return sorted(diagnostics, key=key)
+    return sorted(diagnostics, key=sort_key)
 
 
-def summary(errors: int, warnings: int) -> str:
+def format_counts(errors: int, warnings: int) -> str:
     """Return `2 errors, 1 warning`, or "" if there are none."""
     parts = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
     return ", ".join(parts)
 
 
-def clean(text: str, keep: str = "") -> str:
+def sanitize_text(text: str, allowed: str = "") -> str:
     """Replace characters that would move the cursor, change the writing direction or color the terminal.
 
     Characters in ``allowed`` are kept.
     """
     # Names and paths come from files of other people, so a terminal must never interpret them.
-    return "".join(c if c in keep or not _hostile(c) else " " if c in "\t\r\n" else "\ufffd" for c in text)
+    return "".join(c if c in allowed or not _is_unsafe_char(c) else " " if c in "\t\r\n" else "\ufffd" for c in text)
 
 
-def expand(line: str) -> tuple[str, list[int]]:
+def expand_tabs(line: str) -> tuple[str, list[int]]:
     """Return a source line with tabs expanded to spaces, and the column of each of its characters and of its end."""
     expanded: list[str] = []
     columns = [0]
     for char in line:
         at = columns[-1]
         if char == "\t":
-            wide = TAB - at % TAB
+            wide = TAB_WIDTH - at % TAB_WIDTH
             expanded.append(" " * wide)
         else:
-            char = "\ufffd" if _hostile(char) else char
-            wide = cells(char)
+            char = "\ufffd" if _is_unsafe_char(char) else char
+            wide = measure_char(char)
             expanded.append(char)
         columns.append(at + wide)
     return "".join(expanded), columns
@@ -182,7 +184,7 @@ def slice_columns(text: str, low: int, high: int) -> str:
     out: list[str] = []
     at = 0
     for char in text:
-        wide = cells(char)
+        wide = measure_char(char)
         if low <= at and at + wide <= high:
             out.append(char)
         elif at < high and at + wide > low:
@@ -191,7 +193,7 @@ def slice_columns(text: str, low: int, high: int) -> str:
     return "".join(out)
 
 
-def cells(char: str) -> int:
+def measure_char(char: str) -> int:
     """Return the number of columns that a character takes on a terminal: 0, 1 or 2."""
     if char.isascii():
         return 1
@@ -201,10 +203,10 @@ def cells(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
-def _hostile(char: str) -> bool:
+def _is_unsafe_char(char: str) -> bool:
     # Controls, format characters (bidirectional overrides among them), lone surrogates, line and paragraph separators.
     return char < " " or (char >= "\x7f" and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
-def _column(columns: list[int], offset: int) -> int:
+def _lookup_column(columns: list[int], offset: int) -> int:
     return columns[min(offset, len(columns) - 1)]

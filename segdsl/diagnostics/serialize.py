@@ -6,19 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from segdsl.diagnostics import Diagnostic, Span, position
+from segdsl.diagnostics import Diagnostic, Span, find_position
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 
 
-def as_json(diagnostic: Diagnostic, sources: Mapping[str, str]) -> dict[str, Any]:
+def serialize_diagnostic(diagnostic: Diagnostic, sources: Mapping[str, str]) -> dict[str, Any]:
     """Return a diagnostic as a JSON object.
 
     Lines and columns count from 1; `end_line` and `end_column` are the position after the last character. A diagnostic
     about a file other than a program has a `file` but no line.
     """
-    place = {"file": diagnostic.path} if diagnostic.span is None else _place(diagnostic.span, sources)
+    place = {"file": diagnostic.path} if diagnostic.span is None else _serialize_place(diagnostic.span, sources)
     return {
         "severity": diagnostic.severity,
         "slug": diagnostic.slug,
@@ -26,39 +26,41 @@ def as_json(diagnostic: Diagnostic, sources: Mapping[str, str]) -> dict[str, Any
         "help": diagnostic.help,
         **place,
         "label": diagnostic.label,
-        "labels": [{**_place(span, sources), "text": text} for span, text in diagnostic.labels],
-        "fix": {**_place(diagnostic.fix.span, sources), "text": diagnostic.fix.text} if diagnostic.fix else None,
+        "labels": [{**_serialize_place(span, sources), "text": text} for span, text in diagnostic.labels],
+        "fix": {**_serialize_place(diagnostic.fix.span, sources), "text": diagnostic.fix.text}
+        if diagnostic.fix
+        else None,
     }
 
 
-def sarif(
+def build_sarif(
     diagnostics: Iterable[Diagnostic], sources: Mapping[str, str], version: str, explanations: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return a SARIF log with one run. ``explanations`` maps slugs to the texts that become the rules' help."""
     found = list(diagnostics)
     slugs = sorted({d.slug for d in found})
-    rules = [_rule(slug, explanations.get(slug, "")) for slug in slugs]
+    rules = [_build_rule(slug, explanations.get(slug, "")) for slug in slugs]
     driver = {"name": "segdsl", "version": version, "rules": rules}
-    results = [_result(d, slugs.index(d.slug), sources) for d in found]
+    results = [_build_result(d, slugs.index(d.slug), sources) for d in found]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     return {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
-def _place(span: Span, sources: Mapping[str, str]) -> dict[str, Any]:
+def _serialize_place(span: Span, sources: Mapping[str, str]) -> dict[str, Any]:
     text = sources.get(span.file)
     if text is None:
         return {"file": span.file}
     # `max` guards against a span that ends before it starts, which consumers of the formats reject.
-    line, column = position(text, span.start)
-    end_line, end_column = position(text, max(span.start, span.end))
+    line, column = find_position(text, span.start)
+    end_line, end_column = find_position(text, max(span.start, span.end))
     return {"file": span.file, "line": line, "column": column, "end_line": end_line, "end_column": end_column}
 
 
-def _rule(slug: str, explanation: str) -> dict[str, Any]:
+def _build_rule(slug: str, explanation: str) -> dict[str, Any]:
     return {"id": slug, "help": {"text": explanation}} if explanation else {"id": slug}
 
 
-def _result(diagnostic: Diagnostic, rule: int, sources: Mapping[str, str]) -> dict[str, Any]:
+def _build_result(diagnostic: Diagnostic, rule: int, sources: Mapping[str, str]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": diagnostic.slug,
         "ruleIndex": rule,
@@ -66,37 +68,37 @@ def _result(diagnostic: Diagnostic, rule: int, sources: Mapping[str, str]) -> di
         "message": {"text": f"{diagnostic.message}. Help: {diagnostic.help}"},
     }
     if diagnostic.span is not None:
-        result["locations"] = [{"physicalLocation": _location(diagnostic.span, sources)}]
+        result["locations"] = [{"physicalLocation": _build_location(diagnostic.span, sources)}]
     elif diagnostic.path is not None:
-        result["locations"] = [{"physicalLocation": {"artifactLocation": {"uri": _uri(diagnostic.path)}}}]
+        result["locations"] = [{"physicalLocation": {"artifactLocation": {"uri": _make_uri(diagnostic.path)}}}]
     if diagnostic.labels:
         result["relatedLocations"] = [
-            {"id": number, "physicalLocation": _location(span, sources), "message": {"text": text}}
+            {"id": number, "physicalLocation": _build_location(span, sources), "message": {"text": text}}
             for number, (span, text) in enumerate(diagnostic.labels)
         ]
     if diagnostic.fix is not None:
-        result["fixes"] = [_fix(diagnostic.fix.span, diagnostic.fix.text, sources)]
+        result["fixes"] = [_build_fix(diagnostic.fix.span, diagnostic.fix.text, sources)]
     return result
 
 
-def _location(span: Span, sources: Mapping[str, str]) -> dict[str, Any]:
-    location: dict[str, Any] = {"artifactLocation": {"uri": _uri(span.file)}}
-    region = _region(span, sources)
+def _build_location(span: Span, sources: Mapping[str, str]) -> dict[str, Any]:
+    location: dict[str, Any] = {"artifactLocation": {"uri": _make_uri(span.file)}}
+    region = _build_region(span, sources)
     return {**location, "region": region} if region else location
 
 
-def _region(span: Span, sources: Mapping[str, str]) -> dict[str, int]:
-    place = _place(span, sources)
+def _build_region(span: Span, sources: Mapping[str, str]) -> dict[str, int]:
+    place = _serialize_place(span, sources)
     names = {"line": "startLine", "column": "startColumn", "end_line": "endLine", "end_column": "endColumn"}
     return {new: place[old] for old, new in names.items() if old in place}
 
 
-def _fix(span: Span, text: str, sources: Mapping[str, str]) -> dict[str, Any]:
-    replacement = {"deletedRegion": _region(span, sources), "insertedContent": {"text": text}}
-    change = {"artifactLocation": {"uri": _uri(span.file)}, "replacements": [replacement]}
+def _build_fix(span: Span, text: str, sources: Mapping[str, str]) -> dict[str, Any]:
+    replacement = {"deletedRegion": _build_region(span, sources), "insertedContent": {"text": text}}
+    change = {"artifactLocation": {"uri": _make_uri(span.file)}, "replacements": [replacement]}
     return {"description": {"text": f"replace it with `{text}`"}, "artifactChanges": [change]}
 
 
-def _uri(name: str) -> str:
+def _make_uri(name: str) -> str:
     # SARIF requires URIs: backslashes of Windows paths become slashes, and a drive's colon stays.
     return quote(name.replace("\\", "/"), safe="/:")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def ansi(text: str) -> str:
+def highlight_source(text: str) -> str:
     """Return ``text`` with ANSI escape sequences for 16 colors."""
     from pygments import highlight
     from pygments.formatters.terminal import TerminalFormatter
@@ -13,10 +13,12 @@ def ansi(text: str) -> str:
     from segdsl.editor.pygments_lexer import SegLexer
 
     # Pygments strips surrounding newlines by default; the output must be the file, character for character.
-    return highlight(text, SegLexer(stripnl=False, ensurenl=False), TerminalFormatter(colorscheme=_scheme()))
+    return highlight(
+        text, SegLexer(stripnl=False, ensurenl=False), TerminalFormatter(colorscheme=_build_color_scheme())
+    )
 
 
-def _scheme() -> dict[Any, tuple[str, str]]:
+def _build_color_scheme() -> dict[Any, tuple[str, str]]:
     """Return the colors of each token on light and dark backgrounds; other tokens keep the terminal's color."""
     from pygments.token import Comment, Error, Keyword, Name, Number, Operator, String, Token
 

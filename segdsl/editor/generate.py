@@ -12,48 +12,48 @@ from pathlib import Path
 from typing import Any
 
 from segdsl.editor import textmate
-from segdsl.editor.reference import reference
+from segdsl.editor.reference import build_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 """The root of the repository. Only works in a checkout, not in an installed package."""
 
 
-def generated() -> dict[str, str]:
+def generate_files() -> dict[str, str]:
     """Return the text of every generated file by its path in the repository."""
     # VS Code extensions cannot refer to files outside their folder, hence the second copy of the grammar.
-    grammar = _json(textmate.grammar())
+    grammar = _format_json(textmate.build_grammar())
     return {
         "grammar/seg.tmLanguage.json": grammar,
         "grammar/vscode/syntaxes/seg.tmLanguage.json": grammar,
-        "grammar/vscode/syntaxes/markdown.seg.tmLanguage.json": _json(textmate.markdown()),
-        "grammar/REFERENCE.md": reference(),
+        "grammar/vscode/syntaxes/markdown.seg.tmLanguage.json": _format_json(textmate.build_markdown_grammar()),
+        "grammar/REFERENCE.md": build_reference(),
     }
 
 
-def stale(root: Path = ROOT) -> list[str]:
+def find_stale_files(root: Path = ROOT) -> list[str]:
     """Return the generated files that are missing or out of date."""
     return [
         name
-        for name, text in generated().items()
+        for name, text in generate_files().items()
         if not (root / name).is_file() or (root / name).read_bytes() != text.encode()
     ]
 
 
-def main(arguments: Sequence[str], root: Path = ROOT) -> int:
+def write_stale_files(arguments: Sequence[str], root: Path = ROOT) -> int:
     """Write and list the files that are out of date; with `--check`, only list them and return 1 if there are any."""
-    names = stale(root)
+    names = find_stale_files(root)
     for name in names:
         print(name)
         if "--check" not in arguments:
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(generated()[name], encoding="utf-8", newline="\n")
+            path.write_text(generate_files()[name], encoding="utf-8", newline="\n")
     return 1 if names and "--check" in arguments else 0
 
 
-def _json(value: dict[str, Any]) -> str:
+def _format_json(value: dict[str, Any]) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_stale_files(sys.argv[1:]))

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-SAME = ""
+INHERIT_SCOPE = ""
 """The scope of text that inherits the scope of its region."""
 
 
@@ -46,15 +46,15 @@ Table = dict[str, tuple[Entry, ...]]
 """Contexts by name; files start in the context `file`."""
 
 ID = "[A-Za-z_][A-Za-z0-9_]*"
-GAP = "([ \t]+)"
-MAYBE = "([ \t]*)"
-END = "(?![A-Za-z0-9_])"
-BINDS = "[ \t]*=(?!=)"
+BLANKS = "([ \t]+)"
+OPTIONAL_BLANKS = "([ \t]*)"
+WORD_END = "(?![A-Za-z0-9_])"
+EQUALS_SIGN = "[ \t]*=(?!=)"
 NUMBER = r"[0-9]+\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|[0-9]+"
 # Without this, one unclosed brace in an editor would miscolor the rest of the file.
-NEXT = r"(?=^(?:block|model|import|extends)[ \t])"
+NEXT_DEFINITION = r"(?=^(?:block|model|import|extends)[ \t])"
 """Ends a block without closing brace: the next definition."""
-RECOVERY = rf"(?=[{{}}])|{NEXT}"
+RECOVERY = rf"(?=[{{}}])|{NEXT_DEFINITION}"
 """Ends an unclosed bracket: a brace, which the language does not allow inside brackets, or the next definition."""
 
 KEYWORD_SCOPES = {
@@ -73,68 +73,74 @@ KEYWORD_SCOPES = {
 PROPERTIES = ("channels", "height", "width", "length", "shape")
 """Properties of tensors and sizes."""
 
-KEY = "variable.other.key"
-ARGUMENT = "variable.parameter"
-SECTION = "entity.name.section"
-MEMBER = "support.constant.member"
-ASSIGNS = "keyword.operator.assignment"
-NAMES = "variable.other.declaration"
-ACCESS = "punctuation.accessor"
+KEY_SCOPE = "variable.other.key"
+ARGUMENT_SCOPE = "variable.parameter"
+SECTION_SCOPE = "entity.name.section"
+MEMBER_SCOPE = "support.constant.member"
+ASSIGN_SCOPE = "keyword.operator.assignment"
+DECLARATION_SCOPE = "variable.other.declaration"
+ACCESSOR_SCOPE = "punctuation.accessor"
 
 
-def words_of(names: Iterable[str]) -> str:
+def build_alternation(names: Iterable[str]) -> str:
     """Return a pattern that matches any of the names."""
     # Longest first: regular expressions take the first alternative that matches, not the longest.
     return "(?:" + "|".join(re.escape(n) for n in sorted(names, key=lambda n: (-len(n), n))) + ")"
 
 
 @lru_cache(maxsize=1)
-def table() -> Table:
+def build_rule_table() -> Table:
     """Return all contexts. Imports the registry of words, but neither torch nor Pygments."""
     return {
         "file": (
             Include("text"),
-            *_heads("header", "import", "drop", "binding"),
-            *_components(),
-            *_choices(KEY),
-            *_keys(),
+            *_build_statement_heads("header", "import", "drop", "binding"),
+            *_build_component_regions(),
+            *_build_choice_rules(KEY_SCOPE),
+            *_build_key_rules(),
             Include("expression"),
             Rule(r"[{}]", ("punctuation.section.braces",)),
             Include("rest"),
         ),
         "component": (
             Include("text"),
-            *_heads("binding"),
-            Rule(rf"\b{ID}(?={BINDS})", (NAMES,)),
+            *_build_statement_heads("binding"),
+            Rule(rf"\b{ID}(?={EQUALS_SIGN})", (DECLARATION_SCOPE,)),
             Include("expression"),
             Rule(r"\{", ("punctuation.section.braces",)),
             Include("rest"),
         ),
         "arguments": (
             Include("text"),
-            *_choices(ARGUMENT),
-            Rule(f"{ID}(?=[ \t]*(?::|=(?!=)))", (ARGUMENT,)),
+            *_build_choice_rules(ARGUMENT_SCOPE),
+            Rule(f"{ID}(?=[ \t]*(?::|=(?!=)))", (ARGUMENT_SCOPE,)),
             Include("expression"),
             Include("rest"),
         ),
         "elements": (Include("text"), Include("expression"), Include("rest")),
-        "text": _texts(),
+        "text": _build_text_rules(),
         "string": (
             Rule(r'\\["\\nt]', ("constant.character.escape",)),
             Rule(r"\\.", ("invalid.illegal.escape",)),
-            Rule(r'[^"\\\n]+', (SAME,)),
+            Rule(r'[^"\\\n]+', (INHERIT_SCOPE,)),
         ),
-        "documentation": (Rule("`[^`\n]*`", ("markup.inline.raw",)), Rule("[^`\n]+|`", (SAME,))),
-        "expression": (*_numbers(), *_steps(), *_names(), *_brackets(), *_operators()),
+        "documentation": (Rule("`[^`\n]*`", ("markup.inline.raw",)), Rule("[^`\n]+|`", (INHERIT_SCOPE,))),
+        "expression": (
+            *_build_number_rules(),
+            *_build_keyword_rules(),
+            *_build_name_rules(),
+            *_build_bracket_regions(),
+            *_build_operator_rules(),
+        ),
         "rest": (Rule("[ \t]+", (None,)), Rule(r"[^ \t\n]", ("invalid.illegal.character",))),
     }
 
 
-def _texts() -> tuple[Entry, ...]:
+def _build_text_rules() -> tuple[Entry, ...]:
     quote = "punctuation.definition.string"
     return (
         Region(
-            Rule("##(?!#)", ("punctuation.definition.comment",)), Rule("$", (SAME,)), "documentation",
+            Rule("##(?!#)", ("punctuation.definition.comment",)), Rule("$", (INHERIT_SCOPE,)), "documentation",
             "comment.line.documentation",
         ),
         Rule("#[^\n]*", ("comment.line.number-sign",)),
@@ -142,28 +148,31 @@ def _texts() -> tuple[Entry, ...]:
     )  # fmt: skip
 
 
-def _heads(*wanted: str) -> tuple[Rule, ...]:
+def _build_statement_heads(*names: str) -> tuple[Rule, ...]:
     """Return the rules for statements that start with a keyword, in the given order."""
-    start = f"^{MAYBE}"
-    bindings = words_of(k for k, scope in KEYWORD_SCOPES.items() if scope == "storage.type.binding")
+    start = f"^{OPTIONAL_BLANKS}"
+    bindings = build_alternation(k for k, scope in KEYWORD_SCOPES.items() if scope == "storage.type.binding")
     rules = {
         "header": Rule(
-            f"{start}(seg){GAP}([0-9]+){END}", (None, KEYWORD_SCOPES["seg"], None, "constant.numeric.version")
+            f"{start}(seg){BLANKS}([0-9]+){WORD_END}", (None, KEYWORD_SCOPES["seg"], None, "constant.numeric.version")
         ),
         "import": Rule(f'{start}(import|extends)(?=[ \t]*")', (None, KEYWORD_SCOPES["import"])),
         "drop": Rule(f"{start}(drop)(?=[ \t]+{ID})", (None, KEYWORD_SCOPES["drop"])),
-        "binding": Rule(f"{start}({bindings}){GAP}({ID})", (None, KEYWORD_SCOPES["let"], None, NAMES)),
+        "binding": Rule(f"{start}({bindings}){BLANKS}({ID})", (None, KEYWORD_SCOPES["let"], None, DECLARATION_SCOPE)),
     }
-    return tuple(rules[name] for name in wanted)
+    return tuple(rules[name] for name in names)
 
 
-def _components() -> tuple[Region, ...]:
+def _build_component_regions() -> tuple[Region, ...]:
     """Return the regions of blocks and models, from their keyword to their closing brace."""
     brace = "punctuation.section.braces"
-    end = Rule(rf"\}}|{NEXT}", (brace,))
+    end = Rule(rf"\}}|{NEXT_DEFINITION}", (brace,))
     return tuple(
         Region(
-            Rule(f"^{MAYBE}({word}){GAP}({ID})", (None, KEYWORD_SCOPES[word], None, f"entity.name.type.{word}")),
+            Rule(
+                f"^{OPTIONAL_BLANKS}({word}){BLANKS}({ID})",
+                (None, KEYWORD_SCOPES[word], None, f"entity.name.type.{word}"),
+            ),
             end,
             "component",
         )
@@ -171,85 +180,94 @@ def _components() -> tuple[Region, ...]:
     )
 
 
-def _keys() -> tuple[Rule, ...]:
+def _build_key_rules() -> tuple[Rule, ...]:
     """Return the rules for names before `=` and `{`: known sections first, then other keys."""
     opens = r"[ \t]*\{"
     path = rf"(?:\.{ID})*"
-    anywhere = rf"(?={path}(?:{opens}|{BINDS}))"
-    sections = words_of(section_names())
+    anywhere = rf"(?={path}(?:{opens}|{EQUALS_SIGN}))"
+    sections = build_alternation(collect_section_names())
     return (
-        Rule(rf"(\.)({sections})(?={path}{opens})", (ACCESS, SECTION)),
-        Rule(rf"(\.)({ID}){anywhere}", (ACCESS, KEY)),
-        Rule(rf"\b{sections}{anywhere}", (SECTION,)),
-        Rule(rf"\b{ID}{anywhere}", (KEY,)),
+        Rule(rf"(\.)({sections})(?={path}{opens})", (ACCESSOR_SCOPE, SECTION_SCOPE)),
+        Rule(rf"(\.)({ID}){anywhere}", (ACCESSOR_SCOPE, KEY_SCOPE)),
+        Rule(rf"\b{sections}{anywhere}", (SECTION_SCOPE,)),
+        Rule(rf"\b{ID}{anywhere}", (KEY_SCOPE,)),
     )
 
 
-def _choices(key_scope: str) -> tuple[Rule, ...]:
+def _build_choice_rules(key_scope: str) -> tuple[Rule, ...]:
     """Return the rules for enum members after each key or argument that takes them."""
     # `nearest` or `input` are ordinary names elsewhere, so they are colored only where they are values.
     rules = []
-    for key, members in sorted(choices().items()):
-        pattern = rf"({key}){MAYBE}(=){MAYBE}({words_of(members)})(?![A-Za-z0-9_.(])"
-        scopes = (key_scope, None, ASSIGNS, None, MEMBER)
-        if key_scope == KEY:
-            rules.append(Rule(rf"(\.){pattern}", (ACCESS, *scopes)))
+    for key, members in sorted(collect_choices().items()):
+        pattern = rf"({key}){OPTIONAL_BLANKS}(=){OPTIONAL_BLANKS}({build_alternation(members)})(?![A-Za-z0-9_.(])"
+        scopes = (key_scope, None, ASSIGN_SCOPE, None, MEMBER_SCOPE)
+        if key_scope == KEY_SCOPE:
+            rules.append(Rule(rf"(\.){pattern}", (ACCESSOR_SCOPE, *scopes)))
         rules.append(Rule(rf"\b{pattern}", scopes))
     return tuple(rules)
 
 
-def _numbers() -> tuple[Rule, ...]:
+def _build_number_rules() -> tuple[Rule, ...]:
     from segdsl.ir.values import UNITS
 
     return (
-        Rule(f"[0-9]+x[0-9]+{END}", ("constant.numeric.size",)),
-        Rule(f"({NUMBER}){GAP}({words_of(UNITS)}){END}", ("constant.numeric.quantity", None, "keyword.other.unit")),
+        Rule(f"[0-9]+x[0-9]+{WORD_END}", ("constant.numeric.size",)),
+        Rule(
+            f"({NUMBER}){BLANKS}({build_alternation(UNITS)}){WORD_END}",
+            ("constant.numeric.quantity", None, "keyword.other.unit"),
+        ),
         Rule(f"(?:{NUMBER})(?![A-Za-z0-9_%])", ("constant.numeric",)),
         Rule(r"[0-9]+(?:\.[0-9]+)?(?:%|[A-Za-z_][A-Za-z0-9_]*)", ("invalid.illegal.number",)),
         Rule(r"\.\.", ("keyword.operator.range",)),
     )
 
 
-def _steps() -> tuple[Rule, ...]:
+def _build_keyword_rules() -> tuple[Rule, ...]:
     """Return the rules for keywords in expressions: not after a dot, and not as the head of a path."""
-    inner = {k: s for k, s in KEYWORD_SCOPES.items() if k not in _OPENING}
+    inner = {k: s for k, s in KEYWORD_SCOPES.items() if k not in _STATEMENT_KEYWORDS}
     by_scope: dict[str, list[str]] = {}
     for keyword, scope in {**inner, "in": KEYWORD_SCOPES["for"]}.items():
         by_scope.setdefault(scope, []).append(keyword)
     word = r"(?!\.[A-Za-z_])"
     return (
-        Rule(rf"(\.)({words_of(PROPERTIES)}){END}", (ACCESS, "support.variable.property")),
-        Rule(r"(\.)([A-Z][A-Za-z0-9_]+)", (ACCESS, "entity.name.type.component")),
-        Rule(rf"(\.)({ID})", (ACCESS, "variable.other.member")),
-        Rule(f"(->){MAYBE}(each){END}{word}", ("keyword.operator.flow", None, KEYWORD_SCOPES["each"])),
+        Rule(rf"(\.)({build_alternation(PROPERTIES)}){WORD_END}", (ACCESSOR_SCOPE, "support.variable.property")),
+        Rule(r"(\.)([A-Z][A-Za-z0-9_]+)", (ACCESSOR_SCOPE, "entity.name.type.component")),
+        Rule(rf"(\.)({ID})", (ACCESSOR_SCOPE, "variable.other.member")),
+        Rule(f"(->){OPTIONAL_BLANKS}(each){WORD_END}{word}", ("keyword.operator.flow", None, KEYWORD_SCOPES["each"])),
         Rule("->", ("keyword.operator.flow",)),
-        Rule(rf"\b(as){GAP}({ID})", (KEYWORD_SCOPES["as"], None, NAMES)),
-        Rule(rf"\b(from){GAP}({ID})(?={BINDS})", (KEYWORD_SCOPES["from"], None, NAMES)),
-        *(Rule(rf"\b{words_of(ks)}{END}{word}", (scope,)) for scope, ks in by_scope.items()),
+        Rule(rf"\b(as){BLANKS}({ID})", (KEYWORD_SCOPES["as"], None, DECLARATION_SCOPE)),
+        Rule(rf"\b(from){BLANKS}({ID})(?={EQUALS_SIGN})", (KEYWORD_SCOPES["from"], None, DECLARATION_SCOPE)),
+        *(Rule(rf"\b{build_alternation(ks)}{WORD_END}{word}", (scope,)) for scope, ks in by_scope.items()),
     )
 
 
-_OPENING = ("seg", "import", "extends", "block", "model", "let", "in", "out", "param", "drop", "each")
+_STATEMENT_KEYWORDS = ("seg", "import", "extends", "block", "model", "let", "in", "out", "param", "drop", "each")
 """Keywords that are keywords only at the start of their statement, and names elsewhere."""
 
 
-def _names() -> tuple[Rule, ...]:
-    from segdsl.lang.elaborate.blocks import TYPES
+def _build_name_rules() -> tuple[Rule, ...]:
+    from segdsl.lang.elaborate.blocks import PARAMETER_TYPES
     from segdsl.lang.elaborate.functions import FUNCTIONS
 
     return (
-        Rule(f"(:){MAYBE}({words_of(TYPES)}){END}", ("punctuation.separator.type", None, "support.type")),
-        *(Rule(rf"\b{words_of(names)}{END}", (f"support.class.{kind}",)) for kind, names in words().items()),
+        Rule(
+            f"(:){OPTIONAL_BLANKS}({build_alternation(PARAMETER_TYPES)}){WORD_END}",
+            ("punctuation.separator.type", None, "support.type"),
+        ),
+        *(
+            Rule(rf"\b{build_alternation(names)}{WORD_END}", (f"support.class.{kind}",))
+            for kind, names in collect_words().items()
+        ),
         Rule(r"\b[A-Z][A-Za-z0-9_]+", ("entity.name.type.component",)),
-        Rule(rf"\b[A-Z]{END}", ("variable.other.constant.dimension",)),
-        Rule(rf"\b{words_of(FUNCTIONS)}(?=[ \t]*\()", ("support.function",)),
-        Rule(rf"\b{words_of(section_names())}(?=\.[a-z_])", (SECTION,)),
+        Rule(rf"\b[A-Z]{WORD_END}", ("variable.other.constant.dimension",)),
+        Rule(rf"\b{build_alternation(FUNCTIONS)}(?=[ \t]*\()", ("support.function",)),
+        Rule(rf"\b{build_alternation(collect_section_names())}(?=\.[a-z_])", (SECTION_SCOPE,)),
         Rule(rf"\b{ID}(?=\.[A-Z][A-Za-z0-9_])", ("entity.name.namespace",)),
         Rule(ID, ("variable.other",)),
     )
 
 
-def _brackets() -> tuple[Region, ...]:
+def _build_bracket_regions() -> tuple[Region, ...]:
     return (
         Region(Rule(r"\(", ("punctuation.section.parens",)), Rule(rf"\)|{RECOVERY}", ("punctuation.section.parens",)),
                "arguments"),
@@ -258,19 +276,19 @@ def _brackets() -> tuple[Region, ...]:
     )  # fmt: skip
 
 
-def _operators() -> tuple[Rule, ...]:
+def _build_operator_rules() -> tuple[Rule, ...]:
     return (
         Rule("==|!=|<=|>=|<|>", ("keyword.operator.comparison",)),
         Rule(r"\*\*|//|[-+*/]", ("keyword.operator.arithmetic",)),
-        Rule("=", (ASSIGNS,)),
+        Rule("=", (ASSIGN_SCOPE,)),
         Rule(":", ("punctuation.separator.type",)),
         Rule(",", ("punctuation.separator.comma",)),
-        Rule(r"\.", (ACCESS,)),
+        Rule(r"\.", (ACCESSOR_SCOPE,)),
         Rule(r"[)\]]", ("invalid.illegal.bracket",)),
     )
 
 
-def words() -> dict[str, list[str]]:
+def collect_words() -> dict[str, list[str]]:
     """Return the names of the registered words by kind."""
     import segdsl.ops
     import segdsl.words  # noqa: F401 - importing registers every word
@@ -282,33 +300,33 @@ def words() -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def section_names() -> tuple[str, ...]:
+def collect_section_names() -> tuple[str, ...]:
     """Return the names of all sections, nested ones included."""
     from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS
 
     found = ["model", "weights", *RESERVED_SECTIONS, *SECTIONS]
-    found += [name for section in SECTIONS.values() for name in _nested(section)]
+    found += [name for section in SECTIONS.values() for name in _walk_nested_sections(section)]
     return tuple(dict.fromkeys(found))
 
 
-def _nested(section: Any) -> Iterator[str]:
+def _walk_nested_sections(section: Any) -> Iterator[str]:
     from segdsl.ir.program import Section
 
     for name, info in section.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             yield name
-            yield from _nested(info.annotation)
+            yield from _walk_nested_sections(info.annotation)
         # A dict field is a section with names of the user's choice, such as `data.train.augment`.
         elif typing.get_origin(info.annotation) is dict:
             yield name
 
 
-def choices() -> dict[str, set[str]]:
+def collect_choices() -> dict[str, set[str]]:
     """Return the enum members by the name of the keys and arguments that take them."""
     import segdsl.ops
     import segdsl.words  # noqa: F401 - importing registers every word
     from segdsl.ir.program import SECTIONS, Section
-    from segdsl.ir.word import REGISTRY, choices_of
+    from segdsl.ir.word import REGISTRY, list_choices
 
     found: dict[str, set[str]] = {}
     records: list[Any] = [*REGISTRY.values(), *SECTIONS.values()]
@@ -317,7 +335,7 @@ def choices() -> dict[str, set[str]]:
         for name, info in record.model_fields.items():
             if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
                 records.append(info.annotation)
-            members = set(choices_of(info.annotation))
+            members = set(list_choices(info.annotation))
             if members:
                 found.setdefault(name, set()).update(members)
     return found

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pygments.lexer import RegexLexer, RegexLexerMeta, bygroups, include
 from pygments.token import Comment, Error, Keyword, Name, Number, Operator, Punctuation, String, Text, Whitespace
 
-from segdsl.editor.highlight import SAME, Entry, Include, Region, Rule, table
+from segdsl.editor.highlight import INHERIT_SCOPE, Entry, Include, Region, Rule, build_rule_table
 
 TOKENS: dict[str, Any] = {
     "comment.line.documentation": Comment.Special,
@@ -48,7 +48,7 @@ TOKENS: dict[str, Any] = {
 """Pygments tokens by scope; a scope gets the token of its longest prefix in this table."""
 
 
-def token_of(scope: str | None) -> Any:
+def find_token(scope: str | None) -> Any:
     """Return the Pygments token of a scope; None is whitespace."""
     if scope is None:
         return Whitespace
@@ -57,43 +57,45 @@ def token_of(scope: str | None) -> Any:
     return next((TOKENS[p] for p in prefixes if p in TOKENS), Text)
 
 
-def definitions() -> dict[str, list[Any]]:
+def build_states() -> dict[str, list[Any]]:
     """Convert the rule table to Pygments states."""
-    contexts = table()
+    contexts = build_rule_table()
     scopes: dict[str, str | None] = {}
     for entries in contexts.values():
         scopes |= {e.inner: e.scope for e in entries if isinstance(e, Region)}
-    states = {name: [_definition(entry, scopes.get(name)) for entry in entries] for name, entries in contexts.items()}
+    states = {
+        name: [_build_state_entry(entry, scopes.get(name)) for entry in entries] for name, entries in contexts.items()
+    }
     ends = {e.inner: e for entries in contexts.values() for e in entries if isinstance(e, Region)}
     # The end comes first, as in TextMate: rules of the inner context must not consume it.
     for name, region in ends.items():
-        states[name].insert(0, (region.end.pattern, _action(region.end, region.scope), "#pop"))
+        states[name].insert(0, (region.end.pattern, _build_action(region.end, region.scope), "#pop"))
     states["rest"].insert(0, (r"\n", Whitespace))
     states["root"] = [include("file")]
     return states
 
 
-def _definition(entry: Entry, scope: str | None) -> Any:
+def _build_state_entry(entry: Entry, scope: str | None) -> Any:
     if isinstance(entry, Include):
         return include(entry.context)
     if isinstance(entry, Region):
-        return (entry.begin.pattern, _action(entry.begin, entry.scope), entry.inner)
-    return (entry.pattern, _action(entry, scope))
+        return (entry.begin.pattern, _build_action(entry.begin, entry.scope), entry.inner)
+    return (entry.pattern, _build_action(entry, scope))
 
 
-def _action(rule: Rule, outer: str | None) -> Any:
-    tokens = [token_of(outer if scope == SAME else scope) for scope in rule.scopes]
+def _build_action(rule: Rule, outer: str | None) -> Any:
+    tokens = [find_token(outer if scope == INHERIT_SCOPE else scope) for scope in rule.scopes]
     return bygroups(*tokens) if re.compile(rule.pattern).groups else tokens[0]
 
 
-class _WhenFirstUsed(RegexLexerMeta):
+class _LazyLexerMeta(RegexLexerMeta):
     """Builds the token table on first use: Pygments imports every registered lexer just to read its file names."""
 
     def get_tokendefs(cls) -> dict[str, list[Any]]:
-        return definitions()
+        return build_states()
 
 
-class SegLexer(RegexLexer, metaclass=_WhenFirstUsed):
+class SegLexer(RegexLexer, metaclass=_LazyLexerMeta):
     """Lexer for `.seg` programs and libraries."""
 
     name = "seg"

@@ -5,29 +5,29 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from segdsl.editor.highlight import SAME, Entry, Include, Region, Rule, Table, table
+from segdsl.editor.highlight import INHERIT_SCOPE, Entry, Include, Region, Rule, Table, build_rule_table
 
 SCOPE = "source.seg"
-NOTE = "Generated from segdsl/editor/highlight.py. Edit that file, then run python -m segdsl.editor.generate."
+EDIT_NOTE = "Generated from segdsl/editor/highlight.py. Edit that file, then run python -m segdsl.editor.generate."
 
 
-def grammar() -> dict[str, Any]:
+def build_grammar() -> dict[str, Any]:
     """Return the TextMate grammar of `.seg` files."""
-    contexts = table()
+    contexts = build_rule_table()
     return {
-        "information_for_contributors": [NOTE],
+        "information_for_contributors": [EDIT_NOTE],
         "name": "seg",
         "scopeName": SCOPE,
         "fileTypes": ["seg"],
         "patterns": [{"include": "#file"}],
-        "repository": {name: {"patterns": _patterns(contexts, name)} for name in contexts},
+        "repository": {name: {"patterns": _convert_context(contexts, name)} for name in contexts},
     }
 
 
-def markdown() -> dict[str, Any]:
+def build_markdown_grammar() -> dict[str, Any]:
     """Return the TextMate grammar for fenced code blocks marked `seg` in Markdown."""
     return {
-        "information_for_contributors": [NOTE],
+        "information_for_contributors": [EDIT_NOTE],
         "scopeName": "markdown.seg.codeblock",
         "injectionSelector": "L:text.html.markdown",
         "patterns": [{"include": "#block"}],
@@ -54,35 +54,39 @@ def markdown() -> dict[str, Any]:
     }
 
 
-def _patterns(contexts: Table, name: str) -> list[dict[str, Any]]:
-    return [_pattern(entry) for entry in contexts[name] if not (isinstance(entry, Rule) and set(entry.scopes) <= BARE)]
+def _convert_context(contexts: Table, name: str) -> list[dict[str, Any]]:
+    return [
+        _convert_entry(entry)
+        for entry in contexts[name]
+        if not (isinstance(entry, Rule) and set(entry.scopes) <= INHERIT_SCOPES)
+    ]
 
 
-BARE = {SAME, None}
+INHERIT_SCOPES = {INHERIT_SCOPE, None}
 """Scopes that text inherits anyway: rules with only these are omitted from the grammar."""
 
 
-def _pattern(entry: Entry) -> dict[str, Any]:
+def _convert_entry(entry: Entry) -> dict[str, Any]:
     if isinstance(entry, Include):
         return {"include": f"#{entry.context}"}
     if isinstance(entry, Region):
         return {
-            **({"name": _full(entry.scope)} if entry.scope else {}),
+            **({"name": _qualify_scope(entry.scope)} if entry.scope else {}),
             "begin": entry.begin.pattern,
-            "beginCaptures": _captures(entry.begin),
+            "beginCaptures": _convert_captures(entry.begin),
             "end": entry.end.pattern,
-            "endCaptures": _captures(entry.end),
+            "endCaptures": _convert_captures(entry.end),
             "patterns": [{"include": f"#{entry.inner}"}],
         }
     if re.compile(entry.pattern).groups:
-        return {"match": entry.pattern, "captures": _captures(entry)}
-    return {"match": entry.pattern, "name": _full(entry.scopes[0] or "")}
+        return {"match": entry.pattern, "captures": _convert_captures(entry)}
+    return {"match": entry.pattern, "name": _qualify_scope(entry.scopes[0] or "")}
 
 
-def _captures(rule: Rule) -> dict[str, dict[str, str]]:
+def _convert_captures(rule: Rule) -> dict[str, dict[str, str]]:
     first = 1 if re.compile(rule.pattern).groups else 0
-    return {str(n): {"name": _full(scope)} for n, scope in enumerate(rule.scopes, first) if scope}
+    return {str(n): {"name": _qualify_scope(scope)} for n, scope in enumerate(rule.scopes, first) if scope}
 
 
-def _full(scope: str) -> str:
+def _qualify_scope(scope: str) -> str:
     return f"{scope}.seg"

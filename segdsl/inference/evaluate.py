@@ -6,25 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from segdsl.data.augment.sample import resized_mask
+from segdsl.data.augment.sample import resize_mask
 from segdsl.data.check.index import Index, open_index
 from segdsl.data.formats.layout import Request
 from segdsl.data.loading.dataset import EvalDataset
 from segdsl.diagnostics import SegError, fail
 from segdsl.inference.models.model import Model, open_model
-from segdsl.inference.preprocess import restore
-from segdsl.inference.score_files import ScoreFiles, check_out
-from segdsl.inference.tiling import classify
+from segdsl.inference.preprocess import restore_mask_size
+from segdsl.inference.score_files import ScoreWriter, check_score_folder
+from segdsl.inference.tiling import classify_image
 from segdsl.ir.program import Program
-from segdsl.run.program_data import data_root
-from segdsl.scores.boundary import Boundaries
-from segdsl.scores.confusion import Confusion, background_of, mean_known, or_none
-from segdsl.scores.per_image import ImageScore, image_score
+from segdsl.run.program_data import get_data_root
+from segdsl.scores.boundary import BoundaryScores
+from segdsl.scores.confusion import Confusion, average_known, find_background, nan_to_none
+from segdsl.scores.per_image import ImageScore, score_image
 
 Scale = Literal["image", "input"]
 
 
-def evaluate(
+def evaluate_path(
     path: str | Path, data: str | None = None, subset: str = "val", scale: Scale | None = None, out: Path | None = None
 ) -> dict[str, Any]:
     """Evaluate the run folder or the exported model at ``path``.
@@ -38,7 +38,7 @@ def evaluate(
     """
     # Checked before the model is opened: a wrong folder must not cost an evaluation.
     if out is not None:
-        check_out(out)
+        check_score_folder(out)
     return evaluate_model(open_model(path), data, subset, scale, out)
 
 
@@ -48,41 +48,52 @@ def evaluate_model(
     """Evaluate an open model; see :func:`evaluate_path`."""
     settings = model.program.eval
     scale = scale or settings.scale
-    name = _subset_name(model, subset)
-    samples = EvalDataset(_open_data(model, data, name), name)
+    name = _resolve_subset_name(model, subset)
+    samples = EvalDataset(_open_subset_index(model, data, name), name)
     total = Confusion(model.classes, model.ignore)
     boundaries = None
     if settings.boundary is not None:
-        boundaries = Boundaries(len(model.classes), model.ignore, settings.boundary)
+        boundaries = BoundaryScores(len(model.classes), model.ignore, settings.boundary)
     folder = samples.subset.image_folder
-    with ScoreFiles(out, model.classes, folder, boundaries is not None) as files:
-        for score in image_scores(model, samples, scale, boundaries):
-            total.add(score.confusion)
-            files.image(score)
-        files.finish(total, boundaries.by_class if boundaries else None)
-    return facts_of(model.program, total, boundaries, len(samples), scale, out)
+    with ScoreWriter(out, model.classes, folder, boundaries is not None) as files:
+        for score in score_images(model, samples, scale, boundaries):
+            total.add_counts(score.confusion)
+            files.write_image(score)
+        files.finish(total, boundaries.scores_by_class if boundaries else None)
+    return summarize_scores(model.program, total, boundaries, len(samples), scale, out)
 
 
-def image_scores(
-    model: Model, samples: EvalDataset, scale: Scale, boundaries: Boundaries | None = None
+def score_images(
+    model: Model, samples: EvalDataset, scale: Scale, boundaries: BoundaryScores | None = None
 ) -> Iterator[ImageScore]:
     """Yield the score of every image, predicted as the section `eval` of the program sets; update ``boundaries``."""
     size = model.input_size
     for position in range(len(samples)):
         sample = samples[position]
-        prediction, target = classify(model, sample.image), sample.mask
+        prediction, target = classify_image(model, sample.image), sample.mask
         if scale == "image":
-            prediction = restore(prediction, *sample.size)
+            prediction = restore_mask_size(prediction, *sample.size)
         else:
             # Resized like the masks in validation during training, so that both give the same scores.
-            prediction, target = (resized_mask(ids, (size.height, size.width)) for ids in (prediction, target))
-        yield image_score(
-            position, samples.path(position), prediction, target, model.classes, model.ignore, boundaries=boundaries
+            prediction, target = (resize_mask(ids, (size.height, size.width)) for ids in (prediction, target))
+        yield score_image(
+            position,
+            samples.get_image_path(position),
+            prediction,
+            target,
+            model.classes,
+            model.ignore,
+            boundaries=boundaries,
         )
 
 
-def facts_of(
-    program: Program, total: Confusion, boundaries: Boundaries | None, images: int, scale: Scale, out: Path | None
+def summarize_scores(
+    program: Program,
+    total: Confusion,
+    boundaries: BoundaryScores | None,
+    image_count: int,
+    scale: Scale,
+    out: Path | None,
 ) -> dict[str, Any]:
     """Return the scores of a subset for JSON; an undefined score is None.
 
@@ -93,27 +104,32 @@ def facts_of(
     what was scored, `tile`, `overlap`, `flip` and `scales` the settings of the prediction, `out` the folder of tables.
     """
     settings = program.eval
-    background = background_of(program.classes, program.data.background)
+    background = find_background(program.classes, program.data.background)
     per_class: dict[str, dict[str, Any]] = {
         name: {**scores, "pixels": true, "predicted": predicted}
         for (name, scores), true, predicted in zip(
-            total.per_class().items(), total.true.tolist(), total.predicted.tolist(), strict=True
+            total.collect_class_scores().items(),
+            total.target_pixels.tolist(),
+            total.prediction_pixels.tolist(),
+            strict=True,
         )
     }
-    facts: dict[str, Any] = {key: or_none(value) for key, value in total.summary().items()}
+    facts: dict[str, Any] = {key: nan_to_none(value) for key, value in total.summarize_scores().items()}
     # Over all classes every wrong pixel is one false positive and one false negative: micro Dice equals accuracy.
     facts["dice_micro"] = facts["accuracy"]
     facts["background"] = program.classes[background]
-    facts["foreground"] = {key: or_none(value) for key, value in total.foreground(background).items()}
+    facts["foreground"] = {
+        key: nan_to_none(value) for key, value in total.compute_foreground_scores(background).items()
+    }
     if boundaries is not None:
-        facts["boundary_f1"] = or_none(mean_known(boundaries.by_class))
-        for scores, value in zip(per_class.values(), boundaries.by_class.tolist(), strict=True):
-            scores["boundary_f1"] = or_none(value)
+        facts["boundary_f1"] = nan_to_none(average_known(boundaries.scores_by_class))
+        for scores, value in zip(per_class.values(), boundaries.scores_by_class.tolist(), strict=True):
+            scores["boundary_f1"] = nan_to_none(value)
     return {
         **facts,
         "per_class": per_class,
         "confusion": total.counts.tolist(),
-        "images": images,
+        "images": image_count,
         "scale": scale,
         "tile": None if settings.tile is None else str(settings.tile),
         "overlap": settings.overlap,
@@ -124,25 +140,25 @@ def facts_of(
     }
 
 
-def _subset_name(model: Model, subset: str) -> str:
+def _resolve_subset_name(model: Model, subset: str) -> str:
     names = {"train": model.program.data.train.subset, "val": model.program.data.val.subset}
     return names.get(subset, subset)
 
 
-def _open_data(model: Model, data: str | None, subset: str) -> Index:
+def _open_subset_index(model: Model, data: str | None, subset: str) -> Index:
     program = model.program
     if data is None and program.data.root is not None:
         # An exported model resolves a relative path against its run, not against the working directory.
-        root = model.base / program.data.root
+        root = model.base_folder / program.data.root
     else:
-        root = data_root(program, data)
-    index = open_index(root, program.data.format, Request.of(program, [subset]))
+        root = get_data_root(program, data)
+    index = open_index(root, program.data.format, Request.from_program(program, [subset]))
     if index.classes != model.classes:
-        raise _classes_differ(model, index)
+        raise _classes_differ_error(model, index)
     return index
 
 
-def _classes_differ(model: Model, index: Index) -> SegError:
+def _classes_differ_error(model: Model, index: Index) -> SegError:
     ours, theirs = (
         ", ".join(names[:8]) + (", …" if len(names) > 8 else "") for names in (model.classes, index.classes)
     )

@@ -10,17 +10,17 @@ import numpy.typing as npt
 from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
-from segdsl.data.decode.images import visible
+from segdsl.data.decode.images import convert_to_rgb
 from segdsl.data.pictures.palette import Color, is_background
 from segdsl.inference.preprocess import Image, Mask
 
-TINT = 0.45
+TINT_OPACITY = 0.45
 """Opacity of a class's color over the image."""
-LEGEND_WIDTH = 240
+MIN_LEGEND_WIDTH = 240
 """Minimum width of a legend in pixels, however small the image is."""
 
 
-def mask_png(mask: Mask, colors: Sequence[Color]) -> bytes:
+def encode_mask_png(mask: Mask, colors: Sequence[Color]) -> bytes:
     """Encode a mask (H, W) as a palette PNG: pixel values are class ids, the palette holds the classes' colors."""
     png = Pictures.fromarray(mask)
     palette = [channel for color in colors for channel in color]
@@ -31,15 +31,15 @@ def mask_png(mask: Mask, colors: Sequence[Color]) -> bytes:
     return stream.getvalue()
 
 
-def overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> bytes:
+def render_overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> bytes:
     """Render the image tinted by class, with borders and a legend of its classes and their shares, as PNG."""
-    tinted = Pictures.fromarray(tint(visible(image), mask, classes, colors))
+    tinted = Pictures.fromarray(tint_classes(convert_to_rgb(image), mask, classes, colors))
     counts = np.bincount(mask.ravel(), minlength=len(classes))
     shares = {k: count / mask.size for k, count in enumerate(counts.tolist()) if count}
     # The background is not tinted, so its swatch has no color.
     swatches = ["white" if is_background(name) else color for name, color in zip(classes, colors, strict=True)]
     entries = [(swatches[k], f"{classes[k]} {share:.1%}") for k, share in sorted(shares.items(), key=lambda e: -e[1])]
-    legend = _legend(entries, max(tinted.width, LEGEND_WIDTH))
+    legend = _draw_legend(entries, max(tinted.width, MIN_LEGEND_WIDTH))
     canvas = Pictures.new("RGB", (legend.width, tinted.height + legend.height), "white")
     canvas.paste(tinted, (0, 0))
     canvas.paste(legend, (0, tinted.height))
@@ -48,19 +48,19 @@ def overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors: Sequen
     return stream.getvalue()
 
 
-def tint(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> Image:
+def tint_classes(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> Image:
     """Blend an image (H, W, 3) with the color of each pixel's class, with a border in full color around each region."""
     table = np.zeros((256, 3), np.float32)
     table[: len(colors)] = colors
     opacities = np.zeros(256, np.float32)
-    opacities[: len(classes)] = [0.0 if is_background(name) else TINT for name in classes]
+    opacities[: len(classes)] = [0.0 if is_background(name) else TINT_OPACITY for name in classes]
     opacity = opacities[mask]
-    opacity[_borders(mask) & (opacity > 0)] = 1.0
+    opacity[_find_borders(mask) & (opacity > 0)] = 1.0
     opacity = opacity[..., None]
     return (image * (1 - opacity) + table[mask] * opacity).round().astype(np.uint8)
 
 
-def _borders(mask: Mask) -> npt.NDArray[np.bool_]:
+def _find_borders(mask: Mask) -> npt.NDArray[np.bool_]:
     """Return the pixels (H, W) with a neighbor of another class."""
     border = np.zeros(mask.shape, bool)
     down, right = mask[1:] != mask[:-1], mask[:, 1:] != mask[:, :-1]
@@ -71,7 +71,7 @@ def _borders(mask: Mask) -> npt.NDArray[np.bool_]:
     return border
 
 
-def _legend(entries: Sequence[tuple[Color | str, str]], width: int) -> Pictures.Image:
+def _draw_legend(entries: Sequence[tuple[Color | str, str]], width: int) -> Pictures.Image:
     """Draw swatches and labels in as many rows as needed; truncate a label that is wider than a row."""
     # Scales with the image, so that a legend stays legible when a large image is shown small.
     size = min(max(width // 40, 12), 32)
@@ -80,7 +80,7 @@ def _legend(entries: Sequence[tuple[Color | str, str]], width: int) -> Pictures.
     places: list[tuple[int, int, Color | str, str]] = []
     x, y = pad, pad // 2
     for color, text in entries:
-        text = _cut(text, font, width - 3 * pad - size)
+        text = _truncate_text(text, font, width - 3 * pad - size)
         needed = size + pad + round(font.getlength(text))
         if x > pad and x + needed + pad > width:
             x, y = pad, y + row
@@ -95,7 +95,7 @@ def _legend(entries: Sequence[tuple[Color | str, str]], width: int) -> Pictures.
     return legend
 
 
-def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def _truncate_text(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text

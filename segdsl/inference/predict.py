@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from segdsl.data.decode.images import IMAGE_EXTENSIONS, read_image
-from segdsl.data.pictures.palette import class_colors
-from segdsl.diagnostics import Diagnostic, SegError, fail, nearest
+from segdsl.data.pictures.palette import make_class_colors
+from segdsl.diagnostics import Diagnostic, SegError, fail, find_closest_name
 from segdsl.inference.models.model import Model, open_model
-from segdsl.inference.overlay import mask_png, overlay_png
-from segdsl.storage.whole_files import write_whole
+from segdsl.inference.overlay import encode_mask_png, render_overlay_png
+from segdsl.storage.whole_files import write_atomically
 
-TABLE = "predictions.csv"
+TABLE_FILE = "predictions.csv"
 """The table of images and masks; a folder that contains it is the output of an earlier prediction."""
-MASKS, OVERLAYS = "masks", "overlays"
+MASK_FOLDER, OVERLAY_FOLDER = "masks", "overlays"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ImageJob:
     """An image and the relative path of its results below `masks` and `overlays`."""
 
     image: Path
-    name: Path
+    result_path: Path
 
 
-def predict(path: str | Path, inputs: Sequence[str], out: Path, device: str = "auto") -> dict[str, Any]:
+def predict_files(path: str | Path, inputs: Sequence[str], out: Path, device: str = "auto") -> dict[str, Any]:
     """Segment images and folders of images (recursively, by extension) with the model at ``path``.
 
     ``device`` is the device for a run. Writes `out/masks/NAME.png` (palette PNG, pixel value = class id),
@@ -43,18 +43,18 @@ def predict(path: str | Path, inputs: Sequence[str], out: Path, device: str = "a
     """
     out = Path(out)
     faults: list[Diagnostic] = []
-    jobs = collect([Path(name) for name in inputs], out, faults)
+    jobs = collect_jobs([Path(name) for name in inputs], out, faults)
     if not jobs:
         raise SegError(faults)
-    check_out(out)
+    check_prediction_folder(out)
     model = open_model(path, device=device)
     try:
         # The table exists from the start, so that an interrupted prediction can be repeated into the same folder.
-        write_whole(out / TABLE, _table([]))
+        write_atomically(out / TABLE_FILE, _format_prediction_table([]))
         done = list(_segment_all(model, jobs, out, faults))
-        write_whole(out / TABLE, _table(done))
+        write_atomically(out / TABLE_FILE, _format_prediction_table(done))
     except OSError as error:
-        raise _not_written(out) from error
+        raise _predictions_not_written_error(out) from error
     if faults:
         message = f"{len(done)} of {len(jobs)} images were segmented; the results are in `{out}`"
         help = "fix or remove the inputs named above, then run the command again"
@@ -62,22 +62,22 @@ def predict(path: str | Path, inputs: Sequence[str], out: Path, device: str = "a
     return {"images": len(done), "out": str(out)}
 
 
-def _segment_all(model: Model, jobs: Sequence[Job], out: Path, faults: list[Diagnostic]) -> Iterator[Job]:
+def _segment_all(model: Model, jobs: Sequence[ImageJob], out: Path, faults: list[Diagnostic]) -> Iterator[ImageJob]:
     """Segment one image after another; yield those that succeed and append the errors of others to ``faults``."""
-    colors = class_colors(model.classes)
+    colors = make_class_colors(model.classes)
     for job in jobs:
         try:
-            image = read_image(job.image, model.reading)
+            image = read_image(job.image, model.read_options)
         except SegError as error:
             faults.extend(error.diagnostics)
             continue
         mask = model.predict(image)
-        write_whole(out / MASKS / job.name, mask_png(mask, colors))
-        write_whole(out / OVERLAYS / job.name, overlay_png(image, mask, model.classes, colors))
+        write_atomically(out / MASK_FOLDER / job.result_path, encode_mask_png(mask, colors))
+        write_atomically(out / OVERLAY_FOLDER / job.result_path, render_overlay_png(image, mask, model.classes, colors))
         yield job
 
 
-def collect(inputs: Sequence[Path], out: Path, faults: list[Diagnostic]) -> list[Job]:
+def collect_jobs(inputs: Sequence[Path], out: Path, faults: list[Diagnostic]) -> list[ImageJob]:
     """Collect the images in ``inputs``, sorted within each folder, each once, with unique paths for the results.
 
     Appends errors to ``faults``.
@@ -86,7 +86,7 @@ def collect(inputs: Sequence[Path], out: Path, faults: list[Diagnostic]) -> list
     for path in inputs:
         if path.is_dir():
             # Earlier results may be inside an input folder; they are not inputs.
-            images = [p for p in _images_in(path) if not p.resolve().is_relative_to(out.resolve())]
+            images = [p for p in _list_images(path) if not p.resolve().is_relative_to(out.resolve())]
             if not images:
                 extensions = ", ".join(sorted(e.lstrip(".") for e in IMAGE_EXTENSIONS))
                 message, help = f"`{path}` contains no images", f"images have one of the extensions {extensions}"
@@ -98,17 +98,17 @@ def collect(inputs: Sequence[Path], out: Path, faults: list[Diagnostic]) -> list
             names.setdefault(path, Path(path.name))
         else:
             message = f"`{path}` does not exist"
-            faults.append(Diagnostic("input-missing", message, _near(path), path=str(path)))
-    return _named(names)
+            faults.append(Diagnostic("input-missing", message, _suggest_input(path), path=str(path)))
+    return _assign_result_paths(names)
 
 
-def _near(missing: Path) -> str:
+def _suggest_input(missing: Path) -> str:
     siblings = [p.name for p in missing.parent.iterdir()] if missing.parent.is_dir() else []
-    near = nearest(missing.name, siblings)
+    near = find_closest_name(missing.name, siblings)
     return f"did you mean `{missing.with_name(near)}`?" if near else "pass an image or a folder of images"
 
 
-def _images_in(folder: Path) -> list[Path]:
+def _list_images(folder: Path) -> list[Path]:
     images = []
     for root, folders, files in os.walk(folder):
         # In place: os.walk then skips hidden folders and visits the others in order.
@@ -118,7 +118,7 @@ def _images_in(folder: Path) -> list[Path]:
     return images
 
 
-def _named(found: dict[Path, Path]) -> list[Job]:
+def _assign_result_paths(names_by_image: dict[Path, Path]) -> list[ImageJob]:
     """Assign a unique result path to each image.
 
     `a.jpg` becomes `a.png`. Images that would share a path keep their extension (`a.jpg.png`) and, if that is not
@@ -126,11 +126,11 @@ def _named(found: dict[Path, Path]) -> list[Job]:
     """
     # Lower case, since some file systems ignore case.
     counts: dict[str, int] = {}
-    for name in found.values():
+    for name in names_by_image.values():
         key = str(name.with_suffix("")).lower()
         counts[key] = counts.get(key, 0) + 1
     jobs, taken = [], set()
-    for image, name in found.items():
+    for image, name in names_by_image.items():
         is_unique = counts[str(name.with_suffix("")).lower()] == 1
         stem = name.stem if is_unique else name.name
         result, number = name.with_name(f"{stem}.png"), 1
@@ -138,14 +138,14 @@ def _named(found: dict[Path, Path]) -> list[Job]:
             number += 1
             result = name.with_name(f"{stem}-{number}.png")
         taken.add(str(result).lower())
-        jobs.append(Job(image, result))
+        jobs.append(ImageJob(image, result))
     return jobs
 
 
-def check_out(out: Path) -> None:
+def check_prediction_folder(out: Path) -> None:
     """Check that ``out`` is new, empty, or contains earlier predictions. Raises SegError (`out-holds-other-files`)."""
     # Otherwise `--out data/val` could overwrite hand-drawn masks.
-    if out.is_dir() and ((out / TABLE).is_file() or not any(out.iterdir())):
+    if out.is_dir() and ((out / TABLE_FILE).is_file() or not any(out.iterdir())):
         return
     if out.exists():
         problem = "contains other files" if out.is_dir() else "is a file"
@@ -153,19 +153,19 @@ def check_out(out: Path) -> None:
         raise fail("out-holds-other-files", message, "choose a new folder with `--out`", path=str(out))
 
 
-def _table(done: Sequence[Job]) -> bytes:
+def _format_prediction_table(done: Sequence[ImageJob]) -> bytes:
     """Format the table of results as CSV (`image,mask,overlay`), with results relative to the output folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "mask", "overlay"])
     for job in done:
-        name = job.name.as_posix()
-        writer.writerow([str(job.image), f"{MASKS}/{name}", f"{OVERLAYS}/{name}"])
+        name = job.result_path.as_posix()
+        writer.writerow([str(job.image), f"{MASK_FOLDER}/{name}", f"{OVERLAY_FOLDER}/{name}"])
     # File names need not be valid UTF-8; their bytes are kept.
     return text.getvalue().encode("utf-8", "surrogateescape")
 
 
-def _not_written(out: Path) -> SegError:
+def _predictions_not_written_error(out: Path) -> SegError:
     return fail(
         "predictions-not-written",
         f"the predictions could not be written into `{out}`",

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from segdsl.diagnostics import Span
-from segdsl.ir.shape import Extent, Shape, as_grid, at, shape_at
+from segdsl.ir.shape import Extent, Shape, evaluate_extent, evaluate_shape, match_grid
 from segdsl.ir.word import Record, Word
 
 
@@ -51,10 +51,10 @@ class Table(NamedTuple):
     height: Extent
     width: Extent
 
-    def grid(self, size: tuple[int, int]) -> tuple[int, int]:
+    def evaluate_grid(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the height and width of the grid, in cells, for an image of ``size`` (height, width)."""
         env = {"H": size[0], "W": size[1]}
-        return at(self.height, env), at(self.width, env)
+        return evaluate_extent(self.height, env), evaluate_extent(self.width, env)
 
 
 class ShapeError(Exception):
@@ -83,15 +83,15 @@ class Op(Word, abstract=True):
     returns: ClassVar[Literal["tensor", "list"]] = "tensor"
     target: ClassVar[str] = ""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         """Return the shape of the result. Raises :class:`ShapeError` if the operands do not fit."""
         raise NotImplementedError
 
-    def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
+    def declare_state(self, shapes: Sequence[Shape]) -> dict[str, State]:
         """Return the parameters and buffers of the op by leaf name (`weight`, `running_mean`)."""
         return {}
 
-    def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
+    def count_macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
         """Return the multiply-accumulates for one image (B = 1)."""
         # Only convolutions and matrix products count, as is usual in publications; all other ops are free.
         return 0
@@ -132,39 +132,39 @@ class Graph(Record):
         """The values of the model's symbols at its input size, for one image."""
         return {"B": 1, "H": self.size[0], "W": self.size[1]}
 
-    def shapes(self) -> dict[str, Shape]:
+    def collect_shapes(self) -> dict[str, Shape]:
         """Return the shape of every input and node by path."""
         return {**self.inputs, **{node.path: node.shape for node in self.nodes}}
 
-    def state(self) -> dict[str, State]:
+    def collect_state(self) -> dict[str, State]:
         """Return every parameter and buffer by its key, with concrete shapes."""
-        shapes, env = self.shapes(), self.env
+        shapes, env = self.collect_shapes(), self.env
         found: dict[str, State] = {}
         for node in self.nodes:
             if node.module is None:
                 continue
-            for leaf, state in node.op.state([shapes[o] for o in node.operands]).items():
+            for leaf, state in node.op.declare_state([shapes[o] for o in node.operands]).items():
                 # A `Parameter` has the leaf name "": its key is the path of the module itself.
                 key = ".".join(part for part in (node.module, leaf) if part)
-                found.setdefault(key, State(shape_at(state.shape, env), state.kind))
+                found.setdefault(key, State(evaluate_shape(state.shape, env), state.kind))
         return found
 
-    def tables(self) -> dict[str, Table]:
+    def collect_tables(self) -> dict[str, Table]:
         """Return the parameters with one row per cell of a grid over the image, by key."""
         # They are recognized by an extent of the form `n + h*w`; only nodes without operands are parameters.
         found: dict[str, Table] = {}
         for node in self.nodes:
             for axis, extent in enumerate(() if node.operands else node.shape):
-                grid = as_grid(extent)
+                grid = match_grid(extent)
                 if grid is not None:
                     found[node.module or node.path] = Table(axis, *grid)
         return found
 
-    def macs(self) -> int:
+    def count_macs(self) -> int:
         """Return the multiply-accumulates for one image of ``size``."""
-        shapes, env = self.shapes(), self.env
-        return sum(at(n.op.macs([shapes[o] for o in n.operands], n.shape), env) for n in self.nodes)
+        shapes, env = self.collect_shapes(), self.env
+        return sum(evaluate_extent(n.op.count_macs([shapes[o] for o in n.operands], n.shape), env) for n in self.nodes)
 
-    def parameters(self, kinds: tuple[str, ...] = ("trained", "fixed")) -> int:
+    def count_parameters(self, kinds: tuple[str, ...] = ("trained", "fixed")) -> int:
         """Return the number of scalars in the state of the given kinds."""
-        return sum(math.prod(shape_at(s.shape, {})) for s in self.state().values() if s.kind in kinds)
+        return sum(math.prod(evaluate_shape(s.shape, {})) for s in self.collect_state().values() if s.kind in kinds)

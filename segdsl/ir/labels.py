@@ -10,14 +10,14 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from segdsl.diagnostics import nearest
+from segdsl.diagnostics import find_closest_name
 from segdsl.ir.values import Range
 
 VOID_ID = 255
 """The id of ignored pixels if `data.values` assigns mask values to classes."""
 
 
-CONTROL = frozenset({"Cc", "Cs", "Zl", "Zp"})
+CONTROL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories not allowed in class names: control characters, lone surrogates, line and paragraph separators."""
 
 
@@ -42,7 +42,7 @@ Merges = Sequence[tuple[Sequence[str], str]]
 """Pairs of class names and the class that they are merged into."""
 
 
-def relabelled(declared: Sequence[str], exclude: Sequence[str] = (), merges: Merges = ()) -> Relabelling:
+def relabel_classes(declared: Sequence[str], exclude: Sequence[str] = (), merges: Merges = ()) -> Relabelling:
     """Return the learned classes and new ids for the ``declared`` classes, which are in the order of their ids.
 
     A merged class takes the position of its first member. Unknown names in ``exclude`` and ``merges`` are skipped.
@@ -54,7 +54,7 @@ def relabelled(declared: Sequence[str], exclude: Sequence[str] = (), merges: Mer
     return Relabelling(classes, tuple(None if n in exclude else place[becomes.get(n, n)] for n in declared))
 
 
-def faults(
+def find_label_faults(
     declared: Sequence[str],
     ignore: int,
     exclude: Sequence[str] = (),
@@ -62,13 +62,13 @@ def faults(
     values: Sequence[Range] | None = None,
 ) -> list[Fault]:
     """Return all errors and ambiguities in ``exclude``, ``merges`` and ``values`` for the declared classes."""
-    found: list[Fault] = [] if values is None else _of_values(declared, values)
+    found: list[Fault] = [] if values is None else _find_value_faults(declared, values)
     moved: dict[str, str] = {}
     for position, name in enumerate(exclude):
-        found += _placed("exclude", position, name, "excluded", declared, moved)
+        found += _record_move("exclude", position, name, "excluded", declared, moved)
     for position, (names, into) in enumerate(merges):
         for name in names:
-            found += _placed("remap", position, name, f"merged into `{into}`", declared, moved)
+            found += _record_move("remap", position, name, f"merged into `{into}`", declared, moved)
     for position, (names, into) in enumerate(merges):
         if into in moved and into not in names:
             message = f"classes are merged into `{into}`, but `{into}` itself is {moved[into]}"
@@ -80,7 +80,7 @@ def faults(
         help = f'replace `ignore` with `exclude = ["{declared[ignore]}"]`'
         found.append(Fault("ignore", 0, "ignore-is-class", message, help))
     changed = bool(exclude or merges)
-    left = relabelled(declared, exclude, merges).classes
+    left = relabel_classes(declared, exclude, merges).classes
     if not found and changed and len(left) < 2:
         message = f"{len(left)} of {len(declared)} classes remain, but segmentation needs at least 2"
         found.append(
@@ -91,42 +91,48 @@ def faults(
 
 def has_control_character(name: str) -> bool:
     """Return whether a name has a line break or another control character, which tables and text files cannot hold."""
-    return any(unicodedata.category(c) in CONTROL for c in name)
+    return any(unicodedata.category(c) in CONTROL_CATEGORIES for c in name)
 
 
-def escaped(name: str) -> str:
+def escape_control_characters(name: str) -> str:
     """Return a name with its control characters as escapes: `\\n`."""
-    characters = (c.encode("unicode_escape").decode() if unicodedata.category(c) in CONTROL else c for c in name)
+    characters = (
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in CONTROL_CATEGORIES else c for c in name
+    )
     return "".join(characters)
 
 
-def control_character(name: str) -> tuple[str, str]:
+def describe_control_character(name: str) -> tuple[str, str]:
     """Return the message and the help for a class name that :func:`has_control_character`."""
-    message = f'class name "{escaped(name)}" contains a control character, such as a line break or a tab'
+    message = (
+        f'class name "{escape_control_characters(name)}" contains a control character, such as a line break or a tab'
+    )
     return message, "use printable characters only, with spaces between words"
 
 
-def offered(name: str, declared: Sequence[str]) -> str:
+def suggest_class(name: str, declared: Sequence[str]) -> str:
     """Return the help for an unknown class: the closest name, or the declared classes."""
-    near = nearest(name, declared)
+    near = find_closest_name(name, declared)
     listing = ", ".join(f"`{n}`" for n in declared[:8]) + (", …" if len(declared) > 8 else "")
     return f"did you mean `{near}`?" if near else f"known classes: {listing}"
 
 
-def _placed(
-    setting: str, position: int, name: str, what: str, declared: Sequence[str], moved: dict[str, str]
+def _record_move(
+    setting: str, position: int, name: str, change: str, declared: Sequence[str], moved: dict[str, str]
 ) -> list[Fault]:
     """Record in ``moved`` that a class is excluded or merged; return an error if it is unknown or moved already."""
     if name not in declared:
-        return [Fault(setting, position, "class-unknown", f"unknown class `{name}`", offered(name, declared))]
+        return [Fault(setting, position, "class-unknown", f"unknown class `{name}`", suggest_class(name, declared))]
     if name in moved:
-        message = f"`{name}` is {moved[name]} and also {what}" if moved[name] != what else f"`{name}` is {what} twice"
+        message = (
+            f"`{name}` is {moved[name]} and also {change}" if moved[name] != change else f"`{name}` is {change} twice"
+        )
         return [Fault(setting, position, "class-moved-twice", message, "remove one of the two")]
-    moved[name] = what
+    moved[name] = change
     return []
 
 
-def _of_values(declared: Sequence[str], values: Sequence[Range]) -> list[Fault]:
+def _find_value_faults(declared: Sequence[str], values: Sequence[Range]) -> list[Fault]:
     if len(values) != len(declared):
         message = f"`values` has {len(values)} entries for {len(declared)} classes"
         return [Fault("values", -1, "values-count", message, "list one value or range per class, in class order")]

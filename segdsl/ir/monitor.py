@@ -17,11 +17,11 @@ class ClassScore(NamedTuple):
 
     heads: tuple[str, ...]
 
-    def names(self, text: str) -> bool:
+    def matches_text(self, text: str) -> bool:
         """Return whether a text is the score of a class, whether or not that class exists."""
         return any(text.startswith(f"{head}.") and text != f"{head}." for head in self.heads)
 
-    def spelled(self) -> tuple[str, ...]:
+    def list_forms(self) -> tuple[str, ...]:
         """Return the possible forms with a placeholder: `val.dice.CLASS`."""
         return tuple(f"{head}.CLASS" for head in self.heads)
 
@@ -29,10 +29,10 @@ class ClassScore(NamedTuple):
 BY_CLASS = ClassScore(("val.dice", "val.iou"))
 
 
-def _class_score(value: str) -> str:
+def _validate_class_score(value: str) -> str:
     """Validate that a value is the score of a class."""
-    if not BY_CLASS.names(value):
-        raise ValueError(f"must be {' or '.join(BY_CLASS.spelled())}")
+    if not BY_CLASS.matches_text(value):
+        raise ValueError(f"must be {' or '.join(BY_CLASS.list_forms())}")
     return value
 
 
@@ -40,11 +40,11 @@ OverAll = Literal[
     "val.dice", "val.miou", "val.accuracy", "val.loss",
     "val.foreground.dice", "val.foreground.dice_micro", "val.foreground.miou",
 ]  # fmt: skip
-Monitor = OverAll | Annotated[str, BY_CLASS, AfterValidator(_class_score)]
+Monitor = OverAll | Annotated[str, BY_CLASS, AfterValidator(_validate_class_score)]
 """The score that a run monitors; lower is better for `val.loss`, higher for the others."""
 
 
-def class_of(monitor: str) -> str | None:
+def extract_class(monitor: str) -> str | None:
     """Return the class of a class score, or None for a score over several classes."""
     # `val.foreground.dice` has a dot as well, so the scores over several classes are excluded first.
     if monitor in typing.get_args(OverAll):

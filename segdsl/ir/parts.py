@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count, takewhile
 
 from segdsl.ir.graph import Graph
-from segdsl.ir.shape import at, shape_at
+from segdsl.ir.shape import evaluate_extent, evaluate_shape
 
 
 @dataclass
@@ -32,56 +32,56 @@ class Part:
         return self.path.rpartition(".")[2]
 
     @property
-    def kept(self) -> str:
+    def freeze_state(self) -> str:
         """Label for untrained parts: "frozen" if training could change it, "fixed" if not, "" if it is trained."""
         if not self.parameters or self.trained:
             return ""
         return "fixed" if self.fixed == self.parameters else "frozen"
 
-    def called(self, names: Mapping[str, str]) -> str:
+    def find_display_name(self, names: Mapping[str, str]) -> str:
         """Return the name for display: the output's name from ``names``, if there is one."""
         # A part with parameters keeps its own name, since `train.freeze` and `weights` refer to it by path.
         return self.name if self.parameters else names.get(self.path, self.name)
 
-    def sizes(self, more: str = "…") -> str:
+    def format_sizes(self, ellipsis: str = "…") -> str:
         """Return the output sizes without the batch: `64x128x128`, `4 of 64x8x8`, or the first and the last."""
         texts = ["x".join(map(str, shape[1:])) for shape in self.outputs]
         if len(set(texts)) <= 1:
             return (texts[0] if len(texts) == 1 else f"{len(texts)} of {texts[0]}") if texts else ""
-        return f"{texts[0]} {more} {texts[-1]}" if len(texts) > 2 else ", ".join(texts)
+        return f"{texts[0]} {ellipsis} {texts[-1]}" if len(texts) > 2 else ", ".join(texts)
 
-    def opens(self, level: int, depth: int) -> bool:
+    def needs_expansion(self, level: int, depth: int) -> bool:
         """Return whether an outline of ``depth`` levels should show the children of this part, at ``level``."""
         # A part made of single ops stays closed. Elements of a list or chain have numbers for names, and mostly look
         # alike: they are shown only in outlines of more than two levels.
         has_names = depth > 2 or not all(child.name.isdigit() for child in self.children.values())
         return level + 1 < depth and has_names and any(child.children for child in self.children.values())
 
-    def rows(self, depth: int, level: int = 0) -> Iterator[tuple[int, Part]]:
+    def walk_rows(self, depth: int, level: int = 0) -> Iterator[tuple[int, Part]]:
         """Yield the parts below this one with their level, down to ``depth`` levels."""
         for child in self.children.values():
             yield level, child
-            if child.opens(level, depth):
-                yield from child.rows(depth, level + 1)
+            if child.needs_expansion(level, depth):
+                yield from child.walk_rows(depth, level + 1)
 
 
-def parts_of(graph: Graph, frozen: Sequence[str] = ()) -> Part:
+def build_parts(graph: Graph, frozen: Sequence[str] = ()) -> Part:
     """Return the whole graph as a tree of parts. Parameters below a ``frozen`` path do not count as trained."""
     root = Part("")
-    shapes, env = graph.shapes(), graph.env
+    shapes, env = graph.collect_shapes(), graph.env
     last: dict[str, tuple[int, ...]] = {}
     for node in graph.nodes:
-        macs = at(node.op.macs([shapes[o] for o in node.operands], node.shape), env)
+        macs = evaluate_extent(node.op.count_macs([shapes[o] for o in node.operands], node.shape), env)
         # The path of an unnamed node ends in `:op`; it belongs to the binding in front of the colon.
-        for part in _along(root, node.path.partition(":")[0]):
+        for part in _walk_path(root, node.path.partition(":")[0]):
             part.macs += macs
-            last[part.path] = shape_at(node.shape, env)
-    for key, state in graph.state().items():
+            last[part.path] = evaluate_shape(node.shape, env)
+    for key, state in graph.collect_state().items():
         if state.kind == "buffer":
             continue
         scalars = math.prod(int(str(extent)) for extent in state.shape)
         is_trained = state.kind == "trained" and not is_below(key, frozen)
-        for part in _along(root, key, create=False):
+        for part in _walk_path(root, key, create=False):
             part.parameters += scalars
             part.trained += scalars if is_trained else 0
             part.fixed += scalars if state.kind == "fixed" else 0
@@ -94,7 +94,7 @@ def is_below(path: str, others: Sequence[str]) -> bool:
     return any(path == other or path.startswith(f"{other}.") for other in others)
 
 
-def _along(root: Part, path: str, create: bool = True) -> Iterator[Part]:
+def _walk_path(root: Part, path: str, create: bool = True) -> Iterator[Part]:
     """Yield the parts from the root to ``path``, creating missing ones if ``create``."""
     part = root
     yield part
@@ -108,7 +108,7 @@ def _along(root: Part, path: str, create: bool = True) -> Iterator[Part]:
 
 
 def _set_outputs(part: Part, graph: Graph, last: Mapping[str, tuple[int, ...]]) -> None:
-    shapes, env = graph.shapes(), graph.env
+    shapes, env = graph.collect_shapes(), graph.env
     # The first copy in a chain and the first element of the chain's result share one name: `stage0.0`. The name
     # belongs to this part only if the node behind it is inside the part.
     node_path = graph.names.get(part.path)
@@ -116,7 +116,7 @@ def _set_outputs(part: Part, graph: Graph, last: Mapping[str, tuple[int, ...]]) 
     if not names:
         elements = (f"{part.path}.{number}" for number in count())
         names = list(takewhile(graph.names.__contains__, elements))
-    found = [shape_at(shapes[graph.names[name]], env) for name in names]
+    found = [evaluate_shape(shapes[graph.names[name]], env) for name in names]
     part.outputs = tuple(found) or ((last[part.path],) if part.path in last else ())
     for child in part.children.values():
         _set_outputs(child, graph, last)

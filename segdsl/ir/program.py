@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.ir.graph import Graph
-from segdsl.ir.labels import VOID_ID, Merges, has_control_character, relabelled
+from segdsl.ir.labels import VOID_ID, Merges, has_control_character, relabel_classes
 from segdsl.ir.monitor import Monitor
 from segdsl.ir.values import Duration, GraphPath, Memory, OrSingle, Quantity, Range, Size
 from segdsl.ir.word import Record, Word
@@ -21,7 +21,7 @@ NaturalFloat = Annotated[float, Ge(0)]
 Probability = Annotated[float, Ge(0), Le(1)]
 
 
-def _named(value: str) -> str:
+def _validate_name(value: str) -> str:
     """Validate that a name is not blank and has no control characters."""
     if not value.strip():
         raise ValueError("must not be empty")
@@ -30,7 +30,7 @@ def _named(value: str) -> str:
     return value
 
 
-def _folder_name(value: str) -> str:
+def _validate_folder_name(value: str) -> str:
     """Validate a folder name or a relative path that stays inside the dataset folder."""
     # Forward slashes only, on every system: programs are shared between Windows and Linux.
     if not value.strip() or value.startswith("/") or ".." in value.split("/") or "\\" in value:
@@ -38,32 +38,32 @@ def _folder_name(value: str) -> str:
     return value
 
 
-def _mask_values(value: Range) -> Range:
+def _validate_mask_values(value: Range) -> Range:
     """Validate integers that fit into an 8-bit mask."""
     if not (0 <= value.low <= value.high <= 255 and value.low == int(value.low) and value.high == int(value.high)):
         raise ValueError("must be integers from 0 to 255, or ranges of them")
     return value
 
 
-def _rising(value: Range) -> Range:
+def _validate_rising_range(value: Range) -> Range:
     """Validate a range whose lower end is below its upper end."""
     if not value.low < value.high:
         raise ValueError("lower end must be below upper end")
     return value
 
 
-def _natural_amount(value: Quantity) -> Quantity:
+def _validate_natural_amount(value: Quantity) -> Quantity:
     """Validate an amount that is not negative."""
     if value.value < 0:
         raise ValueError("must be 0 or more")
     return value
 
 
-Named = Annotated[str, AfterValidator(_named)]
-FolderName = Annotated[str, AfterValidator(_folder_name)]
-MaskValues = Annotated[Range, OrSingle(), AfterValidator(_mask_values)]
+VisibleName = Annotated[str, AfterValidator(_validate_name)]
+FolderName = Annotated[str, AfterValidator(_validate_folder_name)]
+MaskValues = Annotated[Range, OrSingle(), AfterValidator(_validate_mask_values)]
 """Mask values: `7`, or `0..127`."""
-MemoryAmount = Annotated[Memory, AfterValidator(_natural_amount)]
+MemoryAmount = Annotated[Memory, AfterValidator(_validate_natural_amount)]
 """An amount of memory, 0 included."""
 DataFormat = Literal[
     "common_semantic_segmentation", "voc_segmentation", "coco_instances", "datumaro", "cityscapes",
@@ -123,7 +123,7 @@ class Remap(Word, abstract=True):
     kind: ClassVar[str] = "remap"
     classes: Annotated[tuple[str, ...], MinLen(1)]
     """Classes of the dataset."""
-    into: Named
+    into: VisibleName
     """The class that they become: one of the dataset's classes, or a new name."""
 
 
@@ -200,7 +200,7 @@ class Data(Section):
     """Classes that are not learned: their pixels are ignored."""
     remap: tuple[Remap, ...] = ()
     """Classes to merge or rename. Everywhere else, `data.classes` means the classes that remain."""
-    background: Named | None = None
+    background: VisibleName | None = None
     """Class of pixels that no polygon covers, in formats that draw masks; "void" ignores them."""
     values: tuple[MaskValues, ...] | None = None
     """Mask values of each class in the order of `classes`: a number or a range; by default the class id."""
@@ -210,15 +210,15 @@ class Data(Section):
     """Name of the mask folders, for the format `folders`."""
     input_size: Size = Size(512, 512)
     """Height x width of the network input."""
-    levels: Annotated[Range, AfterValidator(_rising)] | None = None
+    levels: Annotated[Range, AfterValidator(_validate_rising_range)] | None = None
     """Pixel values that become black and white; by default the full range of 8 or 16 bits."""
     normalize: Literal["imagenet", "none"] = "imagenet"
     """Normalization of pixels: ImageNet's mean and standard deviation, or only a division by 255."""
     cache: MemoryAmount | None = None
     """Memory for decoded images, shared by all processes; by default a quarter of free memory; `0 GiB` disables it."""
-    train: TrainSubset = Field(default_factory=lambda: TrainSubset.trusted({}))
+    train: TrainSubset = Field(default_factory=lambda: TrainSubset.build_unchecked({}))
     """The training subset."""
-    val: EvalSubset = Field(default_factory=lambda: EvalSubset.trusted({}))
+    val: EvalSubset = Field(default_factory=lambda: EvalSubset.build_unchecked({}))
     """The validation subset."""
 
     @property
@@ -299,7 +299,7 @@ class Export(Section):
     """An additional ONNX model; by default none is written."""
     images: PositiveInt | None = None
     """Number of validation images, evenly chosen, for comparing export and trained model; by default all."""
-    tolerance: Tolerance = Field(default_factory=lambda: Tolerance.trusted({}))
+    tolerance: Tolerance = Field(default_factory=lambda: Tolerance.build_unchecked({}))
     """Limits on the deviation from the trained model."""
 
 
@@ -350,7 +350,7 @@ class Program(Record):
         """The learned classes in the order of their ids, or two placeholders without `data.classes`."""
         if self.data.classes is None:
             return ("class_0", "class_1")
-        return relabelled(self.data.classes, self.data.exclude, self.data.merges).classes
+        return relabel_classes(self.data.classes, self.data.exclude, self.data.merges).classes
 
 
 SECTIONS: dict[str, type[Section]] = {"data": Data, "train": Train, "eval": Eval, "export": Export}

@@ -48,7 +48,7 @@ class Dim:
         self.terms = tuple(sorted(nonzero, key=lambda t: (len(t[0]), [str(a) for a in t[0]])))
         # Negative terms are printed last: `H/4 - 1`, not `-1 + H/4`.
         printed = sorted(self.terms, key=lambda t: t[1] < 0)
-        self._text = " + ".join(_term(m, c) for m, c in printed).replace("+ -", "- ") or "0"
+        self._text = " + ".join(_format_term(m, c) for m, c in printed).replace("+ -", "- ") or "0"
 
     @property
     def is_atom(self) -> bool:
@@ -67,14 +67,14 @@ class Dim:
 
     def __add__(self, other: Extent) -> Extent:
         terms = dict(self.terms)
-        for monomial, factor in _terms(other):
+        for monomial, factor in _get_terms(other):
             terms[monomial] = terms.get(monomial, 0) + factor
-        return _simplest(terms)
+        return _simplify_terms(terms)
 
     __radd__ = __add__
 
     def __neg__(self) -> Extent:
-        return _simplest({m: -c for m, c in self.terms})
+        return _simplify_terms({m: -c for m, c in self.terms})
 
     def __sub__(self, other: Extent) -> Extent:
         return self + (-other)
@@ -85,21 +85,21 @@ class Dim:
     def __mul__(self, other: Extent) -> Extent:
         terms: dict[Monomial, int] = {}
         for left, a in self.terms:
-            for right, b in _terms(other):
+            for right, b in _get_terms(other):
                 monomial = tuple(sorted(left + right, key=str))
                 terms[monomial] = terms.get(monomial, 0) + a * b
-        return _simplest(terms)
+        return _simplify_terms(terms)
 
     __rmul__ = __mul__
 
-    def at(self, env: Mapping[str, int]) -> int:
+    def evaluate_at(self, env: Mapping[str, int]) -> int:
         """Return the value for the symbol values in ``env``."""
-        return sum(c * math.prod(_atom_at(a, env) for a in m) for m, c in self.terms)
+        return sum(c * math.prod(_evaluate_atom(a, env) for a in m) for m, c in self.terms)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            _validated, serialization=core_schema.to_string_ser_schema()
+            _validate_extent, serialization=core_schema.to_string_ser_schema()
         )
 
 
@@ -107,7 +107,7 @@ Extent = Union[int, Dim]
 Shape = tuple[Extent, ...]
 
 
-def symbol(name: str) -> Dim:
+def make_symbol(name: str) -> Dim:
     """Return the extent of a single symbol, such as `H`."""
     return Dim({(name,): 1})
 
@@ -120,7 +120,7 @@ def ceil_div(extent: Extent, by: int) -> Extent:
     if by == 1:
         return extent
     if all(c % by == 0 for _, c in extent.terms):
-        return _simplest({m: c // by for m, c in extent.terms})
+        return _simplify_terms({m: c // by for m, c in extent.terms})
     # ceil(ceil(a/m)/n) = ceil(a/mn): without it, `H/2` halved and `H/4` would not compare equal.
     if extent.is_atom and isinstance(inner := extent.terms[0][0][0], Ceil):
         return ceil_div(inner.of, inner.by * by)
@@ -132,9 +132,9 @@ def ceil_div(extent: Extent, by: int) -> Extent:
         whole[()], rest[()] = constant // by, constant % by
     left = Dim(rest)
     if not any(m for m, _ in left.terms):
-        return _simplest(whole) + (1 if left.terms else 0)
+        return _simplify_terms(whole) + (1 if left.terms else 0)
     ceiling = Dim({(Ceil(left, by),): 1})
-    return ceiling + _simplest(whole) if any(whole.values()) else ceiling
+    return ceiling + _simplify_terms(whole) if any(whole.values()) else ceiling
 
 
 def floor_div(extent: Extent, by: int) -> Extent:
@@ -143,17 +143,17 @@ def floor_div(extent: Extent, by: int) -> Extent:
     return extent // by if isinstance(extent, int) else ceil_div(extent - (by - 1), by)
 
 
-def at(extent: Extent, env: Mapping[str, int]) -> int:
+def evaluate_extent(extent: Extent, env: Mapping[str, int]) -> int:
     """Return the value of an extent, symbolic or not."""
-    return extent if isinstance(extent, int) else extent.at(env)
+    return extent if isinstance(extent, int) else extent.evaluate_at(env)
 
 
-def shape_at(shape: Shape, env: Mapping[str, int]) -> tuple[int, ...]:
+def evaluate_shape(shape: Shape, env: Mapping[str, int]) -> tuple[int, ...]:
     """Return the values of all extents of a shape."""
-    return tuple(at(extent, env) for extent in shape)
+    return tuple(evaluate_extent(extent, env) for extent in shape)
 
 
-def as_grid(extent: Extent) -> tuple[int, Extent, Extent] | None:
+def match_grid(extent: Extent) -> tuple[int, Extent, Extent] | None:
     """Return (n, h, w) if the extent is `n + h*w`, with h of `H` only and w of `W` only, otherwise None."""
     # `1 + H/14 * W/14` parses as `1 + ((H/14) * W)/14`. Both are equal where 14 divides W; elsewhere no grid has that
     # number of cells, so `_split_sides` may treat one as the other.
@@ -162,38 +162,38 @@ def as_grid(extent: Extent) -> tuple[int, Extent, Extent] | None:
     products = [(monomial, factor) for monomial, factor in extent.terms if monomial]
     if len(products) != 1 or products[0][1] != 1:
         return None
-    parts = _sides(products[0][0])
-    sides = {_symbol_of(part): part for part in parts}
+    parts = _split_sides(products[0][0])
+    sides = {_find_symbol(part): part for part in parts}
     first = sum(factor for monomial, factor in extent.terms if not monomial)
     if len(parts) != 2 or set(sides) != {"H", "W"} or first < 0:
         return None
     return first, sides["H"], sides["W"]
 
 
-def _sides(monomial: Monomial) -> list[Dim]:
+def _split_sides(monomial: Monomial) -> list[Dim]:
     """Return the factors of a product; for `(h*W)/n`, these are `h` and `W/n`."""
     if len(monomial) == 1 and isinstance(monomial[0], Ceil):
         whole = monomial[0]
-        inner = _sides(whole.of.terms[0][0]) if len(whole.of.terms) == 1 and whole.of.terms[0][1] == 1 else []
+        inner = _split_sides(whole.of.terms[0][0]) if len(whole.of.terms) == 1 and whole.of.terms[0][1] == 1 else []
         plain = [side for side in inner if isinstance(side.terms[0][0][0], str)]
         if len(inner) == 2 and len(plain) == 1:
             return [side if side is not plain[0] else Dim({(Ceil(side, whole.by),): 1}) for side in inner]
     return [Dim({(atom,): 1}) for atom in monomial]
 
 
-def _symbol_of(dim: Dim) -> str | None:
+def _find_symbol(dim: Dim) -> str | None:
     """Return the symbol that an extent depends on, or None if there are several."""
     atoms = [atom for monomial, _ in dim.terms for atom in monomial]
-    found = {atom if isinstance(atom, str) else _symbol_of(atom.of) for atom in atoms}
+    found = {atom if isinstance(atom, str) else _find_symbol(atom.of) for atom in atoms}
     return found.pop() if len(found) == 1 else None
 
 
-def show(shape: Shape) -> str:
+def format_shape(shape: Shape) -> str:
     """Format a shape as `[B, 48, H/4, W/4]`."""
     return "[" + ", ".join(str(extent) for extent in shape) + "]"
 
 
-def parse(text: str) -> Extent:
+def parse_extent(text: str) -> Extent:
     """Parse an extent from the text that ``str`` gives for it. Raises ValueError for other text."""
     tokens = re.findall(r"[A-Za-z]\w*|\d+|[-+*/()]", text)
     value, rest = _parse_sum(tokens)
@@ -231,37 +231,37 @@ def _parse_quotient(tokens: list[str]) -> tuple[Extent, list[str]]:
             raise ValueError("extent has an unmatched `(`")
         rest = rest[1:]
     else:
-        value = int(head) if head.isdigit() else symbol(head)
+        value = int(head) if head.isdigit() else make_symbol(head)
     if rest and rest[0] == "/":
         return ceil_div(value, int(rest[1])), rest[2:]
     return value, rest
 
 
-def _terms(extent: Extent) -> tuple[tuple[Monomial, int], ...]:
+def _get_terms(extent: Extent) -> tuple[tuple[Monomial, int], ...]:
     return (((), extent),) if isinstance(extent, int) else extent.terms
 
 
-def _simplest(terms: Mapping[Monomial, int]) -> Extent:
+def _simplify_terms(terms: Mapping[Monomial, int]) -> Extent:
     dim = Dim(terms)
     if not dim.terms:
         return 0
     return dim.terms[0][1] if len(dim.terms) == 1 and not dim.terms[0][0] else dim
 
 
-def _term(monomial: Monomial, factor: int) -> str:
+def _format_term(monomial: Monomial, factor: int) -> str:
     body = "*".join(str(a) for a in monomial)
     if not body:
         return str(factor)
     return body if factor == 1 else f"-{body}" if factor == -1 else f"{factor}*{body}"
 
 
-def _atom_at(atom: Atom, env: Mapping[str, int]) -> int:
-    return env[atom] if isinstance(atom, str) else -(-atom.of.at(env) // atom.by)
+def _evaluate_atom(atom: Atom, env: Mapping[str, int]) -> int:
+    return env[atom] if isinstance(atom, str) else -(-atom.of.evaluate_at(env) // atom.by)
 
 
-def _validated(value: Any) -> Any:
+def _validate_extent(value: Any) -> Any:
     if isinstance(value, str):
-        return parse(value)
+        return parse_extent(value)
     if isinstance(value, (Dim, int)):
         return value
     raise ValueError("an extent must be an integer or a string such as `H/4`")

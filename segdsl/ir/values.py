@@ -27,7 +27,7 @@ class Quantity:
     unit: str
 
     def __str__(self) -> str:
-        return f"{number(self.value)} {self.unit}"
+        return f"{format_number(self.value)} {self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Range:
 
     def __str__(self) -> str:
         unit = f" {self.unit}" if self.unit else ""
-        return f"{number(self.low, floating=True)}{unit}..{number(self.high, floating=True)}{unit}"
+        return f"{format_number(self.low, floating=True)}{unit}..{format_number(self.high, floating=True)}{unit}"
 
 
 class Units(NamedTuple):
@@ -74,7 +74,7 @@ UNITS = ("iters", "epochs", "deg", "px", "KiB", "MiB", "GiB")
 """All units of the language."""
 
 
-def number(value: float | int, *, floating: bool = False) -> str:
+def format_number(value: float | int, *, floating: bool = False) -> str:
     """Format a number for `.seg`: the shortest text that reads back as the same value."""
     if isinstance(value, int) and not floating:
         return str(value)
@@ -84,7 +84,7 @@ def number(value: float | int, *, floating: bool = False) -> str:
     return repr(float(value))
 
 
-def quoted(text: str) -> str:
+def quote_string(text: str) -> str:
     """Format a string for `.seg`, with quotes and escapes."""
     # The backslash comes first: escaping it later would double the backslashes of the other escapes.
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
@@ -104,6 +104,6 @@ __all__ = [
     "Range",
     "Size",
     "Units",
-    "number",
-    "quoted",
+    "format_number",
+    "quote_string",
 ]

@@ -25,11 +25,11 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @classmethod
-    def trusted(cls, values: dict[str, Any]) -> Self:
+    def build_unchecked(cls, values: dict[str, Any]) -> Self:
         """Build a record from values that are already validated."""
         # What `model_construct` does, at a tenth of its cost. Pydantic's own attributes are set by hand for that.
         record = cls.__new__(cls)
-        defaults, factories = _defaults(cls)
+        defaults, factories = _collect_defaults(cls)
         fresh = {name: make() for name, make in factories if name not in values} if factories else {}
         object.__setattr__(record, "__dict__", {**defaults, **fresh, **values})
         object.__setattr__(record, "__pydantic_fields_set__", set(values))
@@ -39,7 +39,7 @@ class Record(BaseModel):
 
 
 @lru_cache(maxsize=512)
-def _defaults(record: type[Record]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
+def _collect_defaults(record: type[Record]) -> tuple[dict[str, Any], tuple[tuple[str, Any], ...]]:
     """Return the defaults of a record: constant values, and the factories of the others."""
     fields = {name: info for name, info in record.model_fields.items() if not info.is_required()}
     constants = {name: info.default for name, info in fields.items() if info.default_factory is None}
@@ -71,12 +71,15 @@ class Word(Record):
         REGISTRY[cls.__name__] = cls
 
     @model_serializer(mode="plain")
-    def _tagged(self) -> dict[str, Any]:
-        return {"word": type(self).__name__, **{name: _plain(getattr(self, name)) for name in type(self).model_fields}}
+    def _serialize_word(self) -> dict[str, Any]:
+        return {
+            "word": type(self).__name__,
+            **{name: _make_serializable(getattr(self, name)) for name in type(self).model_fields},
+        }
 
     @model_validator(mode="wrap")
     @classmethod
-    def _by_name(cls, value: Any, handler: Any) -> Any:
+    def _resolve_word(cls, value: Any, handler: Any) -> Any:
         if isinstance(value, cls):
             return value
         # In JSON the tag `word` selects the class, since a field is annotated with the family only.
@@ -89,35 +92,35 @@ class Word(Record):
         return handler(value)
 
 
-def _plain(value: Any) -> Any:
+def _make_serializable(value: Any) -> Any:
     """Convert symbolic extents to text, which pydantic can serialize."""
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return tuple(_plain(item) for item in value)
+        return tuple(_make_serializable(item) for item in value)
     return str(value) if isinstance(value, Dim) else value
 
 
-def members(family: type[Family]) -> dict[str, type[Family]]:
+def list_words(family: type[Family]) -> dict[str, type[Family]]:
     """Return the words of a family by name."""
     return {name: word for name, word in sorted(REGISTRY.items()) if issubclass(word, family)}
 
 
-def word_family(kind: Any) -> type[Word] | None:
+def find_word_family(kind: Any) -> type[Word] | None:
     """Return the family of words that a field of this type holds, or None."""
     if get_origin(kind) in (Union, types.UnionType):
-        return next((w for k in get_args(kind) if (w := word_family(k))), None)
+        return next((w for k in get_args(kind) if (w := find_word_family(k))), None)
     if get_origin(kind) is Annotated or get_origin(kind) is tuple:
-        return word_family(get_args(kind)[0])
+        return find_word_family(get_args(kind)[0])
     return kind if isinstance(kind, type) and issubclass(kind, Word) else None
 
 
-def choices_of(kind: Any) -> tuple[str, ...]:
+def list_choices(kind: Any) -> tuple[str, ...]:
     """Return the literal names that a field of this type accepts; empty if it has no choices."""
     if get_origin(kind) is Literal:
         return tuple(member for member in get_args(kind) if isinstance(member, str))
-    return tuple(member for inner in get_args(kind) for member in choices_of(inner))
+    return tuple(member for inner in get_args(kind) for member in list_choices(inner))
 
 
-def field_docs(record: type[BaseModel]) -> dict[str, str]:
+def read_field_docs(record: type[BaseModel]) -> dict[str, str]:
     """Return the documentation of every field, inherited ones included: the string below it in the source."""
     # Python drops these strings when it compiles a class, so they are read from the source file.
     import inspect
@@ -125,20 +128,20 @@ def field_docs(record: type[BaseModel]) -> dict[str, str]:
     docs: dict[str, str] = {}
     for cls in reversed(record.__mro__):
         if cls is not BaseModel and issubclass(cls, BaseModel):
-            docs.update(_docs_of_file(inspect.getsourcefile(cls) or "").get(cls.__name__, {}))
+            docs.update(_read_file_docs(inspect.getsourcefile(cls) or "").get(cls.__name__, {}))
     return {name: docs[name] for name in record.model_fields if name in docs}
 
 
 @lru_cache(maxsize=64)
-def _docs_of_file(path: str) -> dict[str, dict[str, str]]:
+def _read_file_docs(path: str) -> dict[str, dict[str, str]]:
     import ast
 
     with open(path, encoding="utf-8") as file:
         tree = ast.parse(file.read())
-    return {node.name: _docs_of_class(node) for node in tree.body if isinstance(node, ast.ClassDef)}
+    return {node.name: _read_class_docs(node) for node in tree.body if isinstance(node, ast.ClassDef)}
 
 
-def _docs_of_class(node: ast.ClassDef) -> dict[str, str]:
+def _read_class_docs(node: ast.ClassDef) -> dict[str, str]:
     import ast
     import inspect
 

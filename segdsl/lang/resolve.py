@@ -10,21 +10,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from segdsl.ir.program import SECTIONS, Program, Section
-from segdsl.ir.values import Quantity, Range, Size, number, quoted
-from segdsl.ir.word import Record, Word, choices_of
-from segdsl.lang.elaborate.block_checks import calls, target
-from segdsl.lang.elaborate.blocks import block_recipe
+from segdsl.ir.values import Quantity, Range, Size, format_number, quote_string
+from segdsl.ir.word import Record, Word, list_choices
+from segdsl.lang.elaborate.block_checks import find_calls, resolve_callee
+from segdsl.lang.elaborate.blocks import build_block_recipe
 from segdsl.lang.elaborate.context import Frame
-from segdsl.lang.elaborate.expressions import bound_names, lookup_component
+from segdsl.lang.elaborate.expressions import collect_bindings, lookup_component
 from segdsl.lang.elaborate.files import FileScope
 from segdsl.lang.elaborate.values import BlockDef
-from segdsl.lang.settings.merge import Setting, Settings, model_arguments
-from segdsl.lang.settings.sections import Sections
+from segdsl.lang.settings.merge import Setting, Settings, match_model_arguments
+from segdsl.lang.settings.sections import SectionReader
 from segdsl.syntax import tree
 from segdsl.syntax.printer.format import format_text
 
 
-def resolved_text(program: Program, settings: Settings, sections: Sections, scope: FileScope) -> str:
+def render_program(program: Program, settings: Settings, sections: SectionReader, scope: FileScope) -> str:
     """Return the source of the program. Loading it gives the same graph and sections."""
     setting = settings.values[("model",)]
     root = (
@@ -34,87 +34,89 @@ def resolved_text(program: Program, settings: Settings, sections: Sections, scop
     )
     assert isinstance(root, BlockDef)
     inliner = _Inliner({name: source.text for name, source in program.sources.items()})
-    inliner.take(root)
-    model = _model_call(setting, root, sections, inliner)
+    inliner.add_block(root)
+    model = _render_model_call(setting, root, sections, inliner)
     doc = "".join(f"## {line}\n" for line in scope.tree.doc.splitlines())
-    parts = ["seg 1\n" + ("\n" + doc if doc else ""), *inliner.texts()]
+    parts = ["seg 1\n" + ("\n" + doc if doc else ""), *inliner.render_definitions()]
     for name in SECTIONS:
-        parts.append(_section_text((name,), getattr(program, name), sections))
+        parts.append(_render_section((name,), getattr(program, name), sections))
     parts.append(f"model = {model}\n")
     if program.weights:
-        lines = "".join(f"  {path} = {quoted(source)}\n" for path, source in program.weights.items())
+        lines = "".join(f"  {path} = {quote_string(source)}\n" for path, source in program.weights.items())
         lines += "  adapt = true\n" if program.adapt_weights else ""
         parts.append("weights {\n" + lines + "}\n")
     return format_text("\n".join(part for part in parts if part), f"{program.name} (resolved)")
 
 
-def _section_text(path: tuple[str, ...], section: Section, sections: Sections, indent: str = "") -> str:
+def _render_section(path: tuple[str, ...], section: Section, sections: SectionReader, indent: str = "") -> str:
     lines: list[str] = []
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):
-            lines.append("\n" + _section_text((*path, name), value, sections, indent + "  "))
+            lines.append("\n" + _render_section((*path, name), value, sections, indent + "  "))
         elif isinstance(value, dict):
             if value:
-                steps = "".join(f"{indent}    {key} = {spell(word)}\n" for key, word in value.items())
+                steps = "".join(f"{indent}    {key} = {render_value(word)}\n" for key, word in value.items())
                 lines.append(f"\n{indent}  {name} {{\n{steps}{indent}  }}\n")
         # None and empty lists are the defaults of every key that allows them.
         elif value is not None and value != ():
-            lines.append(f"{indent}  {name} = {spell_field(type(section), name, value)}\n")
+            lines.append(f"{indent}  {name} = {render_field(type(section), name, value)}\n")
     return f"{indent}{path[-1]} {{\n{''.join(lines)}{indent}}}\n" if lines else ""
 
 
-def spell(value: Any, *, chain: bool = False) -> str:
+def render_value(value: Any, *, chain: bool = False) -> str:
     """Render a value as source; ``chain`` joins a list of words with `->`."""
     if isinstance(value, Word):
         # Defaults are written too: a later version of segdsl may have others, and the run must stay repeatable.
         fields = {n: getattr(value, n) for n in type(value).model_fields}
-        arguments = ", ".join(f"{n} = {spell_field(type(value), n, v)}" for n, v in fields.items() if v is not None)
+        arguments = ", ".join(f"{n} = {render_field(type(value), n, v)}" for n, v in fields.items() if v is not None)
         return f"{type(value).__name__}({arguments})"
     if isinstance(value, tuple):
-        items = [spell(v) for v in value]
+        items = [render_value(v) for v in value]
         return " -> ".join(items) if chain and all(isinstance(v, Word) for v in value) else f"[{', '.join(items)}]"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return number(value, floating=True)
+        return format_number(value, floating=True)
     if isinstance(value, str):
-        return quoted(value)
+        return quote_string(value)
     return "none" if value is None else str(value)
 
 
-def spell_field(record: type[Record], name: str, value: Any) -> str:
+def render_field(record: type[Record], name: str, value: Any) -> str:
     """Render the value of a field as source: a choice without quotes, a schedule as a chain."""
     if isinstance(value, str):
-        return value if value in choices_of(record.model_fields[name].annotation) else quoted(value)
-    return spell(value, chain=name == "schedule")
+        return value if value in list_choices(record.model_fields[name].annotation) else quote_string(value)
+    return render_value(value, chain=name == "schedule")
 
 
-def _model_call(setting: Setting, root: BlockDef, sections: Sections, inliner: _Inliner) -> str:
+def _render_model_call(setting: Setting, root: BlockDef, sections: SectionReader, inliner: _Inliner) -> str:
     assert isinstance(setting.expr, tree.Call)
-    bound = model_arguments(setting, root, sections.context)
-    recipe = block_recipe(root, setting.expr, Frame(sections.context, setting.file), bound)
+    bound = match_model_arguments(setting, root, sections.context)
+    recipe = build_block_recipe(root, setting.expr, Frame(sections.context, setting.file), bound)
     arguments = []
     for name, value in recipe.arguments.items():
-        plain = _spell_plain(value)
+        plain = _render_plain_value(value)
         # Modules have no literal: the source of the argument is inlined, and a default is left to the block.
         if plain is None and name not in bound:
             continue
         if plain is None:
             expr, frame = bound[name]
-            inliner.need(expr, frame.file)
-            plain = inliner.slice(expr, frame.file)
+            inliner.add_dependencies(expr, frame.file)
+            plain = inliner.render_source(expr, frame.file)
         arguments.append(f"{name} = {plain}")
     return f"{inliner.names[id(root)]}({', '.join(arguments)})"
 
 
-def _spell_plain(value: Any) -> str | None:
+def _render_plain_value(value: Any) -> str | None:
     if isinstance(value, str):
-        return quoted(value)
+        return quote_string(value)
     if isinstance(value, tuple):
-        items = [_spell_plain(v) for v in value]
+        items = [_render_plain_value(v) for v in value]
         return None if None in items else "[" + ", ".join(i for i in items if i) + "]"
-    return spell(value) if value is None or isinstance(value, (bool, int, float, Size, Range, Quantity)) else None
+    return (
+        render_value(value) if value is None or isinstance(value, (bool, int, float, Size, Range, Quantity)) else None
+    )
 
 
 class _Inliner:
@@ -128,55 +130,55 @@ class _Inliner:
         self.sources = sources
         self.names: dict[int, str] = {}
         self.items: list[tuple[str, Any, FileScope]] = []
-        self.used: set[str] = set()
-        self.words = {word for text in sources.values() for word in re.findall(r"\w+", text)}
+        self.unavailable_names: set[str] = set()
+        self.source_words = {word for text in sources.values() for word in re.findall(r"\w+", text)}
 
-    def take(self, block: BlockDef) -> None:
+    def add_block(self, block: BlockDef) -> None:
         """Add a block after everything that it uses."""
         if id(block) in self.names:
             return
         # Named before its dependencies: the root keeps its own name if a block below it has the same.
-        self.names[id(block)] = self._fresh(block.name)
-        self.need(block.tree, block.file)
+        self.names[id(block)] = self._pick_free_name(block.name)
+        self.add_dependencies(block.tree, block.file)
         self.items.append((self.names[id(block)], block.tree, block.file))
 
-    def need(self, node: Any, file: FileScope) -> None:
+    def add_dependencies(self, node: Any, file: FileScope) -> None:
         """Add the blocks and lets of ``file`` that a node of its tree uses."""
-        for call in calls(node):
-            used = target(call, file)
+        for call in find_calls(node):
+            used = resolve_callee(call, file)
             if isinstance(used, BlockDef):
-                self.take(used)
-        for name in dict.fromkeys(found.name for found in free_names(node)):
+                self.add_block(used)
+        for name in dict.fromkeys(found.name for found in find_free_names(node)):
             let = file.lets.get(name)
             if let is not None and id(let) not in self.names:
-                self.names[id(let)] = self._fresh(name)
-                self.need(let.value, file)
+                self.names[id(let)] = self._pick_free_name(name)
+                self.add_dependencies(let.value, file)
                 self.items.append((self.names[id(let)], let, file))
 
-    def _fresh(self, name: str) -> str:
+    def _pick_free_name(self, name: str) -> str:
         # A new name must not equal any word in the sources, where it might be a local name that shadows the block.
         candidate, count = name, 2
-        while candidate in self.used or (count > 2 and candidate in self.words):
+        while candidate in self.unavailable_names or (count > 2 and candidate in self.source_words):
             candidate, count = f"{name}{count}", count + 1
-        self.used.add(candidate)
+        self.unavailable_names.add(candidate)
         return candidate
 
-    def texts(self) -> list[str]:
+    def render_definitions(self) -> list[str]:
         """Render the definitions, each after those that it uses."""
-        return [self._text(name, node, file) for name, node, file in self.items]
+        return [self._render_definition(name, node, file) for name, node, file in self.items]
 
-    def _text(self, name: str, node: tree.Block | tree.Let, file: FileScope) -> str:
+    def _render_definition(self, name: str, node: tree.Block | tree.Let, file: FileScope) -> str:
         doc = "".join(f"## {line}\n" for line in node.doc.splitlines()) if isinstance(node, tree.Block) else ""
-        return doc + self.slice(node, file, [(node.name.span.start, node.name.span.end, name)]) + "\n"
+        return doc + self.render_source(node, file, [(node.name.span.start, node.name.span.end, name)]) + "\n"
 
-    def slice(self, node: Any, file: FileScope, edits: list[tuple[int, int, str]] | None = None) -> str:
+    def render_source(self, node: Any, file: FileScope, edits: list[tuple[int, int, str]] | None = None) -> str:
         """Return the source of a node with the blocks and lets that it uses renamed."""
         edits = list(edits or [])
-        for call in calls(node):
-            used = target(call, file)
+        for call in find_calls(node):
+            used = resolve_callee(call, file)
             if isinstance(used, BlockDef):
                 edits.append((call.func.span.start, call.func.span.end, self.names[id(used)]))
-        for found in free_names(node):
+        for found in find_free_names(node):
             let = file.lets.get(found.name)
             if let is not None and id(let) in self.names:
                 edits.append((found.span.start, found.span.end, self.names[id(let)]))
@@ -188,44 +190,44 @@ class _Inliner:
         return piece
 
 
-def free_names(node: Any, local: frozenset[str] = frozenset()) -> Iterator[tree.Name]:
+def find_free_names(node: Any, local: frozenset[str] = frozenset()) -> Iterator[tree.Name]:
     """Yield the names in a tree that are not bound by a parameter, binding or comprehension in it."""
     if isinstance(node, tree.Name):
         if node.name not in local:
             yield node
     elif isinstance(node, tuple):
         for item in node:
-            yield from free_names(item, local)
+            yield from find_free_names(item, local)
     elif isinstance(node, tree.Block):
-        own = local | {i.name for i in _idents(node)}
-        yield from free_names((node.parameters, node.body), own)
+        own = local | {i.name for i in _iterate_bindings(node)}
+        yield from find_free_names((node.parameters, node.body), own)
     elif isinstance(node, tree.Comprehension):
-        yield from free_names((node.source, node.start), local)
+        yield from find_free_names((node.source, node.start), local)
         carried = (node.carry,) if node.carry else ()
-        yield from free_names(node.element, local | {i.name for i in (*node.targets, *carried)})
+        yield from find_free_names(node.element, local | {i.name for i in (*node.targets, *carried)})
     elif isinstance(node, tree.Tree) and not isinstance(node, tree.Ident):
         for part in node.__dict__.values():
-            yield from free_names(part, local)
+            yield from find_free_names(part, local)
 
 
-def _idents(block: tree.Block) -> Iterator[tree.Ident]:
+def _iterate_bindings(block: tree.Block) -> Iterator[tree.Ident]:
     """Yield what a block binds: parameters, statements, steps, and the extents in the notes of its inputs."""
     yield from (p.name for p in block.parameters)
     for statement in block.body:
-        yield from bound_names(statement)
+        yield from collect_bindings(statement)
         note = statement.note if isinstance(statement, tree.In) else None
         for dim in (note.dims if note else None) or ():
             if isinstance(dim, tree.Name):
                 yield tree.Ident(dim.name, dim.span)
-    yield from (s.name for s in _steps(block.body) if s.name is not None)
+    yield from (s.name for s in _iterate_steps(block.body) if s.name is not None)
 
 
-def _steps(node: Any) -> Iterator[tree.Step]:
+def _iterate_steps(node: Any) -> Iterator[tree.Step]:
     if isinstance(node, tree.Step):
         yield node
     parts = node if isinstance(node, tuple) else node.__dict__.values() if isinstance(node, tree.Tree) else ()
     for part in parts:
-        yield from _steps(part)
+        yield from _iterate_steps(part)
 
 
-__all__ = ["resolved_text", "spell", "spell_field"]
+__all__ = ["render_field", "render_program", "render_value"]

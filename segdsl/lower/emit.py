@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from segdsl.ir.graph import Graph, Node
-from segdsl.ir.parts import parts_of
-from segdsl.ir.shape import shape_at, show
+from segdsl.ir.parts import build_parts
+from segdsl.ir.shape import evaluate_shape, format_shape
 from segdsl.lower import functional, hierarchy, modules
-from segdsl.lower.graph import module_keys
-from segdsl.lower.modules import Call, Realisation, realise, start_of
+from segdsl.lower.graph import assign_module_keys
+from segdsl.lower.modules import Call, TorchOp, find_initializer, lower_op
 from segdsl.ops.parameter import Parameter
 from segdsl.version import __version__
 
@@ -53,11 +53,11 @@ RESERVED = {
 
 def emit_torch(graph: Graph, source: str, normalized: str = "normalized") -> str:
     """Return the Python file, whose docstring names ``source`` as its origin and ``normalized`` as its input."""
-    return _Emitter(graph, source, normalized).text()
+    return _Emitter(graph, source, normalized).build_source()
 
 
 @dataclass
-class _Step:
+class _MethodPlan:
     """A method of the emitted class: consecutive nodes of one part of the graph."""
 
     name: str
@@ -70,143 +70,151 @@ class _Emitter:
         self.graph, self.normalized = graph, normalized
         # The source ends up in a docstring: quotes or backslashes in a file name would end or change it.
         self.source = "".join(c if c.isprintable() and c not in '\\"' else "_" for c in source)
-        self.name = _free(graph.name, set(RESERVED))
-        self.sizes = {path: shape_at(shape, graph.env) for path, shape in graph.shapes().items()}
-        self.keys = module_keys(graph)
+        self.name = _claim_identifier(graph.name, set(RESERVED))
+        self.sizes = {path: evaluate_shape(shape, graph.env) for path, shape in graph.collect_shapes().items()}
+        self.keys = assign_module_keys(graph)
         # The dict keeps the last name of each path, so the best one comes last: not numbered, few parts, short.
         names = sorted(graph.names, key=lambda n: (not n.rpartition(".")[2].isdigit(), -n.count("."), -len(n)))
         self.bindings = {graph.names[name]: name for name in names}
         self.helpers: dict[str, str] = {}
-        for item in (hierarchy.Group, hierarchy.assemble):
-            self._need(item)
-        self.realised: dict[str, Realisation] = {}
-        self.starts: dict[str, str] = {}
+        for item in (hierarchy.ModuleGroup, hierarchy.assemble):
+            self._require_helper(item)
+        self.torch_ops: dict[str, TorchOp] = {}
+        self.constructors: dict[str, str] = {}
         # Only the constructor arguments are needed: modules on the meta device allocate no weights.
         with torch.device("meta"):
             for node in graph.nodes:
                 key = self.keys[node.path]
-                if key not in self.realised:
-                    self.realised[key] = realise(node.op, [self.sizes[path] for path in node.operands or (node.path,)])
-                    self.starts[key] = self._start(node, self.realised[key])
-        self.attributes = _attributes([key for key, start in self.starts.items() if start])
-        self.owners = set(self.attributes.values())
-        self.lists = {node.path for node in graph.nodes if node.op.returns == "list"}
-        self.steps = self._steps()
-        self.wanted = {*graph.outputs.values(), *(path for step in self.steps for path in self._needs(step))}
+                if key not in self.torch_ops:
+                    self.torch_ops[key] = lower_op(
+                        node.op, [self.sizes[path] for path in node.operands or (node.path,)]
+                    )
+                    self.constructors[key] = self._emit_constructor(node, self.torch_ops[key])
+        self.attributes = _assign_attribute_paths([key for key, start in self.constructors.items() if start])
+        self.module_paths = set(self.attributes.values())
+        self.list_paths = {node.path for node in graph.nodes if node.op.returns == "list"}
+        self.methods = self._split_methods()
+        self.live_paths = {
+            *graph.outputs.values(),
+            *(path for step in self.methods for path in self._find_method_inputs(step)),
+        }
 
-    def text(self) -> str:
+    def build_source(self) -> str:
         graph = self.graph
         (_, output), *_ = graph.outputs.items()
-        shapes = graph.shapes()
+        shapes = graph.collect_shapes()
         head = HEAD.format(
-            name=self.name, version=__version__, source=self.source, logits=_shape(shapes[output]),
-            images=_shape(next(iter(graph.inputs.values()))), normalized=self.normalized,
+            name=self.name, version=__version__, source=self.source, logits=_format_shape(shapes[output]),
+            images=_format_shape(next(iter(graph.inputs.values()))), normalized=self.normalized,
             height=graph.size[0], width=graph.size[1],
         )  # fmt: skip
         lines = [f"class {self.name}(nn.Module):", f'    """{self.name} from {self.source}."""', ""]
-        lines += [*self._init(), "", *self._forward()]
-        for step in self.steps:
-            lines += self._method(step)
+        lines += [*self._emit_init(), "", *self._emit_forward()]
+        for step in self.methods:
+            lines += self._emit_method(step)
         helpers = [self.helpers[name] for name in sorted(self.helpers, key=str.lower)]
         return "\n\n".join([head, *helpers, "\n".join(lines) + "\n"])
 
     # --- modules and parameters --------------------------------------------------------------------------------------
 
-    def _start(self, node: Node, realised: Realisation) -> str:
+    def _emit_constructor(self, node: Node, torch_op: TorchOp) -> str:
         """Return the expression that creates a module or parameter; "" for a function."""
         if isinstance(node.op, Parameter):
-            return _parameter(node.op, self.sizes[node.path])
-        if isinstance(realised, nn.Module):
-            kind = type(realised)
+            return _emit_parameter(node.op, self.sizes[node.path])
+        if isinstance(torch_op, nn.Module):
+            kind = type(torch_op)
             if kind.__module__ == modules.__name__:
-                self._need(kind)
-            return CONSTRUCTORS[kind](realised)
+                self._require_helper(kind)
+            return CONSTRUCTORS[kind](torch_op)
         return ""
 
-    def _need(self, item: Callable[..., Any] | type) -> None:
+    def _require_helper(self, item: Callable[..., Any] | type) -> None:
         if item.__name__ not in self.helpers:
             self.helpers[item.__name__] = inspect.getsource(item)
 
-    def _init(self) -> list[str]:
+    def _emit_init(self) -> list[str]:
         lines = ["    def __init__(self) -> None:", "        super().__init__()"]
         # Created in the order of the graph: the random generator must give each the same weights as segdsl does.
         lines.append("        parts: dict[str, nn.Module | nn.Parameter] = {}")
-        lines += [f'        parts["{self.attributes[key]}"] = {start}' for key, start in self.starts.items() if start]
+        lines += [
+            f'        parts["{self.attributes[key]}"] = {start}' for key, start in self.constructors.items() if start
+        ]
         return [*lines, "        assemble(self, parts)"]
 
     # --- computation -------------------------------------------------------------------------------------------------
 
-    def _steps(self) -> list[_Step]:
-        parts = {part.path for _, part in parts_of(self.graph).rows(2) if part.parameters or part.macs}
+    def _split_methods(self) -> list[_MethodPlan]:
+        parts = {part.path for _, part in build_parts(self.graph).walk_rows(2) if part.parameters or part.macs}
 
-        def part_of(node: Node) -> str:
+        def find_part(node: Node) -> str:
             path = node.path.partition(":")[0]
             while path and path not in parts:
                 path = path.rpartition(".")[0]
             return path
 
         computed = [node for node in self.graph.nodes if not isinstance(node.op, Parameter)]
-        steps: list[_Step] = []
+        steps: list[_MethodPlan] = []
         taken = {*dir(nn.Module()), *(attribute.partition(".")[0] for attribute in self.attributes.values())}
-        for part, nodes in groupby(computed, part_of):
-            name = _free(f"run_{part}" if part else "finish", taken)
-            steps.append(_Step(name, part, list(nodes)))
+        for part, nodes in groupby(computed, find_part):
+            name = _claim_identifier(f"run_{part}" if part else "finish", taken)
+            steps.append(_MethodPlan(name, part, list(nodes)))
         return steps
 
-    def _forward(self) -> list[str]:
+    def _emit_forward(self) -> list[str]:
         inputs = list(self.graph.inputs)
-        names = _Names(self.bindings, inputs)
-        lines = [f"    def forward(self, {', '.join(f'{names[i]}: Tensor' for i in inputs)}) -> {self._returns()}:"]
-        shapes = self.graph.shapes()
-        for step in self.steps:
+        names = _TensorNames(self.bindings, inputs)
+        parameters = ", ".join(f"{names[i]}: Tensor" for i in inputs)
+        lines = [f"    def forward(self, {parameters}) -> {self._format_return_type()}:"]
+        shapes = self.graph.collect_shapes()
+        for step in self.methods:
             # Nothing uses the results of this part: dead code that the passes did not remove.
-            produced = self._gives(step)
+            produced = self._find_method_outputs(step)
             if not produced:
                 continue
             targets = ", ".join(names[path] for path in produced)
-            call = f"self.{step.name}({', '.join(names[path] for path in self._needs(step))})"
-            lines.append(f"        {targets} = {call}  # {', '.join(_shape(shapes[path]) for path in produced)}")
-        values = {name: self._value(path, names) for name, path in self.graph.outputs.items()}
+            call = f"self.{step.name}({', '.join(names[path] for path in self._find_method_inputs(step))})"
+            lines.append(f"        {targets} = {call}  # {', '.join(_format_shape(shapes[path]) for path in produced)}")
+        values = {name: self._emit_value(path, names) for name, path in self.graph.outputs.items()}
         several = "{" + ", ".join(f'"{name}": {value}' for name, value in values.items()) + "}"
         return [*lines, f"        return {several if len(values) > 1 else values.popitem()[1]}"]
 
-    def _returns(self) -> str:
+    def _format_return_type(self) -> str:
         return "Tensor" if len(self.graph.outputs) == 1 else "dict[str, Tensor]"
 
-    def _needs(self, step: _Step) -> list[str]:
+    def _find_method_inputs(self, method: _MethodPlan) -> list[str]:
         """Return the tensors of other methods that a method uses."""
-        own = {node.path for node in step.nodes}
-        operands = [path for node in step.nodes for path in node.operands]
+        own = {node.path for node in method.nodes}
+        operands = [path for node in method.nodes for path in node.operands]
         return [path for path in dict.fromkeys(operands) if path not in own and not self._is_parameter(path)]
 
-    def _gives(self, step: _Step) -> list[str]:
+    def _find_method_outputs(self, method: _MethodPlan) -> list[str]:
         """Return the tensors of a method that others use."""
-        return [node.path for node in step.nodes if node.path in self.wanted]
+        return [node.path for node in method.nodes if node.path in self.live_paths]
 
     def _is_parameter(self, path: str) -> bool:
-        return isinstance(self.realised.get(self.keys.get(path, "")), nn.Parameter)
+        return isinstance(self.torch_ops.get(self.keys.get(path, "")), nn.Parameter)
 
-    def _method(self, step: _Step) -> list[str]:
-        inputs, outputs = self._needs(step), self._gives(step)
-        names = _Names(self.bindings, inputs, step.part)
-        arguments = ", ".join(["self", *(f"{names[path]}: {self._type(path)}" for path in inputs)])
-        result = self._type(outputs[0]) if len(outputs) == 1 else "tuple[Tensor, ...]"
-        lines = ["", f"    def {step.name}({arguments}) -> {result}:"]
-        for node in step.nodes:
-            value = self._expression(node, names)
+    def _emit_method(self, method: _MethodPlan) -> list[str]:
+        inputs, outputs = self._find_method_inputs(method), self._find_method_outputs(method)
+        names = _TensorNames(self.bindings, inputs, method.part)
+        arguments = ", ".join(["self", *(f"{names[path]}: {self._emit_type(path)}" for path in inputs)])
+        result = self._emit_type(outputs[0]) if len(outputs) == 1 else "tuple[Tensor, ...]"
+        lines = ["", f"    def {method.name}({arguments}) -> {result}:"]
+        for node in method.nodes:
+            value = self._emit_expression(node, names)
             lines.append(f"        {names[node.path]} = {value}")
         return [*lines, f"        return {', '.join(names[path] for path in outputs)}"]
 
-    def _value(self, path: str, names: _Names) -> str:
-        return self._access(path) if self._is_parameter(path) else names[path]
+    def _emit_value(self, path: str, names: _TensorNames) -> str:
+        return self._emit_access(path) if self._is_parameter(path) else names[path]
 
-    def _access(self, path: str) -> str:
+    def _emit_access(self, path: str) -> str:
         """Return the expression for the module or parameter of a node, as in `self.backbone.stage0[1].conv`."""
         expression, prefix = "self", ""
         for part in self.attributes[self.keys[path]].split("."):
             if not part.isdigit():
                 expression = f"{expression}.{part}"
-            elif prefix in self.owners:
+            elif prefix in self.module_paths:
                 # A torch module with numbered children, unlike ModuleGroup, has no `__getitem__`.
                 expression = f'getattr({expression}, "{part}")'
             else:
@@ -214,64 +222,66 @@ class _Emitter:
             prefix = f"{prefix}.{part}".lstrip(".")
         return expression
 
-    def _type(self, path: str) -> str:
-        return "tuple[Tensor, ...]" if path in self.lists else "Tensor"
+    def _emit_type(self, path: str) -> str:
+        return "tuple[Tensor, ...]" if path in self.list_paths else "Tensor"
 
-    def _expression(self, node: Node, names: _Names) -> str:
-        realised = self.realised[self.keys[node.path]]
-        values = [self._value(path, names) for path in node.operands]
+    def _emit_expression(self, node: Node, names: _TensorNames) -> str:
+        realised = self.torch_ops[self.keys[node.path]]
+        values = [self._emit_value(path, names) for path in node.operands]
         if isinstance(realised, nn.Module):
-            return f"{self._access(node.path)}({', '.join(values)})"
+            return f"{self._emit_access(node.path)}({', '.join(values)})"
         assert isinstance(realised, Call)
         for index, shape in realised.views.items():
             values[index] = f"{values[index]}.view{shape}"
         if realised.function is operator.getitem:
-            return f"{values[0]}[{realised.after[0]}]"
+            return f"{values[0]}[{realised.trailing_args[0]}]"
         if realised.function in INFIX:
-            sides = [*map(repr, realised.before), *values, *map(repr, realised.after)]
+            sides = [*map(repr, realised.leading_args), *values, *map(repr, realised.trailing_args)]
             return f"{sides[0]} {INFIX[realised.function]} {sides[1]}"
-        operands = [f"[{', '.join(values)}]"] if realised.listed else values
+        operands = [f"[{', '.join(values)}]"] if realised.takes_list else values
         options = [f"{name}={value!r}" for name, value in realised.options.items()]
-        arguments = [*map(repr, realised.before), *operands, *map(repr, realised.after), *options]
-        return f"{self._function(realised.function)}({', '.join(arguments)})"
+        arguments = [*map(repr, realised.leading_args), *operands, *map(repr, realised.trailing_args), *options]
+        return f"{self._emit_function_name(realised.function)}({', '.join(arguments)})"
 
-    def _function(self, function: Callable[..., Any]) -> str:
+    def _emit_function_name(self, function: Callable[..., Any]) -> str:
         name = function.__name__
         if getattr(functional, name, None) is function:
-            self._need(function)
+            self._require_helper(function)
             return name
         return f"torch.{name}" if getattr(torch, name, None) is function else f"F.{name}"
 
 
-class _Names:
+class _TensorNames:
     """Local variable names of one method by tensor path: the binding, without the prefix of the part."""
 
-    def __init__(self, bindings: Mapping[str, str], given: Iterable[str], part: str = "") -> None:
-        self.bindings, self.part, self.known = bindings, part, dict[str, str]()
-        self.taken = set(RESERVED)
-        for path in given:
-            self.known[path] = _free(bindings.get(path, path), self.taken)
+    def __init__(self, bindings: Mapping[str, str], initial_paths: Iterable[str], part: str = "") -> None:
+        self.bindings, self.part, self.names = bindings, part, dict[str, str]()
+        self.names_in_use = set(RESERVED)
+        for path in initial_paths:
+            self.names[path] = _claim_identifier(bindings.get(path, path), self.names_in_use)
 
     def __getitem__(self, path: str) -> str:
-        if path not in self.known:
+        if path not in self.names:
             name = self.bindings.get(path, path)
             local = name.removeprefix(f"{self.part}.") if self.part else name
-            self.known[path] = _free(local if local != self.part else local.rpartition(".")[2], self.taken)
-        return self.known[path]
+            self.names[path] = _claim_identifier(
+                local if local != self.part else local.rpartition(".")[2], self.names_in_use
+            )
+        return self.names[path]
 
 
-def _free(wish: str, taken: set[str]) -> str:
+def _claim_identifier(base: str, names_in_use: set[str]) -> str:
     """Turn ``base`` into an unused identifier and add it to ``names_in_use``."""
-    stem = re.sub(r"\W", "_", wish)
+    stem = re.sub(r"\W", "_", base)
     # Python mangles names with two leading underscores inside a class.
     stem = f"{stem.strip('_')}_" if stem.startswith("__") else stem
     stem = f"_{stem}" if stem[:1].isdigit() or keyword.iskeyword(stem) else stem
-    name = next(name for name in _numbered(stem) if name not in taken)
-    taken.add(name)
+    name = next(name for name in _iterate_suffixes(stem) if name not in names_in_use)
+    names_in_use.add(name)
     return name
 
 
-def _attributes(keys: Sequence[str]) -> dict[str, str]:
+def _assign_attribute_paths(keys: Sequence[str]) -> dict[str, str]:
     """Return the attribute path of every key: the key itself, or an unused path if it is not valid in Python.
 
     Only modules without weights have keys such as `conv:dropout1` (next to a module `conv`), which become
@@ -285,29 +295,29 @@ def _attributes(keys: Sequence[str]) -> dict[str, str]:
             first, *others = name.split(":")
             second = "_".join(others)
             wish = f"{second}_{first}" if first.isdigit() else f"{first}_{second}"
-            path = next(p for p in _numbered(f"{parent}.{wish}".lstrip(".")) if p not in taken)
+            path = next(p for p in _iterate_suffixes(f"{parent}.{wish}".lstrip(".")) if p not in taken)
             found[key] = path
             taken.add(path)
     return found
 
 
-def _numbered(stem: str) -> Iterator[str]:
+def _iterate_suffixes(stem: str) -> Iterator[str]:
     """Yield `stem`, `stem_2`, `stem_3`, …"""
     return chain([stem], (f"{stem}_{number}" for number in count(2)))
 
 
-def _shape(shape: Sequence[object]) -> str:
-    return f"({show(tuple(shape))[1:-1].replace('B', 'N', 1)})"  # type: ignore[arg-type]
+def _format_shape(shape: Sequence[object]) -> str:
+    return f"({format_shape(tuple(shape))[1:-1].replace('B', 'N', 1)})"  # type: ignore[arg-type]
 
 
-def _parameter(op: Parameter, shape: tuple[int, ...]) -> str:
+def _emit_parameter(op: Parameter, shape: tuple[int, ...]) -> str:
     """Return the expression that creates a free parameter, as :func:`segdsl.lower.modules.lower_op` does."""
-    name, arguments = start_of(op.init)
+    name, arguments = find_initializer(op.init)
     options = "".join(f", {key}={value!r}" for key, value in arguments.items())
     return f"nn.Parameter(nn.init.{name}(torch.empty({shape}){options}))"
 
 
-def _call(name: str, *positional: object, **named: tuple[object, object]) -> str:
+def _emit_call(name: str, *positional: object, **named: tuple[object, object]) -> str:
     """Format a call. Keyword arguments are (value, default) pairs, omitted if the two are equal."""
     arguments = [repr(value) for value in positional]
     # Without the defaults, the code reads as a person would write it.
@@ -315,21 +325,23 @@ def _call(name: str, *positional: object, **named: tuple[object, object]) -> str
     return f"{name}({', '.join(arguments)})"
 
 
-def _conv(name: str) -> Callable[[Any], str]:
-    return lambda m: _call(
+def _emit_conv(name: str) -> Callable[[Any], str]:
+    return lambda m: _emit_call(
         name, m.in_channels, m.out_channels, m.kernel_size, stride=(m.stride, (1, 1)), padding=(m.padding, (0, 0)),
         dilation=(m.dilation, (1, 1)), groups=(m.groups, 1), bias=(m.bias is not None, True),
     )  # fmt: skip
 
 
 CONSTRUCTORS: dict[type[nn.Module], Callable[[Any], str]] = {
-    nn.Conv2d: _conv("nn.Conv2d"),
-    modules.KaimingConv2d: _conv("KaimingConv2d"),
-    nn.Linear: lambda m: _call("nn.Linear", m.in_features, m.out_features, bias=(m.bias is not None, True)),
-    nn.BatchNorm2d: lambda m: _call("nn.BatchNorm2d", m.num_features, eps=(m.eps, 1e-5), momentum=(m.momentum, 0.1)),
+    nn.Conv2d: _emit_conv("nn.Conv2d"),
+    modules.KaimingConv2d: _emit_conv("KaimingConv2d"),
+    nn.Linear: lambda m: _emit_call("nn.Linear", m.in_features, m.out_features, bias=(m.bias is not None, True)),
+    nn.BatchNorm2d: lambda m: _emit_call(
+        "nn.BatchNorm2d", m.num_features, eps=(m.eps, 1e-5), momentum=(m.momentum, 0.1)
+    ),
     modules.RepeatedBatchNorm: lambda m: f"RepeatedBatchNorm({m.num_features}, {m.eps!r}, {m.once!r}, {m.updates})",
-    modules.LayerNorm: lambda m: _call("LayerNorm", m.normalized_shape[0], eps=(m.eps, 1e-5)),
-    nn.GroupNorm: lambda m: _call("nn.GroupNorm", m.num_groups, m.num_channels, eps=(m.eps, 1e-5)),
+    modules.LayerNorm: lambda m: _emit_call("LayerNorm", m.normalized_shape[0], eps=(m.eps, 1e-5)),
+    nn.GroupNorm: lambda m: _emit_call("nn.GroupNorm", m.num_groups, m.num_channels, eps=(m.eps, 1e-5)),
     nn.Identity: lambda m: "nn.Identity()",
     nn.Dropout: lambda m: f"nn.Dropout({m.p!r})",
     nn.Dropout2d: lambda m: f"nn.Dropout2d({m.p!r})",

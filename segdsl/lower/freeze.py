@@ -12,7 +12,7 @@ BORDER = "unfrozen"
 """Marks the nodes that copy results of the frozen part for the trainable part."""
 
 
-def freeze(model: nn.Module, paths: Sequence[str]) -> None:
+def freeze_parts(model: nn.Module, paths: Sequence[str]) -> None:
     """Freeze everything below ``paths`` in a model built by :func:`segdsl.lower.graph.build_module`.
 
     Frozen parameters have `requires_grad = False`. Frozen modules stay in evaluation mode even after `train()`: running
@@ -22,16 +22,16 @@ def freeze(model: nn.Module, paths: Sequence[str]) -> None:
     assert isinstance(model, SegModule)
     if not paths:
         return
-    model.meta["frozen"] = (*model.frozen, *paths)
+    model.meta["frozen"] = (*model.freeze_paths, *paths)
     for name, parameter in model.named_parameters():
         if model.is_frozen(name):
             parameter.requires_grad_(False)
     # Applies evaluation mode to the parts that are frozen now.
     model.train(model.training)
-    _separate(model)
+    _move_frozen_first(model)
 
 
-def _separate(model: SegModule) -> None:
+def _move_frozen_first(model: SegModule) -> None:
     """Move the nodes that need no gradient to the front, where the generated code runs them in inference mode."""
     graph = model.graph
     # Undo the copies of an earlier call, which froze fewer paths.
@@ -41,7 +41,7 @@ def _separate(model: SegModule) -> None:
     body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
     trained: set[fx.Node] = set()
     for node in body:
-        if _has_trained(model, node) or not trained.isdisjoint(node.all_input_nodes):
+        if _has_trainable(model, node) or not trained.isdisjoint(node.all_input_nodes):
             trained.add(node)
     first = next((node for node in body if node in trained), None)
     before = [node for node in body if node not in trained]
@@ -62,18 +62,18 @@ def _separate(model: SegModule) -> None:
                 user.replace_input_with(node, border)
             borders.append(border)
     if borders:
-        graph.on_generate_code(lambda earlier: lambda body: _in_inference_mode(body, borders[0].name))
+        graph.on_generate_code(lambda earlier: lambda body: _wrap_inference_mode(body, borders[0].name))
     graph.lint()
     model.recompile()
 
 
-def _has_trained(model: nn.Module, node: fx.Node) -> bool:
+def _has_trainable(model: nn.Module, node: fx.Node) -> bool:
     if node.op == "call_module":
         return any(p.requires_grad for p in model.get_submodule(str(node.target)).parameters())
     return node.op == "get_attr" and model.get_parameter(str(node.target)).requires_grad
 
 
-def _in_inference_mode(body: list[str], border: str) -> list[str]:
+def _wrap_inference_mode(body: list[str], border: str) -> list[str]:
     """Return the generated code with the lines before node ``border`` inside `with torch.inference_mode()`."""
     lines = "".join(body).split("\n")
     end = next(i for i, line in enumerate(lines) if line.startswith(f"{border} = "))

@@ -39,7 +39,7 @@ def tokens_to_map(tokens: Tensor, like: Tensor, skip: int) -> Tensor:
     return tokens[:, skip:].transpose(1, 2).reshape(batch, channels, like.shape[-2], like.shape[-1])
 
 
-def attention(qkv: Tensor, heads: int) -> Tensor:
+def compute_attention(qkv: Tensor, heads: int) -> Tensor:
     """Compute self-attention (N, T, 3C) -> (N, T, C). Channels hold all queries, then keys, then values."""
     batch, length, width = qkv.shape
     q, k, v = qkv.view(batch, length, 3, heads, width // (3 * heads)).permute(2, 0, 3, 1, 4).unbind(0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import nn
 
 
-class Group(nn.Module):
+class ModuleGroup(nn.Module):
     """A container of modules by name or by number."""
 
     def __getitem__(self, number: int) -> nn.Module:
@@ -22,6 +22,6 @@ def assemble(root: nn.Module, parts: Mapping[str, nn.Module | nn.Parameter]) -> 
         holder = root
         for parent in parents:
             if parent not in holder._modules:
-                holder.add_module(parent, Group())
+                holder.add_module(parent, ModuleGroup())
             holder = holder.get_submodule(parent)
         setattr(holder, name, parts[path])

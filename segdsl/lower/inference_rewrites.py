@@ -17,21 +17,21 @@ from torch.fx.node import map_arg
 
 from segdsl.lower.modules import DropPath
 
-NOISE = (nn.Dropout, nn.Dropout2d, DropPath, nn.Identity)
+NOISE_MODULES = (nn.Dropout, nn.Dropout2d, DropPath, nn.Identity)
 Rewrite = Callable[[fx.GraphModule], None]
-Linear = nn.Conv2d | nn.Linear
-Calls = Counter[Any]
+LinearModule = nn.Conv2d | nn.Linear
+CallCounts = Counter[Any]
 """Number of nodes that call each module, by target."""
 
 
-def for_inference(model: fx.GraphModule, rewrites: Mapping[str, Rewrite] | None = None) -> fx.GraphModule:
+def optimize_for_inference(model: fx.GraphModule, rewrites: Mapping[str, Rewrite] | None = None) -> fx.GraphModule:
     """Return a copy of ``model`` optimized by ``rewrites`` (default: all), on the CPU in evaluation mode.
 
     The copy is in contiguous layout and has different modules; its outputs differ only by rounding.
     """
     copied: Any = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     with torch.no_grad():
-        for rewrite in (REWRITES if rewrites is None else rewrites).values():
+        for rewrite in (INFERENCE_REWRITES if rewrites is None else rewrites).values():
             rewrite(copied)
             copied.graph.eliminate_dead_code()
     copied.delete_all_unused_submodules()
@@ -43,12 +43,12 @@ def for_inference(model: fx.GraphModule, rewrites: Mapping[str, Rewrite] | None 
 def drop_noise(model: fx.GraphModule) -> None:
     """Remove modules that only act in training: dropout and stochastic depth."""
     for node in list(model.graph.nodes):
-        if isinstance(_module(model, node), NOISE):
+        if isinstance(_find_module(model, node), NOISE_MODULES):
             node.replace_all_uses_with(node.args[0])
             model.graph.erase_node(node)
 
 
-def share_equal(model: fx.GraphModule) -> None:
+def share_equal_nodes(model: fx.GraphModule) -> None:
     """Merge nodes with equal operations and operands."""
     # Only valid for inference: in training, dropout noise and updates of batch statistics differ between equal nodes.
     first_nodes: dict[str, fx.Node] = {}
@@ -65,20 +65,20 @@ def share_equal(model: fx.GraphModule) -> None:
 
 def fold_norms(model: fx.GraphModule) -> None:
     """Fold every batch norm into the convolution before it, or into the one after it if that has no padding."""
-    calls = _calls(model)
+    calls = _count_calls(model)
     for node in list(model.graph.nodes):
-        norm = _module(model, node)
+        norm = _find_module(model, node)
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
             continue
         # In evaluation, a batch norm is y = factor * x + summand per channel.
         factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         summand = norm.bias - norm.running_mean * factor
-        before = _alone(model, node.args[0], calls)
-        behind = _alone(model, next(iter(node.users)), calls) if len(node.users) == 1 else None
+        before = _find_exclusive_module(model, node.args[0], calls)
+        behind = _find_exclusive_module(model, next(iter(node.users)), calls) if len(node.users) == 1 else None
         if isinstance(before, nn.Conv2d) and len(node.args[0].users) == 1:
-            scale_result(before, factor, summand)
+            scale_output(before, factor, summand)
         # Padding inserts zeros after the norm, which a folded summand would wrongly shift.
-        elif isinstance(behind, nn.Conv2d) and _unpadded(behind):
+        elif isinstance(behind, nn.Conv2d) and _has_no_padding(behind):
             _scale_input(behind, factor, summand)
         else:
             continue
@@ -88,25 +88,25 @@ def fold_norms(model: fx.GraphModule) -> None:
 
 def merge_chains(model: fx.GraphModule) -> None:
     """Merge consecutive linear maps: a map with a factor per channel, and a convolution with a 1x1 one after it."""
-    calls = _calls(model)
+    calls = _count_calls(model)
     for node in list(model.graph.nodes):
         if node.op == "call_function" and node.target is operator.mul:
             _merge_factor(model, node, calls)
-        elif isinstance(_module(model, node), nn.Conv2d):
+        elif isinstance(_find_module(model, node), nn.Conv2d):
             _merge_pair(model, node, calls)
 
 
 # Dropout goes first, since it separates equal nodes and chains; folding norms creates the chains to merge.
-REWRITES: dict[str, Rewrite] = {
+INFERENCE_REWRITES: dict[str, Rewrite] = {
     "drop_noise": drop_noise,
-    "share_equal": share_equal,
+    "share_equal": share_equal_nodes,
     "fold_norms": fold_norms,
     "merge_chains": merge_chains,
 }
 """The rewrites by name, in order of execution."""
 
 
-def scale_result(linear: Linear, factor: Tensor, summand: Tensor | None = None) -> None:
+def scale_output(linear: LinearModule, factor: Tensor, summand: Tensor | None = None) -> None:
     """Make ``linear`` return factor * y + summand instead of y. Both are scalars or have one value per channel."""
     shape = (-1,) + (1,) * (linear.weight.dim() - 1)
     linear.weight = nn.Parameter(linear.weight * factor.reshape(shape))
@@ -128,22 +128,22 @@ def _scale_input(conv: nn.Conv2d, factor: Tensor, summand: Tensor) -> None:
     conv.bias = nn.Parameter(added if conv.bias is None else conv.bias + added)
 
 
-def _merge_factor(model: fx.GraphModule, node: fx.Node, calls: Calls) -> None:
+def _merge_factor(model: fx.GraphModule, node: fx.Node, calls: CallCounts) -> None:
     # The factor may be either operand of the product.
     for position in (0, 1):
         before: Any = node.args[position]
-        linear = _alone(model, before, calls)
-        if not isinstance(linear, Linear) or len(before.users) != 1:
+        linear = _find_exclusive_module(model, before, calls)
+        if not isinstance(linear, LinearModule) or len(before.users) != 1:
             continue
-        factor = _factor(model, node.args[1 - position], -1 if isinstance(linear, nn.Linear) else -3)
+        factor = _find_channel_factor(model, node.args[1 - position], -1 if isinstance(linear, nn.Linear) else -3)
         if factor is not None and factor.numel() in (1, linear.weight.shape[0]):
-            scale_result(linear, factor)
+            scale_output(linear, factor)
             node.replace_all_uses_with(before)
             model.graph.erase_node(node)
             return
 
 
-def _factor(model: fx.GraphModule, operand: Any, axis: int) -> Tensor | None:
+def _find_channel_factor(model: fx.GraphModule, operand: Any, axis: int) -> Tensor | None:
     """Return the value of a constant operand per channel, or a single value; None if it is not constant.
 
     ``axis`` is the channel axis, counted from the end. Constants are literals and parameters, possibly reshaped.
@@ -162,13 +162,13 @@ def _factor(model: fx.GraphModule, operand: Any, axis: int) -> Tensor | None:
     return value.flatten() if along or value.numel() == 1 else None
 
 
-def _merge_pair(model: fx.GraphModule, node: fx.Node, calls: Calls) -> None:
+def _merge_pair(model: fx.GraphModule, node: fx.Node, calls: CallCounts) -> None:
     """Merge the 1x1 convolution ``node`` into the one before it."""
     before: Any = node.args[0]
-    first, second = _alone(model, before, calls), _alone(model, node, calls)
+    first, second = _find_exclusive_module(model, before, calls), _find_exclusive_module(model, node, calls)
     if not isinstance(first, nn.Conv2d) or not isinstance(second, nn.Conv2d) or len(before.users) != 1:
         return
-    plain = second.kernel_size == (1, 1) and second.stride == (1, 1) and _unpadded(second)
+    plain = second.kernel_size == (1, 1) and second.stride == (1, 1) and _has_no_padding(second)
     if not plain or first.groups != 1 or second.groups != 1:
         return
     # A wide second convolution after a narrow one would make the merged weights larger than both.
@@ -186,20 +186,20 @@ def _merge_pair(model: fx.GraphModule, node: fx.Node, calls: Calls) -> None:
     model.graph.erase_node(node)
 
 
-def _module(model: fx.GraphModule, node: Any) -> nn.Module | None:
+def _find_module(model: fx.GraphModule, node: Any) -> nn.Module | None:
     is_call = isinstance(node, fx.Node) and node.op == "call_module"
     return model.get_submodule(str(node.target)) if is_call else None
 
 
-def _calls(model: fx.GraphModule) -> Calls:
+def _count_calls(model: fx.GraphModule) -> CallCounts:
     return Counter(node.target for node in model.graph.nodes if node.op == "call_module")
 
 
-def _alone(model: fx.GraphModule, node: Any, calls: Calls) -> nn.Module | None:
+def _find_exclusive_module(model: fx.GraphModule, node: Any, calls: CallCounts) -> nn.Module | None:
     """Return the module of a node if no other node calls it, so that it may be modified; else None."""
-    module = _module(model, node)
+    module = _find_module(model, node)
     return module if module is not None and calls[node.target] == 1 else None
 
 
-def _unpadded(conv: nn.Conv2d) -> bool:
+def _has_no_padding(conv: nn.Conv2d) -> bool:
     return conv.padding == (0, 0)

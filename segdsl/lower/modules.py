@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from segdsl.ir.graph import Initializer, Op
 from segdsl.lower import functional
-from segdsl.ops import act, attention, conv, drop, factor, init, join, norm, parameter, pool, resize, scalar, tokens
+from segdsl.ops import act, attention, conv, drop, factor, join, norm, parameter, pool, resize, scalar, tokens
 
 Sizes = Sequence[tuple[int, ...]]
 
@@ -27,13 +27,13 @@ class Call:
 
     function: Callable[..., Any]
     options: Mapping[str, Any] = field(default_factory=dict)
-    before: tuple[Any, ...] = ()
-    after: tuple[Any, ...] = ()
-    listed: bool = False
+    leading_args: tuple[Any, ...] = ()
+    trailing_args: tuple[Any, ...] = ()
+    takes_list: bool = False
     views: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
 
-Realisation = Union[nn.Module, nn.Parameter, Call]
+TorchOp = Union[nn.Module, nn.Parameter, Call]
 
 
 class KaimingConv2d(nn.Conv2d):
@@ -99,7 +99,7 @@ class NMF(nn.Module):
         self.steps, self.eval_steps, self.eps = steps, eval_steps, eps
         self.bases = nn.Parameter(F.normalize(torch.rand(1, channels, rank), dim=1), requires_grad=False)
 
-    def start(self, x: Tensor) -> Tensor:
+    def init_bases(self, x: Tensor) -> Tensor:
         """Return initial bases (N, C, R) with columns of length 1."""
         # Training starts from fresh noise for each image, as in the published Hamburger module.
         bases = self.bases.expand(len(x), -1, -1)
@@ -110,15 +110,15 @@ class NMF(nn.Module):
             with torch.autocast(x.device.type, enabled=False):
                 return self.forward(x.float())
         data = x.flatten(2)  # (N, C, L)
-        bases = self.start(x)
+        bases = self.init_bases(x)
         coefficients = torch.bmm(data.transpose(1, 2), bases).softmax(-1)  # (N, L, R)
         for _ in range(self.steps if self.training else self.eval_steps):
-            coefficients = self.updated(coefficients, data.transpose(1, 2), bases)
-            bases = self.updated(bases, data, coefficients)
-        coefficients = self.updated(coefficients, data.transpose(1, 2), bases)
+            coefficients = self.update_factor(coefficients, data.transpose(1, 2), bases)
+            bases = self.update_factor(bases, data, coefficients)
+        coefficients = self.update_factor(coefficients, data.transpose(1, 2), bases)
         return torch.bmm(bases, coefficients.transpose(1, 2)).view(x.shape)
 
-    def updated(self, factor: Tensor, data: Tensor, other: Tensor) -> Tensor:
+    def update_factor(self, factor: Tensor, data: Tensor, other: Tensor) -> Tensor:
         """Return ``factor`` after one multiplicative update towards ``data`` = factor x other^T."""
         # Lee and Seung (2001): factor * (data other) / (factor other^T other), which keeps all entries non-negative.
         gram = torch.bmm(other.transpose(1, 2), other)  # (N, R, R)
@@ -129,124 +129,124 @@ class NMF(nn.Module):
         return f"{channels}, rank={rank}, steps={self.steps}, eval_steps={self.eval_steps}, eps={self.eps}"
 
 
-def realise(op: Op, sizes: Sizes) -> Realisation:
+def lower_op(op: Op, sizes: Sizes) -> TorchOp:
     """Return the torch module, parameter or call for ``op``; ``sizes`` are the shapes of its operands.
 
     Modules are initialized from torch's current random generator.
     """
-    return REALISATIONS[type(op)](op, sizes)
+    return LOWERINGS[type(op)](op, sizes)
 
 
-def _conv(op: conv.Conv, sizes: Sizes) -> nn.Module:
+def _lower_conv(op: conv.Conv, sizes: Sizes) -> nn.Module:
     kernel = (op.kernel.height, op.kernel.width)
     options = {"dilation": op.dilation, "groups": op.groups, "bias": op.bias}
     kind = KaimingConv2d if op.init == "kaiming" else nn.Conv2d
-    return kind(sizes[0][1], op.channels, kernel, op.stride, op.paddings(), **options)
+    return kind(sizes[0][1], op.channels, kernel, op.stride, op.compute_paddings(), **options)
 
 
-def _batch_norm(op: norm.BatchNorm, sizes: Sizes) -> nn.Module:
+def _lower_batch_norm(op: norm.BatchNorm, sizes: Sizes) -> nn.Module:
     if op.updates > 1:
         return RepeatedBatchNorm(sizes[0][1], op.eps, op.momentum, op.updates)
     return nn.BatchNorm2d(sizes[0][1], eps=op.eps, momentum=op.momentum)
 
 
-def _concat(op: join.Concat, sizes: Sizes) -> Call:
-    return Call(torch.cat, {"dim": _channel_axis(sizes)}, listed=True)
+def _lower_concat(op: join.Concat, sizes: Sizes) -> Call:
+    return Call(torch.cat, {"dim": _find_channel_axis(sizes)}, takes_list=True)
 
 
-def _split(op: join.Split, sizes: Sizes) -> Call:
-    return Call(torch.split, {"dim": _channel_axis(sizes)}, after=(list(op.sizes),))
+def _lower_split(op: join.Split, sizes: Sizes) -> Call:
+    return Call(torch.split, {"dim": _find_channel_axis(sizes)}, trailing_args=(list(op.sizes),))
 
 
-def _softmax(op: act.Softmax, sizes: Sizes) -> Call:
+def _lower_softmax(op: act.Softmax, sizes: Sizes) -> Call:
     if op.over == "space":
         return Call(functional.softmax_over_space)
-    return Call(torch.softmax, {"dim": _channel_axis(sizes)})
+    return Call(torch.softmax, {"dim": _find_channel_axis(sizes)})
 
 
-def _l2_normalize(op: norm.L2Normalize, sizes: Sizes) -> Call:
+def _lower_l2_normalize(op: norm.L2Normalize, sizes: Sizes) -> Call:
     return Call(functional.l2_normalize, {"over": (2, 3) if op.over == "space" else (1,)})
 
 
-def _pool(op: pool.AdaptiveAvgPool, sizes: Sizes) -> Call:
+def _lower_pool(op: pool.AdaptiveAvgPool, sizes: Sizes) -> Call:
     if op.size is None:
         return Call(functional.pool_like)
     return Call(F.adaptive_avg_pool2d, {"output_size": (op.size.height, op.size.width)})
 
 
-def _resize(op: resize.ResizeTo, sizes: Sizes) -> Call:
+def _lower_resize(op: resize.ResizeTo, sizes: Sizes) -> Call:
     return Call(functional.resize_to, {"mode": op.mode, "align_corners": op.align_corners})
 
 
-def _parameter(op: parameter.Parameter, shape: tuple[int, ...]) -> nn.Parameter:
-    name, arguments = start_of(op.init)
+def _lower_parameter(op: parameter.Parameter, shape: tuple[int, ...]) -> nn.Parameter:
+    name, arguments = find_initializer(op.init)
     return nn.Parameter(getattr(nn.init, name)(torch.empty(shape), **arguments))
 
 
-def start_of(how: Initializer) -> tuple[str, dict[str, float]]:
+def find_initializer(initializer: Initializer) -> tuple[str, dict[str, float]]:
     """Return the function of `torch.nn.init` and the arguments that initialize a free parameter."""
-    return STARTS[type(how)](how)
+    return INITIALIZERS[type(initializer)](initializer)
 
 
-STARTS: dict[type[Initializer], Callable[[Any], tuple[str, dict[str, float]]]] = {
-    init.Full: lambda word: ("constant_", {"val": word.value}),
-    init.Normal: lambda word: ("normal_", {"std": word.std}),
-    init.TruncNormal: lambda word: ("trunc_normal_", {"std": word.std}),
-    init.Uniform: lambda word: ("uniform_", {"a": word.low, "b": word.high}),
+INITIALIZERS: dict[type[Initializer], Callable[[Any], tuple[str, dict[str, float]]]] = {
+    parameter.Full: lambda word: ("constant_", {"val": word.value}),
+    parameter.Normal: lambda word: ("normal_", {"std": word.std}),
+    parameter.TruncNormal: lambda word: ("trunc_normal_", {"std": word.std}),
+    parameter.Uniform: lambda word: ("uniform_", {"a": word.low, "b": word.high}),
 }
 """The function of `torch.nn.init` and its arguments for each initializer word."""
 
 
-def _arithmetic(function: Callable[..., Any]) -> Callable[[Any, Sizes], Call]:
-    def call(op: scalar.Arithmetic, sizes: Sizes) -> Call:
+def _make_arithmetic_lowering(function: Callable[..., Any]) -> Callable[[Any, Sizes], Call]:
+    def build_call(op: scalar.Arithmetic, sizes: Sizes) -> Call:
         before = () if op.left is None else (op.left,)
         after = () if op.right is None else (op.right,)
         # torch broadcasts from the last axis, so a vector over the channels of a map needs two more axes.
         has_map = any(len(size) == 4 for size in sizes)
         views = {i: (-1, 1, 1) for i, size in enumerate(sizes) if has_map and len(size) == 1}
-        return Call(function, before=before, after=after, views=views)
+        return Call(function, leading_args=before, trailing_args=after, views=views)
 
-    return call
+    return build_call
 
 
-def _channel_axis(sizes: Sizes) -> int:
+def _find_channel_axis(sizes: Sizes) -> int:
     return 1 if len(sizes[0]) == 4 else -1
 
 
-def _plain(function: Callable[..., Any]) -> Callable[[Any, Sizes], Call]:
+def _make_plain_lowering(function: Callable[..., Any]) -> Callable[[Any, Sizes], Call]:
     return lambda op, sizes: Call(function)
 
 
-REALISATIONS: dict[type[Op], Callable[[Any, Sizes], Realisation]] = {
-    conv.Conv: _conv,
+LOWERINGS: dict[type[Op], Callable[[Any, Sizes], TorchOp]] = {
+    conv.Conv: _lower_conv,
     conv.Linear: lambda op, sizes: nn.Linear(sizes[0][-1], op.channels, bias=op.bias),
-    norm.BatchNorm: _batch_norm,
-    norm.LayerNorm: lambda op, sizes: LayerNorm(sizes[0][_channel_axis(sizes)], op.eps),
+    norm.BatchNorm: _lower_batch_norm,
+    norm.LayerNorm: lambda op, sizes: LayerNorm(sizes[0][_find_channel_axis(sizes)], op.eps),
     norm.GroupNorm: lambda op, sizes: nn.GroupNorm(op.groups, sizes[0][1], eps=op.eps),
-    norm.L2Normalize: _l2_normalize,
-    act.ReLU: _plain(torch.relu),
-    act.GELU: _plain(F.gelu),
-    act.Sigmoid: _plain(torch.sigmoid),
-    act.SiLU: _plain(F.silu),
+    norm.L2Normalize: _lower_l2_normalize,
+    act.ReLU: _make_plain_lowering(torch.relu),
+    act.GELU: _make_plain_lowering(F.gelu),
+    act.Sigmoid: _make_plain_lowering(torch.sigmoid),
+    act.SiLU: _make_plain_lowering(F.silu),
     act.Identity: lambda op, sizes: nn.Identity(),
-    act.Softmax: _softmax,
+    act.Softmax: _lower_softmax,
     drop.Dropout: lambda op, sizes: nn.Dropout(op.p),
     drop.ChannelDropout: lambda op, sizes: nn.Dropout2d(op.p),
     drop.DropPath: lambda op, sizes: DropPath(op.p),
     factor.NMF: lambda op, sizes: NMF(sizes[0][1], op.rank, op.steps, op.eval_steps, op.eps),
-    pool.AdaptiveAvgPool: _pool,
-    resize.ResizeTo: _resize,
-    join.Concat: _concat,
-    join.Split: _split,
-    join.Item: lambda op, sizes: Call(operator.getitem, after=(op.index,)),
+    pool.AdaptiveAvgPool: _lower_pool,
+    resize.ResizeTo: _lower_resize,
+    join.Concat: _lower_concat,
+    join.Split: _lower_split,
+    join.Item: lambda op, sizes: Call(operator.getitem, trailing_args=(op.index,)),
     join.ChannelShuffle: lambda op, sizes: Call(torch.channel_shuffle, {"groups": op.groups}),
-    scalar.Add: _arithmetic(operator.add),
-    scalar.Subtract: _arithmetic(operator.sub),
-    scalar.Multiply: _arithmetic(operator.mul),
-    scalar.Divide: _arithmetic(operator.truediv),
-    tokens.Tokens: _plain(functional.map_to_tokens),
+    scalar.Add: _make_arithmetic_lowering(operator.add),
+    scalar.Subtract: _make_arithmetic_lowering(operator.sub),
+    scalar.Multiply: _make_arithmetic_lowering(operator.mul),
+    scalar.Divide: _make_arithmetic_lowering(operator.truediv),
+    tokens.Tokens: _make_plain_lowering(functional.map_to_tokens),
     tokens.ToMap: lambda op, sizes: Call(functional.tokens_to_map, {"skip": op.skip}),
-    attention.Attention: lambda op, sizes: Call(functional.attention, {"heads": op.heads}),
-    parameter.Parameter: lambda op, sizes: _parameter(op, sizes[-1]),
+    attention.Attention: lambda op, sizes: Call(functional.compute_attention, {"heads": op.heads}),
+    parameter.Parameter: lambda op, sizes: _lower_parameter(op, sizes[-1]),
 }
 """The lowering of every op. A `Parameter` gets its own shape as the only size."""

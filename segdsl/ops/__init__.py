@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from segdsl.ops import act, attention, conv, drop, factor, init, join, norm, parameter, pool, resize, scalar, tokens
+from segdsl.ops import act, attention, conv, drop, factor, join, norm, parameter, pool, resize, scalar, tokens
 
 __all__ = [
-    "act", "attention", "conv", "drop", "factor", "init", "join", "norm", "parameter", "pool", "resize", "scalar",
+    "act", "attention", "conv", "drop", "factor", "join", "norm", "parameter", "pool", "resize", "scalar",
     "tokens",
 ]  # fmt: skip

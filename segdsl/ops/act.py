@@ -13,7 +13,7 @@ from segdsl.ops import fit
 class Elementwise(Op, abstract=True):
     """An op that accepts any shape and preserves it."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         return shapes[0]
 
 
@@ -43,6 +43,6 @@ class Softmax(Op):
     over: Literal["space", "channels"] = "channels"
     """What sums to 1: the channels of each position, or the positions (pixels, tokens) of each channel."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_features("Softmax", shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_features("Softmax", shapes[0])
         return shapes[0]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from segdsl.ir.graph import Op
 from segdsl.ir.program import PositiveInt
-from segdsl.ir.shape import Extent, Shape, at, floor_div
+from segdsl.ir.shape import Extent, Shape, evaluate_extent, floor_div
 from segdsl.ops import fit
 
 
@@ -19,13 +19,13 @@ class Attention(Op):
     heads: PositiveInt
     """Number of independent heads; divides C."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_tokens("Attention", shapes[0])
-        channels = at(shapes[0][2], env)
-        fit.need_groups("Attention", channels, 3, "channels (queries, keys, values)")
-        fit.need_groups("Attention", channels // 3, self.heads, "query channels")
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_tokens("Attention", shapes[0])
+        channels = evaluate_extent(shapes[0][2], env)
+        fit.require_groups("Attention", channels, 3, "channels (queries, keys, values)")
+        fit.require_groups("Attention", channels // 3, self.heads, "query channels")
         return (*shapes[0][:2], floor_div(shapes[0][2], 3))
 
-    def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
+    def count_macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
         # Two matrix products over N x N weights: Q K^T, and the weights times V.
         return 2 * out[1] * out[1] * out[2]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from segdsl.ir.graph import Op, ShapeError, State
 from segdsl.ir.program import NaturalInt, PositiveInt
-from segdsl.ir.shape import Extent, Shape, at, ceil_div, floor_div, show
+from segdsl.ir.shape import Extent, Shape, ceil_div, evaluate_extent, floor_div, format_shape
 from segdsl.ir.values import Size
 from segdsl.ops import fit
 
@@ -36,7 +36,7 @@ class Conv(Op):
     init: Literal["default", "kaiming"] = "default"
     """Initial weights: PyTorch's default, or Kaiming normal over the fan-out with ReLU gain and a bias of 0."""
 
-    def paddings(self) -> tuple[int, int]:
+    def compute_paddings(self) -> tuple[int, int]:
         """Return the zeros above and below, and those left and right."""
         if self.padding is not None:
             return self.padding, self.padding
@@ -44,29 +44,29 @@ class Conv(Op):
         return self.kernel.height // 2 * self.dilation, self.kernel.width // 2 * self.dilation
 
     @property
-    def cuts_patches(self) -> bool:
+    def is_patchify(self) -> bool:
         """Whether the windows tile the map: no overlap, no gaps, no padding."""
-        return self.stride > 1 and self.kernel == Size(self.stride, self.stride) and self.paddings() == (0, 0)
+        return self.stride > 1 and self.kernel == Size(self.stride, self.stride) and self.compute_paddings() == (0, 0)
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_map("Conv", shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_map("Conv", shapes[0])
         self._check_kernel()
-        fit.need_groups("Conv", at(shapes[0][1], env), self.groups)
-        fit.need_groups("Conv", self.channels, self.groups, "output channels")
-        if self.cuts_patches:
+        fit.require_groups("Conv", evaluate_extent(shapes[0][1], env), self.groups)
+        fit.require_groups("Conv", self.channels, self.groups, "output channels")
+        if self.is_patchify:
             return self._infer_patches(shapes[0], env)
-        size = self._size(shapes[0])
-        if min(at(extent, env) for extent in size) < 1:
-            message = f"a kernel of {self.kernel} does not fit into {fit.values(shapes[0], env)}"
+        size = self._compute_size(shapes[0])
+        if min(evaluate_extent(extent, env) for extent in size) < 1:
+            message = f"a kernel of {self.kernel} does not fit into {fit.format_shape_values(shapes[0], env)}"
             remedy = "use a smaller kernel, more padding, or a larger `data.input_size`"
             raise ShapeError("kernel-too-large", message, remedy)
         return (shapes[0][0], self.channels, *size)
 
-    def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
+    def declare_state(self, shapes: Sequence[Shape]) -> dict[str, State]:
         weight = (self.channels, floor_div(shapes[0][1], self.groups), self.kernel.height, self.kernel.width)
         return {"weight": State(weight), **({"bias": State((self.channels,))} if self.bias else {})}
 
-    def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
+    def count_macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
         # Per output value: one product for every tap and every input channel of its group.
         taps = self.kernel.height * self.kernel.width
         return out[2] * out[3] * self.channels * floor_div(shapes[0][1], self.groups) * taps
@@ -78,21 +78,21 @@ class Conv(Op):
             message = f"no padding preserves the size for an even kernel ({self.kernel})"
             raise ShapeError("even-kernel-needs-padding", message, "set the padding, for example `padding = 0`")
 
-    def _size(self, shape: Shape) -> tuple[Extent, Extent]:
-        above, left = self.paddings()
+    def _compute_size(self, shape: Shape) -> tuple[Extent, Extent]:
+        above, left = self.compute_paddings()
         height = shape[2] + (2 * above - self.dilation * (self.kernel.height - 1))
         width = shape[3] + (2 * left - self.dilation * (self.kernel.width - 1))
         return ceil_div(height, self.stride), ceil_div(width, self.stride)
 
     def _infer_patches(self, shape: Shape, env: Mapping[str, int]) -> Shape:
-        def fits(env: Mapping[str, int]) -> bool:
-            return all(at(extent, env) % self.stride == 0 for extent in shape[2:])
+        def divides_evenly(env: Mapping[str, int]) -> bool:
+            return all(evaluate_extent(extent, env) % self.stride == 0 for extent in shape[2:])
 
         # PyTorch would drop the incomplete patches at the border silently, and position embeddings would not match.
-        if not fits(env):
-            divisor = fit.divisor_that_fits(fits, shape[2:], env, self.stride)
-            message = f"patches of {self.kernel} do not divide {fit.values(shape, env)} evenly"
-            remedy = fit.size_help(divisor, env, "pad the convolution")
+        if not divides_evenly(env):
+            divisor = fit.find_fitting_divisor(divides_evenly, shape[2:], env, self.stride)
+            message = f"patches of {self.kernel} do not divide {fit.format_shape_values(shape, env)} evenly"
+            remedy = fit.suggest_input_size(divisor, env, "pad the convolution")
             raise ShapeError("size-not-divisible", message, remedy, divisor=divisor)
         return (shape[0], self.channels, *(ceil_div(extent, self.stride) for extent in shape[2:]))
 
@@ -105,15 +105,15 @@ class Linear(Op):
     bias: bool = True
     """Add a trained bias to each channel."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         if len(shapes[0]) not in (2, 3):
-            message = f"`Linear` needs tokens [B, N, C], got {show(shapes[0])}"
+            message = f"`Linear` needs tokens [B, N, C], got {format_shape(shapes[0])}"
             raise ShapeError("wrong-rank", message, f"for a map, use `Conv({self.channels}, 1x1)`")
         return (*shapes[0][:-1], self.channels)
 
-    def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
+    def declare_state(self, shapes: Sequence[Shape]) -> dict[str, State]:
         weight = State((self.channels, shapes[0][-1]))
         return {"weight": weight, **({"bias": State((self.channels,))} if self.bias else {})}
 
-    def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
+    def count_macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
         return math.prod(out[1:-1]) * shapes[0][-1] * self.channels

@@ -9,7 +9,7 @@ from annotated_types import Ge, Lt
 
 from segdsl.ir.graph import Op
 from segdsl.ir.shape import Shape
-from segdsl.ops.fit import need_map
+from segdsl.ops.fit import require_map
 
 Rate = Annotated[float, Ge(0), Lt(1)]
 
@@ -17,7 +17,7 @@ Rate = Annotated[float, Ge(0), Lt(1)]
 class Noise(Op, abstract=True):
     """An op that draws random numbers during training: two applications to one tensor differ, and are never merged."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         return shapes[0]
 
 
@@ -34,8 +34,8 @@ class ChannelDropout(Noise):
     p: Rate = 0.5
     """Fraction of channels to drop."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        need_map("ChannelDropout", shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        require_map("ChannelDropout", shapes[0])
         return shapes[0]
 
 

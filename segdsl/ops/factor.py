@@ -8,7 +8,7 @@ from segdsl.ir.graph import State
 from segdsl.ir.program import PositiveFloat, PositiveInt
 from segdsl.ir.shape import Extent, Shape
 from segdsl.ops.drop import Noise
-from segdsl.ops.fit import need_map
+from segdsl.ops.fit import require_map
 
 
 class NMF(Noise):
@@ -28,14 +28,14 @@ class NMF(Noise):
     eps: PositiveFloat = 1e-6
     """Added to the denominator of each update."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        need_map("NMF", shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        require_map("NMF", shapes[0])
         return shapes[0]
 
-    def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
+    def declare_state(self, shapes: Sequence[Shape]) -> dict[str, State]:
         return {"bases": State((1, shapes[0][1], self.rank), "fixed")}
 
-    def macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
+    def count_macs(self, shapes: Sequence[Shape], out: Shape) -> Extent:
         """Return the multiply-accumulates of an evaluation."""
         # Initial coefficients, both updates of each step, final coefficients, and the product of the factors.
         channels, pixels, n = out[1], out[2] * out[3], self.eval_steps

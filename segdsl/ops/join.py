@@ -9,7 +9,7 @@ from annotated_types import MinLen
 
 from segdsl.ir.graph import Op, ShapeError
 from segdsl.ir.program import NaturalInt, PositiveInt
-from segdsl.ir.shape import Shape, at, show
+from segdsl.ir.shape import Shape, evaluate_extent, format_shape
 from segdsl.ops import fit
 
 
@@ -18,18 +18,20 @@ class Concat(Op):
 
     flows: ClassVar[Literal["tensor", "list", "nothing"]] = "list"
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         if not shapes:
             raise ShapeError("nothing-to-join", "`Concat` got an empty list", "pass at least one tensor")
         first = shapes[0]
-        axis = fit.channel_axis(first)
+        axis = fit.get_channel_axis(first)
         rest = [a for a in range(len(first)) if a != axis]
         for index, shape in enumerate(shapes):
-            fit.need_features("Concat", shape, operand=index)
+            fit.require_features("Concat", shape, operand=index)
             if len(shape) != len(first):
-                message = f"`Concat` needs tensors of the same rank, got {show(first)} and {show(shape)}"
+                message = (
+                    f"`Concat` needs tensors of the same rank, got {format_shape(first)} and {format_shape(shape)}"
+                )
                 raise ShapeError("wrong-rank", message, "convert one with `Tokens` or `ToMap`", operand=index)
-            fit.need_equal_sizes("Concat", first, shape, env, rest, operand=index)
+            fit.require_equal_sizes("Concat", first, shape, env, rest, operand=index)
         return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
 
 
@@ -41,11 +43,11 @@ class Split(Op):
     sizes: Annotated[tuple[PositiveInt, ...], MinLen(1)]
     """Channels of each part; their sum is the number of input channels."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         """Return the shape of the operand."""
         # A node has a single shape; those of the parts are the shapes of the `Item` nodes that follow.
-        fit.need_features("Split", shapes[0])
-        channels = at(shapes[0][fit.channel_axis(shapes[0])], env)
+        fit.require_features("Split", shapes[0])
+        channels = evaluate_extent(shapes[0][fit.get_channel_axis(shapes[0])], env)
         if sum(self.sizes) != channels:
             total = " + ".join(str(size) for size in self.sizes)
             message = f"`Split` sizes must add up to {channels} channels, got {total} = {sum(self.sizes)}"
@@ -61,8 +63,8 @@ class Item(Op):
     channels: PositiveInt
     """Channels of the part."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        axis = fit.channel_axis(shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        axis = fit.get_channel_axis(shapes[0])
         return (*shapes[0][:axis], self.channels, *shapes[0][axis + 1 :])
 
 
@@ -75,7 +77,7 @@ class ChannelShuffle(Op):
     groups: PositiveInt
     """Number of groups; divides the channels."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_map("ChannelShuffle", shapes[0])
-        fit.need_groups("ChannelShuffle", at(shapes[0][1], env), self.groups)
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_map("ChannelShuffle", shapes[0])
+        fit.require_groups("ChannelShuffle", evaluate_extent(shapes[0][1], env), self.groups)
         return shapes[0]

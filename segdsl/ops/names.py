@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 
 # Listed here because this package must not import torch.
-TAKEN_NAMES = frozenset({
+MODULE_ATTRIBUTES = frozenset({
     "T_destination", "add_module", "add_submodule", "apply", "bfloat16", "buffers", "call_super_init", "children",
     "code", "compile", "cpu", "cuda", "delete_all_unused_submodules", "delete_submodule", "double", "dump_patches",
     "eval", "extra_repr", "float", "forward", "get_buffer", "get_extra_state", "get_parameter", "get_submodule",
@@ -20,12 +20,12 @@ TAKEN_NAMES = frozenset({
 """Attributes of `torch.nn.Module` and `torch.fx.GraphModule`; a test compares them with the installed torch."""
 
 
-def is_taken(name: str) -> bool:
+def is_name_taken(name: str) -> bool:
     """Return whether Python or torch reserves ``name``, so that no module can have it."""
-    return name in TAKEN_NAMES or keyword.iskeyword(name) or name == "self" or name.startswith("_")
+    return name in MODULE_ATTRIBUTES or keyword.iskeyword(name) or name == "self" or name.startswith("_")
 
 
-def another(name: str) -> str:
+def suggest_free_name(name: str) -> str:
     """Return a free name to suggest for a reserved one."""
     bare = name.strip("_") or "part"
-    return f"{bare}_" if is_taken(bare) else bare
+    return f"{bare}_" if is_name_taken(bare) else bare

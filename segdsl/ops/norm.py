@@ -9,15 +9,15 @@ from annotated_types import Gt, Le, Lt
 
 from segdsl.ir.graph import Op, ShapeError, State
 from segdsl.ir.program import PositiveInt
-from segdsl.ir.shape import Shape, at
+from segdsl.ir.shape import Shape, evaluate_extent
 from segdsl.ops import fit
 
 Epsilon = Annotated[float, Gt(0), Lt(0.1)]
 """Constant added to a variance. The upper limit catches a channel count passed in its place."""
 
 
-def _affine(shape: Shape) -> dict[str, State]:
-    width = (shape[fit.channel_axis(shape)],)
+def _declare_affine_state(shape: Shape) -> dict[str, State]:
+    width = (shape[fit.get_channel_axis(shape)],)
     return {"weight": State(width), "bias": State(width)}
 
 
@@ -31,14 +31,14 @@ class BatchNorm(Op):
     updates: PositiveInt = 1
     """How often each batch updates them; set when n applications to one tensor are computed once."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_map("BatchNorm", shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_map("BatchNorm", shapes[0])
         return shapes[0]
 
-    def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
+    def declare_state(self, shapes: Sequence[Shape]) -> dict[str, State]:
         width = (shapes[0][1],)
         return {
-            **_affine(shapes[0]),
+            **_declare_affine_state(shapes[0]),
             "running_mean": State(width, "buffer"),
             "running_var": State(width, "buffer"),
             "num_batches_tracked": State((), "buffer"),
@@ -51,12 +51,12 @@ class LayerNorm(Op):
     eps: Epsilon = 1e-5
     """Added to the variance."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_features("LayerNorm", shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_features("LayerNorm", shapes[0])
         return shapes[0]
 
-    def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
-        return _affine(shapes[0])
+    def declare_state(self, shapes: Sequence[Shape]) -> dict[str, State]:
+        return _declare_affine_state(shapes[0])
 
 
 class GroupNorm(Op):
@@ -67,18 +67,18 @@ class GroupNorm(Op):
     eps: Epsilon = 1e-5
     """Added to the variance."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_map("GroupNorm", shapes[0])
-        channels, height, width = (at(extent, env) for extent in shapes[0][1:])
-        fit.need_groups("GroupNorm", channels, self.groups)
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_map("GroupNorm", shapes[0])
+        channels, height, width = (evaluate_extent(extent, env) for extent in shapes[0][1:])
+        fit.require_groups("GroupNorm", channels, self.groups)
         if channels * height * width == self.groups:
             # One value minus its own mean is 0, whatever the input is.
             message = f"`GroupNorm` has a single value in each of its {self.groups} groups, so its output is always 0"
             raise ShapeError("group-of-one", message, "use fewer groups or a larger map")
         return shapes[0]
 
-    def state(self, shapes: Sequence[Shape]) -> dict[str, State]:
-        return _affine(shapes[0])
+    def declare_state(self, shapes: Sequence[Shape]) -> dict[str, State]:
+        return _declare_affine_state(shapes[0])
 
 
 class L2Normalize(Op):
@@ -87,6 +87,6 @@ class L2Normalize(Op):
     over: Literal["space", "channels"] = "channels"
     """What forms a vector: the positions of each channel, or the channels of each position."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_map("L2Normalize", shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_map("L2Normalize", shapes[0])
         return shapes[0]

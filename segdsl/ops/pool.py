@@ -19,14 +19,14 @@ class AdaptiveAvgPool(Op):
     size: Size | None = None
     """Height x width of the result, unless `like` is set; `1x1` is the mean over the whole map."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_map("AdaptiveAvgPool", shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_map("AdaptiveAvgPool", shapes[0])
         if (self.size is None) == (len(shapes) == 1):
             got = "neither" if self.size is None else "both"
             message = f"`AdaptiveAvgPool` needs either `size` or `like`, got {got}"
             raise ShapeError("target-size-unclear", message, "write `AdaptiveAvgPool(1x1)` for global average pooling")
         if self.size is None:
-            fit.need_map("AdaptiveAvgPool", shapes[1], operand=1)
+            fit.require_map("AdaptiveAvgPool", shapes[1], operand=1)
             return (*shapes[0][:2], *shapes[1][2:])
         if min(self.size.height, self.size.width) < 1:
             raise ShapeError("target-size-unclear", f"output size must be at least 1x1, got {self.size}", "write `1x1`")

@@ -20,9 +20,9 @@ class ResizeTo(Op):
     align_corners: bool = False
     """Align the centers of the corner pixels instead of their outer edges; not for `nearest`."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_map("ResizeTo", shapes[0])
-        fit.need_map("ResizeTo", shapes[1], operand=1)
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_map("ResizeTo", shapes[0])
+        fit.require_map("ResizeTo", shapes[1], operand=1)
         if self.mode == "nearest" and self.align_corners:
             message = "`align_corners = true` has no effect with `mode = nearest`"
             raise ShapeError("nearest-has-no-corners", message, "remove `align_corners`")

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from segdsl.ir.graph import Op, Operand, ShapeError
 from segdsl.ir.program import NaturalInt
-from segdsl.ir.shape import Shape, at, show
+from segdsl.ir.shape import Shape, evaluate_extent, format_shape
 from segdsl.ops import fit
 
 
@@ -16,16 +16,17 @@ class Tokens(Op):
 
     takes: ClassVar[tuple[Operand, ...]] = (Operand("first", "Tokens [1, n, C] to put before all others.", True),)
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_map("Tokens", shapes[0])
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_map("Tokens", shapes[0])
         batch, channels, height, width = shapes[0]
         if len(shapes) == 1:
             return (batch, height * width, channels)
         first = shapes[1]
-        fit.need_tokens("Tokens", first, operand=1)
+        fit.require_tokens("Tokens", first, operand=1)
         # The batch of `first` is 1 and is repeated, so only its channels must match.
-        if at(first[2], env) != at(channels, env):
-            message = f"`Tokens` needs `first` with {channels} channels, got {show(first)} before {show(shapes[0])}"
+        if evaluate_extent(first[2], env) != evaluate_extent(channels, env):
+            got = f"{format_shape(first)} before {format_shape(shapes[0])}"
+            message = f"`Tokens` needs `first` with {channels} channels, got {got}"
             remedy = f"declare `first` as [1, {first[1]}, {channels}]"
             raise ShapeError("channel-mismatch", message, remedy, operand=1)
         return (batch, first[1] + height * width, channels)
@@ -39,17 +40,19 @@ class ToMap(Op):
     skip: NaturalInt = 0
     """Number of leading tokens to drop, such as a class token."""
 
-    def infer(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
-        fit.need_tokens("ToMap", shapes[0])
-        fit.need_map("ToMap", shapes[1], operand=1)
+    def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
+        fit.require_tokens("ToMap", shapes[0])
+        fit.require_map("ToMap", shapes[1], operand=1)
         batch, tokens, channels = shapes[0]
         height, width = shapes[1][2:]
         expected = self.skip + height * width
-        if at(tokens, env) != at(expected, env):
-            raise self._misfit(at(tokens, env), at(height * width, env), show(shapes[1]))
+        if evaluate_extent(tokens, env) != evaluate_extent(expected, env):
+            raise self._make_mismatch_error(
+                evaluate_extent(tokens, env), evaluate_extent(height * width, env), format_shape(shapes[1])
+            )
         return (batch, channels, height, width)
 
-    def _misfit(self, tokens: int, pixels: int, like: str) -> ShapeError:
+    def _make_mismatch_error(self, tokens: int, pixels: int, like: str) -> ShapeError:
         message = f"`ToMap` needs {self.skip} + {pixels} tokens for a map like {like}, got {tokens}"
         remedy = "set `like` to the map that the tokens were made from"
         # Extra tokens are most likely class tokens, but too few can only mean the wrong map.

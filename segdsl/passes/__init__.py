@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from segdsl.ir.graph import Graph
-from segdsl.passes.dead_nodes import dead_nodes
+from segdsl.passes.dead_nodes import remove_dead_nodes
 from segdsl.passes.remove_identity import remove_identity
 from segdsl.passes.share_equal import share_equal
 
@@ -18,7 +18,7 @@ Pass = Callable[[Graph], Graph]
 # Removing identities first leaves nodes without users for the second pass, and makes operands equal for the third.
 PASSES: dict[str, Pass] = {
     "remove_identity": remove_identity,
-    "dead_nodes": dead_nodes,
+    "dead_nodes": remove_dead_nodes,
     "share_equal": share_equal,
 }
 """The passes by name, in execution order."""
@@ -33,4 +33,4 @@ def run_passes(graph: Graph, until: str | None = None) -> Graph:
     return graph
 
 
-__all__ = ["PASSES", "Pass", "dead_nodes", "remove_identity", "run_passes", "share_equal"]
+__all__ = ["PASSES", "Pass", "remove_dead_nodes", "remove_identity", "run_passes", "share_equal"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from segdsl.ir.graph import Graph
 
 
-def dead_nodes(graph: Graph) -> Graph:
+def remove_dead_nodes(graph: Graph) -> Graph:
     """Return the graph without the nodes (and their names) that no output depends on."""
     # Nodes are in topological order, so one backward pass sees all users of a node before the node itself.
     alive = set(graph.outputs.values())

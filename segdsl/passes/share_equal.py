@@ -7,7 +7,7 @@ from collections import defaultdict
 from segdsl.ir.graph import Graph, Node
 from segdsl.ops.drop import Noise
 from segdsl.ops.norm import BatchNorm
-from segdsl.passes.rewrite import redirected, replaced
+from segdsl.passes.rewrite import redirect_operands, replace_nodes
 
 Group = list[Node]
 
@@ -19,22 +19,22 @@ def share_equal(graph: Graph) -> Graph:
     # this can make other nodes unequal, the grouping starts again.
     excluded: set[str] = set()
     while True:
-        groups, replacements = _equal(graph, excluded)
-        mixed = _used_differently(groups) - excluded
+        groups, replacements = _group_equal_nodes(graph, excluded)
+        mixed = _find_mixed_modules(groups) - excluded
         if not mixed:
-            return replaced(graph, [_merged(group) for group in groups], replacements)
+            return replace_nodes(graph, [_merge_group(group) for group in groups], replacements)
         excluded |= mixed
 
 
-def _equal(graph: Graph, alone: set[str]) -> tuple[list[Group], dict[str, str]]:
+def _group_equal_nodes(graph: Graph, excluded_modules: set[str]) -> tuple[list[Group], dict[str, str]]:
     """Return the groups of equal nodes in order, and a map from every removed node to the first of its group."""
     groups: list[Group] = []
     by_key: dict[tuple[object, ...], Group] = {}
     replacements: dict[str, str] = {}
-    for node in (redirected(node, replacements) for node in graph.nodes):
+    for node in (redirect_operands(node, replacements) for node in graph.nodes):
         key = (node.op, node.operands, node.module)
         # Two applications of dropout draw different random numbers, so noise is never shared.
-        if isinstance(node.op, Noise) or node.module in alone or key not in by_key:
+        if isinstance(node.op, Noise) or node.module in excluded_modules or key not in by_key:
             by_key[key] = [node]
             groups.append(by_key[key])
         else:
@@ -43,7 +43,7 @@ def _equal(graph: Graph, alone: set[str]) -> tuple[list[Group], dict[str, str]]:
     return groups, replacements
 
 
-def _used_differently(groups: list[Group]) -> set[str]:
+def _find_mixed_modules(groups: list[Group]) -> set[str]:
     """Return the modules of batch norms that are applied to several tensors, and to one of them repeatedly."""
     uses: dict[str, list[Group]] = defaultdict(list)
     for group in groups:
@@ -52,7 +52,7 @@ def _used_differently(groups: list[Group]) -> set[str]:
     return {module for module, found in uses.items() if len(found) > 1 and any(len(group) > 1 for group in found)}
 
 
-def _merged(group: Group) -> Node:
+def _merge_group(group: Group) -> Node:
     first = group[0]
     updates = sum(node.op.updates for node in group if isinstance(node.op, BatchNorm))
     if len(group) == 1 or not updates:

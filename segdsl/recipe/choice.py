@@ -14,29 +14,29 @@ class Choice(NamedTuple):
     reason: str
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """Format a share as a percentage with two or three significant digits: `97.7 %`, `0.29 %`."""
     value = 100 * share
     digits = 1 if value >= 10 or not value else 2
     return f"{value:.{digits}f} %" if value >= 0.005 or not value else "less than 0.01 %"
 
 
-def gibibytes(size: float) -> str:
+def format_gib(size: float) -> str:
     """Format a number of bytes in GiB."""
     return f"{size / GIB:.1f} GiB"
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """Format a count with its noun: `1 image`, `1,200 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def named(name: str) -> str:
+def quote_name(name: str) -> str:
     """Quote a class name for a comment in the program; characters that could end the line are replaced."""
     return "`" + "".join(c if c.isprintable() else "?" for c in " ".join(name.split())) + "`"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Format a duration, rounded to a unit that suits its length."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"

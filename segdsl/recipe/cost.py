@@ -12,22 +12,22 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from segdsl.ir.graph import Graph
-from segdsl.ir.shape import shape_at
+from segdsl.ir.shape import evaluate_shape
 from segdsl.recipe.machine import GIB
 
-BYTES = 4
-KEPT = 1.3
+FLOAT_BYTES = 4
+ACTIVATION_FACTOR = 1.3
 """Bytes that training takes per byte of the graph's node outputs; 0.6 to 1.3 were measured."""
-LOGITS = 3
+LOGIT_FACTOR = 3
 """Additional bytes that the loss takes per byte of the logits; 2.1 were measured."""
-STATE = 16
+BYTES_PER_PARAMETER = 16
 """Bytes per parameter: its value, its gradient, and the two running means of Adam."""
-PROCESS = 0.7 * GIB
+PROCESS_BYTES = 0.7 * GIB
 """Memory of the process before the first step, mostly PyTorch itself."""
-NODE_SECONDS, GFLOP_SECONDS, LOGIT_SECONDS = 0.45, 0.02, 5.0
+ACTIVATION_GIB_SECONDS, GFLOP_SECONDS, LOGIT_GIB_SECONDS = 0.45, 0.02, 5.0
 """Seconds of one core per training step: for each GiB of node outputs, for each GFLOP (forward and backward), and for
 each GiB of logits."""
-CALL_SECONDS = 7e-5
+KERNEL_SECONDS = 7e-5
 """Seconds per training step for each node, regardless of its size.
 
 Small inputs take hardly less time than larger ones. For Lite-HRNet-s and -18 and SegNeXt-T, estimates from 64x64 to
@@ -35,7 +35,7 @@ Small inputs take hardly less time than larger ones. For Lite-HRNet-s and -18 an
 """
 LOADING_SECONDS = 5e-3
 """Seconds of one core to read and augment an image; 3.5 to 4.4 ms were measured on three datasets."""
-NEXT_CORE = 0.8
+EXTRA_CORE_GAIN = 0.8
 """Speedup from each additional core, as a share of one core."""
 
 
@@ -43,38 +43,54 @@ class Cost(NamedTuple):
     """The cost of one image: bytes of all node outputs, bytes of the logits and multiply-accumulates; also the number
     of parameters and of nodes."""
 
-    nodes: float
-    logits: float
+    activation_bytes: float
+    logit_bytes: float
     macs: float
     parameters: int
-    calls: int = 0
+    node_count: int = 0
 
-    def at(self, factor: float) -> Cost:
+    def scale_pixels(self, factor: float) -> Cost:
         """Return the cost at ``factor`` times the pixels; in these networks, costs are proportional to the number of
         pixels."""
-        return Cost(self.nodes * factor, self.logits * factor, self.macs * factor, self.parameters, self.calls)
+        return Cost(
+            self.activation_bytes * factor,
+            self.logit_bytes * factor,
+            self.macs * factor,
+            self.parameters,
+            self.node_count,
+        )
 
-    def memory(self, batch: int) -> float:
+    def estimate_memory(self, batch: int) -> float:
         """Return the peak memory of a training step, in bytes."""
-        return PROCESS + STATE * self.parameters + batch * (KEPT * self.nodes + LOGITS * self.logits)
+        return (
+            PROCESS_BYTES
+            + BYTES_PER_PARAMETER * self.parameters
+            + batch * (ACTIVATION_FACTOR * self.activation_bytes + LOGIT_FACTOR * self.logit_bytes)
+        )
 
-    def seconds(self, batch: int, cores: int) -> float:
+    def estimate_seconds(self, batch: int, cores: int) -> float:
         """Return the seconds of a training step on the CPU, including reading and augmenting its images on the same
         cores."""
-        work = NODE_SECONDS * self.nodes / GIB + LOGIT_SECONDS * self.logits / GIB
+        work = ACTIVATION_GIB_SECONDS * self.activation_bytes / GIB + LOGIT_GIB_SECONDS * self.logit_bytes / GIB
         # A multiply-accumulate is 2 operations; the backward pass takes about twice as many as the forward pass.
         work += GFLOP_SECONDS * 3 * 2 * self.macs / 1e9 + LOADING_SECONDS
-        return (batch * work + CALL_SECONDS * self.calls) / (1 + NEXT_CORE * (cores - 1))
+        return (batch * work + KERNEL_SECONDS * self.node_count) / (1 + EXTRA_CORE_GAIN * (cores - 1))
 
 
-def cost_of(graph: Graph) -> Cost:
+def compute_graph_cost(graph: Graph) -> Cost:
     """Return the cost of a graph at its input size."""
-    sizes = {node.path: math.prod(shape_at(node.shape, graph.env)) for node in graph.nodes}
+    sizes = {node.path: math.prod(evaluate_shape(node.shape, graph.env)) for node in graph.nodes}
     logits = sum(sizes.get(path, 0) for path in graph.outputs.values())
-    return Cost(BYTES * sum(sizes.values()), BYTES * logits, graph.macs(), graph.parameters(), len(graph.nodes))
+    return Cost(
+        FLOAT_BYTES * sum(sizes.values()),
+        FLOAT_BYTES * logits,
+        graph.count_macs(),
+        graph.count_parameters(),
+        len(graph.nodes),
+    )
 
 
-def model_cost(library: str, model: str, classes: int, size: tuple[int, int]) -> Cost:
+def compute_model_cost(library: str, model: str, classes: int, size: tuple[int, int]) -> Cost:
     """Return the cost of a model of the library `std/NAME.seg` at an input size of (height, width)."""
     from segdsl.lang.program import load
 
@@ -83,4 +99,4 @@ def model_cost(library: str, model: str, classes: int, size: tuple[int, int]) ->
         file = Path(folder, "model.seg")
         file.write_text(text, encoding="utf-8")
         graph = load(file, [f"data.input_size={size[0]}x{size[1]}"], classes).graph
-    return cost_of(graph)
+    return compute_graph_cost(graph)

@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from segdsl.data.check.checker import Progress
-from segdsl.data.decode.images import Reading
+from segdsl.data.check.checker import ProgressCallback
+from segdsl.data.decode.images import ReadOptions
 from segdsl.data.formats.layout import Request
 from segdsl.data.formats.registry import read_layout
-from segdsl.data.stats.survey import survey
+from segdsl.data.stats.survey import survey_dataset
 from segdsl.diagnostics import Diagnostic, SegError, fail
-from segdsl.recipe.facts import SetFacts, facts_of
-from segdsl.recipe.machine import Machine, this_machine
-from segdsl.recipe.plan import Plan, plan
-from segdsl.recipe.program import Recipe, recipe
-from segdsl.recipe.subsets import two_subsets
+from segdsl.recipe.facts import DatasetFacts, collect_facts
+from segdsl.recipe.machine import Machine, detect_machine
+from segdsl.recipe.plan import Plan, make_plan
+from segdsl.recipe.program import ProgramText, generate_program
+from segdsl.recipe.subsets import pick_subsets
 
-ENDING = ".seg"
+PROGRAM_SUFFIX = ".seg"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ProgramRequest:
     """What the user asked for: the dataset and how to read it.
 
     ``subsets`` are the training and the validation subset, empty to choose them by name; ``model`` is a model of the
@@ -38,67 +38,69 @@ class Wanted:
     subsets: tuple[str, ...] = ()
     model: str | None = None
 
-    def request(self, subsets: tuple[str, ...] | None) -> Request:
+    def make_data_request(self, subsets: tuple[str, ...] | None) -> Request:
         """Return the request for the data reader, for these subsets; None requests all."""
         # Any number of channels: the model is generated with as many input channels as the images have.
-        reading = Reading(None)
-        return Request(subsets, self.ignore, self.classes or None, self.background, reading=reading)
+        reading = ReadOptions(None)
+        return Request(subsets, self.ignore, self.classes or None, self.background, read_options=reading)
 
 
 @dataclass(frozen=True, slots=True)
-class Created:
+class ProgramResult:
     """A new program file, what it was made from, and the warnings of the data check."""
 
     file: Path
-    recipe: Recipe
+    program: ProgramText
     plan: Plan
-    facts: SetFacts
+    facts: DatasetFacts
     warnings: tuple[Diagnostic, ...]
 
 
-def create(file: Path, wanted: Wanted, machine: Machine | None = None, progress: Progress | None = None) -> Created:
+def create_program(
+    file: Path, request: ProgramRequest, machine: Machine | None = None, progress: ProgressCallback | None = None
+) -> ProgramResult:
     """Write a program for a dataset into a new file.
 
     Raises :class:`SegError` for the target file (`program-exists`, `program-ending`, `program-not-written`), the
     subsets (`subset-single`, `subset-unclear`), the classes (`too-few-classes`), or the findings of the data check.
     """
-    require_new(file)
-    place = seen_from(file.parent, wanted.root)
-    train, val = subsets_of(wanted)
-    found = survey(wanted.root, wanted.format, wanted.request((train, val)), progress)
-    found.report.require()
+    require_new_file(file)
+    place = make_relative_path(file.parent, request.root)
+    train, val = choose_subsets(request)
+    found = survey_dataset(request.root, request.format, request.make_data_request((train, val)), progress)
+    found.report.raise_errors()
     if len(found.classes) < 2:
         help = "add a class for the pixels around it; for annotations with shapes, pass `--background NAME`"
-        raise fail("too-few-classes", "a segmentation needs two classes, got 1", help, path=str(wanted.root))
-    facts = facts_of(found, train, val)
-    decided = plan(facts, machine or this_machine(), wanted.model)
-    made = recipe(facts, decided, place)
-    require_sound(made.text, file)
-    write_new(file, made.text)
-    return Created(file, made, decided, facts, tuple(found.report.warnings))
+        raise fail("too-few-classes", "a segmentation needs two classes, got 1", help, path=str(request.root))
+    facts = collect_facts(found, train, val)
+    decided = make_plan(facts, machine or detect_machine(), request.model)
+    made = generate_program(facts, decided, place)
+    require_valid_program(made.text, file)
+    write_new_file(file, made.text)
+    return ProgramResult(file, made, decided, facts, tuple(found.report.warnings))
 
 
-def require_new(file: Path) -> None:
+def require_new_file(file: Path) -> None:
     """Raise :class:`SegError` if the file exists or does not end in `.seg`."""
     if os.path.lexists(file):
         what = "folder" if file.is_dir() else "file"
         message = f"the {what} already exists and is not overwritten"
         raise fail("program-exists", message, f"choose another file name, or move this {what}", path=str(file))
-    if file.suffix != ENDING:
-        message = f"the name of a program must end in `{ENDING}`"
-        raise fail("program-ending", message, f"name it `{file.with_suffix(ENDING)}`", path=str(file))
+    if file.suffix != PROGRAM_SUFFIX:
+        message = f"the name of a program must end in `{PROGRAM_SUFFIX}`"
+        raise fail("program-ending", message, f"name it `{file.with_suffix(PROGRAM_SUFFIX)}`", path=str(file))
 
 
-def subsets_of(wanted: Wanted) -> tuple[str, str]:
+def choose_subsets(request: ProgramRequest) -> tuple[str, str]:
     """Return the training and the validation subset."""
-    if wanted.subsets:
-        train, val = wanted.subsets
+    if request.subsets:
+        train, val = request.subsets
         return train, val
-    layout = read_layout(wanted.root, wanted.format, wanted.request(None), [])
-    return two_subsets(list(layout.subsets), layout.format, wanted.root)
+    layout = read_layout(request.root, request.format, request.make_data_request(None), [])
+    return pick_subsets(list(layout.subsets), layout.format, request.root)
 
 
-def seen_from(folder: Path, root: Path) -> str:
+def make_relative_path(folder: Path, root: Path) -> str:
     """Return the path of ``root`` relative to a folder that may not exist yet; absolute if it is on another drive.
 
     Raises :class:`SegError` for a path that cannot be written in a program.
@@ -115,7 +117,7 @@ def seen_from(folder: Path, root: Path) -> str:
     return path
 
 
-def require_sound(text: str, file: Path) -> None:
+def require_valid_program(text: str, file: Path) -> None:
     """Check a generated program before it is written. An error in it is a bug in segdsl.
 
     Warnings are allowed: they concern what the user asked for, such as an ignore value that is also a class.
@@ -131,7 +133,7 @@ def require_sound(text: str, file: Path) -> None:
             raise AssertionError(f"{error.diagnostics}\n{text}") from error
 
 
-def write_new(file: Path, text: str) -> None:
+def write_new_file(file: Path, text: str) -> None:
     """Write a file that must not exist yet, completely or not at all."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -144,11 +146,11 @@ def write_new(file: Path, text: str) -> None:
                 file.unlink(missing_ok=True)
                 raise
     except FileExistsError:
-        require_new(file)
-        raise _unwritten(file, "its folder is a file") from None
+        require_new_file(file)
+        raise _make_write_error(file, "its folder is a file") from None
     except OSError as error:
-        raise _unwritten(file, (error.strerror or "refused by the operating system").lower()) from error
+        raise _make_write_error(file, (error.strerror or "refused by the operating system").lower()) from error
 
 
-def _unwritten(file: Path, why: str) -> SegError:
-    return fail("program-not-written", f"cannot write the program: {why}", "choose another file", path=str(file))
+def _make_write_error(file: Path, reason: str) -> SegError:
+    return fail("program-not-written", f"cannot write the program: {reason}", "choose another file", path=str(file))

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segdsl.data.decode.images import RGB, Reading, read_image
-from segdsl.data.formats.color_masks import read_ids
+from segdsl.data.decode.images import RGB_OPTIONS, ReadOptions, read_image
+from segdsl.data.formats.color_masks import read_class_ids
 from segdsl.data.stats.survey import ClassStats, Survey
 from segdsl.diagnostics import SegError
 
-SAMPLED = 200
+SAMPLE_SIZE = 200
 """Number of training pairs to measure, evenly spaced over the subset."""
-COLORLESS = 2.0
+GRAY_LEVELS = 2.0
 """An image whose channels differ by less than this many levels on average counts as gray, even if its file is RGB."""
 
 
@@ -32,7 +32,7 @@ class Offset(NamedTuple):
     images: int
 
 
-MIDDLE = Offset(0.0, math.inf, 0)
+NO_OFFSET = Offset(0.0, math.inf, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,11 @@ class ClassFacts:
     frequency: float = 0.0
     images: int = 0
     width: float = math.inf
-    offset: Offset = MIDDLE
+    offset: Offset = NO_OFFSET
 
 
 @dataclass(frozen=True, slots=True)
-class SetFacts:
+class DatasetFacts:
     """Facts of a dataset.
 
     ``sizes`` are (height, width) of the training images; ``void`` is the share of their pixels that is ignored. Of the
@@ -70,8 +70,8 @@ class SetFacts:
     val_images: int
     sizes: Counter[tuple[int, int]]
     void: float
-    sampled: int
-    colored: int
+    sample_images: int
+    color_images: int
     channels: int = 3
     background: str | None = None
 
@@ -81,73 +81,77 @@ class SetFacts:
         return [c.name for c in self.classes]
 
 
-def facts_of(found: Survey, train: str, val: str) -> SetFacts:
+def collect_facts(survey: Survey, train: str, val: str) -> DatasetFacts:
     """Collect the facts of the two subsets of a survey without errors. Raises :class:`SegError` for an unreadable
     file."""
-    stats = found.subsets[train]
-    sample = measured(found, train)
-    void = stats.of(found.ignore)
+    stats = survey.subsets[train]
+    sample = measure_subset(survey, train)
+    void = stats.get_class(survey.ignore)
     labeled = stats.pixels - void.pixels
-    return SetFacts(
-        format=found.report.format,
-        ignore=found.ignore,
-        classes=tuple(_class_facts(k, name, stats.of(k), labeled, sample) for k, name in enumerate(found.classes)),
+    return DatasetFacts(
+        format=survey.report.format,
+        ignore=survey.ignore,
+        classes=tuple(
+            _make_class_facts(k, name, stats.get_class(k), labeled, sample) for k, name in enumerate(survey.classes)
+        ),
         train=train,
         val=val,
         train_images=stats.images,
-        val_images=found.subsets[val].images,
+        val_images=survey.subsets[val].images,
         sizes=stats.sizes,
         void=void.pixels / stats.pixels,
-        sampled=sample.images,
-        colored=sample.colored,
+        sample_images=sample.images,
+        color_images=sample.color_images,
         channels=sample.channels,
-        background=found.asked.background,
+        background=survey.request.background,
     )
 
 
-def _class_facts(k: int, name: str, counted: ClassStats, labeled: int, sample: Sample) -> ClassFacts:
+def _make_class_facts(
+    class_id: int, name: str, class_stats: ClassStats, labeled: int, sample: PairMeasurements
+) -> ClassFacts:
     return ClassFacts(
         name=name,
-        share=counted.pixels / max(labeled, 1),
-        frequency=counted.pixels / max(counted.within, 1),
-        images=counted.images,
-        width=sample.width(k),
-        offset=sample.offset(k),
+        share=class_stats.pixels / max(labeled, 1),
+        frequency=class_stats.pixels / max(class_stats.class_image_pixels, 1),
+        images=class_stats.images,
+        width=sample.compute_width(class_id),
+        offset=sample.compute_offset(class_id),
     )
 
 
-class Sample:
+class PairMeasurements:
     """Sums over the measured pairs, by mask value."""
 
     def __init__(self) -> None:
-        self.images = self.colored = 0
+        self.images = self.color_images = 0
         self.channels = 3
         self.area, self.outline = np.zeros(256), np.zeros(256)
         # One mean per image, not per pixel: pixels of one image are not independent measurements.
         self.offsets: list[list[float]] = [[] for _ in range(256)]
 
-    def add(self, image: np.ndarray, mask: np.ndarray, ignore: int) -> None:
+    def add_pair(self, image: np.ndarray, mask: np.ndarray, ignore: int) -> None:
         """Measure one pair: an image, uint8 (H, W, C), and its mask, uint8 (H, W)."""
         self.images += 1
         self.channels = image.shape[2]
-        self.colored += bool(color_of(image) >= COLORLESS)
+        self.color_images += bool(measure_color(image) >= GRAY_LEVELS)
         area = np.bincount(mask.ravel(), minlength=256)
         self.area += area
-        self.outline += outline_of(mask, ignore)
+        self.outline += measure_outline(mask, ignore)
         height, width = mask.shape
         rows = np.repeat((np.arange(height) + 0.5) / height - 0.5, width)
         sums = np.bincount(mask.ravel(), weights=rows, minlength=256)
         for value in np.flatnonzero(area):
             self.offsets[value].append(float(sums[value] / area[value]))
 
-    def width(self, value: int) -> float:
+    def compute_width(self, value: int) -> float:
         """Return the mean width of the regions with this value, in pixels: the width of a strip, 0.4 times the diameter
         of a disc."""
         # A strip of width w and length l has the area w * l and an outline of about 2 * l, so w = 2 * area /
         # outline.
         return float(2 * self.area[value] / self.outline[value]) if self.outline[value] else math.inf
 
-    def offset(self, value: int) -> Offset:
+    def compute_offset(self, value: int) -> Offset:
         """Return how far this value is below the vertical center."""
         offsets = self.offsets[value]
         # The standard error needs two values; an infinite one keeps the offset from ever being significant.
@@ -156,12 +160,12 @@ class Sample:
         return Offset(float(np.mean(offsets)), float(np.std(offsets, ddof=1)) / math.sqrt(len(offsets)), len(offsets))
 
 
-def color_of(image: np.ndarray) -> float:
+def measure_color(image: np.ndarray) -> float:
     """Return the mean difference between the largest and the smallest channel of an image, in levels."""
     return float((image.max(axis=2).astype(np.int16) - image.min(axis=2)).mean())
 
 
-def outline_of(mask: np.ndarray, ignore: int) -> np.ndarray:
+def measure_outline(mask: np.ndarray, ignore: int) -> np.ndarray:
     """Return, for each of the 256 values, the number of its pixel edges that border another value.
 
     Borders with ignored pixels and with the edge of the image do not count, because what is behind them is unknown.
@@ -173,25 +177,29 @@ def outline_of(mask: np.ndarray, ignore: int) -> np.ndarray:
     return sides
 
 
-def measured(found: Survey, subset: str, most: int = SAMPLED) -> Sample:
+def measure_subset(survey: Survey, subset: str, max_pairs: int = SAMPLE_SIZE) -> PairMeasurements:
     """Measure a sample of the pairs of a subset, evenly spaced. Raises :class:`SegError` for an unreadable file."""
-    assert found.layout is not None and found.layout.labels is not None
-    labels, files, sample = found.layout.labels, found.layout.subsets[subset], Sample()
-    for position in evenly(len(files), most):
-        sample.add(_image(files.image(position)), read_ids(files.mask(position), labels), found.ignore)
+    assert survey.layout is not None and survey.layout.labels is not None
+    labels, files, sample = survey.layout.labels, survey.layout.subsets[subset], PairMeasurements()
+    for position in pick_evenly(len(files), max_pairs):
+        sample.add_pair(
+            _read_any_image(files.get_image_path(position)),
+            read_class_ids(files.get_mask_path(position), labels),
+            survey.ignore,
+        )
     return sample
 
 
-def _image(path: Path) -> np.ndarray:
+def _read_any_image(path: Path) -> np.ndarray:
     """Read an image as RGB if possible, otherwise with all its channels."""
     try:
-        return read_image(path, RGB)
+        return read_image(path, RGB_OPTIONS)
     except SegError as error:
         if error.diagnostics[0].slug != "image-channels":
             raise
-    return read_image(path, Reading(None))
+    return read_image(path, ReadOptions(None))
 
 
-def evenly(length: int, most: int) -> Sequence[int]:
+def pick_evenly(length: int, max_count: int) -> Sequence[int]:
     """Return at most ``max_count`` positions, evenly spaced over ``length``."""
-    return range(length) if length <= most else [i * length // most for i in range(most)]
+    return range(length) if length <= max_count else [i * length // max_count for i in range(max_count)]

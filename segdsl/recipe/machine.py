@@ -9,10 +9,10 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from segdsl.data.decode.decoded_cache import whole_memory
+from segdsl.data.decode.decoded_cache import get_total_memory
 
 GIB = 1 << 30
-QUOTAS = (
+CPU_QUOTA_FILES = (
     (Path("/sys/fs/cgroup/cpu.max"), None),
     (Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")),
 )
@@ -27,38 +27,38 @@ class Machine:
 
     cores: int
     memory: int
-    accelerator: int = 0
+    accelerator_bytes: int = 0
 
 
-def this_machine() -> Machine:
+def detect_machine() -> Machine:
     """Return the resources of the current machine."""
-    return Machine(cores(), whole_memory(), accelerator_memory())
+    return Machine(count_cores(), get_total_memory(), read_accelerator_memory())
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Return the number of cores available to this process; a container's CPU quota limits it, rounded up."""
     # os.cpu_count() ignores the CPU affinity that schedulers such as Slurm set.
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(bound, quota())))
+    return max(1, math.ceil(min(bound, read_cpu_quota())))
 
 
-def quota() -> float:
+def read_cpu_quota() -> float:
     """Return the number of cores that a container may keep busy, or infinity without a limit."""
-    for limit, per in QUOTAS:
-        words = f"{_content(limit)} {_content(per) if per else ''}".split()
+    for limit, per in CPU_QUOTA_FILES:
+        words = f"{_read_text(limit)} {_read_text(per) if per else ''}".split()
         if len(words) == 2 and all(word.isdecimal() and int(word) > 0 for word in words):
             return int(words[0]) / int(words[1])
     return math.inf
 
 
-def _content(file: Path) -> str:
+def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return ""
 
 
-def accelerator_memory() -> int:
+def read_accelerator_memory() -> int:
     """Return the memory of the first NVIDIA GPU in bytes, as reported by `nvidia-smi`, or 0 without one."""
     # Asking torch would take seconds to import it, and `segdsl new` needs nothing else of it.
     tool = shutil.which("nvidia-smi")

@@ -6,15 +6,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from segdsl.data.formats.layout import COMMON, FLAT_SUBSET
+from segdsl.data.formats.layout import COMMON_FORMAT, FLAT_SUBSET
 from segdsl.diagnostics import SegError, fail
 
-TRAIN = ("train", "training", "trainval", "learn")
-VAL = ("val", "valid", "validation", "dev", "test", "testing", "eval")
+TRAIN_NAMES = ("train", "training", "trainval", "learn")
+VAL_NAMES = ("val", "valid", "validation", "dev", "test", "testing", "eval")
 """Usual names of the subsets, in order of preference."""
-SPLITS = {
-    COMMON: "create the folders `train` and `val`, each with `images`, `masks` and `dataset_meta.json`, and move about "
-    "a fifth of the images with their masks into `val`",
+SPLIT_HELP = {
+    COMMON_FORMAT: "create the folders `train` and `val`, each with `images`, `masks` and `dataset_meta.json`, and "
+    "move about a fifth of the images with their masks into `val`",
     "folders": "create the folders `train` and `val`, each with `images` and `masks`, and move about a fifth of the "
     "images with their masks into `val`",
     "voc_segmentation": "move about a fifth of the names into a second list, `ImageSets/Segmentation/val.txt`",
@@ -24,15 +24,15 @@ SPLITS = {
 }
 
 
-def two_subsets(names: Sequence[str], format: str, root: Path) -> tuple[str, str]:
+def pick_subsets(names: Sequence[str], format: str, root: Path) -> tuple[str, str]:
     """Return the names of the training and the validation subset.
 
     Raises :class:`SegError` if there is only one subset (`subset-single`) or the names are ambiguous
     (`subset-unclear`).
     """
     if len(names) == 1:
-        raise _single(names[0], format, root)
-    train, val = _first(names, TRAIN), _first(names, VAL)
+        raise _make_single_subset_error(names[0], format, root)
+    train, val = _match_name(names, TRAIN_NAMES), _match_name(names, VAL_NAMES)
     # With two subsets and one clear name, the other one has the other purpose.
     if len(names) == 2 and (train is None) != (val is None):
         other = next(name for name in names if name not in (train, val))
@@ -46,24 +46,24 @@ def two_subsets(names: Sequence[str], format: str, root: Path) -> tuple[str, str
     return train, val
 
 
-def _first(names: Sequence[str], known: Sequence[str]) -> str | None:
+def _match_name(names: Sequence[str], candidates: Sequence[str]) -> str | None:
     """Return the name that equals a candidate, or else one that has a candidate among its words, such as
     `my_train_2024`."""
     # Exact names first: in a dataset with `val` and `train_val`, `train_val` must not win over `val`.
-    for word in known:
+    for word in candidates:
         for name in names:
             if name.lower() == word:
                 return name
-    for word in known:
+    for word in candidates:
         for name in names:
             if word in re.split(r"[^a-z]+", name.lower()):
                 return name
     return None
 
 
-def _single(name: str, format: str, root: Path) -> SegError:
+def _make_single_subset_error(name: str, format: str, root: Path) -> SegError:
     only = "the dataset has a single subset" + ("" if name == FLAT_SUBSET else f", `{name}`")
     message = f"{only}; validation needs images that are not used for training"
-    split = SPLITS.get(format, "move about a fifth of the images with their masks into a second subset, `val`")
+    split = SPLIT_HELP.get(format, "move about a fifth of the images with their masks into a second subset, `val`")
     help = f"{split}; keep images of the same scene, video or patient in the same subset"
     return fail("subset-single", message, help, path=str(root))

@@ -6,18 +6,18 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from segdsl.data.check.checker import CheckReport, Progress, check_data
+from segdsl.data.check.checker import CheckReport, ProgressCallback, check_data
 from segdsl.data.check.index import Index, open_index
 from segdsl.data.formats.layout import Request
-from segdsl.data.loading.program_findings import doubts, unseen_monitor
+from segdsl.data.loading.program_findings import check_monitor_class_present, find_program_issues
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
-from segdsl.ir.values import quoted
+from segdsl.ir.values import quote_string
 from segdsl.lang.program import load
-from segdsl.weights.sources import wanted_weights
+from segdsl.weights.sources import collect_weight_requests
 
 
-def data_root(program: Program, data: str | Path | None = None) -> Path:
+def get_data_root(program: Program, data: str | Path | None = None) -> Path:
     """Return the folder of the data: ``data`` as it is, else `data.root` relative to the program's file.
 
     Raises SegError (`data-root-unset`) if neither is set.
@@ -30,10 +30,10 @@ def data_root(program: Program, data: str | Path | None = None) -> Path:
             "the program does not set `data.root`, the folder of its data",
             'set `data.root = "folder"` in the program, or pass `--data FOLDER`',
         )
-    return program_file(program).parent / program.data.root
+    return get_program_file(program).parent / program.data.root
 
 
-def program_file(program: Program) -> Path:
+def get_program_file(program: Program) -> Path:
     """Return the file that a program was loaded from."""
     return Path(next(iter(program.sources)))
 
@@ -41,11 +41,11 @@ def program_file(program: Program) -> Path:
 def open_data(program: Program, data: str | Path | None = None, subsets: Sequence[str] = ()) -> Index:
     """Open the index of a program's data, by default of its training and validation subsets."""
     names = subsets or (program.data.train.subset, program.data.val.subset)
-    root, settings = data_root(program, data), program.data
-    return open_index(root, settings.format, Request.of(program, names))
+    root, settings = get_data_root(program, data), program.data
+    return open_index(root, settings.format, Request.from_program(program, names))
 
 
-def classes_setting(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> list[str]:
+def find_classes_override(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> list[str]:
     """Return the override that sets `data.classes` to the classes of the program's dataset.
 
     Empty if the program names its classes itself, or if its data is missing and ``data`` is not given. Raises SegError
@@ -54,10 +54,10 @@ def classes_setting(path: str | Path, overrides: Iterable[str] = (), data: str |
     program = load(path, overrides)
     if not program.assumed_classes or (data is None and not _has_data(program)):
         return []
-    return [_named_classes(program, data)]
+    return [_make_classes_override(program, data)]
 
 
-def _named_classes(program: Program, data: str | Path | None) -> str:
+def _make_classes_override(program: Program, data: str | Path | None) -> str:
     # `exclude` and `remap` are checked later, when the program is loaded with these names: then errors have spans.
     plain = program.data.model_copy(update={"exclude": (), "remap": ()})
     index = open_data(program.model_copy(update={"data": plain}), data)
@@ -65,11 +65,11 @@ def _named_classes(program: Program, data: str | Path | None) -> str:
         message = f"the dataset has only the class `{index.classes[0]}`; segmentation needs at least two"
         help = "set `data.background` if masks are drawn as shapes, or add a second class to the masks"
         raise fail("too-few-classes", message, help, path=str(index.root))
-    return f"data.classes=[{', '.join(quoted(name) for name in index.classes)}]"
+    return f"data.classes=[{', '.join(quote_string(name) for name in index.classes)}]"
 
 
 def _has_data(program: Program) -> bool:
-    return program.data.root is not None and data_root(program).is_dir()
+    return program.data.root is not None and get_data_root(program).is_dir()
 
 
 def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> Program:
@@ -81,11 +81,11 @@ def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str |
     program = load(path, overrides)
     if not program.assumed_classes:
         return program
-    return load(path, [*overrides, _named_classes(program, data)])
+    return load(path, [*overrides, _make_classes_override(program, data)])
 
 
-def checked_data(
-    program: Program, data: str | Path | None = None, progress: Progress | None = None
+def open_checked_data(
+    program: Program, data: str | Path | None = None, progress: ProgressCallback | None = None
 ) -> tuple[Index, CheckReport]:
     """Return the index of a program's data and the report on checking every file.
 
@@ -99,26 +99,26 @@ def checked_data(
             "list them in `data.classes`, or train from the file: `segdsl train FILE`",
             path=str(index.root),
         )
-    report = check_data(index.root, index.format, Request.of(program, tuple(index.subsets)), progress)
-    report.add(unseen_monitor(program, report))
+    report = check_data(index.root, index.format, Request.from_program(program, tuple(index.subsets)), progress)
+    report.add_findings(check_monitor_class_present(program, report))
     # Errors end the run here; only a program without any is worth checking for doubtful settings.
-    report.require()
-    report.add(doubts(program, report))
+    report.raise_errors()
+    report.add_findings(find_program_issues(program, report))
     return index, report
 
 
-def settings_seen_from(folder: Path, program: Program, data: str | Path | None, weights: str | None) -> list[str]:
+def build_location_overrides(folder: Path, program: Program, data: str | Path | None, weights: str | None) -> list[str]:
     """Return overrides that make ``program`` use the same data and weights when it is moved into ``folder``."""
-    overrides = [f"data.root={quoted(seen_from(folder, data_root(program, data)))}"]
-    sources = {request.part or "model": request for request in wanted_weights(program, weights)}
+    overrides = [f"data.root={quote_string(make_relative_path(folder, get_data_root(program, data)))}"]
+    sources = {request.part or "model": request for request in collect_weight_requests(program, weights)}
     overrides += [f"drop weights.{part}" for part in program.weights if part not in sources]
     for part, request in sources.items():
-        text = request.source.text if request.source.is_remote else seen_from(folder, request.file)
-        overrides.append(f"weights.{part}={quoted(text)}")
+        text = request.source.text if request.source.is_remote else make_relative_path(folder, request.file_path)
+        overrides.append(f"weights.{part}={quote_string(text)}")
     return overrides
 
 
-def seen_from(folder: Path, path: Path) -> str:
+def make_relative_path(folder: Path, path: Path) -> str:
     """Return a path relative to a folder."""
     place, target = folder.resolve(), path.resolve()
     try:

@@ -22,44 +22,48 @@ import numpy.typing as npt
 Ids = npt.NDArray[np.integer]
 
 
-class Boundaries:
+class BoundaryScores:
     """Boundary scores of ``classes`` classes over a subset, in memory that does not grow with the subset."""
 
     def __init__(self, classes: int, ignore: int, tolerance: float) -> None:
         self.ignore, self.tolerance = ignore, tolerance
-        self._sums, self._images = np.zeros(classes), np.zeros(classes, np.int64)
+        self._sums, self._image_counts = np.zeros(classes), np.zeros(classes, np.int64)
 
     def update(self, prediction: Ids, target: Ids) -> npt.NDArray[np.float64]:
         """Add one image, class ids (H, W) on both sides. Return its score by class, nan without a boundary."""
-        scores = boundary_f1(prediction, target, len(self._sums), self.ignore, self.tolerance)
+        scores = compute_boundary_f1(prediction, target, len(self._sums), self.ignore, self.tolerance)
         known = ~np.isnan(scores)
         self._sums[known] += scores[known]
-        self._images += known
+        self._image_counts += known
         return scores
 
     @property
-    def by_class(self) -> npt.NDArray[np.float64]:
+    def scores_by_class(self) -> npt.NDArray[np.float64]:
         """Mean score of each class over its images, nan for classes without a boundary in any image."""
-        return np.divide(self._sums, self._images, out=np.full(len(self._sums), np.nan), where=self._images > 0)
+        return np.divide(
+            self._sums, self._image_counts, out=np.full(len(self._sums), np.nan), where=self._image_counts > 0
+        )
 
 
-def boundary_f1(prediction: Ids, target: Ids, classes: int, ignore: int, tolerance: float) -> npt.NDArray[np.float64]:
+def compute_boundary_f1(
+    prediction: Ids, target: Ids, classes: int, ignore: int, tolerance: float
+) -> npt.NDArray[np.float64]:
     """Return the score of each class in one image, class ids (H, W); nan where it has no boundary on either side."""
     # One pass over the whole image finds the boundaries; the distances, which are expensive, are computed only
     # inside the rectangle that holds those of a class.
     reach = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*target.shape))
     valid = target != ignore
-    ours, theirs = (np.where(_edges(ids, valid), ids.astype(np.int16), -1) for ids in (prediction, target))
+    ours, theirs = (np.where(_find_edges(ids, valid), ids.astype(np.int16), -1) for ids in (prediction, target))
     scores = np.full(classes, np.nan)
-    places = _rectangles(ours, theirs)
+    places = _find_rectangles(ours, theirs)
     for k, place in places.items():
         predicted, true = ours[place] == k, theirs[place] == k
-        precision, recall = _near(predicted, true, reach), _near(true, predicted, reach)
+        precision, recall = _compute_share_near(predicted, true, reach), _compute_share_near(true, predicted, reach)
         scores[k] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     return scores
 
 
-def _edges(ids: Ids, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _find_edges(ids: Ids, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Mark pixels with another class among their four neighbors, where both pixels are ``valid``."""
     found = np.zeros(ids.shape, bool)
     down = (ids[:-1] != ids[1:]) & valid[:-1] & valid[1:]
@@ -71,7 +75,7 @@ def _edges(ids: Ids, valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _rectangles(*maps: Ids) -> dict[int, tuple[slice, slice]]:
+def _find_rectangles(*maps: Ids) -> dict[int, tuple[slice, slice]]:
     """Return the smallest rectangle that holds each id >= 0 in all of the maps."""
     found: dict[int, tuple[slice, slice]] = {}
     points = [(m[at], *at) for m in maps for at in [np.nonzero(m >= 0)]]
@@ -83,7 +87,7 @@ def _rectangles(*maps: Ids) -> dict[int, tuple[slice, slice]]:
     return found
 
 
-def _near(points: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_], reach: float) -> float:
+def _compute_share_near(points: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_], reach: float) -> float:
     """Return the share of ``points`` with one of ``others`` within ``reach`` pixels; 0 if either is empty."""
     if not points.any() or not others.any():
         return 0.0

@@ -40,12 +40,12 @@ class Confusion:
         pairs = truth * count + prediction[valid]
         self.counts += np.bincount(pairs, minlength=count * count).reshape(count, count)
 
-    def add(self, other: Confusion) -> None:
+    def add_counts(self, other: Confusion) -> None:
         """Add the counts of another confusion over the same classes."""
         self.counts += other.counts
 
     @property
-    def pixels(self) -> int:
+    def pixel_count(self) -> int:
         """Number of scored pixels."""
         return int(self.counts.sum())
 
@@ -53,69 +53,69 @@ class Confusion:
     def dice_by_class(self) -> npt.NDArray[np.float64]:
         """2 TP / (2 TP + FP + FN) of each class, nan for classes that are neither true nor predicted."""
         hits, sizes = self.counts.diagonal(), self.counts.sum(0) + self.counts.sum(1)
-        return _ratio(2 * hits, sizes)
+        return _divide_counts(2 * hits, sizes)
 
     @property
     def iou_by_class(self) -> npt.NDArray[np.float64]:
         """TP / (TP + FP + FN) of each class, nan for classes that are neither true nor predicted."""
         hits = self.counts.diagonal()
-        return _ratio(hits, self.counts.sum(0) + self.counts.sum(1) - hits)
+        return _divide_counts(hits, self.counts.sum(0) + self.counts.sum(1) - hits)
 
     @property
     def precision_by_class(self) -> npt.NDArray[np.float64]:
         """TP / (TP + FP) of each class, nan for classes that are never predicted."""
-        return _ratio(self.counts.diagonal(), self.predicted)
+        return _divide_counts(self.counts.diagonal(), self.prediction_pixels)
 
     @property
     def recall_by_class(self) -> npt.NDArray[np.float64]:
         """TP / (TP + FN) of each class, nan for classes that are never true."""
-        return _ratio(self.counts.diagonal(), self.true)
+        return _divide_counts(self.counts.diagonal(), self.target_pixels)
 
     @property
-    def true(self) -> npt.NDArray[np.int64]:
+    def target_pixels(self) -> npt.NDArray[np.int64]:
         """Scored pixels of each class in the masks."""
         return self.counts.sum(1)
 
     @property
-    def predicted(self) -> npt.NDArray[np.int64]:
+    def prediction_pixels(self) -> npt.NDArray[np.int64]:
         """Scored pixels of each class in the predictions."""
         return self.counts.sum(0)
 
     @property
     def dice(self) -> float:
         """Mean Dice over the classes, background included."""
-        return mean_known(self.dice_by_class)
+        return average_known(self.dice_by_class)
 
     @property
     def miou(self) -> float:
         """Mean intersection over union over the classes."""
-        return mean_known(self.iou_by_class)
+        return average_known(self.iou_by_class)
 
     @property
     def accuracy(self) -> float:
         """Share of the scored pixels that are correct."""
-        return float(self.counts.trace() / self.pixels) if self.pixels else float("nan")
+        return float(self.counts.trace() / self.pixel_count) if self.pixel_count else float("nan")
 
-    def summary(self) -> dict[str, float]:
+    def summarize_scores(self) -> dict[str, float]:
         """Return `dice`, `miou` and `accuracy`."""
         return {"dice": self.dice, "miou": self.miou, "accuracy": self.accuracy}
 
-    def foreground(self, background: int) -> dict[str, float]:
+    def compute_foreground_scores(self, background: int) -> dict[str, float]:
         """Return `dice`, `dice_micro` and `miou` without the class ``background``.
 
         Pixels of other classes that were predicted as background still count as misses.
         """
         # `dice_micro` sums the counts of the classes before it divides; with the background it would be the accuracy.
         chosen = np.arange(len(self.classes)) != background
-        hits, sizes = self.counts.diagonal()[chosen].sum(), (self.true + self.predicted)[chosen].sum()
+        hits, sizes = self.counts.diagonal()[chosen].sum(), (self.target_pixels + self.prediction_pixels)[chosen].sum()
         micro = 2 * float(hits) / float(sizes) if sizes else float("nan")
         return {
-            "dice": mean_known(self.dice_by_class[chosen]),
+            "dice": average_known(self.dice_by_class[chosen]),
             "dice_micro": micro,
-            "miou": mean_known(self.iou_by_class[chosen]),
+            "miou": average_known(self.iou_by_class[chosen]),
         }
 
-    def per_class(self) -> dict[str, dict[str, float | None]]:
+    def collect_class_scores(self) -> dict[str, dict[str, float | None]]:
         """Return `dice`, `iou`, `precision` and `recall` of each class by name; None where a score is undefined."""
         scores = {
             "dice": self.dice_by_class,
@@ -124,31 +124,32 @@ class Confusion:
             "recall": self.recall_by_class,
         }
         return {
-            name: {score: or_none(values[k]) for score, values in scores.items()} for k, name in enumerate(self.classes)
+            name: {score: nan_to_none(values[k]) for score, values in scores.items()}
+            for k, name in enumerate(self.classes)
         }
 
 
-def background_of(classes: Sequence[str], said: str | None = None) -> int:
+def find_background(classes: Sequence[str], background_name: str | None = None) -> int:
     """Return the id of the background class.
 
     That is ``background_name`` (`data.background`) if it is a class, else the class called `background` in any case of
     letters, else class 0.
     """
-    if said in classes:
-        return classes.index(said)
+    if background_name in classes:
+        return classes.index(background_name)
     return next((k for k, name in enumerate(classes) if name.lower() == "background"), 0)
 
 
-def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+def _divide_counts(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
-def mean_known(scores: npt.NDArray[np.float64]) -> float:
+def average_known(scores: npt.NDArray[np.float64]) -> float:
     """Return the mean of the scores that are not nan; nan if all are."""
     known = scores[~np.isnan(scores)]
     return float(known.mean()) if known.size else float("nan")
 
 
-def or_none(score: float) -> float | None:
+def nan_to_none(score: float) -> float | None:
     """Return a score for JSON, which has no nan: None in its place."""
     return None if np.isnan(score) else float(score)

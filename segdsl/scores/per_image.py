@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from segdsl.scores.boundary import Boundaries
+from segdsl.scores.boundary import BoundaryScores
 from segdsl.scores.confusion import Confusion
 
 
@@ -25,17 +25,17 @@ class ImageScore:
     position: int
     path: Path
     confusion: Confusion
-    void: int
+    void_pixels: int
     loss: float = float("nan")
     boundary: npt.NDArray[np.float64] | None = None
 
 
-def image_score(
+def score_image(
     position: int, path: Path, prediction: npt.NDArray[np.integer], target: npt.NDArray[np.integer],
-    classes: Sequence[str], ignore: int, loss: float = float("nan"), boundaries: Boundaries | None = None,
+    classes: Sequence[str], ignore: int, loss: float = float("nan"), boundaries: BoundaryScores | None = None,
 ) -> ImageScore:  # fmt: skip
     """Return the score of an image from predicted and true class ids (H, W), and add it to ``boundaries``."""
     confusion = Confusion(classes, ignore)
     confusion.update(prediction, target)
     boundary = boundaries.update(prediction, target) if boundaries else None
-    return ImageScore(position, path, confusion, target.size - confusion.pixels, loss, boundary)
+    return ImageScore(position, path, confusion, target.size - confusion.pixel_count, loss, boundary)

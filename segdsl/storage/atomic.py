@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Suffix of an incomplete file. Its name also begins with a dot, so that listings and globs of the folder skip it.
-DRAFT = ".part"
+DRAFT_SUFFIX = ".part"
 # Errors of file systems that cannot sync a folder (network shares, FUSE). There the rename is as durable as it gets.
-NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.EBADF}
+FSYNC_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.EISDIR, errno.EBADF}
 
 
 @contextmanager
-def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
+def replace_atomically(path: Path, previous: Path | None = None) -> Iterator[Path]:
     """Yield the path of an empty draft file, and replace ``path`` by it when the block ends.
 
     The new file has the permissions of an ordinary new file. If ``previous`` is passed, the old file is renamed to it
@@ -25,7 +25,7 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
     OSError; in that case the draft is removed and ``path`` is unchanged.
     """
     # The draft is in the same folder, because a rename is atomic only within one file system.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=DRAFT)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=DRAFT_SUFFIX)
     os.close(handle)
     draft = Path(name)
     try:
@@ -52,9 +52,9 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[Path]:
             draft.unlink()
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text_atomically(path: Path, text: str) -> None:
     """Write a text file atomically, encoded as UTF-8. Raises OSError."""
-    with replacing(path) as draft:
+    with replace_atomically(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
@@ -67,7 +67,7 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in NO_SYNC:
+        if error.errno not in FSYNC_UNSUPPORTED:
             raise
     finally:
         os.close(handle)
@@ -75,6 +75,6 @@ def sync_folder(folder: Path) -> None:
 
 def remove_drafts(folder: Path) -> None:
     """Remove the drafts that a killed process left in a folder. No other process may be writing there."""
-    for draft in folder.glob(f".*{DRAFT}"):
+    for draft in folder.glob(f".*{DRAFT_SUFFIX}"):
         with contextlib.suppress(OSError):
             draft.unlink()

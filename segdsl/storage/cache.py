@@ -12,13 +12,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 # Longer names are truncated and made unique by a digest. File systems allow 255 bytes, and suffixes are added later.
-MAX_NAME = 120
+MAX_NAME_LENGTH = 120
 # Suffix of the record beside a cached file.
-RECORD = ".trust.json"
-DIGEST = re.compile(r"[0-9a-f]{64}")
+RECORD_SUFFIX = ".trust.json"
+SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
-def cache_folder() -> Path:
+def get_cache_folder() -> Path:
     """Return `$SEGDSL_CACHE`, else `$XDG_CACHE_HOME/segdsl`, else `~/.cache/segdsl`; the folder need not exist."""
     if explicit := os.environ.get("SEGDSL_CACHE"):
         return Path(explicit)
@@ -26,7 +26,7 @@ def cache_folder() -> Path:
     return Path(base) / "segdsl" if base else Path.home() / ".cache" / "segdsl"
 
 
-def place_of(url: str) -> Path:
+def build_cache_path(url: str) -> Path:
     """Return the path in the cache for a URL, made of its host and path.
 
     The path is predictable, so that a user without a network can put the file there by hand.
@@ -35,25 +35,25 @@ def place_of(url: str) -> Path:
     # Files of one host over http and https, or from two ports, may differ: each gets a folder of its own.
     host = (parts.hostname or "unknown") + (f"+{parts.port}" if parts.port else "")
     host = host if parts.scheme == "https" else f"{parts.scheme}+{host}"
-    names = [_plain(unquote(name)) for name in parts.path.split("/")[1:]] or [_plain("")]
+    names = [_sanitize_name(unquote(name)) for name in parts.path.split("/")[1:]] or [_sanitize_name("")]
     # A query selects the file (`?id=…`) but may contain a token, so that only its digest becomes part of the name.
     if parts.query:
         names[-1] = f"{hashlib.sha256(parts.query.encode()).hexdigest()[:8]}-{names[-1]}"
-    return cache_folder().joinpath("weights", _plain(host), *names)
+    return get_cache_folder().joinpath("weights", _sanitize_name(host), *names)
 
 
-def _plain(name: str) -> str:
+def _sanitize_name(name: str) -> str:
     """Return a unique file name that is valid on every file system and cannot leave its folder."""
     safe = re.sub(r"[^\w.+@-]", "_", name.strip(". "))
-    if safe and safe == name and len(safe) <= MAX_NAME and not safe.endswith(RECORD):
+    if safe and safe == name and len(safe) <= MAX_NAME_LENGTH and not safe.endswith(RECORD_SUFFIX):
         return safe
     # Two names can become equal once unsafe characters are replaced; the digest of the original keeps them apart.
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{digest}-{safe[-MAX_NAME:].removesuffix(RECORD)}"
+    return f"{digest}-{safe[-MAX_NAME_LENGTH:].removesuffix(RECORD_SUFFIX)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class FetchRecord:
     """The first download from a URL. Every later download must have the same ``sha256``; ``size`` is in bytes."""
 
     url: str
@@ -61,33 +61,33 @@ class Record:
     size: int
 
 
-def record_path(place: Path) -> Path:
+def build_record_path(cache_path: Path) -> Path:
     """Return the path of the record of a cached file, which is beside it."""
-    return place.with_name(f"{place.name}{RECORD}")
+    return cache_path.with_name(f"{cache_path.name}{RECORD_SUFFIX}")
 
 
-def read_record(place: Path) -> Record | None:
+def read_record(cache_path: Path) -> FetchRecord | None:
     """Read the record of a cached file. Return None if it is missing or invalid."""
     try:
-        found = json.loads(record_path(place).read_text(encoding="utf-8"))
-        record = Record(str(found["url"]), str(found["sha256"]), int(found["size"]))
+        found = json.loads(build_record_path(cache_path).read_text(encoding="utf-8"))
+        record = FetchRecord(str(found["url"]), str(found["sha256"]), int(found["size"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
-    return record if DIGEST.fullmatch(record.sha256) else None
+    return record if SHA256_PATTERN.fullmatch(record.sha256) else None
 
 
-def write_record(place: Path, record: Record) -> None:
+def write_record(cache_path: Path, record: FetchRecord) -> None:
     """Write a record atomically. Raises OSError."""
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    handle, name = tempfile.mkstemp(dir=cache_path.parent, prefix=f".{cache_path.name}.")
     try:
         with open(handle, "w", encoding="utf-8") as file:
             json.dump(asdict(record), file, indent=1)
-        Path(name).replace(record_path(place))
+        Path(name).replace(build_record_path(cache_path))
     finally:
         Path(name).unlink(missing_ok=True)
 
 
-def digest_of(path: Path) -> str:
+def compute_file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits. Raises OSError."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

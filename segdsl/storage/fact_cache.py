@@ -16,22 +16,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from segdsl.storage.cache import cache_folder
-from segdsl.storage.file_states import changed
+from segdsl.storage.cache import get_cache_folder
+from segdsl.storage.file_states import combine_change_times
 
 VERSION = 5
 """Increment whenever a fact is computed differently, so that older databases are not read."""
-ASKED = 500
+NAMES_PER_QUERY = 500
 """Names in one query; SQLite before 3.32 allows 999 parameters."""
 
 
-def stamp(path: Path) -> tuple[int, int] | None:
+def read_stamp(path: Path) -> tuple[int, int] | None:
     """Return size and change time (:func:`combine_change_times`) of a file, or None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_size, changed(status)
+    return status.st_size, combine_change_times(status)
 
 
 class FactCache:
@@ -43,7 +43,7 @@ class FactCache:
         name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()
         self._connection: sqlite3.Connection | None = None
         with contextlib.suppress(OSError, sqlite3.Error, RuntimeError):
-            folder = cache_folder() / "data"
+            folder = get_cache_folder() / "data"
             folder.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(folder / f"{name}-{VERSION}.sqlite", timeout=5)
             # With a write-ahead log, two runs on the same dataset do not block each other.
@@ -74,14 +74,16 @@ class FactCache:
         cached: dict[str, tuple[int, int, str]] = {}
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
-                for start in range(0, len(names), ASKED):
-                    batch = names[start : start + ASKED]
+                for start in range(0, len(names), NAMES_PER_QUERY):
+                    batch = names[start : start + NAMES_PER_QUERY]
                     marks = ",".join("?" * len(batch))
                     rows = self._connection.execute(
                         f"SELECT name, size, changed, value FROM facts WHERE name IN ({marks})", batch
                     )
                     cached.update((name, (size, changed, value)) for name, size, changed, value in rows)
-        return [_value(cached.get(name), size, changed) for name, (size, changed) in zip(names, stamps, strict=True)]
+        return [
+            _decode_value(cached.get(name), size, changed) for name, (size, changed) in zip(names, stamps, strict=True)
+        ]
 
     def put(self, name: str, stamp: tuple[int, int], value: Any) -> None:
         """Store a JSON value for ``name``."""
@@ -91,8 +93,8 @@ class FactCache:
                 self._connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", row)
 
 
-def _value(row: tuple[int, int, str] | None, size: int, changed: int) -> Any:
+def _decode_value(row: tuple[int, int, str] | None, size: int, change_time: int) -> Any:
     try:
-        return json.loads(row[2]) if row and row[0] == size and row[1] == changed else None
+        return json.loads(row[2]) if row and row[0] == size and row[1] == change_time else None
     except ValueError:
         return None

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-BLOCK = 1 << 14
+BLOCK_NAMES = 1 << 14
 """Number of names that exist as Python objects at the same time."""
 
 
-class Pictures(NamedTuple):
+class ImageNames(NamedTuple):
     """The images in a folder, sorted by stem: ``names`` and ``stems`` are arrays of the same length.
 
     ``dead_stems`` are the stems of dangling links, which are in neither array.
@@ -25,98 +25,104 @@ class Pictures(NamedTuple):
 
     names: np.ndarray
     stems: np.ndarray
-    dead: frozenset[bytes] = frozenset()
+    dead_stems: frozenset[bytes] = frozenset()
 
-    def all_stems(self) -> np.ndarray:
+    def list_all_stems(self) -> np.ndarray:
         """Return all stems, including those of dangling links."""
-        return np.union1d(self.stems, np.array(list(self.dead), dtype=np.bytes_)) if self.dead else self.stems
+        return (
+            np.union1d(self.stems, np.array(list(self.dead_stems), dtype=np.bytes_)) if self.dead_stems else self.stems
+        )
 
-    def called(self, stem: bytes) -> list[str] | None:
+    def get_names(self, stem: bytes) -> list[str] | None:
         """Return the names with this stem: None if there are none, an empty list if all are dangling links."""
         first, end = (int(np.searchsorted(self.stems, stem, side)) for side in ("left", "right"))
         if first == end:
-            return [] if stem in self.dead else None
+            return [] if stem in self.dead_stems else None
         return [os.fsdecode(name) for name in self.names[first:end].tolist()]
 
-    def without(self, names: Sequence[bytes]) -> Pictures:
+    def drop_dead_links(self, names: Sequence[bytes]) -> ImageNames:
         """Move ``names``, which are dangling links, from the images to ``dead_stems``."""
         if not names:
             return self
         left = ~np.isin(self.names, np.array(names, dtype=np.bytes_))
-        return Pictures(self.names[left], self.stems[left], frozenset(split(name)[0] for name in names))
+        return ImageNames(self.names[left], self.stems[left], frozenset(split_name(name)[0] for name in names))
 
 
-def pictures(rows: Iterable[tuple[bytes, bytes]]) -> Pictures:
+def sort_image_names(rows: Iterable[tuple[bytes, bytes]]) -> ImageNames:
     """Sort (name, stem) rows by stem."""
-    columns = _columns(rows, 2)
+    columns = _build_columns(rows, 2)
     order = np.lexsort(columns)
-    return Pictures(columns[0][order], columns[1][order])
+    return ImageNames(columns[0][order], columns[1][order])
 
 
-def split(name: bytes) -> tuple[bytes, bytes]:
+def split_name(name: bytes) -> tuple[bytes, bytes]:
     """Split a file name into stem and suffix, as `pathlib` does."""
     dot = name.rfind(b".")
     return (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, b"")
 
 
-def encoded(names: Iterable[str]) -> np.ndarray:
+def encode_names(names: Iterable[str]) -> np.ndarray:
     """Return an array of file names as bytes."""
-    return _columns(((os.fsencode(name),) for name in names), 1)[0]
+    return _build_columns(((os.fsencode(name),) for name in names), 1)[0]
 
 
-def _columns(rows: Iterable[tuple[bytes, ...]], count: int) -> list[np.ndarray]:
+def _build_columns(rows: Iterable[tuple[bytes, ...]], count: int) -> list[np.ndarray]:
     """Turn rows of ``count`` byte strings into one array per column."""
     # Each block becomes an array of its own, as wide as its longest name; np.concatenate widens them all once.
     parts = [[np.array([], dtype=np.bytes_)] for _ in range(count)]
     rest = iter(rows)
-    while block := list(islice(rest, BLOCK)):
+    while block := list(islice(rest, BLOCK_NAMES)):
         for part, column in zip(parts, zip(*block, strict=True), strict=True):
             part.append(np.array(column, dtype=np.bytes_))
     return [np.concatenate(part) for part in parts]
 
 
-def odd_stems(images: Pictures, masks: Pictures, endings: Collection[bytes]) -> np.ndarray:
+def find_odd_stems(images: ImageNames, masks: ImageNames, mask_suffixes: Collection[bytes]) -> np.ndarray:
     """Return, sorted, the stems that are not in both folders exactly once, and those of masks with another suffix."""
     doubled = [stems[1:][stems[1:] == stems[:-1]] for stems in (images.stems, masks.stems)]
     single = [np.setxor1d(images.stems, masks.stems)] if not np.array_equal(images.stems, masks.stems) else []
-    others = (split(name)[1].lower() not in endings for (block,) in blocks(masks.names) for name in block.tolist())
+    others = (
+        split_name(name)[1].lower() not in mask_suffixes
+        for (block,) in iterate_blocks(masks.names)
+        for name in block.tolist()
+    )
     foreign = masks.stems[np.fromiter(others, bool, len(masks.names))]
     return np.unique(np.concatenate([*doubled, *single, foreign]))
 
 
-def blocks(*columns: np.ndarray, length: int = BLOCK) -> Iterator[tuple[np.ndarray, ...]]:
+def iterate_blocks(*columns: np.ndarray, length: int = BLOCK_NAMES) -> Iterator[tuple[np.ndarray, ...]]:
     """Yield arrays of equal length in pieces of at most ``length`` rows."""
     for start in range(0, len(columns[0]), length):
         yield tuple(column[start : start + length] for column in columns)
 
 
-def stamps(folder: Path, names: np.ndarray) -> np.ndarray:
+def read_stamps(folder: Path, names: np.ndarray) -> np.ndarray:
     """Return size and change time of files below a folder, int64 (N, 2); -1 for both if a file does not exist."""
-    return states(folder, names)[:, :2]
+    return read_states(folder, names)[:, :2]
 
 
-def states(folder: Path, names: np.ndarray) -> np.ndarray:
+def read_states(folder: Path, names: np.ndarray) -> np.ndarray:
     """Return size, change time and `st_mtime_ns` of files below a folder, int64 (N, 3); -1 for a missing file."""
     prefix = os.fsencode(f"{folder}{os.sep}")
-    return np.array([_state(prefix + name) for name in names.tolist()], np.int64).reshape(-1, 3)
+    return np.array([_read_state(prefix + name) for name in names.tolist()], np.int64).reshape(-1, 3)
 
 
-def changed(status: os.stat_result) -> int:
+def combine_change_times(status: os.stat_result) -> int:
     """Combine modification and status-change time into one positive int64."""
     # Copying with preserved times, or unpacking an archive, sets mtime back; ctime cannot be set by a program.
     return (status.st_mtime_ns * 1_000_003 + status.st_ctime_ns) & (2**63 - 1)
 
 
-def _state(path: bytes) -> tuple[int, int, int]:
+def _read_state(path: bytes) -> tuple[int, int, int]:
     try:
         # Constructing a Path per file would take longer than the system call.
         status = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):
         return -1, -1, -1
-    return status.st_size, changed(status), status.st_mtime_ns
+    return status.st_size, combine_change_times(status), status.st_mtime_ns
 
 
-def written_since(path: Path, known: int) -> int:
+def find_new_write_time(path: Path, old_write_time: int) -> int:
     """Return the `st_mtime_ns` of a file if it differs from ``old_write_time``, else 0.
 
     A missing file also gives 0: reading it reports the error.
@@ -125,4 +131,4 @@ def written_since(path: Path, known: int) -> int:
         now = os.stat(path).st_mtime_ns  # noqa: PTH116
     except (OSError, ValueError):
         return 0
-    return now if now != known and known >= 0 else 0
+    return now if now != old_write_time and old_write_time >= 0 else 0

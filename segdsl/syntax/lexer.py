@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.syntax.lexer_errors import complaint
+from segdsl.syntax.lexer_errors import check_token
 
 
 class Token(NamedTuple):
@@ -25,7 +25,7 @@ class Token(NamedTuple):
     trivia: str
 
 
-class Lexed(NamedTuple):
+class LexResult(NamedTuple):
     """All tokens of a text, ending with `$END`, and the diagnostics for invalid characters."""
 
     tokens: tuple[Token, ...]
@@ -43,14 +43,16 @@ MARKS = {
 }  # fmt: skip
 """The terminal of each operator and punctuation mark."""
 
-OPENING = frozenset({"import", "extends", "let", "block", "model", "in", "out", "param", "drop", "seg"})
+STATEMENT_KEYWORDS = frozenset({"import", "extends", "let", "block", "model", "in", "out", "param", "drop", "seg"})
 """Words that are keywords only at the start of a line, in front of the statement that they introduce."""
 
-INNER = frozenset({"as", "if", "then", "else", "for", "in", "from", "and", "or", "not", "true", "false", "none"})
+EXPRESSION_KEYWORDS = frozenset(
+    {"as", "if", "then", "else", "for", "in", "from", "and", "or", "not", "true", "false", "none"}
+)
 """Words that are keywords everywhere except as a key or after a dot."""
 
-KEYWORDS = OPENING | INNER | {"each"}
-DECLARING = frozenset({"LET", "BLOCK", "MODEL", "IN", "OUT", "PARAM", "DROP", "AS"})
+KEYWORDS = STATEMENT_KEYWORDS | EXPRESSION_KEYWORDS | {"each"}
+DECLARATION_KINDS = frozenset({"LET", "BLOCK", "MODEL", "IN", "OUT", "PARAM", "DROP", "AS"})
 
 # One pattern with a group per kind: `lastgroup` gives the kind at once. The order matters, since `0.5` begins with an
 # INT and `->` with a MINUS. The last group, ERROR, takes any other character, so the pattern matches everywhere.
@@ -68,10 +70,10 @@ _PATTERN = re.compile(
     |(?P<ERROR>"[^\n]*|[^ \t\r\n\#\x21-\x7e]+|&&|\|\||.))""",
     re.VERBOSE,
 )
-_ODD = {"PERCENT": "FLOAT", "QUOTED": "STRING", "END": END}
+_FALLBACK_KINDS = {"PERCENT": "FLOAT", "QUOTED": "STRING", "END": END}
 
 
-def lex(text: str, name: str) -> Lexed:
+def lex(text: str, name: str) -> LexResult:
     """Split ``text`` into tokens; ``name`` is the file name for the spans. Never raises."""
     tokens: list[Token] = []
     found: list[Diagnostic] = []
@@ -85,13 +87,13 @@ def lex(text: str, name: str) -> Lexed:
         if kind == "NAME":
             if word in KEYWORDS:
                 words.append(len(tokens))
-            if tokens and at == m.end() - len(word) and tokens[-1].kind in _NUMBERS:
-                found.extend(complaint("GLUED", word, at, tokens[-1], name))
+            if tokens and at == m.end() - len(word) and tokens[-1].kind in _NUMBER_KINDS:
+                found.extend(check_token("GLUED", word, at, tokens[-1], name))
         elif kind == "MARK":
             kind = MARKS[word]
-        elif kind in _SUSPECT:
-            found.extend(complaint(kind, word, m.end() - len(word), tokens[-1] if tokens else None, name))
-            kind = _ODD.get(kind, kind)
+        elif kind in _SUSPECT_KINDS:
+            found.extend(check_token(kind, word, m.end() - len(word), tokens[-1] if tokens else None, name))
+            kind = _FALLBACK_KINDS.get(kind, kind)
         elif kind == "END":
             kind = END
         start, at = m.end() - len(word), m.end()
@@ -102,11 +104,11 @@ def lex(text: str, name: str) -> Lexed:
     for index in words:
         if is_keyword(tokens, index):
             tokens[index] = tokens[index]._replace(kind=tokens[index].text.upper())
-    return Lexed(tuple(tokens), tuple(found))
+    return LexResult(tuple(tokens), tuple(found))
 
 
-_NUMBERS = frozenset({"INT", "FLOAT", "SIZE"})
-_SUSPECT = frozenset({"PERCENT", "QUOTED", "ERROR", "STRING"})
+_NUMBER_KINDS = frozenset({"INT", "FLOAT", "SIZE"})
+_SUSPECT_KINDS = frozenset({"PERCENT", "QUOTED", "ERROR", "STRING"})
 
 
 def is_keyword(tokens: list[Token], index: int) -> bool:
@@ -117,7 +119,7 @@ def is_keyword(tokens: list[Token], index: int) -> bool:
     after = tokens[index + 1]
     if after.kind in ("EQUAL", "DOT") or (before and before.kind == "DOT"):
         return False
-    if before and before.kind in DECLARING and "\n" not in tokens[index].trivia:
+    if before and before.kind in DECLARATION_KINDS and "\n" not in tokens[index].trivia:
         return False
     if after.kind == "COLON" and before and before.kind in ("LPAR", "COMMA"):
         return False
@@ -125,9 +127,9 @@ def is_keyword(tokens: list[Token], index: int) -> bool:
         return after.kind != "LBRACE"
     if word == "each":
         return before is not None and before.kind == "ARROW"
-    if word in OPENING and _opens(tokens, index):
+    if word in STATEMENT_KEYWORDS and _opens_statement(tokens, index):
         return True
-    return word in INNER and not (after.kind == "LBRACE" and starts_line(tokens, index))
+    return word in EXPRESSION_KEYWORDS and not (after.kind == "LBRACE" and starts_line(tokens, index))
 
 
 def starts_line(tokens: list[Token], index: int) -> bool:
@@ -135,11 +137,11 @@ def starts_line(tokens: list[Token], index: int) -> bool:
     return index == 0 or "\n" in tokens[index].trivia or tokens[index - 1].kind in ("LBRACE", "RBRACE")
 
 
-def _opens(tokens: list[Token], index: int) -> bool:
+def _opens_statement(tokens: list[Token], index: int) -> bool:
     after = tokens[index + 1]
     if not starts_line(tokens, index) or "\n" in after.trivia:
         return False
-    if after.text not in INNER:
+    if after.text not in EXPRESSION_KEYWORDS:
         return after.kind in ("NAME", "STRING", "INT", "FLOAT", ERROR) or after.text in KEYWORDS
     # `let for = 1` declares a name, but `model for x` is an expression: the token after the next one decides.
     behind = tokens[index + 2]

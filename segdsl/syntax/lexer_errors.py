@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from segdsl.syntax.lexer import Token
 
 ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPE_PATTERN = re.compile(r"\\(.)", re.DOTALL)
 
-_REMEDIES = {
+_CHARACTER_HELP = {
     ";": "write one statement per line, without `;`",
     "&&": "write `and`",
     "&": "write `and`",
@@ -37,14 +37,14 @@ _REMEDIES = {
 }
 
 
-def complaint(kind: str, text: str, start: int, before: Token | None, name: str) -> list[Diagnostic]:
+def check_token(kind: str, text: str, start: int, previous: Token | None, name: str) -> list[Diagnostic]:
     """Return the diagnostics for one suspicious token; ``previous`` is the token in front of it.
 
     ``name`` is the file for the spans. Most suspicious tokens turn out to be valid: the list is then empty.
     """
     span = Span(name, start, start + len(text))
     if kind == "STRING":
-        return _escapes(text, start, name)
+        return _find_unknown_escapes(text, start, name)
     if kind == "PERCENT":
         # 12 digits hide the rounding error of the division; `.0` keeps the replacement a float.
         fraction = f"{float(text[:-1]) / 100:.12g}"
@@ -63,8 +63,8 @@ def complaint(kind: str, text: str, start: int, before: Token | None, name: str)
                 span=span, fix=Fix(span, fixed),
             )
         ]  # fmt: skip
-    if kind == "GLUED" and before is not None:
-        return [_glued(text, start, before, name)]
+    if kind == "GLUED" and previous is not None:
+        return [_diagnose_unit_spacing(text, start, previous, name)]
     if text.startswith('"'):
         return [
             Diagnostic(
@@ -73,20 +73,20 @@ def complaint(kind: str, text: str, start: int, before: Token | None, name: str)
             )
         ]  # fmt: skip
     # A run of invalid characters is reported once, at its first character.
-    if before is not None and before.kind == "ERROR" and before.end == start:
+    if previous is not None and previous.kind == "ERROR" and previous.end == start:
         return []
-    return [_character(text, span)]
+    return [_diagnose_character(text, span)]
 
 
-def unescape(text: str) -> str:
+def unescape_string(text: str) -> str:
     """Return the value of a string token that still has its quotes.
 
     Unknown escapes are left as they are: the lexer has reported them already.
     """
-    return _ESCAPE.sub(lambda m: ESCAPES.get(m[1], m[0]), text[1:-1])
+    return _ESCAPE_PATTERN.sub(lambda m: ESCAPES.get(m[1], m[0]), text[1:-1])
 
 
-def _escapes(text: str, start: int, name: str) -> list[Diagnostic]:
+def _find_unknown_escapes(text: str, start: int, name: str) -> list[Diagnostic]:
     if "\\" not in text:
         return []
     return [
@@ -94,11 +94,11 @@ def _escapes(text: str, start: int, name: str) -> list[Diagnostic]:
             "unknown-escape", f"unknown escape `{m[0]}` in a string", 'use `\\"`, `\\\\`, `\\n` or `\\t`; '
             "write a backslash as `\\\\`", span=Span(name, start + m.start(), start + m.end()),
         )
-        for m in _ESCAPE.finditer(text) if m[1] not in ESCAPES
+        for m in _ESCAPE_PATTERN.finditer(text) if m[1] not in ESCAPES
     ]  # fmt: skip
 
 
-def _glued(unit: str, start: int, number: Token, name: str) -> Diagnostic:
+def _diagnose_unit_spacing(unit: str, start: int, number: Token, name: str) -> Diagnostic:
     whole = Span(name, number.start, start + len(unit))
     literal = number.text + unit
     if re.fullmatch(r"[xX][0-9]+(?:[xX][0-9]*)*", unit) or number.kind == "SIZE":
@@ -120,9 +120,9 @@ def _glued(unit: str, start: int, number: Token, name: str) -> Diagnostic:
                       span=whole, fix=Fix(Span(name, start, start), " "))  # fmt: skip
 
 
-def _character(text: str, span: Span) -> Diagnostic:
-    if text in _REMEDIES:
-        return Diagnostic("bad-character", f"unexpected `{text}`", _REMEDIES[text], span=span)
+def _diagnose_character(text: str, span: Span) -> Diagnostic:
+    if text in _CHARACTER_HELP:
+        return Diagnostic("bad-character", f"unexpected `{text}`", _CHARACTER_HELP[text], span=span)
     if text.isspace():
         message = f"unexpected whitespace character U+{ord(text[0]):04X}"
         return Diagnostic("bad-character", message, "replace it with a space", span=span, fix=Fix(span, " "))

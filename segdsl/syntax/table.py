@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FILE = Path(__file__).with_name("seg.table")
-PACKAGE = Path(__file__).resolve().parents[1]
-STARTS = ("file", "override")
+TABLE_FILE = Path(__file__).with_name("seg.table")
+PACKAGE_ROOT = Path(__file__).resolve().parents[1]
+START_SYMBOLS = ("file", "override")
 
 
 class Rule(NamedTuple):
@@ -42,26 +42,26 @@ class Table(NamedTuple):
 
 
 @lru_cache(maxsize=1)
-def load() -> Table:
+def load_table() -> Table:
     """Load the table of this version of the language."""
-    data = json.loads(FILE.read_text(encoding="utf-8"))
+    data = json.loads(TABLE_FILE.read_text(encoding="utf-8"))
     rules = [Rule(origin, length, action, tuple(picks)) for origin, length, action, picks in data["rules"]]
     return Table(data["states"], rules, data["starts"])
 
 
-def grammar_file() -> Path:
+def find_grammar_file() -> Path:
     """Return the path of the grammar: inside an installed package, or next to the package in a checkout."""
-    inside = PACKAGE / "grammar" / "seg.lark"
-    return inside if inside.is_file() else PACKAGE.parent / "grammar" / "seg.lark"
+    inside = PACKAGE_ROOT / "grammar" / "seg.lark"
+    return inside if inside.is_file() else PACKAGE_ROOT.parent / "grammar" / "seg.lark"
 
 
-def build(grammar: str) -> dict[str, Any]:
+def build_table(grammar: str) -> dict[str, Any]:
     """Build the table of a grammar as JSON data. Raises lark's GrammarError if the grammar is not LALR(1)."""
     from lark import Lark
     from lark.lexer import Lexer
     from lark.parsers.lalr_analysis import LALR_Analyzer
 
-    class Foreign(Lexer):
+    class ExternalLexer(Lexer):
         """Stands in for Lark's own lexer, which is not needed to build the table."""
 
         def __init__(self, conf: Any) -> None: ...
@@ -69,11 +69,11 @@ def build(grammar: str) -> dict[str, Any]:
         def lex(self, *_: Any) -> Any: ...
 
     # `strict` makes Lark fail on conflicts that it would otherwise resolve silently.
-    lark = Lark(grammar, parser="lalr", lexer=Foreign, start=list(STARTS), maybe_placeholders=True)
+    lark = Lark(grammar, parser="lalr", lexer=ExternalLexer, start=list(START_SYMBOLS), maybe_placeholders=True)
     analyzer = LALR_Analyzer(lark.parser.parser_conf, strict=True)
     analyzer.compute_lalr()
     table: Any = analyzer.parse_table
-    numbers = _numbered(table)
+    numbers = _number_states(table)
     rules = sorted(lark.rules, key=lambda rule: (rule.origin.name, [s.name for s in rule.expansion]))
     rule_numbers = {rule: number for number, rule in enumerate(rules)}
     states = [
@@ -83,14 +83,14 @@ def build(grammar: str) -> dict[str, Any]:
         }
         for state in numbers
     ]
-    starts = {name: numbers[table.start_states[name]] for name in STARTS}
-    return {"starts": starts, "rules": [_rule(rule) for rule in rules], "states": states}
+    starts = {name: numbers[table.start_states[name]] for name in START_SYMBOLS}
+    return {"starts": starts, "rules": [_convert_rule(rule) for rule in rules], "states": states}
 
 
-def _numbered(table: Any) -> dict[int, int]:
+def _number_states(table: Any) -> dict[int, int]:
     """Number Lark's states in the order in which they are reached, start states first."""
     # Lark's own numbers differ between runs, and the file has to be reproducible for the test and for reviews.
-    numbers = {table.start_states[name]: number for number, name in enumerate(STARTS)}
+    numbers = {table.start_states[name]: number for number, name in enumerate(START_SYMBOLS)}
     pending = list(numbers)
     for state in pending:
         for _, (action, target) in sorted(table.states[state].items()):
@@ -100,7 +100,7 @@ def _numbered(table: Any) -> dict[int, int]:
     return numbers
 
 
-def _rule(rule: Any) -> tuple[str, int, str, list[int]]:
+def _convert_rule(rule: Any) -> tuple[str, int, str, list[int]]:
     picks: list[int] = []
     # Lark expands `[x]` into rules with and without `x`; `empty_indices` marks the gaps, which become None arguments.
     symbols = iter(enumerate(rule.expansion))
@@ -112,21 +112,21 @@ def _rule(rule: Any) -> tuple[str, int, str, list[int]]:
     return rule.origin.name, len(rule.expansion), "" if passes else rule.alias or rule.origin.name, picks
 
 
-def dump(data: dict[str, Any]) -> str:
+def dump_table(data: dict[str, Any]) -> str:
     """Return a table as JSON text with one line per state and rule, so that a diff of it is readable."""
 
-    def line(value: Any) -> str:
+    def dump_line(value: Any) -> str:
         return json.dumps(value, separators=(",", ":"))
 
-    parts = [f'"starts":{line(data["starts"])}']
-    parts += [f'"{key}":[\n' + ",\n".join(map(line, data[key])) + "\n]" for key in ("rules", "states")]
+    parts = [f'"starts":{dump_line(data["starts"])}']
+    parts += [f'"{key}":[\n' + ",\n".join(map(dump_line, data[key])) + "\n]" for key in ("rules", "states")]
     return "{" + ",\n".join(parts) + "}\n"
 
 
-def main() -> None:
+def write_table() -> None:
     """Write `seg.table` from the grammar."""
-    FILE.write_text(dump(build(grammar_file().read_text(encoding="utf-8"))), encoding="utf-8")
+    TABLE_FILE.write_text(dump_table(build_table(find_grammar_file().read_text(encoding="utf-8"))), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write_table()

@@ -39,7 +39,7 @@ class Tree:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
 
-    def changed(self, **values: Any) -> Any:
+    def replace_parts(self, **values: Any) -> Any:
         """Return a copy with some parts replaced."""
         return type(self)(**{**self.__dict__, **values})
 
@@ -303,13 +303,13 @@ class Run(Tree):
     span: Span
 
 
-class Broken(Tree):
+class ErrorStatement(Tree):
     """A statement with a syntax error, in place of the statement that did not parse."""
 
     span: Span
 
 
-Statement = Union[Import, Extends, Let, Block, Section, Assign, Drop, In, Param, Out, Run, Broken]
+Statement = Union[Import, Extends, Let, Block, Section, Assign, Drop, In, Param, Out, Run, ErrorStatement]
 
 
 class File(Tree):

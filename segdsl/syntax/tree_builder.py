@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
 from segdsl.syntax import tree
 from segdsl.syntax.lexer import Token
-from segdsl.syntax.lexer_errors import unescape
-from segdsl.syntax.line_ends import too_deep
+from segdsl.syntax.lexer_errors import unescape_string
+from segdsl.syntax.line_ends import diagnose_deep_nesting
 
 T = TypeVar("T")
 Report = Callable[[Diagnostic], None]
@@ -22,10 +22,10 @@ MAX_INTEGER = 2**53
 MAX_DEPTH = 100
 """Maximum nesting depth of constructs within one statement."""
 
-_new = tuple.__new__
+_new_tuple = tuple.__new__
 
 
-class Reducer:
+class TreeBuilder:
     """Builds tree nodes.
 
     The parser calls a method by the name that the grammar gives its production, with the production's span and
@@ -36,11 +36,11 @@ class Reducer:
         self.file_name = name
         self.report = report
 
-    def _ident(self, token: Token) -> tree.Ident:
-        return tree.Ident(token[1], _new(Span, (self.file_name, token[2], token[3])))
+    def _make_ident(self, token: Token) -> tree.Ident:
+        return tree.Ident(token[1], _new_tuple(Span, (self.file_name, token[2], token[3])))
 
-    def _maybe(self, token: Token | None) -> tree.Ident | None:
-        return None if token is None else self._ident(token)
+    def _make_optional_ident(self, token: Token | None) -> tree.Ident | None:
+        return None if token is None else self._make_ident(token)
 
     def one(self, span: Span, item: T) -> list[T]:
         return [item]
@@ -58,55 +58,59 @@ class Reducer:
         return tree.File(self.file_name, version, "", tuple(body or ()), span)
 
     def header(self, span: Span, version: Token) -> int:
-        return self._integer(version.text, span)
+        return self._parse_integer(version.text, span)
 
     def override(self, span: Span, statement: tree.Statement) -> tree.Statement:
         return statement
 
     def import_file(self, span: Span, path: Token, alias: Token | None) -> tree.Import:
-        return tree.Import(self._text(path), self._maybe(alias), span)
+        return tree.Import(self._make_string(path), self._make_optional_ident(alias), span)
 
     def extends(self, span: Span, path: Token) -> tree.Extends:
-        return tree.Extends(self._text(path), span)
+        return tree.Extends(self._make_string(path), span)
 
-    def _text(self, token: Token) -> tree.Constant:
-        return tree.Constant(unescape(token.text), Span(self.file_name, token.start, token.end))
+    def _make_string(self, token: Token) -> tree.Constant:
+        return tree.Constant(unescape_string(token.text), Span(self.file_name, token.start, token.end))
 
     def let(self, span: Span, name: Token, value: tree.Expr) -> tree.Statement:
-        return self._bounded(tree.Let(self._ident(name), value, span))
+        return self._limit_depth(tree.Let(self._make_ident(name), value, span))
 
-    def _bounded(self, statement: tree.Statement) -> tree.Statement:
-        return statement if self._within_bounds(statement) else tree.Broken(statement.span)
+    def _limit_depth(self, statement: tree.Statement) -> tree.Statement:
+        return statement if self._check_depth(statement) else tree.ErrorStatement(statement.span)
 
-    def _within_bounds(self, node: Any) -> bool:
+    def _check_depth(self, node: Any) -> bool:
         """Return whether a node is within the nesting limit; report it if not."""
         # Later passes walk the tree recursively. A node of n characters nests at most n deep: most are settled here.
         span = node.span
-        if span.end - span.start <= MAX_DEPTH or not _deeper(node, MAX_DEPTH):
+        if span.end - span.start <= MAX_DEPTH or not _exceeds_depth(node, MAX_DEPTH):
             return True
-        self.report(too_deep(span))
+        self.report(diagnose_deep_nesting(span))
         return False
 
     def drop(self, span: Span, path: tuple[tree.Ident, ...]) -> tree.Drop:
         return tree.Drop(path, span)
 
     def assign(self, span: Span, path: tuple[tree.Ident, ...], value: tree.Expr) -> tree.Statement:
-        return self._bounded(tree.Assign(path, value, span))
+        return self._limit_depth(tree.Assign(path, value, span))
 
-    def section(self, span: Span, path: Any, body: list[tree.Statement] | None) -> tree.Section | tree.Broken:
-        return tree.Broken(span) if isinstance(path, tree.Broken) else tree.Section(path, tuple(body or ()), span)
+    def section(self, span: Span, path: Any, body: list[tree.Statement] | None) -> tree.Section | tree.ErrorStatement:
+        return (
+            tree.ErrorStatement(span)
+            if isinstance(path, tree.ErrorStatement)
+            else tree.Section(path, tuple(body or ()), span)
+        )
 
     def path(self, span: Span, names: list[Token]) -> tuple[tree.Ident, ...]:
-        return tuple(map(self._ident, names))
+        return tuple(map(self._make_ident, names))
 
     # --- blocks and models ---
 
-    def block(self, span: Span, head: Any, body: list[tree.Statement] | None) -> tree.Block | tree.Broken:
-        if isinstance(head, tree.Broken):
-            return tree.Broken(span)
+    def block(self, span: Span, head: Any, body: list[tree.Statement] | None) -> tree.Block | tree.ErrorStatement:
+        if isinstance(head, tree.ErrorStatement):
+            return tree.ErrorStatement(span)
         keyword, name, parameters = head
         kind = "block" if keyword.kind == "BLOCK" else "model"
-        return tree.Block(kind, self._ident(name), parameters, tuple(body or ()), doc_above(keyword), span)
+        return tree.Block(kind, self._make_ident(name), parameters, tuple(body or ()), read_doc_above(keyword), span)
 
     def block_head(
         self, span: Span, keyword: Token, name: Token, parameters: list[tree.Parameter] | None
@@ -114,25 +118,25 @@ class Reducer:
         return keyword, name, tuple(parameters or ())
 
     def parameter(self, span: Span, name: Token, kind: Token, default: tree.Expr | None) -> tree.Parameter:
-        parameter = tree.Parameter(self._ident(name), self._ident(kind), default, span)
-        if self._within_bounds(parameter):
+        parameter = tree.Parameter(self._make_ident(name), self._make_ident(kind), default, span)
+        if self._check_depth(parameter):
             return parameter
         return tree.Parameter(parameter.name, parameter.type, tree.Constant(None, span), span)
 
     def input(self, span: Span, name: Token, note: tree.ShapeNote | None) -> tree.In:
-        return tree.In(self._ident(name), note, span)
+        return tree.In(self._make_ident(name), note, span)
 
     def param(self, span: Span, name: Token, note: tree.ShapeNote, init: tree.Expr) -> tree.Statement:
-        return self._bounded(tree.Param(self._ident(name), note, init, span))
+        return self._limit_depth(tree.Param(self._make_ident(name), note, init, span))
 
     def binding(self, span: Span, name: Token, value: tree.Expr) -> tree.Statement:
-        return self._bounded(tree.Assign((self._ident(name),), value, span))
+        return self._limit_depth(tree.Assign((self._make_ident(name),), value, span))
 
     def output(self, span: Span, name: Token, note: tree.ShapeNote | None, value: tree.Expr) -> tree.Statement:
-        return self._bounded(tree.Out(self._ident(name), note, value, span))
+        return self._limit_depth(tree.Out(self._make_ident(name), note, value, span))
 
     def run(self, span: Span, flow: tree.Flow) -> tree.Statement:
-        return self._bounded(tree.Run(flow, span))
+        return self._limit_depth(tree.Run(flow, span))
 
     def shape(self, span: Span, dims: list[tree.Expr] | None) -> tree.ShapeNote:
         return tree.ShapeNote(tuple(dims or ()), span)
@@ -160,10 +164,10 @@ class Reducer:
         name: Token | None,
         note: tree.ShapeNote | None,
     ) -> tree.Step:
-        return tree.Step(component, each is not None, repeat, self._maybe(name), note, span)
+        return tree.Step(component, each is not None, repeat, self._make_optional_ident(name), note, span)
 
     def binary(self, span: Span, left: tree.Expr, mark: Token, right: tree.Expr) -> tree.Binary:
-        return tree.Binary(mark[1], left, right, _new(Span, (self.file_name, mark[2], mark[3])), span)
+        return tree.Binary(mark[1], left, right, _new_tuple(Span, (self.file_name, mark[2], mark[3])), span)
 
     def unary(self, span: Span, mark: Token, operand: tree.Expr) -> tree.Unary:
         return tree.Unary(mark.text, operand, span)  # type: ignore[arg-type]  # the grammar lets no other mark through
@@ -172,7 +176,7 @@ class Reducer:
         return tree.RangeExpr(low, high, span)
 
     def attribute(self, span: Span, value: tree.Expr, name: Token) -> tree.Attribute:
-        return tree.Attribute(value, self._ident(name), span)
+        return tree.Attribute(value, self._make_ident(name), span)
 
     def index(self, span: Span, value: tree.Expr, index: tree.Expr) -> tree.Index:
         return tree.Index(value, index, span)
@@ -186,10 +190,10 @@ class Reducer:
         first_named = next((n for n, a in enumerate(args) if a.name is not None), len(args))
         for arg in args[first_named:]:
             if arg.name is None:
-                self._positional_after(arg, args[first_named])
+                self._report_positional_after_named(arg, args[first_named])
         return tree.Call(func, tuple(args), span)
 
-    def _positional_after(self, arg: tree.Argument, first: tree.Argument) -> None:
+    def _report_positional_after_named(self, arg: tree.Argument, first: tree.Argument) -> None:
         message = "positional argument follows a named argument"
         help = "name it, or move it before the named arguments"
         labels = (Label(first.span, "first named argument"),)
@@ -199,7 +203,7 @@ class Reducer:
         return tree.Argument(None, value, span)
 
     def named(self, span: Span, name: Token, value: tree.Expr) -> tree.Argument:
-        return tree.Argument(self._ident(name), value, span)
+        return tree.Argument(self._make_ident(name), value, span)
 
     def name(self, span: Span, token: Token) -> tree.Expr:
         text = token[1]
@@ -211,17 +215,17 @@ class Reducer:
         return tree.Name(text, span)
 
     def number(self, span: Span, token: Token) -> tree.Constant:
-        return tree.Constant(self._number(token), span)
+        return tree.Constant(self._parse_number(token), span)
 
     def quantity(self, span: Span, number: Token, unit: Token) -> tree.QuantityLiteral:
-        return tree.QuantityLiteral(self._number(number), self._ident(unit), span)
+        return tree.QuantityLiteral(self._parse_number(number), self._make_ident(unit), span)
 
     def size(self, span: Span, token: Token) -> tree.SizeLiteral:
         height, _, width = token.text.partition("x")
-        return tree.SizeLiteral(self._integer(height, span), self._integer(width, span), span)
+        return tree.SizeLiteral(self._parse_integer(height, span), self._parse_integer(width, span), span)
 
     def string(self, span: Span, token: Token) -> tree.Constant:
-        return tree.Constant(unescape(token.text), span)
+        return tree.Constant(unescape_string(token.text), span)
 
     def constant(self, span: Span, word: Token) -> tree.Constant:
         return tree.Constant(CONSTANTS[word.kind], span)
@@ -238,12 +242,14 @@ class Reducer:
         carry: Token | None,
         start: tree.Expr | None,
     ) -> tree.Comprehension:
-        return tree.Comprehension(element, tuple(map(self._ident, targets)), source, self._maybe(carry), start, span)
+        return tree.Comprehension(
+            element, tuple(map(self._make_ident, targets)), source, self._make_optional_ident(carry), start, span
+        )
 
-    def _number(self, token: Token) -> int | float:
+    def _parse_number(self, token: Token) -> int | float:
         span = Span(self.file_name, token.start, token.end)
         if token.kind == "INT":
-            return self._integer(token.text, span)
+            return self._parse_integer(token.text, span)
         if token.text.endswith("%"):
             return float(token.text[:-1]) / 100
         value = float(token.text)
@@ -253,7 +259,7 @@ class Reducer:
             return 0.0
         return value
 
-    def _integer(self, digits: str, span: Span) -> int:
+    def _parse_integer(self, digits: str, span: Span) -> int:
         # Converting very long digit strings takes quadratic time, and Python refuses more than 4300 digits.
         value = int(digits) if len(digits) <= 32 else MAX_INTEGER + 1
         if value > MAX_INTEGER:
@@ -263,7 +269,7 @@ class Reducer:
         return value
 
 
-def _deeper(node: tree.Tree, limit: int) -> bool:
+def _exceeds_depth(node: tree.Tree, limit: int) -> bool:
     """Return whether a tree has a path of more than ``limit`` constructs from its root to a leaf."""
     # Level by level: a recursive check would overflow the stack on the very trees that it has to reject.
     level: list[Any] = [node]
@@ -282,21 +288,21 @@ def _is_path(func: tree.Expr) -> bool:
     return isinstance(func, tree.Name)
 
 
-def doc_above(token: Token) -> str:
+def read_doc_above(token: Token) -> str:
     """Return the text of the `##` lines directly above ``token``, or "" if an empty line separates them."""
-    runs, attached = _doc_runs(token)
+    runs, attached = _collect_doc_runs(token)
     return runs[-1] if attached else ""
 
 
-def doc_below(token: Token) -> str:
+def read_doc_below(token: Token) -> str:
     """Return the text of the first `##` lines before ``token``, the documentation of the file."""
-    runs, attached = _doc_runs(token)
+    runs, attached = _collect_doc_runs(token)
     # `##` lines directly above the first block document the block.
     own = attached and len(runs) == 1 and token.kind in ("BLOCK", "MODEL")
     return runs[0] if runs and not own else ""
 
 
-def _doc_runs(token: Token) -> tuple[list[str], bool]:
+def _collect_doc_runs(token: Token) -> tuple[list[str], bool]:
     """Return the groups of `##` lines before ``token``, and whether the last group is directly above it."""
     lines = token.trivia.split("\n")
     # The first piece of trivia is the rest of the previous token's line, unless the token is the first of the file.

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from segdsl.ir.graph import Graph
-from segdsl.ir.shape import shape_at
+from segdsl.ir.shape import evaluate_shape
 
 BACKGROUND = "background"
 
 
-def class_keys(graph: Graph) -> tuple[str, ...]:
+def find_class_keys(graph: Graph) -> tuple[str, ...]:
     """Return the keys of the tensors with one row per class.
 
     These belong to the last layers with parameters before the outputs, back to the first layer that mixes channels.
     """
-    nodes, shapes, env = {node.path: node for node in graph.nodes}, graph.shapes(), graph.env
+    nodes, shapes, env = {node.path: node for node in graph.nodes}, graph.collect_shapes(), graph.env
     found: dict[str, None] = {}
     waiting, seen = [path for path in graph.outputs.values() if path in nodes], set()
     while waiting:
@@ -26,56 +26,56 @@ def class_keys(graph: Graph) -> tuple[str, ...]:
         if node.path in seen or len(node.shape) < 2:
             continue
         seen.add(node.path)
-        channels = shape_at(node.shape, env)[1]
-        state = node.op.state([shapes[operand] for operand in node.operands])
+        channels = evaluate_shape(node.shape, env)[1]
+        state = node.op.declare_state([shapes[operand] for operand in node.operands])
         for leaf, tensor in state.items():
-            if tensor.shape and shape_at(tensor.shape, env)[0] == channels:
+            if tensor.shape and evaluate_shape(tensor.shape, env)[0] == channels:
                 found[f"{node.module}.{leaf}" if node.module else leaf] = None
         # A layer with a matrix mixes channels: in front of it a channel is no longer a class.
         if not any(len(tensor.shape) > 1 for tensor in state.values()):
             sources = [path for path in node.operands if path in nodes and len(nodes[path].shape) > 1]
-            waiting += [path for path in sources if shape_at(nodes[path].shape, env)[1] == channels]
+            waiting += [path for path in sources if evaluate_shape(nodes[path].shape, env)[1] == channels]
     return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowMap:
     """The row of the file for each class of the model, or None if the class has no match in the file.
 
     ``common_classes`` and ``new_classes`` are the names of the classes with and without a match.
     """
 
-    order: tuple[int | None, ...]
-    carried: tuple[str, ...]
-    fresh: tuple[str, ...]
+    source_rows: tuple[int | None, ...]
+    common_classes: tuple[str, ...]
+    new_classes: tuple[str, ...]
 
     @property
-    def is_same(self) -> bool:
-        return self.order == tuple(range(len(self.order)))
+    def is_identity(self) -> bool:
+        return self.source_rows == tuple(range(len(self.source_rows)))
 
-    def taken(self, theirs: Tensor, ours: Tensor) -> Tensor:
+    def copy_rows(self, file_tensor: Tensor, model_tensor: Tensor) -> Tensor:
         """Return a copy of ``model_tensor`` whose rows are replaced by the matching rows of ``file_tensor``."""
-        result = ours.detach().clone()
-        for row, source in enumerate(self.order):
+        result = model_tensor.detach().clone()
+        for row, source in enumerate(self.source_rows):
             if source is not None:
-                result[row] = theirs[source].to(result.dtype)
+                result[row] = file_tensor[source].to(result.dtype)
         return result
 
 
-def match_rows(theirs: Sequence[str], count: int, ours: Sequence[str]) -> Rows | None:
+def match_rows(file_classes: Sequence[str], row_count: int, model_classes: Sequence[str]) -> RowMap | None:
     """Match the rows of a file to the classes of the model by name.
 
     Returns None if the class names of the file or of the model are unknown.
     """
     # Tools such as OTX list only the foreground classes: one name fewer than rows means that row 0 is the background.
-    if theirs and len(theirs) + 1 == count and BACKGROUND not in theirs:
-        theirs = (BACKGROUND, *theirs)
-    if len(theirs) != count or not ours:
+    if file_classes and len(file_classes) + 1 == row_count and BACKGROUND not in file_classes:
+        file_classes = (BACKGROUND, *file_classes)
+    if len(file_classes) != row_count or not model_classes:
         return None
-    places = {name: row for row, name in enumerate(theirs)}
-    order = tuple(places.get(name) for name in ours)
-    return Rows(
+    places = {name: row for row, name in enumerate(file_classes)}
+    order = tuple(places.get(name) for name in model_classes)
+    return RowMap(
         order,
-        tuple(name for name, row in zip(ours, order, strict=True) if row is not None),
-        tuple(name for name, row in zip(ours, order, strict=True) if row is None),
+        tuple(name for name, row in zip(model_classes, order, strict=True) if row is not None),
+        tuple(name for name, row in zip(model_classes, order, strict=True) if row is None),
     )

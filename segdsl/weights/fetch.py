@@ -13,152 +13,163 @@ from urllib.parse import urlsplit, urlunsplit
 from filelock import FileLock, Timeout
 
 from segdsl.diagnostics import SegError, fail
-from segdsl.storage.cache import Record, digest_of, place_of, read_record, record_path, write_record
-from segdsl.weights.download import NoRoom, NotFetched, download, forget
+from segdsl.storage.cache import (
+    FetchRecord,
+    build_cache_path,
+    build_record_path,
+    compute_file_sha256,
+    read_record,
+    write_record,
+)
+from segdsl.weights.download import DiskWriteError, DownloadError, download_file, remove_partial_file
 from segdsl.words.published import WeightSource
 
 
 class Watcher:
     """Receives the progress of a download. This base class ignores it; subclasses display it."""
 
-    def fetching(self, name: str, done: int, total: int | None) -> None:
+    def on_progress(self, name: str, done: int, total: int | None) -> None:
         """Report that ``done`` of ``total`` bytes have been received; ``total`` is None if it is unknown."""
 
-    def waiting(self, name: str) -> None:
+    def on_wait(self, name: str) -> None:
         """Report that another process is downloading the file."""
 
-    def fetched(self, name: str) -> None:
+    def on_finish(self, name: str) -> None:
         """Report that the file is complete."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class LocalFile:
     """The path of a file on this machine and its SHA-256."""
 
     path: Path
     sha256: str
 
 
-def fetch(source: WeightSource, watcher: Watcher | None = None, expected: str = "") -> Fetched:
+def fetch_weights_file(source: WeightSource, watcher: Watcher | None = None, expected_sha256: str = "") -> LocalFile:
     """Return the file of a remote source from the cache, and download it first if needed.
 
     The file must have the digest that the source states, the digest that was recorded at the first download, and
     ``expected_sha256``. Raises SegError (`weights-not-fetched`, `weights-unreadable`, `weights-changed`,
     `cache-not-written`); in that case the cache contains no new file.
     """
-    place, watcher = place_of(source.url), watcher or Watcher()
+    place, watcher = build_cache_path(source.url), watcher or Watcher()
     try:
         # With a file and its record nothing has to be written, so that no lock is taken: a read-only cache works.
         if not (place.is_file() and read_record(place)):
-            with _alone(place, watcher):
+            with _lock_cache_entry(place, watcher):
                 # Another process may have finished the download while this one waited for the lock.
                 if not place.is_file():
-                    return _bring(source, place, watcher, expected)
-        return _held(source, place, expected)
+                    return _download_to_cache(source, place, watcher, expected_sha256)
+        return _verify_cache_entry(source, place, expected_sha256)
     except OSError as error:
-        raise _not_written(place, (error.strerror or "the file cannot be written").lower()) from error
+        raise _build_cache_write_error(place, (error.strerror or "the file cannot be written").lower()) from error
 
 
 def is_cached(source: WeightSource) -> bool:
     """Return whether the file of a source is already in the cache."""
-    return place_of(source.url).is_file()
+    return build_cache_path(source.url).is_file()
 
 
-def _bring(source: WeightSource, place: Path, watcher: Watcher, expected: str) -> Fetched:
+def _download_to_cache(source: WeightSource, cache_path: Path, watcher: Watcher, expected_sha256: str) -> LocalFile:
     """Download the file beside its final path, verify it, and move it there."""
-    part = place.with_name(f".{place.name}.part")
-    url, token = _asked(source)
+    part = cache_path.with_name(f".{cache_path.name}.part")
+    url, token = _choose_url_and_token(source)
     try:
-        download(url, part, lambda done, total: watcher.fetching(place.name, done, total), token)
-    except NotFetched as error:
-        raise _not_fetched(source, place, str(error), error.status) from error
-    except NoRoom as error:
-        raise _not_written(place, str(error)) from error
-    digest = digest_of(part)
+        download_file(url, part, lambda done, total: watcher.on_progress(cache_path.name, done, total), token)
+    except DownloadError as error:
+        raise _build_fetch_error(source, cache_path, str(error), error.status) from error
+    except DiskWriteError as error:
+        raise _build_cache_write_error(cache_path, str(error)) from error
+    digest = compute_file_sha256(part)
     try:
-        _require_same(source, place, digest, expected, new=True)
-        _require_weights(source, place, part)
+        _require_matching_digest(source, cache_path, digest, expected_sha256, is_new=True)
+        _require_readable_weights(source, cache_path, part)
     except SegError:
-        forget(part)
+        remove_partial_file(part)
         raise
     # The record comes first: a kill in between leaves a record without a file, and the next download is verified
     # against it. A file without a record would be trusted as it is.
-    write_record(place, Record(source.url, digest, part.stat().st_size))
-    part.replace(place)
-    forget(part)
-    watcher.fetched(place.name)
-    return Fetched(place, digest)
+    write_record(cache_path, FetchRecord(source.url, digest, part.stat().st_size))
+    part.replace(cache_path)
+    remove_partial_file(part)
+    watcher.on_finish(cache_path.name)
+    return LocalFile(cache_path, digest)
 
 
-def _held(source: WeightSource, place: Path, expected: str) -> Fetched:
+def _verify_cache_entry(source: WeightSource, cache_path: Path, expected_sha256: str) -> LocalFile:
     """Verify a cached file. If it has no record because it was put there by hand, check and record it."""
     try:
-        digest = digest_of(place)
+        digest = compute_file_sha256(cache_path)
     except OSError as error:
         reason = (error.strerror or "permission denied").lower()
         message = f"cannot read the cached file: {reason}"
-        raise fail("weights-unreadable", message, "check its permissions or delete it", path=str(place)) from error
-    _require_same(source, place, digest, expected, new=False)
-    if read_record(place) is None:
-        _require_weights(source, place, place)
+        raise fail("weights-unreadable", message, "check its permissions or delete it", path=str(cache_path)) from error
+    _require_matching_digest(source, cache_path, digest, expected_sha256, is_new=False)
+    if read_record(cache_path) is None:
+        _require_readable_weights(source, cache_path, cache_path)
         # In a read-only cache there is nowhere to record the digest; the file is checked again at the next use.
         with suppress(OSError):
-            write_record(place, Record(source.url, digest, place.stat().st_size))
-    return Fetched(place, digest)
+            write_record(cache_path, FetchRecord(source.url, digest, cache_path.stat().st_size))
+    return LocalFile(cache_path, digest)
 
 
-def _require_same(source: WeightSource, place: Path, digest: str, expected: str, *, new: bool) -> None:
+def _require_matching_digest(
+    source: WeightSource, cache_path: Path, digest: str, expected_sha256: str, *, is_new: bool
+) -> None:
     """Compare the digest of a cached or new file with all known digests, and fail with `weights-changed`."""
-    record = read_record(place)
+    record = read_record(cache_path)
     recorded = record.sha256 if record else ""
-    again = f"delete `{place}` to download it again"
+    again = f"delete `{cache_path}` to download it again"
     check_source = "check the URL and the digest"
-    restore = f"restore the old file at `{place}`, or train the program that the run was made from"
-    trust = f"if you trust the new file, delete `{record_path(place)}`"
+    restore = f"restore the old file at `{cache_path}`, or train the program that the run was made from"
+    trust = f"if you trust the new file, delete `{build_record_path(cache_path)}`"
     # The order decides which remedy is shown: what the user wrote comes before what segdsl recorded.
     known = [
-        (source.sha256, "stated in the source", check_source if new or digest == recorded else again),
-        (expected, "in the run's `lock.json`", restore),
-        (recorded, "recorded at the first download", trust if new else again),
+        (source.sha256, "stated in the source", check_source if is_new or digest == recorded else again),
+        (expected_sha256, "in the run's `lock.json`", restore),
+        (recorded, "recorded at the first download", trust if is_new else again),
     ]
     for wanted, origin, remedy in known:
         # A source may state only the beginning of a digest.
         if wanted and not digest.startswith(wanted):
-            subject = "the downloaded file" if new else "the cached file"
+            subject = "the downloaded file" if is_new else "the cached file"
             message = f"`{source.text}`: {subject} has SHA-256 {digest[:12]}…, expected {wanted[:12]}… ({origin})"
             raise fail("weights-changed", message, remedy)
 
 
-def _require_weights(source: WeightSource, place: Path, file: Path) -> None:
+def _require_readable_weights(source: WeightSource, cache_path: Path, file: Path) -> None:
     """Read a file completely before it is trusted, so that a truncated or unrelated file is never recorded."""
     # Imported here because it imports torch, which a command that finds everything in the cache does not need.
-    from segdsl.weights.files import OBJECTS, open_weights
+    from segdsl.weights.files import PYTHON_OBJECTS_MESSAGE, read_weights
 
     try:
-        open_weights(file)
+        read_weights(file)
     except SegError as error:
         (found,) = error.diagnostics
         # A file with Python objects is what its author published, any other unreadable download is a server's error.
-        if file != place and OBJECTS not in found.message:
-            raise _not_fetched(source, place, f"the server sent a different file; {found.message}", 404) from error
-        subject = f"`{source.text}`" if file != place else f"`{source.text}`, cached as `{file}`"
+        if file != cache_path and PYTHON_OBJECTS_MESSAGE not in found.message:
+            raise _build_fetch_error(
+                source, cache_path, f"the server sent a different file; {found.message}", 404
+            ) from error
+        subject = f"`{source.text}`" if file != cache_path else f"`{source.text}`, cached as `{file}`"
         raise fail("weights-unreadable", f"{subject}: {found.message}", found.help) from error
 
 
 @contextmanager
-def _alone(place: Path, watcher: Watcher) -> Iterator[None]:
+def _lock_cache_entry(cache_path: Path, watcher: Watcher) -> Iterator[None]:
     """Hold the lock for downloading one file. Raises OSError if the lock cannot be written and the file is missing."""
-    lock = FileLock(place.with_name(f".{place.name}.lock"))
+    lock = FileLock(cache_path.with_name(f".{cache_path.name}.lock"))
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        cache_path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            watcher.waiting(place.name)
+            watcher.on_wait(cache_path.name)
             lock.acquire(poll_interval=0.1)
     except OSError:
         # A read-only cache that has the file needs no lock.
-        if not place.is_file():
+        if not cache_path.is_file():
             raise
     try:
         yield
@@ -166,10 +177,10 @@ def _alone(place: Path, watcher: Watcher) -> Iterator[None]:
         lock.release()
 
 
-def _asked(source: WeightSource) -> tuple[str, str]:
+def _choose_url_and_token(source: WeightSource) -> tuple[str, str]:
     """Return the URL to request, which may be that of a mirror, and the token for it."""
     if source.kind == "published" and (mirror := os.environ.get("SEGDSL_MIRROR", "")):
-        return f"{_server('SEGDSL_MIRROR', mirror)}/{source.url.rpartition('/')[2]}", ""
+        return f"{_parse_mirror_url('SEGDSL_MIRROR', mirror)}/{source.url.rpartition('/')[2]}", ""
     if source.kind == "hub":
         token = os.environ.get("HF_TOKEN", "").strip()
         # The message must not contain the token, not even an invalid one: it may be a secret with a typo.
@@ -177,12 +188,14 @@ def _asked(source: WeightSource) -> tuple[str, str]:
             message = "`HF_TOKEN` is not a valid token: it contains spaces, line breaks or other invalid characters"
             raise fail("weights-not-fetched", message, "set it again or unset it")
         if mirror := os.environ.get("HF_ENDPOINT", ""):
-            return _server("HF_ENDPOINT", mirror) + urlunsplit(("", "", urlsplit(source.url).path, "", "")), token
+            return _parse_mirror_url("HF_ENDPOINT", mirror) + urlunsplit(
+                ("", "", urlsplit(source.url).path, "", "")
+            ), token
         return source.url, token
     return source.url, ""
 
 
-def _server(variable: str, value: str) -> str:
+def _parse_mirror_url(variable: str, value: str) -> str:
     if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[!-~]*)?", value):
         raise fail(
             "weights-not-fetched", f"`{variable}` is not a valid URL: `{value}`", "set it to `https://…` or unset it"
@@ -190,17 +203,17 @@ def _server(variable: str, value: str) -> str:
     return value.rstrip("/")
 
 
-def _not_fetched(source: WeightSource, place: Path, why: str, status: int) -> SegError:
+def _build_fetch_error(source: WeightSource, cache_path: Path, reason: str, status: int) -> SegError:
     # The path has a line of its own, so that it can be copied.
-    steps = [f"download {source.url} manually and save it as", str(place), "or train without it: `--weights none`"]
+    steps = [f"download {source.url} manually and save it as", str(cache_path), "or train without it: `--weights none`"]
     if status in (404, 410):
         steps[0] = f"check the URL: {source.url}; or save the file as"
     if status in (401, 403) and source.kind == "hub":
         steps.insert(0, "set `HF_TOKEN` to a token with read access and accept the license on the model's page; or")
-    return fail("weights-not-fetched", f"cannot download `{source.text}`: {why}", "\n".join(steps))
+    return fail("weights-not-fetched", f"cannot download `{source.text}`: {reason}", "\n".join(steps))
 
 
-def _not_written(place: Path, why: str) -> SegError:
-    message = f"cannot write `{place.name}` to the cache: {why}"
+def _build_cache_write_error(cache_path: Path, reason: str) -> SegError:
+    message = f"cannot write `{cache_path.name}` to the cache: {reason}"
     remedy = "check the folder, or set the environment variable `SEGDSL_CACHE` to another one"
-    return fail("cache-not-written", message, remedy, path=str(place.parent))
+    return fail("cache-not-written", message, remedy, path=str(cache_path.parent))

@@ -16,41 +16,43 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segdsl.diagnostics import SegError, fail
-from segdsl.diagnostics.out_of_memory import shortage
-from segdsl.storage.atomic import replacing
-from segdsl.weights.file_suggestions import require_file
-from segdsl.weights.pickles import Damaged, Refused, read_pickled
+from segdsl.diagnostics.out_of_memory import describe_shortage
+from segdsl.storage.atomic import replace_atomically
+from segdsl.weights.file_suggestions import require_weights_file
+from segdsl.weights.pickles import CorruptFileError, ForeignObjectsError, read_pytorch_file
 
 # At most this many object names appear in an error message.
-SHOWN = 3
-OBJECTS = "the file contains Python objects besides tensors"
+MAX_OBJECT_NAMES = 3
+PYTHON_OBJECTS_MESSAGE = "the file contains Python objects besides tensors"
 # The metadata key of the content digest in files that segdsl writes.
-DIGEST = "content_sha256"
-WRITE_AGAIN = "download or save the file again"
-FORMATS = "segdsl reads `.safetensors` files and PyTorch files that contain only tensors"
+DIGEST_KEY = "content_sha256"
+WRITE_AGAIN_HELP = "download or save the file again"
+FORMATS_HELP = "segdsl reads `.safetensors` files and PyTorch files that contain only tensors"
 
 
-def open_weights(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Read a weights file and return its content, nested as in the file, and its metadata.
 
     The tensors are on the CPU. The metadata of PyTorch files is empty. Raises SegError (`weights-missing`,
     `weights-unreadable`) and MemoryError.
     """
-    require_file(path)
+    require_weights_file(path)
     try:
         with open(path, "rb") as file:
             head = file.read(9)
     except OSError as error:
-        raise _unreadable(path, "cannot open the file", "check its permissions") from error
+        raise _build_unreadable_error(path, "cannot open the file", "check its permissions") from error
     # The format is detected by content, because published files have any suffix. A safetensors file begins with the
     # length of its JSON header; a zip archive and a pickle (of PyTorch before 1.6) have magic bytes.
     if len(head) == 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
-        return _open_safetensors(path)
+        return _read_safetensors(path)
     if head[:2] == b"PK" or head[:1] == b"\x80":
-        return _open_torch(path), {}
+        return _read_pytorch_weights(path), {}
     if head.lstrip()[:1] == b"<":
-        raise _unreadable(path, "the file is a web page: the page was saved instead of the weights", FORMATS)
-    raise _unreadable(path, "the file is not a weights file" if head else "the file is empty", FORMATS)
+        raise _build_unreadable_error(
+            path, "the file is a web page: the page was saved instead of the weights", FORMATS_HELP
+        )
+    raise _build_unreadable_error(path, "the file is not a weights file" if head else "the file is empty", FORMATS_HELP)
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -75,9 +77,9 @@ def write_tensors(
     If ``previous`` is passed, an existing file is renamed to it. Raises OSError.
     """
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    facts = {**metadata, DIGEST: digest_of_content(plain, metadata)}
+    facts = {**metadata, DIGEST_KEY: compute_content_digest(plain, metadata)}
     try:
-        with replacing(path, previous) as draft:
+        with replace_atomically(path, previous) as draft:
             save_file(plain, str(draft), facts)
     except safetensors.SafetensorError as error:
         # safetensors reports a full disk by its own exception, with the system's error number in the text only.
@@ -86,7 +88,7 @@ def write_tensors(
         raise OSError(number, os.strerror(number) if number else "the disk may be full") from error
 
 
-def digest_of_content(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+def compute_content_digest(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """Return the SHA-256 of metadata and tensors, independent of their layout in a file.
 
     It covers the name and value of each metadata entry, then the name, dtype, shape and bytes of each tensor, both in
@@ -101,51 +103,57 @@ def digest_of_content(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
     return total.hexdigest()
 
 
-def _open_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})
     except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
         # Out of memory is no sign of a damaged file.
-        if shortage(error):
+        if describe_shortage(error):
             raise MemoryError(f"`{path.name}` does not fit into memory") from error
-        raise _damaged(path, "safetensors") from error
+        raise _build_damage_error(path, "safetensors") from error
     # Only files that segdsl wrote have a digest. It detects bits that flipped on the disk or in a copy.
-    digest = metadata.pop(DIGEST, None)
-    if digest is not None and digest != digest_of_content(tensors, metadata):
-        raise _unreadable(path, "the file is damaged: its content differs from what was written", WRITE_AGAIN)
+    digest = metadata.pop(DIGEST_KEY, None)
+    if digest is not None and digest != compute_content_digest(tensors, metadata):
+        raise _build_unreadable_error(
+            path, "the file is damaged: its content differs from what was written", WRITE_AGAIN_HELP
+        )
     return tensors, metadata
 
 
-def _open_torch(path: Path) -> dict[str, Any]:
+def _read_pytorch_weights(path: Path) -> dict[str, Any]:
     try:
-        content = read_pickled(path)
-    except Refused as error:
+        content = read_pytorch_file(path)
+    except ForeignObjectsError as error:
         # Names come from the file and may be of any length.
-        names = ", ".join(f"`{name[:60]}`" for name in error.names[:SHOWN])
-        more = f" and {len(error.names) - SHOWN} more" if len(error.names) > SHOWN else ""
-        message = f"{OBJECTS}, which could run code: {names}{more}"
+        names = ", ".join(f"`{name[:60]}`" for name in error.names[:MAX_OBJECT_NAMES])
+        more = f" and {len(error.names) - MAX_OBJECT_NAMES} more" if len(error.names) > MAX_OBJECT_NAMES else ""
+        message = f"{PYTHON_OBJECTS_MESSAGE}, which could run code: {names}{more}"
         remedy = "segdsl does not run code from a file; if you trust the file, save only its `state_dict`"
-        raise _unreadable(path, message, remedy) from error
-    except Damaged as error:
+        raise _build_unreadable_error(path, message, remedy) from error
+    except CorruptFileError as error:
         if str(error):
-            raise _unreadable(path, f"cannot read the file: {error}", FORMATS) from error
-        raise _damaged(path, "PyTorch") from error
+            raise _build_unreadable_error(path, f"cannot read the file: {error}", FORMATS_HELP) from error
+        raise _build_damage_error(path, "PyTorch") from error
     if not isinstance(content, dict):
-        message = f"the PyTorch file contains an object of type `{_kind(content)}`, not a dictionary of tensors"
-        raise _unreadable(path, message, FORMATS)
+        message = (
+            f"the PyTorch file contains an object of type `{_describe_type(content)}`, not a dictionary of tensors"
+        )
+        raise _build_unreadable_error(path, message, FORMATS_HELP)
     # `dict.items`, not the method of the object: an unpickled dictionary can have an attribute in its place.
     return {str(key): value for key, value in dict.items(content)}
 
 
-def _kind(content: object) -> str:
+def _describe_type(content: object) -> str:
     return "Tensor" if isinstance(content, Tensor) else type(content).__name__
 
 
-def _unreadable(path: Path, message: str, help: str) -> SegError:
+def _build_unreadable_error(path: Path, message: str, help: str) -> SegError:
     return fail("weights-unreadable", message, help, path=str(path))
 
 
-def _damaged(path: Path, kind: str) -> SegError:
-    return _unreadable(path, f"the file is damaged, truncated, or not a {kind} file", WRITE_AGAIN)
+def _build_damage_error(path: Path, file_format: str) -> SegError:
+    return _build_unreadable_error(
+        path, f"the file is damaged, truncated, or not a {file_format} file", WRITE_AGAIN_HELP
+    )

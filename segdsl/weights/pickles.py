@@ -18,15 +18,15 @@ import torch
 from torch import _weights_only_unpickler
 
 # The largest allowed ratio of unpacked to packed size. torch stores tensors uncompressed, so that more is a zip bomb.
-MAX_SWELL = 1.5
+MAX_UNPACK_RATIO = 1.5
 # Unpacked bytes that are always allowed: in tiny files the entries of the archive weigh more than the content.
-SMALL = 1 << 20
+MIN_UNPACK_LIMIT = 1 << 20
 # A file of the old format (before PyTorch 1.6) begins with this many pickles, before the raw tensor data: two for the
 # format, one for the system, then the content and the list of storages.
-OLD_PICKLES = 5
-STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "SHORT_BINSTRING", "BINSTRING", "STRING"}
-KEEPS = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"}
-RECALLS = {"GET", "BINGET", "LONG_BINGET"}
+LEGACY_PICKLE_COUNT = 5
+STRING_OPCODES = {"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "SHORT_BINSTRING", "BINSTRING", "STRING"}
+MEMO_STORE_OPCODES = {"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"}
+MEMO_LOAD_OPCODES = {"GET", "BINGET", "LONG_BINGET"}
 
 
 class TaskName:
@@ -42,7 +42,7 @@ class TaskName:
 STAND_INS: list[Any] = [(TaskName, "otx.types.task.OTXTaskType"), (TaskName, "otx.core.types.task.OTXTaskType")]
 
 
-class Refused(Exception):
+class ForeignObjectsError(Exception):
     """The file contains Python objects; ``names`` are the classes and functions that it would call."""
 
     def __init__(self, names: list[str]) -> None:
@@ -50,19 +50,19 @@ class Refused(Exception):
         self.names = names
 
 
-class Damaged(Exception):
+class CorruptFileError(Exception):
     """The file is damaged or not a PyTorch file; the message gives the reason, or is empty if it is unknown."""
 
 
-def read_pickled(path: Path) -> Any:
+def read_pytorch_file(path: Path) -> Any:
     """Return the content of a PyTorch file without running code in it.
 
     Raises :class:`ForeignObjectsError` and :class:`CorruptFileError`.
     """
-    _require_archive(path)
+    _require_tensor_archive(path)
     # Checked before torch does, because its own error message takes time quadratic in the length of a name.
-    if names := foreign_names(path):
-        raise Refused(names)
+    if names := find_foreign_names(path):
+        raise ForeignObjectsError(names)
     try:
         # torch guesses the format of a path from its suffix; an open file has none.
         with open(path, "rb") as file, warnings.catch_warnings(), torch.serialization.safe_globals(STAND_INS):
@@ -70,20 +70,20 @@ def read_pickled(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     # A damaged or hostile file can raise anything, with a message that is useless to the user.
     except Exception as error:
-        raise Damaged("") from error
+        raise CorruptFileError("") from error
 
 
-def foreign_names(path: Path) -> list[str]:
+def find_foreign_names(path: Path) -> list[str]:
     """Return the classes and functions that a file names but tensors do not need, in order, without duplicates."""
     allowed = set(_weights_only_unpickler._get_allowed_globals()) | {name for _, name in STAND_INS}
     found: dict[str, None] = {}
-    for name in _names(path):
+    for name in _scan_pytorch_file(path):
         if name not in allowed:
             found[name.removeprefix("__builtin__.").removeprefix("builtins.")] = None
     return list(found)
 
 
-def _names(path: Path) -> Iterator[str]:
+def _scan_pytorch_file(path: Path) -> Iterator[str]:
     """Yield every class and function that the pickles in a file name. The pickles are disassembled, not run."""
     try:
         if zipfile.is_zipfile(path):
@@ -91,17 +91,17 @@ def _names(path: Path) -> Iterator[str]:
                 for entry in archive.namelist():
                     if entry == "data.pkl" or entry.endswith("/data.pkl"):
                         with archive.open(entry) as file:
-                            yield from _names_in(file)  # pyright: ignore[reportArgumentType]
+                            yield from _scan_pickle(file)  # pyright: ignore[reportArgumentType]
         else:
             with open(path, "rb") as file:
-                for _ in range(OLD_PICKLES):
-                    yield from _names_in(file)
+                for _ in range(LEGACY_PICKLE_COUNT):
+                    yield from _scan_pickle(file)
     # The rest of the file is damaged; the names before the damage still count.
     except Exception:
         return
 
 
-def _names_in(file: BinaryIO) -> Iterator[str]:
+def _scan_pickle(file: BinaryIO) -> Iterator[str]:
     strings: list[str] = []
     memo: dict[int, str] = {}
     for code, argument, _ in pickletools.genops(file):
@@ -111,17 +111,17 @@ def _names_in(file: BinaryIO) -> Iterator[str]:
             yield ".".join(strings[-2:])
         elif code.name.startswith("EXT"):
             yield f"extension {argument}"
-        elif code.name in STRINGS:
+        elif code.name in STRING_OPCODES:
             strings.append(str(argument))
-        elif code.name in KEEPS and strings:
+        elif code.name in MEMO_STORE_OPCODES and strings:
             memo[len(memo) if code.name == "MEMOIZE" else int(argument)] = strings[-1]  # pyright: ignore
-        elif code.name in RECALLS and argument in memo:
+        elif code.name in MEMO_LOAD_OPCODES and argument in memo:
             strings.append(memo[argument])
         # STACK_GLOBAL takes a module and a name from the stack: older strings are never needed.
         del strings[:-2]
 
 
-def _require_archive(path: Path) -> None:
+def _require_tensor_archive(path: Path) -> None:
     """Raise :class:`CorruptFileError` for a zip file that is not a PyTorch file of tensors or is compressed."""
     try:
         if not zipfile.is_zipfile(path):
@@ -130,12 +130,14 @@ def _require_archive(path: Path) -> None:
             entries = archive.infolist()
     # zipfile raises many kinds of exceptions for damaged archives.
     except Exception as error:
-        raise Damaged("") from error
+        raise CorruptFileError("") from error
     names = [entry.filename for entry in entries]
     if any("/code/" in name or name.endswith("/constants.pkl") for name in names):
-        raise Damaged("it is a TorchScript program, and reading it would run its code")
+        raise CorruptFileError("it is a TorchScript program, and reading it would run its code")
     if not any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
         inner = next((name for name in names if name.endswith((".pth", ".pt", ".ckpt", ".safetensors", ".zip"))), None)
-        raise Damaged("it is a zip file" + (f" that contains `{inner}`: unpack it" if inner else " without weights"))
-    if sum(entry.file_size for entry in entries) > max(path.stat().st_size * MAX_SWELL, SMALL):
-        raise Damaged("it is compressed and would unpack to far more than its size")
+        raise CorruptFileError(
+            "it is a zip file" + (f" that contains `{inner}`: unpack it" if inner else " without weights")
+        )
+    if sum(entry.file_size for entry in entries) > max(path.stat().st_size * MAX_UNPACK_RATIO, MIN_UNPACK_LIMIT):
+        raise CorruptFileError("it is compressed and would unpack to far more than its size")

@@ -14,37 +14,37 @@ from segdsl.ir.graph import Table
 
 Grid = tuple[int, int]
 # The metadata key of the height x width for which the model of a weights file was built.
-MADE_FOR = "input_size"
+INPUT_SIZE_KEY = "input_size"
 
 
-def grid_of(table: Table, rows: int, metadata: Mapping[str, str]) -> Grid | None:
+def infer_grid(table: Table, row_count: int, metadata: Mapping[str, str]) -> Grid | None:
     """Return the (height, width) of the grid of a table with ``row_count`` rows in a file.
 
     It follows from the input size that the file states, or is assumed to be square. Returns None if neither fits.
     """
-    cells = rows - table.first
-    if MADE_FOR in metadata:
-        size = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", metadata[MADE_FOR])
-        grid = table.grid((int(size[1]), int(size[2]))) if size else (0, 0)
+    cells = row_count - table.first
+    if INPUT_SIZE_KEY in metadata:
+        size = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", metadata[INPUT_SIZE_KEY])
+        grid = table.evaluate_grid((int(size[1]), int(size[2]))) if size else (0, 0)
         return grid if grid[0] * grid[1] == cells > 0 else None
     # Published vision transformers are trained on square images.
     side = math.isqrt(max(cells, 0))
     return (side, side) if side and side * side == cells else None
 
 
-def resized(values: Tensor, table: Table, old: Grid, new: Grid) -> Tensor:
+def resize_table(values: Tensor, table: Table, old_grid: Grid, new_grid: Grid) -> Tensor:
     """Return ``values`` resized to one row per cell of ``new_grid``; the rows before the grid are unchanged.
 
     Equal grids keep their exact values.
     """
-    if old == new:
+    if old_grid == new_grid:
         return values
-    head, cells = values.split([table.first, old[0] * old[1]], dim=table.axis)
+    head, cells = values.split([table.first, old_grid[0] * old_grid[1]], dim=table.axis)
     image = cells.movedim(table.axis, -1)
     others = image.shape[:-1]
     # As in the code of DINOv2: bicubic, without antialiasing, scaled by (n + 0.1) / m for a side of m that becomes n.
     # The sample positions follow this factor and not the ratio of the sizes, so that the 0.1 is part of the result.
-    scale = [(n + 0.1) / m for n, m in zip(new, old, strict=True)]
-    image = F.interpolate(image.reshape(1, -1, *old).float(), scale_factor=scale, mode="bicubic")
-    cells = image.reshape(*others, new[0] * new[1]).movedim(-1, table.axis).to(values.dtype)
+    scale = [(n + 0.1) / m for n, m in zip(new_grid, old_grid, strict=True)]
+    image = F.interpolate(image.reshape(1, -1, *old_grid).float(), scale_factor=scale, mode="bicubic")
+    cells = image.reshape(*others, new_grid[0] * new_grid[1]).movedim(-1, table.axis).to(values.dtype)
     return torch.cat([head, cells], dim=table.axis)

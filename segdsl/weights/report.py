@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from segdsl.diagnostics.render import clean
-from segdsl.weights.match_layout import AVERAGED
+from segdsl.diagnostics.render import sanitize_text
+from segdsl.weights.match_layout import AVERAGE_PATTERN
 
-What = Literal["resized", "adapted", "carried", "left out", "kept", "doubtful"]
+Outcome = Literal["resized", "adapted", "carried", "left out", "kept", "doubtful"]
 # Longer keys are truncated in the table. A file can contain a key of any length.
-LONGEST = 100
+MAX_KEY_LENGTH = 100
 # Limits of the table: groups of keys for each finding, and tensors listed by name in each group.
-MOST_GROUPS, MOST_LEAVES = 8, 4
+MAX_GROUPS, MAX_LEAVES = 8, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Finding:
     belongs to another model.
     """
 
-    what: What
+    outcome: Outcome
     keys: tuple[str, ...]
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,20 @@ class LoadReport:
 
     source: str
     file: str
-    loaded: tuple[str, ...] = field(repr=False)
-    wanted: int
+    keys_loaded: tuple[str, ...] = field(repr=False)
+    total: int
     part: str = ""
     sha256: str = ""
     kind: str = ""
-    place: str = ""
+    container: str = ""
     prefix: str = ""
     findings: tuple[Finding, ...] = ()
 
-    def of(self, *kinds: What) -> list[Finding]:
+    def select_findings(self, *kinds: Outcome) -> list[Finding]:
         """Return the findings with one of these outcomes."""
-        return [finding for finding in self.findings if finding.what in kinds]
+        return [finding for finding in self.findings if finding.outcome in kinds]
 
-    def named(self, source: str, sha256: str) -> LoadReport:
+    def with_source(self, source: str, sha256: str) -> LoadReport:
         """Return the report with the source as written in the program and the digest of the file."""
         return replace(self, source=source, sha256=sha256)
 
@@ -68,77 +68,77 @@ class LoadReport:
             "file": self.file,
             "sha256": self.sha256,
             "kind": self.kind,
-            "place": self.place,
+            "place": self.container,
             "prefix": self.prefix,
-            "loaded": len(self.loaded),
-            "wanted": self.wanted,
-            "findings": [{"what": f.what, "keys": list(f.keys), "why": f.why} for f in self.findings],
+            "loaded": len(self.keys_loaded),
+            "wanted": self.total,
+            "findings": [{"what": f.outcome, "keys": list(f.keys), "why": f.reason} for f in self.findings],
         }
 
 
-def load_table(reports: Sequence[LoadReport], random: Mapping[str, int], width: int = 80) -> list[str]:
+def format_load_table(reports: Sequence[LoadReport], random_parts: Mapping[str, int], width: int = 80) -> list[str]:
     """Return the lines of a table of what was loaded, wrapped at ``width`` columns.
 
     ``random_parts`` maps each part that no source fills to its number of tensors.
     """
     parts = [report.part or "model" for report in reports]
-    name = max(map(len, ["part", *parts, *random]))
-    counts = [f"{len(report.loaded):,} of {report.wanted:,}" for report in reports]
-    counts += [f"0 of {number:,}" for number in random.values()]
+    name = max(map(len, ["part", *parts, *random_parts]))
+    counts = [f"{len(report.keys_loaded):,} of {report.total:,}" for report in reports]
+    counts += [f"0 of {number:,}" for number in random_parts.values()]
     count = max(map(len, ["tensors", *counts]))
     lines = [f"{'part':{name}}  {'tensors':{count}}  weights"]
     for part, number, report in zip(parts, counts, reports, strict=False):
-        lines += _wrapped(f"{part:{name}}  {number:{count}}  ", _origin(report), width)
+        lines += _wrap_cell(f"{part:{name}}  {number:{count}}  ", _format_origin(report), width)
         for finding in report.findings:
-            label = "  doubtful: " if finding.what == "doubtful" else f"  {finding.what}: "
-            lines += _wrapped(label, f"{', '.join(_limited(grouped(finding.keys)))}: {finding.why}", width)
-    for part, number in zip(random, counts[len(reports) :], strict=True):
+            label = "  doubtful: " if finding.outcome == "doubtful" else f"  {finding.outcome}: "
+            lines += _wrap_cell(label, f"{', '.join(_limit_groups(group_keys(finding.keys)))}: {finding.reason}", width)
+    for part, number in zip(random_parts, counts[len(reports) :], strict=True):
         lines.append(f"{part:{name}}  {number:{count}}  random initialization")
     return lines
 
 
-def _origin(report: LoadReport) -> str:
+def _format_origin(report: LoadReport) -> str:
     details = [report.file] if report.file != report.source.rpartition("/")[2] else []
     details += [report.kind] if report.kind else []
-    copy = f"{report.place}.{report.prefix}".strip(".")
-    details += [f"the averaged copy in `{copy}`"] if AVERAGED.search(copy) else []
+    copy = f"{report.container}.{report.prefix}".strip(".")
+    details += [f"the averaged copy in `{copy}`"] if AVERAGE_PATTERN.search(copy) else []
     details += [f"SHA-256 {report.sha256[:12]}"] if report.sha256 else []
     return f"{report.source} ({', '.join(details)})" if details else report.source
 
 
-def _wrapped(label: str, text: str, width: int) -> list[str]:
+def _wrap_cell(label: str, text: str, width: int) -> list[str]:
     # Keys and names come from the file and could contain terminal escape sequences: `clean` removes them.
     room = max(width - len(label), 24)
-    label = clean(label)
-    lines = textwrap.wrap(clean(text), room, break_long_words=False, break_on_hyphens=False) or [""]
+    label = sanitize_text(label)
+    lines = textwrap.wrap(sanitize_text(text), room, break_long_words=False, break_on_hyphens=False) or [""]
     return [label + lines[0], *(" " * len(label) + line for line in lines[1:])]
 
 
-def grouped(keys: Iterable[str]) -> list[str]:
+def group_keys(keys: Iterable[str]) -> list[str]:
     """Return a short list of keys: grouped by layer (`head.{weight, bias}`), or counted by part if there are many.
 
     A counted part reads `decode_head.* (14 tensors)`.
     """
     by_layer: dict[str, list[str]] = {}
     for key in keys:
-        key = key if len(key) <= LONGEST else f"{key[:LONGEST]}…"
+        key = key if len(key) <= MAX_KEY_LENGTH else f"{key[:MAX_KEY_LENGTH]}…"
         layer, _, leaf = key.rpartition(".")
         by_layer.setdefault(layer, []).append(leaf)
-    if len(by_layer) > MOST_LEAVES:
-        return _by_part(by_layer)
-    return [_layer(layer, leaves) for layer, leaves in by_layer.items()]
+    if len(by_layer) > MAX_LEAVES:
+        return _group_by_part(by_layer)
+    return [_format_layer(layer, leaves) for layer, leaves in by_layer.items()]
 
 
-def _layer(layer: str, leaves: Sequence[str]) -> str:
+def _format_layer(layer: str, leaves: Sequence[str]) -> str:
     start = f"{layer}." if layer else ""
     if len(leaves) == 1:
         return f"`{start}{leaves[0]}`"
-    if len(leaves) > MOST_LEAVES:
+    if len(leaves) > MAX_LEAVES:
         return f"`{start}*` ({len(leaves)} tensors)"
     return f"`{start}{{{', '.join(leaves)}}}`"
 
 
-def _by_part(by_layer: Mapping[str, Sequence[str]]) -> list[str]:
+def _group_by_part(by_layer: Mapping[str, Sequence[str]]) -> list[str]:
     """Group layers by the shortest paths that give several groups, but not too many."""
     depth = 1
     while True:
@@ -151,11 +151,11 @@ def _by_part(by_layer: Mapping[str, Sequence[str]]) -> list[str]:
         if len(deeper) == 1:
             depth += 1
             continue
-        if len(sizes) > 1 or depth > 1 or len(deeper) > MOST_GROUPS or len(deeper) == len(sizes):
+        if len(sizes) > 1 or depth > 1 or len(deeper) > MAX_GROUPS or len(deeper) == len(sizes):
             return [f"`{part}.*` ({number} tensors)" if number > 1 else f"`{part}.*`" for part, number in sizes.items()]
         depth += 1
 
 
-def _limited(groups: Sequence[str]) -> list[str]:
-    more = len(groups) - MOST_GROUPS
-    return [*groups[:MOST_GROUPS], *([f"and {more} more"] if more > 0 else [])]
+def _limit_groups(groups: Sequence[str]) -> list[str]:
+    more = len(groups) - MAX_GROUPS
+    return [*groups[:MAX_GROUPS], *([f"and {more} more"] if more > 0 else [])]

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from segdsl.diagnostics import Diagnostic, SegError, Span, fail
 from segdsl.ir.program import Program
-from segdsl.storage.cache import DIGEST, digest_of
-from segdsl.weights.fetch import Watcher, fetch
-from segdsl.weights.file_suggestions import require_file
+from segdsl.storage.cache import SHA256_PATTERN, compute_file_sha256
+from segdsl.weights.fetch import Watcher, fetch_weights_file
+from segdsl.weights.file_suggestions import require_weights_file
 from segdsl.words.published import SourceError, WeightSource, parse_source
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WeightRequest:
     """A source of weights in a program, and the ``part`` of the model that it fills (all of it if empty).
 
     ``base`` is the folder to which a path is relative; ``span`` is the source's location in the program.
@@ -27,21 +27,21 @@ class Wanted:
     span: Span | None = None
 
     @property
-    def file(self) -> Path:
+    def file_path(self) -> Path:
         """The path of a local source."""
         return self.base / Path(self.source.text).expanduser()
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class LocalWeights:
     """A request whose file is on this machine, with the path and SHA-256 of the file."""
 
-    wanted: Wanted
+    request: WeightRequest
     path: Path
     sha256: str
 
 
-def wanted_weights(program: Program, weights: str | None = None) -> list[Wanted]:
+def collect_weight_requests(program: Program, weights: str | None = None) -> list[WeightRequest]:
     """Return the sources in the section `weights` of a program, or only ``weights`` for the whole model if passed.
 
     Raises SegError (`weights-source`).
@@ -53,35 +53,35 @@ def wanted_weights(program: Program, weights: str | None = None) -> list[Wanted]
         # A path on the command line has no span: it is relative to the current folder.
         span = program.spans.get(f"weights.{part}") if weights is None else None
         base = Path(span.file).parent if span is not None else Path()
-        source = _parsed(text, span)
+        source = _parse_source_at(text, span)
         if source.kind != "none":
-            found.append(Wanted("" if part == "model" else part, source, base, span))
+            found.append(WeightRequest("" if part == "model" else part, source, base, span))
     return found
 
 
-def _parsed(text: str, span: Span | None) -> WeightSource:
+def _parse_source_at(text: str, span: Span | None) -> WeightSource:
     try:
         return parse_source(text)
     except SourceError as error:
         raise SegError([Diagnostic("weights-source", error.message, error.help, span=span)]) from error
 
 
-def locate(wanted: Wanted, watcher: Watcher | None = None, expected: str = "") -> Located:
+def locate_weights(request: WeightRequest, watcher: Watcher | None = None, expected_sha256: str = "") -> LocalWeights:
     """Return the file of a source, downloaded if needed, and verify that it has ``expected_sha256`` if passed.
 
     Raises SegError (`weights-missing`, `weights-unreadable`, and the errors of
     :func:`~segdsl.weights.fetch.fetch_weights_file`) at the location of the source in the program.
     """
     try:
-        if wanted.source.is_remote:
-            fetched = fetch(wanted.source, watcher, expected)
-            return Located(wanted, fetched.path, fetched.sha256)
-        return Located(wanted, wanted.file, _digest(wanted.file, expected))
+        if request.source.is_remote:
+            fetched = fetch_weights_file(request.source, watcher, expected_sha256)
+            return LocalWeights(request, fetched.path, fetched.sha256)
+        return LocalWeights(request, request.file_path, _verify_file_digest(request.file_path, expected_sha256))
     except SegError as error:
-        raise placed(error, wanted.span) from error
+        raise attach_source_span(error, request.span) from error
 
 
-def placed(error: SegError, span: Span | None) -> SegError:
+def attach_source_span(error: SegError, span: Span | None) -> SegError:
     """Return an error about a file with its first diagnostic moved to the location of the source in the program."""
     if span is None:
         return error
@@ -90,20 +90,22 @@ def placed(error: SegError, span: Span | None) -> SegError:
     return SegError([replace(first, message=message, span=span), *others], error.sources)
 
 
-def _digest(path: Path, expected: str) -> str:
-    require_file(path)
+def _verify_file_digest(path: Path, expected_sha256: str) -> str:
+    require_weights_file(path)
     try:
-        digest = digest_of(path)
+        digest = compute_file_sha256(path)
     except OSError as error:
         raise fail("weights-unreadable", "cannot open the file", "check its permissions", path=str(path)) from error
-    if expected and digest != expected:
-        message = f"the run was trained with another file: SHA-256 {expected[:12]}…, but this file has {digest[:12]}…"
+    if expected_sha256 and digest != expected_sha256:
+        message = (
+            f"the run was trained with another file: SHA-256 {expected_sha256[:12]}…, but this file has {digest[:12]}…"
+        )
         remedy = "restore the old file, or train the program that the run was made from"
         raise fail("weights-changed", message, remedy, path=str(path))
     return digest
 
 
-def locked_digests(program: Program) -> Mapping[str, str]:
+def read_lock_digests(program: Program) -> Mapping[str, str]:
     """Return the SHA-256 of the weights of each part from the lock file of a run; empty for any other program."""
     import json
 
@@ -118,4 +120,4 @@ def locked_digests(program: Program) -> Mapping[str, str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     known = [(part, digest) for part, digest, source in entries if source == program.weights.get(part)]
-    return {part: digest for part, digest in known if isinstance(digest, str) and DIGEST.fullmatch(digest)}
+    return {part: digest for part, digest in known if isinstance(digest, str) and SHA256_PATTERN.fullmatch(digest)}

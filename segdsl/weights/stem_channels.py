@@ -9,7 +9,7 @@ from segdsl.ir.graph import Graph
 from segdsl.ops.conv import Conv
 
 
-def stems(graph: Graph) -> tuple[str, ...]:
+def find_stem_keys(graph: Graph) -> tuple[str, ...]:
     """Return the keys of the convolution weights that are applied to the image itself.
 
     Operations without weights that keep the number of channels, such as a resize, may come in between.
@@ -26,7 +26,7 @@ def stems(graph: Graph) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def adapted(weight: Tensor, channels: int) -> Tensor:
+def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     """Return filters (out, ``channels``, kh, kw) made from filters (out, c, kh, kw).
 
     The new filters give the same output on an image whose channels are all equal. New channel i uses the filter of

@@ -15,7 +15,7 @@ from segdsl.ir.program import Augmentation, Probability
 from segdsl.ir.values import Angle, AngleRange, Quantity, Range, Size
 
 
-def _within(low: float, high: float) -> Callable[[Range], Range]:
+def _make_range_check(low: float, high: float) -> Callable[[Range], Range]:
     """Return a validator for ranges that ascend and stay within ``low..high``."""
 
     # The reference documents a bound with the text of its error, after `must stay` or `must lie` is removed.
@@ -29,27 +29,27 @@ def _within(low: float, high: float) -> Callable[[Range], Range]:
     return check
 
 
-def _half_turn(value: Quantity) -> Quantity:
+def _check_half_turn(value: Quantity) -> Quantity:
     if not 0 <= value.value <= 180:
         raise ValueError("must lie within 0 deg..180 deg")
     return value
 
 
 # A smaller window would be enlarged beyond recognition.
-Share = Annotated[Range, AfterValidator(_within(0.001, 1.0))]
-Ratio = Annotated[Range, AfterValidator(_within(0.1, 10.0))]
-Factor = Annotated[Range, AfterValidator(_within(0.0, 10.0))]
-Zoom = Annotated[Range, AfterValidator(_within(0.1, 10.0))]
-Turn = Annotated[AngleRange, AfterValidator(_within(-180.0, 180.0))]
-Hue = Annotated[Angle, AfterValidator(_half_turn)]
+Share = Annotated[Range, AfterValidator(_make_range_check(0.001, 1.0))]
+Ratio = Annotated[Range, AfterValidator(_make_range_check(0.1, 10.0))]
+Factor = Annotated[Range, AfterValidator(_make_range_check(0.0, 10.0))]
+Zoom = Annotated[Range, AfterValidator(_make_range_check(0.1, 10.0))]
+Turn = Annotated[AngleRange, AfterValidator(_make_range_check(-180.0, 180.0))]
+Hue = Annotated[Angle, AfterValidator(_check_half_turn)]
 # All pixels are uint8 at this stage, so distances between levels are bounded by 255.
 Levels = Annotated[float, Ge(0), Le(255)]
-LevelRange = Annotated[Range, AfterValidator(_within(0.0, 255.0))]
-Shift = Annotated[Range, AfterValidator(_within(-1.0, 1.0))]
-Lean = Annotated[AngleRange, AfterValidator(_within(-60.0, 60.0))]
-Sigma = Annotated[Range, AfterValidator(_within(0.0, 20.0))]
+LevelRange = Annotated[Range, AfterValidator(_make_range_check(0.0, 255.0))]
+Shift = Annotated[Range, AfterValidator(_make_range_check(-1.0, 1.0))]
+Lean = Annotated[AngleRange, AfterValidator(_make_range_check(-60.0, 60.0))]
+Sigma = Annotated[Range, AfterValidator(_make_range_check(0.0, 20.0))]
 # A point closer to an edge would leave windows of a few pixels.
-Place = Annotated[Range, AfterValidator(_within(0.05, 0.95))]
+Place = Annotated[Range, AfterValidator(_make_range_check(0.05, 0.95))]
 Count = Annotated[int, Ge(1), Le(8)]
 
 

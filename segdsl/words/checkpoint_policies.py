@@ -18,11 +18,11 @@ class Checkpoints(Keeper):
     saved at the end of epochs only."""
 
     @property
-    def keeps_state(self) -> bool:
+    def can_resume(self) -> bool:
         """Whether the state needed to resume the run is ever saved."""
         return self.last or self.every is not None
 
     def is_due(self, step: int, horizon: Horizon) -> bool:
         """Return whether to save the resume state after ``step``, counted from 1 over the whole run."""
         # A fraction of an epoch can round to 0 steps; it then means every step.
-        return self.every is not None and step % max(horizon.steps(self.every), 1) == 0
+        return self.every is not None and step % max(horizon.convert_to_steps(self.every), 1) == 0

@@ -10,11 +10,11 @@ class FormatDoc(NamedTuple):
 
     layout: str
     masks: str
-    tried: str
+    evidence: str
 
 
 # The texts are plain data, separate from the readers: the reference and `--help` need them without numpy or Pillow.
-FORMATS: dict[str, FormatDoc] = {
+FORMAT_DOCS: dict[str, FormatDoc] = {
     "common_semantic_segmentation": FormatDoc(
         "`<subset>/images`, `<subset>/masks`, `<subset>/dataset_meta.json`; or all three in the root, as the subset "
         "`default`",

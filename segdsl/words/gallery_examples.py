@@ -6,7 +6,7 @@ from segdsl.ir.program import Augmentation
 from segdsl.ir.values import Range, Size
 from segdsl.words import augmentations as words
 
-_EXAMPLES = (
+_GALLERY_EXAMPLES = (
     # Ranges are wide and probabilities high, so that four draws are enough to see the effect.
     words.RandomCrop(size=Size(112, 112)),
     words.Resize(size=Size(128, 192), scale=Range(0.5, 1.0), fit="letterbox"),
@@ -21,8 +21,8 @@ _EXAMPLES = (
 )
 
 
-def shown(word: type[Augmentation]) -> Augmentation:
+def make_gallery_example(word: type[Augmentation]) -> Augmentation:
     """Return the augmentation with its example arguments, or with `p = 1` if it has none here."""
-    chosen: dict[type[Augmentation], Augmentation] = {type(example): example for example in _EXAMPLES}
+    chosen: dict[type[Augmentation], Augmentation] = {type(example): example for example in _GALLERY_EXAMPLES}
     certain = {"p": 1.0} if "p" in word.model_fields else {}
     return chosen.get(word) or word(**certain)

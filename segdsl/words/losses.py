@@ -86,23 +86,23 @@ class WeightedSum(Loss):
     """One weight per loss; by default all are 1."""
 
     @model_validator(mode="after")
-    def _has_a_weight_for_each(self) -> WeightedSum:
+    def _check_weight_count(self) -> WeightedSum:
         if self.weights is not None and len(self.weights) != len(self.losses):
             counts = f"{len(self.losses)} losses but {len(self.weights)} weights"
             raise ValueError(f"`WeightedSum` has {counts}: give one weight for each loss, or none")
         return self
 
 
-def asks_for_weights(loss: Loss | None) -> bool:
+def needs_class_weights(loss: Loss | None) -> bool:
     """Return whether a loss, or a loss inside it, has `class_weights = auto`."""
     if isinstance(loss, WeightedSum):
-        return any(map(asks_for_weights, loss.losses))
+        return any(map(needs_class_weights, loss.losses))
     # The other losses have no class weights.
     return isinstance(loss, CrossEntropy | Focal) and loss.class_weights == "auto"
 
 
-def with_weights(loss: Loss, weights: Sequence[float]) -> Loss:
+def replace_auto_weights(loss: Loss, weights: Sequence[float]) -> Loss:
     """Return the loss with ``weights`` in place of every `class_weights = auto`."""
     if isinstance(loss, WeightedSum):
-        return loss.model_copy(update={"losses": tuple(with_weights(inner, weights) for inner in loss.losses)})
-    return loss.model_copy(update={"class_weights": tuple(weights)}) if asks_for_weights(loss) else loss
+        return loss.model_copy(update={"losses": tuple(replace_auto_weights(inner, weights) for inner in loss.losses)})
+    return loss.model_copy(update={"class_weights": tuple(weights)}) if needs_class_weights(loss) else loss

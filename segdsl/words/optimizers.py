@@ -15,8 +15,8 @@ from segdsl.ir.values import GraphPath
 from segdsl.ir.word import Word
 
 Decay = Annotated[float, Ge(0), Lt(1)]
-Decayed = Literal["all", "weights"]
-OWN = frozenset({"decay", "groups"})
+DecayScope = Literal["all", "weights"]
+NON_TORCH_FIELDS = frozenset({"decay", "groups"})
 """Arguments that the torch classes do not have; :mod:`segdsl.run.engine.optimizers` turns them into parameter
 groups."""
 
@@ -52,7 +52,7 @@ class Adam(Optimizer):
     """Number added to the denominator, to avoid division by zero."""
     weight_decay: NaturalFloat = 0.0
     """L2 penalty, added to the gradient."""
-    decay: Decayed = "all"
+    decay: DecayScope = "all"
     """What weight decay applies to: `all` trained parameters, or only `weights`, which are the kernels of convolutions
     and the matrices of linear layers. `weights` leaves out biases, normalization layers and everything declared with
     `param` (layer scales, tokens, position tables)."""
@@ -73,7 +73,7 @@ class AdamW(Optimizer):
     """Number added to the denominator, to avoid division by zero."""
     weight_decay: NaturalFloat = 0.01
     """Share of the weights, times the learning rate, that is subtracted in each step."""
-    decay: Decayed = "all"
+    decay: DecayScope = "all"
     """What weight decay applies to: `all` trained parameters, or only `weights`, which are the kernels of convolutions
     and the matrices of linear layers. `weights` leaves out biases, normalization layers and everything declared with
     `param` (layer scales, tokens, position tables)."""
@@ -94,7 +94,7 @@ class SGD(Optimizer):
     """L2 penalty, added to the gradient."""
     nesterov: bool = False
     """Use Nesterov momentum (Sutskever et al., 2013)."""
-    decay: Decayed = "all"
+    decay: DecayScope = "all"
     """What weight decay applies to: `all` trained parameters, or only `weights`, which are the kernels of convolutions
     and the matrices of linear layers. `weights` leaves out biases, normalization layers and everything declared with
     `param` (layer scales, tokens, position tables)."""
@@ -102,14 +102,14 @@ class SGD(Optimizer):
     """Parts with a learning rate or weight decay of their own."""
 
     @model_validator(mode="after")
-    def _has_momentum(self) -> SGD:
+    def _check_momentum(self) -> SGD:
         # torch raises a similar error, but only when a run creates the optimizer; `check` must find it.
         if self.nesterov and self.momentum == 0:
             raise ValueError("`nesterov = true` requires a `momentum` above 0")
         return self
 
 
-def group_of(name: str, groups: Iterable[Group]) -> Group | None:
+def find_group(name: str, groups: Iterable[Group]) -> Group | None:
     """Return the group of a parameter, the one with the longest matching path, or None if no group contains it."""
     found = [(len(path), group) for group in groups for path in group.paths if is_below(name, [path])]
     return max(found, key=lambda each: each[0])[1] if found else None

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from segdsl.diagnostics import suggest
+from segdsl.diagnostics import suggest_name
 
 
-class Published(NamedTuple):
+class PublicWeights(NamedTuple):
     """One weight file on its authors' server, for the model ``model``.
 
     ``by`` says who trained it and on which data; ``fills`` is the part of the model that it is for; ``layout``
@@ -32,34 +32,34 @@ _OPENMMLAB = "https://download.openmmlab.com/mmsegmentation/v0.5/pretrain/segnex
 _META = "https://dl.fbaipublicfiles.com/dinov2"
 
 
-def _lite_hrnet(model: str, file: str) -> Published:
-    return Published(model, "OTX, ImageNet-1k", "keys behind `backbone.`", f"{_OTX}/{file}")
+def _make_lite_hrnet_entry(model: str, file: str) -> PublicWeights:
+    return PublicWeights(model, "OTX, ImageNet-1k", "keys behind `backbone.`", f"{_OTX}/{file}")
 
 
-def _mscan(model: str, file: str) -> Published:
+def _make_mscan_entry(model: str, file: str) -> PublicWeights:
     # OpenMMLab's file names end in the first eight digits of the SHA-256; the other servers publish no digest.
     digest = file.rpartition("-")[2].removesuffix(".pth")
-    return Published(model, "OpenMMLab, ImageNet-1k", "bare keys, a classifier", f"{_OPENMMLAB}/{file}", digest)
+    return PublicWeights(model, "OpenMMLab, ImageNet-1k", "bare keys, a classifier", f"{_OPENMMLAB}/{file}", digest)
 
 
-PUBLISHED = {
-    "lite_hrnet_s": _lite_hrnet("LiteHRNetS", "litehrnetsv2_imagenet1k_rsc.pth"),
-    "lite_hrnet_18": _lite_hrnet("LiteHRNet18", "litehrnet18_imagenet1k_rsc.pth"),
-    "lite_hrnet_x": _lite_hrnet("LiteHRNetX", "litehrnetxv3_imagenet1k_rsc.pth"),
-    "segnext_tiny": _mscan("SegNeXtT", "mscan_t_20230227-119e8c9f.pth"),
-    "segnext_small": _mscan("SegNeXtS", "mscan_s_20230227-f33ccdf2.pth"),
-    "segnext_base": _mscan("SegNeXtB", "mscan_b_20230227-3ab7d230.pth"),
-    "dinov2-small-seg": Published(
+PUBLIC_WEIGHTS = {
+    "lite_hrnet_s": _make_lite_hrnet_entry("LiteHRNetS", "litehrnetsv2_imagenet1k_rsc.pth"),
+    "lite_hrnet_18": _make_lite_hrnet_entry("LiteHRNet18", "litehrnet18_imagenet1k_rsc.pth"),
+    "lite_hrnet_x": _make_lite_hrnet_entry("LiteHRNetX", "litehrnetxv3_imagenet1k_rsc.pth"),
+    "segnext_tiny": _make_mscan_entry("SegNeXtT", "mscan_t_20230227-119e8c9f.pth"),
+    "segnext_small": _make_mscan_entry("SegNeXtS", "mscan_s_20230227-f33ccdf2.pth"),
+    "segnext_base": _make_mscan_entry("SegNeXtB", "mscan_b_20230227-3ab7d230.pth"),
+    "dinov2-small-seg": PublicWeights(
         "DinoV2Seg", "Meta, LVD-142M", "bare keys, a mask token", f"{_META}/dinov2_vits14/dinov2_vits14_pretrain.pth"
     ),
 }
 """Names after `otx:` in a weight source: OTX's model names, with the file that each of these models starts from."""
 
 Kind = Literal["none", "file", "published", "url", "hub"]
-HASH = re.compile(r"[0-9a-f]{8,64}")
-HUB = re.compile(r"hf://(?P<org>[\w.-]+)/(?P<repo>[\w.-]+?)(?:@(?P<revision>[\w./-]+?))?/(?P<file>[^@]+)")
+DIGEST_PATTERN = re.compile(r"[0-9a-f]{8,64}")
+HUB_PATTERN = re.compile(r"hf://(?P<org>[\w.-]+)/(?P<repo>[\w.-]+?)(?:@(?P<revision>[\w./-]+?))?/(?P<file>[^@]+)")
 HUB_FORM = "`hf://ORG/REPO/FILE`, or `hf://ORG/REPO@REVISION/FILE`"
-OTHERS = {
+FOREIGN_SCHEMES = {
     "timm": "timm's files are on the Hugging Face hub: write `hf://timm/NAME/model.safetensors`",
     "hub": "write the URL of the file, `https://…`, or `hf://ORG/REPO/FILE`",
     "hf": f"write {HUB_FORM}",
@@ -117,13 +117,13 @@ def parse_source(text: str) -> WeightSource:
         return WeightSource(text, "file")
     known = scheme[1].lower()
     if known == "otx":
-        return _published(text)
+        return _parse_public_name(text)
     if known in ("http", "https"):
-        return _address(text)
+        return _parse_address(text)
     if known == "hf" and text.startswith("hf://"):
-        return _hub(text)
-    if known in OTHERS:
-        raise SourceError(f"`{known}:` is not a supported weight source", OTHERS[known])
+        return _parse_hub_address(text)
+    if known in FOREIGN_SCHEMES:
+        raise SourceError(f"`{known}:` is not a supported weight source", FOREIGN_SCHEMES[known])
     # A scheme nobody knows: `xyz://…` and `xyz:name` are mistakes, but `a:b/c` may well be a file.
     if "//" in text or "/" not in text:
         remedy = "write a path, `otx:NAME`, `https://…` or `hf://ORG/REPO/FILE`; start a path with a colon with `./`"
@@ -131,17 +131,17 @@ def parse_source(text: str) -> WeightSource:
     return WeightSource(text, "file")
 
 
-def _published(text: str) -> WeightSource:
+def _parse_public_name(text: str) -> WeightSource:
     name = text[len("otx:") :]
     if not name:
-        raise SourceError("the name after `otx:` is missing", suggest("", PUBLISHED, "names"))
-    if name not in PUBLISHED:
-        raise SourceError(f"unknown published weights `{name}`", suggest(name, PUBLISHED, "names"))
-    entry = PUBLISHED[name]
+        raise SourceError("the name after `otx:` is missing", suggest_name("", PUBLIC_WEIGHTS, "names"))
+    if name not in PUBLIC_WEIGHTS:
+        raise SourceError(f"unknown published weights `{name}`", suggest_name(name, PUBLIC_WEIGHTS, "names"))
+    entry = PUBLIC_WEIGHTS[name]
     return WeightSource(text, "published", entry.url, entry.sha256, name)
 
 
-def _address(text: str) -> WeightSource:
+def _parse_address(text: str) -> WeightSource:
     # Imported here for start-up time: checking a program with a published name does not need it.
     from urllib.parse import urlsplit
 
@@ -161,9 +161,9 @@ def _address(text: str) -> WeightSource:
     return WeightSource(text, "url", url, digest)
 
 
-def _hub(text: str) -> WeightSource:
+def _parse_hub_address(text: str) -> WeightSource:
     plain, digest = _split_digest(text)
-    found = HUB.fullmatch(plain)
+    found = HUB_PATTERN.fullmatch(plain)
     if found is None or ".." in plain or re.search(r"[\s?\x00-\x1f\x7f]", plain):
         raise SourceError(f"`{plain}` does not name a file on the Hugging Face hub", f"write {HUB_FORM}")
     revision = found["revision"] or "main"
@@ -176,7 +176,7 @@ def _split_digest(text: str) -> tuple[str, str]:
     if not fragment:
         return url, ""
     digest = fragment.removeprefix("sha256=").lower()
-    if not fragment.startswith("sha256=") or not HASH.fullmatch(digest):
+    if not fragment.startswith("sha256=") or not DIGEST_PATTERN.fullmatch(digest):
         remedy = "write `#sha256=` and 64 hexadecimal digits (or at least the first 8), or remove it"
         raise SourceError(f"`#{fragment}` is not a SHA-256 digest", remedy)
     return url, digest

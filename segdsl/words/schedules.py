@@ -19,22 +19,22 @@ from segdsl.ir.program import NaturalFloat, PositiveFloat, Probability, Schedule
 from segdsl.ir.values import Quantity, Units
 
 
-def _positive(length: Quantity) -> Quantity:
+def _check_positive(length: Quantity) -> Quantity:
     if not length.value > 0:
         raise ValueError("must be above 0")
     return length
 
 
-def _natural(length: Quantity) -> Quantity:
+def _check_not_negative(length: Quantity) -> Quantity:
     if not length.value >= 0:
         raise ValueError("must be 0 or more")
     return length
 
 
 TRAINING_UNITS = Units(("iters", "epochs"))
-PositiveDuration = Annotated[Quantity, TRAINING_UNITS, AfterValidator(_positive)]
+PositiveDuration = Annotated[Quantity, TRAINING_UNITS, AfterValidator(_check_positive)]
 """A training duration above 0, in steps or epochs."""
-NaturalDuration = Annotated[Quantity, TRAINING_UNITS, AfterValidator(_natural)]
+NaturalDuration = Annotated[Quantity, TRAINING_UNITS, AfterValidator(_check_not_negative)]
 """A training duration of 0 or more, in steps or epochs."""
 Shrink = Annotated[float, Gt(0), Lt(1)]
 
@@ -46,11 +46,11 @@ class Horizon(NamedTuple):
     epochs: int
 
     @property
-    def total(self) -> int:
+    def total_steps(self) -> int:
         """The number of steps of the whole run."""
         return self.steps_per_epoch * self.epochs
 
-    def steps(self, length: Quantity) -> int:
+    def convert_to_steps(self, length: Quantity) -> int:
         """Return a duration in steps, rounded to the nearest integer."""
         return round(length.value * (self.steps_per_epoch if length.unit == "epochs" else 1))
 
@@ -58,12 +58,12 @@ class Horizon(NamedTuple):
 class Law(Schedule, abstract=True):
     """The interface of every schedule: the step at which it ends, and its factor at each step."""
 
-    def ends(self, start: int, horizon: Horizon) -> int | None:
+    def compute_end(self, start: int, horizon: Horizon) -> int | None:
         """Return the step at which the next law takes over if this one begins at ``start``, or None if it never
         ends."""
         raise NotImplementedError
 
-    def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
         """Return the factor for the base learning rate at ``step``, counted from 0 over the whole run (``step >=
         start``).
 
@@ -78,10 +78,10 @@ class Constant(Law):
     over: PositiveDuration | None = None
     """Duration; until the end of the run by default."""
 
-    def ends(self, start: int, horizon: Horizon) -> int | None:
-        return None if self.over is None else start + horizon.steps(self.over)
+    def compute_end(self, start: int, horizon: Horizon) -> int | None:
+        return None if self.over is None else start + horizon.convert_to_steps(self.over)
 
-    def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
         return 1.0
 
 
@@ -91,12 +91,12 @@ class Warmup(Law):
     over: PositiveDuration
     """Duration of the increase."""
 
-    def ends(self, start: int, horizon: Horizon) -> int | None:
-        return start + horizon.steps(self.over)
+    def compute_end(self, start: int, horizon: Horizon) -> int | None:
+        return start + horizon.convert_to_steps(self.over)
 
-    def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
         # The first step already has a rate above 0: a step with rate 0 would be wasted.
-        return min((step - start + 1) / max(horizon.steps(self.over), 1), 1.0)
+        return min((step - start + 1) / max(horizon.convert_to_steps(self.over), 1), 1.0)
 
 
 class Poly(Law):
@@ -107,11 +107,11 @@ class Poly(Law):
     over: PositiveDuration | None = None
     """Duration of the decrease, after which the rate is 0; the rest of the run by default."""
 
-    def ends(self, start: int, horizon: Horizon) -> int | None:
-        return None if self.over is None else start + horizon.steps(self.over)
+    def compute_end(self, start: int, horizon: Horizon) -> int | None:
+        return None if self.over is None else start + horizon.convert_to_steps(self.over)
 
-    def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
-        return (1.0 - _progress(self.over, step, start, horizon)) ** self.power
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+        return (1.0 - _compute_progress(self.over, step, start, horizon)) ** self.power
 
 
 class Cosine(Law):
@@ -122,11 +122,11 @@ class Cosine(Law):
     floor: Probability = 0.0
     """Share of the learning rate that remains at the end."""
 
-    def ends(self, start: int, horizon: Horizon) -> int | None:
-        return None if self.over is None else start + horizon.steps(self.over)
+    def compute_end(self, start: int, horizon: Horizon) -> int | None:
+        return None if self.over is None else start + horizon.convert_to_steps(self.over)
 
-    def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
-        progress = _progress(self.over, step, start, horizon)
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+        progress = _compute_progress(self.over, step, start, horizon)
         return self.floor + (1.0 - self.floor) * (1.0 + math.cos(math.pi * progress)) / 2.0
 
 
@@ -144,7 +144,7 @@ class Step(Law):
     """Duration; until the end of the run by default."""
 
     @model_validator(mode="after")
-    def _is_told_when(self) -> Step:
+    def _check_fall_times(self) -> Step:
         if bool(self.milestones) == (self.every is not None):
             raise ValueError("`Step` takes either `milestones` or `every`")
         # Durations in different units cannot be compared here: the number of steps per epoch is not known yet.
@@ -156,13 +156,13 @@ class Step(Law):
                 raise ValueError(f"`Step` ends after `{self.over}`, before its drop after `{length}`")
         return self
 
-    def ends(self, start: int, horizon: Horizon) -> int | None:
-        return None if self.over is None else start + horizon.steps(self.over)
+    def compute_end(self, start: int, horizon: Horizon) -> int | None:
+        return None if self.over is None else start + horizon.convert_to_steps(self.over)
 
-    def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
         if self.every is not None:
-            return self.factor ** ((step - start) // max(horizon.steps(self.every), 1))
-        return self.factor ** sum(step - start >= horizon.steps(milestone) for milestone in self.milestones)
+            return self.factor ** ((step - start) // max(horizon.convert_to_steps(self.every), 1))
+        return self.factor ** sum(step - start >= horizon.convert_to_steps(milestone) for milestone in self.milestones)
 
 
 class ReduceOnPlateau(Law):
@@ -180,24 +180,24 @@ class ReduceOnPlateau(Law):
     threshold: NaturalFloat = 1e-4
     """Smallest improvement that counts, as a share of the best score."""
 
-    def ends(self, start: int, horizon: Horizon) -> int | None:
+    def compute_end(self, start: int, horizon: Horizon) -> int | None:
         return None
 
-    def scale(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
         # A resumed run has the whole history; later epochs must not influence the factor of an earlier step.
         finished = min(step // horizon.steps_per_epoch, len(history))
         best, stale, reductions = None, 0, 0
-        for value in history[epochs_before(start, horizon) : finished]:
-            if improves(value, best, self.threshold * abs(best or 0.0)):
+        for value in history[count_epochs_before(start, horizon) : finished]:
+            if is_improvement(value, best, self.threshold * abs(best or 0.0)):
                 best, stale = value, 0
             else:
                 stale += horizon.steps_per_epoch
-            if stale > horizon.steps(self.patience):
+            if stale > horizon.convert_to_steps(self.patience):
                 reductions, stale = reductions + 1, 0
         return self.factor**reductions
 
 
-def scale_at(chain: Sequence[Schedule], step: int, horizon: Horizon, history: Sequence[float] = ()) -> float:
+def compute_rate_factor(chain: Sequence[Schedule], step: int, horizon: Horizon, history: Sequence[float] = ()) -> float:
     """Return the factor for the base learning rate at ``step`` under a chain of schedules; 1 for an empty chain.
 
     ``history`` is the monitored score after each epoch, larger being better; scores of epochs after ``step`` are
@@ -205,15 +205,15 @@ def scale_at(chain: Sequence[Schedule], step: int, horizon: Horizon, history: Se
     """
     start = 0
     for number, law in enumerate(cast("Sequence[Law]", chain), start=1):
-        end = law.ends(start, horizon)
+        end = law.compute_end(start, horizon)
         # The last law also covers the steps after its end, so the rate is always defined.
         if end is None or step < end or number == len(chain):
-            return law.scale(step, start, horizon, history)
+            return law.compute_factor(step, start, horizon, history)
         start = end
     return 1.0
 
 
-class Stretch(NamedTuple):
+class SchedulePhase(NamedTuple):
     """The steps ``start`` to ``end`` (exclusive) of a run, during which one law of a chain applies."""
 
     law: Schedule
@@ -221,38 +221,38 @@ class Stretch(NamedTuple):
     end: int
 
 
-def stretches(chain: Sequence[Schedule], horizon: Horizon) -> list[Stretch]:
+def list_phases(chain: Sequence[Schedule], horizon: Horizon) -> list[SchedulePhase]:
     """Return the phase of each law of a chain within a run; laws that get no step are left out."""
-    found, start = list[Stretch](), 0
+    found, start = list[SchedulePhase](), 0
     for number, law in enumerate(cast("Sequence[Law]", chain), start=1):
-        end = law.ends(start, horizon)
-        last = end is None or end >= horizon.total or number == len(chain)
-        stop = horizon.total if last or end is None else end
+        end = law.compute_end(start, horizon)
+        last = end is None or end >= horizon.total_steps or number == len(chain)
+        stop = horizon.total_steps if last or end is None else end
         if stop > start:
-            found.append(Stretch(law, start, stop))
+            found.append(SchedulePhase(law, start, stop))
         if last:
             break
         start = stop
     return found
 
 
-def endless(chain: Sequence[Schedule]) -> Schedule | None:
+def find_endless_schedule(chain: Sequence[Schedule]) -> Schedule | None:
     """Return the first schedule of a chain that never ends although another follows it, or None."""
     # Whether a law ends does not depend on the length of the run.
     horizon = Horizon(1, 1)
-    return next((law for law in cast("Sequence[Law]", chain[:-1]) if law.ends(0, horizon) is None), None)
+    return next((law for law in cast("Sequence[Law]", chain[:-1]) if law.compute_end(0, horizon) is None), None)
 
 
-def epochs_before(step: int, horizon: Horizon) -> int:
+def count_epochs_before(step: int, horizon: Horizon) -> int:
     """Return the number of epochs that end before ``step``."""
     return max(-(-step // horizon.steps_per_epoch) - 1, 0)
 
 
-def improves(value: float, best: float | None, margin: float) -> bool:
+def is_improvement(value: float, best: float | None, margin: float) -> bool:
     """Return whether ``value`` exceeds ``best`` by more than ``margin``; NaN never does."""
     return not math.isnan(value) and (best is None or value > best + margin)
 
 
-def _progress(over: Quantity | None, step: int, start: int, horizon: Horizon) -> float:
-    length = horizon.total - start if over is None else horizon.steps(over)
+def _compute_progress(over: Quantity | None, step: int, start: int, horizon: Horizon) -> float:
+    length = horizon.total_steps - start if over is None else horizon.convert_to_steps(over)
     return min((step - start) / max(length, 1), 1.0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from segdsl.ir.program import NaturalFloat, Stopper
 from segdsl.ir.values import Quantity
-from segdsl.words.schedules import Horizon, NaturalDuration, PositiveDuration, epochs_before, improves
+from segdsl.words.schedules import Horizon, NaturalDuration, PositiveDuration, count_epochs_before, is_improvement
 
 
 class EarlyStopping(Stopper):
@@ -19,16 +19,16 @@ class EarlyStopping(Stopper):
     after: NaturalDuration = Quantity(0, "iters")
     """Start of the count: epochs that end earlier are not considered."""
 
-    def stops(self, history: Sequence[float], horizon: Horizon) -> bool:
+    def should_stop(self, history: Sequence[float], horizon: Horizon) -> bool:
         """Return whether the run ends after these epochs.
 
         ``history`` is the monitored score of each epoch, oriented so that larger is better.
         """
         best, stale = None, 0
-        for value in history[epochs_before(horizon.steps(self.after), horizon) :]:
-            if improves(value, best, self.min_delta):
+        for value in history[count_epochs_before(horizon.convert_to_steps(self.after), horizon) :]:
+            if is_improvement(value, best, self.min_delta):
                 best, stale = value, 0
             else:
                 # Count in steps, not epochs, because `patience` may be given in either unit.
                 stale += horizon.steps_per_epoch
-        return stale > 0 and stale >= horizon.steps(self.patience)
+        return stale > 0 and stale >= horizon.convert_to_steps(self.patience)

@@ -24,7 +24,7 @@ class EMA(Averager):
     """Limits the decay after k steps to (1 + k) / (ramp + k), so that the random initial weights are forgotten sooner;
     1 turns the limit off."""
 
-    def decay_at(self, updates: int) -> float:
+    def compute_decay(self, updates: int) -> float:
         """Return the decay of the next update after ``updates`` updates, with the ramp of TensorFlow's
         `ExponentialMovingAverage`."""
         return min(self.decay, (1 + updates) / (self.ramp + updates))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from segdsl.cli.invoke import run
-from segdsl.cli.tables import part_table
-from segdsl.ir.parts import parts_of
+from segdsl.cli.invoke import run_cli
+from segdsl.cli.tables import format_part_table
+from segdsl.ir.parts import build_parts
 from segdsl.lang.program import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ PARAMETERS = {
 
 
 def compiled(capsys: Any, *args: str) -> str:
-    assert run(["compile", *args]) == 0
+    assert run_cli(["compile", *args]) == 0
     return capsys.readouterr().out
 
 
@@ -95,7 +95,7 @@ def test_an_unusable_output_folder_is_refused(out: str, tmp_path: Path, monkeypa
     Path("file").write_text("mine", encoding="utf-8")
     Path("taken").mkdir()
     Path("taken", "model.py").write_text("mine", encoding="utf-8")
-    assert run(["compile", "net.seg", "--emit", "torch", "--out", out]) == 1
+    assert run_cli(["compile", "net.seg", "--emit", "torch", "--out", out]) == 1
     assert "error[out-" in capsys.readouterr().err
     assert Path("file").read_text() == Path("taken", "model.py").read_text() == "mine"
     assert [p.name for p in Path("taken").iterdir()] == ["model.py"]
@@ -105,11 +105,13 @@ def test_a_folder_of_an_earlier_compile_is_replaced(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     Path("net.seg").write_text(TINY, encoding="utf-8")
     for size in ("16x16", "32x32"):
-        assert run(["compile", "net.seg", "--emit", "torch", "--out", "made", "--set", f"data.input_size={size}"]) == 0
+        assert (
+            run_cli(["compile", "net.seg", "--emit", "torch", "--out", "made", "--set", f"data.input_size={size}"]) == 0
+        )
         assert "written to   made" in capsys.readouterr().out
     assert json.loads(Path("made", "summary.json").read_text())["input"] == [1, 3, 32, 32]
     assert not [p for p in Path("made").iterdir() if p.name.startswith(".")]
-    assert run(["compile", "net.seg", "--out", "made"]) == 0
+    assert run_cli(["compile", "net.seg", "--out", "made"]) == 0
     assert not Path("made", "model.py").exists() and not Path("made", "weights.pt").exists()
 
 
@@ -118,7 +120,7 @@ def test_a_folder_that_only_looks_like_an_earlier_one_is_refused(tmp_path: Path,
     Path("net.seg").write_text(TINY, encoding="utf-8")
     Path("theirs").mkdir()
     Path("theirs", "summary.json").write_text("mine", encoding="utf-8")
-    assert run(["compile", "net.seg", "--out", "theirs"]) == 1
+    assert run_cli(["compile", "net.seg", "--out", "theirs"]) == 1
     assert "error[out-taken]" in capsys.readouterr().err
     assert Path("theirs", "summary.json").read_text() == "mine"
 
@@ -126,12 +128,12 @@ def test_a_folder_that_only_looks_like_an_earlier_one_is_refused(tmp_path: Path,
 def test_errors_on_a_folder_name_the_file_in_it(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.chdir(tmp_path)
     Path("net.seg").write_text(TINY, encoding="utf-8")
-    assert run(["compile", "net.seg", "--out", "made"]) == 0
-    assert run(["compile", "made"]) == 1
+    assert run_cli(["compile", "net.seg", "--out", "made"]) == 0
+    assert run_cli(["compile", "made"]) == 1
     assert "`made/program.seg`" in capsys.readouterr().err
     Path("made", "checkpoints").mkdir()
     Path("made", "weights.safetensors").rename("made/checkpoints/best.safetensors")
-    assert run(["compile", "net.seg", "--weights", "made"]) == 1
+    assert run_cli(["compile", "net.seg", "--weights", "made"]) == 1
     assert "`made/checkpoints/best.safetensors`" in capsys.readouterr().err
 
 
@@ -142,24 +144,24 @@ def test_a_failure_while_writing_leaves_nothing_half_done(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("torch.save", fail)
     Path("net.seg").write_text(TINY, encoding="utf-8")
-    assert run(["compile", "net.seg", "--emit", "torch", "--out", "made"]) == 1
+    assert run_cli(["compile", "net.seg", "--emit", "torch", "--out", "made"]) == 1
     assert "error[out-not-writable]" in capsys.readouterr().err
     assert list(Path("made").iterdir()) == []
 
 
 def test_a_dump_does_nothing_else(tmp_path: Path, capsys: Any) -> None:
     spec = str(ROOT / "specs" / "quickstart.seg")
-    assert run(["compile", spec, "--dump", "elaborate", "--out", str(tmp_path / "x")]) == 2
+    assert run_cli(["compile", spec, "--dump", "elaborate", "--out", str(tmp_path / "x")]) == 2
     assert "--out" in capsys.readouterr().err and not (tmp_path / "x").exists()
 
 
 def test_a_narrow_terminal_and_one_without_blocks() -> None:
     program = load(ROOT / "specs" / "litehrnet_s.seg", classes=2)
-    whole = parts_of(program.graph)
-    tables = {width: part_table(whole, {}, 2, width=width) for width in (50, 66, 80, 100, 200)}
+    whole = build_parts(program.graph)
+    tables = {width: format_part_table(whole, {}, 2, width=width) for width in (50, 66, 80, 100, 200)}
     assert all(max(map(len, table.splitlines())) <= width for width, table in tables.items())
     assert "60x64x64" not in tables[50] and "60x64x64" in tables[66]
     assert "█" not in tables[66] and "█" in tables[100]
-    plain = part_table(whole, {}, 2, width=100, unicode=False)
+    plain = format_part_table(whole, {}, 2, width=100, unicode=False)
     assert plain.isascii() and "##" in plain and "60x64x64 ... 240x16x16" in plain
-    assert "\x1b[1m" in part_table(whole, {}, 2, color=True)
+    assert "\x1b[1m" in format_part_table(whole, {}, 2, color=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.explain import explanations
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "diagnostics"
@@ -48,7 +48,7 @@ def test_diagnostic(
     monkeypatch.chdir(folder)
     monkeypatch.setenv("SEGDSL_CACHE", "cache")
     monkeypatch.setattr("segdsl.weights.download.PAUSE", 0.01)
-    status = run(command_of(case))
+    status = run_cli(command_of(case))
     out, err = capsys.readouterr()
     severity = re.search(rf"^(error|warning)\[{re.escape(case.name)}\]: .+", err, re.MULTILINE)
     assert severity, f"the slug {case.name} is not reported:\n{err}"

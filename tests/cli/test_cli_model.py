@@ -57,10 +57,10 @@ def segdsl(folder: Path, *args: str, status: int = 0) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from segdsl.data.demo.generate import write_demo
+    from segdsl.data.demo.generate import write_demo_dataset
 
     folder = tmp_path_factory.mktemp("chain")
-    write_demo(folder / "data", train=8, val=4)
+    write_demo_dataset(folder / "data", train=8, val=4)
     (folder / "tiny.seg").write_text(PROGRAM, encoding="utf-8")
     return folder
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from segdsl.cli.commands.learning_rate import BRAILLE, DOTS, ROWS
-from segdsl.cli.invoke import run
+from segdsl.cli.commands.learning_rate import BRAILLE_BLANK, BRAILLE_DOTS, ROWS
+from segdsl.cli.invoke import run_cli
 from segdsl.lang.program import load
-from segdsl.words.schedules import Horizon, scale_at
+from segdsl.words.schedules import Horizon, compute_rate_factor
 
 PROGRAM = """seg 1
 
@@ -39,14 +39,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *args: str) -> list[str]:
-    assert run(["show", "my.seg", "--lr", *args]) == 0
+    assert run_cli(["show", "my.seg", "--lr", *args]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) <= 80 for line in lines) and "\x1b" not in "".join(lines)
     return lines
 
 
 def points(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
-    assert run(["show", "my.seg", "--lr", "--json", *args]) == 0
+    assert run_cli(["show", "my.seg", "--lr", "--json", *args]) == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -56,8 +56,10 @@ def heights(lines: list[str]) -> list[int]:
     assert len(rows) == ROWS
     found = []
     for x in range(140):
-        bits = [(ord(row[x // 2]) - BRAILLE, 4 * ROWS - 1 - 4 * r) for r, row in enumerate(rows) if row[x // 2] != " "]
-        found.append(max(top - d for cell, top in bits for d in range(4) if cell & DOTS[d][x % 2]))
+        bits = [
+            (ord(row[x // 2]) - BRAILLE_BLANK, 4 * ROWS - 1 - 4 * r) for r, row in enumerate(rows) if row[x // 2] != " "
+        ]
+        found.append(max(top - d for cell, top in bits for d in range(4) if cell & BRAILLE_DOTS[d][x % 2]))
     return found
 
 
@@ -67,7 +69,7 @@ def test_the_curve_is_that_of_the_pure_function(capsys: pytest.CaptureFixture[st
     schedule, horizon = load("my.seg").train.schedule, Horizon(20, 6)
     for x, height in enumerate(heights(lines)):
         steps = range(max(x * 120 // 140 - 1, 0), x * 120 // 140 + 2)
-        near = [scale_at(schedule, step, horizon) * (4 * ROWS - 1) for step in steps]
+        near = [compute_rate_factor(schedule, step, horizon) * (4 * ROWS - 1) for step in steps]
         assert min(near) - 1 <= height <= max(near) + 1
     labelled = [line[:8].strip() for line in lines if "┤" in line]
     assert labelled == ["2.0e-01", "1.0e-01", "0"]
@@ -83,7 +85,9 @@ def test_the_curve_is_that_of_the_pure_function(capsys: pytest.CaptureFixture[st
 def test_the_points_are_those_of_the_pure_function(capsys: pytest.CaptureFixture[str]) -> None:
     data = points(capsys, "--steps-per-epoch", "20")
     schedule = load("my.seg").train.schedule
-    expected = [{"step": s, "epoch": s / 20, "lr": 0.2 * scale_at(schedule, s, Horizon(20, 6))} for s in range(120)]
+    expected = [
+        {"step": s, "epoch": s / 20, "lr": 0.2 * compute_rate_factor(schedule, s, Horizon(20, 6))} for s in range(120)
+    ]
     assert data["points"] == expected
     assert (data["lr"], data["epochs"], data["steps_per_epoch"], data["steps"]) == (0.2, 6, 20, 120)
     assert data["schedule"] == [
@@ -115,10 +119,10 @@ def test_a_schedule_that_depends_on_scores_is_drawn_without_reductions(capsys: p
 
 def test_a_warmup_longer_than_the_run_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     args = ["show", "my.seg", "--lr", "--set", "train.schedule=Warmup(100 iters) -> Poly()"]
-    assert run([*args, "--steps-per-epoch", "10"]) == 0
+    assert run_cli([*args, "--steps-per-epoch", "10"]) == 0
     err = capsys.readouterr().err
     assert err.startswith("warning[warmup-too-long]: ") and re.search(r"\b100 steps\b.*\b60\b", err.splitlines()[0])
-    assert run([*args, "--steps-per-epoch", "100"]) == 0
+    assert run_cli([*args, "--steps-per-epoch", "100"]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -137,13 +141,13 @@ def test_color_on_terminals_and_asterisks_without_unicode(
     plain = shown(capsys, "--images", "100")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert run(["show", "my.seg", "--lr", "--images", "100"]) == 0
+    assert run_cli(["show", "my.seg", "--lr", "--images", "100"]) == 0
     colored = capsys.readouterr().out
     assert "\x1b[" in colored and re.sub(r"\x1b\[\d*m", "", colored).splitlines() == plain
     monkeypatch.delenv("FORCE_COLOR")
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     monkeypatch.setattr(sys, "stdout", out)
-    assert run(["show", "my.seg", "--lr", "--images", "100"]) == 0
+    assert run_cli(["show", "my.seg", "--lr", "--images", "100"]) == 0
     out.flush()
     assert isinstance(out.buffer, io.BytesIO)
     lines = out.buffer.getvalue().decode("ascii").splitlines()
@@ -156,11 +160,11 @@ def test_color_on_terminals_and_asterisks_without_unicode(
      ["--lr", "--images", "0"]],
 )  # fmt: skip
 def test_options_that_exclude_each_other(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["show", "my.seg", *args]) == 2
+    assert run_cli(["show", "my.seg", *args]) == 2
 
 
 def test_a_program_without_an_optimizer_has_no_rate(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["show", "my.seg", "--lr", "--set", "drop train.optimizer"]) == 1
+    assert run_cli(["show", "my.seg", "--lr", "--set", "drop train.optimizer"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error[train-incomplete]: ") and "`train.optimizer`" in err
 
@@ -171,5 +175,5 @@ def test_the_chart_in_the_manual_is_up_to_date(capsys: pytest.CaptureFixture[str
         0
     ]
     Path("scratches.seg").write_text(program, encoding="utf-8")
-    assert run(["show", "scratches.seg", "--lr", "--images", "400"]) == 0
+    assert run_cli(["show", "scratches.seg", "--lr", "--images", "400"]) == 0
     assert capsys.readouterr().out == drawing

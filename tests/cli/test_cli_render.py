@@ -8,8 +8,8 @@ import textwrap
 import pytest
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
-from segdsl.diagnostics.render import Renderer, cells, clean, expand, slice_columns, summary
-from segdsl.diagnostics.serialize import as_json, sarif
+from segdsl.diagnostics.render import Renderer, expand_tabs, format_counts, measure_char, sanitize_text, slice_columns
+from segdsl.diagnostics.serialize import build_sarif, serialize_diagnostic
 
 
 def rendered(text: str, diagnostic: Diagnostic, width: int = 120, **sources: str) -> str:
@@ -145,7 +145,7 @@ def test_nothing_hostile_reaches_the_terminal() -> None:
     drawn = rendered(text, found(text, "bad", label="\x1b[2J"))
     assert not [c for c in drawn if c < " " and c != "\n"]
     assert "\u202e" not in drawn
-    assert clean("a\nb\tc\x1b") == "a b c\ufffd"
+    assert sanitize_text("a\nb\tc\x1b") == "a b c\ufffd"
 
 
 def test_color_changes_nothing_else() -> None:
@@ -166,8 +166,8 @@ def test_diagnostics_come_in_the_order_of_the_text() -> None:
 
 
 def test_columns() -> None:
-    assert expand("\ta漢") == ("    a漢", [0, 4, 5, 7])
-    assert [cells(c) for c in "a漢\u0301é"] == [1, 2, 0, 1]
+    assert expand_tabs("\ta漢") == ("    a漢", [0, 4, 5, 7])
+    assert [measure_char(c) for c in "a漢\u0301é"] == [1, 2, 0, 1]
     assert slice_columns("漢字x", 1, 5) == " 字x"
     assert slice_columns("漢字x", 0, 3) == "漢 "
 
@@ -176,7 +176,7 @@ def test_columns() -> None:
     ("counts", "text"), [((0, 0), ""), ((1, 0), "1 error"), ((2, 1), "2 errors, 1 warning"), ((0, 2), "2 warnings")]
 )
 def test_summary(counts: tuple[int, int], text: str) -> None:
-    assert summary(*counts) == text
+    assert format_counts(*counts) == text
 
 
 def example() -> tuple[str, Diagnostic]:
@@ -188,7 +188,7 @@ def example() -> tuple[str, Diagnostic]:
 
 def test_json_counts_lines_and_columns_from_one() -> None:
     text, diagnostic = example()
-    found = as_json(diagnostic, {"a.seg": text})
+    found = serialize_diagnostic(diagnostic, {"a.seg": text})
     place = {"file": "a.seg", "line": 2, "column": 7, "end_line": 2, "end_column": 8}
     assert {k: found[k] for k in place} == place
     assert found["labels"] == [
@@ -201,7 +201,7 @@ def test_json_counts_lines_and_columns_from_one() -> None:
 def test_sarif_has_rules_results_and_regions() -> None:
     text, diagnostic = example()
     at_image = Diagnostic("other", "m", "h", path="a folder/x.png", severity="warning")
-    log = sarif([diagnostic, at_image], {"a.seg": text}, "1.2.3", {"slug": "long text"})
+    log = build_sarif([diagnostic, at_image], {"a.seg": text}, "1.2.3", {"slug": "long text"})
     run = log["runs"][0]
     assert log["version"] == "2.1.0"
     assert [r["id"] for r in run["tool"]["driver"]["rules"]] == ["other", "slug"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.explain import explanations
 
 GOOD = """seg 1
@@ -35,14 +35,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def as_json(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, dict[str, Any]]:
-    status = run([*args, "--json"])
+    status = run_cli([*args, "--json"])
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     return status, json.loads(out)
 
 
 def test_check_of_a_good_file(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["check", "good.seg"]) == 0
+    assert run_cli(["check", "good.seg"]) == 0
     out, err = capsys.readouterr()
     note, result = out.splitlines()
     assert note.startswith("good.seg: `data.classes` ") and "2 classes" in note
@@ -60,7 +60,7 @@ def test_check_reports_all_errors_of_all_files(capsys: pytest.CaptureFixture[str
         ("unknown-key", "bad.seg", 13),
         ("file-missing", "missing.seg", None),
     ]
-    assert run(["check", "good.seg", "bad.seg", "missing.seg"]) == 1
+    assert run_cli(["check", "good.seg", "bad.seg", "missing.seg"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert re.search(r"^3 errors .*`segdsl explain SLUG`.*\n\Z", err, re.MULTILINE)
@@ -74,7 +74,7 @@ def test_an_error_in_an_option_points_into_it(capsys: pytest.CaptureFixture[str]
 
 def test_an_option_changes_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     settings = ["--set", "train.epochs=3", "--set", 'data.classes=["a", "b", "c"]']
-    assert run(["check", "good.seg", *settings]) == 0
+    assert run_cli(["check", "good.seg", *settings]) == 0
     assert "data.classes" not in capsys.readouterr().out
 
 
@@ -89,7 +89,7 @@ def test_check_of_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_check_as_sarif(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["check", "bad.seg", "--format", "sarif"]) == 1
+    assert run_cli(["check", "bad.seg", "--format", "sarif"]) == 1
     log = json.loads(capsys.readouterr().out)
     results = log["runs"][0]["results"]
     assert [r["ruleId"] for r in results] == ["unknown-key", "unknown-key"]
@@ -127,7 +127,7 @@ def test_fmt_of_windows_line_ends(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_fmt_from_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(UNTIDY.encode())))
-    assert run(["fmt", "-"]) == 0
+    assert run_cli(["fmt", "-"]) == 0
     assert capsys.readouterr() == (GOOD, "")
 
 
@@ -141,7 +141,7 @@ class Terminal(io.TextIOWrapper):
 def test_fmt_of_stdin_preserves_every_character(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("seg 1\n# 中\n".encode())))
     monkeypatch.setattr(sys, "stdout", out := Terminal())
-    assert run(["fmt", "-"]) == 0
+    assert run_cli(["fmt", "-"]) == 0
     out.flush()
     buffer = out.buffer
     assert isinstance(buffer, io.BytesIO)
@@ -153,7 +153,7 @@ def test_fmt_of_stdin_rejects_invalid_text(
     stdin: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", stdin)
-    assert run(["fmt", "-"]) == 1
+    assert run_cli(["fmt", "-"]) == 1
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error[file-unreadable]: ") and "<stdin>" in err
 
@@ -161,39 +161,39 @@ def test_fmt_of_stdin_rejects_invalid_text(
 def test_fmt_check_of_stdin_only_looks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for text, status in ((GOOD, 0), (UNTIDY, 1)):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-        assert run(["fmt", "-", "--check"]) == status
+        assert run_cli(["fmt", "-", "--check"]) == status
     assert capsys.readouterr().out.strip() == "would reformat <stdin>"
 
 
 @pytest.mark.parametrize("command", ["check", "fmt"])
 def test_an_empty_name_is_not_the_current_folder(command: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([command, ""]) == 1
+    assert run_cli([command, ""]) == 1
     assert "error[file-missing]: " in capsys.readouterr().err
     assert (here / "untidy.seg").read_text(encoding="utf-8") == UNTIDY
 
 
 def test_a_link_to_nowhere_is_named_as_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "link.seg").symlink_to("nowhere.seg")
-    assert run(["check", "link.seg"]) == 1
+    assert run_cli(["check", "link.seg"]) == 1
     err = capsys.readouterr().err
     assert "error[file-missing]: " in err and "link" in err
 
 
 def test_fmt_follows_a_link(here: Path) -> None:
     (here / "link.seg").symlink_to("untidy.seg")
-    assert run(["fmt", "link.seg"]) == 0
+    assert run_cli(["fmt", "link.seg"]) == 0
     assert (here / "link.seg").is_symlink()
     assert Path("untidy.seg").read_text() == GOOD
 
 
 def test_show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["show", "good.seg"]) == 0
+    assert run_cli(["show", "good.seg"]) == 0
     assert capsys.readouterr().out == GOOD
-    assert run(["show", "std/lite_hrnet.seg"]) == 0
+    assert run_cli(["show", "std/lite_hrnet.seg"]) == 0
     assert "model LiteHRNetS" in capsys.readouterr().out
-    assert run(["show", "std/lite_hrnt.seg"]) == 1
+    assert run_cli(["show", "std/lite_hrnt.seg"]) == 1
     assert "`std/lite_hrnet.seg`" in capsys.readouterr().err
-    assert run(["show", "std/../lang/program.py"]) == 1
+    assert run_cli(["show", "std/../lang/program.py"]) == 1
 
 
 def test_show_in_color_changes_no_character(
@@ -201,7 +201,7 @@ def test_show_in_color_changes_no_character(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert run(["show", "good.seg"]) == 0
+    assert run_cli(["show", "good.seg"]) == 0
     out = capsys.readouterr().out
     assert "\x1b[" in out
     assert re.sub(r"\x1b\[[\d;]*m", "", out) == GOOD
@@ -209,7 +209,7 @@ def test_show_in_color_changes_no_character(
 
 @pytest.mark.parametrize("spelling", ["unknown-key", "[unknown-key]", "Unknown-Key"])
 def test_explain(spelling: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["explain", spelling]) == 0
+    assert run_cli(["explain", spelling]) == 0
     assert explanations()["unknown-key"] in capsys.readouterr().out
 
 
@@ -220,13 +220,13 @@ def test_explain_lists_all_and_suggests(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_dump_prints_the_graph_after_a_pass(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["compile", "good.seg", "--dump", "elaborate"]) == 0
+    assert run_cli(["compile", "good.seg", "--dump", "elaborate"]) == 0
     before = capsys.readouterr().out
-    assert run(["compile", "good.seg", "--dump", "dead_nodes"]) == 0
+    assert run_cli(["compile", "good.seg", "--dump", "dead_nodes"]) == 0
     after = capsys.readouterr().out
     assert before.startswith("in image: [B, 3, H, W]\n")
     assert before.count("\n") > after.count("\n") > 100
     _, found = as_json(capsys, "compile", "good.seg", "--dump", "elaborate")
     assert found["graph"]["nodes"][0]["path"] == before.splitlines()[1].split(" = ")[0]
-    assert run(["compile", "good.seg", "--dump", "dead_node"]) == 2
+    assert run_cli(["compile", "good.seg", "--dump", "dead_node"]) == 2
     assert "`dead_nodes`" in capsys.readouterr().err

@@ -17,8 +17,8 @@ import pytest
 
 from segdsl.cli import group
 from segdsl.cli.commands import source
-from segdsl.cli.invoke import run, wants_json
-from segdsl.cli.result import Answer
+from segdsl.cli.invoke import run_cli, wants_json
+from segdsl.cli.result import CommandResult
 from segdsl.diagnostics import fail
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ def explain_does(monkeypatch: pytest.MonkeyPatch) -> Any:
     def install(action: Any) -> None:
         @click.command()
         @click.option("--json", "json", is_flag=True, expose_value=False)
-        def stand_in() -> Answer:
+        def stand_in() -> CommandResult:
             return action()
 
         monkeypatch.setitem(source.COMMANDS, "explain", stand_in)
@@ -45,28 +45,28 @@ def explain_does(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def raising(error: BaseException) -> Any:
-    def action() -> Answer:
+    def action() -> CommandResult:
         raise error
 
     return action
 
 
 def test_success_is_0(explain_does: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    explain_does(lambda: Answer({"a": 1}, "text"))
-    assert run(["explain"]) == 0
+    explain_does(lambda: CommandResult({"a": 1}, "text"))
+    assert run_cli(["explain"]) == 0
     assert capsys.readouterr() == ("text\n", "")
-    assert run(["explain", "--json"]) == 0
+    assert run_cli(["explain", "--json"]) == 0
     assert capsys.readouterr() == ('{"a": 1}\n', "")
 
 
 def test_invalid_input_is_1(explain_does: Any, capsys: pytest.CaptureFixture[str]) -> None:
     explain_does(raising(fail("some-slug", "got 1", "write 2", path="x.png")))
-    assert run(["explain"]) == 1
+    assert run_cli(["explain"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error[some-slug]: got 1\n --> x.png\n  = help: write 2\n")
     assert re.search(r"^1 error .*`segdsl explain some-slug`", err, re.MULTILINE)
-    assert run(["explain", "--json"]) == 1
+    assert run_cli(["explain", "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert [e["slug"] for e in found["errors"]] == ["some-slug"]
     assert found["errors"][0]["file"] == "x.png"
@@ -74,28 +74,28 @@ def test_invalid_input_is_1(explain_does: Any, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("args", [["explian"], ["check"], ["check", "--nothing"], ["train", "a", "b"], ["--set", "x"]])
 def test_wrong_usage_is_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(args) == 2
+    assert run_cli(args) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error[wrong-usage]: ")
     assert " --help`" in err
-    assert run([*args, "--json"]) == 2
+    assert run_cli([*args, "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "wrong-usage"
 
 
 def test_a_misspelled_command_gets_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["chekc"]) == 2
+    assert run_cli(["chekc"]) == 2
     assert "'check'" in capsys.readouterr().err
 
 
 def test_no_command_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([]) == 2
+    assert run_cli([]) == 2
     assert "demo-data" in capsys.readouterr().err
 
 
 def test_a_bug_is_70_and_leaves_a_report(explain_does: Any, capsys: pytest.CaptureFixture[str]) -> None:
     explain_does(raising(KeyError("secret-of-python")))
-    assert run(["explain"]) == 70
+    assert run_cli(["explain"]) == 70
     err = capsys.readouterr().err
     assert "bug in segdsl" in err
     assert "secret-of-python" not in err
@@ -113,7 +113,7 @@ def test_debug_shows_the_traceback(
     explain_does(raising(KeyError("secret-of-python")))
     if by == "environment":
         monkeypatch.setenv("SEGDSL_DEBUG", "1")
-    assert run(["--debug", "explain"] if by == "option" else ["explain"]) == 70
+    assert run_cli(["--debug", "explain"] if by == "option" else ["explain"]) == 70
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "secret-of-python" in err
@@ -122,7 +122,7 @@ def test_debug_shows_the_traceback(
 
 def test_a_full_disk_is_not_a_bug(explain_does: Any, capsys: pytest.CaptureFixture[str]) -> None:
     explain_does(raising(OSError(errno.ENOSPC, "No space left on device", "a.bin")))
-    assert run(["explain"]) == 1
+    assert run_cli(["explain"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error[system-refused]: ") and "`a.bin`: no space left" in err
 
@@ -142,14 +142,14 @@ def test_exhausted_resources_are_not_a_bug(
     explain_does: Any, capsys: pytest.CaptureFixture[str], error: Exception, resource: str
 ) -> None:
     explain_does(raising(error))
-    assert run(["explain"]) == 1
+    assert run_cli(["explain"]) == 1
     first = capsys.readouterr().err.splitlines()[0]
     assert first.startswith("error[out-of-memory]: ") and resource in first.partition(": ")[2]
 
 
 def test_ctrl_c_is_130(explain_does: Any, capsys: pytest.CaptureFixture[str]) -> None:
     explain_does(raising(KeyboardInterrupt()))
-    assert run(["explain", "--json"]) == 130
+    assert run_cli(["explain", "--json"]) == 130
     out, err = capsys.readouterr()
     assert json.loads(out)["errors"][0]["slug"] == "interrupted"
     assert "interrupted" in err
@@ -160,16 +160,16 @@ def test_json_keeps_stdout_to_itself_even_from_c() -> None:
     code = (
         "import os, sys, json\n"
         "from segdsl.cli.commands import source\n"
-        "from segdsl.cli.result import Answer\n"
-        "from segdsl.cli.invoke import run\n"
+        "from segdsl.cli.result import CommandResult\n"
+        "from segdsl.cli.invoke import run_cli\n"
         "import click\n"
         "@click.command()\n"
         "@click.option('--json', is_flag=True, expose_value=False)\n"
         "def noisy():\n"
         "    print('from python'); os.write(1, b'from c'); os.system('echo from a child')\n"
-        "    return Answer({'a': 1})\n"
+        "    return CommandResult({'a': 1})\n"
         "source.COMMANDS['explain'] = noisy\n"
-        "sys.exit(run(['explain', '--json']))\n"
+        "sys.exit(run_cli(['explain', '--json']))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
@@ -245,9 +245,9 @@ def test_environment_variables_control_color(variables: dict[str, str], colored:
 
 
 def test_every_command_has_help_of_one_line() -> None:
-    context = click.Context(group.commands)
-    for name in group.commands.list_commands(context):
-        command = group.commands.get_command(context, name)
+    context = click.Context(group.root_group)
+    for name in group.root_group.list_commands(context):
+        command = group.root_group.get_command(context, name)
         assert command is not None
         line = command.get_short_help_str(62)
         assert line.endswith("."), name

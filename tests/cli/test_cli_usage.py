@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 
 PROGRAM = """seg 1
 
@@ -54,12 +54,12 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("given", "right"), OPTIONS, ids=lambda texts: " ".join(texts))
 def test_an_option_that_is_a_setting(given: list[str], right: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["check", *given, "my.seg"] if given[0].startswith("-") else ["show", "my.seg", *given]) == 2
+    assert run_cli(["check", *given, "my.seg"] if given[0].startswith("-") else ["show", "my.seg", *given]) == 2
     err = capsys.readouterr().err
     (options,) = re.findall(r"`(--set .*?)`;", err)
     words = shlex.split(options)
     assert words == [word for text in right for word in ("--set", text)]
-    assert run(["check", "my.seg", *words]) == 0
+    assert run_cli(["check", "my.seg", *words]) == 0
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_option_that_is_a_setting(given: list[str], right: list[str], capsys:
     ],
 )  # fmt: skip
 def test_usage_errors_suggest_what_to_write(args: list[str], code: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(args) == 2
+    assert run_cli(args) == 2
     assert code in capsys.readouterr().err
 
 
@@ -100,7 +100,7 @@ COMMANDS = [
 def test_the_wording_of_usage_errors(wording: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
     text = ""
     for line in COMMANDS:
-        assert run(shlex.split(line)) == 2
+        assert run_cli(shlex.split(line)) == 2
         text += f"$ segdsl {line}\n{capsys.readouterr().err}\n"
     wording(text)
 
@@ -108,7 +108,7 @@ def test_the_wording_of_usage_errors(wording: Callable[[str], None], capsys: pyt
 def test_existing_runs_are_suggested(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "runs" / "my-1").mkdir(parents=True)
     (here / "runs" / "my-1" / "program.seg").touch()
-    assert run(["eval"]) == 2
+    assert run_cli(["eval"]) == 2
     assert "`runs/my-1`" in capsys.readouterr().err
 
 
@@ -118,7 +118,7 @@ def test_unknown_options_without_a_setting_refer_to_the_help(capsys: pytest.Capt
         ["eval", "RUN", "--epochs", "5"],
         ["check", "my.seg", "--nothing"],
     ):
-        assert run(args) == 2
+        assert run_cli(args) == 2
         (help,) = re.findall(r"= help: (.*)", capsys.readouterr().err)
         assert re.findall(r"`(.*?)`", help) == [f"segdsl {args[0]} --help"]
 
@@ -134,7 +134,7 @@ def test_unknown_options_without_a_setting_refer_to_the_help(capsys: pytest.Capt
     ],
 )
 def test_verbs_of_other_tools(verb: str, suggestion: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([verb]) == 2
+    assert run_cli([verb]) == 2
     assert suggestion in capsys.readouterr().err
 
 
@@ -151,10 +151,10 @@ def test_verbs_of_other_tools(verb: str, suggestion: str, capsys: pytest.Capture
     ],
 )
 def test_a_setting_is_answered_with_the_whole_option(text: str, right: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["check", "my.seg", "--set", text]) == 1
+    assert run_cli(["check", "my.seg", "--set", text]) == 1
     err = capsys.readouterr().err
     assert f": --set {right}\n" in err
-    assert run(["check", "my.seg", "--set", *shlex.split(right)]) == 0
+    assert run_cli(["check", "my.seg", "--set", *shlex.split(right)]) == 0
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_setting_is_answered_with_the_whole_option(text: str, right: str, caps
     ],
 )
 def test_words_and_keys_are_explained(name: str, title: str, fact: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["explain", name, "--json"]) == 0
+    assert run_cli(["explain", name, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["name"] == title and fact in found["text"]
     assert max(map(len, found["text"].splitlines())) <= 100
@@ -181,7 +181,7 @@ def test_words_and_keys_are_explained(name: str, title: str, fact: str, capsys: 
     [("batch", ["data.train.batch", "data.val.batch"]), ("Dicee", ["Dice"]), ("xyzzy", ["segdsl explain"])],
 )
 def test_unknown_names_get_suggestions(name: str, suggestions: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["explain", name, "--json"]) == 1
+    assert run_cli(["explain", name, "--json"]) == 1
     (error,) = json.loads(capsys.readouterr().out)["errors"]
     assert error["slug"] == "unknown-slug"
     assert re.findall(r"`(.*?)`", error["help"]) == suggestions

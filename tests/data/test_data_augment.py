@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from segdsl.data.augment.pipeline import STEPS, augment
-from segdsl.data.augment.sample import FILL, Sample, Setting, counter_rng, fit, resized
+from segdsl.data.augment.pipeline import STEPS, apply_augmentations
+from segdsl.data.augment.sample import RGB_FILL, AugmentContext, Sample, counter_rng, fit_sample, resize_sample
 from segdsl.ir.program import Augmentation
 from segdsl.ir.values import Quantity, Range, Size
-from segdsl.ir.word import members
+from segdsl.ir.word import list_words
 from segdsl.words import augmentations as words
 
-SETTING = Setting((32, 48), 255)
+SETTING = AugmentContext((32, 48), 255)
 ALL_WORDS: tuple[Augmentation, ...] = (
     words.RandomResizedCrop(), words.RandomCrop(), words.Resize(scale=Range(0.5, 2.0)),
     words.PhotometricDistortion(p=1.0), words.HorizontalFlip(p=1.0), words.VerticalFlip(p=1.0), words.Rotate(p=1.0),
@@ -33,13 +33,13 @@ def sample(height: int = 40, width: int = 60, seed: int = 0) -> Sample:
     return Sample(image, rng.choice(np.array([0, 1, 2, 7], dtype=np.uint8), (height, width)))
 
 
-def after(word: Augmentation, given: Sample, index: int = 0, setting: Setting = SETTING) -> Sample:
+def after(word: Augmentation, given: Sample, index: int = 0, setting: AugmentContext = SETTING) -> Sample:
     """The sample after this one step, before anything is brought to the input size."""
     return STEPS[type(word)](word, given, counter_rng(0, 0, index), setting)
 
 
 def test_every_word_has_a_realisation_and_the_reverse() -> None:
-    assert set(STEPS) == set(members(Augmentation).values()) == {type(w) for w in ALL_WORDS}
+    assert set(STEPS) == set(list_words(Augmentation).values()) == {type(w) for w in ALL_WORDS}
 
 
 @pytest.mark.parametrize("word", ALL_WORDS, ids=lambda w: type(w).__name__)
@@ -50,7 +50,7 @@ def test_any_image_comes_out_at_the_input_size_with_known_labels(
 ) -> None:
     given = sample(height, width)
     other = sample(width, height, seed=1)
-    image, mask = augment([word], given, counter_rng(0, 0, index), SETTING, lambda rng: other)
+    image, mask = apply_augmentations([word], given, counter_rng(0, 0, index), SETTING, lambda rng: other)
     assert image.shape == (32, 48, 3) and mask.shape == (32, 48)
     assert image.dtype == mask.dtype == np.uint8
     assert set(np.unique(mask)) <= {*np.unique(given.mask), *np.unique(other.mask), SETTING.ignore}
@@ -61,14 +61,16 @@ def test_any_image_comes_out_at_the_input_size_with_known_labels(
 @given(index=st.integers(0, 1000))
 def test_void_stays_void(word: Augmentation, index: int) -> None:
     given = Sample(sample().image, np.full((40, 60), SETTING.ignore, np.uint8))
-    assert (augment([word], given, counter_rng(0, 0, index), SETTING, lambda rng: given).mask == SETTING.ignore).all()
+    assert (
+        apply_augmentations([word], given, counter_rng(0, 0, index), SETTING, lambda rng: given).mask == SETTING.ignore
+    ).all()
 
 
 @pytest.mark.parametrize("word", ALL_WORDS, ids=lambda w: type(w).__name__)
 def test_the_arrays_given_are_not_changed(word: Augmentation) -> None:
     given = sample()
     image, mask = given.image.copy(), given.mask.copy()
-    augment([word], given, counter_rng(0, 0, 0), SETTING)
+    apply_augmentations([word], given, counter_rng(0, 0, 0), SETTING)
     assert (given.image == image).all() and (given.mask == mask).all()
 
 
@@ -99,7 +101,7 @@ def test_the_same_counter_gives_the_same_sample_and_any_other_does_not() -> None
     given, steps = sample(), ALL_WORDS[:1] + ALL_WORDS[3:]
 
     def pixels(*counter: int) -> bytes:
-        return augment(steps, given, counter_rng(*counter), SETTING).image.tobytes()
+        return apply_augmentations(steps, given, counter_rng(*counter), SETTING).image.tobytes()
 
     first = pixels(0, 3, 17)
     assert pixels(0, 3, 17) == first
@@ -122,7 +124,7 @@ def windows(word: words.RandomResizedCrop, height: int, width: int) -> tuple[np.
     image[..., 1] = np.arange(width)[None]
     found = []
     for index in range(400):
-        cut = after(word, Sample(image, image[..., 0]), index, Setting((128, 128), 255)).image.astype(int)
+        cut = after(word, Sample(image, image[..., 0]), index, AugmentContext((128, 128), 255)).image.astype(int)
         found.append([np.ptp(cut[..., 0]) + 1, np.ptp(cut[..., 1]) + 1])
     return np.array(found)[:, 0], np.array(found)[:, 1]
 
@@ -186,7 +188,7 @@ def test_hue_turns_colours_and_leaves_grey_alone() -> None:
 def test_rotation_turns_by_its_angle_and_fills_with_mean_and_void() -> None:
     given = Sample(np.full((41, 41, 3), 200, dtype=np.uint8), np.ones((41, 41), dtype=np.uint8))
     image, mask = after(words.Rotate(range=Range(45, 45, "deg"), p=1.0), given)
-    assert tuple(image[0, 0]) == FILL and mask[0, 0] == SETTING.ignore
+    assert tuple(image[0, 0]) == RGB_FILL and mask[0, 0] == SETTING.ignore
     assert mask[20, 20] == 1 and tuple(image[20, 20]) == (200, 200, 200)
     quarter = sample(41, 41)
     _, mask = after(words.Rotate(range=Range(90, 90, "deg"), p=1.0), quarter)
@@ -197,14 +199,14 @@ def test_a_crop_larger_than_the_image_pads_with_mean_and_void() -> None:
     given = sample(10, 12)
     image, mask = after(words.RandomCrop(), given)
     assert (mask[:10, :12] == given.mask).all() and (mask[10:] == 255).all() and (mask[:, 12:] == 255).all()
-    assert (image[:10, :12] == given.image).all() and tuple(image[-1, -1]) == FILL
+    assert (image[:10, :12] == given.image).all() and tuple(image[-1, -1]) == RGB_FILL
 
 
 def test_without_a_crop_the_image_is_stretched_as_at_inference() -> None:
     given = sample()
-    image, mask = augment([], given, counter_rng(0, 0, 0), SETTING)
+    image, mask = apply_augmentations([], given, counter_rng(0, 0, 0), SETTING)
     assert (image == cv2.resize(given.image, (48, 32), interpolation=cv2.INTER_LINEAR)).all()
-    assert (mask == fit(given, (32, 48)).mask).all()
+    assert (mask == fit_sample(given, (32, 48)).mask).all()
 
 
 @pytest.mark.parametrize("size", [(8, 8), (20, 24), (64, 64), (90, 77)])
@@ -214,7 +216,7 @@ def test_image_and_mask_stay_on_one_another(size: tuple[int, int]) -> None:
         mask = np.zeros((64, 64), np.uint8)
         mask[:, edge:] = 1
         given = Sample(np.repeat(mask[:, :, None] * 255, 3, axis=2), mask)
-        for found in (resized(given, size), fit(given, size)):
+        for found in (resize_sample(given, size), fit_sample(given, size)):
             lit = found.image[:, :, 0].mean(axis=0).sum() / 255
             offsets.append(found.mask.mean(axis=0).sum() - lit)
     assert abs(np.mean(offsets)) < 0.06, "in pixels of the result"

@@ -12,10 +12,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segdsl.data.augment.pipeline import STEPS, augment
-from segdsl.data.augment.sample import Sample, Setting, by_fours, counter_rng, fit
+from segdsl.data.augment.pipeline import STEPS, apply_augmentations
+from segdsl.data.augment.sample import AugmentContext, Sample, apply_by_channels, counter_rng, fit_sample
 from segdsl.data.check.checker import check_data
-from segdsl.data.decode.images import RGB, Picture, Reading, decode_image, statistics
+from segdsl.data.decode.images import RGB_OPTIONS, ImageData, ReadOptions, decode_image, get_normalization
 from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range, Size
@@ -35,8 +35,8 @@ def png(samples: np.ndarray) -> bytes:
     return cv2.imencode(".png", samples)[1].tobytes()
 
 
-def decode(data: bytes, channels: int | None = 3, levels: Range | None = None) -> Picture:
-    return decode_image(data, "a.tif", Reading(channels, levels))
+def decode(data: bytes, channels: int | None = 3, levels: Range | None = None) -> ImageData:
+    return decode_image(data, "a.tif", ReadOptions(channels, levels))
 
 
 def slug(data: bytes, channels: int | None = 3, levels: Range | None = None) -> str:
@@ -147,25 +147,25 @@ def test_every_augmentation_takes_any_number_of_channels(channels: int) -> None:
     sample = Sample(np.repeat(grey, channels, axis=2), mask)
     for word in STEPS_OF_ALL:
         assert type(word) in STEPS
-        out = augment([word], sample, counter_rng(0, 0, 0), Setting((16, 24), 255))
+        out = apply_augmentations([word], sample, counter_rng(0, 0, 0), AugmentContext((16, 24), 255))
         assert out.image.shape == (16, 24, channels) and out.image.dtype == np.uint8
         if channels != 3:
             assert (out.image == out.image[:, :, :1]).all(), "equal channels stay equal"
-    assert fit(sample, (15, 20)).image.shape == (15, 20, channels)
+    assert fit_sample(sample, (15, 20)).image.shape == (15, 20, channels)
 
 
 def test_channels_are_processed_in_groups_of_four() -> None:
     seen: list[int] = []
-    out = by_fours(lambda part, fill: (seen.append(part.shape[2]), part)[1], np.zeros((2, 2, 9), np.uint8))
+    out = apply_by_channels(lambda part, fill: (seen.append(part.shape[2]), part)[1], np.zeros((2, 2, 9), np.uint8))
     assert seen == [4, 4, 1] and out.shape == (2, 2, 9)
 
 
 def test_normalization_of_other_channels_is_the_mean_of_rgb() -> None:
-    mean, deviation = statistics("imagenet", 5)
+    mean, deviation = get_normalization("imagenet", 5)
     assert len(mean) == len(deviation) == 5
-    assert mean[0] == pytest.approx(sum(statistics("imagenet")[0]) / 3)
-    assert statistics("none", 2) == ((0.0, 0.0), (255.0, 255.0))
-    assert RGB.channels == 3
+    assert mean[0] == pytest.approx(sum(get_normalization("imagenet")[0]) / 3)
+    assert get_normalization("none", 2) == ((0.0, 0.0), (255.0, 255.0))
+    assert RGB_OPTIONS.channels == 3
 
 
 def test_check_uses_the_model_channels(tree: Path) -> None:
@@ -174,6 +174,6 @@ def test_check_uses_the_model_channels(tree: Path) -> None:
         path.with_suffix(".tif").write_bytes(FORMS["chunky"](np.resize(BANDS, (size[1], size[0], 5))))
         path.unlink()
     asked = Request(["train", "val"])
-    assert {d.slug for d in check_data(tree, asked=asked).errors} == {"image-channels"}
-    assert check_data(tree, asked=asked._replace(reading=Reading(5))).errors == []
-    assert check_data(tree, asked=asked._replace(reading=Reading(None))).errors == []
+    assert {d.slug for d in check_data(tree, request=asked).errors} == {"image-channels"}
+    assert check_data(tree, request=asked._replace(reading=ReadOptions(5))).errors == []
+    assert check_data(tree, request=asked._replace(reading=ReadOptions(None))).errors == []

@@ -15,8 +15,8 @@ from segdsl.data.augment.lazy import read_sample
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import Index, open_index
 from segdsl.data.formats.layout import Request
-from segdsl.data.formats.registry import detect
-from segdsl.data.formats.voc import voc_color
+from segdsl.data.formats.registry import detect_format
+from segdsl.data.formats.voc import compute_voc_color
 
 SIZE = (6, 8)
 
@@ -42,7 +42,7 @@ def ids(*rows: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-PALETTE = [channel for k in range(256) for channel in ((224, 224, 192) if k == 255 else voc_color(k))]
+PALETTE = [channel for k in range(256) for channel in ((224, 224, 192) if k == 255 else compute_voc_color(k))]
 """Colors of a palette mask; the ids do not depend on them."""
 RAW = ids((7, 8, 11, 33), (0, 4, 18, 255), (26,) * 8)
 """Ids of Cityscapes: road, sidewalk, building, bicycle; unlabeled, static, polegroup, license plate; car."""
@@ -101,7 +101,7 @@ def opened(root: Path, format: str = "auto", **options: Any) -> Index:
 
 
 def mask_of(index: Index, subset: str) -> np.ndarray:
-    return read_sample(index, index.subset(subset), 0).mask
+    return read_sample(index, index.get_subset(subset), 0).mask
 
 
 def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
@@ -111,7 +111,7 @@ def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
 @pytest.mark.parametrize("format", TREES)
 def test_format_is_detected(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
-    assert detect(tmp_path) == format
+    assert detect_format(tmp_path) == format
     report = check_data(tmp_path, "auto")
     assert report.format == format and not report.errors and report.items == 2
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import segdsl.data.check.facts
-from segdsl.data.check.checker import CheckReport, Progress, check_data
+from segdsl.data.check.checker import CheckReport, ProgressCallback, check_data
 from segdsl.data.check.index import open_index
 from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
@@ -80,8 +80,8 @@ def relink(path: Path, target: str) -> None:
     path.symlink_to(target)
 
 
-def checked(root: Path, progress: Progress | None = None, **options: object) -> CheckReport:
-    return check_data(root, asked=Request(["train", "val"], **options), progress=progress)  # type: ignore[arg-type]
+def checked(root: Path, progress: ProgressCallback | None = None, **options: object) -> CheckReport:
+    return check_data(root, request=Request(["train", "val"], **options), progress=progress)  # type: ignore[arg-type]
 
 
 def slugs(report: CheckReport) -> list[str]:
@@ -93,7 +93,7 @@ def test_sound_data_has_no_findings(tree: Path) -> None:
     assert (report.errors, report.warnings, report.items) == ([], [], 5)
     assert report.subsets == {"train": 3, "val": 2} and report.classes == ("road", "car", "sky")
     assert report.pixels["train"].sum() == 3 * 24 * 32 and report.pixels["val"][255] == 2 * 4
-    report.require()
+    report.raise_errors()
 
 
 @pytest.mark.parametrize(("slug", "where", "damage"), BROKEN, ids=[f"{b[0]} {b[1]}" for b in BROKEN])
@@ -104,7 +104,7 @@ def test_bad_data_gives_one_error_naming_the_file(tree: Path, slug: str, where: 
     (found,) = report.errors
     assert found.path == str(tree / where) and found.message and found.help
     with pytest.raises(SegError) as caught:
-        report.require()
+        report.raise_errors()
     assert caught.value.diagnostics == (found,)
 
 

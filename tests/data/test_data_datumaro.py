@@ -20,9 +20,9 @@ from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
 from segdsl.data.decode.images import read_mask
 from segdsl.data.findings import Findings
-from segdsl.data.formats.datumaro import ELLIPSE_POINTS, looks_like_datumaro, read_datumaro
+from segdsl.data.formats.datumaro import ELLIPSE_POINTS, detect_datumaro, read_datumaro
 from segdsl.data.formats.layout import Layout, Request
-from segdsl.data.formats.registry import detect
+from segdsl.data.formats.registry import detect_format
 from segdsl.diagnostics import SegError
 
 SIZE = (6, 8)
@@ -72,7 +72,7 @@ def read(root: Path, background: str | None = "background", **asked: Any) -> tup
 
 
 def mask_of(layout: Layout, subset: str = "train") -> np.ndarray:
-    return read_mask(layout.subsets[subset].mask(0))
+    return read_mask(layout.subsets[subset].get_mask_path(0))
 
 
 def slugs(found: Findings) -> list[str]:
@@ -95,12 +95,12 @@ def test_datumaro_export_is_detected_and_read(dm: Any, tmp_path: Path) -> None:
     ring[0:3, 0:3] = True
     ring[1, 1] = False
     export(dm, tmp_path, [dm["Polygon"](rect(3, 1, 7, 4), label=1), dm["Mask"](ring, label=0)])
-    assert detect(tmp_path) == "datumaro"
+    assert detect_format(tmp_path) == "datumaro"
     layout, found = read(tmp_path)
     assert not found and layout.labels is not None and layout.labels.classes == ("background", *LABELS)
     expected = filled((3, 1, 7, 4, 2), (0, 0, 3, 3, 1), (1, 1, 2, 2, 0))
     assert np.array_equal(mask_of(layout), expected) and np.array_equal(mask_of(layout, "val"), filled(fill=1))
-    assert layout.subsets["train"].ids() == ["a"] and layout.subsets["train"].image(0).is_file()
+    assert layout.subsets["train"].list_item_ids() == ["a"] and layout.subsets["train"].get_image_path(0).is_file()
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_annotations_without_area_give_one_warning(dm: Any, tmp_path: Path) -> N
     export(dm, tmp_path, [*shapes, dm["Polygon"](rect(1, 1, 5, 4), label=0)])
     layout, (warning,) = read(tmp_path, "void")
     assert (warning.slug, warning.severity) == ("annotation-unused", "warning")
-    assert "2 `bbox`, 1 `caption`" in warning.message and warning.path == str(layout.meta[0])
+    assert "2 `bbox`, 1 `caption`" in warning.message and warning.path == str(layout.meta_files[0])
     assert np.array_equal(mask_of(layout), filled((1, 1, 5, 4, 0), fill=255))
 
 
@@ -207,12 +207,12 @@ def test_images_may_be_in_the_subset_folder_or_above(dm: Any, tmp_path: Path) ->
     export(dm, tmp_path, [dm["Polygon"](rect(1, 1, 5, 4), label=0)])
     images = tmp_path / "images"
     (images / "train" / "a.jpg").rename(images / "a.jpg")
-    assert read(tmp_path)[0].subsets["train"].image(0) == images / "a.jpg"
+    assert read(tmp_path)[0].subsets["train"].get_image_path(0) == images / "a.jpg"
     (images / "deep").mkdir()
     (images / "a.jpg").rename(images / "deep" / "a.jpg")
     rewrite(tmp_path, lambda c: c["items"][0]["image"].update(path="deep/a.jpg"))
     layout, found = read(tmp_path)
-    assert not found and mask_of(layout).shape == SIZE and layout.subsets["train"].ids() == ["a"]
+    assert not found and mask_of(layout).shape == SIZE and layout.subsets["train"].list_item_ids() == ["a"]
 
 
 def test_masks_are_rasterized_once_per_background(dm: Any, tmp_path: Path, own_cache: Path) -> None:
@@ -237,21 +237,21 @@ def test_subsets_with_equal_files_have_separate_masks(dm: Any, tmp_path: Path) -
 
 
 def test_ellipses_match_datumaro(dm: Any) -> None:
-    from segdsl.data.formats.datumaro import _ellipse
+    from segdsl.data.formats.datumaro import _trace_ellipse
 
-    assert np.allclose(_ellipse([1, 2, 7, 5]), dm["Ellipse"](1, 2, 7, 5).as_polygon(ELLIPSE_POINTS))  # type: ignore
-    assert _ellipse([1, 2, 7]) is None and _ellipse([1, 2, 7, "x"]) is None
+    assert np.allclose(_trace_ellipse([1, 2, 7, 5]), dm["Ellipse"](1, 2, 7, 5).as_polygon(ELLIPSE_POINTS))  # type: ignore
+    assert _trace_ellipse([1, 2, 7]) is None and _trace_ellipse([1, 2, 7, "x"]) is None
 
 
 def test_coco_and_datumaro_are_distinguished_by_content(dm: Any, tmp_path: Path) -> None:
     export(dm, tmp_path, [])
     for path in (tmp_path / "annotations").iterdir():
         path.rename(path.with_name(f"instances_{path.name}"))
-    assert detect(tmp_path) == "datumaro"
+    assert detect_format(tmp_path) == "datumaro"
     coco = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}]}
     (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(coco))
     (tmp_path / "annotations" / "instances_val.json").write_text(json.dumps(coco))
-    assert detect(tmp_path) == "coco_instances" and not looks_like_datumaro(tmp_path)
+    assert detect_format(tmp_path) == "coco_instances" and not detect_datumaro(tmp_path)
 
 
 def of_item(**change: Any) -> Callable[[Path], object]:
@@ -388,4 +388,4 @@ def test_program_sets_background_and_merges_classes(dm: Any, tmp_path: Path) -> 
     asked = Request(["train", "val"], background="wall", merges=[(LABELS, "damage")])
     index = open_index(tmp_path, "auto", asked)
     assert index.classes == ("wall", "damage") and not check_data(tmp_path, "auto", asked).errors
-    assert np.array_equal(read_sample(index, index.subset("train"), 0).mask, filled((1, 1, 5, 4, 1)))
+    assert np.array_equal(read_sample(index, index.get_subset("train"), 0).mask, filled((1, 1, 5, 4, 1)))

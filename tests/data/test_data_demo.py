@@ -10,8 +10,8 @@ import pytest
 import segdsl.data.demo.generate
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
-from segdsl.data.demo.defects import CLASSES, VOID, Recipe, draw_defects
-from segdsl.data.demo.generate import MARKER, demo_sample, write_demo
+from segdsl.data.demo.defects import CLASSES, IGNORE, DefectStyle, draw_defects
+from segdsl.data.demo.generate import MARKER_FILE, make_demo_sample, write_demo_dataset
 from segdsl.data.demo.surfaces import MATERIALS
 from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
@@ -22,37 +22,37 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def test_the_demo_is_sound_and_opens_as_its_format(tmp_path: Path) -> None:
-    info = write_demo(tmp_path / "demo", train=12, val=6)
+    info = write_demo_dataset(tmp_path / "demo", train=12, val=6)
     assert (info.out, info.train, info.val, info.classes) == (tmp_path / "demo", 12, 6, CLASSES)
     report = check_data(info.out)
     assert not report.errors and {d.slug for d in report.warnings} <= {"class-absent"}
     assert report.subsets == {"train": 12, "val": 6} and report.classes == CLASSES
-    assert (report.pixels["train"][[0, 1, 2, 3, VOID]] > 0).all()
-    index = open_index(info.out, "common_semantic_segmentation", Request(["train", "val"], VOID))
-    suffixes = {index.subset("train").image(i).suffix for i in range(12)}
+    assert (report.pixels["train"][[0, 1, 2, 3, IGNORE]] > 0).all()
+    index = open_index(info.out, "common_semantic_segmentation", Request(["train", "val"], IGNORE))
+    suffixes = {index.get_subset("train").get_image_path(i).suffix for i in range(12)}
     assert suffixes == {".jpg", ".png"}
 
 
 def test_the_same_seed_gives_the_same_files_and_another_gives_others(tmp_path: Path) -> None:
-    a, b, c = (write_demo(tmp_path / n, seed=s, train=3, val=2).out for n, s in (("a", 5), ("b", 5), ("c", 6)))
+    a, b, c = (write_demo_dataset(tmp_path / n, seed=s, train=3, val=2).out for n, s in (("a", 5), ("b", 5), ("c", 6)))
     assert files(a) == files(b)
     assert files(a).keys() == files(c).keys() and files(a) != files(c)
 
 
 def test_a_picture_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
-    few = files(write_demo(tmp_path / "few", train=2, val=1).out)
-    many = files(write_demo(tmp_path / "many", train=5, val=2).out)
-    assert all(many[name] == data for name, data in few.items() if name != MARKER)
+    few = files(write_demo_dataset(tmp_path / "few", train=2, val=1).out)
+    many = files(write_demo_dataset(tmp_path / "many", train=5, val=2).out)
+    assert all(many[name] == data for name, data in few.items() if name != MARKER_FILE)
 
 
 def test_train_and_val_share_no_picture() -> None:
-    assert not (demo_sample(0, 0, 0)[0] == demo_sample(0, 1, 0)[0]).all()
+    assert not (make_demo_sample(0, 0, 0)[0] == make_demo_sample(0, 1, 0)[0]).all()
 
 
 def test_an_earlier_demo_is_replaced_whole(tmp_path: Path) -> None:
-    out = write_demo(tmp_path / "demo", train=4, val=2).out
+    out = write_demo_dataset(tmp_path / "demo", train=4, val=2).out
     (out / "train" / "images" / "extra.jpg").write_bytes(b"x")
-    write_demo(out, train=2, val=1)
+    write_demo_dataset(out, train=2, val=1)
     assert len(list((out / "train" / "images").iterdir())) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["demo"]
 
@@ -64,7 +64,7 @@ def test_what_is_no_demo_is_not_overwritten(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"x")
     before = files(tmp_path)
     with pytest.raises(SegError) as caught:
-        write_demo(tmp_path / name, train=1, val=1)
+        write_demo_dataset(tmp_path / name, train=1, val=1)
     (found,) = caught.value.diagnostics
     assert (found.slug, found.path) == ("demo-target-taken", str(tmp_path / name))
     assert files(tmp_path) == before
@@ -72,7 +72,7 @@ def test_what_is_no_demo_is_not_overwritten(tmp_path: Path, name: str) -> None:
 
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
-    assert (write_demo(tmp_path / "demo", train=1, val=1).out / MARKER).is_file()
+    assert (write_demo_dataset(tmp_path / "demo", train=1, val=1).out / MARKER_FILE).is_file()
 
 
 def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,14 +82,14 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(segdsl.data.demo.generate, "_write_pair", full)
     with pytest.raises(SegError, match=r"demo-target-unwritable: .*no space left"):
-        write_demo(tmp_path / "deep" / "demo", train=4, val=1)
+        write_demo_dataset(tmp_path / "deep" / "demo", train=4, val=1)
     assert list((tmp_path / "deep").iterdir()) == []
 
 
 def test_a_path_through_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(SegError, match="demo-target-unwritable"):
-        write_demo(tmp_path / "file" / "demo", train=1, val=1)
+        write_demo_dataset(tmp_path / "file" / "demo", train=1, val=1)
 
 
 @pytest.mark.parametrize("name", list(MATERIALS))
@@ -102,19 +102,19 @@ def test_every_material_is_a_texture_of_mean_0_and_deviation_1(name: str) -> Non
 def test_defects_change_the_picture_where_the_mask_says_so() -> None:
     flat = np.full((96, 96, 3), 0.5, dtype=np.float32)
     for seed in range(20):
-        picture, mask = draw_defects(np.random.default_rng(seed), flat, 0.7, Recipe())
-        assert picture.shape == flat.shape and set(np.unique(mask)) <= {0, 1, 2, 3, VOID}
+        picture, mask = draw_defects(np.random.default_rng(seed), flat, 0.7, DefectStyle())
+        assert picture.shape == flat.shape and set(np.unique(mask)) <= {0, 1, 2, 3, IGNORE}
         change = np.abs(picture - flat).max(axis=2)
-        for label in set(np.unique(mask)) - {0, VOID}:
+        for label in set(np.unique(mask)) - {0, IGNORE}:
             assert change[mask == label].mean() > 5 * change[mask == 0].mean() + 0.01
 
 
 def pixels(subset: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Colours (N, 3) and classes (N) of all pixels of the first pictures of a subset but void."""
-    pairs = [demo_sample(0, subset, number) for number in range(count)]
+    pairs = [make_demo_sample(0, subset, number) for number in range(count)]
     colors = np.concatenate([image.reshape(-1, 3) for image, _ in pairs]).astype(int)
     target = np.concatenate([mask.ravel() for _, mask in pairs])
-    return colors[target != VOID], target[target != VOID]
+    return colors[target != IGNORE], target[target != IGNORE]
 
 
 @pytest.mark.parametrize("bits", [3, 4, 5])

@@ -20,12 +20,12 @@ from segdsl.data.augment.lazy import read_sample
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import Index, open_index
 from segdsl.data.formats.layout import Request
-from segdsl.data.formats.rasterize import run_lengths
-from segdsl.data.formats.registry import FORMATS, detect
-from segdsl.data.formats.voc import NAMES, voc_color
+from segdsl.data.formats.rasterize import decode_coco_counts
+from segdsl.data.formats.registry import FORMATS, detect_format
+from segdsl.data.formats.voc import VOC_CLASSES, compute_voc_color
 from segdsl.diagnostics import SegError
 from segdsl.ir.program import DataFormat
-from segdsl.words.formats import FORMATS as DOCS
+from segdsl.words.formats import FORMAT_DOCS as DOCS
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SIZE = (6, 8)
@@ -53,7 +53,7 @@ def ids(*rows: tuple[int, ...]) -> np.ndarray:
 
 
 MASKS = {"a": ids((1, 1, 0, 255), (1,)), "b": ids((255,) * 8, (2, 2))}
-PALETTE = [channel for k in range(256) for channel in ((224, 224, 192) if k == 255 else voc_color(k))]
+PALETTE = [channel for k in range(256) for channel in ((224, 224, 192) if k == 255 else compute_voc_color(k))]
 
 
 def voc(
@@ -133,7 +133,7 @@ def opened(root: Path, format: str = "auto", **options: Any) -> Index:
 
 
 def mask_of(index: Index, subset: str) -> np.ndarray:
-    return read_sample(index, index.subset(subset), 0).mask
+    return read_sample(index, index.get_subset(subset), 0).mask
 
 
 def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
@@ -143,7 +143,7 @@ def slugs(root: Path, format: str = "auto", **options: Any) -> list[str]:
 @pytest.mark.parametrize("format", TREES)
 def test_format_is_detected(tmp_path: Path, format: str) -> None:
     TREES[format](tmp_path)
-    assert detect(tmp_path) == format
+    assert detect_format(tmp_path) == format
     report = check_data(tmp_path, "auto", Request(classes=CLASSES if format == "folders" else None))
     assert report.format == format and not report.errors and report.items == 2
 
@@ -180,7 +180,7 @@ def test_voc_in_another_order_is_read_by_color(tmp_path: Path) -> None:
 def test_voc_without_label_map_has_the_classes_of_2012(tmp_path: Path) -> None:
     voc(tmp_path, labels=None)
     index = opened(tmp_path)
-    assert index.classes == NAMES and len(NAMES) == 21
+    assert index.classes == VOC_CLASSES and len(VOC_CLASSES) == 21
     assert np.array_equal(mask_of(index, "val"), MASKS["b"])
 
 
@@ -275,7 +275,7 @@ def test_coco_has_run_lengths_holes_crowds_and_overlaps(tmp_path: Path, text: bo
 @given(arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9))))
 def test_run_lengths_are_read_as_pycocotools_writes_them(mask: np.ndarray) -> None:
     text = runs(mask)["counts"]
-    assert run_lengths(text) == runs(mask, text=False)["counts"]
+    assert decode_coco_counts(text) == runs(mask, text=False)["counts"]
 
 
 def test_coco_uses_the_background_setting(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "data"
 IMAGE, MASK, META = "train/images/b.png", "train/masks/b.png", "val/dataset_meta.json"
@@ -185,7 +185,7 @@ def test_output_for_bad_data(
     CASES[name](tree)
     monkeypatch.chdir(tree.parent)
     before = {p: p.lstat().st_mtime_ns for p in tree.rglob("*")}
-    status = run(["data", "check", "set"])
+    status = run_cli(["data", "check", "set"])
     out, err = capsys.readouterr()
     assert {p: p.lstat().st_mtime_ns for p in tree.rglob("*")} == before, "the check wrote something"
     assert ("error[" in err) == (status == 1) and "= help: " in err
@@ -202,7 +202,7 @@ def test_every_golden_has_a_case() -> None:
 def test_unreadable_path_is_named(what: str, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tree / what).chmod(0)
     try:
-        assert run(["data", "check", str(tree)]) == 1
+        assert run_cli(["data", "check", str(tree)]) == 1
     finally:
         (tree / what).chmod(0o755)
     assert what in capsys.readouterr().err

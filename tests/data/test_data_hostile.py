@@ -92,7 +92,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], set[str]]] = {
 }
 SOURCE = """
 import pathlib, sys
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 status = run(sys.argv[1:])
 told = pathlib.Path("/proc/self/status")
 # What getrusage says begins with the memory of the process that started this one.
@@ -128,7 +128,7 @@ def test_hostile_file_is_reported_in_bounded_memory(tree: Path, name: str) -> No
 @pytest.mark.parametrize("name", [n for n, (file, _, _) in HOSTILE.items() if file == MASK])
 def test_bombs_are_not_passed_to_datumaro(tree: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place(tree, MASK, HOSTILE[name][1]())
-    monkeypatch.setattr("segdsl.data.check.index._import", None)
+    monkeypatch.setattr("segdsl.data.check.index._import_with_datumaro", None)
     with pytest.raises(SegError) as caught:
         open_index(tree, "common_semantic_segmentation", Request(["train"]))
     assert caught.value.diagnostics[0].slug == "image-too-large"
@@ -174,13 +174,13 @@ def test_link_out_of_the_dataset_is_reported(tree: Path, target: str) -> None:
 def test_names_in_any_script_are_accepted(tree: Path, name: str) -> None:
     for kind in ("images", "masks"):
         (tree / "train" / kind / "b.png").rename(tree / "train" / kind / f"{name}.png")
-    assert check_data(tree, asked=Request(["train", "val"])).errors == []
+    assert check_data(tree, request=Request(["train", "val"])).errors == []
     index = open_index(tree, "common_semantic_segmentation", Request(["train"]))
-    assert name in index.subset("train").ids()
+    assert name in index.get_subset("train").list_item_ids()
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="the file system takes no such name")
 def test_undecodable_name_is_accepted(tree: Path) -> None:
     for kind in ("images", "masks"):
         (tree / "train" / kind / "b.png").rename(tree / "train" / kind / os.fsdecode(b"\xff\xfe.png"))
-    assert check_data(tree, asked=Request(["train", "val"])).errors == []
+    assert check_data(tree, request=Request(["train", "val"])).errors == []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.data.check.index import MAX_SHOWN, Index, open_index, shortened
+from segdsl.data.check.index import MAX_ERRORS, Index, open_index, truncate_errors
 from segdsl.data.formats.layout import Request
 from segdsl.data.loading.dataset import EvalDataset
 from segdsl.diagnostics import Diagnostic, SegError
@@ -36,16 +36,16 @@ def only_error(root: Path, *subsets: str) -> Diagnostic:
 def test_subsets_are_sorted_by_id(tree: Path) -> None:
     index = opened(tree)
     assert index.classes == ("road", "car", "sky") and index.labels.colors[1] == (0, 0, 142)
-    train = index.subset("train")
-    assert train.ids() == ["a", "b", "c"] and len(train) == 3 and len(index.subset("val")) == 2
-    assert train.image(2) == tree / "train" / "images" / "c.png"
-    assert train.mask(0) == tree / "train" / "masks" / "a.png"
+    train = index.get_subset("train")
+    assert train.list_item_ids() == ["a", "b", "c"] and len(train) == 3 and len(index.get_subset("val")) == 2
+    assert train.get_image_path(2) == tree / "train" / "images" / "c.png"
+    assert train.get_mask_path(0) == tree / "train" / "masks" / "a.png"
     assert train.images.dtype.kind == "S"
 
 
 def test_flat_layout_has_one_subset_named_default(tree: Path) -> None:
     index = opened(tree / "train", "default")
-    assert index.subset("default").ids() == ["a", "b", "c"]
+    assert index.get_subset("default").list_item_ids() == ["a", "b", "c"]
 
 
 def test_flat_layout_error_suggests_the_default_subset(tree: Path) -> None:
@@ -157,22 +157,22 @@ def test_palette_masks_with_an_ignore_color_are_usable(tree: Path) -> None:
 
 
 def test_many_errors_are_truncated_and_counted(tree: Path) -> None:
-    findings = [Diagnostic("mask-missing", f"no {i}", "help.", path=str(i)) for i in range(MAX_SHOWN + 5)]
-    shown = shortened(findings)
-    assert len(shown) == MAX_SHOWN and "5 more" in shown[-1].help
-    assert shortened(findings[:MAX_SHOWN]) == findings[:MAX_SHOWN]
+    findings = [Diagnostic("mask-missing", f"no {i}", "help.", path=str(i)) for i in range(MAX_ERRORS + 5)]
+    shown = truncate_errors(findings)
+    assert len(shown) == MAX_ERRORS and "5 more" in shown[-1].help
+    assert truncate_errors(findings[:MAX_ERRORS]) == findings[:MAX_ERRORS]
 
 
 def test_unwritable_cache_is_ignored(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGDSL_CACHE", str(tree / "train" / "dataset_meta.json"))
-    assert len(opened(tree).subset("train")) == 3
+    assert len(opened(tree).get_subset("train")) == 3
 
 
 @needs_shared
 def test_camvid_small_is_imported_completely() -> None:
     index = opened(SHARED / "camvid_small")
     assert len(index.classes) == 11 and index.classes[0] == "sky"
-    assert (len(index.subset("train")), len(index.subset("val"))) == (24, 12)
-    assert index.subset("val").ids() == sorted(index.subset("val").ids())
+    assert (len(index.get_subset("train")), len(index.get_subset("val"))) == (24, 12)
+    assert index.get_subset("val").list_item_ids() == sorted(index.get_subset("val").list_item_ids())
     image, mask = EvalDataset(index, "val")[0]
     assert image.shape == (180, 240, 3) and mask.shape == (180, 240) and 255 in mask

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from segdsl.data.augment.geometry import draw_window, window
-from segdsl.data.augment.lazy import Pairs, Pending, read_sample, snapped
-from segdsl.data.augment.pipeline import augment
-from segdsl.data.augment.sample import Setting, counter_rng, resized
+from segdsl.data.augment.geometry import crop_window, draw_window
+from segdsl.data.augment.lazy import LazySample, PairReader, read_sample, snap_window
+from segdsl.data.augment.pipeline import apply_augmentations
+from segdsl.data.augment.sample import AugmentContext, counter_rng, resize_sample
 from segdsl.data.check.index import open_index
-from segdsl.data.decode.images import decode_image, reducible
-from segdsl.data.decode.jpeg import FACTORS
+from segdsl.data.decode.images import decode_image, open_reducible_jpeg
+from segdsl.data.decode.jpeg import DECODE_FLAGS
 from segdsl.data.formats.layout import Request
-from segdsl.data.loading.dataset import Key, TrainDataset
+from segdsl.data.loading.dataset import SampleKey, TrainDataset
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range
 from segdsl.words.augmentations import HorizontalFlip, RandomResizedCrop
@@ -75,20 +75,25 @@ def large(root: Path) -> None:
 def test_reduced_window_matches_the_full_one(tmp_path: Path, size: tuple[int, int]) -> None:
     large(tmp_path)
     index = open_index(tmp_path, "common_semantic_segmentation", Request(["train"]))
-    subset = index.subset("train")
-    pending, whole = Pairs(index, subset).open(0), read_sample(index, subset, 0)
-    assert isinstance(pending, Pending) and pending.size == whole.size == (403, 611)
+    subset = index.get_subset("train")
+    pending, whole = PairReader(index, subset).open_pair(0), read_sample(index, subset, 0)
+    assert isinstance(pending, LazySample) and pending.size == whole.size == (403, 611)
     word = RandomResizedCrop(scale=Range(0.3, 1.0))
     for number in range(12):
-        fast = augment([word, HorizontalFlip(p=0)], pending, counter_rng(0, 0, number), Setting(size, 255))
+        fast = apply_augmentations(
+            [word, HorizontalFlip(p=0)], pending, counter_rng(0, 0, number), AugmentContext(size, 255)
+        )
         drawn = draw_window(word, whole.size, counter_rng(0, 0, number))
-        factor = max(f for f in FACTORS if (drawn[2] >= f * size[0] and drawn[3] >= f * size[1]) or f == 1)
-        slow = resized(window(whole, *snapped(drawn, factor)), size)
-        assert all(0 <= d - s < factor for d, s in zip(drawn, snapped(drawn, factor), strict=True))
+        factor = max(f for f in DECODE_FLAGS if (drawn[2] >= f * size[0] and drawn[3] >= f * size[1]) or f == 1)
+        slow = resize_sample(crop_window(whole, *snap_window(drawn, factor)), size)
+        assert all(0 <= d - s < factor for d, s in zip(drawn, snap_window(drawn, factor), strict=True))
         assert (fast.mask == slow.mask).all(), "labels do not depend on how the image is decoded"
         assert np.abs(fast.image.astype(int) - slow.image).mean() < 2
         if factor == 1:
-            assert (fast.image == augment([word], whole, counter_rng(0, 0, number), Setting(size, 255)).image).all()
+            assert (
+                fast.image
+                == apply_augmentations([word], whole, counter_rng(0, 0, number), AugmentContext(size, 255)).image
+            ).all()
 
 
 def test_the_factor_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,10 +101,10 @@ def test_the_factor_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     index = open_index(tmp_path, "common_semantic_segmentation", Request(["train"]))
     used: list[int] = []
     decode = cv2.imdecode
-    kinds = {flag | cv2.IMREAD_IGNORE_ORIENTATION: factor for factor, flag in FACTORS.items()}
+    kinds = {flag | cv2.IMREAD_IGNORE_ORIENTATION: factor for factor, flag in DECODE_FLAGS.items()}
     monkeypatch.setattr(cv2, "imdecode", lambda data, flag: used.append(kinds[flag]) or decode(data, flag))
     dataset = TrainDataset(index, "train", (40, 40), [RandomResizedCrop(scale=Range(0.5, 1.0))])
-    assert [dataset[Key(0, 0, k)].image.shape for k in range(10)] == [(40, 40, 3)] * 10
+    assert [dataset[SampleKey(0, 0, k)].image.shape for k in range(10)] == [(40, 40, 3)] * 10
     assert set(used) <= {4, 8} and used
 
 
@@ -110,23 +115,23 @@ def test_mask_size_mismatch_is_reported_for_windows(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((400, 611), np.uint8)).save(path)
     dataset = TrainDataset(index, "train", (40, 40), [RandomResizedCrop()])
     with pytest.raises(SegError) as caught:
-        dataset[Key(0, 0)]
+        dataset[SampleKey(0, 0)]
     assert caught.value.diagnostics[0].slug == "mask-size-differs"
     Image.fromarray(np.full((403, 611), 9, np.uint8)).save(path)
     with pytest.raises(SegError) as caught:
-        dataset[Key(0, 0)]
+        dataset[SampleKey(0, 0)]
     assert caught.value.diagnostics[0].slug == "mask-value-out-of-range"
 
 
 def test_only_plain_jpeg_is_reduced(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(jpeg(picture(20, 30).convert("CMYK")))
-    from segdsl.data.decode.images import RGB, Reading
+    from segdsl.data.decode.images import RGB_OPTIONS, ReadOptions
 
-    assert reducible(path, RGB) is None
+    assert open_reducible_jpeg(path, RGB_OPTIONS) is None
     exif = Image.Exif()
     exif[0x0112] = 6
     path.write_bytes(jpeg(picture(20, 30), exif=exif))
-    assert reducible(path, RGB) is None
+    assert open_reducible_jpeg(path, RGB_OPTIONS) is None
     path.write_bytes(jpeg(picture(20, 30)))
-    assert reducible(path, Reading(1)) is None and reducible(path, RGB) is not None
+    assert open_reducible_jpeg(path, ReadOptions(1)) is None and open_reducible_jpeg(path, RGB_OPTIONS) is not None

@@ -11,17 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.data.augment.lazy import read_sample
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
-from segdsl.data.formats.benchmarks import STREETS
+from segdsl.data.formats.benchmarks import STREET_CLASSES
 from segdsl.data.formats.labels import LabelSpace
 from segdsl.data.formats.layout import Request
-from segdsl.data.formats.voc import NAMES as VOC_CLASSES
+from segdsl.data.formats.voc import VOC_CLASSES as VOC_CLASSES
 from segdsl.diagnostics import SegError
-from segdsl.inference.models.model_info import describe
-from segdsl.ir.labels import faults, relabelled
+from segdsl.inference.models.model_info import build_model_info
+from segdsl.ir.labels import find_label_faults, relabel_classes
 from segdsl.ir.values import Range
 from segdsl.lang.program import load
 
@@ -92,7 +92,7 @@ def test_ids_mean_the_same_from_mask_to_export(
     folder = tmp_path_factory.mktemp("space")
     file = folder / "p.seg"
     file.write_text(PROGRAM.format(text(declared, exclude, merges) + f"\n  ignore = {ignore}"), encoding="utf-8")
-    if faults(declared, ignore, exclude, merges):
+    if find_label_faults(declared, ignore, exclude, merges):
         with pytest.raises(SegError):
             load(file)
         return
@@ -105,12 +105,12 @@ def test_ids_mean_the_same_from_mask_to_export(
     (folder / "train" / "dataset_meta.json").write_text(json.dumps({"labels": declared}), encoding="utf-8")
 
     program = load(file)
-    index = open_index(folder, "common_semantic_segmentation", Request.of(program, ["train"]))
-    seen = read_sample(index, index.subset("train"), 0).mask
-    exported = json.loads(describe(program, "fp32")["segdsl_classes"])
+    index = open_index(folder, "common_semantic_segmentation", Request.from_program(program, ["train"]))
+    seen = read_sample(index, index.get_subset("train"), 0).mask
+    exported = json.loads(build_model_info(program, "fp32")["segdsl_classes"])
     assert index.classes == program.classes == tuple(exported)
     (logits,) = program.graph.outputs.values()
-    assert program.graph.shapes()[logits][1] == len(exported)
+    assert program.graph.collect_shapes()[logits][1] == len(exported)
     for value, found in zip(raw.ravel().tolist(), seen.ravel().tolist(), strict=True):
         expected = None if value == ignore else meaning(declared[value], exclude, merges)
         assert (None if found == ignore else exported[found]) == expected
@@ -120,7 +120,7 @@ def test_ids_mean_the_same_from_mask_to_export(
 def test_label_space_is_independent_of_setting_order(space: tuple) -> None:
     declared, exclude, merges = space
     shuffled = [(names[::-1], into) for names, into in merges[::-1]]
-    assert relabelled(declared, exclude, merges) == relabelled(declared, exclude[::-1], shuffled)
+    assert relabel_classes(declared, exclude, merges) == relabel_classes(declared, exclude[::-1], shuffled)
 
 
 WRONG = [
@@ -141,19 +141,19 @@ WRONG = [
 
 @pytest.mark.parametrize(("exclude", "merges", "values", "ignore", "slugs"), WRONG, ids=lambda v: str(v)[:30])
 def test_ambiguous_relabeling_is_rejected(exclude: list, merges: list, values: list, ignore: int, slugs: list) -> None:
-    assert [f.slug for f in faults(["a", "b", "c"], ignore, exclude, merges, values)] == slugs
+    assert [f.slug for f in find_label_faults(["a", "b", "c"], ignore, exclude, merges, values)] == slugs
 
 
 def test_swapped_names_do_not_chain() -> None:
-    assert faults(["a", "b", "c"], 255, [], [(["a"], "a")]) == []
-    assert relabelled(["a", "b", "c"], [], [(["b"], "z")]).classes == ("a", "z", "c")
+    assert find_label_faults(["a", "b", "c"], 255, [], [(["a"], "a")]) == []
+    assert relabel_classes(["a", "b", "c"], [], [(["b"], "z")]).classes == ("a", "z", "c")
 
 
 def test_values_are_mapped_by_range() -> None:
     space = LabelSpace(("ground", "object")).relabel(200, (), (), [Range(0, 127), Range(128, 255)])
-    assert space.table[:128] == (0,) * 128
-    assert space.table[128:] == (1,) * 128, "a value that is listed is no void"
-    assert LabelSpace(("a", "b")).relabel(7, (), (), [Range(0, 0), Range(255, 255)]).table[7] == 255
+    assert space.value_to_id[:128] == (0,) * 128
+    assert space.value_to_id[128:] == (1,) * 128, "a value that is listed is no void"
+    assert LabelSpace(("a", "b")).relabel(7, (), (), [Range(0, 0), Range(255, 255)]).value_to_id[7] == 255
 
 
 def grey_set(root: Path, values: tuple[int, ...], names: tuple[str, str] = ("im", "gt")) -> None:
@@ -167,7 +167,9 @@ def grey_set(root: Path, values: tuple[int, ...], names: tuple[str, str] = ("im"
 
 def test_masks_of_0_and_255_in_folders_of_other_names(tmp_path: Path) -> None:
     grey_set(tmp_path, (0, 255, 255))
-    asked = Request(["train"], 254, ("ground", "object"), values=[Range(0, 0), Range(255, 255)], parts=("im", "gt"))
+    asked = Request(
+        ["train"], 254, ("ground", "object"), values=[Range(0, 0), Range(255, 255)], folder_names=("im", "gt")
+    )
     report = check_data(tmp_path, "folders", asked)
     assert [d.slug for d in report.errors] == []
     assert report.pixels["train"][[0, 1]].tolist() == [8, 16]
@@ -182,8 +184,8 @@ def test_class_named_void_suggests_exclude(tree: Path) -> None:
     for meta in tree.glob("*/dataset_meta.json"):
         meta.write_text('{"labels": ["road", "car", "Void"]}', encoding="utf-8")
     asked = Request(["train", "val"])
-    assert "class-looks-void" in [d.slug for d in check_data(tree, asked=asked).warnings]
-    report = check_data(tree, asked=asked._replace(exclude=["Void"]))
+    assert "class-looks-void" in [d.slug for d in check_data(tree, request=asked).warnings]
+    report = check_data(tree, request=asked._replace(exclude=["Void"]))
     assert [d.slug for d in report.warnings] == []
     assert report.classes == ("road", "car")
     assert report.pixels["train"][2] == 0
@@ -192,13 +194,13 @@ def test_class_named_void_suggests_exclude(tree: Path) -> None:
 def test_data_check_accepts_a_program(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tree.parent / "p.seg"
     file.write_text(PROGRAM.format('root = "set"\n  exclude = ["sky"]'), encoding="utf-8")
-    assert run(["data", "check", str(file), "--json"]) == 0
+    assert run_cli(["data", "check", str(file), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["classes"] == ["road", "car"]
-    assert run(["data", "check", str(file), "--set", 'data.exclude=["skye"]']) == 1
+    assert run_cli(["data", "check", str(file), "--set", 'data.exclude=["skye"]']) == 1
     assert "did you mean `sky`?" in capsys.readouterr().err
-    assert run(["data", "check", str(file), "--ignore", "3"]) == 2
-    assert run(["data", "check", str(tree), "--data", str(tree)]) == 2
+    assert run_cli(["data", "check", str(file), "--ignore", "3"]) == 2
+    assert run_cli(["data", "check", str(tree), "--data", str(tree)]) == 2
 
 
 def test_colors_are_looked_up_once(tree: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,17 +208,17 @@ def test_colors_are_looked_up_once(tree: Path, own_cache: Path, monkeypatch: pyt
     drawn = np.random.default_rng(0).integers(0, 3, (24, 32), np.uint8)
     Image.fromarray(colors[drawn]).save(tree / "train" / "masks" / "a.png")
     index = open_index(tree, "common_semantic_segmentation", Request(["train"]))
-    first = [read_sample(index, index.subset("train"), k).mask for k in range(3)]
+    first = [read_sample(index, index.get_subset("train"), k).mask for k in range(3)]
     kept = list((own_cache / "masks" / "colors").rglob("*.png"))
     assert len(kept) == 1, "index masks are not converted"
-    monkeypatch.setattr("segdsl.data.decode.images._ids_of_colors", None)
-    again = [read_sample(index, index.subset("train"), k).mask for k in range(3)]
+    monkeypatch.setattr("segdsl.data.decode.images._map_colors", None)
+    again = [read_sample(index, index.get_subset("train"), k).mask for k in range(3)]
     assert (first[0] == drawn).all()
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
     kept[0].write_bytes(kept[0].read_bytes()[:40])
     monkeypatch.undo()
     monkeypatch.setenv("SEGDSL_CACHE", str(own_cache))
-    assert (read_sample(index, index.subset("train"), 0).mask == drawn).all(), "a damaged copy is made again"
+    assert (read_sample(index, index.get_subset("train"), 0).mask == drawn).all(), "a damaged copy is made again"
 
 
 PRESET = """seg 1
@@ -229,14 +231,15 @@ model = LiteHRNetS(classes = len(data.classes))
 
 
 @pytest.mark.parametrize(
-    ("preset", "classes"), [("cityscapes", STREETS), ("kitti", STREETS), ("voc2012", VOC_CLASSES), ("dis5k", None)]
+    ("preset", "classes"),
+    [("cityscapes", STREET_CLASSES), ("kitti", STREET_CLASSES), ("voc2012", VOC_CLASSES), ("dis5k", None)],
 )
 def test_preset_matches_its_dataset(preset: str, classes: tuple | None, tmp_path: Path) -> None:
     (tmp_path / "p.seg").write_text(PRESET.format(preset), encoding="utf-8")
     program = load(tmp_path / "p.seg")
     assert program.warnings == ()
     assert program.classes == (classes or ("background", "object"))
-    assert program.graph.shapes()[program.graph.outputs["logits"]][1] == len(program.classes)
+    assert program.graph.collect_shapes()[program.graph.outputs["logits"]][1] == len(program.classes)
 
 
 def test_dis5k_preset_reads_its_folders(tmp_path: Path) -> None:
@@ -246,6 +249,6 @@ def test_dis5k_preset_reads_its_folders(tmp_path: Path) -> None:
             (tmp_path / "set" / subset / "train" / part).rename(tmp_path / "set" / subset / part)
     (tmp_path / "p.seg").write_text(PRESET.format("dis5k") + 'data.root = "set"\n', encoding="utf-8")
     program = load(tmp_path / "p.seg")
-    report = check_data(tmp_path / "set", program.data.format, Request.of(program, ["DIS-TR", "DIS-VD"]))
+    report = check_data(tmp_path / "set", program.data.format, Request.from_program(program, ["DIS-TR", "DIS-VD"]))
     assert report.errors == []
     assert report.pixels["DIS-VD"][:2].tolist() == [12, 12]

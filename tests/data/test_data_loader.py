@@ -12,10 +12,10 @@ import torch
 
 from segdsl.data.check.index import Index, open_index
 from segdsl.data.formats.layout import Request
-from segdsl.data.loading.dataset import EpochKeys, EvalDataset, Key, TrainDataset
-from segdsl.data.loading.loader import EvalLoader, Part, TrainLoader, normalizer
+from segdsl.data.loading.dataset import EpochKeys, EvalDataset, SampleKey, TrainDataset
+from segdsl.data.loading.loader import DeviceShare, EvalLoader, TrainLoader, make_normalizer
 from segdsl.diagnostics import SegError
-from segdsl.run.engine.machine_faults import explain
+from segdsl.run.engine.machine_faults import find_machine_fault
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
 STEPS = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
@@ -32,11 +32,11 @@ def loader(index: Index, batch: int = 2, workers: int = 0, seed: int = 0) -> Tra
 
 
 def contents(batches: TrainLoader, epoch: int) -> list[bytes]:
-    return [b.images.numpy().tobytes() + b.target.numpy().tobytes() for b in batches.epoch(epoch)]
+    return [b.images.numpy().tobytes() + b.target.numpy().tobytes() for b in batches.iterate_epoch(epoch)]
 
 
 def test_a_batch_is_uint8_with_channels_last_in_memory(index: Index) -> None:
-    batch = next(loader(index).epoch(0))
+    batch = next(loader(index).iterate_epoch(0))
     assert batch.images.shape == (2, 3, *SIZE) and batch.images.dtype == torch.uint8
     assert batch.target.shape == (2, *SIZE) and batch.target.dtype == torch.uint8
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -64,7 +64,7 @@ def test_an_epoch_that_is_begun_in_its_middle_goes_on_alike(index: Index, worker
     assert len(whole) == 5
     for first in range(6):
         resumed = TrainLoader(dataset, 2, workers)
-        rest = [b.images.numpy().tobytes() + b.target.numpy().tobytes() for b in resumed.epoch(1, first)]
+        rest = [b.images.numpy().tobytes() + b.target.numpy().tobytes() for b in resumed.iterate_epoch(1, first)]
         assert rest == whole[first:]
         assert contents(resumed, 2) == contents(TrainLoader(dataset, 2, 0), 2)
 
@@ -72,9 +72,9 @@ def test_an_epoch_that_is_begun_in_its_middle_goes_on_alike(index: Index, worker
 @pytest.mark.parametrize(("batch", "devices"), [(4, 2), (3, 2), (4, 3)])
 def test_devices_see_together_what_one_sees(index: Index, batch: int, devices: int) -> None:
     dataset = TrainDataset(index, "train", SIZE, STEPS, repeats=np.full(3, 4.0))
-    parts = [TrainLoader(dataset, batch, 0, Part(rank, devices)) for rank in range(devices)]
-    together = list(zip(*(part.epoch(2) for part in parts), strict=True))
-    whole = list(TrainLoader(dataset, batch, 0).epoch(2))
+    parts = [TrainLoader(dataset, batch, 0, DeviceShare(rank, devices)) for rank in range(devices)]
+    together = list(zip(*(part.iterate_epoch(2) for part in parts), strict=True))
+    whole = list(TrainLoader(dataset, batch, 0).iterate_epoch(2))
     assert len(together) == len(whole) == len(parts[0])
     for shares, one in zip(together, whole, strict=True):
         assert torch.equal(torch.cat([s.images for s in shares]), one.images)
@@ -85,8 +85,8 @@ def test_devices_see_together_what_one_sees(index: Index, batch: int, devices: i
 def test_it_is_known_how_long_batches_were_waited_for(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = loader(index)
     monkeypatch.setattr("segdsl.data.loading.loader.time.perf_counter", iter(range(100)).__next__)
-    list(batches.epoch(0))
-    assert batches.waited == 3, "two batches and the end"
+    list(batches.iterate_epoch(0))
+    assert batches.wait_seconds == 3, "two batches and the end"
 
 
 def test_every_image_is_seen_in_every_epoch_and_all_batches_are_full() -> None:
@@ -104,7 +104,7 @@ def test_the_order_depends_on_seed_and_epoch_alone(index: Index) -> None:
 
     def order(seed: int, epoch: int) -> list[int]:
         dataset = TrainDataset(index, "train", SIZE, STEPS, seed, repeats=often)
-        return [k.position for b in dataset.keys(5, epoch) for k in b]
+        return [k.position for b in dataset.make_epoch_keys(5, epoch) for k in b]
 
     assert order(0, 0) == order(0, 0)
     assert len({tuple(order(s, e)) for s in range(3) for e in range(3)}) == 9
@@ -112,8 +112,8 @@ def test_the_order_depends_on_seed_and_epoch_alone(index: Index) -> None:
 
 def test_an_image_drawn_twice_in_an_epoch_looks_different(index: Index) -> None:
     dataset = TrainDataset(index, "train", SIZE, STEPS)
-    assert (dataset[Key(0, 1, 0)].image == dataset[Key(0, 1, 0)].image).all()
-    assert (dataset[Key(0, 1, 0)].image != dataset[Key(0, 1, 1)].image).any()
+    assert (dataset[SampleKey(0, 1, 0)].image == dataset[SampleKey(0, 1, 0)].image).all()
+    assert (dataset[SampleKey(0, 1, 0)].image != dataset[SampleKey(0, 1, 1)].image).any()
 
 
 def test_the_evaluation_loader_keeps_the_order_and_a_smaller_last_batch(index: Index) -> None:
@@ -128,10 +128,10 @@ def test_the_evaluation_loader_keeps_the_order_and_a_smaller_last_batch(index: I
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_file_that_went_bad_is_named_from_any_worker(index: Index, workers: int) -> None:
-    path = index.subset("train").image(1)
+    path = index.get_subset("train").get_image_path(1)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(SegError) as caught:
-        list(loader(index, workers=workers).epoch(0))
+        list(loader(index, workers=workers).iterate_epoch(0))
     (found,) = caught.value.diagnostics
     assert (found.slug, found.path) == ("image-truncated", str(path))
 
@@ -139,7 +139,7 @@ def test_a_file_that_went_bad_is_named_from_any_worker(index: Index, workers: in
 def test_a_mask_value_that_appeared_after_the_check_is_named(index: Index) -> None:
     from PIL import Image
 
-    path = index.subset("val").mask(0)
+    path = index.get_subset("val").get_mask_path(0)
     Image.fromarray(np.full((24, 32), 7, dtype=np.uint8)).save(path)
     with pytest.raises(SegError, match=r"mask-value-out-of-range: .* 7"):
         EvalDataset(index, "val")[0]
@@ -148,8 +148,8 @@ def test_a_mask_value_that_appeared_after_the_check_is_named(index: Index) -> No
 @pytest.mark.parametrize("kind", ["images", "masks"])
 def test_a_changed_file_is_reported(index: Index, kind: str) -> None:
     """Though it can be read: what the check saw is another file. One that nobody touched is fine."""
-    subset = index.subset("val")
-    path = (subset.image if kind == "images" else subset.mask)(0)
+    subset = index.get_subset("val")
+    path = (subset.get_image_path if kind == "images" else subset.get_mask_path)(0)
     EvalDataset(index, "val")[0]
     content = path.read_bytes()
     path.write_bytes(content)
@@ -161,28 +161,30 @@ def test_a_changed_file_is_reported(index: Index, kind: str) -> None:
 
 def test_a_worker_that_is_killed_is_reported_with_what_it_was_reading(index: Index) -> None:
     batches = loader(index, workers=1)
-    original = batches._batches.read
+    original = batches._batches.read_sample
 
-    def killed(key: Key) -> object:
+    def killed(key: SampleKey) -> object:
         if key.position == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(key)
 
-    batches._batches.read = killed  # type: ignore[assignment]
+    batches._batches.read_sample = killed  # type: ignore[assignment]
     with pytest.raises(SegError) as caught:
-        list(batches.epoch(0))
+        list(batches.iterate_epoch(0))
     (found,) = caught.value.diagnostics
-    assert found.slug == "worker-died" and str(index.subset("train").image(1)) in found.message
-    (said,) = (explain(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")) or caught.value).diagnostics
+    assert found.slug == "worker-died" and str(index.get_subset("train").get_image_path(1)) in found.message
+    (said,) = (
+        find_machine_fault(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")) or caught.value
+    ).diagnostics
     assert said.slug == "worker-died", "torch may raise it anywhere in a run"
 
 
 def test_the_normalizer_takes_out_mean_and_deviation() -> None:
     grey = torch.full((1, 3, 2, 2), 128, dtype=torch.uint8)
     expected = [(128 - m) / s for m, s in ((123.675, 58.395), (116.28, 57.12), (103.53, 57.375))]
-    assert torch.allclose(normalizer("imagenet")(grey)[0, :, 0, 0], torch.tensor(expected), atol=1e-6)
-    assert torch.allclose(normalizer("none")(grey), torch.tensor(128 / 255))
-    assert normalizer("imagenet").state_dict() == {}
+    assert torch.allclose(make_normalizer("imagenet")(grey)[0, :, 0, 0], torch.tensor(expected), atol=1e-6)
+    assert torch.allclose(make_normalizer("none")(grey), torch.tensor(128 / 255))
+    assert make_normalizer("imagenet").state_dict() == {}
 
 
 def test_processes_that_are_not_forked_load_the_same(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:

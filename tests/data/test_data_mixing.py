@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from segdsl.data.augment.photometry import DISTORTIONS, looked_up
-from segdsl.data.augment.pipeline import STEPS, after, augment
-from segdsl.data.augment.sample import FILL, Sample, Setting, counter_rng
+from segdsl.data.augment.photometry import DISTORTIONS, apply_lookup
+from segdsl.data.augment.pipeline import STEPS, apply_augmentations, apply_steps
+from segdsl.data.augment.sample import RGB_FILL, AugmentContext, Sample, counter_rng
 from segdsl.ir.program import Augmentation
 from segdsl.ir.values import Range, Size
 from segdsl.words import augmentations as words
 
 VOID = 255
-SCALED = [change for change in DISTORTIONS if change.__name__ not in ("_stretched", "_equalized")]
+SCALED = [change for change in DISTORTIONS if change.__name__ not in ("_stretch_contrast", "_equalize_histogram")]
 """The distortions whose strength can be 0; the others depend on the image alone."""
-SETTING = Setting((40, 60), VOID, ("road", "car", "sky"))
+SETTING = AugmentContext((40, 60), VOID, ("road", "car", "sky"))
 
 
-def of(word: Augmentation, given: Sample, index: int = 0, setting: Setting = SETTING) -> Sample:
+def of(word: Augmentation, given: Sample, index: int = 0, setting: AugmentContext = SETTING) -> Sample:
     return STEPS[type(word)](word, given, counter_rng(0, 0, index), setting)
 
 
@@ -36,7 +36,7 @@ def test_a_letterbox_keeps_the_shape_and_pads_with_mean_and_void() -> None:
     image, mask = of(words.Resize(size=Size(40, 40), fit="letterbox"), wide)
     assert image.shape == (40, 40, 3)
     assert (mask[15:25] == 1).all() and (mask[:15] == VOID).all() and (mask[25:] == VOID).all()
-    assert tuple(image[0, 0]) == FILL and (image[15:25] == 200).all()
+    assert tuple(image[0, 0]) == RGB_FILL and (image[15:25] == 200).all()
 
 
 def test_a_crop_looks_for_a_window_without_too_much_of_one_class() -> None:
@@ -118,18 +118,18 @@ def test_augmix_mixes_within_the_bounds_and_leaves_masks_alone() -> None:
 )  # fmt: skip
 def test_they_take_any_number_of_channels(word: Augmentation, channels: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 60, channels), np.uint8)
-    out = augment([word], Sample(image, noise().mask), counter_rng(0, 0, 0), SETTING)
+    out = apply_augmentations([word], Sample(image, noise().mask), counter_rng(0, 0, 0), SETTING)
     assert out.image.shape == (40, 60, channels) and out.image.dtype == np.uint8
 
 
 def test_a_table_is_looked_up_channel_by_channel() -> None:
     tables = np.stack([np.arange(256), 255 - np.arange(256)] * 3, axis=1)
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 6), np.uint8)
-    assert (looked_up(image, tables) == np.stack([tables[image[..., k], k] for k in range(6)], axis=2)).all()
+    assert (apply_lookup(image, tables) == np.stack([tables[image[..., k], k] for k in range(6)], axis=2)).all()
 
 
 def mixed(word: Augmentation, index: int) -> Sample:
-    return augment([word], flat(10, 0), counter_rng(0, 0, index), SETTING, lambda rng: flat(200, 1))
+    return apply_augmentations([word], flat(10, 0), counter_rng(0, 0, index), SETTING, lambda rng: flat(200, 1))
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,12 @@ def test_a_mosaic_has_one_quarter_of_the_image_itself() -> None:
 def test_classmix_copies_the_classes_that_are_named_or_half_of_them() -> None:
     other = noise(1)
     named = words.ClassMix(classes=("car",), p=1)
-    image, mask = augment([named], flat(10, 2), counter_rng(0, 0, 0), SETTING, lambda rng: other)
+    image, mask = apply_augmentations([named], flat(10, 2), counter_rng(0, 0, 0), SETTING, lambda rng: other)
     assert ((mask == 1) == (other.mask == 1)).all() and (mask[other.mask != 1] == 2).all()
     assert (image[other.mask == 1] == other.image[other.mask == 1]).all()
-    half = augment([words.ClassMix(p=1)], flat(10, VOID), counter_rng(0, 0, 0), SETTING, lambda rng: other).mask
+    half = apply_augmentations(
+        [words.ClassMix(p=1)], flat(10, VOID), counter_rng(0, 0, 0), SETTING, lambda rng: other
+    ).mask
     assert len(set(np.unique(half)) - {VOID}) == 2
 
 
@@ -169,5 +171,5 @@ def test_a_partner_goes_through_the_steps_before() -> None:
         words.VerticalFlip(p=0),
     ]
     other = noise(3)
-    out = after(steps, noise(4), counter_rng(0, 0, 0), SETTING, lambda rng: other)
+    out = apply_steps(steps, noise(4), counter_rng(0, 0, 0), SETTING, lambda rng: other)
     assert (out.mask == np.fliplr(other.mask)).all()

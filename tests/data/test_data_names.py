@@ -16,10 +16,17 @@ from segdsl.data.check import index
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
 from segdsl.data.findings import Findings
-from segdsl.data.formats.layout import COMMON, Request, pairs_of
+from segdsl.data.formats.layout import COMMON_FORMAT, Request, pair_files
 from segdsl.storage import file_states
-from segdsl.storage.fact_cache import FactCache, stamp
-from segdsl.storage.file_states import blocks, encoded, odd_stems, pictures, split, stamps
+from segdsl.storage.fact_cache import FactCache, read_stamp
+from segdsl.storage.file_states import (
+    encode_names,
+    find_odd_stems,
+    iterate_blocks,
+    read_stamps,
+    sort_image_names,
+    split_name,
+)
 
 BOTH = Request(["train", "val"])
 NAMES = st.builds(lambda stem, end: stem + end, st.sampled_from(["a", "b", "a-b", "a.b", "é", "c."]), st.sampled_from(
@@ -29,7 +36,7 @@ FOLDERS = st.sets(NAMES, max_size=6)
 
 @given(st.text(st.sampled_from("ab."), min_size=1, max_size=6).filter(lambda name: name.strip(".")))
 def test_names_are_split_as_by_pathlib(name: str) -> None:
-    assert split(name.encode()) == (Path(name).stem.encode(), Path(name).suffix.encode())
+    assert split_name(name.encode()) == (Path(name).stem.encode(), Path(name).suffix.encode())
 
 
 @given(FOLDERS, FOLDERS)
@@ -42,32 +49,32 @@ def test_pairs_match_a_naive_implementation(
         for name in files:
             (root / folder / name).touch()
     found: Findings = []
-    subset = pairs_of("train", root, root, found)
+    subset = pair_files("train", root, root, found)
     files = [[n for n in some if Path(n).suffix.lower() in (".png", ".jpg")] for some in (images, masks)]
     stems = [[Path(n).stem for n in some] for some in files]
     good = {s for s in stems[0] if stems[0].count(s) == stems[1].count(s) == 1}
     good -= {Path(n).stem for n in files[1] if not n.lower().endswith(".png")}
-    assert subset.ids() == sorted(good, key=os.fsencode)
-    assert [Path(os.fsdecode(n)).stem for n in subset.images.tolist()] == subset.ids()
+    assert subset.list_item_ids() == sorted(good, key=os.fsencode)
+    assert [Path(os.fsdecode(n)).stem for n in subset.images.tolist()] == subset.list_item_ids()
     wrong = {s for some in stems for s in some} - good
     assert bool(wrong) <= bool(found), "what is left out is told"
 
 
 def test_odd_stems_are_found() -> None:
-    left = pictures((name, split(name)[0]) for name in (b"b.png", b"a.png", b"a.jpg", b"d.png", b"e.png"))
-    right = pictures((name, split(name)[0]) for name in (b"a.png", b"b.png", b"c.png", b"e.jpg"))
-    assert odd_stems(left, right, {b".png"}).tolist() == [b"a", b"c", b"d", b"e"]
-    assert left.called(b"a") == ["a.jpg", "a.png"] and left.called(b"c") is None
-    less = left.without([b"b.png", b"a.png"])
-    assert less.called(b"b") == [] and less.called(b"a") == ["a.jpg"] and less.all_stems()[1] == b"b"
+    left = sort_image_names((name, split_name(name)[0]) for name in (b"b.png", b"a.png", b"a.jpg", b"d.png", b"e.png"))
+    right = sort_image_names((name, split_name(name)[0]) for name in (b"a.png", b"b.png", b"c.png", b"e.jpg"))
+    assert find_odd_stems(left, right, {b".png"}).tolist() == [b"a", b"c", b"d", b"e"]
+    assert left.get_names(b"a") == ["a.jpg", "a.png"] and left.get_names(b"c") is None
+    less = left.drop_dead_links([b"b.png", b"a.png"])
+    assert less.get_names(b"b") == [] and less.get_names(b"a") == ["a.jpg"] and less.list_all_stems()[1] == b"b"
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
 def test_arrays_are_built_in_blocks(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_states, "BLOCK", 3)
+    monkeypatch.setattr(file_states, "BLOCK_NAMES", 3)
     texts = [f"{'x' * k}.png" for k in range(count)]
-    assert [os.fsdecode(n) for n in encoded(texts).tolist()] == texts and encoded(texts).dtype.kind == "S"
-    pieces = [piece.tolist() for (piece,) in blocks(np.arange(count), length=3)]
+    assert [os.fsdecode(n) for n in encode_names(texts).tolist()] == texts and encode_names(texts).dtype.kind == "S"
+    pieces = [piece.tolist() for (piece,) in iterate_blocks(np.arange(count), length=3)]
     assert [k for piece in pieces for k in piece] == list(range(count)) and all(len(p) <= 3 for p in pieces)
 
 
@@ -75,9 +82,13 @@ def test_stamps_match_os_stat(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("a.png", "deep/b.png"):
         (tmp_path / name).write_bytes(b"x" * len(name))
-    rows = stamps(tmp_path, encoded(["a.png", "deep/b.png", "c.png"])).tolist()
-    assert [tuple(row) for row in rows] == [stamp(tmp_path / "a.png"), stamp(tmp_path / "deep/b.png"), (-1, -1)]
-    assert stamps(tmp_path, encoded([])).shape == (0, 2)
+    rows = read_stamps(tmp_path, encode_names(["a.png", "deep/b.png", "c.png"])).tolist()
+    assert [tuple(row) for row in rows] == [
+        read_stamp(tmp_path / "a.png"),
+        read_stamp(tmp_path / "deep/b.png"),
+        (-1, -1),
+    ]
+    assert read_stamps(tmp_path, encode_names([])).shape == (0, 2)
 
 
 def test_digest_matches_earlier_versions(tree: Path) -> None:
@@ -90,19 +101,19 @@ def test_digest_matches_earlier_versions(tree: Path) -> None:
         for image in sorted((tree / subset / "images").iterdir()):
             for path in (image, tree / subset / "masks" / image.name):
                 total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-    assert open_index(tree, COMMON, BOTH).digest == total.hexdigest()
+    assert open_index(tree, COMMON_FORMAT, BOTH).digest == total.hexdigest()
 
 
 def test_large_subsets_are_not_imported_by_datumaro(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(index, "_import", lambda layout, subset: not asked.append(subset.name))
-    monkeypatch.setattr(index, "MAX_IMPORTED", 2)
-    assert len(open_index(tree, COMMON, BOTH).subset("train")) == 3
+    monkeypatch.setattr(index, "_import_with_datumaro", lambda layout, subset: not asked.append(subset.name))
+    monkeypatch.setattr(index, "MAX_DATUMARO_ITEMS", 2)
+    assert len(open_index(tree, COMMON_FORMAT, BOTH).get_subset("train")) == 3
     assert asked == ["val"]
 
 
 def test_facts_are_queried_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segdsl.storage.fact_cache.ASKED", 2)
+    monkeypatch.setattr("segdsl.storage.fact_cache.NAMES_PER_QUERY", 2)
     with FactCache(tmp_path) as cache:
         for k in range(5):
             cache.put(f"n{k}", (k, k), [k])
@@ -127,4 +138,4 @@ def test_undecodable_names_are_supported(tree: Path) -> None:
     for _ in range(2):
         report = check_data(tree)
         assert not report.errors and report.digest and report.items == 5
-    assert open_index(tree, COMMON, BOTH).subset("train").ids()[-1] == "\udcff"
+    assert open_index(tree, COMMON_FORMAT, BOTH).get_subset("train").list_item_ids()[-1] == "\udcff"

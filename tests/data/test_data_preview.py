@@ -14,15 +14,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.invoke import run
-from segdsl.data.augment.pipeline import after
+from segdsl.cli.invoke import run_cli
+from segdsl.data.augment.pipeline import apply_steps
 from segdsl.data.augment.sample import counter_rng
-from segdsl.data.loading.dataset import train_dataset
+from segdsl.data.loading.dataset import make_train_dataset
 from segdsl.data.pictures import preview as previews
-from segdsl.data.pictures.canvas import INSIDE, WIDTH
-from segdsl.data.pictures.preview import Preview, preview
-from segdsl.data.pictures.preview_sheet import BETWEEN, LEAST_HEIGHT, MOST_HEIGHT, geometry_of, laid_out, preview_sheet
-from segdsl.data.pictures.thumbnails import DARK, LIGHT
+from segdsl.data.pictures.canvas import INNER_WIDTH, WIDTH
+from segdsl.data.pictures.preview import Preview, make_preview
+from segdsl.data.pictures.preview_sheet import (
+    MAX_HEIGHT,
+    MIN_HEIGHT,
+    STAGE_GAP,
+    compute_preview_geometry,
+    draw_preview_sheet,
+    lay_out,
+)
+from segdsl.data.pictures.thumbnails import DARK_GRAY, LIGHT_GRAY
 from segdsl.run.program_data import open_data, resolve_classes
 
 STEPS = """
@@ -68,30 +75,32 @@ def program(tree: Path) -> Path:
 
 def previewed(file: Path, count: int = 5, epoch: int = 0, *overrides: str) -> Preview:
     loaded = resolve_classes(file, overrides)
-    return preview(loaded, open_data(loaded), count, epoch)
+    return make_preview(loaded, open_data(loaded), count, epoch)
 
 
 def whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages keep their images as they are."""
-    monkeypatch.setattr(previews, "_reduced", lambda sample: sample)
+    monkeypatch.setattr(previews, "_shrink_sample", lambda sample: sample)
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
 def test_every_stage_is_that_of_a_run(program: Path, epoch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     whole(monkeypatch)
     found = previewed(program, 4, epoch)
-    dataset = train_dataset(found.program, found.index)
-    batches = dataset.keys(2, epoch)
+    dataset = make_train_dataset(found.program, found.index)
+    batches = dataset.make_epoch_keys(2, epoch)
     assert [shown.key for shown in found.samples] == [key for batch in batches for key in batch]
     for shown in found.samples:
         key, last = shown.key, dataset[shown.key]
-        assert shown.file == dataset.subset.image(key.position)
+        assert shown.image_path == dataset.subset.get_image_path(key.position)
         assert last.image.tobytes() == shown.stages[-1].image.tobytes()
         assert last.mask.tobytes() == shown.stages[-1].mask.tobytes() and shown.stages[-1].size == (32, 64)
         for number, stage in enumerate(shown.stages[:-1]):
             rng = counter_rng(dataset.seed, key.epoch, key.position, key.draw)
-            steps = dataset.steps[:number]
-            image, mask = after(steps, dataset.opened(key.position), rng, dataset.setting, dataset.other)
+            steps = dataset.augmentations[:number]
+            image, mask = apply_steps(
+                steps, dataset.open_pair(key.position), rng, dataset.context, dataset.open_random_pair
+            )
             assert image.tobytes() == stage.image.tobytes() and mask.tobytes() == stage.mask.tobytes()
 
 
@@ -103,7 +112,7 @@ def test_a_jpeg_that_is_cut_at_a_reduced_size_is_that_of_a_run(tree: Path, monke
     for path in (tree / "train" / "images").glob("*.png"):
         path.unlink()
     found = previewed(write_program(tree.parent), 3)
-    dataset = train_dataset(found.program, found.index)
+    dataset = make_train_dataset(found.program, found.index)
     for shown in found.samples:
         assert shown.stages[0].size == (384, 512) and shown.stages[1].size == (32, 64)
         assert dataset[shown.key].image.tobytes() == shown.stages[-1].image.tobytes()
@@ -114,20 +123,20 @@ def test_what_a_step_left_as_it_was_is_told_apart(program: Path, monkeypatch: py
     found = previewed(program, 3, 0, "data.train.augment.flip.p=1", "data.train.augment.cut.p=0")
     for shown in found.samples:
         stages = {stage.name: stage for stage in shown.stages}
-        assert not stages["flip"].idle and stages["flip"].word == "HorizontalFlip"
+        assert not stages["flip"].is_idle and stages["flip"].word == "HorizontalFlip"
         assert np.array_equal(stages["flip"].image, stages["photo"].image[:, ::-1])
-        assert stages["cut"].idle and np.array_equal(stages["cut"].image, stages["lean"].image)
-        assert not stages["image"].idle and not stages["network"].idle
+        assert stages["cut"].is_idle and np.array_equal(stages["cut"].image, stages["lean"].image)
+        assert not stages["image"].is_idle and not stages["network"].is_idle
 
 
 def test_no_steps_are_two_stages(tree: Path) -> None:
     found = previewed(write_program(tree.parent, "\n      drop crop\n      drop photo\n      drop flip\n"))
     assert [stage.name for stage in found.samples[0].stages] == ["image", "network"]
-    assert preview_sheet(found).width == WIDTH
+    assert draw_preview_sheet(found).width == WIDTH
 
 
 def test_stages_of_large_images_are_kept_small(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(previews, "LARGEST", 16)
+    monkeypatch.setattr(previews, "MAX_SIDE", 16)
     for shown in previewed(program).samples:
         for stage in shown.stages:
             assert max(stage.image.shape) <= 16 and stage.image.shape[:2] == stage.mask.shape
@@ -140,11 +149,11 @@ def colors_in(picture: Image.Image) -> set[tuple[int, ...]]:
 
 def test_a_sheet_has_its_margins_the_classes_and_void(program: Path) -> None:
     found = previewed(program)
-    picture = preview_sheet(found)
+    picture = draw_preview_sheet(found)
     pixels = np.array(picture)
     assert (pixels[:, [*range(40), *range(WIDTH - 40, WIDTH)]] == 255).all() and (pixels[-40:] == 255).all()
-    assert {(128, 64, 128), (0, 0, 142), (70, 130, 180), (DARK,) * 3, (LIGHT,) * 3} <= colors_in(picture)
-    assert np.array_equal(pixels, np.array(preview_sheet(previewed(program))))
+    assert {(128, 64, 128), (0, 0, 142), (70, 130, 180), (DARK_GRAY,) * 3, (LIGHT_GRAY,) * 3} <= colors_in(picture)
+    assert np.array_equal(pixels, np.array(draw_preview_sheet(previewed(program))))
 
 
 def test_void_is_in_the_legend_where_it_is_in_the_sheet(program: Path) -> None:
@@ -153,7 +162,7 @@ def test_void_is_in_the_legend_where_it_is_in_the_sheet(program: Path) -> None:
     none = shown._replace(stages=tuple(s._replace(mask=s.mask * (s.mask != 255)) for s in shown.stages))
 
     def grays(given: Preview) -> set[tuple[int, ...]]:
-        return colors_in(preview_sheet(given).crop((0, 120, WIDTH, 160))) & {(LIGHT,) * 3, (DARK,) * 3}
+        return colors_in(draw_preview_sheet(given).crop((0, 120, WIDTH, 160))) & {(LIGHT_GRAY,) * 3, (DARK_GRAY,) * 3}
 
     assert len(grays(found)) == 2 and not grays(found._replace(samples=(none,)))
 
@@ -162,29 +171,29 @@ def test_an_idle_step_is_paled(program: Path) -> None:
     found = previewed(program, 1, 0, "data.train.augment.flip.p=0")
     (shown,) = found.samples
     busy = shown._replace(stages=tuple(stage._replace(changed=True) for stage in shown.stages))
-    idle = [stage for stage in shown.stages if stage.idle]
+    idle = [stage for stage in shown.stages if stage.is_idle]
     assert "flip" in [stage.name for stage in idle]
-    paled, full = (np.array(preview_sheet(found._replace(samples=(s,)))).astype(int) for s in (shown, busy))
+    paled, full = (np.array(draw_preview_sheet(found._replace(samples=(s,)))).astype(int) for s in (shown, busy))
     lighter = (paled - full)[(paled != full).any(axis=2)]
-    geometry = geometry_of([shown])
+    geometry = compute_preview_geometry([shown])
     width = min(width for line in geometry.lines for width in line)
     assert lighter.mean() > 40 and len(lighter) > 0.9 * len(idle) * 2 * geometry.height * width
 
 
 @pytest.mark.parametrize("aspects", [[1.0], [1.5] * 3 + [1.0] * 5, [0.4] * 9, [3.0] * 11, [1.33] * 30, [3.0, 0.4] * 4])
 def test_many_steps_go_on_in_another_line(aspects: list[float]) -> None:
-    geometry = laid_out(aspects)
+    geometry = lay_out(aspects)
     assert [len(line) for line in geometry.lines] and sum(map(len, geometry.lines)) == len(aspects)
-    assert all(sum(line) + (len(line) - 1) * BETWEEN <= INSIDE for line in geometry.lines)
-    assert LEAST_HEIGHT <= geometry.height <= MOST_HEIGHT
+    assert all(sum(line) + (len(line) - 1) * STAGE_GAP <= INNER_WIDTH for line in geometry.lines)
+    assert MIN_HEIGHT <= geometry.height <= MAX_HEIGHT
 
 
 def test_the_lines_are_of_like_length() -> None:
-    assert [len(line) for line in laid_out([2.0] * 4 + [1.0] * 6).lines] == [4, 6]
+    assert [len(line) for line in lay_out([2.0] * 4 + [1.0] * 6).lines] == [4, 6]
 
 
 def answer(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, Any, str]:
-    status = run(["data", "preview", *args])
+    status = run_cli(["data", "preview", *args])
     out, err = capsys.readouterr()
     return status, out, err
 
@@ -257,7 +266,8 @@ def test_numbers_that_are_none_are_wrong_usage(
 
 def test_it_imports_no_torch(program: Path) -> None:
     code = (
-        f"import sys; from segdsl.cli.invoke import run; assert run(['data', 'preview', {str(program)!r}]) == 0;"
+        f"import sys; from segdsl.cli.invoke import run_cli\n"
+        f"assert run_cli(['data', 'preview', {str(program)!r}]) == 0;"
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=program.parent, env=os.environ, capture_output=True)

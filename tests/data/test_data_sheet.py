@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.data.check.index import open_index
-from segdsl.data.formats.layout import ALL
+from segdsl.data.formats.layout import DEFAULT_REQUEST
 from segdsl.data.pictures import canvas
-from segdsl.data.pictures.canvas import WIDTH, colors_of
-from segdsl.data.pictures.contact_sheet import geometry_of, write_sheet
-from segdsl.data.pictures.palette import class_colors
-from segdsl.data.pictures.text import cut, font, readable
-from segdsl.data.pictures.thumbnails import DARK, LIGHT, borders, drawn, fitted, small_mask
-from segdsl.data.stats.survey import survey
+from segdsl.data.pictures.canvas import WIDTH, choose_colors
+from segdsl.data.pictures.contact_sheet import compute_sheet_geometry, write_contact_sheet
+from segdsl.data.pictures.palette import make_class_colors
+from segdsl.data.pictures.text import load_font, make_readable, shorten_text
+from segdsl.data.pictures.thumbnails import DARK_GRAY, LIGHT_GRAY, draw_overlay, find_borders, fit_box, shrink_mask
+from segdsl.data.stats.survey import survey_dataset
 from segdsl.diagnostics import SegError
 
 CLASSES = ("background", "a", "b", "c")
@@ -46,7 +46,7 @@ def colors_in(path: Path) -> set[tuple[int, ...]]:
 
 
 def sheet_of(root: Path, out: Path) -> Image.Image:
-    assert run(["data", "stats", str(root), "--out", str(out)]) == 0
+    assert run_cli(["data", "stats", str(root), "--out", str(out)]) == 0
     return Image.open(out)
 
 
@@ -54,21 +54,21 @@ def test_a_sheet_shows_every_class_in_its_colour(tmp_path: Path, capsys: pytest.
     root, out = write_set(tmp_path / "set", [(48, 64)] * 5), tmp_path / "new" / "sheet.png"
     picture = sheet_of(root, out)
     assert str(out) in capsys.readouterr().out
-    geometry = geometry_of(survey(root, "auto"))
+    geometry = compute_sheet_geometry(survey_dataset(root, "auto"))
     assert picture.size[0] == WIDTH and geometry.columns == 3 and geometry.width == round(geometry.height * 4 / 3)
     rows = -(-5 // geometry.columns)
     assert picture.height > rows * geometry.height and [p.name for p in out.parent.iterdir()] == ["sheet.png"]
-    assert {*class_colors(CLASSES), (DARK,) * 3, (LIGHT,) * 3} <= colors_in(out)
+    assert {*make_class_colors(CLASSES), (DARK_GRAY,) * 3, (LIGHT_GRAY,) * 3} <= colors_in(out)
 
 
 def test_a_set_is_drawn_in_its_own_colours(tmp_path: Path) -> None:
     own = [[10, 20, 30], [200, 100, 50], None, [1, 2, 3]]
     root, out = write_set(tmp_path / "set", [(48, 64)], colors=own), tmp_path / "sheet.png"
     sheet_of(root, out)
-    chosen = class_colors(CLASSES)
+    chosen = make_class_colors(CLASSES)
     expected = [(10, 20, 30), (200, 100, 50), chosen[2], (1, 2, 3)]
-    labels = open_index(root, "auto", ALL).labels
-    assert colors_of(labels) == expected and set(expected) <= colors_in(out)
+    labels = open_index(root, "auto", DEFAULT_REQUEST).labels
+    assert choose_colors(labels) == expected and set(expected) <= colors_in(out)
 
 
 def test_the_same_set_gives_the_same_file(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_place_that_is_none_is_refused(
     (tmp_path / "file").touch()
     (tmp_path / "link.png").symlink_to(root / "train" / "images" / "p0.png")
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    assert run(["data", "stats", str(root), "--out", str(tmp_path / name)]) == 1
+    assert run_cli(["data", "stats", str(root), "--out", str(tmp_path / name)]) == 1
     out, err = capsys.readouterr()
     assert not out and err.startswith(f"error[{slug}]") and str(tmp_path) in err and "= help: " in err
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
@@ -124,7 +124,7 @@ def test_a_sheet_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path, monk
 
     monkeypatch.setattr(canvas.Path, "replace", refuse)
     with pytest.raises(SegError) as caught:
-        write_sheet(survey(root, "auto"), out)
+        write_contact_sheet(survey_dataset(root, "auto"), out)
     assert caught.value.diagnostics[0].slug == "sheet-not-written"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set", "sheet.png"] and out.read_bytes() == b"older"
 
@@ -133,28 +133,32 @@ def test_thin_things_stay_in_a_thumbnail() -> None:
     mask = np.zeros((400, 400), np.uint8)
     mask[:, 201:203] = 1
     mask[7, 9] = 2
-    small = small_mask(mask, (50, 50), [0, 1, 2])
+    small = shrink_mask(mask, (50, 50), [0, 1, 2])
     assert (small == 1).sum() in (50, 100) and (small == 2).sum() == 1
-    assert np.array_equal(small_mask(mask, (400, 400), [0, 1, 2]), mask)
+    assert np.array_equal(shrink_mask(mask, (400, 400), [0, 1, 2]), mask)
 
 
 def test_a_mask_is_drawn_over_its_image() -> None:
     mask = np.repeat([[0, 0, 1, 1, 255, 255]], 4, axis=0).astype(np.uint8)
     image = np.full((4, 6, 3), 100, np.uint8)
-    over = drawn(image, mask, [(0, 0, 0), (200, 0, 100)], 255)
-    assert borders(mask)[0].tolist() == [False, False, True, False, True, False]
+    over = draw_overlay(image, mask, [(0, 0, 0), (200, 0, 100)], 255)
+    assert find_borders(mask)[0].tolist() == [False, False, True, False, True, False]
     assert over[0, :4].tolist() == [[40] * 3, [40] * 3, [200, 0, 100], [160, 40, 100]]
-    assert set(over[:, 4:].ravel().tolist()) <= {DARK, LIGHT}
+    assert set(over[:, 4:].ravel().tolist()) <= {DARK_GRAY, LIGHT_GRAY}
 
 
 def test_a_box_is_filled_without_another_shape() -> None:
-    assert fitted(100, 200, (50, 50)) == (25, 50) and fitted(10, 5, (40, 40)) == (40, 20)
-    assert fitted(1, 5000, (40, 40)) == (1, 40)
+    assert fit_box(100, 200, (50, 50)) == (25, 50) and fit_box(10, 5, (40, 40)) == (40, 20)
+    assert fit_box(1, 5000, (40, 40)) == (1, 40)
 
 
 def test_names_are_cut_and_spelt_in_letters_that_are_there() -> None:
-    face = font(16)
-    text = cut("a_very_long_name_of_0123.png", face, 120)
+    face = load_font(16)
+    text = shorten_text("a_very_long_name_of_0123.png", face, 120)
     assert face.getlength(text) <= 120 and text.startswith("a_") and text.endswith(".png") and "…" in text
-    assert cut("short", face, 120) == "short" and cut("train  ·  3 x 4", face, 60, end=True).endswith("…")
-    assert readable("f\u00fcr \u6f22 x", "class 3") == "fur ? x" and readable("\u6f22", "class 3") == "class 3"
+    assert shorten_text("short", face, 120) == "short" and shorten_text(
+        "train  ·  3 x 4", face, 60, at_end=True
+    ).endswith("…")
+    assert (
+        make_readable("f\u00fcr \u6f22 x", "class 3") == "fur ? x" and make_readable("\u6f22", "class 3") == "class 3"
+    )

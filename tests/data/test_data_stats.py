@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 import segdsl.data.check.facts
-from segdsl.cli.invoke import run
-from segdsl.data.stats.representative import picked
-from segdsl.data.stats.survey import REMEMBERED, Spread, Survey, spread, survey
-from segdsl.diagnostics.render import cells
+from segdsl.cli.invoke import run_cli
+from segdsl.data.stats.representative import pick_images
+from segdsl.data.stats.survey import MAX_EXAMPLES, Spread, Survey, compute_spread, survey_dataset
+from segdsl.diagnostics.render import measure_char
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 NAMES = [f"class_{k}" for k in range(9)]
@@ -63,14 +63,14 @@ def counted(folder: Path) -> dict[str, Any]:
             "share": sum(shows.values()) / whole,
             "images": len(shows),
             "image_share": len(shows) / len(images),
-            "examples": best[:REMEMBERED],
+            "examples": best[:MAX_EXAMPLES],
         }
     return facts
 
 
 def answer(capsys: pytest.CaptureFixture[str], *args: str | Path, status: int = 0) -> dict[str, Any]:
     capsys.readouterr()
-    assert run(["data", "stats", *map(str, args), "--json"]) == status
+    assert run_cli(["data", "stats", *map(str, args), "--json"]) == status
     return json.loads(capsys.readouterr().out)
 
 
@@ -100,10 +100,12 @@ def test_the_object_has_these_keys(mixed: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_classes_seen_least_come_first_without_those_that_are_everywhere(mixed: Path) -> None:
-    stats = survey(mixed, "auto").subsets["train"]
+    stats = survey_dataset(mixed, "auto").subsets["train"]
     # of 24 images class 7 is in 3, class 6 in 4, class 5 in 4 as well; class 8 is in none, class 0 in all
-    least = stats.seen_least(len(NAMES))
-    assert least[0] == 7 and set(least[1:]) == {3, 4, 5, 6} and {stats.of(k).images for k in least} == {3, 4, 5, 6}
+    least = stats.list_rarest_classes(len(NAMES))
+    assert (
+        least[0] == 7 and set(least[1:]) == {3, 4, 5, 6} and {stats.get_class(k).images for k in least} == {3, 4, 5, 6}
+    )
 
 
 def test_more_classes_are_told_of_where_more_are_rare(tmp_path: Path) -> None:
@@ -111,14 +113,14 @@ def test_more_classes_are_told_of_where_more_are_rare(tmp_path: Path) -> None:
         mask = np.zeros((8, 8), np.uint8)
         mask[0, 0] = number % 9 if number < 9 else 0
         write_pair(tmp_path / "train", f"{number:02d}", np.zeros((8, 8), np.uint8) + number, mask)
-    stats = survey(tmp_path, "auto").subsets["train"]
-    assert stats.seen_least(9) == list(range(1, 9))
+    stats = survey_dataset(tmp_path, "auto").subsets["train"]
+    assert stats.list_rarest_classes(9) == list(range(1, 9))
 
 
 def test_lines_are_short_and_complete(
     mixed: Path, capsys: pytest.CaptureFixture[str], wording: Callable[..., None]
 ) -> None:
-    assert run(["data", "stats", str(mixed)]) == 0
+    assert run_cli(["data", "stats", str(mixed)]) == 0
     out, err = capsys.readouterr()
     assert max(map(len, out.splitlines())) <= 80
     wording(out)
@@ -136,9 +138,9 @@ def test_long_names_are_cut(
         mask = np.full((8, 8), number, np.uint8)
         mask[0] = 2
         write_pair(tmp_path / "set" / "train", name, np.full((8, 8), number, np.uint8), mask)
-    assert run(["data", "stats", str(tmp_path / "set")]) == 0
+    assert run_cli(["data", "stats", str(tmp_path / "set")]) == 0
     out = capsys.readouterr().out
-    assert max(sum(map(cells, line)) for line in out.splitlines()) <= 80 and "a…a" in out and "x…x" in out
+    assert max(sum(map(measure_char, line)) for line in out.splitlines()) <= 80 and "a…a" in out and "x…x" in out
 
 
 def test_files_are_decoded_once(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,9 +149,9 @@ def test_files_are_decoded_once(mixed: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(
         segdsl.data.check.facts, "decode_image", lambda data, path, how: read.append(path) or decode(data, path, how)
     )
-    survey(mixed, "auto")
+    survey_dataset(mixed, "auto")
     assert len(read) == 27
-    survey(mixed, "auto")
+    survey_dataset(mixed, "auto")
     assert len(read) == 27
 
 
@@ -157,7 +159,7 @@ def test_an_error_of_the_check_is_one_here(mixed: Path, capsys: pytest.CaptureFi
     (mixed / "val" / "masks" / "00.png").unlink()
     found = answer(capsys, mixed, status=1)
     assert [e["slug"] for e in found["errors"]] == ["mask-missing"] and "subsets" not in found
-    assert run(["data", "stats", str(mixed)]) == 1
+    assert run_cli(["data", "stats", str(mixed)]) == 1
     out, err = capsys.readouterr()
     assert not out and "error[mask-missing]" in err
 
@@ -176,34 +178,36 @@ def test_nothing_heavy_is_imported(mixed: Path) -> None:
     import sys
 
     code = (
-        f"import sys\nfrom segdsl.cli.invoke import run\nassert run(['data', 'stats', {str(mixed)!r}]) == 0\n"
+        f"import sys\nfrom segdsl.cli.invoke import run_cli\nassert run_cli(['data', 'stats', {str(mixed)!r}]) == 0\n"
         "assert not {'torch', 'datumaro', 'openvino'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
 
 
 def test_a_spread_has_its_middle() -> None:
-    assert spread([(3, 1), (1, 1), (2, 1)]) == Spread(1, 2, 3)
-    assert spread([(9, 2), (1, 3)]) == Spread(1, 1, 9)
-    assert spread([(9, 2), (1, 2)]).median == 1
+    assert compute_spread([(3, 1), (1, 1), (2, 1)]) == Spread(1, 2, 3)
+    assert compute_spread([(9, 2), (1, 3)]) == Spread(1, 1, 9)
+    assert compute_spread([(9, 2), (1, 2)]).median == 1
 
 
 def shown(found: Survey, least: int) -> tuple[list[tuple[str, int]], set[int]]:
-    picks = picked(found, least)
+    picks = pick_images(found, least)
     values = {
-        v for p in picks for v in np.unique(np.array(Image.open(found.subsets[p.subset].subset.mask(p.position))))
+        v
+        for p in picks
+        for v in np.unique(np.array(Image.open(found.subsets[p.subset].subset.get_mask_path(p.position))))
     }
     return [(p.subset, p.position) for p in picks], values
 
 
 @pytest.mark.parametrize("least", [0, 6, 26, 27, 99])
 def test_picked_images_show_every_class(mixed: Path, least: int) -> None:
-    found = survey(mixed, "auto")
+    found = survey_dataset(mixed, "auto")
     places, values = shown(found, least)
     assert {*range(8)} <= values and len(set(places)) == len(places)
     assert min(least, 27) <= len(places) <= max(least, 8) and places == shown(found, least)[0]
-    first = picked(found, least)[0]
-    assert first.shows[0][0] == 7  # the rarest
+    first = pick_images(found, least)[0]
+    assert first.class_shares[0][0] == 7  # the rarest
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the data sets of ../shared are not there")

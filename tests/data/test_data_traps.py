@@ -15,7 +15,7 @@ from PIL import Image
 from segdsl.data.augment.lazy import read_sample
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
-from segdsl.data.decode.images import Reading, decode_image, decode_mask
+from segdsl.data.decode.images import ReadOptions, decode_image, decode_mask
 from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range
@@ -55,9 +55,9 @@ def common(root: Path, masks: np.ndarray, colors: bool = False) -> None:
 
 def test_values_are_rejected_for_color_masks(tmp_path: Path) -> None:
     common(tmp_path, np.array(COLORS, np.uint8)[np.array([[0, 1], [1, 1]])], colors=True)
-    found = check_data(tmp_path, asked=Request(["train"], values=[Range(1, 1), Range(0, 0)]))
+    found = check_data(tmp_path, request=Request(["train"], values=[Range(1, 1), Range(0, 0)]))
     assert [d.slug for d in found.errors] == ["setting-without-effect"]
-    assert [d.slug for d in check_data(tmp_path, asked=Request(["train"], background="ground")).errors] == [
+    assert [d.slug for d in check_data(tmp_path, request=Request(["train"], background="ground")).errors] == [
         "setting-without-effect"
     ]
 
@@ -65,13 +65,13 @@ def test_values_are_rejected_for_color_masks(tmp_path: Path) -> None:
 def test_ignore_value_with_values_is_not_an_id(tmp_path: Path) -> None:
     common(tmp_path, np.array([[0, 10, 1], [0, 10, 10]], np.uint8))
     asked = Request(["train"], ignore=1, values=[Range(0, 0), Range(10, 10)])
-    report = check_data(tmp_path, asked=asked)
+    report = check_data(tmp_path, request=asked)
     assert report.errors == []
     assert report.pixels["train"][[0, 1, 255]].tolist() == [2, 3, 1]
     index = open_index(tmp_path, "common_semantic_segmentation", asked)
     assert index.ignore == 255
-    assert read_sample(index, index.subset("train"), 0).mask.tolist() == [[0, 1, 255], [0, 1, 1]]
-    plain = check_data(tmp_path, asked=Request(["train"], ignore=1))
+    assert read_sample(index, index.get_subset("train"), 0).mask.tolist() == [[0, 1, 255], [0, 1, 1]]
+    plain = check_data(tmp_path, request=Request(["train"], ignore=1))
     assert "ignore-is-class" in [d.slug for d in plain.warnings]
 
 
@@ -169,7 +169,7 @@ RIGHT = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_tiff_is_decoded_correctly(name: str) -> None:
     data, channels, expected = RIGHT[name]
-    assert (decode_image(data, "a.tif", Reading(channels)).pixels == expected).all()
+    assert (decode_image(data, "a.tif", ReadOptions(channels)).pixels == expected).all()
 
 
 def test_16_bit_png_is_rotated_and_scaled() -> None:
@@ -182,7 +182,7 @@ def test_16_bit_png_is_rotated_and_scaled() -> None:
     start = buffer.getvalue().index(b"eXIf") - 4
     length = int.from_bytes(buffer.getvalue()[start : start + 4], "big")
     data = plain[:33] + buffer.getvalue()[start : start + 12 + length] + plain[33:]
-    picture = decode_image(data, "a.png", Reading(3, Range(0, 65535)))
+    picture = decode_image(data, "a.png", ReadOptions(3, Range(0, 65535)))
     assert picture.orientation == 6 and picture.mode == "16 bits x 3"
     assert np.abs(picture.pixels.astype(int) - np.rot90(RGB16 / 257, -1)).max() <= 1
 
@@ -201,11 +201,11 @@ def test_channels_count_toward_the_size_limit() -> None:
         buffer, np.zeros(shape, np.uint8), photometric="minisblack", planarconfig="contig", compression="zlib"
     )
     with pytest.raises(SegError) as caught:
-        decode_image(buffer.getvalue(), "a.tif", Reading(None))
+        decode_image(buffer.getvalue(), "a.tif", ReadOptions(None))
     assert caught.value.diagnostics[0].slug == "image-too-large"
 
 
 def test_levels_beyond_the_depth_give_a_warning(tmp_path: Path) -> None:
     common(tmp_path, np.array([[0, 1], [1, 1]], np.uint8))
-    report = check_data(tmp_path, asked=Request(reading=Reading(3, Range(0, 4095))))
+    report = check_data(tmp_path, request=Request(read_options=ReadOptions(3, Range(0, 4095))))
     assert "image-depth" in [d.slug for d in report.warnings]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.editor.textmate import SCOPE, grammar
+from segdsl.editor.textmate import SCOPE, build_grammar
 
 ROOT = Path(__file__).resolve().parents[2]
 Scopes = list[str]
@@ -26,7 +26,7 @@ class Engine:
     """Applies the generated grammar to texts."""
 
     def __init__(self) -> None:
-        self.repository: dict[str, Any] = grammar()["repository"]
+        self.repository: dict[str, Any] = build_grammar()["repository"]
 
     def rules(self, patterns: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for pattern in patterns:

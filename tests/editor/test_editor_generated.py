@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from segdsl.editor import reference
-from segdsl.editor.generate import generated, main, stale
-from segdsl.editor.reference import FUNCTIONS, KINDS, PARAMETER_TYPES, UNIT_DOCS
+from segdsl.editor.generate import find_stale_files, generate_files, write_stale_files
+from segdsl.editor.reference import FUNCTION_DOCS, KIND_DOCS, PARAMETER_TYPE_DOCS, UNIT_DOCS
 from segdsl.explain import explanations
 from segdsl.ir.program import SECTIONS
 from segdsl.ir.values import UNITS
@@ -20,24 +20,24 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_generated_files_are_up_to_date() -> None:
-    assert stale() == [], "run python -m segdsl.editor.generate"
+    assert find_stale_files() == [], "run python -m segdsl.editor.generate"
 
 
 def test_stale_files_are_listed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert stale(tmp_path) == list(generated())
-    assert main(["--check"], tmp_path) == 1
+    assert find_stale_files(tmp_path) == list(generate_files())
+    assert write_stale_files(["--check"], tmp_path) == 1
     assert not any(tmp_path.iterdir())
-    assert main([], tmp_path) == 0
-    assert main(["--check"], tmp_path) == 0
+    assert write_stale_files([], tmp_path) == 0
+    assert write_stale_files(["--check"], tmp_path) == 0
     (tmp_path / "grammar" / "REFERENCE.md").write_text("old", encoding="utf-8")
     capsys.readouterr()
-    assert main(["--check"], tmp_path) == 1
+    assert write_stale_files(["--check"], tmp_path) == 1
     assert capsys.readouterr().out == "grammar/REFERENCE.md\n"
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return reference.reference()
+    return reference.build_reference()
 
 
 def test_every_word_and_argument_is_in_the_reference(page: str) -> None:
@@ -61,10 +61,10 @@ def test_every_diagnostic_is_in_the_reference(page: str) -> None:
 
 
 def test_handwritten_tables_are_complete() -> None:
-    assert set(FUNCTIONS) == set(functions.FUNCTIONS)
-    assert set(PARAMETER_TYPES) == set(blocks.TYPES)
+    assert set(FUNCTION_DOCS) == set(functions.FUNCTIONS)
+    assert set(PARAMETER_TYPE_DOCS) == set(blocks.PARAMETER_TYPES)
     assert set(UNIT_DOCS) == set(UNITS)
-    assert {word.kind for word in REGISTRY.values()} == set(KINDS)
+    assert {word.kind for word in REGISTRY.values()} == set(KIND_DOCS)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_types_are_in_the_words_of_the_language(page: str, word: str, argument: 
 
 
 def test_asterisks_are_escaped() -> None:
-    assert reference._plain("i*g `a*b` <x>") == "i\\*g `a*b` \\<x>"
+    assert reference._escape_markdown("i*g `a*b` <x>") == "i\\*g `a*b` \\<x>"
 
 
 def test_gitattributes_cover_programs_and_generated_files() -> None:
     lines = (ROOT / ".gitattributes").read_text(encoding="utf-8").splitlines()
     assert any(line.startswith("*.seg ") and "eol=lf" in line and "linguist-language=" in line for line in lines)
     marked = [line.split()[0] for line in lines if "linguist-generated" in line]
-    for name in generated():
+    for name in generate_files():
         assert any(Path(name).match(pattern) for pattern in marked), name

@@ -15,9 +15,18 @@ from pygments.token import Error, Text, Whitespace
 
 import segdsl.ops
 import segdsl.words  # noqa: F401 - importing registers every word
-from segdsl.editor.ansi import ansi
-from segdsl.editor.highlight import KEYWORD_SCOPES, PROPERTIES, Region, Rule, choices, section_names, table, words_of
-from segdsl.editor.pygments_lexer import SegLexer, token_of
+from segdsl.editor.ansi import highlight_source
+from segdsl.editor.highlight import (
+    KEYWORD_SCOPES,
+    PROPERTIES,
+    Region,
+    Rule,
+    build_alternation,
+    build_rule_table,
+    collect_choices,
+    collect_section_names,
+)
+from segdsl.editor.pygments_lexer import SegLexer, find_token
 from segdsl.ir.values import UNITS
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.elaborate.functions import FUNCTIONS
@@ -87,7 +96,7 @@ def test_the_reader_sees_what_is_unscoped(scopes: Scopes) -> None:
 
 def test_textmate_and_pygments_agree_on_every_character(scopes: Scopes) -> None:
     for text in texts():
-        textmate = [token_of(s) for s in scopes(text)]
+        textmate = [find_token(s) for s in scopes(text)]
         at = 0
         for token, piece in SegLexer(stripnl=False, ensurenl=False).get_tokens(text):
             for character in piece:
@@ -193,27 +202,27 @@ def test_an_unclosed_bracket_ends_with_the_block(scopes: Scopes) -> None:
 
 
 def test_everything_the_language_names_is_in_the_rules() -> None:
-    entries = [entry for rules in table().values() for entry in rules]
+    entries = [entry for rules in build_rule_table().values() for entry in rules]
     patterns = " ".join(e.pattern for e in entries if isinstance(e, Rule))
     patterns += " ".join(e.begin.pattern for e in entries if isinstance(e, Region))
-    named = [*REGISTRY, *UNITS, *FUNCTIONS, *section_names(), *KEYWORDS, *PROPERTIES]
+    named = [*REGISTRY, *UNITS, *FUNCTIONS, *collect_section_names(), *KEYWORDS, *PROPERTIES]
     assert not [n for n in named if not re.search(rf"(?<![A-Za-z0-9_]){n}(?![A-Za-z0-9_])", patterns)]
 
 
 def test_choices_hold_the_members_of_words_and_sections() -> None:
-    assert choices()["mode"] >= {"nearest", "bilinear"}
-    assert choices()["scale"] == {"image", "input"}
-    assert "val.dice" in choices()["monitor"]
-    assert "lr" not in choices()
+    assert collect_choices()["mode"] >= {"nearest", "bilinear"}
+    assert collect_choices()["scale"] == {"image", "input"}
+    assert "val.dice" in collect_choices()["monitor"]
+    assert "lr" not in collect_choices()
 
 
 def test_the_longest_name_is_tried_first() -> None:
-    match = re.match(words_of(["Adam", "AdamW"]), "AdamW")
+    match = re.match(build_alternation(["Adam", "AdamW"]), "AdamW")
     assert match and match[0] == "AdamW"
 
 
 def test_groups_cover_their_patterns() -> None:
-    for rules in table().values():
+    for rules in build_rule_table().values():
         for entry in rules:
             for rule in (entry.begin, entry.end) if isinstance(entry, Region) else (entry,):
                 if isinstance(rule, Rule):
@@ -230,7 +239,7 @@ def test_pygments_finds_the_lexer() -> None:
 
 def test_colors_change_nothing_else() -> None:
     text = (ROOT / "segdsl" / "std" / "lite_hrnet.seg").read_text(encoding="utf-8")
-    colored = ansi(text)
+    colored = highlight_source(text)
     assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == text
     assert len(set(re.findall(r"\x1b\[[0-9;]*m", colored))) > 5
 
@@ -242,7 +251,7 @@ def imports(code: str) -> set[str]:
 
 
 def test_the_table_needs_neither_torch_nor_pygments() -> None:
-    loaded = imports("import segdsl.editor\nfrom segdsl.editor.highlight import table\ntable()")
+    loaded = imports("import segdsl.editor\nfrom segdsl.editor.highlight import build_rule_table\nbuild_rule_table()")
     assert "pydantic" in loaded
     assert loaded.isdisjoint({"torch", "numpy", "pygments"})
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from segdsl.cli.group import commands
+from segdsl.cli.group import root_group
 from segdsl.diagnostics import Diagnostic, SegError
 from segdsl.diagnostics.render import Renderer
 from segdsl.editor import reference
@@ -141,7 +141,7 @@ def test_commands_in_the_manual_exist(folder: Path, monkeypatch: pytest.MonkeyPa
     ]
     assert len(lines) >= 5
     for words in map(shlex.split, lines):
-        command = commands.get_command(click.Context(commands), words[1])
+        command = root_group.get_command(click.Context(root_group), words[1])
         assert words[0] == "segdsl" and command is not None, words
         options = {w for w in words if w.startswith("--")}
         assert options <= {o for p in command.params for o in p.opts}, words
@@ -156,7 +156,7 @@ def anchors(text: str) -> set[str]:
 
 
 def test_links_lead_somewhere() -> None:
-    pages = {"": anchors(MANUAL), "REFERENCE.md": anchors(reference.reference())}
+    pages = {"": anchors(MANUAL), "REFERENCE.md": anchors(reference.build_reference())}
     links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", MANUAL)
     assert len(links) >= 15
     for path, anchor in links:
@@ -165,7 +165,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_every_type_and_function_is_in_the_manual() -> None:
-    for name in (*reference.PARAMETER_TYPES, *reference.FUNCTIONS):
+    for name in (*reference.PARAMETER_TYPE_DOCS, *reference.FUNCTION_DOCS):
         assert f"`{name}`" in MANUAL, name
 
 

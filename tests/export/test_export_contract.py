@@ -145,7 +145,7 @@ def test_with_names_as_in_otx_every_contour_has_another_class(exported: Any, tmp
     xml = exported("common_semantic_segmentation", ["background", "disc", "leaf"]).model
     ir = openvino_runtime.read_model(xml)
     ir.set_rt_info("background disc leaf", ["model_info", "labels"])
-    openvino_runtime.openvino().save_model(ir, tmp_path / "otx.xml", compress_to_fp16=False)
+    openvino_runtime.import_openvino().save_model(ir, tmp_path / "otx.xml", compress_to_fp16=False)
     assert looked_at(tmp_path / "otx.xml")[0] == {"background": 1, "disc": 2}, "the case that goes wrong"
 
 

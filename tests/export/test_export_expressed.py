@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdsl.export.convert.deployable import Shipped
+from segdsl.export.convert.deployable import DeployableModel
 from segdsl.export.openvino import export_model
 from segdsl.inference.models import openvino_runtime
 from segdsl.lang.program import load
@@ -66,6 +66,6 @@ def test_pooled_values_stay_equal(tmp_path: Path, size: str) -> None:
     program = load(written(tmp_path, size))
     model = compile_program(program, weights="none").model
     image = torch.rand(2, 3, 48, 64)
-    shipped, plain = (Shipped(model, program, OpenVINO(), reduce=reduce) for reduce in (True, False))
+    shipped, plain = (DeployableModel(model, program, OpenVINO(), optimize=reduce) for reduce in (True, False))
     with torch.inference_mode():
         torch.testing.assert_close(shipped(image)[1], plain(image)[1], rtol=1e-5, atol=1e-6)

@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from segdsl import verbs
-from segdsl.cli.invoke import run as segdsl
+from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.diagnostics import SegError
-from segdsl.export.certify.certificate import check
-from segdsl.export.certify.trial_images import noise_images, val_trials
+from segdsl.export.certify.certificate import check_certificate
+from segdsl.export.certify.trial_images import generate_noise_images, open_trials
 from segdsl.export.openvino import ExportResult, export_model
 from segdsl.inference.models import extras, model_info, openvino_runtime
 from segdsl.inference.models.model import open_model
-from segdsl.inference.preprocess import prepare, raw
+from segdsl.inference.preprocess import preprocess_image, preprocess_raw
 from segdsl.ir.program import Program, Tolerance
 from segdsl.ir.values import Size
 from segdsl.lang.program import load
@@ -38,16 +38,18 @@ def changed(run: Path, tmp_path: Path, *overrides: str) -> Program:
 
 def exported(run: Path, tmp_path: Path, *overrides: str) -> ExportResult:
     program = changed(run, tmp_path, *overrides)
-    return export_model(program, open_run(run).model, tmp_path / "export", "fp32", val_trials(program, run))
+    return export_model(program, open_run(run).model, tmp_path / "export", "fp32", open_trials(program, run))
 
 
 def test_a_normalizing_model_accepts_raw_pixels(run: Path, tmp_path: Path, fp32: Path) -> None:
     found = exported(run, tmp_path, "export.openvino=OpenVINO(normalize = true)")
-    image = noise_images(45, 64)[0]
+    image = generate_noise_images(45, 64)[0]
     compiled = openvino_runtime.compile_model(openvino_runtime.read_model(found.model), "f32", found.model)
     ours, theirs = open_model(found.model), open_model(fp32)
-    assert np.abs(compiled(raw(image, Size(45, 64)))[0][0] - theirs.scores(image)).max() < 1e-4
-    assert np.abs(ours.scores(image) - theirs.scores(image)).max() < 1e-4
+    assert (
+        np.abs(compiled(preprocess_raw(image, Size(45, 64)))[0][0] - theirs.predict_probabilities(image)).max() < 1e-4
+    )
+    assert np.abs(ours.predict_probabilities(image) - theirs.predict_probabilities(image)).max() < 1e-4
     info = openvino_runtime.read_model(found.model).get_rt_info(["model_info"]).value
     assert not {"mean_values", "scale_values"} & set(info)
 
@@ -58,7 +60,7 @@ def test_a_dynamic_size_accepts_any_image(run: Path, tmp_path: Path) -> None:
     model = open_run(run).model
     compiled = openvino_runtime.compile_model(openvino_runtime.read_model(found.model), "f32", found.model)
     for height, width in ((45, 64), (64, 96), (40, 40)):
-        tensor = prepare(noise_images(height, width)[0], Size(height, width), "imagenet")
+        tensor = preprocess_image(generate_noise_images(height, width)[0], Size(height, width), "imagenet")
         with torch.inference_mode():
             expected = model(torch.from_numpy(tensor)).softmax(1).numpy()
         assert np.abs(compiled(tensor)[0] - expected).max() < 1e-4
@@ -68,11 +70,11 @@ def test_hard_predictions_are_ids(run: Path, tmp_path: Path, fp32: Path) -> None
     found = exported(run, tmp_path, "export.openvino=OpenVINO(prediction = hard)")
     (output,) = openvino_runtime.read_model(found.model).outputs
     assert (list(output.shape), output.element_type.to_string()) == ([1, 45, 64], "i32")
-    image = noise_images(45, 64)[0]
+    image = generate_noise_images(45, 64)[0]
     ours, theirs = open_model(found.model), open_model(fp32)
     assert (ours.predict(image) != theirs.predict(image)).mean() < 1e-3
-    assert np.array_equal(ours.scores(image).argmax(0), ours.classify(image))
-    assert np.abs(ours.logits(image) - theirs.logits(image)).max() < 1e-3
+    assert np.array_equal(ours.predict_probabilities(image).argmax(0), ours.predict_input_mask(image))
+    assert np.abs(ours.predict_logits(image) - theirs.predict_logits(image)).max() < 1e-3
 
 
 def test_position_embeddings_refuse_a_dynamic_size(root: Path, tmp_path: Path) -> None:
@@ -92,8 +94,12 @@ def test_onnx_runtime_agrees_with_torch(form: str, run: Path, tmp_path: Path) ->
     session = onnxruntime.InferenceSession(str(found.onnx), providers=["CPUExecutionProvider"])
     (given,), (output,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.shape, output.name) == ("image", [1, 3, 45, 64], "output1")
-    image = noise_images(45, 64)[0]
-    fed = raw(image, Size(45, 64)) if "normalize" in form else prepare(image, Size(45, 64), "imagenet")
+    image = generate_noise_images(45, 64)[0]
+    fed = (
+        preprocess_raw(image, Size(45, 64))
+        if "normalize" in form
+        else preprocess_image(image, Size(45, 64), "imagenet")
+    )
     results: Any = session.run(None, {"image": fed})
     said = results[0]
     ids = said[0] if "hard" in form else said[0].argmax(0)
@@ -113,7 +119,7 @@ def test_missing_onnx_says_what_to_install(run: Path, tmp_path: Path, monkeypatc
 def test_a_class_0_of_another_name_has_its_own_channel(run: Path, tmp_path: Path) -> None:
     program = changed(run, tmp_path, 'data.classes=["metal", "rust", "paint", "dust"]')
     assert model_info.needs_empty_channel(program)
-    assert model_info.describe(program, "fp32")["labels"] == "metal rust paint dust"
+    assert model_info.build_model_info(program, "fp32")["labels"] == "metal rust paint dust"
     hard = changed(
         run, tmp_path, 'data.classes=["metal", "a", "b", "c"]', "export.openvino=OpenVINO(prediction = hard)"
     )
@@ -121,7 +127,7 @@ def test_a_class_0_of_another_name_has_its_own_channel(run: Path, tmp_path: Path
 
 
 def test_the_certificate_has_a_row_for_each_form(run: Path, fp32: Path, data: Path) -> None:
-    found = open_model(fp32).info.origin[model_info.CERTIFICATE]  # type: ignore[attr-defined]
+    found = open_model(fp32).info.provenance[model_info.CERTIFICATE_KEY]  # type: ignore[attr-defined]
     assert list(found["rows"]) == ["torch", "fp32", "fp16", "device"]
     assert found["rows"]["device"]["computes_in"] in ("f32", "bf16", "f16")
     score = verbs.evaluate(run)
@@ -146,15 +152,15 @@ def test_an_exceeded_limit_leaves_no_file(
     shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
     settings = [] if limit == "spoilt" else ["--set", limit]
     if "logits" not in limit:
-        convert = openvino.convert
+        convert = openvino.convert_to_openvino
 
         def spoilt(shipped: Any, program: Any) -> Any:
             with torch.no_grad():
                 dict(shipped.named_parameters())["model.low.conv.weight"].mul_(-1)
             return convert(shipped, program)
 
-        monkeypatch.setattr(openvino, "convert", spoilt)
-        monkeypatch.setattr(openvino.Proof, "_parts_at", lambda *_: "low")
+        monkeypatch.setattr(openvino, "convert_to_openvino", spoilt)
+        monkeypatch.setattr(openvino.Certifier, "_find_divergence", lambda *_: "low")
     assert segdsl(["export", str(tmp_path / "run"), "--json", *settings]) == 1
     errors = json.loads(capsys.readouterr().out)["errors"]
     assert {error["slug"] for error in errors} == {"export-differs"}
@@ -164,7 +170,7 @@ def test_an_exceeded_limit_leaves_no_file(
 def test_the_first_divergent_node_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from segdsl.export import openvino
 
-    convert = openvino.convert
+    convert = openvino.convert_to_openvino
 
     def spoilt(shipped: Any, program: Any) -> Any:
         other = copy.deepcopy(shipped)
@@ -172,7 +178,7 @@ def test_the_first_divergent_node_is_named(run: Path, tmp_path: Path, monkeypatc
             dict(other.named_parameters())["model.low.conv.weight"].mul_(-1)
         return convert(other, program)
 
-    monkeypatch.setattr(openvino, "convert", spoilt)
+    monkeypatch.setattr(openvino, "convert_to_openvino", spoilt)
     with pytest.raises(SegError) as caught:
         exported(run, tmp_path)
     assert any("diverge at `low" in finding.message for finding in caught.value.diagnostics)
@@ -192,7 +198,7 @@ def test_each_exceeded_limit_is_explained(wording: Callable[[str], None]) -> Non
     texts = []
     for table in tables:
         with pytest.raises(SegError) as caught:
-            check(table, tolerance)
+            check_certificate(table, tolerance)
         texts += [f"{finding.message}\n  help: {finding.help}" for finding in caught.value.diagnostics]
         assert {finding.slug for finding in caught.value.diagnostics} == {"export-differs"}
     wording("\n".join(texts))

@@ -11,10 +11,16 @@ import numpy as np
 import pytest
 
 from segdsl.diagnostics import SegError
-from segdsl.export.certify.trial_images import calibration_images, val_trials
+from segdsl.export.certify.trial_images import open_trials, read_calibration_images
 from segdsl.export.int8 import quantize as quantizing
-from segdsl.export.int8.job import Job
-from segdsl.export.int8.layer_cost import MEASURES, costly_parts, layers_of, parts_below, with_float
+from segdsl.export.int8.job import QuantizationJob
+from segdsl.export.int8.layer_cost import (
+    MAX_MEASUREMENTS,
+    list_int8_layers,
+    rank_costly_parts,
+    restore_float_layers,
+    split_into_parts,
+)
 from segdsl.export.int8.worker import Score
 from segdsl.export.openvino import export_model, export_run
 from segdsl.inference.models import openvino_runtime
@@ -56,24 +62,24 @@ def _is_constant(node: Any) -> bool:
 
 def test_the_program_sets_the_number_of_calibration_images(run: Path, data: Path) -> None:
     program = open_run(run).program
-    whole = list(calibration_images(program, run, 64))
+    whole = list(read_calibration_images(program, run, 64))
     assert [image.shape for image in whole] == [(45, 64, 3)] * 2
-    assert len(list(calibration_images(program, run, 1))) == 1
+    assert len(list(read_calibration_images(program, run, 1))) == 1
     word = OpenVINO(calibration=1)
     program = program.model_copy(update={"export": program.export.model_copy(update={"openvino": word})})
     folder = data.parent / "prepared" / "int8"
     folder.mkdir(parents=True)
-    job = quantizing._prepare(program, run, folder, val_trials(program, run), "logits")
+    job = quantizing._prepare_job(program, run, folder, open_trials(program, run), "logits")
     assert np.load(job.calibration).shape == (1, 45, 64, 3)
     assert np.load(job.masks).shape == (5, 45, 64)
-    assert (job.shift, job.hard, job.normalize, job.attention) == (0, False, "imagenet", False)
+    assert (job.channel_offset, job.is_hard, job.normalize, job.has_attention) == (0, False, "imagenet", False)
 
 
 def test_int8_without_training_images_is_refused(run: Path, tmp_path: Path) -> None:
     opened = open_run(run)
     data = opened.program.data.model_copy(update={"root": "nowhere"})
     program = opened.program.model_copy(update={"data": data})
-    trials = replace(val_trials(opened.program, run), program=program)
+    trials = replace(open_trials(opened.program, run), program=program)
     finding = refusal(lambda: export_model(program, opened.model, tmp_path / "export", "int8", trials))
     assert finding.slug == "int8-without-data" and "training images" in finding.message
     assert list((tmp_path / "export").iterdir()) == []
@@ -95,22 +101,26 @@ def test_a_crash_of_the_worker_is_a_diagnostic(
 ) -> None:
     (tmp_path / "crashing.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(quantizing, "CHILD", "crashing")
-    job = Job("m.xml", "o.xml", "c.npy", "t.npy", "k.npy", ("a",), 255, "none", False, 0, "logits", 0.01, False)
-    finding = refusal(lambda: quantizing._run(job, tmp_path))
+    monkeypatch.setattr(quantizing, "WORKER_MODULE", "crashing")
+    job = QuantizationJob(
+        "m.xml", "o.xml", "c.npy", "t.npy", "k.npy", ("a",), 255, "none", False, 0, "logits", 0.01, False
+    )
+    finding = refusal(lambda: quantizing._run_worker(job, tmp_path))
     assert finding.slug == "quantization-failed" and told in finding.message
     assert ("memory" in finding.help) == ("signal" in code or "kill" in code or "Memory" in code)
 
 
 def test_a_job_survives_json() -> None:
-    job = Job("m.xml", "o.xml", "c.npy", "t.npy", "k.npy", ("a", "ö"), 255, None, True, 1, "logits", 0.01, True)
-    assert Job.from_json(json.loads(json.dumps(job.as_json()))) == job
+    job = QuantizationJob(
+        "m.xml", "o.xml", "c.npy", "t.npy", "k.npy", ("a", "ö"), 255, None, True, 1, "logits", 0.01, True
+    )
+    assert QuantizationJob.from_json(json.loads(json.dumps(job.to_json()))) == job
 
 
 def test_the_error_is_measured_against_the_spread() -> None:
     base = [np.array([[[0.0, 2.0]]], np.float32)]
     other = [np.array([[[1.0, 3.0]]], np.float32)]
-    assert scored([0.5], base).error_of(scored([0.5], other)) == pytest.approx(1.0)
+    assert scored([0.5], base).compute_logit_error(scored([0.5], other)) == pytest.approx(1.0)
 
 
 def scored(by_class: list[float], logits: list[Any] | None = None) -> Score:
@@ -126,26 +136,26 @@ def scored(by_class: list[float], logits: list[Any] | None = None) -> Score:
     ],
 )  # fmt: skip
 def test_gains_of_a_class_do_not_offset_losses(before: list[float], after: list[float], lost: float) -> None:
-    assert scored(before).lost(scored(after)) == pytest.approx(lost)
+    assert scored(before).compute_dice_loss(scored(after)) == pytest.approx(lost)
 
 
 def rounded_chain() -> Any:
     """x -> round -> relu "a.one" -> round -> sigmoid "a.two" -> tanh "b", which takes nothing rounded."""
-    ops = openvino_runtime.openvino().opset13
+    ops = openvino_runtime.import_openvino().opset13
     image = ops.parameter([1, 4], name="image")
     ends = [np.float32(v) for v in (-1, 1, -1, 1)]
     first = ops.relu(ops.fake_quantize(image, *ends, 3), name="a.one")
     second = ops.sigmoid(ops.fake_quantize(first, *ends, 3), name="a.two/Sigmoid")
-    return openvino_runtime.openvino().Model([ops.tanh(second, name="b")], [image], "chain")
+    return openvino_runtime.import_openvino().Model([ops.tanh(second, name="b")], [image], "chain")
 
 
 def test_a_float_layer_reads_its_input_before_quantization() -> None:
     model = rounded_chain()
-    assert layers_of(model) == ["a.one", "a.two/Sigmoid"]
+    assert list_int8_layers(model) == ["a.one", "a.two/Sigmoid"]
     x = np.array([[0.2, 0.4, 0.6, 0.8]], np.float32)
-    freed = with_float(model, ["a.one"])
-    assert layers_of(freed) == ["a.two/Sigmoid"] and layers_of(model) == ["a.one", "a.two/Sigmoid"]
-    both = with_float(model, ["a.one", "a.two/Sigmoid"])
+    freed = restore_float_layers(model, ["a.one"])
+    assert list_int8_layers(freed) == ["a.two/Sigmoid"] and list_int8_layers(model) == ["a.one", "a.two/Sigmoid"]
+    both = restore_float_layers(model, ["a.one", "a.two/Sigmoid"])
     compiled = openvino_runtime.compile_model(both, "f32", Path("x.xml"))
     assert np.allclose(compiled(x)[0], np.tanh(1 / (1 + np.exp(-x))), atol=1e-6)
     assert not np.allclose(openvino_runtime.compile_model(freed, "f32", Path("x.xml"))(x)[0], compiled(x)[0], atol=1e-3)
@@ -153,9 +163,9 @@ def test_a_float_layer_reads_its_input_before_quantization() -> None:
 
 def test_parts_split_along_paths() -> None:
     names = ["net.a.x/Convolution", "net.a.y", "net.b", "net.b/Add"]
-    assert parts_below("", names) == {"net.a": names[:2], "net.b": names[2:]}
-    assert parts_below("net.a", names[:2]) == {"net.a.x": names[:1], "net.a.y": names[1:2]}
-    assert parts_below("net.b", names[2:]) == {}
+    assert split_into_parts("", names) == {"net.a": names[:2], "net.b": names[2:]}
+    assert split_into_parts("net.a", names[:2]) == {"net.a.x": names[:1], "net.a.y": names[1:2]}
+    assert split_into_parts("net.b", names[2:]) == {}
 
 
 def test_the_costliest_part_is_split_first() -> None:
@@ -166,7 +176,7 @@ def test_the_costliest_part_is_split_first() -> None:
         asked.append(len(inside))
         return float(sum(name.startswith("p2") for name in inside)), 0.0
 
-    parts = list(costly_parts(names, cost))
-    assert asked == [30] * 4 + [1] * 30 and len(asked) <= MEASURES + 30
+    parts = list(rank_costly_parts(names, cost))
+    assert asked == [30] * 4 + [1] * 30 and len(asked) <= MAX_MEASUREMENTS + 30
     assert {path for path, _, _ in parts} == {"p0", "p1", "p3", *(f"p2.l{i}" for i in range(30))}
     assert sorted(name for _, inside, _ in parts for name in inside) == sorted(names)

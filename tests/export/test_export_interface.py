@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segdsl.cli.certificate_view import certificate_text
-from segdsl.export.certify.interface import interface_of
+from segdsl.cli.certificate_view import format_certificate
+from segdsl.export.certify.interface import describe_interface
 from segdsl.export.openvino import export_model
 from segdsl.inference.models import openvino_runtime
 from segdsl.ir.program import Program
@@ -68,7 +68,7 @@ def test_shapes_and_channels_are_those_of_the_file(tmp_path: Path, classes: str,
 def test_the_interface_is_part_of_the_certificate(tmp_path: Path) -> None:
     program = program_of(tmp_path, '"sky", "road", "car"', "export.onnx = ONNX(normalize = true)")
     result = export_model(program, compile_program(program, weights="none").model, tmp_path / "export", "fp32")
-    lines = certificate_text(result.certificate).splitlines()
+    lines = format_certificate(result.certificate).splitlines()
     assert all(len(line) <= 80 for line in lines)
     text = " ".join(" ".join(lines).split())
     assert "`image` [1, 3, 32, 48], RGB, normalized: (v - [123.675, 116.28, 103.53])" in text
@@ -80,10 +80,10 @@ def test_the_interface_is_part_of_the_certificate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("normalize", "values"), [("none", "0 to 1"), ("imagenet", "normalized: ")])
 def test_the_value_range_is_described(tmp_path: Path, normalize: str, values: str) -> None:
     program = program_of(tmp_path, '"background", "dot"', f"data.normalize = {normalize}")
-    assert f"RGB, {values}" in interface_of(program, OpenVINO(), False)["takes"]
-    assert "RGB, 0 to 255" in interface_of(program, ONNX(normalize=True), False)["takes"]
+    assert f"RGB, {values}" in describe_interface(program, OpenVINO(), False)["takes"]
+    assert "RGB, 0 to 255" in describe_interface(program, ONNX(normalize=True), False)["takes"]
 
 
 def test_long_class_lists_are_shortened(tmp_path: Path) -> None:
     program = program_of(tmp_path, ", ".join(f'"c{k}"' for k in range(20)))
-    assert interface_of(program, OpenVINO(), True)["gives"].endswith("1 is c0, 2 is c1, 3 is c2, …, 20 is c19")
+    assert describe_interface(program, OpenVINO(), True)["gives"].endswith("1 is c0, 2 is c1, 3 is c2, …, 20 is c19")

@@ -20,12 +20,12 @@ from PIL import Image
 
 from segdsl import verbs
 from segdsl.cli import streams
-from segdsl.cli.invoke import run as segdsl
+from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.export.int8 import quantize as quantizing
-from segdsl.export.openvino import DRAFTS, OWNER
+from segdsl.export.openvino import DRAFT_PREFIX, OWNER_FILE
 from segdsl.inference.models import extras
 from segdsl.inference.models.model import open_model
-from segdsl.run.folder.lock import this_process
+from segdsl.run.folder.lock import describe_process
 
 LARGE = """
 extends "std/semantic.seg"
@@ -231,13 +231,13 @@ def test_other_folders_are_not_runs(tmp_path: Path, fp32: Path, capsys: pytest.C
 
 def test_drafts_of_killed_exports_are_removed_and_others_kept(copied: Path) -> None:
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    owners = {"dead": {**this_process(), "pid": int(ended.stdout), "started": "1"}, "alive": this_process()}
+    owners = {"dead": {**describe_process(), "pid": int(ended.stdout), "started": "1"}, "alive": describe_process()}
     for name, owner in owners.items():
-        (copied / "export" / f"{DRAFTS}{name}").mkdir(parents=True)
-        (copied / "export" / f"{DRAFTS}{name}" / OWNER).write_text(json.dumps(owner), encoding="utf-8")
+        (copied / "export" / f"{DRAFT_PREFIX}{name}").mkdir(parents=True)
+        (copied / "export" / f"{DRAFT_PREFIX}{name}" / OWNER_FILE).write_text(json.dumps(owner), encoding="utf-8")
     verbs.export(copied)
     names = {p.name for p in (copied / "export").iterdir()}
-    assert names == {f"{DRAFTS}alive", "model-fp32.xml", "model-fp32.bin"}
+    assert names == {f"{DRAFT_PREFIX}alive", "model-fp32.xml", "model-fp32.bin"}
 
 
 @pytest.mark.slow
@@ -246,11 +246,11 @@ def test_a_kill_leaves_nothing_that_looks_finished(file: str, copied: Path) -> N
     """At several places: as soon as ``file`` is there, under a draft's name."""
     command = [sys.executable, "-m", "segdsl", "export", str(copied), "--set", "export.onnx=ONNX()"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        while not list((copied / "export").glob(f"{DRAFTS}*/{file}")):
+        while not list((copied / "export").glob(f"{DRAFT_PREFIX}*/{file}")):
             assert child.poll() is None, "it ended before it could be killed"
             time.sleep(0.002)
         child.send_signal(signal.SIGKILL)
-    assert [p.name for p in (copied / "export").iterdir() if not p.name.startswith(DRAFTS)] == []
+    assert [p.name for p in (copied / "export").iterdir() if not p.name.startswith(DRAFT_PREFIX)] == []
     found = verbs.export(copied)
     assert open_model(found.model).classes
     assert {p.name for p in (copied / "export").iterdir()} == {"model-fp32.xml", "model-fp32.bin"}
@@ -271,7 +271,7 @@ def test_a_signal_leaves_nothing(
         if text.startswith("comparing"):
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(streams, "note", note)
+    monkeypatch.setattr(streams, "print_note", note)
     before = signal.signal(number, unheard)
     try:
         assert segdsl(["export", str(copied), "--json"]) == status
@@ -289,9 +289,9 @@ def test_an_interrupt_ends_the_worker() -> None:
         seen.append(int(text))
         raise KeyboardInterrupt
 
-    code = f"import os, time; print('{quantizing.TOLD}', os.getpid(), sep='', flush=True); time.sleep(600)"
+    code = f"import os, time; print('{quantizing.PROGRESS_MARK}', os.getpid(), sep='', flush=True); time.sleep(600)"
     with pytest.raises(KeyboardInterrupt):
-        quantizing._watched([sys.executable, "-c", code], told)
+        quantizing._run_command([sys.executable, "-c", code], told)
     with pytest.raises(ProcessLookupError):
         os.kill(seen[0], 0)
 

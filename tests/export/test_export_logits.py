@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from segdsl import verbs
-from segdsl.export.certify.trial_images import noise_images
+from segdsl.export.certify.trial_images import generate_noise_images
 from segdsl.inference.models import openvino_runtime
 from segdsl.inference.models.model import open_model
-from segdsl.inference.models.tensor_names import with_outputs
+from segdsl.inference.models.tensor_names import add_outputs
 
 PROGRAM = """
 extends "std/semantic.seg"
@@ -77,8 +77,8 @@ def test_the_logits_of_a_file_are_those_of_torch(end: str, classes: str, predict
     found = verbs.export(run, overrides=[f"export.openvino=OpenVINO(prediction = {prediction})"])
     row = found.certificate["rows"]["fp32"]
     assert row["differing"] == 0.0 and 0 <= row["max_logit_error"] < 1e-4
-    image = noise_images(45, 64)[0]
-    ours, theirs = open_model(found.model).logits(image), open_model(run).logits(image)
+    image = generate_noise_images(45, 64)[0]
+    ours, theirs = open_model(found.model).predict_logits(image), open_model(run).predict_logits(image)
     assert ours.shape == theirs.shape == (4, 45, 64)
     assert np.abs(ours - theirs).max() < 1e-4
 
@@ -89,12 +89,12 @@ def test_of_8_bits_too(end: str, made: Any) -> None:
     run = made(end)
     found = verbs.export(run, "int8")
     assert found.certificate["rows"]["int8"]["max_logit_error"] < 1.0
-    image = noise_images(45, 64)[0]
-    assert np.abs(open_model(found.model).logits(image) - open_model(run).logits(image)).max() < 1.0
+    image = generate_noise_images(45, 64)[0]
+    assert np.abs(open_model(found.model).predict_logits(image) - open_model(run).predict_logits(image)).max() < 1.0
 
 
 def test_a_tensor_that_is_not_there_is_not_left_out(fp32: Path) -> None:
     model = openvino_runtime.read_model(fp32)
-    assert len(with_outputs(model, ["logits", "head.1"]).outputs) == 3
+    assert len(add_outputs(model, ["logits", "head.1"]).outputs) == 3
     with pytest.raises(KeyError):
-        with_outputs(model, ["logits", "head.2"])
+        add_outputs(model, ["logits", "head.2"])

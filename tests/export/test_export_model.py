@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segdsl.data.decode.images import STATISTICS
+from segdsl.data.decode.images import NORMALIZATION
 from segdsl.diagnostics import SegError
-from segdsl.export.certify.trial_images import noise_images
+from segdsl.export.certify.trial_images import generate_noise_images
 from segdsl.inference.models import openvino_runtime
 from segdsl.inference.models.model import open_model
-from segdsl.inference.preprocess import prepare, restore
+from segdsl.inference.preprocess import preprocess_image, restore_mask_size
 from segdsl.ir.values import Size
 
 FOREIGN_WORDS = ("Exception", "Traceback", "cpp", "src/", "Check '", "openvino.", "RuntimeError", "pugixml")
@@ -37,38 +37,38 @@ def test_run_and_file_share_an_interface(run: Path, fp32: Path) -> None:
     for model in (trained, exported):
         assert model.classes == ("background", "rust spot", "Öl, naß", "a_b")
         assert (model.ignore, model.input_size) == (255, Size(45, 64))
-        assert model.base == run
+        assert model.base_folder == run
     assert exported.program.data == trained.program.data
     assert exported.program.train == trained.program.train
-    assert exported.program.graph.state() == trained.program.graph.state()
+    assert exported.program.graph.collect_state() == trained.program.graph.collect_state()
 
 
 @pytest.mark.parametrize("size", [(45, 64), (31, 97), (128, 128), (1, 1), (3, 500)])
 def test_logits_and_scores_agree_at_every_size(size: tuple[int, int], run: Path, fp32: Path) -> None:
     trained, exported = open_model(run), open_model(fp32)
-    image = noise_images(*size)[0]
-    logits, scores = trained.logits(image), trained.scores(image)
+    image = generate_noise_images(*size)[0]
+    logits, scores = trained.predict_logits(image), trained.predict_probabilities(image)
     assert logits.shape == scores.shape == (4, 45, 64)
-    assert np.abs(exported.logits(image) - logits).max() < 1e-4 * logits.std()
-    assert np.abs(exported.scores(image) - scores).max() < 1e-5
+    assert np.abs(exported.predict_logits(image) - logits).max() < 1e-4 * logits.std()
+    assert np.abs(exported.predict_probabilities(image) - scores).max() < 1e-5
     assert np.allclose(scores.sum(0), 1, atol=1e-5)
     mask = exported.predict(image)
     assert (mask.shape, mask.dtype) == (size, np.uint8)
     assert (mask == trained.predict(image)).mean() > 0.999
-    assert np.array_equal(mask, restore(scores.argmax(0).astype(np.uint8), *size))
+    assert np.array_equal(mask, restore_mask_size(scores.argmax(0).astype(np.uint8), *size))
 
 
 def test_the_device_may_choose_its_precision(fp32: Path) -> None:
-    image = noise_images(45, 64)[0]
-    exact, fast = open_model(fp32).scores(image), open_model(fp32, "device").scores(image)
+    image = generate_noise_images(45, 64)[0]
+    exact, fast = open_model(fp32).predict_probabilities(image), open_model(fp32, "device").predict_probabilities(image)
     assert np.abs(exact - fast).max() < 0.05
 
 
 def test_pixels_are_normalized_as_the_program_sets() -> None:
     image = np.full((4, 6, 3), (200, 100, 50), np.uint8)
-    for name, (mean, deviation) in STATISTICS.items():
+    for name, (mean, deviation) in NORMALIZATION.items():
         expected = [(v - m) / d for v, m, d in zip((200, 100, 50), mean, deviation, strict=True)]
-        tensor = prepare(image, Size(8, 5), name)
+        tensor = preprocess_image(image, Size(8, 5), name)
         assert (tensor.shape, tensor.dtype) == ((1, 3, 8, 5), np.float32)
         assert np.allclose(tensor.mean((0, 2, 3)), expected, atol=1e-5)
 
@@ -77,9 +77,9 @@ def test_a_file_can_be_moved_alone(fp32: Path, tmp_path: Path) -> None:
     for ending in (".xml", ".bin"):
         shutil.copy(fp32.with_suffix(ending), tmp_path / f"Straße model{ending}")
     moved = open_model(tmp_path / "Straße model.xml")
-    assert moved.base == tmp_path
-    image = noise_images(45, 64)[0]
-    assert np.array_equal(moved.scores(image), open_model(fp32).scores(image))
+    assert moved.base_folder == tmp_path
+    image = generate_noise_images(45, 64)[0]
+    assert np.array_equal(moved.predict_probabilities(image), open_model(fp32).predict_probabilities(image))
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_damage_is_reported_without_library_messages(name: str, copy: Path) -> N
 
 
 def test_a_model_of_another_tool_is_foreign(tmp_path: Path) -> None:
-    openvino = openvino_runtime.openvino()
+    openvino = openvino_runtime.import_openvino()
     image = openvino.opset13.parameter([1, 3, 8, 8], name="image")
     openvino.save_model(openvino.Model([openvino.opset13.relu(image)], [image]), tmp_path / "model.xml")
     assert refusal(tmp_path / "model.xml")[0] == "model-foreign"

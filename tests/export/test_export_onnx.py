@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from segdsl import verbs
-from segdsl.cli.invoke import run as segdsl
+from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.diagnostics import SegError
-from segdsl.export.certify.trial_images import noise_images
+from segdsl.export.certify.trial_images import generate_noise_images
 from segdsl.export.openvino import export_model
 from segdsl.inference import bench as benchmark
 from segdsl.inference.models import extras
@@ -44,21 +44,21 @@ def exported(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_file_is_opened_like_any_other(exported: Path, run: Path) -> None:
     model, trained = open_model(exported), open_model(run)
     assert (model.kind, model.classes, model.ignore) == ("onnx", trained.classes, trained.ignore)
-    assert (model.input_size, model.base) == (Size(45, 64), exported.parent.parent)
-    image = noise_images(50, 77)[0]
-    assert np.abs(model.scores(image) - trained.scores(image)).max() < 1e-5
+    assert (model.input_size, model.base_folder) == (Size(45, 64), exported.parent.parent)
+    image = generate_noise_images(50, 77)[0]
+    assert np.abs(model.predict_probabilities(image) - trained.predict_probabilities(image)).max() < 1e-5
     assert (model.predict(image) != trained.predict(image)).mean() < 1e-3
-    logits = model.logits(image)
-    assert np.abs(np.exp(logits) / np.exp(logits).sum(0) - trained.scores(image)).max() < 1e-5
+    logits = model.predict_logits(image)
+    assert np.abs(np.exp(logits) / np.exp(logits).sum(0) - trained.predict_probabilities(image)).max() < 1e-5
 
 
 def test_it_is_scored_measured_and_predicts(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "SECONDS", 0.0)
     theirs, ours = verbs.evaluate(exported), verbs.evaluate(exported.parent.parent)
     assert theirs["images"] == 5 and theirs["dice"] == pytest.approx(ours["dice"], abs=1e-4)
-    assert benchmark.bench(exported)["iter_ms"] is None
+    assert benchmark.measure_speed(exported)["iter_ms"] is None
     image = tmp_path / "a.png"
-    Image.fromarray(noise_images(30, 40)[0]).save(image)
+    Image.fromarray(generate_noise_images(30, 40)[0]).save(image)
     assert verbs.predict(exported, [image], tmp_path / "seen")["images"] == 1
     assert Image.open(tmp_path / "seen" / "masks" / "a.png").size == (40, 30)
 
@@ -170,13 +170,13 @@ def test_what_onnx_cannot_say_is_a_finding_and_leaves_nothing(run: Path, tmp_pat
 def test_what_differs_in_onnx_alone_is_called_so(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from segdsl.export.convert import onnx
 
-    write = onnx._write
+    write = onnx._write_graph
 
     def spoilt(program: Any, shipped: Any, path: Path) -> None:
         dict(shipped.named_parameters())["model.low.conv.weight"].data.mul_(-1)
         write(program, shipped, path)
 
-    monkeypatch.setattr(onnx, "_write", spoilt)
+    monkeypatch.setattr(onnx, "_write_graph", spoilt)
     (tmp_path / "program.seg").write_text((run / "program.seg").read_text(encoding="utf-8"), encoding="utf-8")
     program = verbs.check(tmp_path / "program.seg", ["export.onnx=ONNX()"])
     finding = refusal(lambda: export_model(program, open_run(run).model, tmp_path / "export", "fp32"))

@@ -17,12 +17,12 @@ from PIL import Image
 from segdsl.diagnostics import SegError
 from segdsl.export import openvino as exporting
 from segdsl.export.certify import certificate
-from segdsl.export.certify.trial_images import noise_images, val_trials
-from segdsl.export.convert.deployable import Shipped
+from segdsl.export.certify.trial_images import generate_noise_images, open_trials
+from segdsl.export.convert.deployable import DeployableModel
 from segdsl.export.openvino import export_model, export_run
 from segdsl.inference.models import openvino_runtime
 from segdsl.inference.models.model import open_model
-from segdsl.inference.models.model_info import label
+from segdsl.inference.models.model_info import format_label
 from segdsl.run.folder.checkpoint import Run, open_run
 from segdsl.version import __version__
 
@@ -94,8 +94,8 @@ def test_the_model_says_what_the_contract_asks_for(fp32: Path, run: Path) -> Non
     [("a b", "a_b"), ("a\u00a0b\tc", "a_b_c"), ("a\x07b", "a_b"), ("道路", "道路"), ("", "_"), ("a,b", "a,b")],
 )
 def test_a_label_survives_a_split_at_white_space(name: str, expected: str) -> None:
-    assert label(name) == expected
-    assert label(name).split() == [expected]
+    assert format_label(name) == expected
+    assert format_label(name).split() == [expected]
 
 
 def test_model_api_loads_it_and_sees_what_we_see(fp32: Path, data: Path) -> None:
@@ -113,7 +113,7 @@ def test_halves_are_smaller_load_and_agree(fp32: Path, fp16: Path, data: Path) -
     assert fp16.with_suffix(".bin").stat().st_size < 0.6 * fp32.with_suffix(".bin").stat().st_size
     assert entries(fp16)["segdsl_precision"] == "fp16"
     image = np.asarray(Image.open(data / "val" / "images" / "val_0.png"))
-    full, half = open_model(fp32).scores(image), open_model(fp16).scores(image)
+    full, half = open_model(fp32).predict_probabilities(image), open_model(fp16).predict_probabilities(image)
     assert 0 < np.abs(full - half).max() < 1e-2
 
 
@@ -123,9 +123,9 @@ def test_torch_and_file_differ_in_ties_only(
 ) -> None:
     exported, trained = open_model(request.getfixturevalue(precision)), open_model(run)
     images = [np.asarray(Image.open(file)) for file in sorted((data / "val" / "images").iterdir())]
-    for image in images + noise_images(45, 64):
-        logits, scores = trained.logits(image), exported.scores(image)
-        tied = certificate.ties(logits, 1e-4 if precision == "fp32" else 1e-2)
+    for image in images + generate_noise_images(45, 64):
+        logits, scores = trained.predict_logits(image), exported.predict_probabilities(image)
+        tied = certificate.find_ties(logits, 1e-4 if precision == "fp32" else 1e-2)
         assert tied.mean() < 0.1
         assert not ((logits.argmax(0) != scores.argmax(0)) & ~tied).any()
 
@@ -139,7 +139,7 @@ def test_the_certificate_counts_on_validation_images(run: Path, fp32: Path) -> N
 def test_without_data_noise_is_compared(run: Path, tmp_path: Path) -> None:
     program = opened(run).program
     lost = program.model_copy(update={"data": program.data.model_copy(update={"root": "nowhere"})})
-    assert val_trials(lost, run).source == "noise"
+    assert open_trials(lost, run).source == "noise"
     result = export_model(lost, opened(run).model, tmp_path, "fp32")
     assert (result.certificate["source"], result.certificate["differing"]) == ("noise", 0.0)
 
@@ -150,26 +150,26 @@ def test_ties_are_measured_against_the_spread() -> None:
     logits[1] = [[0.0, 0.9, 0.999, 1.0]]
     logits[2] = -1.0
     spread = float(logits.std())
-    assert certificate.ties(logits, 0.002 / spread)[0].tolist() == [False, False, True, True]
+    assert certificate.find_ties(logits, 0.002 / spread)[0].tolist() == [False, False, True, True]
     for factor in (1000, 1e-8):
-        assert certificate.ties(factor * logits, 0.002 / spread)[0].tolist() == [False, False, True, True]
-    assert certificate.ties(logits, 0.2 / spread)[0].tolist() == [False, True, True, True]
-    assert not certificate.ties(logits[:1], 1.0).any()
+        assert certificate.find_ties(factor * logits, 0.002 / spread)[0].tolist() == [False, False, True, True]
+    assert certificate.find_ties(logits, 0.2 / spread)[0].tolist() == [False, True, True, True]
+    assert not certificate.find_ties(logits[:1], 1.0).any()
 
 
 @pytest.mark.parametrize("spoil", ["shift", "nan"])
 def test_a_model_that_differs_is_not_published(
     spoil: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    convert = exporting.convert
+    convert = exporting.convert_to_openvino
 
-    def spoilt(shipped: Shipped, program: Any) -> object:
+    def spoilt(shipped: DeployableModel, program: Any) -> object:
         weight = dict(shipped.named_parameters())["model.head.1.weight"]
         with torch.no_grad():
             weight.copy_(weight.flip(0) if spoil == "shift" else weight * float("nan"))
         return convert(shipped, program)
 
-    monkeypatch.setattr(exporting, "convert", spoilt)
+    monkeypatch.setattr(exporting, "convert_to_openvino", spoilt)
     (tmp_path / "model-fp32.xml").write_text("an older one")
     with pytest.raises(SegError) as caught:
         export_model(opened(run).program, opened(run).model, tmp_path, "fp32")
@@ -184,7 +184,7 @@ def test_errors_of_the_conversion_are_not_shown(run: Path, tmp_path: Path, monke
     def broken(*_: object, **__: object) -> object:
         raise RuntimeError("Check 'false' failed at src/frontends/pytorch/src/frontend.cpp:1")
 
-    monkeypatch.setattr(openvino_runtime.openvino(), "convert_model", broken)
+    monkeypatch.setattr(openvino_runtime.import_openvino(), "convert_model", broken)
     with pytest.raises(SegError) as caught:
         export_model(opened(run).program, opened(run).model, tmp_path, "fp32")
     (finding,) = caught.value.diagnostics
@@ -229,9 +229,9 @@ def test_the_program_sets_the_precision(run: Path) -> None:
     program = opened(run).program
     for said in ("fp32", "fp16", "int8"):
         export = program.export.model_copy(update={"openvino": OpenVINO(precision=said)})
-        assert exporting.said_precision(program.model_copy(update={"export": export})) == said
+        assert exporting.resolve_precision(program.model_copy(update={"export": export})) == said
     silent = program.export.model_copy(update={"openvino": None})
-    assert exporting.said_precision(program.model_copy(update={"export": silent})) == "fp32"
+    assert exporting.resolve_precision(program.model_copy(update={"export": silent})) == "fp32"
 
 
 def test_nothing_is_printed(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from segdsl import verbs
-from segdsl.cli.certificate_view import OTHERWISE, WIDTH, certificate_text, columns
-from segdsl.cli.invoke import run as segdsl
+from segdsl.cli.certificate_view import MAX_WIDTH, UNREADABLE_CERTIFICATE, format_certificate, format_columns
+from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.diagnostics import SegError
-from segdsl.diagnostics.render import cells
+from segdsl.diagnostics.render import measure_char
 from segdsl.inference.models import model_info, openvino_runtime
 from segdsl.inference.models.model import open_model
-from segdsl.run.program_data import data_root
+from segdsl.run.program_data import get_data_root
 from segdsl.weights.files import save_weights
 
 
@@ -74,7 +74,7 @@ def test_a_program_written_back_names_the_same_places(copied: Path, monkeypatch:
         written = verbs.rebuild(model, out)
         found = verbs.check(written)
         stem, low = found.weights["stem"], found.weights["low"]
-        assert data_root(found).resolve() == copied.parent / "data"
+        assert get_data_root(found).resolve() == copied.parent / "data"
         assert ((written.parent / stem).resolve(), low) == (copied.parent / "w.safetensors", "https://x.org/a.pth")
 
 
@@ -118,9 +118,9 @@ EDITS = [
 @pytest.mark.parametrize(("key", "value"), EDITS, ids=[f"{key}-{value[:9]}" for key, value in EDITS])
 def test_an_edited_entry_is_found(key: str, value: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = openvino_runtime.read_model(copy)
-    model.set_rt_info(value, [model_info.SECTION, key])
+    model.set_rt_info(value, [model_info.INFO_SECTION, key])
     edited = copy.with_name("edited.xml")
-    openvino_runtime.openvino().save_model(model, edited, compress_to_fp16=False)
+    openvino_runtime.import_openvino().save_model(model, edited, compress_to_fp16=False)
     assert slug_of(lambda: open_model(edited)) == "model-info-damaged"
     assert segdsl(["show", str(edited), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["errors"][0]["slug"] == "model-info-damaged"
@@ -131,7 +131,7 @@ def test_a_certificate_of_another_version_hides_nothing_else(copy: Path, capsys:
     copy.write_text(text, encoding="utf-8")
     assert segdsl(["show", str(copy)]) == 0
     shown = capsys.readouterr().out
-    assert "ChannelShuffle" in shown and OTHERWISE in shown
+    assert "ChannelShuffle" in shown and UNREADABLE_CERTIFICATE in shown
     assert segdsl(["show", str(copy), "--json"]) == 0
     assert "lines" in json.loads(capsys.readouterr().out)["certificate"]
 
@@ -143,11 +143,11 @@ def test_a_program_of_another_size_does_not_fit_the_graph(copy: Path) -> None:
 
 def test_a_class_renamed_in_the_program_is_not_that_of_the_export(copy: Path) -> None:
     model = openvino_runtime.read_model(copy)
-    program = model_info.entries_of(model)["segdsl_program"]
+    program = model_info.read_entries(model)["segdsl_program"]
     assert '"a_b"' in program
-    model.set_rt_info(program.replace('"a_b"', '"a_c"'), [model_info.SECTION, "segdsl_program"])
+    model.set_rt_info(program.replace('"a_b"', '"a_c"'), [model_info.INFO_SECTION, "segdsl_program"])
     edited = copy.with_name("edited.xml")
-    openvino_runtime.openvino().save_model(model, edited, compress_to_fp16=False)
+    openvino_runtime.import_openvino().save_model(model, edited, compress_to_fp16=False)
     for call in (open_model, verbs.origin):
         assert slug_of(lambda call=call: call(edited)) == "model-info-damaged"
 
@@ -164,10 +164,10 @@ def test_weights_that_are_not_those_of_the_export_have_no_certificate(copy: Path
 @pytest.mark.parametrize("version", [model_info.__version__, "9.9.9"])
 def test_a_program_that_this_version_rejects(version: str, copy: Path) -> None:
     model = openvino_runtime.read_model(copy)
-    model.set_rt_info("seg 1", [model_info.SECTION, "segdsl_program"])
-    model.set_rt_info(version, [model_info.SECTION, "segdsl_version"])
+    model.set_rt_info("seg 1", [model_info.INFO_SECTION, "segdsl_program"])
+    model.set_rt_info(version, [model_info.INFO_SECTION, "segdsl_version"])
     edited = copy.with_name("edited.xml")
-    openvino_runtime.openvino().save_model(model, edited, compress_to_fp16=False)
+    openvino_runtime.import_openvino().save_model(model, edited, compress_to_fp16=False)
     with pytest.raises(SegError) as caught:
         open_model(edited)
     (finding,) = caught.value.diagnostics
@@ -178,8 +178,8 @@ def test_a_program_that_this_version_rejects(version: str, copy: Path) -> None:
 
 def test_a_model_without_metadata_is_foreign(copy: Path) -> None:
     model = openvino_runtime.read_model(copy)
-    bare = openvino_runtime.openvino().Model(model.outputs, model.get_parameters())
-    openvino_runtime.openvino().save_model(bare, copy.with_name("bare.xml"), compress_to_fp16=False)
+    bare = openvino_runtime.import_openvino().Model(model.outputs, model.get_parameters())
+    openvino_runtime.import_openvino().save_model(bare, copy.with_name("bare.xml"), compress_to_fp16=False)
     for call in (open_model, verbs.origin, verbs.rebuild, verbs.evaluate):
         assert slug_of(lambda call=call: call(copy.with_name("bare.xml"))) == "model-foreign"
 
@@ -204,12 +204,12 @@ def certificate(names: list[str], path: str) -> dict[str, Any]:
 
 def test_a_certificate_fits_a_terminal() -> None:
     path = "backbone." + ".".join(f"stage{k}.branches" for k in range(8)) + ".fuse"
-    text = certificate_text(certificate(["道路" * 30, "a" * 90, "x\x1b[31m"], path))
-    assert max(sum(map(cells, line)) for line in text.splitlines()) <= WIDTH
+    text = format_certificate(certificate(["道路" * 30, "a" * 90, "x\x1b[31m"], path))
+    assert max(sum(map(measure_char, line)) for line in text.splitlines()) <= MAX_WIDTH
     assert "\x1b" not in text and ".fuse" in text and "…" in text
     for fact in ("1 validation image\n", "3.50", "120 ", "2 of 64", "8 more"):
         assert fact in text
 
 
 def test_short_cells_are_not_cut() -> None:
-    assert columns(("a", "bb"), [("longer", "c")], cut=0) == ["a       bb", "longer   c"]
+    assert format_columns(("a", "bb"), [("longer", "c")], shrink_column=0) == ["a       bb", "longer   c"]

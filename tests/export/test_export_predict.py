@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.data.pictures.palette import class_colors
+from segdsl.data.pictures.palette import make_class_colors
 from segdsl.diagnostics import SegError
 from segdsl.inference import predict as predicting
 from segdsl.inference.models.model import open_model
-from segdsl.inference.overlay import mask_png, overlay_png, tint
-from segdsl.inference.predict import collect, predict
+from segdsl.inference.overlay import encode_mask_png, render_overlay_png, tint_classes
+from segdsl.inference.predict import collect_jobs, predict_files
 
 
 def picture(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
@@ -52,7 +52,7 @@ def written(out: Path) -> set[str]:
 
 def test_every_kind_of_image_gets_mask_and_overlay(images: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "seen"
-    assert predict(run, [str(images)], out) == {"images": 7, "out": str(out)}
+    assert predict_files(run, [str(images)], out) == {"images": 7, "out": str(out)}
     names = ["alpha", "deeper/odd", "dot", "grey", "palette", "photo", "plain"]
     results = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in names}
     assert written(out) == {*results, "predictions.csv"}
@@ -66,7 +66,7 @@ def test_every_kind_of_image_gets_mask_and_overlay(images: Path, run: Path, tmp_
 
 def test_the_table_says_which_is_which(images: Path, fp32: Path, tmp_path: Path) -> None:
     out = tmp_path / "seen"
-    predict(fp32, [str(images / "grey.png"), str(images / "deeper")], out)
+    predict_files(fp32, [str(images / "grey.png"), str(images / "deeper")], out)
     with open(out / "predictions.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [str(images / "grey.png"), str(images / "deeper" / "odd.tif")]
@@ -79,7 +79,7 @@ def test_bad_images_are_named_and_the_rest_goes_on(images: Path, run: Path, tmp_
     (images / "cut.png").write_bytes(whole[: len(whole) // 2])
     (images / "empty.jpg").write_bytes(b"")
     with pytest.raises(SegError) as caught:
-        predict(run, [str(images), str(tmp_path / "gone.png")], tmp_path / "seen")
+        predict_files(run, [str(images), str(tmp_path / "gone.png")], tmp_path / "seen")
     found = [(d.slug, Path(d.path or "").name, d.severity) for d in caught.value.diagnostics]
     assert found == [
         ("input-missing", "gone.png", "error"),
@@ -94,21 +94,21 @@ def test_bad_images_are_named_and_the_rest_goes_on(images: Path, run: Path, tmp_
 def test_nothing_to_do_is_told_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     with pytest.raises(SegError) as caught:
-        predict(tmp_path / "no model", [str(tmp_path / "bare"), str(tmp_path / "gone")], tmp_path / "seen")
+        predict_files(tmp_path / "no model", [str(tmp_path / "bare"), str(tmp_path / "gone")], tmp_path / "seen")
     assert [d.slug for d in caught.value.diagnostics] == ["input-without-images", "input-missing"]
     assert not (tmp_path / "seen").exists()
 
 
 def names(inputs: list[Path], out: Path) -> dict[str, str]:
-    return {str(job.image): str(job.name) for job in collect(inputs, out, [])}
+    return {str(job.image): str(job.result_path) for job in collect_jobs(inputs, out, [])}
 
 
 def test_images_of_one_name_get_results_of_their_own(tmp_path: Path) -> None:
     for name in ("a/x.png", "a/x.jpg", "a/y.png", "b/x.png", "b/Y.png", "c/x.jpg.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = collect([tmp_path / "a", tmp_path / "b", tmp_path / "c"], tmp_path / "seen", [])
-    results = [str(job.name) for job in found]
+    found = collect_jobs([tmp_path / "a", tmp_path / "b", tmp_path / "c"], tmp_path / "seen", [])
+    results = [str(job.result_path) for job in found]
     assert len(set(map(str.lower, results))) == len(results) == 6
     assert results[:3] == ["x.jpg.png", "x.png.png", "y.png.png"]
     single = [tmp_path / "a" / "y.png"]
@@ -122,14 +122,14 @@ def test_images_are_found_in_order(images: Path, tmp_path: Path) -> None:
 
 def test_predictions_may_be_made_again_but_replace_nothing_else(images: Path, run: Path, tmp_path: Path) -> None:
     out = images / "seen"
-    predict(run, [str(images)], out)
+    predict_files(run, [str(images)], out)
     before = written(out)
-    assert predict(run, [str(images)], out)["images"] == 7, "earlier overlays are no input"
+    assert predict_files(run, [str(images)], out)["images"] == 7, "earlier overlays are no input"
     assert written(out) == before
     for other in (images / "deeper", images / "plain.png"):
         content = other.read_bytes() if other.is_file() else b""
         with pytest.raises(SegError) as caught:
-            predict(run, [str(images / "plain.png")], other)
+            predict_files(run, [str(images / "plain.png")], other)
         assert [d.slug for d in caught.value.diagnostics] == ["out-holds-other-files"]
         assert not other.is_file() or other.read_bytes() == content
 
@@ -138,9 +138,9 @@ def test_a_full_disk_is_reported(images: Path, run: Path, tmp_path: Path, monkey
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(predicting, "write_whole", full)
+    monkeypatch.setattr(predicting, "write_atomically", full)
     with pytest.raises(SegError) as caught:
-        predict(run, [str(images)], tmp_path / "seen")
+        predict_files(run, [str(images)], tmp_path / "seen")
     assert [d.slug for d in caught.value.diagnostics] == ["predictions-not-written"]
 
 
@@ -148,15 +148,15 @@ def test_a_mask_is_read_back_as_its_ids(tmp_path: Path) -> None:
     from segdsl.data.decode.images import read_mask
 
     mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    colors = class_colors([f"class {k}" for k in range(256)])
-    (tmp_path / "mask.png").write_bytes(mask_png(mask, colors))
+    colors = make_class_colors([f"class {k}" for k in range(256)])
+    (tmp_path / "mask.png").write_bytes(encode_mask_png(mask, colors))
     assert np.array_equal(read_mask(tmp_path / "mask.png"), mask)
     picture = Image.open(tmp_path / "mask.png")
     assert [tuple(c) for c in np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()] == colors
 
 
 def test_classes_look_different() -> None:
-    colors = class_colors(["background", *(f"class {k}" for k in range(30))])
+    colors = make_class_colors(["background", *(f"class {k}" for k in range(30))])
     assert colors[0] == (0, 0, 0)
     assert len(set(colors)) == 31
     first = np.array(colors[1:13], int)
@@ -168,8 +168,8 @@ def test_the_overlay_tints_classes_and_leaves_the_background(tmp_path: Path) -> 
     classes, image = ["Background", "rust"], picture(30, 50)
     mask = np.zeros((30, 50), np.uint8)
     mask[10:20, 10:30] = 1
-    colors = class_colors(classes)
-    tinted = tint(image, mask, classes, colors)
+    colors = make_class_colors(classes)
+    tinted = tint_classes(image, mask, classes, colors)
     assert np.array_equal(tinted[mask == 0], image[mask == 0])
     assert (tinted[10, 10:30] == colors[1]).all(), "the border has the full colour"
     inside = np.abs(tinted[15, 20].astype(float) - (0.55 * image[15, 20] + 0.45 * np.array(colors[1])))
@@ -180,17 +180,19 @@ def test_the_overlay_tints_classes_and_leaves_the_background(tmp_path: Path) -> 
 def test_the_legend_is_below_the_image(count: int) -> None:
     classes = [f"class {k} 道路 {'very ' * k}long" for k in range(count)]
     mask = np.resize(np.arange(count, dtype=np.uint8), (20, 33))
-    content = overlay_png(picture(20, 33), mask, classes, class_colors(classes))
+    content = render_overlay_png(picture(20, 33), mask, classes, make_class_colors(classes))
     shown = Image.open(BytesIO(content))
     assert shown.width >= 33 and shown.height > 20
-    assert np.array_equal(np.asarray(shown)[:20, :33], tint(picture(20, 33), mask, classes, class_colors(classes)))
+    assert np.array_equal(
+        np.asarray(shown)[:20, :33], tint_classes(picture(20, 33), mask, classes, make_class_colors(classes))
+    )
     legend = np.asarray(shown)[20:].reshape(-1, 3)
     drawn = {tuple(c) for c in legend.tolist()}
-    assert {tuple(color) for color in class_colors(classes)} <= drawn
+    assert {tuple(color) for color in make_class_colors(classes)} <= drawn
 
 
 def test_the_answer_is_json(images: Path, run: Path, tmp_path: Path) -> None:
-    answer = predict(run, [str(images / "dot.bmp")], tmp_path / "seen")
+    answer = predict_files(run, [str(images / "dot.bmp")], tmp_path / "seen")
     assert json.loads(json.dumps(answer)) == {"images": 1, "out": str(tmp_path / "seen")}
 
 
@@ -201,10 +203,10 @@ def test_an_interrupted_prediction_can_be_repeated(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(predicting, "overlay_png", stopped)
-        predict(run, [str(images)], tmp_path / "seen")
+        patched.setattr(predicting, "render_overlay_png", stopped)
+        predict_files(run, [str(images)], tmp_path / "seen")
     assert len(written(tmp_path / "seen")) == 2
-    assert predict(run, [str(images)], tmp_path / "seen")["images"] == 7
+    assert predict_files(run, [str(images)], tmp_path / "seen")["images"] == 7
 
 
 def test_an_exported_model_needs_no_torch(images: Path, fp32: Path, data: Path, tmp_path: Path) -> None:

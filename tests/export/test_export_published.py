@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from segdsl.data.demo.generate import write_demo
-from segdsl.export.convert.deployable import GroupNormByLayers, Shipped
-from segdsl.export.openvino import convert, export_model
+from segdsl.data.demo.generate import write_demo_dataset
+from segdsl.export.convert.deployable import DeployableModel, LayerNormGroupNorm
+from segdsl.export.openvino import convert_to_openvino, export_model
 from segdsl.inference.models import openvino_runtime
-from segdsl.inference.models.model_info import form_of
+from segdsl.inference.models.model_info import resolve_exporter
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 
@@ -66,7 +66,7 @@ def test_each_exports_and_agrees(root: Path, tmp_path: Path, name: str, size: st
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), SIZES)
 def test_each_quantizes(root: Path, tmp_path: Path, name: str, size: str) -> None:
-    write_demo(tmp_path / "data", train=4, val=2)
+    write_demo_dataset(tmp_path / "data", train=4, val=2)
     settings = [f"data.root={json.dumps(str(tmp_path / 'data'))}", "export.tolerance.dice=1"]
     certificate = exported(root, tmp_path / "export", name, size, "int8", *settings)
     assert certificate["int8"]["layers"] > 20 and certificate["int8"]["layers_in_float"] == 0
@@ -80,8 +80,8 @@ def test_a_dynamic_size_is_that_of_the_image(root: Path, name: str) -> None:
     program = load(root / "specs" / f"{name}.seg", ["data.input_size=64x96", form], 3)
     torch.manual_seed(0)
     model = compile_program(program, weights="none").model.eval()
-    shipped = Shipped(model, program, form_of(program))
-    compiled = openvino_runtime.compile_model(convert(shipped, program)[0], "f32", root)
+    shipped = DeployableModel(model, program, resolve_exporter(program))
+    compiled = openvino_runtime.compile_model(convert_to_openvino(shipped, program)[0], "f32", root)
     for size in ((64, 96), (96, 64), (128, 160)):
         image = torch.randn(1, 3, *size)
         with torch.inference_mode():
@@ -112,4 +112,4 @@ def test_a_group_norm_by_layers_is_a_group_norm(shape: tuple[int, ...]) -> None:
     nn.init.normal_(norm.bias)
     x = torch.randn(shape)
     for dynamic in (False, True):
-        torch.testing.assert_close(GroupNormByLayers(norm, dynamic)(x), norm(x))
+        torch.testing.assert_close(LayerNormGroupNorm(norm, dynamic)(x), norm(x))

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 import segdsl
-from segdsl.cli.invoke import run as cli
+from segdsl.cli.invoke import run_cli as cli
 from segdsl.diagnostics import SegError
 from segdsl.inference import score_files
-from segdsl.inference.evaluate import evaluate
+from segdsl.inference.evaluate import evaluate_path
 from segdsl.inference.models.model import open_model
 
 NAMES = ["classes.csv", "confusion.csv", "images.csv"]
@@ -51,7 +51,7 @@ def test_tables_agree_with_json_and_have_a_row_per_image(run: Path, data: Path, 
 
 
 def test_json_names_the_background_and_leaves_it_out_of_the_foreground(run: Path) -> None:
-    found = evaluate(run)
+    found = evaluate_path(run)
     front = [scores for name, scores in found["per_class"].items() if name != "background"]
     assert found["background"] == "background"
     assert found["foreground"]["dice"] == pytest.approx(np.mean([s["dice"] for s in front]))
@@ -66,9 +66,9 @@ def test_json_names_the_background_and_leaves_it_out_of_the_foreground(run: Path
 
 
 def test_an_earlier_evaluation_is_replaced_and_nothing_else(run: Path, tmp_path: Path) -> None:
-    evaluate(run, out=tmp_path)
+    evaluate_path(run, out=tmp_path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    evaluate(run, subset="train", out=tmp_path)
+    evaluate_path(run, subset="train", out=tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == NAMES
     assert all(p.read_bytes() != before[p.name] for p in tmp_path.iterdir())
 
@@ -96,25 +96,25 @@ def test_an_evaluation_that_fails_leaves_the_earlier_one(
     run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    evaluate(run, out=out)
+    evaluate_path(run, out=out)
     before = {p.name: p.read_bytes() for p in out.iterdir()}
 
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(score_files, "write_whole", full)
+        patch.setattr(score_files, "write_atomically", full)
         with pytest.raises(SegError) as caught:
-            evaluate(run, subset="train", out=out)
+            evaluate_path(run, subset="train", out=out)
     assert [d.slug for d in caught.value.diagnostics] == ["scores-not-written"]
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(score_files.ScoreFiles, "image", stopped)
+    monkeypatch.setattr(score_files.ScoreWriter, "write_image", stopped)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(run, out=out)
+        evaluate_path(run, out=out)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
 
 
@@ -123,10 +123,10 @@ def test_a_folder_with_a_single_model_opens_it(fp32: Path, tmp_path: Path, data:
     one.mkdir()
     for ending in (".xml", ".bin"):
         (one / f"model{ending}").write_bytes(fp32.with_suffix(ending).read_bytes())
-    assert evaluate(one, str(data)) == evaluate(fp32)
+    assert evaluate_path(one, str(data)) == evaluate_path(fp32)
     (one / "other.xml").write_bytes(fp32.read_bytes())
     with pytest.raises(SegError) as caught:
-        evaluate(one, str(data))
+        evaluate_path(one, str(data))
     (finding,) = caught.value.diagnostics
     assert finding.slug == "model-ambiguous"
     assert "`model.xml`, `other.xml`" in finding.message and str(one / "model.xml") in finding.help

@@ -16,11 +16,11 @@ from pydantic import BaseModel
 
 import segdsl.ops
 import segdsl.words  # noqa: F401 - importing registers every word
-from segdsl.cli.group import commands
-from segdsl.cli.invoke import run
+from segdsl.cli.group import root_group
+from segdsl.cli.invoke import run_cli
 from segdsl.explain import explanations
 from segdsl.ir.program import SECTIONS, EvalSubset, Tolerance, TrainSubset
-from segdsl.ir.word import REGISTRY, field_docs
+from segdsl.ir.word import REGISTRY, read_field_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "segdsl").rglob("*.py"))
@@ -28,45 +28,45 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 DOCUMENTED: list[type[BaseModel]] = [*REGISTRY.values(), *SECTIONS.values(), TrainSubset, EvalSubset, Tolerance]
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
+def parse_sources() -> Iterator[tuple[Path, ast.Module]]:
     for path in SOURCES:
         yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
-def slug_takers() -> dict[str, int]:
+def find_slug_takers() -> dict[str, int]:
     """Return the functions and classes that take a `slug`, with its position among the call arguments."""
     takers = {"Diagnostic": 0}
-    for _, tree in trees():
+    for _, tree in parse_sources():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
                 for method in node.body:
                     if isinstance(method, ast.FunctionDef) and method.name == "__init__":
-                        takers.update(_position(node.name, method, skip=1))
+                        takers.update(_find_slug_position(node.name, method, skip=1))
             elif isinstance(node, ast.FunctionDef) and node.name != "__init__":
-                takers.update(_position(node.name, node, skip=0))
+                takers.update(_find_slug_position(node.name, node, skip=0))
     return takers
 
 
-def _position(name: str, function: ast.FunctionDef, skip: int) -> dict[str, int]:
+def _find_slug_position(name: str, function: ast.FunctionDef, skip: int) -> dict[str, int]:
     names = [a.arg for a in function.args.args]
     if names[:1] == ["self"] and not skip:
         skip = 1
     return {name: names.index("slug") - skip} if "slug" in names else {}
 
 
-def constants(node: ast.expr) -> Iterator[str]:
+def iterate_strings(node: ast.expr) -> Iterator[str]:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.IfExp):
-        yield from constants(node.body)
-        yield from constants(node.orelse)
+        yield from iterate_strings(node.body)
+        yield from iterate_strings(node.orelse)
 
 
-def used_slugs() -> dict[str, str]:
+def find_used_slugs() -> dict[str, str]:
     """Every slug that the code gives to something that takes one, with a place."""
-    takers = slug_takers()
+    takers = find_slug_takers()
     found: dict[str, str] = {}
-    for path, tree in trees():
+    for path, tree in parse_sources():
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
@@ -75,12 +75,12 @@ def used_slugs() -> dict[str, str]:
                 continue
             given = [k.value for k in node.keywords if k.arg == "slug"] or node.args[takers[name] : takers[name] + 1]
             for text in given[:1]:
-                found.update(dict.fromkeys(filter(SLUG.match, constants(text)), f"{path.name}:{node.lineno}"))
+                found.update(dict.fromkeys(filter(SLUG.match, iterate_strings(text)), f"{path.name}:{node.lineno}"))
     return found
 
 
 def test_every_slug_in_the_code_is_explained() -> None:
-    used = used_slugs()
+    used = find_used_slugs()
     assert len(used) > 20
     known = explanations()
     missing = {slug: place for slug, place in used.items() if slug not in known}
@@ -90,7 +90,7 @@ def test_every_slug_in_the_code_is_explained() -> None:
 def test_every_explained_slug_is_in_the_code() -> None:
     spelled = {
         node.value
-        for _, tree in trees()
+        for _, tree in parse_sources()
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
@@ -106,7 +106,7 @@ def test_an_explanation_is_more_than_the_message() -> None:
 
 @pytest.mark.parametrize("record", DOCUMENTED, ids=lambda r: r.__name__)
 def test_every_field_is_documented(record: type[BaseModel]) -> None:
-    docs = field_docs(record)
+    docs = read_field_docs(record)
     assert set(docs) == set(record.model_fields)
     assert all(text.rstrip("…").endswith((".", ", ")) for text in docs.values()), docs
 
@@ -119,18 +119,18 @@ def test_every_word_is_documented(record: type[BaseModel]) -> None:
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def shell_lines() -> list[list[str]]:
+def read_shell_lines() -> list[list[str]]:
     """Return the commands in the shell blocks of README."""
-    lines = [line for block in readme_blocks("sh") for line in block.splitlines()]
+    lines = [line for block in find_readme_blocks("sh") for line in block.splitlines()]
     return [shlex.split(line, comments=True) for line in lines]
 
 
 def test_commands_in_readme_exist() -> None:
-    lines = [words for words in shell_lines() if words and words[0] == "segdsl"]
+    lines = [words for words in read_shell_lines() if words and words[0] == "segdsl"]
     assert len(lines) >= 8
-    context = click.Context(commands)
+    context = click.Context(root_group)
     for words in lines:
-        command = commands.get_command(context, words[1])
+        command = root_group.get_command(context, words[1])
         assert command is not None, words
         inner = command.get_command(context, words[2]) if isinstance(command, click.Group) else command
         assert inner is not None, words
@@ -156,7 +156,7 @@ def test_paths_in_readme_exist() -> None:
 
 
 def test_every_command_is_in_readme() -> None:
-    assert not [name for name in commands.list_commands(click.Context(commands)) if f"segdsl {name}" not in README]
+    assert not [name for name in root_group.list_commands(click.Context(root_group)) if f"segdsl {name}" not in README]
 
 
 @pytest.mark.parametrize("name", ["bench/README.md", "specs/README.md", "CHANGELOG.md", "README.md"])
@@ -166,7 +166,7 @@ def test_documents_name_files_that_exist(name: str) -> None:
         assert (ROOT / path).exists(), path
 
 
-def readme_blocks(language: str) -> list[str]:
+def find_readme_blocks(language: str) -> list[str]:
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     return [text for name, text in blocks if name == language]
 
@@ -174,26 +174,26 @@ def readme_blocks(language: str) -> list[str]:
 def test_the_program_in_readme_checks_and_its_mistake_reads_as_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    program = readme_blocks("seg")[0]
+    program = find_readme_blocks("seg")[0]
     monkeypatch.chdir(tmp_path)
     Path("my.seg").write_text(program, encoding="utf-8")
-    assert run(["check", "my.seg"]) == 0
-    assert run(["fmt", "--check", "my.seg"]) == 0
+    assert run_cli(["check", "my.seg"]) == 0
+    assert run_cli(["fmt", "--check", "my.seg"]) == 0
     Path("my.seg").write_text(program.replace("epochs   = 40", "epoch = 40"), encoding="utf-8")
     capsys.readouterr()
-    assert run(["check", "my.seg"]) == 1
-    shown = next(block for block in readme_blocks("") if block.startswith("error["))
+    assert run_cli(["check", "my.seg"]) == 1
+    shown = next(block for block in find_readme_blocks("") if block.startswith("error["))
     assert capsys.readouterr().err.startswith(shown)
 
 
 def test_the_table_in_readme_is_what_compile_prints() -> None:
-    shown = next(block for block in readme_blocks("") if block.startswith("segnext_t: "))
+    shown = next(block for block in find_readme_blocks("") if block.startswith("segnext_t: "))
     assert shown == (ROOT / "tests" / "goldens" / "compile" / "segnext_t.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 def test_the_python_in_readme_runs() -> None:
-    (code,) = readme_blocks("python")
+    (code,) = find_readme_blocks("python")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "did you mean `epochs`?" in done.stdout

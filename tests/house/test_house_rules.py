@@ -28,11 +28,11 @@ PARTS_OF_DECLARED = {"pydantic_core"}
 """Packages that a declared dependency pins to one version."""
 
 
-def name_of(path: Path) -> str:
+def to_relative_name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", PYTHON_FILES, ids=name_of)
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=to_relative_name)
 def test_a_file_and_its_functions_fit_on_a_screen_or_so(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count("\n") <= MAX_LINES
@@ -44,17 +44,17 @@ def test_a_file_and_its_functions_fit_on_a_screen_or_so(path: Path) -> None:
 
 def test_no_module_has_a_catch_all_name() -> None:
     drawers = {"utils", "util", "common", "helpers", "core", "misc"}
-    assert not [name_of(p) for p in PYTHON_FILES if drawers & {p.stem, p.parent.name}]
+    assert not [to_relative_name(p) for p in PYTHON_FILES if drawers & {p.stem, p.parent.name}]
 
 
-def front_modules() -> Iterator[str]:
+def find_front_modules() -> Iterator[str]:
     for layer in FRONT:
         for path in sorted((ROOT / "segdsl" / layer).rglob("*.py")):
             dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             yield dotted.removesuffix(".__init__")
 
 
-def imported_after(code: str, *names: str) -> list[str]:
+def find_imports_after(code: str, *names: str) -> list[str]:
     """Return which of the modules ``names`` a fresh interpreter has imported after running ``code``."""
     script = f"import sys\n{code}\nprint('IMPORTED', *(n for n in {names!r} if n in sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
@@ -63,49 +63,49 @@ def imported_after(code: str, *names: str) -> list[str]:
 
 
 def test_the_front_half_imports_nothing_heavy() -> None:
-    modules = sorted(front_modules())
+    modules = sorted(find_front_modules())
     assert len(modules) > 20
     code = "import importlib\n" + "\n".join(f"importlib.import_module({m!r})" for m in ["segdsl", *modules])
-    assert imported_after(code, *HEAVY) == []
+    assert find_imports_after(code, *HEAVY) == []
 
 
 def test_the_test_for_imports_sees_them() -> None:
-    assert imported_after("import numpy", *HEAVY) == ["numpy"]
+    assert find_imports_after("import numpy", *HEAVY) == ["numpy"]
 
 
 @pytest.mark.parametrize("file", ["specs/litehrnet_s.seg", "specs/quickstart.seg"])
 def test_check_imports_nothing_heavy(file: str) -> None:
-    code = f"from segdsl.cli.invoke import run\nassert run(['check', {file!r}]) == 0"
-    assert imported_after(code, *HEAVY) == []
+    code = f"from segdsl.cli.invoke import run_cli\nassert run_cli(['check', {file!r}]) == 0"
+    assert find_imports_after(code, *HEAVY) == []
 
 
 @pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["--version"]])
 def test_help_imports_neither_torch_nor_pydantic(args: list[str]) -> None:
-    code = f"from segdsl.cli.invoke import run\nassert run({args!r}) == 0"
-    assert imported_after(code, *HEAVY, "pydantic", "lark") == []
+    code = f"from segdsl.cli.invoke import run_cli\nassert run({args!r}) == 0"
+    assert find_imports_after(code, *HEAVY, "pydantic", "lark") == []
 
 
 def test_import_segdsl_imports_nothing_heavy() -> None:
-    assert imported_after("import segdsl", *HEAVY, "pydantic", "lark", "click") == []
+    assert find_imports_after("import segdsl", *HEAVY, "pydantic", "lark", "click") == []
 
 
-def third_party(path: Path) -> set[str]:
+def find_third_party(path: Path) -> set[str]:
     """Return the top-level packages that a file imports, except for the standard library and segdsl."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(_package(node.module))
+            found.add(_find_package(node.module))
     return found - set(sys.stdlib_module_names) - {"segdsl"}
 
 
-def _package(module: str) -> str:
+def _find_package(module: str) -> str:
     """Return the package of a module. `torch.utils.tensorboard` requires tensorboard."""
     return "tensorboard" if module.startswith("torch.utils.tensorboard") else module.split(".")[0]
 
 
-def declared() -> dict[str, str]:
+def read_declared() -> dict[str, str]:
     """Return the declared requirements by import name."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
@@ -114,9 +114,9 @@ def declared() -> dict[str, str]:
 
 
 def test_every_dependency_is_used_and_every_import_declared() -> None:
-    used = set().union(*(third_party(p) for p in PYTHON_FILES if "segdsl" in p.relative_to(ROOT).parts[0]))
-    by_tests = set().union(*(third_party(p) for p in PYTHON_FILES))
-    known = set(declared())
+    used = set().union(*(find_third_party(p) for p in PYTHON_FILES if "segdsl" in p.relative_to(ROOT).parts[0]))
+    by_tests = set().union(*(find_third_party(p) for p in PYTHON_FILES))
+    known = set(read_declared())
     assert used - known - PARTS_OF_DECLARED == set(), "imported, not declared"
     assert known - by_tests == set(), "declared, not imported"
 

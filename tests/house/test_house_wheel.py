@@ -18,7 +18,7 @@ LANGUAGE = ROOT.parent / "shared" / "design" / "LANGUAGE.md"
 pytestmark = pytest.mark.slow
 
 
-def run(*command: str | Path, cwd: Path) -> str:
+def run_process(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -27,7 +27,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT, cwd=out)
+    run_process(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT, cwd=out)
     (built,) = out.glob("*.whl")
     return built
 
@@ -38,11 +38,15 @@ def elsewhere(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
-    purelib = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
+    purelib = Path(
+        run_process(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
+    )
     # Python searches a folder listed in a .pth file but ignores its .pth files, such as that of an editable segdsl.
     (purelib / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=folder)
-    found = run(python, "-c", "import segdsl; print(segdsl.__file__)", cwd=folder).strip()
+    run_process(
+        sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=folder
+    )
+    found = run_process(python, "-c", "import segdsl; print(segdsl.__file__)", cwd=folder).strip()
     assert Path(found).is_relative_to(purelib)
     return folder / "bin"
 
@@ -61,32 +65,32 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
     assert all(top == "segdsl" or top.endswith(".dist-info") for top in tops), tops
 
 
-def examples() -> list[str]:
+def read_examples() -> list[str]:
     return re.findall(r"^```seg\n(.*?)^```", LANGUAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.skipif(not LANGUAGE.is_file(), reason="the language definition in shared/ is not there")
 def test_the_examples_of_the_language_work_elsewhere(elsewhere: Path, tmp_path: Path) -> None:
     files = []
-    for number, text in enumerate(examples()):
+    for number, text in enumerate(read_examples()):
         file = tmp_path / f"example{number}.seg"
         file.write_text(text, encoding="utf-8")
         files.append(file)
     assert len(files) >= 4
-    run(elsewhere / "segdsl", "fmt", *files, cwd=tmp_path)
-    run(elsewhere / "segdsl", "fmt", "--check", *files, cwd=tmp_path)
+    run_process(elsewhere / "segdsl", "fmt", *files, cwd=tmp_path)
+    run_process(elsewhere / "segdsl", "fmt", "--check", *files, cwd=tmp_path)
     alone = [f for f in files if re.search(r"model = LiteHRNetS\(|^model PyramidSeg\(", f.read_text(), re.MULTILINE)]
     assert len(alone) == 2
-    run(elsewhere / "segdsl", "check", *alone, cwd=tmp_path)
+    run_process(elsewhere / "segdsl", "check", *alone, cwd=tmp_path)
 
 
 def test_the_library_and_the_explanations_are_there(elsewhere: Path, tmp_path: Path) -> None:
-    assert "model LiteHRNetS" in run(elsewhere / "segdsl", "show", "std/lite_hrnet.seg", cwd=tmp_path)
-    assert len(run(elsewhere / "segdsl", "explain", cwd=tmp_path).split()) > 50
+    assert "model LiteHRNetS" in run_process(elsewhere / "segdsl", "show", "std/lite_hrnet.seg", cwd=tmp_path)
+    assert len(run_process(elsewhere / "segdsl", "explain", cwd=tmp_path).split()) > 50
     (tmp_path / "my.seg").write_text((ROOT / "specs" / "quickstart.seg").read_text(), encoding="utf-8")
-    run(elsewhere / "segdsl", "check", "my.seg", cwd=tmp_path)
+    run_process(elsewhere / "segdsl", "check", "my.seg", cwd=tmp_path)
 
 
 def test_pygments_finds_the_lexer(elsewhere: Path, tmp_path: Path) -> None:
     code = "from pygments.lexers import get_lexer_for_filename; print(get_lexer_for_filename('a.seg').name)"
-    assert "seg" in run(elsewhere / "python", "-c", code, cwd=tmp_path).lower()
+    assert "seg" in run_process(elsewhere / "python", "-c", code, cwd=tmp_path).lower()

@@ -95,13 +95,13 @@ class Bench:
 
     def keys(self, body: str, blocks: str = "") -> list[str]:
         """Return the weight keys of the statements of a model in order, without those of `x` and `last`."""
-        state = self.model(body, blocks).graph.state()
+        state = self.model(body, blocks).graph.collect_state()
         return [k for k in state if not k.startswith(("x.", "last."))]
 
     def shape(self, body: str, size: str = "64x64", name: str = "y", blocks: str = "") -> str:
         """Return the symbolic shape of a binding."""
         graph = self.model(body, blocks, size).graph
-        return "[" + ", ".join(str(e) for e in graph.shapes()[graph.names[name]]) + "]"
+        return "[" + ", ".join(str(e) for e in graph.collect_shapes()[graph.names[name]]) + "]"
 
     def said(self, diagnostic: Diagnostic, text: str | None = None) -> str:
         """Return the part of a source that a diagnostic points at."""

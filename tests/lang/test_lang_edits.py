@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.lang.program import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,13 +42,13 @@ FITS = [
 def test_one_edit_changes_a_width_or_a_depth(example: str, old: str, new: str, tmp_path: Path) -> None:
     (tmp_path / "my.seg").write_text(edited(example, old, new), encoding="utf-8")
     program, before = load(tmp_path / "my.seg"), load(EXAMPLES / f"{example}.seg")
-    assert program.graph.parameters() != before.graph.parameters()
+    assert program.graph.count_parameters() != before.graph.count_parameters()
 
 
 @pytest.mark.parametrize("override", ["model.width=96", "model.depths=[1, 1, 2, 1]", "model.widths=[32, 64, 128, 256]"])
 def test_the_command_line_changes_them_too(override: str) -> None:
     changed, before = load(EXAMPLES / "pyramid.seg", [override]), load(EXAMPLES / "pyramid.seg")
-    assert changed.graph.parameters() < before.graph.parameters()
+    assert changed.graph.count_parameters() < before.graph.count_parameters()
 
 
 MISFITS = {
@@ -79,7 +79,7 @@ def test_what_no_longer_fits_is_explained(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("my.seg").write_text(edited(*MISFITS[name]), encoding="utf-8")
-    assert run(["check", "my.seg"]) == 1
+    assert run_cli(["check", "my.seg"]) == 1
     found = capsys.readouterr().err
     assert "\n  --> my.seg:" in found or "\n --> my.seg:" in found or "\n   --> my.seg:" in found
     golden(GOLDENS / f"{name}.txt", found)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.ir.shape import show
+from segdsl.ir.shape import format_shape
 
 EXAMPLES = Path(__file__).resolve().parent / "examples"
 DEFINITION = Path(__file__).resolve().parents[3] / "shared" / "design" / "LANGUAGE.md"
@@ -55,9 +55,9 @@ def pyramid(bench: Any, size: str) -> Any:
 def test_the_graph(bench: Any, size: str) -> None:
     graph = pyramid(bench, size).graph
     shapes = graph.shapes()
-    assert show(shapes[graph.names["c2"]]) == "[B, 48, H/4, W/4]"
-    assert show(shapes[graph.names["c5"]]) == "[B, 384, H/32, W/32]"
-    assert show(shapes[graph.outputs["logits"]]) == "[B, 2, H, W]"
+    assert format_shape(shapes[graph.names["c2"]]) == "[B, 48, H/4, W/4]"
+    assert format_shape(shapes[graph.names["c5"]]) == "[B, 384, H/32, W/32]"
+    assert format_shape(shapes[graph.outputs["logits"]]) == "[B, 2, H, W]"
     keys = set(graph.state())
     assert {
         "stem.conv.weight",
@@ -119,7 +119,7 @@ def test_the_harder_ones_with_the_blocks_that_they_leave_out(bench: Any) -> None
     assert state["vit.cls_token"].shape == (1, 1, 48)
     assert {k.split(".")[2] for k in state if k.startswith("vit.blocks.")} == {str(i) for i in range(12)}
     assert "vit.norm.weight" in state
-    assert show(graph.shapes()[graph.names["vit.maps.1"]]) == "[B, 48, H/14, W/14]"
+    assert format_shape(graph.shapes()[graph.names["vit.maps.1"]]) == "[B, 48, H/14, W/14]"
     down = {k.rpartition(".")[0] for k in state if k.startswith("fusion.fuse_layers.2.0.")}
     assert down == {f"fusion.fuse_layers.2.0.{i}.{j}" for i in (0, 1) for j in (0, 1)}
     assert not any(k.startswith("fusion.fuse_layers.1.1") for k in state)

@@ -9,12 +9,12 @@ import pytest
 
 import segdsl.ops
 import segdsl.words  # noqa: F401 - importing registers every word
-from segdsl.cli.group import _MODULES as COMMANDS
-from segdsl.diagnostics import called, nearest
-from segdsl.diagnostics.foreign import SYNONYMS, meant
+from segdsl.cli.group import _COMMAND_MODULES as COMMANDS
+from segdsl.diagnostics import find_closest_name, match_name
+from segdsl.diagnostics.foreign import SYNONYMS, resolve_alias
 from segdsl.ir.values import UNITS
-from segdsl.ir.word import REGISTRY, members
-from segdsl.lang.suggest.misplaced import NO_KEYS, _all_homes, homes, key_paths, record_at
+from segdsl.ir.word import REGISTRY, list_words
+from segdsl.lang.suggest.misplaced import FOREIGN_SETTINGS, _iterate_slots, find_section, find_slots, list_key_paths
 
 VALUES = [
     ("train.loss = CrossEntropy() + Dice()", "WeightedSum([CrossEntropy(), Dice()])"),
@@ -183,7 +183,7 @@ def test_the_wording_of_the_help(bench: Any, wording: Any) -> None:
     wording(bench.advice(wrong for wrong, _ in VALUES), "values")
     wording(bench.advice(wrong for wrong, _ in KEYS), "keys")
     wording(bench.advice(dict(SENTENCES)), "settings")
-    one_of_each = {help: name for name, help in NO_KEYS.items()}.values()
+    one_of_each = {help: name for name, help in FOREIGN_SETTINGS.items()}.values()
     wording(bench.advice(f"train.{name} = 1" for name in one_of_each), "foreign")
 
 
@@ -222,21 +222,26 @@ def test_a_model_of_the_library_is_brought_in(bench: Any) -> None:
 def test_every_synonym_means_something() -> None:
     choices = {"true", "false", "fp16", "bf16", "fp32", "bilinear", "letterbox", "folders"}
     arguments = {name for word in REGISTRY.values() for name in word.model_fields}
-    known = {*(p.rpartition(".")[2] for p in key_paths()), *REGISTRY, *arguments, *UNITS, *COMMANDS, *choices}
+    known = {*(p.rpartition(".")[2] for p in list_key_paths()), *REGISTRY, *arguments, *UNITS, *COMMANDS, *choices}
     known |= {"model", "data", "train", "eval", "export", "weights"}
-    known |= set(re.findall(r"'([\w.]+)'", str(record_at(("data",)).model_fields["format"].annotation)))  # type: ignore[union-attr]
-    known |= set(re.findall(r"'([\w.]+)'", str(record_at(("train",)).model_fields["monitor"].annotation)))  # type: ignore[union-attr]
+    known |= set(re.findall(r"'([\w.]+)'", str(find_section(("data",)).model_fields["format"].annotation)))  # type: ignore[union-attr]
+    known |= set(re.findall(r"'([\w.]+)'", str(find_section(("train",)).model_fields["monitor"].annotation)))  # type: ignore[union-attr]
     assert {ours for meanings in SYNONYMS.values() for ours in meanings} <= known
 
 
 def test_a_synonym_counts_only_where_its_meaning_is_known() -> None:
-    assert meant("learning_rate", ["lr", "p"]) == "lr" == called("Learning-Rate", ["lr"]) == nearest("lr0", ["lr"])
-    assert meant("learning_rate", ["momentum"]) is None
-    assert called("weigth_decay", ["weight_decay"]) is None and nearest("weigth_decay", ["weight_decay"])
+    assert (
+        resolve_alias("learning_rate", ["lr", "p"])
+        == "lr"
+        == match_name("Learning-Rate", ["lr"])
+        == find_closest_name("lr0", ["lr"])
+    )
+    assert resolve_alias("learning_rate", ["momentum"]) is None
+    assert match_name("weigth_decay", ["weight_decay"]) is None and find_closest_name("weigth_decay", ["weight_decay"])
 
 
 def test_homes_are_those_of_the_sections() -> None:
-    assert [home.path for home in homes("lr", ("train",))][:1] == [("train", "optimizer", "lr")]
-    assert homes("momentum", ())[0].words == ("SGD",) and homes("no_such", ()) == ()
-    assert set(NO_KEYS) & {home.path[-1] for home in _all_homes()} == {"data"}
-    assert all(members(REGISTRY[word].__mro__[1]) for home in _all_homes() for word in home.words)
+    assert [home.path for home in find_slots("lr", ("train",))][:1] == [("train", "optimizer", "lr")]
+    assert find_slots("momentum", ())[0].words == ("SGD",) and find_slots("no_such", ()) == ()
+    assert set(FOREIGN_SETTINGS) & {home.path[-1] for home in _iterate_slots()} == {"data"}
+    assert all(list_words(REGISTRY[word].__mro__[1]) for home in _iterate_slots() for word in home.words)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.lang.lint.schedule_lints import length_findings
+from segdsl.lang.lint.schedule_lints import find_length_issues
 from segdsl.words.schedules import Horizon
 
 
@@ -84,7 +84,7 @@ def test_only_what_can_end_is_told_to_end(bench: Any) -> None:
 )
 def test_what_only_the_steps_of_a_run_tell(bench: Any, schedule: str, steps: int, slugs: list[str]) -> None:
     program = bench.settings(f"train.schedule = {schedule}\ntrain.epochs = 10\n")
-    assert [d.slug for d in length_findings(program, Horizon(steps, 10))] == slugs
+    assert [d.slug for d in find_length_issues(program, Horizon(steps, 10))] == slugs
 
 
 @pytest.mark.parametrize(

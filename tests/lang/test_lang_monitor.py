@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from segdsl.ir.monitor import OverAll, class_of
+from segdsl.ir.monitor import OverAll, extract_class
 from segdsl.ir.program import Program
-from segdsl.ir.word import choices_of
+from segdsl.ir.word import list_choices
 from segdsl.lang.program import load
 
 CLASSES = 'data.classes = ["road", "traffic light", "a.b", "in"]\n'
 
 
-@pytest.mark.parametrize("name", choices_of(OverAll))
+@pytest.mark.parametrize("name", list_choices(OverAll))
 def test_the_scores_over_all_classes(bench: Any, name: str) -> None:
     assert bench.settings(f"train.monitor = {name}\n").train.monitor == name
-    assert class_of(name) is None
+    assert extract_class(name) is None
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_the_scores_over_all_classes(bench: Any, name: str) -> None:
 def test_the_score_of_a_class(bench: Any, written: str, name: str) -> None:
     text = f'let chosen = "val.dice.traffic light"\n\n{CLASSES}\ntrain.monitor = {written}\n'
     monitor = bench.settings(text).train.monitor
-    assert class_of(monitor) == name and monitor in (f"val.dice.{name}", f"val.iou.{name}")
+    assert extract_class(monitor) == name and monitor in (f"val.dice.{name}", f"val.iou.{name}")
 
 
 @pytest.mark.parametrize(

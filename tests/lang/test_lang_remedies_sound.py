@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 import segdsl.words  # noqa: F401 - importing registers every word
-from segdsl.diagnostics import nearest, replacing
-from segdsl.diagnostics.foreign import DIFFERENT, SYNONYMS
+from segdsl.diagnostics import find_closest_name, find_safe_replacement
+from segdsl.diagnostics.foreign import DIFFERENCES, SYNONYMS
 from segdsl.ir.word import REGISTRY
-from segdsl.lang.suggest.misplaced import OPEN, holders
-from segdsl.lang.suggest.usual_form import begun, of_number
+from segdsl.lang.suggest.misplaced import ANY_NAME, find_keys_for_word
+from segdsl.lang.suggest.usual_form import suggest_from_number, usual_form
 
 MENDED = [
     ("train.stop = 10", "EarlyStopping(patience = 10 epochs)"),
@@ -116,28 +116,28 @@ def test_a_component_that_is_told_other_things_is_not_just_renamed(call: str, be
     assert found.fix is None and f"`{call.partition('2d')[0]}`" in found.help
 
 
-@pytest.mark.parametrize("word", [name for name, word in REGISTRY.items() if any(holders(word))])
+@pytest.mark.parametrize("word", [name for name, word in REGISTRY.items() if any(find_keys_for_word(word))])
 def test_the_usual_form_of_a_word_is_accepted(word: str, bench: Any) -> None:
-    path = next(holders(REGISTRY[word]))
-    key = ".".join("own" if name == OPEN else name for name in path)
-    value = f"[{begun(word)}]" if key == "data.remap" else begun(word)
+    path = next(find_keys_for_word(REGISTRY[word]))
+    key = ".".join("own" if name == ANY_NAME else name for name in path)
+    value = f"[{usual_form(word)}]" if key == "data.remap" else usual_form(word)
     found = bench.setting_errors(f'data.classes = ["a", "b", "d"]\n{key} = {value}')
     assert [d.slug for d in found] == [], found
 
 
 def test_a_number_alone_is_no_first_argument() -> None:
-    assert of_number("EarlyStopping", 10) == "EarlyStopping(patience = 10 epochs)"
-    assert of_number("Dice", 1.0) == ""
+    assert suggest_from_number("EarlyStopping", 10) == "EarlyStopping(patience = 10 epochs)"
+    assert suggest_from_number("Dice", 1.0) == ""
 
 
 def test_a_name_of_others_is_not_misspelt() -> None:
-    assert nearest("fliplr", ["clip"]) is None and nearest("flipr", ["clip"])
-    assert nearest("weight", ["weights"]) == "weights"
-    assert nearest("eta_min", ["floor"]) == "floor" and replacing("eta_min", ["floor"]) is None
+    assert find_closest_name("fliplr", ["clip"]) is None and find_closest_name("flipr", ["clip"])
+    assert find_closest_name("weight", ["weights"]) == "weights"
+    assert find_closest_name("eta_min", ["floor"]) == "floor" and find_safe_replacement("eta_min", ["floor"]) is None
 
 
 def test_every_difference_is_of_a_name_of_others() -> None:
-    assert set(DIFFERENT) <= set(SYNONYMS)
+    assert set(DIFFERENCES) <= set(SYNONYMS)
 
 
 def test_a_note_at_a_binding_is_taken_away(bench: Any) -> None:

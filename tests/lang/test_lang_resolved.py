@@ -66,7 +66,7 @@ def test_a_given_number_of_classes_goes_before_the_program(bench: Any) -> None:
     assert load(path, ["data.classes = none"]).assumed_classes
     program = load(path, [], 2)
     assert program.classes == ("class_0", "class_1")
-    assert program.graph.state()["last.weight"].shape[0] == 2
+    assert program.graph.collect_state()["last.weight"].shape[0] == 2
 
 
 HEAD = """seg 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from segdsl.ir.shape import shape_at
+from segdsl.ir.shape import evaluate_shape
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_h_over_4_is_the_ceiling_at_every_size(bench: Any, size: str) -> None:
     """
     graph = bench.model(body, size=size).graph
     height, width = map(int, size.split("x"))
-    assert shape_at(graph.shapes()["y"], graph.env) == (1, 48, -(-height // 4), -(-width // 4))
+    assert evaluate_shape(graph.shapes()["y"], graph.env) == (1, 48, -(-height // 4), -(-width // 4))
     assert str(graph.shapes()["y"][2]) == "H/4"
 
 

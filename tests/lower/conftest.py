@@ -18,18 +18,18 @@ import segdsl.ops  # noqa: F401 - registers the ops
 from segdsl.diagnostics import Span
 from segdsl.ir.graph import Graph, Node, Op
 from segdsl.ir.program import Program
-from segdsl.ir.shape import Shape, symbol
+from segdsl.ir.shape import Shape, make_symbol
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.ops.act import GELU, ReLU
 from segdsl.ops.conv import Conv
 from segdsl.ops.drop import Dropout, DropPath
 from segdsl.ops.join import ChannelShuffle, Concat
-from segdsl.ops.names import is_taken
+from segdsl.ops.names import is_name_taken
 from segdsl.ops.norm import BatchNorm, GroupNorm, L2Normalize, LayerNorm
 from segdsl.ops.scalar import Add, Multiply
 
-B, H, W = symbol("B"), symbol("H"), symbol("W")
+B, H, W = make_symbol("B"), make_symbol("H"), make_symbol("W")
 
 
 class Sketch:
@@ -43,8 +43,8 @@ class Sketch:
 
     def add(self, path: str, op: Op, *operands: str, module: str | None = None, span: Span | None = None) -> str:
         shapes = [self.shapes[operand] for operand in operands]
-        self.shapes[path] = op.infer(shapes, {"B": 1, "H": self.size[0], "W": self.size[1]})
-        key = path if module is None and op.state(shapes) else module
+        self.shapes[path] = op.infer_shape(shapes, {"B": 1, "H": self.size[0], "W": self.size[1]})
+        key = path if module is None and op.declare_state(shapes) else module
         node = Node(path=path, op=op, operands=operands, shape=self.shapes[path], module=key, span=span)
         self.nodes.append(node)
         return path
@@ -75,7 +75,9 @@ def draw_model(data: Any, sketch: type[Sketch]) -> Graph:
     values = [drawn.add("stem", Conv(channels=4), "image")]
     for name in data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=12, unique=True)):
         one, two = (data.draw(st.sampled_from(values)) for _ in range(2))
-        op = data.draw(st.sampled_from([op for op in OPS if not (is_taken(name) and op.state([(1, 4, 6, 8)]))]))
+        op = data.draw(
+            st.sampled_from([op for op in OPS if not (is_name_taken(name) and op.declare_state([(1, 4, 6, 8)]))])
+        )
         path = f"{name}:{type(op).__name__.lower()}" if data.draw(st.booleans()) and not op.state([(1, 4)]) else name
         if isinstance(op, Conv | BatchNorm):
             # The weights are called by the binding; a sum in front of them has taken the node's path.

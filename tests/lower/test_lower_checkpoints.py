@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segdsl.diagnostics import SegError
-from segdsl.lower.compiled import Compiled, compile_program
+from segdsl.lower.compiled import CompileResult, compile_program
 from segdsl.weights.load import load_weights
-from segdsl.words.published import PUBLISHED
+from segdsl.words.published import PUBLIC_WEIGHTS
 
 TOLERANCE = 1e-4
 """Of the golden's standard deviation, for every logit."""
@@ -49,7 +49,7 @@ def backbone(tensors: Tensors) -> Tensors:
     return {key.removeprefix("backbone."): value for key, value in tensors.items() if key.startswith("backbone.")}
 
 
-def assert_golden(published: Any, compiled: Compiled) -> None:
+def assert_golden(published: Any, compiled: CompileResult) -> None:
     size = SIZES.get(published.name, SIZE)
     with torch.no_grad():
         got = compiled.model.eval()(published.image(size))["decode_head.conv_seg"].numpy()
@@ -57,7 +57,7 @@ def assert_golden(published: Any, compiled: Compiled) -> None:
     assert abs(got - golden).max() < TOLERANCE * golden.std()
 
 
-def compiled_with(published: Any, *overrides: str, weights: str | None = None) -> Compiled:
+def compiled_with(published: Any, *overrides: str, weights: str | None = None) -> CompileResult:
     """The program with class names, its own `weights` replaced, and the classifier's logits as an output."""
     from segdsl.lang.program import load
 
@@ -114,7 +114,7 @@ def quick_or_slow(model: str, *values: str) -> Any:
 
 @pytest.mark.parametrize(
     ("published", "layout"),
-    [quick_or_slow(model, layout) for model in PUBLISHED for layout in WHOLE],
+    [quick_or_slow(model, layout) for model in PUBLIC_WEIGHTS for layout in WHOLE],
     indirect=["published"],
 )
 def test_a_trained_model_of_each_layout_gives_the_goldens(
@@ -123,15 +123,18 @@ def test_a_trained_model_of_each_layout_gives_the_goldens(
     tensors = published_tensors(published)
     WHOLE[layout](tensors, tmp_path / "w.ckpt", otx_task)
     compiled = compiled_with(published, weights=str(tmp_path / "w.ckpt"))
-    (report,) = compiled.loaded
+    (report,) = compiled.load_reports
     assert report.kind == {"OTX 2.6": "OTX 2.6.0", "OTX 2.1": "OTX 2.1.0", "distributed": ""}.get(layout, layout)
-    kept = [key for finding in report.of("kept") for key in finding.keys]
+    kept = [key for finding in report.select_findings("kept") for key in finding.keys]
     assert kept == [key for key in tensors if layout == "OTX 1" and key.endswith("ham.bases")]
     for key in kept:
         compiled.model.get_parameter(key).data.copy_(tensors[key])
-    ordered = report.of("carried")
+    ordered = report.select_findings("carried")
     assert len(ordered) == (not report.kind)
-    assert len(report.loaded) == len(tensors) - len(kept) and report.findings == (*report.of("kept"), *ordered)
+    assert len(report.keys_loaded) == len(tensors) - len(kept) and report.findings == (
+        *report.select_findings("kept"),
+        *ordered,
+    )
     assert_golden(published, compiled)
 
 
@@ -219,9 +222,9 @@ def test_a_published_backbone_of_each_layout_gives_the_goldens(
     tensors = published_tensors(published)
     torch.save(BACKBONES[family][layout](backbone(tensors)), tmp_path / "w.pth")
     compiled = compiled_with(published, f'weights.backbone="{tmp_path}/w.pth"')
-    (report,) = compiled.loaded
-    assert len(report.loaded) == report.wanted == len(backbone(tensors))
-    assert set(compiled.at_random()) == {"decode_head"}
+    (report,) = compiled.load_reports
+    assert len(report.keys_loaded) == report.total == len(backbone(tensors))
+    assert set(compiled.find_random_parts()) == {"decode_head"}
     head = {key: value for key, value in tensors.items() if not key.startswith("backbone.")}
     assert not compiled.model.load_state_dict(head, strict=False).unexpected_keys
     assert_golden(published, compiled)
@@ -242,9 +245,9 @@ def test_a_trained_model_fills_a_backbone_alone(published: Any, tmp_path: Path, 
     tensors = published_tensors(published)
     WHOLE["OTX 2.6"](tensors, tmp_path / "w.ckpt", otx_task)
     compiled = compiled_with(published, f'weights.backbone="{tmp_path}/w.ckpt"')
-    (report,) = compiled.loaded
+    (report,) = compiled.load_reports
     (left,) = report.findings
-    assert report.prefix == "model.backbone." and "`backbone`" in left.why
+    assert report.prefix == "model.backbone." and "`backbone`" in left.reason
     assert all(key.startswith("model.decode_head.") for key in left.keys)
 
 
@@ -263,9 +266,11 @@ def test_every_named_part_is_filled_by_its_own_tensors(published: Any, tmp_path:
             for value in model.state_dict().values():
                 value.zero_()
             report = load_weights(model, tmp_path / "w.pth", part=part)
-            assert len(report.loaded) == report.wanted > 0
+            assert len(report.keys_loaded) == report.total > 0
             assert all(
-                torch.equal(value, tensors[key]) for key, value in model.state_dict().items() if key in report.loaded
+                torch.equal(value, tensors[key])
+                for key, value in model.state_dict().items()
+                if key in report.keys_loaded
             )
 
 

@@ -15,7 +15,7 @@ from segdsl.ir.program import Program
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.lower.failure import explain_failure
-from segdsl.lower.freeze import freeze
+from segdsl.lower.freeze import freeze_parts
 from segdsl.run.engine.optimizers import build_optimizer
 
 SOURCE = """seg 1
@@ -60,7 +60,7 @@ def program(tmp_path: Path) -> Callable[[str], Program]:
 def frozen_model(program: Program) -> fx.GraphModule:
     torch.manual_seed(0)
     model = compile_program(program, weights="none").model
-    freeze(model, program.train.freeze)
+    freeze_parts(model, program.train.freeze)
     return model.train()
 
 
@@ -130,7 +130,7 @@ def test_what_needs_no_gradient_runs_in_inference_mode(program: Any) -> None:
 def test_it_computes_what_it_did_before(program: Any) -> None:
     plain = compile_program(program("[]"), weights="none").model.eval()
     frozen = copy.deepcopy(plain)
-    freeze(frozen, ["backbone", "scale"])
+    freeze_parts(frozen, ["backbone", "scale"])
     assert torch.equal(frozen(IMAGES), plain(IMAGES))
     assert [m.training for m in frozen.train().get_submodule("backbone").modules()] == [False] * 13
     assert frozen.get_submodule("neck").training
@@ -154,7 +154,7 @@ def test_a_fault_inside_is_explained_and_leaves_no_mode_behind(program: Any) -> 
 
 def test_freezing_more_later_separates_more(program: Any) -> None:
     model = frozen_model(program('["backbone.0", scale]'))
-    freeze(model, ["backbone.1"])
+    freeze_parts(model, ["backbone.1"])
     inside = model.code.partition("unfrozen_")[0]
     assert "inference_mode" in inside and "backbone_1" in inside and "backbone_2" not in inside
     model(IMAGES).sum().backward()

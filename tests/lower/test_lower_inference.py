@@ -13,14 +13,14 @@ from torch import fx, nn
 
 from segdsl.ir.graph import Graph
 from segdsl.ir.values import Size
-from segdsl.lower.graph import build
-from segdsl.lower.inference_rewrites import REWRITES, for_inference
+from segdsl.lower.graph import build_module
+from segdsl.lower.inference_rewrites import INFERENCE_REWRITES, optimize_for_inference
 from segdsl.lower.modules import DropPath
 from segdsl.ops.act import ReLU
 from segdsl.ops.conv import Conv, Linear
 from segdsl.ops.drop import ChannelDropout, Dropout
 from segdsl.ops.drop import DropPath as DropPathOp
-from segdsl.ops.init import Normal
+from segdsl.ops.parameter import Normal
 from segdsl.ops.norm import BatchNorm
 from segdsl.ops.parameter import Parameter
 from segdsl.ops.scalar import Add, Multiply
@@ -30,7 +30,7 @@ from segdsl.ops.tokens import Tokens
 def trained(graph: Graph) -> fx.GraphModule:
     """A model whose norms have statistics, and are not what they start as."""
     torch.manual_seed(0)
-    model = build(graph, {})
+    model = build_module(graph, {})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -64,7 +64,7 @@ def same(model: Any, other: Any, image: torch.Tensor) -> None:
 def test_logits_stay(drawn_model: Any, data: st.DataObject) -> None:
     model = trained(drawn_model(data))
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    same(model, for_inference(model), torch.randn(2, 3, 6, 8))
+    same(model, optimize_for_inference(model), torch.randn(2, 3, 6, 8))
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
@@ -76,7 +76,7 @@ def test_noise_goes_and_equals_are_shared(sketch: Any, op: Any) -> None:
     drawn.add("c", ReLU(), "a")
     drawn.add("d", ReLU(), "b")
     drawn.add("e", Add(), "c", "d")
-    assert kinds(for_inference(trained(drawn.graph()))) == {"relu": 1, "add": 1}
+    assert kinds(optimize_for_inference(trained(drawn.graph()))) == {"relu": 1, "add": 1}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_norm_goes_into_its_convolution(sketch: Any, conv: Conv, first: bool) 
         before = drawn.add(path, op, before)
     drawn.add("end", ReLU(), before)
     model = trained(drawn.graph())
-    reduced = for_inference(model, {"fold_norms": REWRITES["fold_norms"]})
+    reduced = optimize_for_inference(model, {"fold_norms": INFERENCE_REWRITES["fold_norms"]})
     assert "BatchNorm2d" not in kinds(reduced)
     same(model, reduced, torch.randn(2, 3, 32, 48))
 
@@ -104,7 +104,7 @@ def test_a_norm_before_a_padded_convolution_stays(sketch: Any) -> None:
     drawn = sketch()
     drawn.add("norm", BatchNorm(), "image")
     drawn.add("conv", Conv(channels=6, kernel=Size(3, 3)), "norm")
-    reduced = for_inference(trained(drawn.graph()))
+    reduced = optimize_for_inference(trained(drawn.graph()))
     assert kinds(reduced)["BatchNorm2d"] == 1
 
 
@@ -115,7 +115,7 @@ def test_a_convolution_that_others_need_stays_as_it_is(sketch: Any) -> None:
     drawn.add("again", Conv(channels=3), "norm", module="conv")
     drawn.add("sum", Add(), "conv", "again")
     model = trained(drawn.graph())
-    same(model, for_inference(model), torch.randn(2, 3, 32, 48))
+    same(model, optimize_for_inference(model), torch.randn(2, 3, 32, 48))
 
 
 def test_a_factor_by_channel_goes_into_the_map_before_it(sketch: Any) -> None:
@@ -129,7 +129,7 @@ def test_a_factor_by_channel_goes_into_the_map_before_it(sketch: Any) -> None:
     drawn.add("out", Multiply(), "linear", "gamma")
     drawn.add("half", Multiply(right=0.5), "out")
     model = trained(drawn.graph())
-    reduced = for_inference(model)
+    reduced = optimize_for_inference(model)
     assert kinds(reduced)["mul"] == 0 and len(kinds(reduced)) < len(kinds(model))
     same(model, reduced, torch.randn(2, 3, 32, 48))
 
@@ -140,7 +140,7 @@ def test_two_convolutions_are_one_where_that_costs_no_more(sketch: Any, middle: 
     drawn.add("first", Conv(channels=middle, kernel=Size(3, 3)), "image")
     drawn.add("second", Conv(channels=6), "first")
     model = trained(drawn.graph())
-    reduced = for_inference(model)
+    reduced = optimize_for_inference(model)
     assert sum(isinstance(m, nn.Conv2d) for m in reduced.modules()) == convolutions
     same(model, reduced, torch.randn(2, 3, 32, 48))
 
@@ -155,7 +155,7 @@ LARGER = ["lite_hrnet_18", "lite_hrnet_x", "segnext_small", "segnext_base"]
 )
 def test_no_published_model_keeps_a_norm_over_the_batch(published: Any) -> None:
     model = published.model(2, (64, 64) if not published.name.startswith("dinov2") else (70, 70)).eval()
-    reduced = for_inference(model)
+    reduced = optimize_for_inference(model)
     before, after = kinds(model), kinds(reduced)
     assert not any(isinstance(m, (nn.Dropout, nn.Dropout2d, DropPath)) for m in reduced.modules())
     assert sum(after.values()) < sum(before.values())

@@ -15,18 +15,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import segdsl.ops  # noqa: F401 - registers the ops
 from segdsl.ir.graph import Initializer, Op
-from segdsl.ir.shape import Shape, at, ceil_div, shape_at, symbol
+from segdsl.ir.shape import Shape, ceil_div, evaluate_extent, evaluate_shape, make_symbol
 from segdsl.ir.values import Size
-from segdsl.ir.word import Word, members
+from segdsl.ir.word import Word, list_words
 from segdsl.lower.emit import emit_torch
-from segdsl.lower.graph import build
-from segdsl.lower.modules import REALISATIONS
+from segdsl.lower.graph import build_module
+from segdsl.lower.modules import LOWERINGS
 from segdsl.ops.act import GELU, Identity, ReLU, Sigmoid, SiLU, Softmax
 from segdsl.ops.attention import Attention
 from segdsl.ops.conv import Conv, Linear
 from segdsl.ops.drop import ChannelDropout, Dropout, DropPath
 from segdsl.ops.factor import NMF
-from segdsl.ops.init import Full, Normal, TruncNormal, Uniform
+from segdsl.ops.parameter import Full, Normal, TruncNormal, Uniform
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
 from segdsl.ops.norm import BatchNorm, GroupNorm, L2Normalize, LayerNorm
 from segdsl.ops.parameter import Parameter
@@ -35,7 +35,7 @@ from segdsl.ops.resize import ResizeTo
 from segdsl.ops.scalar import Add, Divide, Multiply, Subtract
 from segdsl.ops.tokens import Tokens, ToMap
 
-B, H, W = symbol("B"), symbol("H"), symbol("W")
+B, H, W = make_symbol("B"), make_symbol("H"), make_symbol("W")
 SIZE = (24, 40)
 
 
@@ -103,21 +103,21 @@ def single(sketch, op: Op, shapes: list[Shape]):
 
 
 def inputs_of(graph, env: dict[str, int]) -> list[torch.Tensor]:
-    return [torch.randn(shape_at(shape, env)) for shape in graph.inputs.values()]
+    return [torch.randn(evaluate_shape(shape, env)) for shape in graph.inputs.values()]
 
 
 def test_ops_and_realisations_have_the_same_keys() -> None:
-    assert set(REALISATIONS) == set(members(Op).values())
+    assert set(LOWERINGS) == set(list_words(Op).values())
 
 
 def test_every_op_has_a_sample() -> None:
-    assert {type(op) for op, _ in SAMPLES} | {Split, Item} == set(members(Op).values())
+    assert {type(op) for op, _ in SAMPLES} | {Split, Item} == set(list_words(Op).values())
 
 
 @pytest.mark.parametrize(("op", "shapes"), SAMPLES, ids=IDS)
 def test_state_has_the_keys_shapes_and_kinds_that_torch_has(sketch, op: Op, shapes: list[Shape]) -> None:
     graph, _ = single(sketch, op, shapes)
-    model = build(graph, {})
+    model = build_module(graph, {})
     assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == {
         key: state.shape for key, state in graph.state().items()
     }
@@ -130,19 +130,19 @@ def test_state_has_the_keys_shapes_and_kinds_that_torch_has(sketch, op: Op, shap
 @pytest.mark.parametrize("training", [True, False])
 def test_the_inferred_shape_holds_at_any_size(sketch, op: Op, shapes: list[Shape], training: bool) -> None:
     graph, node = single(sketch, op, shapes)
-    model = build(graph, {}).train(training)
+    model = build_module(graph, {}).train(training)
     for height, width in [SIZE, (9, 21), (31, 4)]:
         if isinstance(op, Parameter) and (height, width) != SIZE:
             continue
         env = {"B": 2, "H": height, "W": width}
-        assert tuple(model(*inputs_of(graph, env)).shape) == shape_at(node.shape, env)
+        assert tuple(model(*inputs_of(graph, env)).shape) == evaluate_shape(node.shape, env)
 
 
 @pytest.mark.parametrize(("op", "shapes"), SAMPLES, ids=IDS)
 def test_the_cost_is_what_torch_counts(sketch, op: Op, shapes: list[Shape]) -> None:
     graph, _ = single(sketch, op, shapes)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        build(graph, {}).eval()(*inputs_of(graph, graph.env))
+        build_module(graph, {}).eval()(*inputs_of(graph, graph.env))
     # The counter does not see the fused attention kernel of the CPU.
     attended = graph.macs() if isinstance(op, Attention) else 0
     assert counter.get_total_flops() + 2 * attended == 2 * graph.macs()
@@ -155,7 +155,7 @@ def test_plain_pytorch_starts_and_computes_the_same(sketch, op: Op, shapes: list
     scope: dict[str, Any] = {}
     exec(emit_torch(graph, "the test"), scope)
     models = []
-    for make in (lambda: build(graph, {}), scope["Sketch"]):
+    for make in (lambda: build_module(graph, {}), scope["Sketch"]):
         torch.manual_seed(0)
         models.append(make().train(training))
     ours, theirs = (model.state_dict() for model in models)
@@ -174,7 +174,9 @@ def test_attention_costs_two_products_for_every_head() -> None:
         q = torch.randn(2, tokens, width // 2)
         torch.bmm(torch.bmm(q, q.transpose(1, 2)).softmax(-1), q)
     shape = (B, tokens, 3 * width)
-    assert counter.get_total_flops() == 2 * at(Attention(heads=2).macs([shape], (B, tokens, width)), {})
+    assert counter.get_total_flops() == 2 * evaluate_extent(
+        Attention(heads=2).count_macs([shape], (B, tokens, width)), {}
+    )
 
 
 VARIATIONS: dict[type[Op], tuple[Op, list[Shape], dict[str, object]]] = {
@@ -211,7 +213,7 @@ VARIATIONS: dict[type[Op], tuple[Op, list[Shape], dict[str, object]]] = {
 def fingerprint(sketch, op: Op, shapes: list[Shape]) -> str:
     torch.manual_seed(0)
     graph, node = single(sketch, op, shapes)
-    model = build(graph, {})
+    model = build_module(graph, {})
     state = {key: value.tolist() for key, value in model.state_dict().items()}
     return f"{node.shape} {[repr(m) for m in model.modules()]} {model.graph} {state}"
 
@@ -227,7 +229,7 @@ def test_every_argument_reaches_the_built_model(sketch, kind: type[Op]) -> None:
 
 
 def test_every_argument_of_every_op_is_varied() -> None:
-    for op in members(Op).values():
+    for op in list_words(Op).values():
         varied = next((fields for kind, (_, _, fields) in VARIATIONS.items() if kind is op), {})
         assert set(op.model_fields) - set(varied) <= ({"skip"} if op is ToMap else set()), op
 
@@ -235,8 +237,8 @@ def test_every_argument_of_every_op_is_varied() -> None:
 def test_a_number_may_stand_on_either_side(sketch) -> None:
     x = torch.rand(2, 4, *SIZE) + 1
     for kind, expected in ((Subtract, 3 - x), (Divide, 3 / x), (Add, 3 + x), (Multiply, 3 * x)):
-        torch.testing.assert_close(build(single(sketch, kind(left=3.0), [feature_map(4)])[0], {})(x), expected)
-    torch.testing.assert_close(build(single(sketch, Divide(right=4.0), [feature_map(4)])[0], {})(x), x / 4)
+        torch.testing.assert_close(build_module(single(sketch, kind(left=3.0), [feature_map(4)])[0], {})(x), expected)
+    torch.testing.assert_close(build_module(single(sketch, Divide(right=4.0), [feature_map(4)])[0], {})(x), x / 4)
 
 
 def test_tokens_lie_row_by_row_and_skip_leaves_out_the_first(sketch) -> None:
@@ -244,7 +246,7 @@ def test_tokens_lie_row_by_row_and_skip_leaves_out_the_first(sketch) -> None:
     drawn.add("first", Parameter(shape=(1, 1, 3), init=Full(value=7.0)))
     drawn.add("tokens", Tokens(), "image", "first")
     drawn.add("map", ToMap(skip=1), "tokens", "image")
-    model = build(drawn.graph("tokens", "map"), {})
+    model = build_module(drawn.graph("tokens", "map"), {})
     image = torch.randn(2, 3, 2, 3)
     got = model(image)
     assert got["out0"][:, 0].eq(7).all()
@@ -253,7 +255,7 @@ def test_tokens_lie_row_by_row_and_skip_leaves_out_the_first(sketch) -> None:
 
 
 def test_attention_is_the_textbook_formula(sketch) -> None:
-    model = build(single(sketch, Attention(heads=2), [(B, 5, 12)])[0], {})
+    model = build_module(single(sketch, Attention(heads=2), [(B, 5, 12)])[0], {})
     x = torch.randn(3, 5, 12)
     q, k, v = (part.view(3, 5, 2, 2).transpose(1, 2) for part in x.split(4, dim=-1))
     weights = (q @ k.transpose(-1, -2) / math.sqrt(2)).softmax(-1)
@@ -262,13 +264,13 @@ def test_attention_is_the_textbook_formula(sketch) -> None:
 
 def test_normalisations_follow_their_formulas(sketch) -> None:
     x = torch.randn(2, 4, 5, 7)
-    over_space = build(single(sketch, L2Normalize(over="space"), [feature_map(4)])[0], {})
+    over_space = build_module(single(sketch, L2Normalize(over="space"), [feature_map(4)])[0], {})
     torch.testing.assert_close(over_space(x), F.normalize(x.flatten(2), dim=-1).view_as(x))
-    over_channels = build(single(sketch, L2Normalize(), [feature_map(4)])[0], {})
+    over_channels = build_module(single(sketch, L2Normalize(), [feature_map(4)])[0], {})
     torch.testing.assert_close(over_channels(x), F.normalize(x, dim=1))
-    layer = build(single(sketch, LayerNorm(), [feature_map(4)])[0], {})
+    layer = build_module(single(sketch, LayerNorm(), [feature_map(4)])[0], {})
     torch.testing.assert_close(layer(x), (x - x.mean(1, True)) / (x.var(1, False, keepdim=True) + 1e-5).sqrt())
-    spatial = build(single(sketch, Softmax(over="space"), [feature_map(4)])[0], {})
+    spatial = build_module(single(sketch, Softmax(over="space"), [feature_map(4)])[0], {})
     torch.testing.assert_close(spatial(x).sum((2, 3)), torch.ones(2, 4))
 
 
@@ -277,7 +279,7 @@ def test_normalisations_follow_their_formulas(sketch) -> None:
 def test_channel_shuffle_deals_and_keeps_the_memory_format(sketch, groups: int, each: int, last: bool) -> None:
     layout = torch.channels_last if last else torch.contiguous_format
     x = torch.randn(2, groups * each, 3, 2).contiguous(memory_format=layout)
-    got = build(single(sketch, ChannelShuffle(groups=groups), [feature_map(groups * each)])[0], {})(x)
+    got = build_module(single(sketch, ChannelShuffle(groups=groups), [feature_map(groups * each)])[0], {})(x)
     for i in range(each):
         for j in range(groups):
             assert torch.equal(got[:, i * groups + j], x[:, j * each + i])
@@ -287,13 +289,13 @@ def test_channel_shuffle_deals_and_keeps_the_memory_format(sketch, groups: int, 
 def test_equal_sizes_are_not_copied(sketch) -> None:
     x = torch.randn(1, 4, 6, 8)
     for op in (ResizeTo(), ResizeTo(mode="bicubic", align_corners=True), AdaptiveAvgPool()):
-        model = build(single(sketch, op, [feature_map(4), feature_map(4)])[0], {})
+        model = build_module(single(sketch, op, [feature_map(4), feature_map(4)])[0], {})
         assert model(x, torch.randn(1, 1, 6, 8)) is x
 
 
 def test_drop_path_drops_whole_images_and_keeps_the_mean(sketch) -> None:
     torch.manual_seed(0)
-    model = build(single(sketch, DropPath(p=0.25), [feature_map(4)])[0], {})
+    model = build_module(single(sketch, DropPath(p=0.25), [feature_map(4)])[0], {})
     got = model(torch.ones(4000, 4, 2, 2)).flatten(1)
     assert got.unique().tolist() == pytest.approx([0.0, 4 / 3])
     assert got.eq(got[:, :1]).all()
@@ -307,13 +309,13 @@ def test_a_factorisation_finds_the_factors_of_a_product(sketch) -> None:
     rough, close = (
         (model.eval()(low_rank) - low_rank).norm()
         for n in (1, 200)
-        for model in [build(single(sketch, NMF(rank=4, eval_steps=n), [feature_map(8)])[0], {})]
+        for model in [build_module(single(sketch, NMF(rank=4, eval_steps=n), [feature_map(8)])[0], {})]
     )
     assert close < 0.05 * low_rank.norm() < rough
 
 
 def test_a_factorisation_starts_from_noise_only_in_training(sketch) -> None:
-    model = build(single(sketch, NMF(rank=4), [feature_map(8)])[0], {})
+    model = build_module(single(sketch, NMF(rank=4), [feature_map(8)])[0], {})
     x = torch.rand(2, 8, 6, 7)
     assert not torch.equal(model(x), model(x))
     assert torch.equal(model.eval()(x), model(x))
@@ -322,7 +324,7 @@ def test_a_factorisation_starts_from_noise_only_in_training(sketch) -> None:
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_a_factorisation_stays_in_single_precision(sketch, half: torch.dtype) -> None:
-    model = build(single(sketch, NMF(rank=4), [feature_map(8)])[0], {}).train()
+    model = build_module(single(sketch, NMF(rank=4), [feature_map(8)])[0], {}).train()
     x = (torch.rand(2, 8, 6, 7) * 1e-3).to(half)
 
     def run(x: torch.Tensor, enabled: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -340,12 +342,12 @@ def test_a_factorisation_stays_in_single_precision(sketch, half: torch.dtype) ->
     torch.testing.assert_close(grad.float(), single_grad, atol=0, rtol=1e-2)
 
 
-@pytest.mark.parametrize("how", members(Initializer).values(), ids=members(Initializer))
+@pytest.mark.parametrize("how", list_words(Initializer).values(), ids=list_words(Initializer))
 def test_parameters_start_as_said(sketch, how: type[Word]) -> None:
     torch.manual_seed(0)
     starts = (Full(value=0.5), Normal(std=2.0), TruncNormal(std=0.5), Uniform(low=2.0, high=6.0))
     words: dict[type[Word], Initializer] = {type(start): start for start in starts}
-    values = build(single(sketch, Parameter(shape=(4000,), init=words[how]), [])[0], {}).state_dict()["node"]
+    values = build_module(single(sketch, Parameter(shape=(4000,), init=words[how]), [])[0], {}).state_dict()["node"]
     expected: dict[type[Word], tuple[float, float]] = {
         Full: (0.5, 0.0),
         Normal: (0.0, 2.0),
@@ -358,7 +360,7 @@ def test_parameters_start_as_said(sketch, how: type[Word]) -> None:
 def test_kaiming_start_is_over_the_fan_out_with_zero_bias(sketch) -> None:
     torch.manual_seed(0)
     op = Conv(channels=64, kernel=Size(3, 3), groups=2, init="kaiming")
-    conv = build(single(sketch, op, [feature_map(128)])[0], {}).node
+    conv = build_module(single(sketch, op, [feature_map(128)])[0], {}).node
     assert isinstance(conv, nn.Conv2d) and conv.bias is not None
     assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / (64 * 9)), rel=0.03)
     assert conv.bias.eq(0).all()

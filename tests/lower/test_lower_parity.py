@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from segdsl.ir.shape import at
+from segdsl.ir.shape import evaluate_extent
 from segdsl.lower.compiled import compile_program
 from segdsl.ops.attention import Attention
 from segdsl.passes import run_passes
@@ -82,11 +82,13 @@ def test_torch_counts_the_same_cost(published: Any) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         compile_program(program, weights="none").model.eval()(torch.zeros(1, 3, *graph.size))
     # What is written twice is computed once: the first fusion maps of every module of Lite-HRNet.
-    assert (graph.macs() < program.graph.macs()) == published.name.startswith("lite_hrnet")
-    shapes = graph.shapes()
+    assert (graph.count_macs() < program.graph.macs()) == published.name.startswith("lite_hrnet")
+    shapes = graph.collect_shapes()
     unseen = [n for n in graph.nodes if isinstance(n.op, Attention)]  # the CPU's fused kernel
-    attended = sum(at(n.op.macs([shapes[o] for o in n.operands], n.shape), graph.env) for n in unseen)
-    assert counter.get_total_flops() == 2 * (graph.macs() - attended)
+    attended = sum(
+        evaluate_extent(n.op.count_macs([shapes[o] for o in n.operands], n.shape), graph.env) for n in unseen
+    )
+    assert counter.get_total_flops() == 2 * (graph.count_macs() - attended)
 
 
 def test_logits_and_levels_are_those_of_the_reference(published: Any) -> None:

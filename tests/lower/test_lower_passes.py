@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segdsl.ir.graph import Graph
-from segdsl.lower.graph import build
+from segdsl.lower.graph import build_module
 from segdsl.ops.act import Identity, ReLU
 from segdsl.ops.conv import Conv
 from segdsl.ops.drop import Dropout
-from segdsl.ops.init import Normal
+from segdsl.ops.parameter import Normal
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
 from segdsl.ops.norm import BatchNorm
 from segdsl.ops.parameter import Parameter
 from segdsl.ops.scalar import Add, Multiply
-from segdsl.passes import PASSES, dead_nodes, remove_identity, run_passes, share_equal
+from segdsl.passes import PASSES, remove_dead_nodes, remove_identity, run_passes, share_equal
 
 CHANNELS = 4
 KINDS = ["identity", "relu", "add", "twice", "shuffle", "conv", "norm", "norm", "split", "one", "param"]
@@ -65,7 +65,7 @@ def draw_graph(data: st.DataObject, sketch: Any, noise: float = 0.5) -> Graph:
 
 
 def outputs_of(graph: Graph, state: dict[str, torch.Tensor], image: torch.Tensor) -> list[torch.Tensor]:
-    model = build(graph, {}).eval()
+    model = build_module(graph, {}).eval()
     model.load_state_dict({key: value for key, value in state.items() if key in model.state_dict()})
     got = model(image)
     return list(got.values()) if isinstance(got, dict) else [got]
@@ -77,7 +77,7 @@ def outputs_of(graph: Graph, state: dict[str, torch.Tensor], image: torch.Tensor
 def test_a_pass_keeps_what_the_outputs_compute(sketch, name: str, data: st.DataObject) -> None:
     before = draw_graph(data, sketch)
     after = run_passes(before) if name == "all" else PASSES[name](before)
-    state = build(before, {}).state_dict()
+    state = build_module(before, {}).state_dict()
     image = torch.randn(2, 3, 4, 5)
     for was, now in zip(outputs_of(before, state, image), outputs_of(after, state, image), strict=True):
         assert torch.equal(was, now)
@@ -94,12 +94,12 @@ def test_a_pass_keeps_what_the_outputs_compute(sketch, name: str, data: st.DataO
 def test_the_passes_keep_what_training_does_to_the_statistics(sketch, data: st.DataObject) -> None:
     before = draw_graph(data, sketch, noise=0.0)
     after = run_passes(before)
-    models = [build(graph, {}).double() for graph in (before, after)]
+    models = [build_module(graph, {}).double() for graph in (before, after)]
     models[0].load_state_dict({**models[0].state_dict(), **models[1].state_dict()})
     image = torch.randn(2, 3, 4, 5, dtype=torch.float64)
     for model in models:
         model(image)
-    needed = dead_nodes(before).state()
+    needed = remove_dead_nodes(before).collect_state()
     for key, value in models[1].state_dict().items():
         if key in needed and not _has_dead_uses(before, key):
             torch.testing.assert_close(value, models[0].state_dict()[key])
@@ -108,7 +108,7 @@ def test_the_passes_keep_what_training_does_to_the_statistics(sketch, data: st.D
 def _has_dead_uses(graph: Graph, key: str) -> bool:
     """Whether a module is also applied where no output needs it: such uses are dropped, with what they counted."""
     uses = [node.path for node in graph.nodes if key.startswith(f"{node.module}.")]
-    alive = {node.path for node in dead_nodes(graph).nodes}
+    alive = {node.path for node in remove_dead_nodes(graph).nodes}
     return not alive.issuperset(uses)
 
 
@@ -165,7 +165,7 @@ def test_what_no_output_needs_goes_with_its_names(sketch) -> None:
     drawn.add("a", ReLU(), "image")
     drawn.add("b", ReLU(), "a")
     drawn.add("c", Conv(channels=4), "b")
-    after = dead_nodes(drawn.graph("a", names={"x": "a", "y": "c", "z": "image"}))
+    after = remove_dead_nodes(drawn.graph("a", names={"x": "a", "y": "c", "z": "image"}))
     assert [node.path for node in after.nodes] == ["a"]
     assert after.names == {"x": "a", "z": "image"}
 

@@ -12,20 +12,20 @@ from safetensors.torch import save_file
 
 from segdsl.diagnostics import SegError
 from segdsl.ir.graph import Table
-from segdsl.ir.shape import as_grid, parse
+from segdsl.ir.shape import match_grid, parse_extent
 from segdsl.lang.program import load
-from segdsl.lower.compiled import Compiled, compile_program
-from segdsl.weights.position_embeddings import grid_of, resized
+from segdsl.lower.compiled import CompileResult, compile_program
+from segdsl.weights.position_embeddings import infer_grid, resize_table
 from segdsl.weights.report import Finding
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT.parent / "shared" / "reference"
 SPEC = ROOT / "specs" / "dinov2.seg"
 KEY = "backbone.pos_embed"
-TABLE = Table(1, 1, parse("H/14"), parse("W/14"))
+TABLE = Table(1, 1, parse_extent("H/14"), parse_extent("W/14"))
 
 
-def compiled(size: str, weights: str = "none", **options: Any) -> Compiled:
+def compiled(size: str, weights: str = "none", **options: Any) -> CompileResult:
     return compile_program(load(SPEC, [f"data.input_size={size}"], classes=2), weights, **options)
 
 
@@ -34,36 +34,36 @@ GRIDS = ["1 + H/14*W/14", "1 + (H/14*W)/14", "1 + (W/14*H)/14"]
 
 @pytest.mark.parametrize("extent", GRIDS)
 def test_a_grid_is_known_by_its_extent(extent: str) -> None:
-    assert as_grid(parse(extent)) == (1, parse("H/14"), parse("W/14"))
+    assert match_grid(parse_extent(extent)) == (1, parse_extent("H/14"), parse_extent("W/14"))
 
 
 @pytest.mark.parametrize(
     "extent", ["7", "1 + H/14", "2*H/14*W/14", "H/14*H/14", "(H*W)/14", "H/14*W/14 + W", "H*W/2*W"]
 )
 def test_another_extent_is_no_grid(extent: str) -> None:
-    assert as_grid(parse(extent)) is None
+    assert match_grid(parse_extent(extent)) is None
 
 
 def test_a_position_embedding_is_known_by_its_shape() -> None:
-    assert load(SPEC, classes=2).graph.tables() == {KEY: TABLE}
-    assert TABLE.grid((364, 518)) == (26, 37)
+    assert load(SPEC, classes=2).graph.collect_tables() == {KEY: TABLE}
+    assert TABLE.evaluate_grid((364, 518)) == (26, 37)
 
 
 @pytest.mark.parametrize("grid", [(5, 5), (7, 9), (40, 40)])
 def test_the_rule_is_that_of_the_authors(dinov2: Any, grid: tuple[int, int]) -> None:
     values = torch.from_numpy(dinov2.fill.fill(KEY, (1, 1370, 384), dinov2.name))
     golden = np.load(REFERENCE / "goldens" / "pos_embed.npz")[f"meta_{grid[0]}x{grid[1]}_first16ch"]
-    got = resized(values, TABLE, (37, 37), grid)
+    got = resize_table(values, TABLE, (37, 37), grid)
     assert torch.equal(got[:, 0], values[:, 0])
     image = got[0, 1:].T.reshape(384, *grid).numpy()
     assert np.abs(image[: len(golden)] - golden).max() < 1e-5
 
 
 def test_the_grid_is_the_named_one_or_a_square() -> None:
-    assert grid_of(TABLE, 1 + 37 * 37, {}) == (37, 37)
-    assert grid_of(TABLE, 1 + 26 * 37, {"input_size": "364x518"}) == (26, 37)
-    assert grid_of(TABLE, 1 + 26 * 37, {}) is None
-    assert grid_of(TABLE, 1 + 37 * 37, {"input_size": "364x518"}) is None
+    assert infer_grid(TABLE, 1 + 37 * 37, {}) == (37, 37)
+    assert infer_grid(TABLE, 1 + 26 * 37, {"input_size": "364x518"}) == (26, 37)
+    assert infer_grid(TABLE, 1 + 26 * 37, {}) is None
+    assert infer_grid(TABLE, 1 + 37 * 37, {"input_size": "364x518"}) is None
 
 
 @pytest.mark.parametrize("size", ["518x518", "560x560", "364x518"])
@@ -91,25 +91,25 @@ def test_a_table_is_resized_on_loading_and_said(tmp_path: Path) -> None:
     torch.save(bare, tmp_path / "dinov2.pth")
     program = load(SPEC, ["data.input_size=98x126", f'weights.backbone="{tmp_path / "dinov2.pth"}"'], classes=2)
     built = compile_program(program)
-    (report,) = built.loaded
+    (report,) = built.load_reports
     assert Finding("resized", (KEY,), "from 5x5 positions to 7x9") in report.findings
-    assert torch.equal(built.model.get_parameter(KEY), resized(state[KEY], TABLE, (5, 5), (7, 9)))
+    assert torch.equal(built.model.get_parameter(KEY), resize_table(state[KEY], TABLE, (5, 5), (7, 9)))
 
 
 def test_a_file_of_ours_may_be_of_any_grid(tmp_path: Path) -> None:
     state = compiled("70x98").model.state_dict()
     save_file(state, tmp_path / "wide.safetensors", {"input_size": "70x98"})
     back = compiled("98x70", str(tmp_path / "wide.safetensors"))
-    assert back.loaded[0].of("resized") == [Finding("resized", (KEY,), "from 5x7 positions to 7x5")]
+    assert back.load_reports[0].select_findings("resized") == [Finding("resized", (KEY,), "from 5x7 positions to 7x5")]
     same = compiled("70x98", str(tmp_path / "wide.safetensors"))
-    assert not same.loaded[0].findings and torch.equal(same.model.get_parameter(KEY), state[KEY])
+    assert not same.load_reports[0].findings and torch.equal(same.model.get_parameter(KEY), state[KEY])
 
 
 def test_a_file_of_the_same_shape_is_not_touched(tmp_path: Path) -> None:
     state = compiled("28x112").model.state_dict()  # 2x8 cells, which a square has as well
     torch.save(state, tmp_path / "same.pt")
     back = compiled("28x112", str(tmp_path / "same.pt"))
-    assert not back.loaded[0].findings and torch.equal(back.model.get_parameter(KEY), state[KEY])
+    assert not back.load_reports[0].findings and torch.equal(back.model.get_parameter(KEY), state[KEY])
 
 
 @pytest.mark.parametrize("said", ["0x0", "28x28", "9" * 5000 + "x14", "many", "\u0667\u0660x\u0667\u0660", ""])
@@ -137,7 +137,7 @@ def test_a_table_in_half_precision_is_resized(tmp_path: Path) -> None:
     state = compiled("70x70").model.state_dict()
     torch.save({**state, KEY: state[KEY].half()}, tmp_path / "w.pt")
     got = compiled("70x98", str(tmp_path / "w.pt")).model.get_parameter(KEY)
-    assert (got - resized(state[KEY], TABLE, (5, 5), (5, 7))).abs().max() < 1e-3
+    assert (got - resize_table(state[KEY], TABLE, (5, 5), (5, 7))).abs().max() < 1e-3
 
 
 def test_a_grid_that_cannot_be_told_is_refused(tmp_path: Path) -> None:

@@ -17,16 +17,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import segdsl.ops  # noqa: F401 - registers the ops
 from segdsl.ir.graph import Op, ShapeError
-from segdsl.ir.shape import Shape, ceil_div, shape_at, symbol
+from segdsl.ir.shape import Shape, ceil_div, evaluate_shape, make_symbol
 from segdsl.ir.values import Size
-from segdsl.ir.word import members
-from segdsl.lower.graph import build
+from segdsl.ir.word import list_words
+from segdsl.lower.graph import build_module
 from segdsl.ops.act import GELU, Identity, ReLU, Sigmoid, SiLU, Softmax
 from segdsl.ops.attention import Attention
 from segdsl.ops.conv import Conv, Linear
 from segdsl.ops.drop import ChannelDropout, Dropout, DropPath
 from segdsl.ops.factor import NMF
-from segdsl.ops.init import Full, Normal, TruncNormal, Uniform
+from segdsl.ops.parameter import Full, Normal, TruncNormal, Uniform
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
 from segdsl.ops.norm import BatchNorm, GroupNorm, L2Normalize, LayerNorm
 from segdsl.ops.parameter import Parameter
@@ -37,7 +37,7 @@ from segdsl.ops.tokens import Tokens, ToMap
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Case = tuple[Op, list[Shape]]
-B, H, W = symbol("B"), symbol("H"), symbol("W")
+B, H, W = make_symbol("B"), make_symbol("H"), make_symbol("W")
 CHANNELS = st.integers(1, 48)
 STRIDES = st.sampled_from([1, 2, 4, 8])
 SIZES = st.tuples(st.integers(8, 600), st.integers(8, 600))
@@ -211,7 +211,9 @@ def graph_of(sketch: Any, op: Op, shapes: list[Shape], size: tuple[int, int]) ->
 
 def on_meta(graph: Any, env: dict[str, int]) -> tuple[Any, list[torch.Tensor]]:
     with torch.device("meta"):
-        return build(graph, {}).eval(), [torch.empty(shape_at(shape, env)) for shape in graph.inputs.values()]
+        return build_module(graph, {}).eval(), [
+            torch.empty(evaluate_shape(shape, env)) for shape in graph.inputs.values()
+        ]
 
 
 def part(got: Any, name: str) -> torch.Tensor:
@@ -220,7 +222,7 @@ def part(got: Any, name: str) -> torch.Tensor:
 
 
 def test_every_op_is_drawn() -> None:
-    assert set(CASES) == set(members(Op).values())
+    assert set(CASES) == set(list_words(Op).values())
 
 
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
@@ -240,7 +242,7 @@ def test_shape_state_and_cost_are_those_of_torch(
         got = model(*inputs)
     computed = graph.shapes()
     for name, path in graph.outputs.items():
-        assert tuple(part(got, name).shape) == shape_at(computed[path], graph.env)
+        assert tuple(part(got, name).shape) == evaluate_shape(computed[path], graph.env)
     assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == {
         key: state.shape for key, state in graph.state().items()
     }
@@ -257,10 +259,12 @@ def assert_holds_at(graph: Any, model: Any, env: dict[str, int]) -> None:
     if isinstance(node.op, Parameter) or at_home:
         return
     try:
-        node.op.infer([graph.inputs[path] for path in node.operands], env)
+        node.op.infer_shape([graph.inputs[path] for path in node.operands], env)
     except ShapeError:  # patches that do not divide, a kernel that does not fit
         return
-    inputs = [torch.empty(shape_at(shape, env), device="meta") for shape in graph.inputs.values()]
+    inputs = [torch.empty(evaluate_shape(shape, env), device="meta") for shape in graph.inputs.values()]
     got = model(*inputs)
     shapes = graph.shapes()
-    assert all(tuple(part(got, name).shape) == shape_at(shapes[path], env) for name, path in graph.outputs.items())
+    assert all(
+        tuple(part(got, name).shape) == evaluate_shape(shapes[path], env) for name, path in graph.outputs.items()
+    )

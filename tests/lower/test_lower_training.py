@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import fx, nn
 
-from segdsl.lower.freeze import freeze
+from segdsl.lower.freeze import freeze_parts
 from segdsl.lower.modules import NMF, DropPath
 from segdsl.ops import drop, factor, norm
 from segdsl.passes import run_passes
@@ -25,7 +25,7 @@ def without_noise(model: nn.Module) -> None:
             module.p = 0.0
         if isinstance(module, NMF):
             stored = module.bases
-            module.start = lambda x, stored=stored: stored.expand(len(x), -1, -1)
+            module.init_bases = lambda x, stored=stored: stored.expand(len(x), -1, -1)
 
 
 @cache
@@ -34,7 +34,7 @@ def training_step(published: Any) -> tuple[fx.GraphModule, float, torch.Tensor]:
     golden = published.expected["train"]
     size, classes = tuple(golden["size"]), golden["num_classes"]
     model = published.model(classes, size, ("decode_head.conv_seg", "logits"))
-    freeze(model, published.program().train.freeze)
+    freeze_parts(model, published.program().train.freeze)
     without_noise(model.train())
     got = model(published.image(size))
     target = torch.from_numpy(published.fill.mask(2, size, classes))

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 import segdsl.ops  # noqa: F401 - registers the ops
 from segdsl.ir.graph import Op, ShapeError
-from segdsl.ir.shape import Shape, at, ceil_div, shape_at, show, symbol
+from segdsl.ir.shape import Shape, ceil_div, evaluate_extent, evaluate_shape, format_shape, make_symbol
 from segdsl.ir.values import Size
-from segdsl.ir.word import field_docs, members
+from segdsl.ir.word import list_words, read_field_docs
 from segdsl.ops.act import Softmax
 from segdsl.ops.attention import Attention
 from segdsl.ops.conv import Conv, Linear
-from segdsl.ops.init import Full
+from segdsl.ops.parameter import Full
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
 from segdsl.ops.norm import BatchNorm, GroupNorm
 from segdsl.ops.parameter import Parameter
@@ -25,7 +25,7 @@ from segdsl.ops.resize import ResizeTo
 from segdsl.ops.scalar import Add, Multiply
 from segdsl.ops.tokens import Tokens, ToMap
 
-B, H, W = symbol("B"), symbol("H"), symbol("W")
+B, H, W = make_symbol("B"), make_symbol("H"), make_symbol("W")
 ENV = {"B": 1, "H": 520, "W": 518}
 
 
@@ -35,13 +35,13 @@ def feature_map(channels: int, stride: int = 1) -> Shape:
 
 def error_of(op: Op, *shapes: Shape, env: dict[str, int] = ENV) -> ShapeError:
     with pytest.raises(ShapeError) as caught:
-        op.infer(shapes, env)
+        op.infer_shape(shapes, env)
     return caught.value
 
 
-@pytest.mark.parametrize("op", members(Op).values(), ids=members(Op))
+@pytest.mark.parametrize("op", list_words(Op).values(), ids=list_words(Op))
 def test_every_op_has_documentation_for_itself_fields_and_operands(op: type[Op]) -> None:
-    docs = field_docs(op)
+    docs = read_field_docs(op)
     assert (op.__doc__ or "").strip().endswith(".")
     assert all(docs.get(name, "").endswith(".") for name in op.model_fields), docs
     assert all(operand.doc.endswith(".") for operand in op.takes)
@@ -53,7 +53,7 @@ def test_every_op_has_documentation_for_itself_fields_and_operands(op: type[Op])
 )  # fmt: skip
 def test_conv_counts_the_windows(size: int, kernel: int, stride: int, padding: int | None, dilation: int) -> None:
     op = Conv(channels=4, kernel=Size(kernel, 1), stride=stride, padding=padding, dilation=dilation)
-    pad = op.paddings()[0]
+    pad = op.compute_paddings()[0]
     reach = dilation * (kernel - 1)
     windows = [first for first in range(-pad, size + pad, stride) if first + reach <= size + pad - 1]
     env = {"B": 1, "H": size, "W": 64}
@@ -62,16 +62,16 @@ def test_conv_counts_the_windows(size: int, kernel: int, stride: int, padding: i
     elif not windows:
         assert error_of(op, feature_map(3), env=env).slug == "kernel-too-large"
     else:
-        assert at(op.infer([feature_map(3)], env)[2], env) == len(windows)
+        assert evaluate_extent(op.infer_shape([feature_map(3)], env)[2], env) == len(windows)
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("kernel", [Size(3, 3), Size(1, 7), Size(5, 1)])
 def test_an_odd_kernel_preserves_the_size_and_a_stride_rounds_up(kernel: Size, dilation: int) -> None:
-    same = Conv(channels=8, kernel=kernel, dilation=dilation).infer([feature_map(3, 2)], ENV)
-    halved = Conv(channels=8, kernel=kernel, dilation=dilation, stride=2).infer([feature_map(3, 2)], ENV)
-    assert show(same) == "[B, 8, H/2, W/2]"
-    assert show(halved) == "[B, 8, H/4, W/4]"
+    same = Conv(channels=8, kernel=kernel, dilation=dilation).infer_shape([feature_map(3, 2)], ENV)
+    halved = Conv(channels=8, kernel=kernel, dilation=dilation, stride=2).infer_shape([feature_map(3, 2)], ENV)
+    assert format_shape(same) == "[B, 8, H/2, W/2]"
+    assert format_shape(halved) == "[B, 8, H/4, W/4]"
 
 
 @given(
@@ -84,7 +84,9 @@ def test_suggested_sizes_are_the_closest_that_patches_divide(height: int, width:
     env = {"B": 1, "H": height, "W": width}
     fits = [-(-extent // stride) % patch == 0 for extent in (height, width)]
     if all(fits):
-        assert show(op.infer([feature_map(3, stride)], env)) == show(feature_map(8, stride * patch))
+        assert format_shape(op.infer_shape([feature_map(3, stride)], env)) == format_shape(
+            feature_map(8, stride * patch)
+        )
         return
     error = error_of(op, feature_map(3, stride), env=env)
     assert (error.slug, error.divisor) == ("size-not-divisible", stride * patch)
@@ -92,7 +94,7 @@ def test_suggested_sizes_are_the_closest_that_patches_divide(height: int, width:
     assert sizes
     for size in sizes:
         near = {"B": 1, "H": int(size[0]), "W": int(size[1])}
-        op.infer([feature_map(3, stride)], near)
+        op.infer_shape([feature_map(3, stride)], near)
         assert all(abs(near[name] - env[name]) < error.divisor or near[name] == error.divisor for name in "HW")
 
 
@@ -114,8 +116,8 @@ BROADCASTS = [
 
 @pytest.mark.parametrize(("left", "right", "result"), BROADCASTS, ids=lambda value: str(value))
 def test_arithmetic_broadcasts_scalars_vectors_and_gates(left: Shape, right: Shape, result: str) -> None:
-    assert show(Add().infer([left, right], ENV)) == result
-    assert show(Add().infer([right, left], ENV)) == result
+    assert format_shape(Add().infer_shape([left, right], ENV)) == result
+    assert format_shape(Add().infer_shape([right, left], ENV)) == result
 
 
 MISFITS = [
@@ -178,27 +180,30 @@ def test_sizes_that_differ_by_rounding_suggest_sizes_that_match() -> None:
     error = error_of(Add(), feature_map(8, 4), doubled, env=env)
     assert (error.slug, error.divisor) == ("size-mismatch", 8)
     assert "512x512 or 520x512" in error.help
-    assert Add().infer([feature_map(8, 4), doubled], {"B": 1, "H": 520, "W": 512}) == feature_map(8, 4)
+    assert Add().infer_shape([feature_map(8, 4), doubled], {"B": 1, "H": 520, "W": 512}) == feature_map(8, 4)
 
 
 def test_a_map_survives_the_round_trip_through_tokens() -> None:
-    tokens = Tokens().infer([feature_map(8, 14), (1, 2, 8)], ENV)
-    assert shape_at(tokens, ENV) == (1, 2 + 38 * 37, 8)
-    assert ToMap(skip=2).infer([tokens, feature_map(3, 14)], ENV) == feature_map(8, 14)
+    tokens = Tokens().infer_shape([feature_map(8, 14), (1, 2, 8)], ENV)
+    assert evaluate_shape(tokens, ENV) == (1, 2 + 38 * 37, 8)
+    assert ToMap(skip=2).infer_shape([tokens, feature_map(3, 14)], ENV) == feature_map(8, 14)
     assert "skip" in error_of(ToMap(), tokens, feature_map(3, 14)).help
 
 
 def test_split_preserves_its_operand_and_items_have_the_parts() -> None:
-    whole = Split(sizes=(3, 5)).infer([feature_map(8)], ENV)
+    whole = Split(sizes=(3, 5)).infer_shape([feature_map(8)], ENV)
     assert whole == feature_map(8)
-    assert Item(index=1, channels=5).infer([whole], ENV) == feature_map(5)
-    assert Item(index=1, channels=5).infer([(B, 7, 8)], ENV) == (B, 7, 5)
+    assert Item(index=1, channels=5).infer_shape([whole], ENV) == feature_map(5)
+    assert Item(index=1, channels=5).infer_shape([(B, 7, 8)], ENV) == (B, 7, 5)
 
 
 def test_only_convolutions_and_products_have_macs() -> None:
     shape = feature_map(8)
-    out = Conv(channels=16, kernel=Size(3, 3), groups=4).infer([shape], ENV)
-    assert at(Conv(channels=16, kernel=Size(3, 3), groups=4).macs([shape], out), ENV) == 520 * 518 * 16 * 2 * 9
-    assert at(Linear(channels=16).macs([(B, 7, 8)], (B, 7, 16)), ENV) == 7 * 8 * 16
-    assert at(Attention(heads=2).macs([(B, 7, 12)], (B, 7, 4)), ENV) == 2 * 7 * 7 * 4
-    assert BatchNorm().macs([shape], shape) == 0
+    out = Conv(channels=16, kernel=Size(3, 3), groups=4).infer_shape([shape], ENV)
+    assert (
+        evaluate_extent(Conv(channels=16, kernel=Size(3, 3), groups=4).count_macs([shape], out), ENV)
+        == 520 * 518 * 16 * 2 * 9
+    )
+    assert evaluate_extent(Linear(channels=16).count_macs([(B, 7, 8)], (B, 7, 16)), ENV) == 7 * 8 * 16
+    assert evaluate_extent(Attention(heads=2).count_macs([(B, 7, 12)], (B, 7, 4)), ENV) == 2 * 7 * 7 * 4
+    assert BatchNorm().count_macs([shape], shape) == 0

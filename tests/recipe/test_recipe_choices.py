@@ -11,19 +11,25 @@ import numpy as np
 import pytest
 
 from segdsl.cli.commands.new import MODELS as OFFERED
-from segdsl.data.decode.decoded_cache import whole_memory
+from segdsl.data.decode.decoded_cache import get_total_memory
 from segdsl.diagnostics import SegError
-from segdsl.recipe.balance import class_weights, loss_for
-from segdsl.recipe.choice import counted, duration, percent
-from segdsl.recipe.content import mostly_thin, placed, posture, thin_classes, words_of
-from segdsl.recipe.cost import Cost, model_cost
-from segdsl.recipe.facts import ClassFacts, Offset, Sample, SetFacts, evenly, outline_of
-from segdsl.recipe.machine import GIB, Machine, accelerator_memory
-from segdsl.recipe.plan import MODELS, Model, is_uneven, plan, shrunk, wanted_size
-from segdsl.recipe.program import crop_for, steps_for
-from segdsl.recipe.subsets import two_subsets
+from segdsl.recipe.balance import choose_loss, compute_class_weights
+from segdsl.recipe.choice import format_count, format_duration, format_percent
+from segdsl.recipe.content import (
+    decide_vertical_flip,
+    find_offset_class,
+    find_thin_classes,
+    has_mostly_thin_classes,
+    split_words,
+)
+from segdsl.recipe.cost import Cost, compute_model_cost
+from segdsl.recipe.facts import ClassFacts, DatasetFacts, Offset, PairMeasurements, measure_outline, pick_evenly
+from segdsl.recipe.machine import GIB, Machine, read_accelerator_memory
+from segdsl.recipe.plan import MODELS, LibraryModel, choose_input_size, is_uneven, make_plan, shrink_size
+from segdsl.recipe.program import choose_augmentations, choose_crop
+from segdsl.recipe.subsets import pick_subsets
 
-DESK, SERVER = Machine(cores=2, memory=24 * GIB), Machine(cores=16, memory=256 * GIB, accelerator=80 * GIB)
+DESK, SERVER = Machine(cores=2, memory=24 * GIB), Machine(cores=16, memory=256 * GIB, accelerator_bytes=80 * GIB)
 
 
 def kind(name: str, share: float, **more: Any) -> ClassFacts:
@@ -32,16 +38,16 @@ def kind(name: str, share: float, **more: Any) -> ClassFacts:
     return ClassFacts(name, share, **{**usual, **more})
 
 
-def facts(*classes: ClassFacts, **more: Any) -> SetFacts:
+def facts(*classes: ClassFacts, **more: Any) -> DatasetFacts:
     """A hundred images of 256x256 in colour, of two classes unless others are given."""
     usual: dict[str, Any] = {
         "format": "folders", "ignore": 255, "train": "train", "val": "val", "train_images": 100, "val_images": 20,
         "sizes": Counter({(256, 256): 100}), "void": 0.01, "sampled": 100, "colored": 100,
     }  # fmt: skip
-    return SetFacts(classes=classes or (kind("background", 0.7), kind("thing", 0.3)), **{**usual, **more})
+    return DatasetFacts(classes=classes or (kind("background", 0.7), kind("thing", 0.3)), **{**usual, **more})
 
 
-def many(*shares: float) -> SetFacts:
+def many(*shares: float) -> DatasetFacts:
     return facts(*(kind(f"class {k}", share) for k, share in enumerate(shares)))
 
 
@@ -70,7 +76,7 @@ LOSSES = {
 @pytest.mark.parametrize("case", LOSSES)
 def test_the_loss_suits_the_balance(case: str) -> None:
     given, value, reason = LOSSES[case]
-    found = loss_for(given)
+    found = choose_loss(given)
     assert found.value == value and reason in found.reason
 
 
@@ -78,8 +84,8 @@ def test_weights_are_median_frequencies_within_bounds() -> None:
     of = facts(kind("a", 0.6, frequency=0.6), kind("b", 0.3, frequency=0.2), NEVER, kind("c", 0.1, frequency=0.05),
                kind("d", 0.0001, frequency=0.0001))  # fmt: skip
     middle = (0.05 + 0.2) / 2
-    assert class_weights(of) == pytest.approx([middle / 0.6, middle / 0.2, 1.0, middle / 0.05, 10.0])
-    assert class_weights(facts(kind("void", 0.5), kind("a", 0.3), kind("b", 0.2), ignore=0))[0] == 1.0
+    assert compute_class_weights(of) == pytest.approx([middle / 0.6, middle / 0.2, 1.0, middle / 0.05, 10.0])
+    assert compute_class_weights(facts(kind("void", 0.5), kind("a", 0.3), kind("b", 0.2), ignore=0))[0] == 1.0
 
 
 LOW, HIGH, NOISY = Offset(0.3, 0.01, 50), Offset(-0.2, 0.01, 50), Offset(0.2, 0.1, 50)
@@ -99,25 +105,25 @@ POSTURES = {
 @pytest.mark.parametrize("case", POSTURES)
 def test_images_are_flipped_only_without_a_fixed_orientation(case: str) -> None:
     given, free, reason = POSTURES[case]
-    assert posture(given)[0] is free and reason in posture(given)[1]
-    steps = steps_for(given, (256, 256))
+    assert decide_vertical_flip(given)[0] is free and reason in decide_vertical_flip(given)[1]
+    steps = choose_augmentations(given, (256, 256))
     assert ("flip_top" in steps, "turn" in steps) == (free, free) and steps["flip"].value == "HorizontalFlip(p = 0.5)"
 
 
 @pytest.mark.parametrize("name", ["left lung", "turn_right", "Text", "digit 7"])
 def test_classes_with_a_side_are_not_mirrored(name: str) -> None:
-    steps = steps_for(facts(kind(name, 0.5), kind("crack", 0.5)), (256, 256))
+    steps = choose_augmentations(facts(kind(name, 0.5), kind("crack", 0.5)), (256, 256))
     assert steps["flip"].value == "" and name in steps["flip"].reason and "flip_top" not in steps
 
 
 @pytest.mark.parametrize("name", ["leftover", "texture", "sign", "copyright"])
 def test_a_side_is_matched_as_a_whole_word(name: str) -> None:
-    assert steps_for(facts(kind(name, 0.5), kind("b", 0.5)), (256, 256))["flip"].value
+    assert choose_augmentations(facts(kind(name, 0.5), kind("b", 0.5)), (256, 256))["flip"].value
 
 
 @pytest.mark.parametrize(("colored", "hue"), [(0, "hue = 0 deg"), (4, "hue = 0 deg"), (5, "()"), (100, "()")])
 def test_grey_images_keep_their_hue(colored: int, hue: str) -> None:
-    photo = steps_for(facts(colored=colored), (256, 256))["photo"]
+    photo = choose_augmentations(facts(colored=colored), (256, 256))["photo"]
     assert hue in photo.value and ("saturation = 1.0..1.0" in photo.value) == (colored < 5)
 
 
@@ -135,7 +141,7 @@ SIZES = {
 def test_the_input_has_the_size_of_the_images(case: str) -> None:
     sizes, width, expected, reason = SIZES[case]
     given = facts(kind("background", 0.7), kind("thing", 0.3, width=width), sizes=Counter(sizes))
-    assert wanted_size(given)[0] == expected and reason in wanted_size(given)[1]
+    assert choose_input_size(given)[0] == expected and reason in choose_input_size(given)[1]
 
 
 CROPS = {
@@ -152,19 +158,21 @@ CROPS = {
 def test_windows_have_the_shapes_that_are_scored(case: str) -> None:
     sizes, width, expected = CROPS[case]
     given = facts(kind("background", 0.7), kind("thing", 0.3, width=width), sizes=Counter(sizes))
-    assert expected in crop_for(given, wanted_size(given)[0]).value
+    assert expected in choose_crop(given, choose_input_size(given)[0]).value
     assert is_uneven(given) == case.startswith("uneven")
 
 
 def test_the_largest_class_is_never_thin() -> None:
     given = facts(kind("bg", 0.9, width=2.0), kind("a", 0.05, width=5.9), kind("b", 0.03, width=1.5), kind("c", 0.02))
-    assert [c.name for c in thin_classes(given)] == ["b", "a"] and mostly_thin(given)
-    assert not mostly_thin(facts(kind("bg", 0.9), kind("a", 0.05), kind("b", 0.03), kind("c", 0.02, width=1.0)))
+    assert [c.name for c in find_thin_classes(given)] == ["b", "a"] and has_mostly_thin_classes(given)
+    assert not has_mostly_thin_classes(
+        facts(kind("bg", 0.9), kind("a", 0.05), kind("b", 0.03), kind("c", 0.02, width=1.0))
+    )
 
 
 def fixed(nodes: float = 50 * 2**20, macs: float = 0.2e9) -> Any:
     """A cost of so many bytes and operations for each 256x256 pixels, whatever the model."""
-    return lambda model, size: Cost(nodes, 2**19, macs, 10**6).at(size[0] * size[1] / 256**2)
+    return lambda model, size: Cost(nodes, 2**19, macs, 10**6).scale_pixels(size[0] * size[1] / 256**2)
 
 
 MODEL_CASES = {
@@ -178,16 +186,16 @@ MODEL_CASES = {
 @pytest.mark.parametrize("case", MODEL_CASES)
 def test_the_model_suits_the_number_and_the_width(case: str) -> None:
     given, machine, expected = MODEL_CASES[case]
-    found = plan(given, machine, cost_of=fixed())
+    found = make_plan(given, machine, compute_cost=fixed())
     assert found.model.name == expected and found.choices["model"].reason
-    assert plan(given, machine, "SegNeXtB", fixed()).model.name == "SegNeXtB"
+    assert make_plan(given, machine, "SegNeXtB", fixed()).model.name == "SegNeXtB"
 
 
 def test_a_model_that_the_machine_is_too_small_for_is_passed_over() -> None:
-    def cost_of(model: Model, size: tuple[int, int]) -> Cost:
+    def cost_of(model: LibraryModel, size: tuple[int, int]) -> Cost:
         return fixed(nodes=5 * GIB if model.name == "SegNeXtT" else 2**20)(model, size)
 
-    found = plan(facts(train_images=5000), DESK, cost_of=cost_of)
+    found = make_plan(facts(train_images=5000), DESK, compute_cost=cost_of)
     assert found.model.name == "LiteHRNetS" and "SegNeXtT" in found.choices["model"].reason
 
 
@@ -204,60 +212,71 @@ BATCH_CASES = {
 @pytest.mark.parametrize("case", BATCH_CASES)
 def test_the_batch_fits_the_memory_and_the_number(case: str) -> None:
     images, machine, mebibytes, batch, reason = BATCH_CASES[case]
-    found = plan(facts(train_images=images), machine, cost_of=fixed(nodes=mebibytes * 2**20)).choices["batch"]
+    found = make_plan(facts(train_images=images), machine, compute_cost=fixed(nodes=mebibytes * 2**20)).choices["batch"]
     assert found.value == batch and reason in found.reason
 
 
 def test_an_input_is_shrunk_for_memory_and_time_within_limits() -> None:
     large = Counter({(1024, 2048): 100})
-    found = plan(facts(sizes=large), Machine(2, 8 * GIB), cost_of=fixed())
+    found = make_plan(facts(sizes=large), Machine(2, 8 * GIB), compute_cost=fixed())
     height, width = found.size
     assert width == 2 * height < 2048 and "4 images fit into 4.0 GiB" in found.choices["input_size"].reason
-    slow = plan(facts(sizes=large, train_images=900), Machine(2, 999 * GIB), cost_of=fixed(nodes=2**20, macs=50e9))
+    slow = make_plan(
+        facts(sizes=large, train_images=900), Machine(2, 999 * GIB), compute_cost=fixed(nodes=2**20, macs=50e9)
+    )
     assert slow.size == (512, 1024) and "24 h" in slow.choices["input_size"].reason
-    assert plan(facts(sizes=large), SERVER, cost_of=fixed(nodes=2**20, macs=50e9)).size == (1024, 2048)
+    assert make_plan(facts(sizes=large), SERVER, compute_cost=fixed(nodes=2**20, macs=50e9)).size == (1024, 2048)
 
 
 def test_thin_things_are_not_shrunk_for_time_and_hardly_for_memory() -> None:
     given = facts(kind("bg", 0.9), kind("line", 0.1, width=3.0), sizes=Counter({(1024, 2048): 100}))
-    assert plan(given, Machine(2, 999 * GIB), cost_of=fixed(macs=50e9)).size == (1024, 2048)
-    found = plan(given, Machine(2, 8 * GIB), cost_of=fixed())
+    assert make_plan(given, Machine(2, 999 * GIB), compute_cost=fixed(macs=50e9)).size == (1024, 2048)
+    found = make_plan(given, Machine(2, 8 * GIB), compute_cost=fixed())
     assert found.choices["batch"].value == "2" and "tiles" in found.choices["input_size"].reason
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(8, 300), (79, 300), (367, 66), (900, 30)])
 def test_small_sets_get_steps_enough(images: int, epochs: int) -> None:
-    found = plan(facts(train_images=images), DESK, cost_of=fixed())
+    found = make_plan(facts(train_images=images), DESK, compute_cost=fixed())
     assert found.choices["epochs"].value == str(epochs) and "on 2 cores" in found.choices["epochs"].reason
-    assert " on " not in plan(facts(train_images=images), SERVER, cost_of=fixed()).choices["epochs"].reason
+    assert " on " not in make_plan(facts(train_images=images), SERVER, compute_cost=fixed()).choices["epochs"].reason
 
 
 @pytest.mark.parametrize(("cores", "gpu", "workers"), [(1, 0, 1), (2, 0, 1), (4, 0, 3), (64, 0, 4), (64, GIB, 8)])
 def test_workers_leave_a_core_to_the_network(cores: int, gpu: int, workers: int) -> None:
-    assert plan(facts(), Machine(cores, 24 * GIB, gpu), cost_of=fixed()).choices["workers"].value == str(workers)
+    assert make_plan(facts(), Machine(cores, 24 * GIB, gpu), compute_cost=fixed()).choices["workers"].value == str(
+        workers
+    )
 
 
 def test_a_smaller_size_keeps_the_shape() -> None:
-    assert shrunk((384, 480), 1.0) == (384, 480) and shrunk((512, 1024), 0.25) == (256, 512)
-    assert shrunk((512, 512), 0.24) == (224, 224) and shrunk((64, 64), 0.01) == (64, 64)
+    assert shrink_size((384, 480), 1.0) == (384, 480) and shrink_size((512, 1024), 0.25) == (256, 512)
+    assert shrink_size((512, 512), 0.24) == (224, 224) and shrink_size((64, 64), 0.01) == (64, 64)
 
 
 def test_the_cost_of_a_model_is_that_of_its_graph() -> None:
-    small, large = (model_cost("lite_hrnet", "LiteHRNetS", 4, size) for size in ((256, 256), (512, 512)))
-    assert small.logits == 4 * 4 * 256**2 and small.parameters == large.parameters > 800_000
+    small, large = (compute_model_cost("lite_hrnet", "LiteHRNetS", 4, size) for size in ((256, 256), (512, 512)))
+    assert small.logit_bytes == 4 * 4 * 256**2 and small.parameters == large.parameters > 800_000
     # measured: 657 MiB beside the process for a batch of 8, and 0.52 s on one core
-    assert 600 < (small.memory(8) - small.memory(0)) / 2**20 < 1200 and 0.35 < small.seconds(8, 1) < 0.7
-    assert small.at(4).nodes == pytest.approx(large.nodes, rel=0.01) and small.seconds(8, 2) < small.seconds(8, 1)
-    assert small.calls == large.calls > 1000
-    tiny = small.at(1 / 16)
-    assert tiny.seconds(8, 1) > small.seconds(8, 1) / 8  # each node takes its time, however small the input is
+    assert (
+        600 < (small.estimate_memory(8) - small.estimate_memory(0)) / 2**20 < 1200
+        and 0.35 < small.estimate_seconds(8, 1) < 0.7
+    )
+    assert small.scale_pixels(4).activation_bytes == pytest.approx(
+        large.activation_bytes, rel=0.01
+    ) and small.estimate_seconds(8, 2) < small.estimate_seconds(8, 1)
+    assert small.node_count == large.node_count > 1000
+    tiny = small.scale_pixels(1 / 16)
+    assert (
+        tiny.estimate_seconds(8, 1) > small.estimate_seconds(8, 1) / 8
+    )  # each node takes its time, however small the input is
 
 
 def test_every_model_is_offered_and_has_published_weights() -> None:
-    from segdsl.words.published import PUBLISHED
+    from segdsl.words.published import PUBLIC_WEIGHTS
 
     assert tuple(MODELS) == OFFERED
-    assert {m.weights.removeprefix("otx:") for m in MODELS.values()} <= {p.removeprefix("otx:") for p in PUBLISHED}
+    assert {m.weights.removeprefix("otx:") for m in MODELS.values()} <= {p.removeprefix("otx:") for p in PUBLIC_WEIGHTS}
 
 
 NAMES = {
@@ -274,7 +293,7 @@ NAMES = {
 
 @pytest.mark.parametrize("names", NAMES)
 def test_subsets_are_known_by_their_names(names: tuple[str, ...]) -> None:
-    assert two_subsets(names, "folders", Path("set")) == NAMES[names]
+    assert pick_subsets(names, "folders", Path("set")) == NAMES[names]
 
 
 @pytest.mark.parametrize(("names", "slug", "help"), [
@@ -285,7 +304,7 @@ def test_subsets_are_known_by_their_names(names: tuple[str, ...]) -> None:
 ])  # fmt: skip
 def test_unclear_subset_names_are_reported(names: tuple[str, ...], slug: str, help: str) -> None:
     with pytest.raises(SegError) as caught:
-        two_subsets(names, "coco_instances", Path("set"))
+        pick_subsets(names, "coco_instances", Path("set"))
     (found,) = caught.value.diagnostics
     assert found.slug == slug and help in found.help and found.path == "set"
 
@@ -296,36 +315,41 @@ def test_a_sample_measures_width_offset_and_colour() -> None:
     mask[0] = 255
     grey = np.full((40, 100, 3), 90, np.uint8)
     colored = grey + np.array([0, 0, 9], np.uint8)
-    sample = Sample()
+    sample = PairMeasurements()
     for image in (grey, colored):
-        sample.add(image, mask, 255)
-    assert (sample.images, sample.colored) == (2, 1)
-    assert sample.width(1) == 4 and sample.width(7) == math.inf
-    assert sample.offset(1) == (pytest.approx(0.3), 0.0, 2) and sample.offset(7).images == 0
-    assert outline_of(mask, 255)[[0, 1, 255]].tolist() == [200, 200, 0]
+        sample.add_pair(image, mask, 255)
+    assert (sample.images, sample.color_images) == (2, 1)
+    assert sample.compute_width(1) == 4 and sample.compute_width(7) == math.inf
+    assert sample.compute_offset(1) == (pytest.approx(0.3), 0.0, 2) and sample.compute_offset(7).images == 0
+    assert measure_outline(mask, 255)[[0, 1, 255]].tolist() == [200, 200, 0]
 
 
 def test_a_position_needs_several_images() -> None:
-    assert placed(facts(kind("a", 0.5, offset=Offset(0.4, 0.01, 4)))) is None
-    assert list(evenly(3, 9)) == [0, 1, 2] and list(evenly(10, 4)) == [0, 2, 5, 7]
-    assert words_of(["trafficLight-left_2"]) == {"traffic", "light", "left"}
+    assert find_offset_class(facts(kind("a", 0.5, offset=Offset(0.4, 0.01, 4)))) is None
+    assert list(pick_evenly(3, 9)) == [0, 1, 2] and list(pick_evenly(10, 4)) == [0, 2, 5, 7]
+    assert split_words(["trafficLight-left_2"]) == {"traffic", "light", "left"}
 
 
 def test_numbers_are_formatted_for_people() -> None:
-    assert [percent(s) for s in (0.977, 0.0161, 0.0, 0.00001)] == ["97.7 %", "1.61 %", "0.0 %", "less than 0.01 %"]
-    assert [duration(s) for s in (0.2, 45, 150, 9000, 90_000)] == ["1 s", "45 s", "2 min", "2.5 h", "25 h"]
-    assert counted(1, "image") == "1 image" and counted(1200, "image") == "1,200 images"
+    assert [format_percent(s) for s in (0.977, 0.0161, 0.0, 0.00001)] == [
+        "97.7 %",
+        "1.61 %",
+        "0.0 %",
+        "less than 0.01 %",
+    ]
+    assert [format_duration(s) for s in (0.2, 45, 150, 9000, 90_000)] == ["1 s", "45 s", "2 min", "2.5 h", "25 h"]
+    assert format_count(1, "image") == "1 image" and format_count(1200, "image") == "1,200 images"
 
 
 def test_a_container_may_have_less_memory_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(
-        "segdsl.data.decode.decoded_cache.LIMITS", ((tmp_path / "none", limit), (limit, tmp_path / "none"))
+        "segdsl.data.decode.decoded_cache.CGROUP_FILES", ((tmp_path / "none", limit), (limit, tmp_path / "none"))
     )
-    whole = whole_memory()
+    whole = get_total_memory()
     for text, expected in (("max\n", whole), (f"{2**28}\n", 2**28), (f"{2**62}\n", whole)):
         limit.write_text(text)
-        assert whole_memory() == expected
+        assert get_total_memory() == expected
 
 
 @pytest.mark.parametrize(("script", "expected"), [
@@ -338,4 +362,4 @@ def test_the_accelerator_is_asked_for_its_memory(
         (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin" if script is not None else str(tmp_path))
-    assert accelerator_memory() == expected
+    assert read_accelerator_memory() == expected

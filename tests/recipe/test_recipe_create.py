@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.invoke import run
-from segdsl.data.demo.generate import write_demo
+from segdsl.cli.invoke import run_cli
+from segdsl.data.demo.generate import write_demo_dataset
 from segdsl.diagnostics import SegError
 from segdsl.lang.program import load
 from segdsl.recipe import create as creating
-from segdsl.recipe.create import Wanted, create
+from segdsl.recipe.create import ProgramRequest, create_program
 from segdsl.recipe.machine import GIB, Machine
 from segdsl.recipe.plan import MODELS
 from segdsl.syntax.printer.format import format_text
@@ -70,7 +70,7 @@ def street(tmp_path: Path) -> Path:
 
 
 def new(*args: str | Path) -> int:
-    return run(["new", *map(str, args)])
+    return run_cli(["new", *map(str, args)])
 
 
 def require_good(file: Path) -> str:
@@ -95,10 +95,10 @@ def test_a_program_states_what_was_chosen(street: Path, tmp_path: Path, capsys: 
 
 
 def test_the_comments_of_a_program(street: Path, tmp_path: Path, wording: Callable[..., None]) -> None:
-    create(tmp_path / "street.seg", Wanted(street), DESK)
+    create_program(tmp_path / "street.seg", ProgramRequest(street), DESK)
     wording(require_good(tmp_path / "street.seg"), "street")
-    write_demo(tmp_path / "demo", train=24, val=4)
-    create(tmp_path / "demo.seg", Wanted(tmp_path / "demo"), DESK)
+    write_demo_dataset(tmp_path / "demo", train=24, val=4)
+    create_program(tmp_path / "demo.seg", ProgramRequest(tmp_path / "demo"), DESK)
     wording(require_good(tmp_path / "demo.seg"), "demo")
 
 
@@ -119,7 +119,7 @@ def test_the_facts_are_those_of_a_slow_count(street: Path, tmp_path: Path) -> No
     masks = [np.array(Image.open(path)) for path in sorted((street / "train" / "masks").iterdir())]
     masks[0][:] = 1  # an image without heaven and pole
     Image.fromarray(masks[0]).save(sorted((street / "train" / "masks").iterdir())[0])
-    facts = create(tmp_path / "again.seg", Wanted(street), DESK).facts
+    facts = create_program(tmp_path / "again.seg", ProgramRequest(street), DESK).facts
     labelled = sum(int((m != 255).sum()) for m in masks)
     assert facts.void == pytest.approx(sum(int((m == 255).sum()) for m in masks) / sum(m.size for m in masks))
     for k, found in enumerate(facts.classes):
@@ -127,7 +127,7 @@ def test_the_facts_are_those_of_a_slow_count(street: Path, tmp_path: Path) -> No
         count = sum(int((m == k).sum()) for m in here)
         assert (found.images, found.share) == (len(here), pytest.approx(count / labelled))
         assert found.frequency == pytest.approx(count / sum(int((m != 255).sum()) for m in here))
-    assert facts.classes[2].width == pytest.approx(2, abs=0.2) and facts.colored == facts.sampled == 8
+    assert facts.classes[2].width == pytest.approx(2, abs=0.2) and facts.color_images == facts.sample_images == 8
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -164,7 +164,7 @@ def test_odd_names_of_classes_and_folders_are_quoted(tmp_path: Path) -> None:
 
 
 def test_surfaces_are_flipped_and_rotated(tmp_path: Path) -> None:
-    write_demo(tmp_path / "demo", train=24, val=4)
+    write_demo_dataset(tmp_path / "demo", train=24, val=4)
     assert new(tmp_path / "my.seg", "--data", tmp_path / "demo") == 0
     require_good(tmp_path / "my.seg")
     program = load(tmp_path / "my.seg")
@@ -174,7 +174,7 @@ def test_surfaces_are_flipped_and_rotated(tmp_path: Path) -> None:
 
 def test_a_root_is_seen_from_the_file(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(street)
-    assert run(["new", "my.seg", "--data", "."]) == 0
+    assert run_cli(["new", "my.seg", "--data", "."]) == 0
     assert load(street / "my.seg").data.root == "."
     (tmp_path / "link").symlink_to(street)
     assert new(tmp_path / "link" / "b.seg", "--data", tmp_path / "link") == 0
@@ -218,9 +218,9 @@ def test_the_background_can_be_named(tmp_path: Path) -> None:
     assert new(tmp_path / "my.seg", "--data", tmp_path / "set", "--background", "rest") == 0
     data = load(tmp_path / "my.seg").data
     assert (data.background, data.classes, data.format) == ("rest", ("rest", "cell"), "coco_instances")
-    assert run(["data", "check", str(tmp_path / "my.seg")]) == 0
+    assert run_cli(["data", "check", str(tmp_path / "my.seg")]) == 0
     with pytest.raises(SegError) as caught:
-        create(tmp_path / "none.seg", Wanted(tmp_path / "set", background="void"), DESK)
+        create_program(tmp_path / "none.seg", ProgramRequest(tmp_path / "set", background="void"), DESK)
     assert caught.value.diagnostics[0].slug == "too-few-classes"
 
 
@@ -271,7 +271,7 @@ def test_an_error_is_reported_and_nothing_written(
 def test_an_unprintable_folder_name_is_refused(tmp_path: Path) -> None:
     root = write_set(tmp_path / "a\nb")
     with pytest.raises(SegError) as caught:
-        create(tmp_path / "my.seg", Wanted(root), DESK)
+        create_program(tmp_path / "my.seg", ProgramRequest(root), DESK)
     assert caught.value.diagnostics[0].slug == "program-not-written"
 
 
@@ -291,20 +291,21 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(creating, "open", Full, raising=False)
     with pytest.raises(SegError, match="no space left"):
-        creating.write_new(tmp_path / "my.seg", "seg 1\n")
+        creating.write_new_file(tmp_path / "my.seg", "seg 1\n")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     (tmp_path / "my.seg").write_text("mine")
     with pytest.raises(SegError) as caught:
-        creating.write_new(tmp_path / "my.seg", "seg 1\n")
+        creating.write_new_file(tmp_path / "my.seg", "seg 1\n")
     assert caught.value.diagnostics[0].slug == "program-exists" and (tmp_path / "my.seg").read_text() == "mine"
 
 
 def test_nothing_heavy_is_imported(street: Path, tmp_path: Path) -> None:
     code = (
-        f"import sys\nfrom segdsl.cli.invoke import run\nassert run(['new', {str(tmp_path / 'my.seg')!r}, '--data',"
+        "import sys\nfrom segdsl.cli.invoke import run_cli\n"
+        f"assert run_cli(['new', {str(tmp_path / 'my.seg')!r}, '--data',"
         f" {str(street)!r}]) == 0\nassert not {{'torch', 'datumaro', 'openvino'}} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -325,7 +326,7 @@ EXPECTED = {
 )
 def test_real_sets_get_programs_that_suit_them(name: str, tmp_path: Path) -> None:
     file = tmp_path / "my.seg"
-    made = create(file, Wanted(SHARED / name), DESK)
+    made = create_program(file, ProgramRequest(SHARED / name), DESK)
     text, program = require_good(file), load(file)
     model, size, loss, batch = EXPECTED[name]
     assert f"model = {model}(" in text and str(program.data.input_size) == size
@@ -356,7 +357,7 @@ def test_a_program_learns(street: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_programs_of_real_sets_train(name: str, tmp_path: Path) -> None:
-    create(tmp_path / "my.seg", Wanted(SHARED / name), DESK)
+    create_program(tmp_path / "my.seg", ProgramRequest(SHARED / name), DESK)
     epochs = 1 if name == "camvid" else 3
     changes = (f"train.epochs={epochs}", "data.input_size=96x128", "train.schedule=Warmup(10 iters)")
     losses = trained(tmp_path / "my.seg", tmp_path / "run", *changes)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from segdsl.run import train
-from segdsl.run.engine.setup import prepare, start_model
+from segdsl.run.engine.setup import compile_start_model, prepare_run
 from segdsl.run.program_data import resolve_classes
 
 OVERRIDES = [
@@ -75,7 +75,7 @@ def _trained(out: str, last: int) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     torch.set_num_threads(1)
-    train.report_at_end = lambda folder, display: None
+    train.write_final_report = lambda folder, display: None
     sys.addaudithook(see)
     train.train_file("tiny.seg", OVERRIDES, out=out, quiet=True, resume=True, device="cpu")
     return count
@@ -106,7 +106,7 @@ def load_all() -> None:
     """Imports here what each process would have to."""
     from torch.utils.tensorboard.writer import SummaryWriter  # noqa: F401
 
-    prepare(start_model(resolve_classes("tiny.seg", OVERRIDES)))
+    prepare_run(compile_start_model(resolve_classes("tiny.seg", OVERRIDES)))
 
 
 if __name__ == "__main__":

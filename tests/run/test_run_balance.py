@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segdsl.data.stats.class_weights import median_frequency_weights
-from segdsl.run.engine.setup import prepare, start_model
+from segdsl.data.stats.class_weights import compute_median_frequency_weights
+from segdsl.run.engine.setup import compile_start_model, prepare_run
 from segdsl.run.program_data import resolve_classes
 from segdsl.run.train import train_file
 
@@ -37,7 +37,7 @@ def slow_weights(masks: list[np.ndarray], classes: int, ignore: int = 255) -> li
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.floats(1e-6, 1.0) | st.just(0.0), min_size=1, max_size=8))
 def test_weights_are_bounded_and_the_middle_class_weighs_one(frequencies: list[float]) -> None:
-    weights = median_frequency_weights(frequencies)
+    weights = compute_median_frequency_weights(frequencies)
     assert all(0.1 <= w <= 10.0 for w in weights)
     assert all(w == 1.0 for w, f in zip(weights, frequencies, strict=True) if f == 0)
     here = sorted(f for f in frequencies if f)
@@ -52,8 +52,8 @@ def masks_of(project: Path) -> list[np.ndarray]:
 
 
 def found(*overrides: str) -> dict[str, float]:
-    return prepare(
-        start_model(resolve_classes("tiny.seg", ["train.loss=CrossEntropy(class_weights=auto)", *overrides]))
+    return prepare_run(
+        compile_start_model(resolve_classes("tiny.seg", ["train.loss=CrossEntropy(class_weights=auto)", *overrides]))
     ).class_weights
 
 

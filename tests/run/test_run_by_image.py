@@ -10,35 +10,35 @@ import torch
 from segdsl.data.loading.loader import EvalLoader
 from segdsl.lang.program import load
 from segdsl.run.engine.criterion import build_criterion
-from segdsl.run.engine.setup import Setup, prepare, start_model
-from segdsl.run.engine.validate import score, scores_by_image
+from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
+from segdsl.run.engine.validate import score_images, score_model
 
 
 @pytest.fixture
 def setup(project: Path) -> Setup:
     program = load(project / "tiny.seg", ['data.classes=["ground", "red", "blue"]'])
-    return prepare(start_model(program), project / "set")
+    return prepare_run(compile_start_model(program), project / "set")
 
 
 def test_images_add_up_to_the_subset(setup: Setup) -> None:
-    arguments = (setup.network, setup.val, setup.program.classes, setup.index.ignore, setup.criterion)
-    whole, loss = score(*arguments)
+    arguments = (setup.network, setup.val_loader, setup.program.classes, setup.index.ignore, setup.criterion)
+    whole, loss = score_model(*arguments)
     setup.network.train()
-    found = list(scores_by_image(*arguments))
+    found = list(score_images(*arguments))
     assert not setup.network.training
     assert sum(one.confusion.counts for one in found).tolist() == whole.counts.tolist()  # type: ignore[union-attr]
     assert [one.path.name for one in found] == ["2-0.png", "2-1.png", "2-2.png"]
     assert [one.position for one in found] == [0, 1, 2]
-    assert {one.void for one in found} == {32}
+    assert {one.void_pixels for one in found} == {32}
     assert sum(one.loss for one in found) / 3 == pytest.approx(loss, rel=1e-5)
 
 
 def test_each_image_has_its_own_scores(setup: Setup) -> None:
     classes, ignore = setup.program.classes, setup.index.ignore
-    found = list(scores_by_image(setup.network, setup.val, classes, ignore))
+    found = list(score_images(setup.network, setup.val_loader, classes, ignore))
     assert all(one.loss != one.loss for one in found)
     for one in found:
-        sample = setup.val.dataset[one.position]
+        sample = setup.val_loader.dataset[one.position]
         images = torch.from_numpy(sample.image.copy()).permute(2, 0, 1)[None]
         prediction = setup.network(images).argmax(1)[0].numpy()
         for k, dice in enumerate(one.confusion.dice_by_class):
@@ -50,9 +50,9 @@ def test_each_image_has_its_own_scores(setup: Setup) -> None:
 def test_the_loss_is_that_of_the_image_alone(setup: Setup) -> None:
     assert setup.program.train.loss is not None
     criterion = build_criterion(setup.program.train.loss, 3, setup.index.ignore)
-    single = EvalLoader(setup.val.dataset, 1, workers=0)
+    single = EvalLoader(setup.val_loader.dataset, 1, workers=0)
     losses = [
-        score(setup.network, [batch], setup.program.classes, setup.index.ignore, criterion)[1] for batch in single
+        score_model(setup.network, [batch], setup.program.classes, setup.index.ignore, criterion)[1] for batch in single
     ]
-    found = scores_by_image(setup.network, setup.val, setup.program.classes, setup.index.ignore, criterion)
+    found = score_images(setup.network, setup.val_loader, setup.program.classes, setup.index.ignore, criterion)
     assert [one.loss for one in found] == pytest.approx(losses, rel=1e-5)

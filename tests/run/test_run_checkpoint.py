@@ -13,7 +13,7 @@ from torch import nn
 
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Quantity
-from segdsl.run.engine.state import Progress, TrainState
+from segdsl.run.engine.state import RunProgress, TrainState
 from segdsl.run.folder import checkpoint
 from segdsl.run.folder.checkpoint import CheckpointWriter, write_checkpoint
 from segdsl.run.folder.layout import RunFolder
@@ -79,7 +79,7 @@ def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
     folder.checkpoints.mkdir()
     model = nn.Linear(1, 1)
     state = TrainState(
-        model, torch.optim.SGD(model.parameters()), None, torch.amp.GradScaler(enabled=False), Progress()
+        model, torch.optim.SGD(model.parameters()), None, torch.amp.GradScaler(enabled=False), RunProgress()
     )
     writer = CheckpointWriter(folder, Checkpoints(best=best, last=False), {})
     values = [float("nan"), 0.2, 0.5, 0.4, 0.5, 0.1, 0.7]
@@ -88,11 +88,11 @@ def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
         nn.init.constant_(model.weight, epoch)
         state.progress.end_epoch(value)
         row = EpochRow(epoch, epoch, 0.0, 0.0, 0.0, 0.0, Confusion(("a", "b"), 255), 0.0)
-        improved.append(writer.epoch(state, row))
+        improved.append(writer.save_epoch(state, row))
     assert improved == [True, True, True, False, False, False, True]
     expected = [7, 3, 5][:best]
     for rank, epoch in enumerate(expected):
-        with safe_open(writer.best_path(rank), framework="pt") as file:
+        with safe_open(writer.get_best_path(rank), framework="pt") as file:
             assert file.metadata()["epoch"] == str(epoch)
             assert file.get_tensor("weight").item() == epoch
     assert len(list(folder.checkpoints.iterdir())) == best
@@ -104,7 +104,7 @@ def test_the_state_is_written_before_the_best_weights(tmp_path: Path, monkeypatc
     folder.checkpoints.mkdir()
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters())
-    state = TrainState(model, optimizer, None, torch.amp.GradScaler(enabled=False), Progress())
+    state = TrainState(model, optimizer, None, torch.amp.GradScaler(enabled=False), RunProgress())
     writer = CheckpointWriter(folder, Checkpoints(last=False, every=Quantity(9, "epochs")), {})
     whole: list[tuple[str, bool]] = []
     write = checkpoint.write_checkpoint
@@ -116,7 +116,7 @@ def test_the_state_is_written_before_the_best_weights(tmp_path: Path, monkeypatc
     monkeypatch.setattr(checkpoint, "write_checkpoint", see)
     for epoch in (1, 2):
         state.progress.end_epoch(0.1 * epoch)
-        writer.epoch(state, EpochRow(epoch, epoch, 0.0, 0.0, 0.0, 0.0, Confusion(("a", "b"), 255), 0.0))
+        writer.save_epoch(state, EpochRow(epoch, epoch, 0.0, 0.0, 0.0, 0.0, Confusion(("a", "b"), 255), 0.0))
     assert whole == [("state.safetensors", True), ("best.safetensors", True), ("best.safetensors", True)]
 
 
@@ -137,7 +137,7 @@ def test_a_state_is_due_every_so_often(every: Quantity | None, due: list[int]) -
 
 def test_which_policies_save_a_state() -> None:
     every = Quantity(3, "iters")
-    assert [Checkpoints(last=last, every=e).keeps_state for last in (False, True) for e in (None, every)] == [
+    assert [Checkpoints(last=last, every=e).can_resume for last in (False, True) for e in (None, every)] == [
         False, True, True, True
     ]  # fmt: skip
     with pytest.raises(ValueError, match="above 0"):

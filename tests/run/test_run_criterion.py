@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from segdsl.ir.program import Loss
-from segdsl.ir.word import members
-from segdsl.run.engine.criterion import REALISATIONS, build_criterion
+from segdsl.ir.word import list_words
+from segdsl.run.engine.criterion import CRITERION_BUILDERS, build_criterion
 from segdsl.words.losses import CrossEntropy, Dice, WeightedSum
 
 CLASSES, IGNORE = 4, 255
@@ -25,7 +25,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 def test_every_loss_word_has_a_builder() -> None:
-    assert set(REALISATIONS) == set(members(Loss).values())
+    assert set(CRITERION_BUILDERS) == set(list_words(Loss).values())
 
 
 def test_cross_entropy_is_torchs_mean_over_valid_pixels(batch: tuple[Tensor, Tensor]) -> None:

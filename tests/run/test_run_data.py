@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.inference.models.model import open_model
 
 
@@ -26,7 +26,7 @@ def as_bands(root: Path, channels: int) -> None:
 
 
 def answer(capsys: pytest.CaptureFixture[str], *command: str) -> dict:
-    assert run([*command, "--json"]) == 0, capsys.readouterr().err
+    assert run_cli([*command, "--json"]) == 0, capsys.readouterr().err
     return json.loads(capsys.readouterr().out)
 
 
@@ -49,7 +49,7 @@ def test_multiband_images_from_training_to_export(
     exported = answer(capsys, "eval", str(xml))
     assert exported["dice"] == pytest.approx(score["dice"], abs=1e-3)
     assert answer(capsys, "predict", str(xml), "set/val/images", "--out", "seen")["images"] == 3
-    assert run(["train", "tiny.seg", "--set", "data.levels=0..4080"]) == 1
+    assert run_cli(["train", "tiny.seg", "--set", "data.levels=0..4080"]) == 1
     assert "error[image-channels]" in capsys.readouterr().err
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.diagnostics import SegError
-from segdsl.inference.bench import bench
+from segdsl.inference.bench import measure_speed
 from segdsl.inference.models.model import open_model
 from segdsl.run.engine import device
 from segdsl.run.train import train_file
@@ -59,15 +59,15 @@ def test_auto_picks_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_command_has_the_option(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    monkeypatch.setattr(device, "devices_here", lambda: ("cpu",))
+    monkeypatch.setattr(device, "list_devices", lambda: ("cpu",))
     trained = str(train_file("tiny.seg", ["train.epochs=1"], quiet=True).run)
     monkeypatch.setattr("segdsl.inference.bench.SECONDS", 0.0)
     words = [{"FILE": "tiny.seg", "RUN": trained}.get(word, word) for word in command.split()]
-    assert run([*words, "--device", "cuda:7"]) == 1
+    assert run_cli([*words, "--device", "cuda:7"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error[device-not-here]") and "`cuda:7`" in err
     assert not (project / "seen").exists() and not (project / "runs/tiny-2").exists()
-    assert run([*words, "--device", "cpu"]) == 0
+    assert run_cli([*words, "--device", "cpu"]) == 0
 
 
 def test_a_model_is_on_its_device(project: Path, slugs: Slugs) -> None:
@@ -75,4 +75,4 @@ def test_a_model_is_on_its_device(project: Path, slugs: Slugs) -> None:
     assert str(open_model(trained, device="cpu").device) == "cpu"  # type: ignore[attr-defined]
     (project / "model.xml").write_text("", encoding="utf-8")
     assert slugs(lambda: open_model("model.xml", device="cuda")) == ["device-not-here"]
-    assert slugs(lambda: bench("model.xml", device="cuda")) == ["device-not-here"]
+    assert slugs(lambda: measure_speed("model.xml", device="cuda")) == ["device-not-here"]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.lang.program import load
-from segdsl.run.folder.program_diff import FREE, PLACES, differences
+from segdsl.run.folder.program_diff import CHANGEABLE_SETTINGS, LOCATION_SETTINGS, compare_programs
 from segdsl.run.train import train_file
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens" / "resume"
@@ -50,7 +50,7 @@ def left(project: Path, monkeypatch: pytest.MonkeyPatch, once: Callable[[Path, C
 
 def leave() -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("segdsl.run.console.display.Display.epoch", interrupt)
+        patch.setattr("segdsl.run.console.display.Display.show_epoch", interrupt)
         train_file("tiny.seg", out="left", quiet=True)
 
 
@@ -60,7 +60,7 @@ def interrupt(*_: object) -> None:
 
 def resumed(*overrides: str) -> int:
     given = [part for text in overrides for part in ("--set", text)]
-    return run(["train", "tiny.seg", "--out", "left", "--resume", "--device", "cpu", *given])
+    return run_cli(["train", "tiny.seg", "--out", "left", "--resume", "--device", "cpu", *given])
 
 
 def content(folder: Path) -> dict[Path, bytes]:
@@ -136,16 +136,16 @@ def test_other_changes_are_accepted(left: Path, capsys: pytest.CaptureFixture[st
             *GOES_ON[name],
         ],
     )
-    assert [one for one in differences(stated, changed) if one.path not in PLACES] == []
+    assert [one for one in compare_programs(stated, changed) if one.path not in LOCATION_SETTINGS] == []
     entry = json.loads(Path("left/resumed.json").read_text(encoding="utf-8"))[-1]
-    assert set(entry["changed"]) <= {one for one in entry["changed"] if one.startswith(FREE)} != set()
+    assert set(entry["changed"]) <= {one for one in entry["changed"] if one.startswith(CHANGEABLE_SETTINGS)} != set()
 
 
 def test_more_epochs_follow_a_run_that_had_ended(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
     train_file("tiny.seg", out="left", quiet=True)
     result = train_file("left", ["train.epochs=5"], quiet=True, resume=True)
-    assert (result.epochs, result.resumed) == (5, 4)
+    assert (result.epochs, result.resume_step) == (5, 4)
     assert load("left/program.seg").train.epochs == 5
 
 

@@ -13,14 +13,14 @@ import pytest
 from rich.console import Console
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.diagnostics.render import CUT, cells
-from segdsl.run.console.display import Display, Head, duration, shown_parts
-from segdsl.run.console.missing_classes import absences
+from segdsl.diagnostics.render import ELLIPSIS, measure_char
+from segdsl.run.console.display import Display, RunSummary, fit_parts, format_duration
+from segdsl.run.console.missing_classes import format_absence_notes
 from segdsl.run.engine.clock import Clock
 from segdsl.run.folder.log import EpochRow
 from segdsl.scores.confusion import Confusion
 
-HEAD = Head("a_name" * 20, 123_456_789, 12_345, "2048x2048", 1000, 100, 19, "cpu", Path("runs/x-1"), 200, 4600)
+HEAD = RunSummary("a_name" * 20, 123_456_789, 12_345, "2048x2048", 1000, 100, 19, "cpu", Path("runs/x-1"), 200, 4600)
 
 
 def row(epoch: int) -> EpochRow:
@@ -34,13 +34,13 @@ def shown(terminal: bool, width: int = 80) -> str:
     display = Display(
         console=Console(file=text, width=width, force_terminal=terminal, color_system=None, highlight=False)
     )
-    display.start(HEAD)
-    with display.running():
-        display.epoch(row(199), 359_990, True)
-        display.step(200, 4599, 12.345, 1e-5, 1234.5, 359_990)
-        display.epoch(row(200), 0, False)
+    display.show_summary(HEAD)
+    with display.show_live_line():
+        display.show_epoch(row(199), 359_990, True)
+        display.show_step(200, 4599, 12.345, 1e-5, 1234.5, 359_990)
+        display.show_epoch(row(200), 0, False)
     weights, report = Path("runs/x-1/checkpoints/best.safetensors"), Path("runs/x-1/report.html")
-    display.end(row(199), row(200), "val.dice", weights, "finished", report)
+    display.show_results(row(199), row(200), "val.dice", weights, "finished", report)
     return text.getvalue()
 
 
@@ -76,7 +76,7 @@ def test_whole_output_of_a_run(wording: Callable[..., None]) -> None:
 )  # fmt: skip
 def test_a_narrow_line_omits_dispensable_parts(width: int, left: str) -> None:
     parts = {"lr": "lr 1.0e-05", "loss": "loss 12.3", "dice": "", "speed": "9 img/s", "left": "2h left"}
-    assert shown_parts(parts, width, " ") == left
+    assert fit_parts(parts, width, " ") == left
 
 
 @pytest.mark.parametrize("width", [80, 60, 40])
@@ -95,10 +95,10 @@ def test_the_bar_grows_with_the_terminal() -> None:
 def test_sixty_epochs_are_a_short_log() -> None:
     text = io.StringIO()
     display = Display(console=Console(file=text, width=80, color_system=None, highlight=False))
-    display.start(HEAD)
+    display.show_summary(HEAD)
     for number in range(1, 61):
-        display.epoch(row(number), 359_990, True)
-    display.end(row(1), row(60), "val.dice", Path("best.safetensors"), "finished")
+        display.show_epoch(row(number), 359_990, True)
+    display.show_results(row(1), row(60), "val.dice", Path("best.safetensors"), "finished")
     assert len(text.getvalue().encode()) < 20_000
     assert len([line for line in text.getvalue().splitlines() if line.startswith("epoch ")]) == 60
 
@@ -106,9 +106,9 @@ def test_sixty_epochs_are_a_short_log() -> None:
 def test_notes_name_absent_and_unpredicted_classes(wording: Callable[..., None]) -> None:
     confusion = Confusion(tuple("abcdefghij"), 255)
     confusion.counts[:9, 0] = 1
-    wording("\n".join(absences(confusion)))
+    wording("\n".join(format_absence_notes(confusion)))
     confusion.counts[:] = 1
-    assert absences(confusion) == []
+    assert format_absence_notes(confusion) == []
 
 
 def test_long_names_of_classes_keep_the_width_of_the_terminal() -> None:
@@ -117,22 +117,22 @@ def test_long_names_of_classes_keep_the_width_of_the_terminal() -> None:
     confusion.counts[:, 0] = 1
     text = io.StringIO()
     display = Display(console=Console(file=text, width=80, force_terminal=True, color_system=None, highlight=False))
-    display.start(replace(HEAD, monitor=f"val.dice.{names[1]}"))
-    display.class_weights(dict.fromkeys(names, 1.0))
+    display.show_summary(replace(HEAD, monitor=f"val.dice.{names[1]}"))
+    display.show_class_weights(dict.fromkeys(names, 1.0))
     one = EpochRow(1, 4600, 1.0, 1e-3, 1.0, 1.0, confusion, 1.0)
-    display.epoch(one, 1.0, True)
-    display.end(one, one, f"val.dice.{names[1]}", Path("best.safetensors"), "finished")
+    display.show_epoch(one, 1.0, True)
+    display.show_results(one, one, f"val.dice.{names[1]}", Path("best.safetensors"), "finished")
     lines = text.getvalue().splitlines()
-    assert max(sum(map(cells, line)) for line in lines) <= 80
+    assert max(sum(map(measure_char, line)) for line in lines) <= 80
     cut = ("x" * 31, "\u5927" * 15 + " ", "a name of many words a name of ")
-    (note,) = absences(confusion)
-    assert note.endswith(", ".join(name + CUT for name in cut))
+    (note,) = format_absence_notes(confusion)
+    assert note.endswith(", ".join(name + ELLIPSIS for name in cut))
 
 
 def test_samples_per_epoch_are_shown_only_with_a_sampler() -> None:
-    def lines(head: Head) -> list[str]:
+    def lines(head: RunSummary) -> list[str]:
         text = io.StringIO()
-        Display(console=Console(file=text, width=80, color_system=None)).start(head)
+        Display(console=Console(file=text, width=80, color_system=None)).show_summary(head)
         return text.getvalue().splitlines()
 
     drawn = lines(replace(HEAD, sampler="RepeatFactor", samples=1234))
@@ -143,8 +143,8 @@ def test_samples_per_epoch_are_shown_only_with_a_sampler() -> None:
 def test_the_epoch_line_shows_the_monitored_score() -> None:
     text = io.StringIO()
     display = Display(console=Console(file=text, width=80, color_system=None, highlight=False))
-    display.start(replace(HEAD, monitor="val.iou.background"))
-    display.epoch(row(1), 1.0, True)
+    display.show_summary(replace(HEAD, monitor="val.iou.background"))
+    display.show_epoch(row(1), 1.0, True)
     assert "dice 0.733  val.iou.background 0.667*" in text.getvalue()
 
 
@@ -153,7 +153,7 @@ def test_warnings_break_between_words_on_a_terminal() -> None:
     for terminal, count in ((True, 4), (False, 1)):
         text = io.StringIO()
         display = Display(console=Console(file=text, width=60, force_terminal=terminal, color_system=None))
-        display.warn([Diagnostic("lr-high", message.strip(), "-", severity="warning")])
+        display.show_warnings([Diagnostic("lr-high", message.strip(), "-", severity="warning")])
         lines = text.getvalue().splitlines()
         assert (
             len(lines) == count and " ".join(line.strip() for line in lines) == f"warning[lr-high]: {message.strip()}"
@@ -162,11 +162,11 @@ def test_warnings_break_between_words_on_a_terminal() -> None:
 
 def test_quiet_prints_nothing(capsys: pytest.CaptureFixture) -> None:
     display = Display(quiet=True)
-    display.start(HEAD)
-    with display.running():
-        display.step(1, 1, 1.0, 1.0, 1.0, 1.0)
-        display.epoch(row(1), 1.0, True)
-    display.end(row(1), row(1), "val.dice", Path("best.safetensors"), "finished")
+    display.show_summary(HEAD)
+    with display.show_live_line():
+        display.show_step(1, 1, 1.0, 1.0, 1.0, 1.0)
+        display.show_epoch(row(1), 1.0, True)
+    display.show_results(row(1), row(1), "val.dice", Path("best.safetensors"), "finished")
     assert capsys.readouterr() == ("", "")
 
 
@@ -174,41 +174,41 @@ def test_quiet_prints_nothing(capsys: pytest.CaptureFixture) -> None:
     ("seconds", "text"), [(0, "0s"), (59.6, "1m00s"), (192, "3m12s"), (7500, "2h05m"), (float("inf"), "?")]
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_the_clock_estimates_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    clock = Clock(epochs=10, started=90.0)
-    assert clock.seconds_left(0) == float("inf")
-    clock.start_epoch(waited=7.0)
+    clock = Clock(epochs=10, start_time=90.0)
+    assert clock.estimate_seconds_left(0) == float("inf")
+    clock.start_epoch(seconds_waited=7.0)
     now[0] = 104.0
-    clock.step(8, waited=8.0)
+    clock.record_step(8, seconds_waited=8.0)
     now[0] = 110.0
-    assert clock.speed == 2.0 and clock.waiting == 0.25
-    assert clock.seconds_left(2.5) == 30.0
-    assert clock.seconds == 20.0
+    assert clock.images_per_second == 2.0 and clock.waiting_share == 0.25
+    assert clock.estimate_seconds_left(2.5) == 30.0
+    assert clock.total_seconds == 20.0
 
 
 def test_the_clock_of_a_resumed_run(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    clock = Clock(epochs=10, started=990.0, done=4.5, before=70.0)
-    assert clock.seconds_left(4.5) == float("inf")
+    clock = Clock(epochs=10, start_time=990.0, epochs_before=4.5, seconds_before=70.0)
+    assert clock.estimate_seconds_left(4.5) == float("inf")
     now[0] = 1010.0
-    assert clock.seconds == 90.0
-    assert clock.seconds_left(5.0) == 100.0
+    assert clock.total_seconds == 90.0
+    assert clock.estimate_seconds_left(5.0) == 100.0
 
 
 @pytest.mark.parametrize(("hits", "noted"), [((0, 0), True), ((0, 5), False), ((0,), False)])
 def test_note_on_a_score_that_never_changes(hits: tuple[int, ...], noted: bool) -> None:
     text = io.StringIO()
     display = Display(console=Console(file=text, width=80, color_system=None, highlight=False))
-    display.start(HEAD)
+    display.show_summary(HEAD)
     rows = [row(number) for number in range(1, len(hits) + 1)]
     for one, more in zip(rows, hits, strict=True):
         one.confusion.counts[0, 0] += more
-        display.epoch(one, 0, True)
-    display.end(rows[0], rows[-1], "val.dice", Path("best.safetensors"), "finished")
+        display.show_epoch(one, 0, True)
+    display.show_results(rows[0], rows[-1], "val.dice", Path("best.safetensors"), "finished")
     assert ("in every epoch" in text.getvalue()) is noted

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 
 
 def said(project: Path, capsys: pytest.CaptureFixture[str], *settings: str) -> set[str]:
     flags = [part for text in settings for part in ("--set", text)]
-    assert run(["data", "check", "tiny.seg", *flags]) == 0
+    assert run_cli(["data", "check", "tiny.seg", *flags]) == 0
     err = capsys.readouterr().err
-    assert run(["train", "tiny.seg", "--set", "train.epochs=1", *flags]) == 0
+    assert run_cli(["train", "tiny.seg", "--set", "train.epochs=1", *flags]) == 0
     told = capsys.readouterr().out
     found = {slug for slug in ("crop-larger", "hue-on-grey", "sampler-idle") if f"[{slug}]" in err}
     assert found == {slug for slug in ("crop-larger", "hue-on-grey", "sampler-idle") if slug in told}
@@ -40,7 +40,7 @@ def test_hue_on_grey_images(project: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_class_that_a_step_names_must_be_one(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = 'data.classes=["ground", "red", "blue"]'
     step = 'data.train.augment.flip=ClassMix(classes = ["rad"])'
-    assert run(["check", "tiny.seg", "--set", names, "--set", step]) == 1
+    assert run_cli(["check", "tiny.seg", "--set", names, "--set", step]) == 1
     assert "did you mean `red`?" in capsys.readouterr().err
 
 

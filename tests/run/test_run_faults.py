@@ -25,7 +25,7 @@ from segdsl.diagnostics import SegError
 from segdsl.run import train as loop
 from segdsl.run.console.display import Display
 from segdsl.run.folder.layout import RunFolder
-from segdsl.run.folder.recovery import newest_state
+from segdsl.run.folder.recovery import find_newest_state
 from segdsl.run.train import RunResult, train_file
 from segdsl.storage import atomic
 
@@ -41,7 +41,7 @@ def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def after(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[], object]) -> Iterator[None]:
     """While something happens once, after a step of the run and before it is saved."""
-    shown, left = Display.step, [step]
+    shown, left = Display.show_step, [step]
 
     def see(self: Display, *given: int) -> None:
         left[0] -= 1
@@ -50,7 +50,7 @@ def after(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[], obje
         shown(self, *given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Display, "step", see)
+        patch.setattr(Display, "show_step", see)
         yield
 
 
@@ -64,8 +64,8 @@ def ends(out: str, *overrides: str) -> SegError:
 
 def is_whole(out: str) -> int:
     """The step of the state that a run would go on from, which is not a damaged one's stand-in."""
-    found = newest_state(RunFolder(Path(out)))
-    assert found is not None and not found.damaged
+    found = find_newest_state(RunFolder(Path(out)))
+    assert found is not None and not found.corrupt_paths
     return found.step
 
 
@@ -94,14 +94,14 @@ def test_a_disk_that_refuses(
         "save_file": ("segdsl.weights.files.save_file",),
         "fsync": ("segdsl.storage.atomic.os.fsync",),
         "replace": ("segdsl.storage.atomic.Path.replace",),
-        "log": ("segdsl.run.folder.log.RunLog._write",),
+        "log": ("segdsl.run.folder.log.RunLog._write_row",),
         "folder": ("segdsl.storage.atomic.tempfile.mkstemp",),
     }
     with monkeypatch.context() as patch, after(patch, 3, lambda: patch.setattr(*targets[place], refuse)):
         error = ends("left")
     assert error.diagnostics[0].slug == ("log-not-written" if place == "log" else "checkpoint-not-written")
     assert is_whole("left") == (4 if place == "log" else 2)
-    assert not list(Path("left").rglob(f".*{atomic.DRAFT}"))
+    assert not list(Path("left").rglob(f".*{atomic.DRAFT_SUFFIX}"))
     goes_on("left")
 
 
@@ -240,7 +240,7 @@ def test_a_worker_killed_while_passing_on_a_batch(error: Exception) -> None:
 
     loader: Any = SimpleNamespace(waited=0.0)
     with pytest.raises(SegError) as caught:
-        next(TrainLoader._run(loader, broken()))
+        next(TrainLoader._iterate_batches(loader, broken()))
     assert caught.value.diagnostics[0].slug == "worker-died"
 
 
@@ -267,7 +267,7 @@ def test_memory_that_runs_out(
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system of Linux says how much memory a process has")
 def test_memory_that_the_system_refuses(project: Path, goes_on: GoesOn) -> None:
     code = """import resource, sys
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.run import train as loop
 made = loop.make_step
 def make(setup, state, *rest):
@@ -277,7 +277,7 @@ def make(setup, state, *rest):
         loop.torch.zeros(1 << 28)
     return made(setup, state, *rest)
 loop.make_step = make
-sys.exit(run(["train", "tiny.seg", "--out", "left"] + sys.argv[1:]))
+sys.exit(run_cli(["train", "tiny.seg", "--out", "left"] + sys.argv[1:]))
 """
     args = [part for text in OVERRIDES for part in ("--set", text)]
     done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, timeout=300)

@@ -16,7 +16,7 @@ from segdsl.scores.confusion import Confusion
 def test_every_class_has_its_own_tensorboard_tag(tmp_path: Path) -> None:
     classes = ("a.b", "a/b", "plain")
     with RunLog(RunFolder(tmp_path), classes) as log:
-        log.epoch(EpochRow(1, 4, 1.0, 0.1, 2.0, 1.0, Confusion(classes, 255), 9.0))
+        log.write_epoch(EpochRow(1, 4, 1.0, 0.1, 2.0, 1.0, Confusion(classes, 255), 9.0))
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     tags = events.Tags()["scalars"]

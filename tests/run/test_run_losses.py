@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from segdsl.diagnostics import SegError
 from segdsl.ir.program import Loss
-from segdsl.ir.word import members
-from segdsl.run.engine.criterion import REALISATIONS, build_criterion
-from segdsl.words.losses import CrossEntropy, Dice, Focal, WeightedSum, asks_for_weights, with_weights
+from segdsl.ir.word import list_words
+from segdsl.run.engine.criterion import CRITERION_BUILDERS, build_criterion
+from segdsl.words.losses import CrossEntropy, Dice, Focal, WeightedSum, needs_class_weights, replace_auto_weights
 
 IGNORE = 255
 FEW = settings(max_examples=60, deadline=None)
@@ -169,7 +169,7 @@ def test_no_loss_sees_autocast_or_half_precision(monkeypatch: pytest.MonkeyPatch
         seen.append((torch.is_autocast_enabled("cpu"), logits.dtype))
         return logits.sum()
 
-    monkeypatch.setitem(REALISATIONS, Dice, lambda word, classes, ignore: probe)
+    monkeypatch.setitem(CRITERION_BUILDERS, Dice, lambda word, classes, ignore: probe)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         build_criterion(Dice(), 3, IGNORE)(torch.zeros(1, 3, 2, 2, dtype=torch.bfloat16), torch.zeros(1, 2, 2))
         assert torch.is_autocast_enabled("cpu")
@@ -213,7 +213,7 @@ VARIED: dict[type[Loss], list[dict[str, Any]]] = {
 """Arguments of each loss other than its defaults; `ignore` has its own test."""
 
 
-@pytest.mark.parametrize("kind", members(Loss).values(), ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kind", list_words(Loss).values(), ids=lambda k: k.__name__)
 def test_every_argument_changes_the_loss(kind: type[Loss]) -> None:
     usual: dict[str, Any] = {"losses": (Dice(), CrossEntropy())} if kind is WeightedSum else {}
     plain = build_criterion(kind(**usual), 3, IGNORE)(*example()).item()
@@ -230,9 +230,9 @@ def test_every_argument_changes_the_loss(kind: type[Loss]) -> None:
 def test_class_weights_replace_auto_in_nested_losses() -> None:
     inner = WeightedSum(losses=(Focal(class_weights="auto"), CrossEntropy(class_weights=(1.0, 2.0))))
     word = WeightedSum(losses=(Dice(), inner), weights=(1.0, 2.0))
-    assert asks_for_weights(word) and not asks_for_weights(WeightedSum(losses=(Dice(), CrossEntropy())))
-    found = with_weights(word, [3.0, 4.0])
-    assert not asks_for_weights(found)
+    assert needs_class_weights(word) and not needs_class_weights(WeightedSum(losses=(Dice(), CrossEntropy())))
+    found = replace_auto_weights(word, [3.0, 4.0])
+    assert not needs_class_weights(found)
     filled = WeightedSum(losses=(Focal(class_weights=(3.0, 4.0)), CrossEntropy(class_weights=(1.0, 2.0))))
     assert found == WeightedSum(losses=(Dice(), filled), weights=(1.0, 2.0))
-    assert with_weights(Dice(), [3.0, 4.0]) == Dice()
+    assert replace_auto_weights(Dice(), [3.0, 4.0]) == Dice()

@@ -89,18 +89,18 @@ def test_scores_equal_torchmetrics(seed: int, absent: set[int], void: float) -> 
 def test_a_class_predicted_but_never_true_scores_zero() -> None:
     confusion = Confusion(NAMES, IGNORE)
     confusion.update(np.array([0, 0, 2]), np.array([0, 0, 0]))
-    assert confusion.per_class()["car"] == {"dice": 0.0, "iou": 0.0, "precision": 0.0, "recall": None}
+    assert confusion.collect_class_scores()["car"] == {"dice": 0.0, "iou": 0.0, "precision": 0.0, "recall": None}
     assert confusion.dice == pytest.approx((0.8 + 0.0) / 2)
     sky = {"dice": pytest.approx(0.8), "iou": pytest.approx(2 / 3), "precision": 1.0, "recall": pytest.approx(2 / 3)}
-    assert confusion.per_class()["sky"] == sky
-    assert set(confusion.per_class()["pole"].values()) == {None}
+    assert confusion.collect_class_scores()["sky"] == sky
+    assert set(confusion.collect_class_scores()["pole"].values()) == {None}
 
 
 def test_only_ignored_pixels_have_no_score() -> None:
     confusion = Confusion(NAMES, IGNORE)
     confusion.update(np.zeros(4, dtype=np.int64), np.full(4, IGNORE, dtype=np.uint8))
-    assert confusion.pixels == 0
-    assert all(math.isnan(value) for value in confusion.summary().values())
+    assert confusion.pixel_count == 0
+    assert all(math.isnan(value) for value in confusion.summarize_scores().values())
 
 
 def test_an_ignore_value_that_is_a_class_id_is_left_out() -> None:

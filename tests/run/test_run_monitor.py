@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.cli.invoke import run
-from segdsl.run.engine.setup import network_of, pick_device
+from segdsl.cli.invoke import run_cli
+from segdsl.run.engine.setup import build_network, pick_device
 from segdsl.run.folder.checkpoint import open_run
 from segdsl.run.folder.log import EpochRow
 from segdsl.run.program_data import open_data
-from segdsl.run.report.best_worst import ranked, validation_loader
+from segdsl.run.report.best_worst import build_validation_loader, rank_images
 from segdsl.run.train import train_file
 from segdsl.scores.confusion import Confusion
 
@@ -31,8 +31,8 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def counted(folder: Path) -> Confusion:
     """The counts of the best weights of a run on its validation subset."""
     opened = open_run(folder)
-    network, index = network_of(opened.program, opened.model, pick_device()), open_data(opened.program)
-    return ranked(network, validation_loader(opened.program, index), opened.classes, index.ignore).confusion
+    network, index = build_network(opened.program, opened.model, pick_device()), open_data(opened.program)
+    return rank_images(network, build_validation_loader(opened.program, index), opened.classes, index.ignore).confusion
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_monitor_decides_the_best_weights(
 
 def test_foreground_scores_match_those_of_eval(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = train_file("tiny.seg", ["train.monitor=val.foreground.dice", "train.epochs=1"], quiet=True)
-    assert run(["eval", str(result.run), "--scale", "input", "--json"]) == 0
+    assert run_cli(["eval", str(result.run), "--scale", "input", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     row = rows(result.run)[0]
     for name in ("dice", "dice_micro", "miou"):
@@ -78,12 +78,12 @@ def test_the_background_may_be_any_class() -> None:
     confusion = Confusion(("a", "b"), 255)
     confusion.counts[:] = [[3, 1], [0, 4]]
     row = EpochRow(1, 1, 1.0, 1.0, 1.0, 1.0, confusion, 1.0, background=1)
-    assert row.monitored("val.foreground.dice") == pytest.approx(6 / 7) == row.monitored("val.dice.a")
+    assert row.get_value("val.foreground.dice") == pytest.approx(6 / 7) == row.get_value("val.dice.a")
 
 
 def test_the_monitor_must_be_a_class_of_the_data(project: Path, slugs: Slugs) -> None:
     monitor = ["train.monitor=val.dice.rde"]
-    assert run(["check", "tiny.seg", "--set", monitor[0]]) == 0, "the names are those of the data"
+    assert run_cli(["check", "tiny.seg", "--set", monitor[0]]) == 0, "the names are those of the data"
     assert slugs(lambda: train_file("tiny.seg", monitor, quiet=True)) == ["class-unknown"]
     assert not (project / "runs").exists()
 
@@ -97,7 +97,7 @@ def test_a_class_that_the_validation_lacks_cannot_be_watched(
     assert slugs(lambda: train_file("tiny.seg", ["train.monitor=val.iou.blue"], quiet=True)) == ["monitor-unseen"]
     assert not (project / "runs").exists()
     named = 'data.classes=["ground", "red", "blue"]'
-    assert run(["data", "check", "tiny.seg", "--set", named, "--set", "train.monitor=val.iou.blue"]) == 1
+    assert run_cli(["data", "check", "tiny.seg", "--set", named, "--set", "train.monitor=val.iou.blue"]) == 1
     assert "monitor-unseen" in capsys.readouterr().err
     assert train_file("tiny.seg", ["train.monitor=val.iou.red", "train.epochs=1"], quiet=True).epochs == 1
 
@@ -127,9 +127,9 @@ def test_a_control_character_in_the_data_is_named(
     assert slugs(lambda: train_file("tiny.seg", quiet=True)) == ["class-control-character"]
     assert not (project / "runs").exists()
     for command in (["data", "check", "set"], ["data", "stats", "set"], ["new", "my.seg", "--data", "set"]):
-        assert run(command) == 1, command
+        assert run_cli(command) == 1, command
         err = capsys.readouterr().err
         assert "class-control-character" in err and "dataset_meta.json" in err and "\x1b[31m" not in err, command
-    assert run(["data", "check", "set", "--json"]) == 1
+    assert run_cli(["data", "check", "set", "--json"]) == 1
     (found,) = json.loads(capsys.readouterr().out)["errors"]
     assert found["slug"] == "class-control-character"

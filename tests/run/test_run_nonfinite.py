@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.diagnostics import SegError
 from segdsl.run.train import train_file
 
@@ -41,7 +41,9 @@ def test_the_message_names_the_node(
 ) -> None:
     line, overrides = CASES[name]
     changed(project, line)
-    status = run(["train", "tiny.seg", "--device", "cpu", *(part for text in overrides for part in ("--set", text))])
+    status = run_cli(
+        ["train", "tiny.seg", "--device", "cpu", *(part for text in overrides for part in ("--set", text))]
+    )
     err = capsys.readouterr().err
     assert status == 1
     assert re.match(r"error\[(loss|gradient)-not-finite\]: ", err)
@@ -77,8 +79,8 @@ def test_a_non_finite_loss_of_a_finite_output(
 ) -> None:
     from segdsl.run.engine.group_loss import GroupLoss
 
-    part = GroupLoss.part
-    monkeypatch.setattr(GroupLoss, "part", lambda self, *given: part(self, *given) * math.inf)
+    part = GroupLoss.compute_part
+    monkeypatch.setattr(GroupLoss, "compute_part", lambda self, *given: part(self, *given) * math.inf)
     with pytest.raises(SegError) as caught:
         train_file("tiny.seg", out="spoilt", quiet=True)
     wording(re.sub(r"magnitude \S+\)", "magnitude N)", caught.value.diagnostics[0].message))

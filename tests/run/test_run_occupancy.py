@@ -16,7 +16,7 @@ import pytest
 
 from segdsl.run.folder import lock
 from segdsl.run.folder.layout import RunFolder
-from segdsl.run.folder.lock import NAME, is_gone, occupied, this_process
+from segdsl.run.folder.lock import LOCK_FILE, describe_process, is_process_gone, lock_run_folder
 from segdsl.run.train import train_file
 
 Slugs = Callable[[Callable[[], object]], list[str]]
@@ -33,7 +33,7 @@ def holder(folder: Path, how: str) -> Iterator[Callable[[], None]]:
         with contextlib.suppress(BaseException):
             if how == "without":
                 lock.fcntl = None
-            with occupied(RunFolder(folder)):
+            with lock_run_folder(RunFolder(folder)):
                 os.write(begun, b"x")
                 time.sleep(600)
         os._exit(1)
@@ -61,17 +61,17 @@ def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def hold(folder: Path) -> None:
-    with occupied(RunFolder(folder)):
-        assert json.loads((folder / NAME).read_text(encoding="utf-8"))["pid"] == os.getpid()
+    with lock_run_folder(RunFolder(folder)):
+        assert json.loads((folder / LOCK_FILE).read_text(encoding="utf-8"))["pid"] == os.getpid()
 
 
 def test_a_folder_is_one_process_s_until_it_dies(tmp_path: Path, how: str, slugs: Slugs) -> None:
     with holder(tmp_path, how) as kill:
         assert slugs(lambda: hold(tmp_path)) == ["run-in-use"]
         kill()
-        assert (tmp_path / NAME).exists()
+        assert (tmp_path / LOCK_FILE).exists()
         hold(tmp_path)
-    assert not (tmp_path / NAME).exists()
+    assert not (tmp_path / LOCK_FILE).exists()
     hold(tmp_path)
 
 
@@ -79,7 +79,7 @@ def test_a_process_that_it_forked_does_not_keep_it(tmp_path: Path) -> None:
     """As a loading process may, for a moment, outlive a run that was killed."""
     ready, begun = os.pipe()
     over, end = os.pipe()
-    with occupied(RunFolder(tmp_path)):
+    with lock_run_folder(RunFolder(tmp_path)):
         child = os.fork()
         if child == 0:
             os.close(end)
@@ -87,8 +87,8 @@ def test_a_process_that_it_forked_does_not_keep_it(tmp_path: Path) -> None:
             os.read(over, 1)
             os._exit(0)
         os.read(ready, 1)
-        (tmp_path / NAME).rename(tmp_path / "kept")  # so that it is the lock that is tried, and not the name
-    (tmp_path / "kept").rename(tmp_path / NAME)
+        (tmp_path / LOCK_FILE).rename(tmp_path / "kept")  # so that it is the lock that is tried, and not the name
+    (tmp_path / "kept").rename(tmp_path / LOCK_FILE)
     try:
         hold(tmp_path)
     finally:
@@ -99,25 +99,25 @@ def test_a_process_that_it_forked_does_not_keep_it(tmp_path: Path) -> None:
 
 
 def test_another_process_of_the_same_number_is_no_owner() -> None:
-    owner = this_process()
-    assert not is_gone(owner)
-    assert is_gone({**owner, "started": "a-boot-before:12"})
-    assert is_gone({"host": socket.gethostname(), "pid": 2**22 + 1, "started": None})
-    assert is_gone({})
-    assert not is_gone({**owner, "host": "elsewhere", "started": "a-boot-before:12"})
+    owner = describe_process()
+    assert not is_process_gone(owner)
+    assert is_process_gone({**owner, "started": "a-boot-before:12"})
+    assert is_process_gone({"host": socket.gethostname(), "pid": 2**22 + 1, "started": None})
+    assert is_process_gone({})
+    assert not is_process_gone({**owner, "host": "elsewhere", "started": "a-boot-before:12"})
 
 
 def test_a_file_that_was_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process waits for the lock while another, which holds it, removes the file."""
-    held, tries = lock._locked, []
+    held, tries = lock._try_flock, []
 
     def locked(handle: int) -> bool | None:
         if not tries:
-            (tmp_path / NAME).unlink()
+            (tmp_path / LOCK_FILE).unlink()
         tries.append(handle)
         return held(handle)
 
-    monkeypatch.setattr(lock, "_locked", locked)
+    monkeypatch.setattr(lock, "_try_flock", locked)
     hold(tmp_path)
     assert len(tries) == 2
 
@@ -125,11 +125,11 @@ def test_a_file_that_was_removed_is_no_lock(tmp_path: Path, monkeypatch: pytest.
 def test_two_that_find_it_free_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slugs: Slugs) -> None:
     """Where the file system has no locks, the one that has written itself down last has the folder."""
     monkeypatch.setattr(lock, "fcntl", None)
-    other = json.dumps({**this_process(), "pid": 1})
+    other = json.dumps({**describe_process(), "pid": 1})
     with monkeypatch.context() as patch:
-        patch.setattr(lock.time, "sleep", lambda seconds: (tmp_path / NAME).write_text(other, encoding="utf-8"))
+        patch.setattr(lock.time, "sleep", lambda seconds: (tmp_path / LOCK_FILE).write_text(other, encoding="utf-8"))
         assert slugs(lambda: hold(tmp_path)) == ["run-in-use"]
-    assert (tmp_path / NAME).read_text(encoding="utf-8") == other
+    assert (tmp_path / LOCK_FILE).read_text(encoding="utf-8") == other
 
 
 def test_another_name_of_the_folder_is_no_way_in(tmp_path: Path, slugs: Slugs) -> None:

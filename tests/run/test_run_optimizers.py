@@ -13,14 +13,14 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from segdsl.ir.program import Optimizer
-from segdsl.ir.word import members
+from segdsl.ir.word import list_words
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
-from segdsl.lower.freeze import freeze
+from segdsl.lower.freeze import freeze_parts
 from segdsl.run.engine.optimizers import build_optimizer, set_rates
 from segdsl.run.train import train_file
 from segdsl.words.optimizers import SGD, Adam, AdamW, Group
-from segdsl.words.schedules import Horizon, Poly, scale_at
+from segdsl.words.schedules import Horizon, Poly, compute_rate_factor
 
 SOURCE = """seg 1
 
@@ -60,7 +60,7 @@ def model(tmp_path: Path) -> Callable[..., nn.Module]:
         (tmp_path / "net.seg").write_text(SOURCE, encoding="utf-8")
         torch.manual_seed(0)
         built = compile_program(load(tmp_path / "net.seg"), weights="none").model
-        freeze(built, frozen)
+        freeze_parts(built, frozen)
         return built
 
     return build
@@ -134,7 +134,7 @@ VARIED: dict[type[Optimizer], dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", members(Optimizer).values(), ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kind", list_words(Optimizer).values(), ids=lambda k: k.__name__)
 def test_every_argument_changes_what_is_learnt(kind: type[Optimizer], model: Callable[..., nn.Module]) -> None:
     groups = (Group(paths=("body",), lr=0.2),)
     changes = {"lr": 0.3, "weight_decay": 0.1, "decay": "weights", "groups": groups, **VARIED[kind]}
@@ -198,7 +198,7 @@ def test_the_rate_at_every_step_is_that_of_the_pure_function(
         rows = list(csv.DictReader(file))
     history = [float(row["val.dice"]) for row in rows]
     schedule = load("tiny.seg", overrides).train.schedule
-    scales = [scale_at(schedule, step, Horizon(2, 6), history[: step // 2]) for step in range(12)]
+    scales = [compute_rate_factor(schedule, step, Horizon(2, 6), history[: step // 2]) for step in range(12)]
     trial, *steps = stepped  # of a copy, before the run begins: see `trial`
     assert trial == RATES and steps == [{shape: rate * scale for shape, rate in RATES.items()} for scale in scales]
     assert len(set(scales)) > 1 or text == "Constant()"

@@ -8,7 +8,7 @@ import pytest
 
 from segdsl.diagnostics import SegError
 from segdsl.lang.program import load
-from segdsl.run.engine.setup import start_model
+from segdsl.run.engine.setup import compile_start_model
 
 PROGRAM = """seg 1
 
@@ -30,7 +30,7 @@ model = Two(classes = len(data.classes))
 def test_two_outputs_are_refused_before_any_data_is_opened(tmp_path: Path) -> None:
     (tmp_path / "two.seg").write_text(PROGRAM)
     with pytest.raises(SegError) as caught:
-        start_model(load(tmp_path / "two.seg"))
+        compile_start_model(load(tmp_path / "two.seg"))
     (finding,) = caught.value.diagnostics
     assert finding.slug == "train-incomplete"
     assert "`first`, `second`" in finding.message

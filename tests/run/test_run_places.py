@@ -70,7 +70,7 @@ def test_the_lock_is_that_of_the_program_also_after_a_kill(project: Path, monkey
     """Between the two files that are written when a program goes on with another setting."""
     train_file("tiny.seg", out="left", quiet=True)
     before = content("left")
-    write = atomic.write_text
+    write = atomic.write_text_atomically
 
     def killed(path: Path, text: str) -> None:
         if path.name == "program.seg":
@@ -117,7 +117,7 @@ def test_the_names_of_new_folders_are_brought_to_the_disk(project: Path, monkeyp
         pytest.skip("this file system has no /proc")
     with monkeypatch.context() as patch:
         patch.setattr("segdsl.storage.atomic.os.fsync", see)
-        patch.setattr("segdsl.run.train.write_begin", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("segdsl.run.train.write_run_start", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train_file("tiny.seg", out="new/deep/left", quiet=True)
     assert {".", "new", "new/deep", "new/deep/left"} <= synced

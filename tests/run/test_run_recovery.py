@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from segdsl.run.folder.checkpoint import CheckpointWriter
 from segdsl.run.folder.layout import RunFolder
-from segdsl.run.folder.recovery import newest_state
+from segdsl.run.folder.recovery import find_newest_state
 from segdsl.run.train import train_file
-from segdsl.weights.files import digest_of_content, open_weights, write_tensors
+from segdsl.weights.files import compute_content_digest, read_weights, write_tensors
 
 Same = Callable[[Path, Path], None]
 Slugs = Callable[[Callable[[], object]], list[str]]
@@ -39,7 +39,7 @@ def leave() -> None:
     Path("tiny.seg").write_text(text, encoding="utf-8")
     train_file("tiny.seg", ["train.epochs=3"], out="whole", quiet=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("segdsl.run.folder.checkpoint.CheckpointWriter.finish", lambda self, state: None)
+        patch.setattr("segdsl.run.folder.checkpoint.CheckpointWriter.finish_run", lambda self, state: None)
         train_file("tiny.seg", ["train.epochs=3"], out="left", quiet=True)
 
 
@@ -48,12 +48,12 @@ def test_a_truncated_state_is_replaced_by_the_previous_one(left: RunFolder) -> N
     assert len(content) > 20 * STEP
     for end in [*range(0, len(content), STEP), len(content) - 1]:
         left.state.write_bytes(content[:end])
-        found = newest_state(left)
-        assert found is not None and (found.path, found.damaged) == (left.previous, (left.state,))
+        found = find_newest_state(left)
+        assert found is not None and (found.path, found.corrupt_paths) == (left.previous, (left.state,))
         assert found.step == 4
     left.state.write_bytes(content)
-    found = newest_state(left)
-    assert found is not None and (found.step, found.damaged) == (6, ())
+    found = find_newest_state(left)
+    assert found is not None and (found.step, found.corrupt_paths) == (6, ())
 
 
 def test_a_state_with_pages_that_never_came_gives_way(left: RunFolder) -> None:
@@ -62,7 +62,7 @@ def test_a_state_with_pages_that_never_came_gives_way(left: RunFolder) -> None:
     for start in range(0, len(content), STEP):
         holed = content[:start] + bytes(len(content[start : start + STEP])) + content[start + STEP :]
         left.state.write_bytes(holed)
-        found = newest_state(left)
+        found = find_newest_state(left)
         assert found is not None
         assert found.path == (left.state if holed == content else left.previous)
 
@@ -77,7 +77,7 @@ def test_the_previous_state_gives_the_same_run(
     said = " ".join(capsys.readouterr().out.split())
     assert "epoch 2, step 4" in said
     assert "`state.safetensors` is damaged" in said and "`state-previous.safetensors`" in said
-    assert result.resumed == 4
+    assert result.resume_step == 4
     same_run(left.root, Path("whole"))
 
 
@@ -126,7 +126,7 @@ def test_weights_alone_cannot_be_resumed(left: RunFolder, slugs: Slugs) -> None:
 def test_a_state_of_another_program_is_refused(
     left: RunFolder, slugs: Slugs, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tensors, facts = open_weights(left.state)
+    tensors, facts = read_weights(left.state)
     del tensors["model:stem.weight"]
     write_tensors(left.state, tensors, facts)
     assert slugs(lambda: train_file("left", resume=True)) == ["checkpoint-damaged"]
@@ -148,7 +148,7 @@ def test_the_metadata_of_a_checkpoint(left: RunFolder) -> None:
             facts = file.metadata()
         assert {"model", "classes", "monitor", "data", "segdsl", "torch", "device", "epoch", "step"} <= set(facts)
         stated = facts.pop("content_sha256")
-        assert stated == digest_of_content(load_file(path), facts)
+        assert stated == compute_content_digest(load_file(path), facts)
         assert json.loads(facts["classes"]) == ["ground", "red", "blue"]
 
 
@@ -159,7 +159,7 @@ def test_checkpoints_with_changed_content_are_refused(tmp_path: Path, slugs: Slu
         "flag": torch.tensor([True]),
     }  # fmt: skip
     write_tensors(path, tensors, {"epoch": "1"})
-    read, facts = open_weights(path)
+    read, facts = read_weights(path)
     assert facts == {"epoch": "1"} and all(torch.equal(read[key], tensors[key]) for key in tensors)
     with safe_open(path, framework="pt") as file:
         known = file.metadata()
@@ -170,7 +170,7 @@ def test_checkpoints_with_changed_content_are_refused(tmp_path: Path, slugs: Slu
         ({**tensors, "half": torch.ones(1, 3, dtype=torch.bfloat16)}, known),
     ):
         save_file(changed, path, stated)
-        assert slugs(lambda: open_weights(path)) == ["weights-unreadable"]
+        assert slugs(lambda: read_weights(path)) == ["weights-unreadable"]
 
 
 def test_the_best_are_put_in_order(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:

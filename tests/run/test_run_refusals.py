@@ -109,12 +109,12 @@ def test_no_run_to_open(project: Path, slugs: Slugs) -> None:
 )
 def test_faults_of_the_machine_are_explained(slugs: Slugs, error: Exception, slug: str) -> None:
     def work() -> None:
-        with machine_faults.explained():
+        with machine_faults.diagnose_machine_faults():
             raise error
 
     assert slugs(work) == [slug]
 
 
 def test_other_errors_pass_as_they_are() -> None:
-    with pytest.raises(RuntimeError, match="something else"), machine_faults.explained():
+    with pytest.raises(RuntimeError, match="something else"), machine_faults.diagnose_machine_faults():
         raise RuntimeError("something else")

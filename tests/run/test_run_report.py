@@ -15,20 +15,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.data.loading.dataset import EvalDataset
 from segdsl.data.loading.loader import EvalLoader
 from segdsl.lang.program import load
-from segdsl.run.engine.setup import network_of, pick_device
+from segdsl.run.engine.setup import build_network, pick_device
 from segdsl.run.folder.checkpoint import open_run
 from segdsl.run.program_data import open_data
-from segdsl.run.report.best_worst import SHOWN, Ranking, ranked, validation_loader
-from segdsl.run.report.chart import ticks
+from segdsl.run.report.best_worst import MAX_IMAGES, ImageRanking, build_validation_loader, rank_images
+from segdsl.run.report.chart import compute_ticks
 from segdsl.run.report.history import read_history
-from segdsl.run.report.markup import VOID, joined, tag
+from segdsl.run.report.markup import VOID_ELEMENTS, join_html, tag
 from segdsl.run.report.page import SECTIONS
-from segdsl.run.report.sections.images import MOST_BYTES, jpeg
-from segdsl.run.report.sections.model import highlighted
+from segdsl.run.report.sections.images import MAX_BYTES, encode_jpeg
+from segdsl.run.report.sections.model import highlight_program
 from segdsl.run.report.write import write_report
 from segdsl.run.train import train_file
 from segdsl.scores.confusion import Confusion
@@ -58,11 +58,11 @@ class Nesting(HTMLParser):
         if name == "td":  # is closed by the next
             while self.open[-1] != "tr":
                 self.handle_endtag("td")
-        if name not in VOID:
+        if name not in VOID_ELEMENTS:
             self.open.append(name)
 
     def handle_endtag(self, name: str) -> None:
-        if name in VOID:
+        if name in VOID_ELEMENTS:
             return
         if name == "tr" and self.open[-1] == "td":
             self.open.pop()
@@ -117,11 +117,11 @@ def test_the_scores_are_those_of_the_best_epoch(project: Path) -> None:
     assert f"ground {ground:,} {ground / (8 * 24 * 32):.2%}" in words, "the counts of the training subset"
 
 
-def ranking_of(run_folder: Path) -> Ranking:
+def ranking_of(run_folder: Path) -> ImageRanking:
     opened = open_run(run_folder)
     index = open_data(opened.program)
-    network = network_of(opened.program, opened.model, pick_device())
-    return ranked(network, validation_loader(opened.program, index), opened.classes, index.ignore)
+    network = build_network(opened.program, opened.model, pick_device())
+    return rank_images(network, build_validation_loader(opened.program, index), opened.classes, index.ignore)
 
 
 def test_images_are_ranked_as_a_slow_count_ranks_them(project: Path) -> None:
@@ -131,18 +131,18 @@ def test_images_are_ranked_as_a_slow_count_ranks_them(project: Path) -> None:
     result = train_file("tiny.seg", ["train.epochs=2"], quiet=True)
     found, opened = ranking_of(result.run), open_run(result.run)
     samples = EvalDataset(open_data(opened.program), "val", (24, 32))
-    network = network_of(opened.program, opened.model, pick_device())
+    network = build_network(opened.program, opened.model, pick_device())
     scores = []
     for position in range(len(samples)):
         batch = next(iter(EvalLoader(_Only(samples, position), 1, 0)))
         confusion = Confusion(opened.classes, 255)
         confusion.update(network(batch.images).argmax(1).numpy(), batch.target.numpy())
         scores.append((confusion.dice, position))
-    assert [e.position for e in found.worst] == [position for _, position in sorted(scores)[:SHOWN]]
-    assert [e.dice for e in found.worst] == pytest.approx([dice for dice, _ in sorted(scores)[:SHOWN]])
-    assert {e.position for e in found.best} == {position for _, position in sorted(scores)[-SHOWN:]}
+    assert [e.position for e in found.worst] == [position for _, position in sorted(scores)[:MAX_IMAGES]]
+    assert [e.dice for e in found.worst] == pytest.approx([dice for dice, _ in sorted(scores)[:MAX_IMAGES]])
+    assert {e.position for e in found.best} == {position for _, position in sorted(scores)[-MAX_IMAGES:]}
     assert [e.dice for e in found.best] == sorted((e.dice for e in found.best), reverse=True)
-    assert found.confusion.pixels == 12 * 23 * 32
+    assert found.confusion.pixel_count == 12 * 23 * 32
 
 
 class _Only(EvalDataset):
@@ -170,10 +170,10 @@ def test_an_interrupted_run_gets_its_report(project: Path, monkeypatch: pytest.M
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("segdsl.run.console.display.Display.epoch", stop)
+        patched.setattr("segdsl.run.console.display.Display.show_epoch", stop)
         train_file("tiny.seg", quiet=True)
     assert not Path("runs/tiny-1/report.html").exists()
-    assert run(["report", "runs/tiny-1"]) == 0
+    assert run_cli(["report", "runs/tiny-1"]) == 0
     words = text_of(Path("runs/tiny-1/report.html"))
     assert "interrupted after 1 of 2 epochs" in words and "best epoch 1 of 1" in words and "Worst images" in words
 
@@ -199,7 +199,7 @@ def test_a_run_without_epochs_gets_a_report(project: Path, capsys: pytest.Captur
     log = folder / "metrics.csv"
     log.write_text(log.read_text(encoding="utf-8").splitlines()[0] + "\n1,2,0.", encoding="utf-8")
     (folder / "machine.json").unlink()
-    assert run(["report", str(folder), "--json"]) == 0
+    assert run_cli(["report", str(folder), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["report"] == str(folder / "report.html") and "no checkpoint" in answer["missing"]
     words = text_of(folder / "report.html")
@@ -229,7 +229,7 @@ def test_a_failed_report_does_not_fail_the_run(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(
-        "segdsl.run.report.write.page", lambda material: monkeypatch.setattr(Path, "write_text", refused)
+        "segdsl.run.report.write.render_page", lambda material: monkeypatch.setattr(Path, "write_text", refused)
     )
     result = train_file("tiny.seg", ["train.epochs=1"])
     out = capsys.readouterr().out
@@ -240,10 +240,10 @@ def test_how_a_run_ended_is_read_from_its_log(project: Path) -> None:
     settings = ["train.epochs=9", "train.stop=EarlyStopping(min_delta = 1.0, patience = 2 epochs)"]
     folder = train_file("tiny.seg", settings, quiet=True).run
     history, program = read_history(folder / "metrics.csv"), load(folder / "program.seg")
-    assert len(history) == 3 and history.outcome(program) == "stopped early"
+    assert len(history) == 3 and history.describe_outcome(program) == "stopped early"
     assert "stopped early after 3 of 9 epochs" in text_of(folder / "report.html")
-    assert history.best("val.dice") == int(np.argmax([float(row["val.dice"]) for row in rows(folder)]))
-    assert history.best("val.loss") == int(np.argmin([float(row["val.loss"]) for row in rows(folder)]))
+    assert history.find_best_index("val.dice") == int(np.argmax([float(row["val.dice"]) for row in rows(folder)]))
+    assert history.find_best_index("val.loss") == int(np.argmin([float(row["val.loss"]) for row in rows(folder)]))
 
 
 def test_a_log_with_gaps_is_read(tmp_path: Path) -> None:
@@ -251,9 +251,9 @@ def test_a_log_with_gaps_is_read(tmp_path: Path) -> None:
     lines = [f"{n},{2 * n},{10 * n},{v}" for n, v in ((1, "nan"), (2, "0.5"), (3, "0.4"), (2, "0.7"), (4, "0.7"))]
     log.write_text("\n".join(["epoch,step,seconds,val.dice", *lines, "5,10"]), encoding="utf-8")
     history = read_history(log)
-    assert history.epochs == (1, 2, 3, 4) and history.column("val.dice")[1:] == [0.7, 0.4, 0.7]
-    assert history.best("val.dice") == 1 and history.seconds() == [10] * 4
-    assert all(math.isnan(value) for value in history.column("lr"))
+    assert history.epochs == (1, 2, 3, 4) and history.get_column("val.dice")[1:] == [0.7, 0.4, 0.7]
+    assert history.find_best_index("val.dice") == 1 and history.compute_epoch_seconds() == [10] * 4
+    assert all(math.isnan(value) for value in history.get_column("lr"))
     assert len(read_history(tmp_path / "none.csv")) == 0
 
 
@@ -261,34 +261,34 @@ def test_long_runs_are_thinned(tmp_path: Path) -> None:
     log = tmp_path / "metrics.csv"
     log.write_text("epoch,val.dice\n" + "\n".join(f"{n},{0.5 + (n == 778)}" for n in range(1, 10_001)))
     history = read_history(log)
-    few = history.thinned(100, history.best("val.dice"))
+    few = history.thin_out(100, history.find_best_index("val.dice"))
     assert len(few) <= 102 and few.epochs[0] == 1 and few.epochs[-1] == 10_000 and 778 in few.epochs
-    assert few.column("val.dice")[few.epochs.index(778)] == 1.5
+    assert few.get_column("val.dice")[few.epochs.index(778)] == 1.5
 
 
 @pytest.mark.parametrize(
     ("low", "high"), [(0.1, 0.9), (0.8, 0.81), (3.0, 3.0), (0.0, 0.0), (-2.0, 5.0), (1e-6, 6e-4), (0.0, 1e29)]
 )
 def test_axes_have_a_few_round_marks_around_their_values(low: float, high: float) -> None:
-    marks = ticks(low, high)
+    marks = compute_ticks(low, high)
     assert 2 <= len(marks) <= 8 and marks[0] <= low and marks[-1] >= high * (1 - 1e-9) and marks[0] < marks[-1]
     assert all(len(f"{mark:.6g}") <= 8 for mark in marks)
 
 
 def test_text_is_escaped() -> None:
     assert tag("b", "<i>", title='"&') == '<b title="&quot;&amp;">&lt;i&gt;</b>'
-    assert joined(tag("br", "x"), "\x00\u202e") == "<br>x</br>\ufffd\ufffd"
+    assert join_html(tag("br", "x"), "\x00\u202e") == "<br>x</br>\ufffd\ufffd"
     assert tag("input", hidden=True, open=False, id=None) == "<input hidden/>"
 
 
 def test_a_program_is_highlighted() -> None:
-    shown = highlighted('seg 1\n\n## a <b>\ndata.root = "x"\n')
+    shown = highlight_program('seg 1\n\n## a <b>\ndata.root = "x"\n')
     assert re.search('<span class="[a-z0-9]+">"x"</span>', shown) and "<b>" not in shown
 
 
 def test_images_are_bounded_in_size() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3), np.uint8)
-    assert len(jpeg(noise)) <= MOST_BYTES < len(jpeg(noise, (95,)))
+    assert len(encode_jpeg(noise)) <= MAX_BYTES < len(encode_jpeg(noise, (95,)))
 
 
 def test_the_report_of_many_classes_is_small(project: Path) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.run.folder.layout import RunFolder
-from segdsl.run.folder.log import rows_until
+from segdsl.run.folder.log import read_rows_until
 from segdsl.run.report.history import read_history
 from segdsl.run.train import train_file
 
@@ -42,7 +42,7 @@ def left(project: Path, kept: Path) -> RunFolder:
 
 def reported(folder: RunFolder) -> str:
     """Write the report and return its text."""
-    assert run(["report", str(folder.root)]) == 0
+    assert run_cli(["report", str(folder.root)]) == 0
     page = folder.report.read_text(encoding="utf-8")
     assert page.endswith("</html>\n") and page.count("<section") == 8
     body = re.sub(r"<(style|script)>.*?</\1>", "", page, flags=re.DOTALL)
@@ -132,7 +132,7 @@ JSON = [
 
 
 @pytest.mark.parametrize("content", JSON, ids=[text[:8] or "empty" for text in JSON])
-@pytest.mark.parametrize("file", ["lock", "machine", "resumed"])
+@pytest.mark.parametrize("file", ["lock", "machine", "resumptions"])
 def test_json_of_another_kind(left: RunFolder, file: str, content: str) -> None:
     getattr(left, file).write_text(content, encoding="utf-8")
     assert "Tiny from" in reported(left)
@@ -145,37 +145,37 @@ VALUES = [5, -1, 1.5, True, None, "x" * 3000, "\ud800", [], [1, [2]], {}, {"a": 
 def test_values_of_another_type(left: RunFolder, value: object) -> None:
     shutil.rmtree(left.checkpoints)
     (left.root.parent / "set").rename(left.root.parent / "away")
-    paths = (left.lock, left.machine, left.resumed)
+    paths = (left.lock, left.machine, left.resumptions)
     whole = {path: json.loads(path.read_text(encoding="utf-8")) for path in paths}
-    (entry,) = whole[left.resumed]
+    (entry,) = whole[left.resumptions]
     for path in (left.lock, left.machine):
         path.write_text(json.dumps(dict.fromkeys(whole[path], value)), encoding="utf-8")
-    left.resumed.write_text(json.dumps([dict.fromkeys(entry, value), value, entry]), encoding="utf-8")
+    left.resumptions.write_text(json.dumps([dict.fromkeys(entry, value), value, entry]), encoding="utf-8")
     reported(left)
     inner = {"red": value, "tiny.seg": value}
     left.lock.write_text(json.dumps(dict.fromkeys(whole[left.lock], inner)), encoding="utf-8")
-    left.resumed.write_text(json.dumps([{**entry, "changed": inner, "machine": inner}]), encoding="utf-8")
+    left.resumptions.write_text(json.dumps([{**entry, "changed": inner, "machine": inner}]), encoding="utf-8")
     reported(left)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_any_bytes(left: RunFolder, seed: int) -> None:
     chance = random.Random(seed)
-    whole = {path: path.read_bytes() for path in (left.metrics, left.lock, left.machine, left.resumed, left.best)}
+    whole = {path: path.read_bytes() for path in (left.metrics, left.lock, left.machine, left.resumptions, left.best)}
     for path, content in whole.items():
         for _ in range(3):
             broken = bytearray(content)
             for _ in range(chance.randint(1, 40)):
                 broken[chance.randrange(len(broken))] = chance.randrange(256)
             path.write_bytes(bytes(broken[: chance.randint(0, len(broken))]))
-            assert run(["report", str(left.root)]) == 0, (path.name, seed)
+            assert run_cli(["report", str(left.root)]) == 0, (path.name, seed)
         path.write_bytes(content)
 
 
 @pytest.mark.parametrize("content", ["", "\x00\xff", "seg 1\n", "seg 9\n", "model", "seg 1\n\ntrain.epochs = 3\n"])
 def test_an_invalid_program_is_a_diagnostic(left: RunFolder, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     left.program.write_text(content, encoding="utf-8")
-    assert run(["report", str(left.root)]) == 1
+    assert run_cli(["report", str(left.root)]) == 1
     assert "internal-error" not in capsys.readouterr().err
 
 
@@ -191,7 +191,7 @@ def test_damaged_checkpoints(left: RunFolder) -> None:
 def test_a_folder_in_the_place_of_the_report(left: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     left.report.unlink()
     left.report.mkdir()
-    assert run(["report", str(left.root)]) == 1
+    assert run_cli(["report", str(left.root)]) == 1
     err = capsys.readouterr().err
     assert "report-not-written" in err and "folder" in err
     assert "--out" not in err and not list(left.root.glob(".report*"))
@@ -199,14 +199,14 @@ def test_a_folder_in_the_place_of_the_report(left: RunFolder, capsys: pytest.Cap
 
 def test_a_log_with_a_huge_line_does_not_prevent_resuming(left: RunFolder) -> None:
     edited(left.metrics, lambda text: text + "9" * 200_000 + "\n")
-    assert len(rows_until(left.metrics, ["epoch", "val.loss"], 3)) == 3
+    assert len(read_rows_until(left.metrics, ["epoch", "val.loss"], 3)) == 3
     result = train_file("left", ["train.epochs=4"], quiet=True, resume=True)
     history = read_history(left.metrics)
-    assert result.epochs == 4 and history.epochs == (1, 2, 3, 4) and history.lost == 0
+    assert result.epochs == 4 and history.epochs == (1, 2, 3, 4) and history.bad_lines == 0
 
 
 def test_a_run_folder_with_nothing_but_its_program(left: RunFolder) -> None:
-    for path in (left.lock, left.machine, left.resumed, left.metrics, left.report):
+    for path in (left.lock, left.machine, left.resumptions, left.metrics, left.report):
         path.unlink()
     shutil.rmtree(left.checkpoints)
     words = reported(left)
@@ -218,5 +218,5 @@ def test_a_dataset_with_other_classes(left: RunFolder, capsys: pytest.CaptureFix
         edited(meta, lambda text: text.replace('"red"', '"rot"').replace('"blue"}', '"blue", "3": "x"}'))
     words = reported(left)
     assert "4 in the dataset, 3 in the run" in words and "Learning curves" in words
-    assert run(["report", str(left.root), "--data", "set"]) == 1
+    assert run_cli(["report", str(left.root), "--data", "set"]) == 1
     assert "classes-differ" in capsys.readouterr().err

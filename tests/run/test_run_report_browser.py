@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segdsl.run.report.history import History
-from segdsl.run.report.sections.class_curves import class_curves
+from segdsl.run.report.sections.class_curves import render_class_curves
 from segdsl.run.train import train_file
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -175,7 +175,7 @@ def test_selected_classes_are_on_top(browser, report: Path) -> None:
 def test_the_oldest_of_too_many_selected_classes_is_dropped(browser, report: Path) -> None:
     names = [f"class {k}" for k in range(12)]
     columns = {f"val.dice.{name}": [0.1, k / 20] for k, name in enumerate(names)}
-    chart = class_curves(names, History((1, 2), columns), 1)
+    chart = render_class_curves(names, History((1, 2), columns), 1)
     page, complaints = opened(browser, report)
     page.evaluate("html => { document.getElementById('by-class').outerHTML = html; choosing(); }", chart)
     boxes = page.locator("#by-class").get_by_role("checkbox")

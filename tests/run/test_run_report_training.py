@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.run.engine.setup import network_of, pick_device
+from segdsl.run.engine.setup import build_network, pick_device
 from segdsl.run.folder.checkpoint import open_run
 from segdsl.run.program_data import open_data
-from segdsl.run.report.best_worst import ranked, validation_loader
-from segdsl.run.report.chart import FAINT, STYLES
+from segdsl.run.report.best_worst import build_validation_loader, rank_images
+from segdsl.run.report.chart import FAINT_STYLE, STYLE_COUNT
 from segdsl.run.report.history import History
-from segdsl.run.report.sections.class_curves import class_curves
-from segdsl.run.report.sections.classes import confused
-from segdsl.run.report.sections.training import short
+from segdsl.run.report.sections.class_curves import render_class_curves
+from segdsl.run.report.sections.classes import render_confused_pairs
+from segdsl.run.report.sections.training import format_word
 from segdsl.run.report.write import write_report
 from segdsl.run.train import train_file
 from segdsl.scores.confusion import Confusion
@@ -44,16 +44,18 @@ def test_the_table_has_precision_and_recall(project: Path) -> None:
     folder = train_file("tiny.seg", ["train.epochs=3", "train.optimizer.lr=0.1"], quiet=True).run
     opened = open_run(folder)
     index = open_data(opened.program)
-    network = network_of(opened.program, opened.model, pick_device())
-    counts = ranked(network, validation_loader(opened.program, index), opened.classes, index.ignore).confusion
+    network = build_network(opened.program, opened.model, pick_device())
+    counts = rank_images(
+        network, build_validation_loader(opened.program, index), opened.classes, index.ignore
+    ).confusion
     words = words_of(page_of(folder))
     assert "class dice iou precision recall training pixels" in words
-    for name, known in counts.per_class().items():
+    for name, known in counts.collect_class_scores().items():
         values = " ".join(
             "-" if known[k] is None else f"{known[k]:.4f}" for k in ("dice", "iou", "precision", "recall")
         )
         assert f"{name} {values}" in words
-    front = counts.foreground(0)
+    front = counts.compute_foreground_scores(0)
     assert f"mean dice without ground {front['dice']:.4f} mean IoU without ground {front['miou']:.4f}" in words
     assert f" 24x32; segdsl eval {folder}" in words
 
@@ -82,21 +84,21 @@ def history_of(count: int, epochs: int) -> tuple[list[str], History]:
 @pytest.mark.parametrize("count", [2, 8, 11, 150])
 def test_every_class_has_a_curve_and_the_lowest_are_colored(count: int) -> None:
     names, history = history_of(count, 5)
-    html = class_curves(names, history, 4)
+    html = render_class_curves(names, history, 4)
     assert html.count("<path") == count == html.count('type="checkbox"')
     coloured = re.findall(r'<g class="line (\w+)">', html)
-    assert [s for s in coloured[::-1] if s != FAINT] == [f"c{k + 1}" for k in range(min(count, STYLES))]
+    assert [s for s in coloured[::-1] if s != FAINT_STYLE] == [f"c{k + 1}" for k in range(min(count, STYLE_COUNT))]
     listed = re.findall(r"<bdi>(class \d+)</bdi>", html)
     assert listed == names[::-1], "the lowest first"
-    assert html.count(" checked") == min(count, STYLES)
-    for place, name in enumerate(listed[:STYLES]):
+    assert html.count(" checked") == min(count, STYLE_COUNT)
+    for place, name in enumerate(listed[:STYLE_COUNT]):
         assert f'class="line c{place + 1}"><line' in html[: html.index(f"<bdi>{name}</bdi>")].rpartition("<li>")[2]
 
 
 def test_a_class_without_a_score_comes_last() -> None:
     names, history = history_of(12, 3)
     history.columns["val.dice.class 11"] = [float("nan")] * 3
-    listed = re.findall(r"<bdi>(class \d+)</bdi>", class_curves(names, history, None))
+    listed = re.findall(r"<bdi>(class \d+)</bdi>", render_class_curves(names, history, None))
     assert listed[0] == "class 10" and listed[-1] == "class 11"
 
 
@@ -161,17 +163,17 @@ def test_the_summary_lists_the_training_settings(project: Path, wording: Callabl
 
 
 def test_a_word_is_formatted_without_defaults() -> None:
-    assert short(AdamW()) == "AdamW()"
+    assert format_word(AdamW()) == "AdamW()"
     word = AdamW(lr=0.1, groups=(Group(paths=("a.b",), lr=0.01),))
-    assert short(word) == 'AdamW(lr = 0.1, groups = [Group(paths = ["a.b"], lr = 0.01)])'
+    assert format_word(word) == 'AdamW(lr = 0.1, groups = [Group(paths = ["a.b"], lr = 0.01)])'
     loss = WeightedSum(losses=(CrossEntropy(), CrossEntropy(hardest=0.5)), weights=(1.0, 2.0))
-    assert "losses = [CrossEntropy(), CrossEntropy(hardest = 0.5)], weights = [1.0, 2.0]" in short(loss)
+    assert "losses = [CrossEntropy(), CrossEntropy(hardest = 0.5)], weights = [1.0, 2.0]" in format_word(loss)
 
 
 def test_confused_pairs_are_sorted_by_share() -> None:
     confusion = Confusion(("a", "b", "c"), 255)
     confusion.counts[:] = [[90, 10, 0], [1, 1, 2], [300, 0, 700]]
-    html = "".join(confused(confusion))
+    html = "".join(render_confused_pairs(confusion))
     pairs = re.findall(r"<bdi>(\w)</bdi></th><td><bdi>(\w)</bdi></td><td>([\d.]+)%</td><td>([\d,]+)", html)
     assert pairs == [
         ("b", "c", "50.00", "2"),

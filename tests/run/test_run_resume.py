@@ -84,12 +84,12 @@ def test_a_kill_after_any_step(
     noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole, step: int, saved: int | None
 ) -> None:
     whole = whole_run(OVERRIDES, noisy=True)
-    with killed_at(monkeypatch, Display, "step", step - 1, after=True), pytest.raises(Killed):
+    with killed_at(monkeypatch, Display, "show_step", step - 1, after=True), pytest.raises(Killed):
         trained("left")
     result = trained("left")
     same_run(noisy / "left", whole.run)
     assert result.best == whole.best and result.epochs == 4
-    assert result.resumed == saved
+    assert result.resume_step == saved
 
 
 @pytest.mark.slow
@@ -129,16 +129,16 @@ def test_a_kill_between_what_an_epoch_writes(
 
 def test_without_a_state_the_run_starts_again(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
     trained("whole", resume=False)
-    assert trained("absent").resumed is None
+    assert trained("absent").resume_step is None
     Path("empty").mkdir()
     trained("empty")
     for number, name in enumerate(("machine.json", "lock.json", "program.seg")):
-        with killed_at(monkeypatch, atomic, "replacing", number, after=False), pytest.raises(Killed):
+        with killed_at(monkeypatch, atomic, "replace_atomically", number, after=False), pytest.raises(Killed):
             trained(name)
         trained(name)
-    with killed_at(monkeypatch, Signals, "waiting", 0, after=False), pytest.raises(Killed):
+    with killed_at(monkeypatch, Signals, "defer_signals", 0, after=False), pytest.raises(Killed):
         trained("begun")
-    assert trained("begun").resumed is None
+    assert trained("begun").resume_step is None
     for out in ("absent", "empty", "machine.json", "lock.json", "program.seg", "begun"):
         same_run(project / out, project / "whole")
 
@@ -165,7 +165,7 @@ def test_a_run_folder_stands_for_its_program(
         ("two", "two/program.seg", "two"),
         ("three", "three/program.seg", None),
     ):
-        with killed_at(monkeypatch, Display, "step", 6, after=True), pytest.raises(Killed):
+        with killed_at(monkeypatch, Display, "show_step", 6, after=True), pytest.raises(Killed):
             trained(out)
         text = Path(out, "program.seg").read_bytes(), Path(out, "lock.json").read_bytes()
         train_file(path, out=given, quiet=True, resume=True)
@@ -176,14 +176,14 @@ def test_a_run_folder_stands_for_its_program(
 def test_run_and_data_may_have_moved(
     noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole
 ) -> None:
-    with killed_at(monkeypatch, Display, "step", 6, after=True), pytest.raises(Killed):
+    with killed_at(monkeypatch, Display, "show_step", 6, after=True), pytest.raises(Killed):
         trained("left")
     Path("far/away").mkdir(parents=True)
     shutil.move("left", "far/away/left")
     shutil.move("set", "far/set")
     result = train_file("far/away/left", data="far/set", quiet=True, resume=True)
     same_run(noisy / "far/away/left", whole_run(OVERRIDES, noisy=True).run)
-    assert result.resumed == 6
+    assert result.resume_step == 6
     assert open_run("far/away/left").program.data.root == "../../set"
 
 
@@ -193,7 +193,7 @@ def test_weights_that_it_started_from_need_not_be_there(
     first = trained("first").run / "checkpoints/best.safetensors"
     start = [f'weights.model="{first}"']
     trained("whole", *start)
-    with killed_at(monkeypatch, Display, "step", 6, after=True), pytest.raises(Killed):
+    with killed_at(monkeypatch, Display, "show_step", 6, after=True), pytest.raises(Killed):
         trained("left", *start)
     shutil.rmtree("first")
     trained("left", *start)
@@ -202,7 +202,7 @@ def test_weights_that_it_started_from_need_not_be_there(
 
 def test_the_curves_have_every_step_once(noisy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The row of the second epoch is logged, and no checkpoint knows of it.
-    with killed_at(monkeypatch, Display, "epoch", 1, after=True), pytest.raises(Killed):
+    with killed_at(monkeypatch, Display, "show_epoch", 1, after=True), pytest.raises(Killed):
         trained("left", "train.keep=Checkpoints(last=false, every=4 iters)")
     trained("left", "train.keep=Checkpoints(last=false, every=4 iters)")
     board = EventAccumulator(str(noisy / "left/tensorboard"))
@@ -213,7 +213,7 @@ def test_the_curves_have_every_step_once(noisy: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_torn_log_is_mended(noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole) -> None:
-    with killed_at(monkeypatch, Display, "step", 6, after=True), pytest.raises(Killed):
+    with killed_at(monkeypatch, Display, "show_step", 6, after=True), pytest.raises(Killed):
         trained("left")
     with Path("left/metrics.csv").open("a", encoding="utf-8") as file:
         file.write("3,9,1.0,0.1\n2,6")
@@ -227,7 +227,7 @@ def test_a_finished_run_stays_as_it_is(project: Path, capsys: pytest.CaptureFixt
     again = train_file("done", resume=True)
     after = {p: p.read_bytes() for p in Path("done").rglob("*") if p.is_file() and "tensorboard" not in p.parts}
     assert before == after
-    assert (again.best, again.epochs, again.resumed) == (first.best, 4, 12)
+    assert (again.best, again.epochs, again.resume_step) == (first.best, 4, 12)
     assert "finished after 4 epochs" in capsys.readouterr().out
 
 
@@ -238,7 +238,7 @@ def test_a_finished_run_without_its_last_weights_stays_as_it_is(
     """Interrupted once, it has a state: that of its end, so that going on makes no epoch again."""
     more = f"train.keep=Checkpoints(last=false, every={every})"
     with (
-        killed_at(monkeypatch, Display, "step", 5, after=False, by=KeyboardInterrupt),
+        killed_at(monkeypatch, Display, "show_step", 5, after=False, by=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
         trained("done", more)
@@ -247,7 +247,7 @@ def test_a_finished_run_without_its_last_weights_stays_as_it_is(
     before = {p: p.read_bytes() for p in Path("done/checkpoints").iterdir()}
     assert sorted(p.name for p in before) == ["best.safetensors", "state.safetensors"]
     again = trained("done", more)
-    assert (again.resumed, again.best, again.epochs) == (12, first.best, first.epochs)
+    assert (again.resume_step, again.best, again.epochs) == (12, first.best, first.epochs)
     assert before == {p: p.read_bytes() for p in Path("done/checkpoints").iterdir()}
 
 
@@ -257,11 +257,11 @@ def test_the_best_weights_of_a_repeated_epoch_are_set_aside(
     """The newest state may be older than the best weights, which a further kill must not cost."""
     more = ("train.keep=Checkpoints(last=false, every=7 iters)", "train.monitor=val.loss", "train.optimizer.lr=1e-3")
     trained("whole", *more)
-    with killed_at(monkeypatch, Display, "step", 11, after=False), pytest.raises(Killed):
+    with killed_at(monkeypatch, Display, "show_step", 11, after=False), pytest.raises(Killed):
         trained("left", *more)
     best = open_run("left").weights.read_bytes()
     assert int(rows("left")[-1]["epoch"]) == 3
-    with killed_at(monkeypatch, Display, "step", 0, after=False), pytest.raises(Killed):
+    with killed_at(monkeypatch, Display, "show_step", 0, after=False), pytest.raises(Killed):
         trained("left", *more)
     kept = open_run("left").weights
     assert (kept.name, kept.read_bytes()) == ("best-of-3.safetensors", best)
@@ -273,7 +273,7 @@ def test_resuming_is_printed_and_recorded(
     noisy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for step in (4, 2):
-        with killed_at(monkeypatch, Display, "step", step, after=True), pytest.raises(Killed):
+        with killed_at(monkeypatch, Display, "show_step", step, after=True), pytest.raises(Killed):
             trained("left")
     capsys.readouterr()
     train_file("tiny.seg", OVERRIDES, out="left", resume=True)

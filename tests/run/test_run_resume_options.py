@@ -52,7 +52,7 @@ class Killed(BaseException):
 
 def trained(out: str, name: str, workers: int = 0) -> int | None:
     loading = [f"data.train.workers={workers}", f"data.val.workers={min(workers, 1)}"]
-    return train_file("tiny.seg", [*COMMON, *OPTIONS[name], *loading], out=out, quiet=True, resume=True).resumed
+    return train_file("tiny.seg", [*COMMON, *OPTIONS[name], *loading], out=out, quiet=True, resume=True).resume_step
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -75,7 +75,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
                 raise Killed
 
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(Display, "step", step)
+            patch.setattr(Display, "show_step", step)
             trained("left", name, workers)
     assert trained("left", name, after)
     same_run(project / "left", whole_run([*COMMON, *OPTIONS[name], "data.train.workers=0"]).run)

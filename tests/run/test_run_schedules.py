@@ -10,8 +10,18 @@ from pydantic import ValidationError
 
 from segdsl.ir.program import Schedule
 from segdsl.ir.values import Quantity
-from segdsl.ir.word import members
-from segdsl.words.schedules import Constant, Cosine, Horizon, Poly, ReduceOnPlateau, Step, Warmup, endless, scale_at
+from segdsl.ir.word import list_words
+from segdsl.words.schedules import (
+    Constant,
+    Cosine,
+    Horizon,
+    Poly,
+    ReduceOnPlateau,
+    Step,
+    Warmup,
+    compute_rate_factor,
+    find_endless_schedule,
+)
 from segdsl.words.stoppers import EarlyStopping
 
 
@@ -24,7 +34,7 @@ def epochs(value: float) -> Quantity:
 
 
 def curve(chain: tuple, horizon: Horizon, history: tuple[float, ...] = ()) -> list[float]:
-    return [scale_at(chain, step, horizon, history) for step in range(horizon.total)]
+    return [compute_rate_factor(chain, step, horizon, history) for step in range(horizon.total_steps)]
 
 
 def test_no_schedule_keeps_the_rate() -> None:
@@ -41,7 +51,7 @@ def test_warmup_then_poly_over_the_rest_of_the_run() -> None:
 def test_a_duration_in_epochs_is_that_many_steps() -> None:
     horizon = Horizon(7, 4)
     assert curve((Warmup(over=epochs(2)),), horizon) == curve((Warmup(over=iters(14)),), horizon)
-    assert horizon.steps(epochs(0.5)) == 4
+    assert horizon.convert_to_steps(epochs(0.5)) == 4
 
 
 def test_poly_stays_at_zero_and_cosine_at_its_floor() -> None:
@@ -74,8 +84,8 @@ def test_plateau_equals_torch(patience: int, threshold: float) -> None:
         reference.step(value)
         expected = optimizer.param_groups[0]["lr"]
         lowered += expected < 1
-        assert scale_at((law,), epoch * 3, horizon, history) == expected
-        assert scale_at((law,), epoch * 3 + 2, horizon, history[:epoch]) == expected
+        assert compute_rate_factor((law,), epoch * 3, horizon, history) == expected
+        assert compute_rate_factor((law,), epoch * 3 + 2, horizon, history[:epoch]) == expected
     assert lowered > 0
 
 
@@ -98,7 +108,7 @@ def test_steps_count_from_where_they_begin_and_may_end() -> None:
     law = Step(milestones=(epochs(1), epochs(2)), over=iters(5))
     rates = curve((Warmup(over=iters(3)), law, Constant()), Horizon(2, 5))
     assert rates[2:] == pytest.approx([1.0, 1.0, 1.0, 0.1, 0.1, 0.01, 1.0, 1.0])
-    assert endless((Step(every=iters(1)), Constant())) == Step(every=iters(1))
+    assert find_endless_schedule((Step(every=iters(1)), Constant())) == Step(every=iters(1))
 
 
 def test_steps_are_told_once_and_rise() -> None:
@@ -125,13 +135,13 @@ VARIED: dict[type[Schedule], list[dict]] = {
 }
 
 
-@pytest.mark.parametrize("kind", members(Schedule).values(), ids=lambda k: k.__name__)
+@pytest.mark.parametrize("kind", list_words(Schedule).values(), ids=lambda k: k.__name__)
 def test_every_argument_changes_the_curve(kind: type[Schedule]) -> None:
     needed: dict = {"over": epochs(1)} if kind is Warmup else {"milestones": (epochs(2),)} if kind is Step else {}
     history = (0.1, 0.2, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3)
 
     def rates(word: Schedule) -> list[float]:
-        last = () if endless((word, Poly())) else (Poly(),)
+        last = () if find_endless_schedule((word, Poly())) else (Poly(),)
         return curve((word, *last), Horizon(2, 10), history)
 
     changes = VARIED[kind]
@@ -152,44 +162,44 @@ def test_plateau_looks_at_epochs_after_the_warmup_only() -> None:
 def test_plateau_takes_losses_as_negative_scores() -> None:
     horizon, law = Horizon(1, 10), ReduceOnPlateau(factor=0.1, patience=epochs(1))
     falling = tuple(-1.0 / k for k in range(1, 10))
-    assert scale_at((law,), 9, horizon, falling) == 1.0
-    assert scale_at((law,), 9, horizon, (-1.0,) * 9) < 1.0
+    assert compute_rate_factor((law,), 9, horizon, falling) == 1.0
+    assert compute_rate_factor((law,), 9, horizon, (-1.0,) * 9) < 1.0
 
 
 def test_nan_is_never_an_improvement() -> None:
     law = ReduceOnPlateau(factor=0.1, patience=epochs(1))
-    assert scale_at((law,), 2, Horizon(1, 9), (math.nan, math.nan)) == pytest.approx(0.1)
-    assert EarlyStopping(patience=epochs(2)).stops([0.5, math.nan, math.nan], Horizon(1, 9))
+    assert compute_rate_factor((law,), 2, Horizon(1, 9), (math.nan, math.nan)) == pytest.approx(0.1)
+    assert EarlyStopping(patience=epochs(2)).should_stop([0.5, math.nan, math.nan], Horizon(1, 9))
 
 
 def test_a_schedule_part_without_end_hides_later_parts() -> None:
     law = ReduceOnPlateau()
-    assert endless((Warmup(over=iters(5)), law)) is None
-    assert endless((law, Poly())) is law
-    assert endless((Poly(over=epochs(3)), Constant())) is None
+    assert find_endless_schedule((Warmup(over=iters(5)), law)) is None
+    assert find_endless_schedule((law, Poly())) is law
+    assert find_endless_schedule((Poly(over=epochs(3)), Constant())) is None
 
 
 def test_early_stopping_waits_for_its_patience() -> None:
     rule, horizon = EarlyStopping(min_delta=0.01, patience=epochs(3)), Horizon(10, 50)
-    assert not rule.stops([], horizon)
-    assert not rule.stops([0.5], horizon)
-    assert not rule.stops([0.5, 0.505, 0.505], horizon)
-    assert rule.stops([0.5, 0.505, 0.505, 0.509], horizon)
-    assert not rule.stops([0.5, 0.505, 0.505, 0.511], horizon)
+    assert not rule.should_stop([], horizon)
+    assert not rule.should_stop([0.5], horizon)
+    assert not rule.should_stop([0.5, 0.505, 0.505], horizon)
+    assert rule.should_stop([0.5, 0.505, 0.505, 0.509], horizon)
+    assert not rule.should_stop([0.5, 0.505, 0.505, 0.511], horizon)
 
 
 def test_early_stopping_counts_iterations_too() -> None:
     rule = EarlyStopping(min_delta=0.0, patience=iters(25))
-    assert not rule.stops([0.5, 0.5, 0.5], Horizon(10, 50))
-    assert rule.stops([0.5, 0.5, 0.5, 0.5], Horizon(10, 50))
+    assert not rule.should_stop([0.5, 0.5, 0.5], Horizon(10, 50))
+    assert rule.should_stop([0.5, 0.5, 0.5, 0.5], Horizon(10, 50))
 
 
 def test_early_stopping_skips_what_ends_before_after() -> None:
     rule, horizon = EarlyStopping(min_delta=0.0, patience=epochs(2), after=iters(30)), Horizon(10, 50)
     # the third epoch ends at step 30 and is the first that counts
-    assert not rule.stops([0.9, 0.8, 0.1, 0.1], horizon)
-    assert rule.stops([0.9, 0.8, 0.1, 0.1, 0.1], horizon)
-    assert not rule.stops([0.9, 0.8], horizon)
+    assert not rule.should_stop([0.9, 0.8, 0.1, 0.1], horizon)
+    assert rule.should_stop([0.9, 0.8, 0.1, 0.1, 0.1], horizon)
+    assert not rule.should_stop([0.9, 0.8], horizon)
 
 
 def test_lengths_are_positive() -> None:

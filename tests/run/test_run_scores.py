@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segdsl.diagnostics.render import cells
-from segdsl.scores.boundary import Boundaries, boundary_f1
-from segdsl.scores.confusion import Confusion, background_of, mean_known
-from segdsl.scores.table import class_table, confusion_table
+from segdsl.diagnostics.render import measure_char
+from segdsl.scores.boundary import BoundaryScores, compute_boundary_f1
+from segdsl.scores.confusion import Confusion, average_known, find_background
+from segdsl.scores.table import render_class_table, render_confusion_table
 
 VOID = 255
 Pair = tuple[np.ndarray, np.ndarray, int]
@@ -70,10 +70,10 @@ def test_scores_match_their_definitions(pair: Pair, background: int) -> None:
     assert same(confusion.accuracy, ratio(2 * right, sum(len(p) + len(t) for p, t in both)))
     front = [k for k in range(classes) if k != background]
     hits, sizes = (sum(f(*both[k]) for k in front) for f in (lambda p, t: len(p & t), lambda p, t: len(p) + len(t)))
-    found = confusion.foreground(background)
+    found = confusion.compute_foreground_scores(background)
     assert same(found["dice_micro"], ratio(2 * hits, sizes))
-    assert same(found["dice"], mean_known(np.array([dice[k] for k in front])))
-    assert same(found["miou"], mean_known(np.array([iou[k] for k in front])))
+    assert same(found["dice"], average_known(np.array([dice[k] for k in front])))
+    assert same(found["miou"], average_known(np.array([iou[k] for k in front])))
 
 
 def slow_boundary(prediction: np.ndarray, target: np.ndarray, k: int, reach: float) -> float:
@@ -103,7 +103,7 @@ def slow_boundary(prediction: np.ndarray, target: np.ndarray, k: int, reach: flo
 def test_boundary_scores_match_a_slow_implementation(pair: Pair, tolerance: float) -> None:
     prediction, target, classes = pair
     reach = tolerance if tolerance >= 1 else math.ceil(tolerance * math.hypot(*target.shape))
-    found = boundary_f1(prediction, target, classes, VOID, tolerance)
+    found = compute_boundary_f1(prediction, target, classes, VOID, tolerance)
     assert same(found, [slow_boundary(prediction, target, k, reach) for k in range(classes)])
 
 
@@ -111,18 +111,18 @@ def test_a_boundary_within_the_tolerance_is_met_and_one_outside_is_not() -> None
     target = np.zeros((40, 60), np.uint8)
     target[10:30, 20:40] = 1
     for shift, tolerance, score in ((3, 3, 1.0), (0, 1, 1.0)):
-        assert boundary_f1(np.roll(target, shift, 1), target, 2, VOID, tolerance) == pytest.approx([score] * 2)
-    assert (boundary_f1(np.roll(target, 4, 1), target, 2, VOID, 3) < 0.8).all()
+        assert compute_boundary_f1(np.roll(target, shift, 1), target, 2, VOID, tolerance) == pytest.approx([score] * 2)
+    assert (compute_boundary_f1(np.roll(target, 4, 1), target, 2, VOID, 3) < 0.8).all()
     # 0.04 of the diagonal of 72 pixels is 3
-    assert boundary_f1(np.roll(target, 3, 1), target, 2, VOID, 0.04).tolist() == [1, 1]
+    assert compute_boundary_f1(np.roll(target, 3, 1), target, 2, VOID, 0.04).tolist() == [1, 1]
 
 
 def test_a_class_is_averaged_over_the_images_where_it_has_a_boundary() -> None:
     half, none = np.repeat(np.array([[0, 1]], np.uint8), 8, 1).repeat(8, 0), np.zeros((8, 16), np.uint8)
-    scores = Boundaries(3, VOID, 1)
+    scores = BoundaryScores(3, VOID, 1)
     given = [scores.update(half, half), scores.update(none, half), scores.update(none, none)]
     assert [g.tolist()[:2] for g in given[:2]] == [[1, 1], [0, 0]] and np.isnan(given[2]).all()
-    assert same(scores.by_class, [0.5, 0.5, math.nan])
+    assert same(scores.scores_by_class, [0.5, 0.5, math.nan])
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_class_is_averaged_over_the_images_where_it_has_a_boundary() -> None:
      (("car", "background"), "void", 1), (("a", "b"), "gone", 0)],
 )  # fmt: skip
 def test_which_class_is_the_background(classes: tuple[str, ...], said: str | None, expected: int) -> None:
-    assert background_of(classes, said) == expected
+    assert find_background(classes, said) == expected
 
 
 @pytest.fixture
@@ -147,19 +147,19 @@ def confusion() -> Callable[[int], Confusion]:
 
 
 def width(line: str) -> int:
-    return sum(map(cells, line))
+    return sum(map(measure_char, line))
 
 
 @pytest.mark.parametrize("classes", [3, 10, 30])
 def test_tables_fit_into_80_columns(confusion: Callable[[int], Confusion], classes: int) -> None:
     counts = confusion(classes)
-    scores = {name: {**found, "boundary_f1": 0.5} for name, found in counts.per_class().items()}
-    lines = class_table(scores, {"mean": {"dice": counts.dice, "iou": None}})
+    scores = {name: {**found, "boundary_f1": 0.5} for name, found in counts.collect_class_scores().items()}
+    lines = render_class_table(scores, {"mean": {"dice": counts.dice, "iou": None}})
     assert len(lines) == classes + 2
     assert lines[0].split() == ["class", "precision", "recall", "boundary", "dice", "iou"]
     assert lines[-1].split() == ["mean", f"{counts.dice:.4f}", "-"]
     assert lines[1].split() == ["mean", "0.0000", "-", "0.5000", "0.0000", "0.0000"]
-    matrix = confusion_table(counts.classes, counts.counts.tolist())
+    matrix = render_confusion_table(counts.classes, counts.counts.tolist())
     assert len(matrix) == (classes + 2 if classes <= 10 else 0)
     for line in lines + matrix:
         assert width(line) <= 80 and "\x1b" not in line

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from segdsl.data.loading.loader import Batch, EvalLoader
-from segdsl.diagnostics import Interrupted
+from segdsl.diagnostics import SignalInterrupt
 from segdsl.run import signals
 from segdsl.run.console.display import Display
 from segdsl.run.folder.checkpoint import CheckpointWriter
@@ -140,22 +140,22 @@ def test_no_worker_outlives_a_run_that_is_killed(project: Path) -> None:
 
 def asking(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int) -> None:
     """Sends SIGINT to this process while it makes a step."""
-    make = Display.step
+    make = Display.show_step
 
     def send(self: Display, *given: int) -> None:
         if given[:2] == (epoch, step):
             os.kill(os.getpid(), signal.SIGINT)
         make(self, *given)
 
-    monkeypatch.setattr(Display, "step", send)
+    monkeypatch.setattr(Display, "show_step", send)
 
 
 def test_the_step_is_completed_and_the_handlers_are_restored(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     asking(monkeypatch, 2, 1)
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(SignalInterrupt) as caught:
         train_file("tiny.seg", out="left", quiet=True)
-    assert caught.value.number == signal.SIGINT
+    assert caught.value.signal_number == signal.SIGINT
     assert "segdsl train left --resume" in caught.value.help
     assert step_of("left") == 3
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
@@ -168,17 +168,17 @@ def test_a_signal_while_it_is_scored_loses_nothing(
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
     overrides = ["train.epochs=3", "train.ema=EMA()"]
     train_file("tiny.seg", overrides, out="whole", quiet=True)
-    watched = Signals.watched
+    watched = Signals.iterate_interruptibly
 
     def ask(self: Signals, items: list) -> Iterator[object]:
         for number, item in enumerate(watched(self, items)):
             yield item
-            if number == 0 and self.asked == 0 and not Path("asked").exists():
+            if number == 0 and self.signal_number == 0 and not Path("asked").exists():
                 Path("asked").touch()
-                self.asked = signal.SIGTERM
+                self.signal_number = signal.SIGTERM
 
-    monkeypatch.setattr(Signals, "watched", ask)
-    with pytest.raises(Interrupted):
+    monkeypatch.setattr(Signals, "iterate_interruptibly", ask)
+    with pytest.raises(SignalInterrupt):
         train_file("tiny.seg", overrides, out="left", quiet=True)
     assert step_of("left") == 2
     train_file("left", quiet=True, resume=True)
@@ -192,36 +192,36 @@ def send(number: int) -> Callable[..., None]:
 def test_a_signal_before_the_first_step(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
     with monkeypatch.context() as patch:
-        patch.setattr("segdsl.run.train.prepare", send(signal.SIGTERM))
-        with pytest.raises(Interrupted) as caught:
+        patch.setattr("segdsl.run.train.prepare_run", send(signal.SIGTERM))
+        with pytest.raises(SignalInterrupt) as caught:
             train_file("tiny.seg", out="left", quiet=True)
-    assert caught.value.number == signal.SIGTERM and "--resume" not in caught.value.help
+    assert caught.value.signal_number == signal.SIGTERM and "--resume" not in caught.value.help
     assert not Path("left").exists()
     train_file("tiny.seg", out="left", quiet=True)
     with monkeypatch.context() as patch:
-        patch.setattr("segdsl.run.train.try_writing", send(signal.SIGHUP))
-        with pytest.raises(Interrupted) as caught:
+        patch.setattr("segdsl.run.train.probe_writing", send(signal.SIGHUP))
+        with pytest.raises(SignalInterrupt) as caught:
             train_file("left", ["train.epochs=3"], quiet=True, resume=True)
-    assert caught.value.number == signal.SIGHUP and "`segdsl train left --resume`" in caught.value.help
+    assert caught.value.signal_number == signal.SIGHUP and "`segdsl train left --resume`" in caught.value.help
     assert not Path("left/.occupied").exists()
     assert train_file("left", quiet=True, resume=True).epochs == 3
 
 
 def test_the_advice_for_a_signal_after_the_last_step(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("segdsl.run.train.report_at_end", send(signal.SIGINT))
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(SignalInterrupt) as caught:
         train_file("tiny.seg", out="-left", quiet=True)
     assert "`segdsl report ./-left`" in caught.value.help
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: pytest.fail("it was asked to end"))
-    monkeypatch.setattr("segdsl.run.folder.checkpoint.CheckpointWriter.epoch", with_signal(signal.SIGTERM))
-    with pytest.raises(Interrupted) as caught:
+    monkeypatch.setattr("segdsl.run.folder.checkpoint.CheckpointWriter.save_epoch", with_signal(signal.SIGTERM))
+    with pytest.raises(SignalInterrupt) as caught:
         train_file("tiny.seg", ["train.epochs=1"], out="next", quiet=True)
-    assert caught.value.number == signal.SIGTERM and "`segdsl report next`" in caught.value.help
+    assert caught.value.signal_number == signal.SIGTERM and "`segdsl report next`" in caught.value.help
 
 
 def with_signal(number: int) -> Callable[..., bool]:
     """What writes the checkpoints of an epoch, with a signal in the middle."""
-    write = CheckpointWriter.epoch
+    write = CheckpointWriter.save_epoch
 
     def written(self: CheckpointWriter, *given: Any) -> bool:
         os.kill(os.getpid(), number)
@@ -243,25 +243,25 @@ def test_ignored_signals_stay_ignored(project: Path, monkeypatch: pytest.MonkeyP
 
 def test_only_a_second_sigint_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[float] = []
-    monkeypatch.setattr(signals, "_end", lambda: ended.append(time.monotonic()))
-    monkeypatch.setattr(signals, "ECHO", 0.0)
-    with Signals() as heard, heard.waiting():
+    monkeypatch.setattr(signals, "_exit_at_once", lambda: ended.append(time.monotonic()))
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 0.0)
+    with Signals() as heard, heard.defer_signals():
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             os.kill(os.getpid(), number)
             time.sleep(0.02)
-        assert (heard.asked, ended) == (signal.SIGTERM, [])
+        assert (heard.signal_number, ended) == (signal.SIGTERM, [])
         os.kill(os.getpid(), signal.SIGINT)
         wait_for(lambda: bool(ended), 10)
 
 
 def test_a_signal_to_a_forked_process_is_received_once() -> None:
-    with Signals() as heard, heard.waiting():
+    with Signals() as heard, heard.defer_signals():
         child = os.fork()
         if child == 0:
             os.kill(os.getpid(), signal.SIGTERM)
             os._exit(signal.set_wakeup_fd(-1) != -1)
         assert os.waitpid(child, 0)[1] == 0
-        assert heard.asked == 0
+        assert heard.signal_number == 0
 
 
 def test_a_closed_pipe_does_not_end_a_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +295,7 @@ def test_a_closed_terminal(project: Path) -> None:
         process.wait()
     step = step_of("left")
     result = train_file("left", [f"train.epochs={step // 2 + 1}"], quiet=True, resume=True)
-    assert result.resumed == step
+    assert result.resume_step == step
 
 
 def test_loading_processes_that_die_of_it_are_no_fault(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,9 +310,9 @@ def test_loading_processes_that_die_of_it_are_no_fault(project: Path, monkeypatc
         return begin(self)
 
     monkeypatch.setattr(EvalLoader, "__iter__", iterate)
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(SignalInterrupt) as caught:
         train_file("tiny.seg", ["train.epochs=9", "data.val.workers=1"], out="left", quiet=True)
-    assert caught.value.number == signal.SIGTERM
+    assert caught.value.signal_number == signal.SIGTERM
     assert step_of("left") == 4
 
 

@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 
 from segdsl.run.console.display import Display
 from segdsl.run.engine.clock import Clock
-from segdsl.run.engine.setup import Setup, prepare, start_model
-from segdsl.run.engine.state import TrainState, noise_seed
+from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
+from segdsl.run.engine.state import TrainState, derive_noise_seed
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.program_data import resolve_classes
-from segdsl.run.train import checkpoint_writer, start_state, train_epoch
+from segdsl.run.train import build_checkpoint_writer, build_start_state, train_epoch
 
 EPOCHS = 2
 
@@ -38,8 +38,8 @@ class Stopping(Display):
 
 
 def started(overrides: Sequence[str]) -> tuple[Setup, TrainState]:
-    setup = prepare(start_model(resolve_classes("tiny.seg", overrides)))
-    return setup, start_state(setup)
+    setup = prepare_run(compile_start_model(resolve_classes("tiny.seg", overrides)))
+    return setup, build_start_state(setup)
 
 
 def go_on(setup: Setup, state: TrainState, steps: int = -1) -> None:
@@ -73,35 +73,35 @@ def test_resuming_is_bit_for_bit(noisy: Path, optimizer: str, steps: int) -> Non
     assert first.progress.step == steps
     folder = RunFolder(noisy / "run")
     folder.checkpoints.mkdir(parents=True)
-    checkpoint_writer(setup, folder).save_last(first)
+    build_checkpoint_writer(setup, folder).save_last(first)
 
     setup, second = started(overrides)
     torch.manual_seed(1234)
     with safe_open(folder.state, framework="pt") as file:
-        second.restore(load_file(folder.state), file.metadata())
+        second.restore_state(load_file(folder.state), file.metadata())
     assert second.progress == first.progress
     go_on(setup, second)
-    ours, theirs = second.tensors(), whole.tensors()
+    ours, theirs = second.collect_tensors(), whole.collect_tensors()
     assert set(ours) == set(theirs)
     assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
-    assert second.facts() == whole.facts()
+    assert second.collect_facts() == whole.collect_facts()
 
 
 def test_restored_tensors_have_the_memory_layout_of_the_weights(noisy: Path) -> None:
     setup, state = started([])
     go_on(setup, state, 1)
-    tensors, facts = {k: v.contiguous() for k, v in state.tensors().items()}, state.facts()
+    tensors, facts = {k: v.contiguous() for k, v in state.collect_tensors().items()}, state.collect_facts()
     setup, other = started([])
-    other.restore(tensors, facts)
+    other.restore_state(tensors, facts)
     weight = setup.model.get_parameter("stem.weight")
     assert not weight.is_contiguous()
     assert other.optimizer.state[weight]["exp_avg"].stride() == weight.stride()
 
 
 def test_noise_depends_on_seed_epoch_and_batch() -> None:
-    seeds = {noise_seed(seed, epoch, batch) for seed in (0, 1) for epoch in (0, 1) for batch in (0, 1)}
+    seeds = {derive_noise_seed(seed, epoch, batch) for seed in (0, 1) for epoch in (0, 1) for batch in (0, 1)}
     assert len(seeds) == 8
-    assert noise_seed(3, 2, 1) == noise_seed(3, 2, 1)
+    assert derive_noise_seed(3, 2, 1) == derive_noise_seed(3, 2, 1)
 
 
 def test_the_scaler_is_part_of_the_state(noisy: Path) -> None:
@@ -109,5 +109,5 @@ def test_the_scaler_is_part_of_the_state(noisy: Path) -> None:
     state.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
     _, other = started([])
     other.scaler = torch.amp.GradScaler("cpu")
-    other.restore(state.tensors(), state.facts())
+    other.restore_state(state.collect_tensors(), state.collect_facts())
     assert other.scaler.get_scale() == 8.0

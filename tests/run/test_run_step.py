@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 from segdsl.run.console.display import Display
 from segdsl.run.engine.clock import Clock
 from segdsl.run.engine.criterion import build_criterion
-from segdsl.run.engine.group_loss import GroupLoss, group_loss, groups
-from segdsl.run.engine.precision import Arithmetic, choose_arithmetic
-from segdsl.run.engine.setup import Setup, prepare, start_model
+from segdsl.run.engine.group_loss import GroupLoss, build_group_loss, group_batches
+from segdsl.run.engine.precision import StepPrecision, choose_precision
+from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
 from segdsl.run.engine.state import TrainState
 from segdsl.run.program_data import resolve_classes
-from segdsl.run.train import make_step, start_state, train_epoch, train_file
+from segdsl.run.train import build_start_state, make_step, train_epoch, train_file
 from segdsl.words.losses import CrossEntropy, Dice, WeightedSum
 from segdsl.words.weight_averaging import EMA
 
@@ -31,8 +31,8 @@ NO_NORM = "bn   = stem -> BatchNorm()", "bn   = stem"
 
 
 def prepared(overrides: Sequence[str] = ()) -> tuple[Setup, TrainState]:
-    setup = prepare(start_model(resolve_classes("tiny.seg", overrides)))
-    return setup, start_state(setup)
+    setup = prepare_run(compile_start_model(resolve_classes("tiny.seg", overrides)))
+    return setup, build_start_state(setup)
 
 
 def weights_after_an_epoch(overrides: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -77,25 +77,25 @@ def test_a_mean_of_means_would_be_another_loss(uneven: Path) -> None:
 
 def test_the_shares_of_a_sum_are_those_of_each_loss() -> None:
     word = WeightedSum(losses=(CrossEntropy(), Dice(), CrossEntropy(average="all")), weights=(1.0, 2.0, 0.5))
-    loss = group_loss(word, 2, 255)
+    loss = build_group_loss(word, 2, 255)
     void, plain = torch.full((1, 4, 4), 255), torch.zeros(3, 4, 4, dtype=torch.int64)
     void[0, 0, :] = 1
-    assert loss.shares([void, plain]) == [[4 / 52, 1 / 4, 16 / 64], [48 / 52, 3 / 4, 48 / 64]]
-    assert loss.shares([torch.full((1, 2, 2), 255)]) == [[1.0, 1.0, 1.0]]
+    assert loss.compute_shares([void, plain]) == [[4 / 52, 1 / 4, 16 / 64], [48 / 52, 3 / 4, 48 / 64]]
+    assert loss.compute_shares([torch.full((1, 2, 2), 255)]) == [[1.0, 1.0, 1.0]]
     logits = torch.randn(3, 2, 4, 4)
-    assert float(loss.part(logits, plain, [1.0] * 3)) == pytest.approx(
+    assert float(loss.compute_part(logits, plain, [1.0] * 3)) == pytest.approx(
         float(build_criterion(word, 2, 255)(logits, plain))
     )
 
 
 def test_a_group_of_void_is_no_division_by_zero() -> None:
-    loss, void = group_loss(CrossEntropy(), 2, 255), torch.full((1, 2, 2), 255)
-    assert loss.shares([void, void]) == [[0.0], [0.0]]
-    assert float(loss.part(torch.randn(1, 2, 2, 2), void, [0.0])) == 0.0
+    loss, void = build_group_loss(CrossEntropy(), 2, 255), torch.full((1, 2, 2), 255)
+    assert loss.compute_shares([void, void]) == [[0.0], [0.0]]
+    assert float(loss.compute_part(torch.randn(1, 2, 2, 2), void, [0.0])) == 0.0
 
 
 def test_the_last_group_of_an_epoch_may_be_smaller() -> None:
-    assert list(groups(iter("abcde"), 2)) == [["a", "b"], ["c", "d"], ["e"]]
+    assert list(group_batches(iter("abcde"), 2)) == [["a", "b"], ["c", "d"], ["e"]]
 
 
 def test_steps_are_the_optimizers(project: Path) -> None:
@@ -111,8 +111,8 @@ def test_steps_are_the_optimizers(project: Path) -> None:
 def test_a_long_gradient_is_cut(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     setup, state = prepared(["train.clip=0.01", "train.optimizer=SGD(lr=1.0, momentum=0.0)", "drop train.schedule"])
     before = {name: p.detach().clone() for name, p in setup.model.named_parameters()}
-    batch = next(setup.train.epoch(0))
-    loss = setup.loss.part(setup.network(batch.images), batch.target.long(), [1.0])
+    batch = next(setup.train_loader.iterate_epoch(0))
+    loss = setup.loss.compute_part(setup.network(batch.images), batch.target.long(), [1.0])
     loss.backward()
     setup.optimizer.param_groups[0]["lr"] = 1.0
     make_step(setup, state, [batch], loss.detach(), 1.0)
@@ -131,8 +131,8 @@ def test_a_long_gradient_is_cut(project: Path, capsys: pytest.CaptureFixture[str
 
 def test_the_average_is_its_closed_form(project: Path) -> None:
     word = EMA(decay=0.6, ramp=4.0)
-    assert [word.decay_at(k) for k in range(5)] == pytest.approx([1 / 4, 2 / 5, 3 / 6, 4 / 7, 0.6])
-    assert EMA(decay=0.6, ramp=1.0).decay_at(0) == 0.6
+    assert [word.compute_decay(k) for k in range(5)] == pytest.approx([1 / 4, 2 / 5, 3 / 6, 4 / 7, 0.6])
+    assert EMA(decay=0.6, ramp=1.0).compute_decay(0) == 0.6
     setup, state = prepared(["train.ema=EMA(decay = 0.6, ramp = 4)", "train.freeze=[classifier]"])
     assert state.average is not None
     expected = {name: tensor.clone() for name, tensor in state.average.means.items()}
@@ -140,7 +140,7 @@ def test_the_average_is_its_closed_form(project: Path) -> None:
 
     class Follow(Display):
         def step(self, *_: object) -> None:
-            decay = word.decay_at(state.progress.step - 1)
+            decay = word.compute_decay(state.progress.step - 1)
             for name, tensor in expected.items():
                 expected[name] = decay * tensor + (1 - decay) * setup.model.state_dict()[name]
 
@@ -150,9 +150,9 @@ def test_the_average_is_its_closed_form(project: Path) -> None:
     for name, tensor in expected.items():
         torch.testing.assert_close(state.average.means[name], tensor)
     own = {name: tensor.clone() for name, tensor in setup.model.state_dict().items()}
-    with state.averaged():
+    with state.use_average():
         inside = {name: tensor.clone() for name, tensor in setup.model.state_dict().items()}
-    assert all(torch.equal(inside[name], state.shipped()[name]) for name in own)
+    assert all(torch.equal(inside[name], state.collect_weights()[name]) for name in own)
     assert not torch.equal(inside["stem.weight"], own["stem.weight"])
     assert all(torch.equal(own[name], tensor) for name, tensor in setup.model.state_dict().items())
 
@@ -183,9 +183,11 @@ def test_half_precision_inside_and_float32_outside(project: Path, monkeypatch: p
     assert 0 < float((half["stem.weight"] - single["stem.weight"]).abs().max()) < 0.1
     seen: list[torch.dtype] = []
     of_loss: list[torch.dtype] = []
-    part = GroupLoss.part
+    part = GroupLoss.compute_part
     monkeypatch.setattr(
-        GroupLoss, "part", lambda self, logits, *rest: (of_loss.append(logits.dtype), part(self, logits, *rest))[1]
+        GroupLoss,
+        "compute_part",
+        lambda self, logits, *rest: (of_loss.append(logits.dtype), part(self, logits, *rest))[1],
     )
     setup, state = prepared(["train.precision=bf16"])
     setup.model.get_submodule("classifier").register_forward_hook(lambda module, args, out: seen.append(out.dtype))
@@ -196,11 +198,11 @@ def test_half_precision_inside_and_float32_outside(project: Path, monkeypatch: p
 
 def test_a_format_that_the_device_lacks_is_refused(project: Path, slugs: Slugs) -> None:
     cpu = torch.device("cpu")
-    assert choose_arithmetic("auto", cpu) == Arithmetic("fp32", cpu)
-    assert choose_arithmetic("auto", torch.device("mps")).format == "fp32"
-    assert choose_arithmetic("auto", torch.device("xpu")).format == "bf16"
-    assert choose_arithmetic("fp16", torch.device("cuda")).format == "fp16"
-    assert slugs(lambda: choose_arithmetic("bf16", torch.device("mps"))) == ["precision-not-here"]
+    assert choose_precision("auto", cpu) == StepPrecision("fp32", cpu)
+    assert choose_precision("auto", torch.device("mps")).format == "fp32"
+    assert choose_precision("auto", torch.device("xpu")).format == "bf16"
+    assert choose_precision("fp16", torch.device("cuda")).format == "fp16"
+    assert slugs(lambda: choose_precision("bf16", torch.device("mps"))) == ["precision-not-here"]
     assert slugs(lambda: train_file("tiny.seg", ["train.precision=fp16"], device="cpu")) == ["precision-not-here"]
     assert not (project / "runs").exists()
 
@@ -208,11 +210,11 @@ def test_a_format_that_the_device_lacks_is_refused(project: Path, slugs: Slugs) 
 def test_a_step_that_fp16_is_too_narrow_for_is_left_out(project: Path, slugs: Slugs) -> None:
     setup, state = prepared(["train.ema=EMA()", "train.clip=1.0"])
     state.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**16)
-    batch = next(setup.train.epoch(0))
+    batch = next(setup.train_loader.iterate_epoch(0))
 
     def step(factor: float) -> None:
         setup.optimizer.zero_grad()
-        loss = setup.loss.part(setup.network(batch.images), batch.target.long(), [1.0])
+        loss = setup.loss.compute_part(setup.network(batch.images), batch.target.long(), [1.0])
         (state.scaler.scale(loss) * factor).backward()
         make_step(setup, state, [batch], loss.detach(), 1.0)
 

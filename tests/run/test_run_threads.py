@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from segdsl.recipe import machine
-from segdsl.run.engine.threads import VARIABLES, advice, is_crowded, settle_threads
+from segdsl.run.engine.threads import THREAD_VARIABLES, format_crowding_advice, is_crowded, limit_threads
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_system_without_load_average_is_not_asked(monkeypatch: pytest.MonkeyPa
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """The numbers of threads that are set, on a machine whose torch starts eight."""
     given: list[int] = []
-    for name in VARIABLES:
+    for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: given[-1] if given else 8)
     monkeypatch.setattr(torch, "set_num_threads", given.append)
@@ -42,9 +42,9 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
     monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 2)
-    (note,) = settle_threads(workers=2)
+    (note,) = limit_threads(workers=2)
     assert threads == [2] and "2 threads" in note
-    assert settle_threads(workers=2) == []
+    assert limit_threads(workers=2) == []
 
 
 def test_the_number_of_threads_that_the_user_sets_stays(
@@ -52,21 +52,21 @@ def test_the_number_of_threads_that_the_user_sets_stays(
 ) -> None:
     monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    asked, loading = settle_threads(workers=4)
+    asked, loading = limit_threads(workers=4)
     assert threads == []
     wording(f"{asked}\n{loading}")
 
 
 def test_no_note_for_as_many_threads_as_cores(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
     monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 8)
-    assert settle_threads(workers=8) == [] and threads == []
+    assert limit_threads(workers=8) == [] and threads == []
 
 
 def test_the_advice_names_the_workers_of_the_run_first(
     monkeypatch: pytest.MonkeyPatch, threads: list[int], wording: Callable[..., None]
 ) -> None:
     monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 8)
-    wording(f"{advice(workers=1)}\n{advice(workers=2)}")
+    wording(f"{format_crowding_advice(workers=1)}\n{format_crowding_advice(workers=2)}")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_the_cores_that_a_container_may_use(
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="ascii")
     places = ((tmp_path / "cpu.max", None), (tmp_path / "quota", tmp_path / "period"))
-    monkeypatch.setattr(machine, "QUOTAS", places)
-    assert machine.quota() == expected
+    monkeypatch.setattr(machine, "CPU_QUOTA_FILES", places)
+    assert machine.read_cpu_quota() == expected
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert machine.cores() == (8 if math.isinf(expected) else math.ceil(expected))
+    assert machine.count_cores() == (8 if math.isinf(expected) else math.ceil(expected))

@@ -13,15 +13,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from segdsl.data.loading.dataset import Key, Sample, TrainDataset
+from segdsl.data.loading.dataset import Sample, SampleKey, TrainDataset
 from segdsl.lang.program import load
 from segdsl.run.console.display import Display
-from segdsl.run.engine.setup import prepare, start_model
-from segdsl.run.engine.validate import evaluate_model
+from segdsl.run.engine.setup import compile_start_model, prepare_run
+from segdsl.run.engine.validate import count_predictions
 from segdsl.run.folder.checkpoint import open_run
 from segdsl.run.program_data import open_data, resolve_classes
 from segdsl.run.train import train_file
-from segdsl.words.schedules import Horizon, scale_at
+from segdsl.words.schedules import Horizon, compute_rate_factor
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -60,13 +60,13 @@ def test_a_run_leaves_its_folder(project: Path) -> None:
 def test_a_run_that_waits_for_data_prints_a_note(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("segdsl.run.train.MUCH_WAITING", 1.0)
+    monkeypatch.setattr("segdsl.run.train.NOTABLE_WAITING_SHARE", 1.0)
     train_file("tiny.seg", ["train.epochs=3"])
     assert "waiting for data" not in capsys.readouterr().out
-    monkeypatch.setattr("segdsl.run.train.MUCH_WAITING", 0.1)
+    monkeypatch.setattr("segdsl.run.train.NOTABLE_WAITING_SHARE", 0.1)
     read = TrainDataset.__getitem__
 
-    def late(dataset: TrainDataset, key: Key) -> Sample:
+    def late(dataset: TrainDataset, key: SampleKey) -> Sample:
         time.sleep(0.1)
         return read(dataset, key)
 
@@ -90,12 +90,12 @@ def test_the_best_weights_give_the_logged_score(project: Path) -> None:
     assert not run.model.training
     assert run.program.data.root == "../../set"
     index = open_data(run.program)
-    setup = prepare(start_model(run.program, str(run.weights)))
-    confusion = evaluate_model(setup.network, setup.val, run.classes, index.ignore)
+    setup = prepare_run(compile_start_model(run.program, str(run.weights)))
+    confusion = count_predictions(setup.network, setup.val_loader, run.classes, index.ignore)
     best = max(rows(result.run), key=lambda row: float(row["val.miou"]))
     assert confusion.miou == pytest.approx(float(best["val.miou"]), abs=1e-5)
     assert confusion.dice == pytest.approx(result.best["dice"], abs=1e-6)
-    assert confusion.pixels == 3 * 23 * 32
+    assert confusion.pixel_count == 3 * 23 * 32
 
 
 def test_the_program_of_a_run_repeats_it(project: Path) -> None:
@@ -148,17 +148,19 @@ def test_workers_do_not_change_a_run(project: Path) -> None:
 def test_the_rate_at_every_step_is_the_schedule(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     schedule = "train.schedule=Warmup(3 iters) -> ReduceOnPlateau(factor=0.5, patience=0 epochs)"
-    monkeypatch.setattr(Display, "step", lambda self, epoch, step, loss, lr, speed, left: seen.append(lr))
+    monkeypatch.setattr(Display, "show_step", lambda self, epoch, step, loss, lr, speed, left: seen.append(lr))
     result = train_file("tiny.seg", [schedule, "train.epochs=6", "train.optimizer.lr=1e-4"], quiet=True)
     chain = load("tiny.seg", [schedule]).train.schedule
     history = [float(row["val.dice"]) for row in rows(result.run)]
-    assert seen == pytest.approx([1e-4 * scale_at(chain, step, Horizon(2, 6), history) for step in range(12)])
+    assert seen == pytest.approx(
+        [1e-4 * compute_rate_factor(chain, step, Horizon(2, 6), history) for step in range(12)]
+    )
     assert seen[:3] == pytest.approx([1e-4 / 3, 2e-4 / 3, 1e-4])
 
 
 def test_frozen_parts_stay_as_they_are(project: Path) -> None:
     program = resolve_classes("tiny.seg", ["train.freeze=[stem, bn]"])
-    setup = prepare(start_model(program))
+    setup = prepare_run(compile_start_model(program))
     assert sum(len(group["params"]) for group in setup.optimizer.param_groups) == 2
     before = {key: value.clone() for key, value in setup.model.state_dict().items()}
     run = train_file("tiny.seg", ["train.freeze=[stem, bn]"], quiet=True).run
@@ -197,7 +199,7 @@ def test_ctrl_c_keeps_the_weights(
         if (epoch, step) == (2, 1):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Display, "step", interrupt)
+    monkeypatch.setattr(Display, "show_step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train_file("tiny.seg", ["train.epochs=5"], out="stopped")
     facts = metadata(project / "stopped/checkpoints/last.safetensors")

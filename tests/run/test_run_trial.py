@@ -13,11 +13,11 @@ import pytest
 
 from segdsl.diagnostics import SegError
 from segdsl.run import train as loop
-from segdsl.run.engine.setup import prepare, start_model
+from segdsl.run.engine.setup import compile_start_model, prepare_run
 from segdsl.run.folder import write_probe
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.program_data import resolve_classes
-from segdsl.run.train import checkpoint_writer, start_state, train_file
+from segdsl.run.train import build_checkpoint_writer, build_start_state, train_file
 
 Slugs = Callable[[Callable[[], object]], list[str]]
 Usage = namedtuple("Usage", "total used free")
@@ -36,9 +36,9 @@ def no_step(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_disk_without_room_for_the_checkpoints(
     project: Path, slugs: Slugs, no_step: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = prepare(start_model(resolve_classes("tiny.seg")))
-    state = start_state(setup)
-    weights = write_probe.size_of(state.shipped())
+    setup = prepare_run(compile_start_model(resolve_classes("tiny.seg")))
+    state = build_start_state(setup)
+    weights = write_probe.count_bytes(state.collect_weights())
     parameters = sum(p.numel() * 4 for p in setup.model.parameters())
     count = len(list(setup.model.parameters()))
     whole = weights + 2 * parameters + 4 * count  # Adam keeps two tensors and a counter for each parameter
@@ -47,11 +47,11 @@ def test_a_disk_without_room_for_the_checkpoints(
         monkeypatch.setattr(write_probe.shutil, "disk_usage", lambda path, free=free: Usage(free, 0, free))
         folder = RunFolder(project / f"run-{free}")
         folder.checkpoints.mkdir(parents=True)
-        writer = checkpoint_writer(setup, folder)
+        writer = build_checkpoint_writer(setup, folder)
         if fits:
-            write_probe.try_writing(folder, writer, state)
+            write_probe.probe_writing(folder, writer, state)
         else:
-            assert slugs(lambda folder=folder, writer=writer: write_probe.try_writing(folder, writer, state)) == [
+            assert slugs(lambda folder=folder, writer=writer: write_probe.probe_writing(folder, writer, state)) == [
                 "disk-too-full"
             ]
         assert [p for p in folder.root.rglob("*") if p.is_file()] == []
@@ -79,7 +79,7 @@ def test_a_log_that_cannot_be_written(
     def refused(self: object, cells: list[str], mode: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("segdsl.run.folder.log.RunLog._write", refused)
+    monkeypatch.setattr("segdsl.run.folder.log.RunLog._write_row", refused)
     assert slugs(lambda: train_file("tiny.seg", out="full", quiet=True)) == ["log-not-written"]
 
 
@@ -88,7 +88,7 @@ def test_files_that_may_not_grow_end_a_run_before_it_starts(project: Path) -> No
     text = (project / "tiny.seg").read_text(encoding="utf-8").replace("Conv(8, 3x3", "Conv(2048, 3x3")
     (project / "tiny.seg").write_text(text, encoding="utf-8")
     code = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-    code += "from segdsl.cli.invoke import run; sys.exit(run(['train', 'tiny.seg', '--out', 'full']))"
+    code += "from segdsl.cli.invoke import run_cli; sys.exit(run_cli(['train', 'tiny.seg', '--out', 'full']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, env=os.environ)
     assert done.returncode == 1
     assert done.stderr.startswith("error[checkpoint-not-written]") and "file too large" in done.stderr

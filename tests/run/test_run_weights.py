@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.diagnostics import SegError
 from segdsl.run.train import train_file
-from segdsl.storage.cache import place_of, record_path
+from segdsl.storage.cache import build_cache_path, build_record_path
 
 ONE_EPOCH = ["train.epochs=1", "train.optimizer.lr=1e-9"]
 
@@ -63,9 +63,9 @@ def test_a_run_from_an_address_can_be_repeated(project: Path, url: str, served: 
 
 def test_a_run_is_not_repeated_from_other_weights(project: Path, url: str, served: Path) -> None:
     first = train_file("tiny.seg", ONE_EPOCH, weights=url, quiet=True)
-    place = place_of(url)
+    place = build_cache_path(url)
     save_file({key: value + 1 for key, value in load_file(served).items()}, place)
-    record_path(place).unlink()  # as in another person's cache
+    build_record_path(place).unlink()  # as in another person's cache
     with pytest.raises(SegError) as caught:
         train_file(first.run / "program.seg", quiet=True)
     (found,) = caught.value.diagnostics
@@ -96,7 +96,7 @@ def test_unfitting_weights_are_reported_before_the_data_is_read(project: Path, t
 def test_a_run_prints_its_initial_weights(project: Path, served: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for meta in (project / "set").rglob("dataset_meta.json"):
         meta.write_text(meta.read_text().replace("blue", "green"))
-    assert run(["train", "tiny.seg", "--weights", str(served), "--set", "train.epochs=1"]) == 0
+    assert run_cli(["train", "tiny.seg", "--weights", str(served), "--set", "train.epochs=1"]) == 0
     out = capsys.readouterr().out
     assert "carried: `classifier.{weight, bias}`: " in out
     assert "`ground`, `red`; random: `green`" in " ".join(out.split())

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from segdsl.diagnostics import SegError
 from segdsl.syntax import tree
 from segdsl.syntax.parser import parse
-from segdsl.syntax.printer.format import WIDTH, format_text
+from segdsl.syntax.printer.format import LINE_WIDTH, format_text
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [*sorted((ROOT / "specs").glob("*.seg")), *sorted((ROOT / "segdsl" / "std").glob("*.seg"))]
@@ -218,4 +218,4 @@ def test_generated_programs(random: Random) -> None:
 def test_long_lines_are_broken() -> None:
     names = ", ".join(f"argument{n} = {n}" for n in range(20))
     formatted = check_format(f"seg 1\ntrain.optimizer = Adam({names})\n")
-    assert formatted.count("\n") == 24 and max(map(len, formatted.splitlines())) <= WIDTH
+    assert formatted.count("\n") == 24 and max(map(len, formatted.splitlines())) <= LINE_WIDTH

@@ -11,18 +11,18 @@ import pytest
 
 from segdsl.syntax import table
 from segdsl.syntax.lexer import KEYWORDS, MARKS
-from segdsl.syntax.tree_builder import Reducer
+from segdsl.syntax.tree_builder import TreeBuilder
 
 ROOT = Path(__file__).resolve().parents[2]
-GRAMMAR = table.grammar_file().read_text(encoding="utf-8")
+GRAMMAR = table.find_grammar_file().read_text(encoding="utf-8")
 
 
 def test_the_grammar_in_use_is_the_one_in_the_repository() -> None:
-    assert table.grammar_file() == ROOT / "grammar" / "seg.lark"
+    assert table.find_grammar_file() == ROOT / "grammar" / "seg.lark"
 
 
 def test_the_grammar_has_no_conflict_and_the_table_is_up_to_date() -> None:
-    assert table.dump(table.build(GRAMMAR)) == table.FILE.read_text(encoding="utf-8")
+    assert table.dump_table(table.build_table(GRAMMAR)) == table.TABLE_FILE.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_conflicts_are_detected(old: str, new: str) -> None:
 
     assert old in GRAMMAR
     with pytest.raises(GrammarError):
-        table.build(GRAMMAR.replace(old, new))
+        table.build_table(GRAMMAR.replace(old, new))
 
 
 def test_grammar_and_lexer_have_the_same_words_and_marks() -> None:
@@ -48,8 +48,8 @@ def test_grammar_and_lexer_have_the_same_words_and_marks() -> None:
 
 
 def test_every_action_is_a_method_and_every_method_an_action() -> None:
-    actions = {rule.action for rule in table.load().rules} - {""}
-    methods = {name for name in vars(Reducer) if not name.startswith("_")}
+    actions = {rule.action for rule in table.load_table().rules} - {""}
+    methods = {name for name in vars(TreeBuilder) if not name.startswith("_")}
     assert actions == methods
 
 

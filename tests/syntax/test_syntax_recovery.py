@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segdsl.diagnostics import Diagnostic, position
+from segdsl.diagnostics import Diagnostic, find_position
 from segdsl.explain import explanations
 from segdsl.syntax import tree
 from segdsl.syntax.lexer import KEYWORDS, MARKS
@@ -27,7 +27,7 @@ CASES = [case for case in TABLE.split("\n\n\n") if case.strip()]
 
 def summarize(text: str, diagnostic: Diagnostic) -> str:
     assert diagnostic.span is not None
-    line, column = position(text, diagnostic.span.start)
+    line, column = find_position(text, diagnostic.span.start)
     return f"{line}:{column} {diagnostic.slug}"
 
 
@@ -103,7 +103,7 @@ def test_a_fix_removes_its_diagnostic_and_adds_none_before_it(case: str) -> None
 # --- recovery --------------------------------------------------------------------------------------------------------
 
 
-ERROR = tree.Broken.__name__
+ERROR = tree.ErrorStatement.__name__
 
 
 def outline(text: str) -> list[str]:
@@ -140,7 +140,7 @@ def test_a_missing_brace_is_closed_by_indentation() -> None:
 def test_an_error_statement_spans_the_skipped_text() -> None:
     text = "seg 1\na = F(1 2\n  3)\nb = 1\n"
     broken = parse(text, "f").file.body[0]
-    assert isinstance(broken, tree.Broken)
+    assert isinstance(broken, tree.ErrorStatement)
     assert text[broken.span.start : broken.span.end] == "a = F(1 2\n  3)"
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from segdsl.diagnostics import Diagnostic, SegError
-from segdsl.weights.fetch import fetch
+from segdsl.weights.fetch import fetch_weights_file
 from segdsl.words.published import WeightSource, parse_source
 
 Answer = Callable[[Any], None]
@@ -87,7 +87,7 @@ class Cache(type(Path())):
     def refused(self, wanted: WeightSource, expected: str = "") -> Diagnostic:
         """The one finding with which a source is refused."""
         with pytest.raises(SegError) as caught:
-            fetch(wanted, expected=expected)
+            fetch_weights_file(wanted, expected_sha256=expected)
         (found,) = caught.value.diagnostics
         return found
 

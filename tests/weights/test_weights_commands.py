@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
-from segdsl.words.published import PUBLISHED
+from segdsl.words.published import PUBLIC_WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "goldens" / "weights"
@@ -173,7 +173,7 @@ REFUSED: dict[str, Callable[[], list[str]]] = {
 
 
 def check(overrides: list[str]) -> int:
-    return run(["weights", "check", "net.seg", *(text for setting in overrides for text in ("--set", setting))])
+    return run_cli(["weights", "check", "net.seg", *(text for setting in overrides for text in ("--set", setting))])
 
 
 @pytest.mark.parametrize("case", [*LOADED, *REFUSED])
@@ -221,9 +221,9 @@ def test_an_image_of_equal_channels_gives_the_same_logits(tmp_path: Path, spec: 
     torch.save(colour.state_dict(), tmp_path / "w.pth")
     settings = [size, "drop weights.backbone", f'weights.model="{tmp_path}/w.pth"', "weights.adapt=true"]
     built = compile_program(load(file, [*settings, f"model.in_channels={channels}"]))
-    (report,) = built.loaded
-    (found,) = report.of("adapted")
-    assert str(channels) in found.why and len(found.keys) == 1
+    (report,) = built.load_reports
+    (found,) = report.select_findings("adapted")
+    assert str(channels) in found.reason and len(found.keys) == 1
     grey = torch.randn(2, 1, *map(int, size.partition("=")[2].split("x")))
     with torch.no_grad():
         expected, got = colour(grey.repeat(1, 3, 1, 1)), built.model.eval()(grey.repeat(1, channels, 1, 1))
@@ -252,29 +252,29 @@ def test_the_published_entries_match_the_reference() -> None:
     if not keys.is_dir():
         pytest.skip("the shared folder with the reference's lists is not there")
     urls = {path.stem: json.loads(path.read_text())["published_pretrained"]["url"] for path in keys.glob("*.json")}
-    assert urls == {name: entry.url for name, entry in PUBLISHED.items()}
+    assert urls == {name: entry.url for name, entry in PUBLIC_WEIGHTS.items()}
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PUBLIC_WEIGHTS)
 def test_every_published_entry_resolves(
     name: str, server: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     content = published_file(name, tmp_path)
     digest = hashlib.sha256(content).hexdigest()
-    entry = PUBLISHED[name]
+    entry = PUBLIC_WEIGHTS[name]
     server.answers(
         lambda h: h.serve(content) if h.path == "/files/" + entry.url.rpartition("/")[2] else h.send(b"", 404)
     )
     monkeypatch.setenv("SEGDSL_MIRROR", f"{server.url}/files/")
     if entry.sha256:
-        assert run(["weights", "fetch", f"otx:{name}"]) == 1, "the file is not the published one"
+        assert run_cli(["weights", "fetch", f"otx:{name}"]) == 1, "the file is not the published one"
         assert "error[weights-changed]" in capsys.readouterr().err
-        monkeypatch.setitem(PUBLISHED, name, entry._replace(sha256=digest[:8]))
+        monkeypatch.setitem(PUBLIC_WEIGHTS, name, entry._replace(sha256=digest[:8]))
     (spec,) = [p for p in (ROOT / "specs").glob("*.seg") if f'"otx:{name}"' in p.read_text()]
-    assert run(["weights", "check", str(spec), "--json"]) == 0
+    assert run_cli(["weights", "check", str(spec), "--json"]) == 0
     (report,) = json.loads(capsys.readouterr().out)["weights"]
     assert report["loaded"] == report["wanted"] > 100 and report["sha256"] == digest and report["part"] == entry.fills
-    assert run(["weights", "list", "--json"]) == 0
+    assert run_cli(["weights", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)["weights"]
     assert [e["source"] for e in listed if e["cached"]] == [f"otx:{name}"]
 
@@ -283,7 +283,7 @@ def test_check_reads_the_classes_from_the_dataset(folder: Path, capsys) -> None:
     some_names()
     nameless = PROGRAM.replace('classes    = ["background", "crack", "stain"]\n  ', 'root       = "set"\n  ')
     Path("net.seg").write_text(nameless)
-    assert run(["weights", "check", "net.seg", "--set", 'weights.model="w.safetensors"']) == 0
+    assert run_cli(["weights", "check", "net.seg", "--set", 'weights.model="w.safetensors"']) == 0
     out = capsys.readouterr().out
     assert "left out: `head.0" in out
     for root in ("set", "other"):
@@ -295,9 +295,9 @@ def test_check_reads_the_classes_from_the_dataset(folder: Path, capsys) -> None:
             image = numpy.zeros((8, 8, 3), numpy.uint8)
             Image.fromarray(image).save(Path(root, subset, "images", "a.png"))
             Image.fromarray(image[..., 0]).save(Path(root, subset, "masks", "a.png"))
-    assert run(["weights", "check", "net.seg", "--set", 'weights.model="w.safetensors"']) == 0
+    assert run_cli(["weights", "check", "net.seg", "--set", 'weights.model="w.safetensors"']) == 0
     assert "`background`, `dent`; random: `rust`" in " ".join(capsys.readouterr().out.split())
-    assert run(["weights", "check", "net.seg", "--data", "other", "--set", 'weights.model="w.safetensors"']) == 0
+    assert run_cli(["weights", "check", "net.seg", "--data", "other", "--set", 'weights.model="w.safetensors"']) == 0
     assert "`background`, `hole`; random: `rust`" in " ".join(capsys.readouterr().out.split())
 
 
@@ -327,10 +327,10 @@ def test_fetch_accepts_sources_and_programs(server: Any, folder: Path, weights_f
     server.answers(lambda h: h.serve(weights_file))
     program = PROGRAM + f'\nweights {{\n  backbone = "{server.url}/a.pth"\n}}\n'
     (folder / "with.seg").write_text(program)
-    assert run(["weights", "fetch", "with.seg", f"{server.url}/b.pth", "--json"]) == 0
+    assert run_cli(["weights", "fetch", "with.seg", f"{server.url}/b.pth", "--json"]) == 0
     fetched = json.loads(capsys.readouterr().out)["fetched"]
     assert list(fetched) == [f"{server.url}/a.pth", f"{server.url}/b.pth"]
     assert all(Path(entry["file"]).read_bytes() == weights_file for entry in fetched.values())
-    assert run(["weights", "fetch", "net.seg"]) == 0
-    assert run(["weights", "fetch", "lite_hrnet"]) == 1
+    assert run_cli(["weights", "fetch", "net.seg"]) == 0
+    assert run_cli(["weights", "fetch", "lite_hrnet"]) == 1
     assert "error[weights-missing]" in capsys.readouterr().err

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import torch
 
-from segdsl.storage.cache import place_of, read_record, record_path
+from segdsl.storage.cache import build_cache_path, build_record_path, read_record
 from segdsl.weights import download
-from segdsl.weights.fetch import Watcher, fetch
+from segdsl.weights.fetch import Watcher, fetch_weights_file
 from segdsl.words.published import parse_source
 
 
@@ -31,37 +31,37 @@ class Seen(Watcher):
         self.steps: list[tuple[int, int | None]] = []
         self.told: list[str] = []
 
-    def fetching(self, name: str, done: int, total: int | None) -> None:
+    def on_progress(self, name: str, done: int, total: int | None) -> None:
         self.steps.append((done, total))
 
-    def waiting(self, name: str) -> None:
+    def on_wait(self, name: str) -> None:
         self.told.append(f"waiting {name}")
 
-    def fetched(self, name: str) -> None:
+    def on_finish(self, name: str) -> None:
         self.told.append(f"fetched {name}")
 
 
 def test_a_file_is_downloaded_once_with_progress(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
     seen, wanted = Seen(), server.source()
-    first = fetch(wanted, seen)
-    assert first.path == place_of(wanted.url) and first.path.read_bytes() == weights_file
+    first = fetch_weights_file(wanted, seen)
+    assert first.path == build_cache_path(wanted.url) and first.path.read_bytes() == weights_file
     assert first.sha256 == hashlib.sha256(weights_file).hexdigest()
     done = [step[0] for step in seen.steps]
     assert done == sorted(done) and done[-1] == len(weights_file) and {t for _, t in seen.steps} == {len(weights_file)}
     assert len(done) > 3 and seen.told == ["fetched w.pth"]
-    assert fetch(wanted) == first and len(server.asked) == 1
+    assert fetch_weights_file(wanted) == first and len(server.asked) == 1
     assert not cache.leftovers()
 
 
 def test_a_file_of_unknown_length_is_downloaded(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.send(weights_file, length=-1))
-    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert fetch_weights_file(server.source()).path.read_bytes() == weights_file
 
 
 def test_a_broken_connection_is_resumed(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file, most=500_000))
-    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert fetch_weights_file(server.source()).path.read_bytes() == weights_file
     begins = [headers.get("Range") for _, headers in server.asked]
     assert begins == [None, "bytes=500000-", "bytes=1000000-", "bytes=1500000-"]
 
@@ -73,7 +73,7 @@ def test_a_later_call_resumes_the_download(server: Any, cache: Any, weights_file
     assert (found.slug, "300,000" in found.message) == ("weights-not-fetched", True)
     assert cache.whole_files() == [] and cache.leftovers() == [".w.pth.part", ".w.pth.part.tag"]
     server.answers(lambda h: h.serve(weights_file))
-    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert fetch_weights_file(server.source()).path.read_bytes() == weights_file
     assert server.asked[-1][1]["Range"] == "bytes=300000-" and not cache.leftovers()
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_changed_is_downloaded_again(server: Any, cache: Any, weight
     server.answers(lambda h: h.serve(weights_file[::-1], most=next(sent)))
     cache.refused(server.source())
     server.answers(lambda h: h.serve(weights_file, ETag='"2"'))
-    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert fetch_weights_file(server.source()).path.read_bytes() == weights_file
 
 
 def test_a_file_without_a_version_tag_is_downloaded_again(server: Any, cache: Any, weights_file: bytes) -> None:
@@ -90,17 +90,17 @@ def test_a_file_without_a_version_tag_is_downloaded_again(server: Any, cache: An
     server.answers(lambda h: h.send(weights_file[: next(sent)], length=len(weights_file)))
     cache.refused(server.source())
     server.answers(lambda h: h.send(weights_file))
-    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert fetch_weights_file(server.source()).path.read_bytes() == weights_file
     assert not any("Range" in headers for _, headers in server.asked)
 
 
 def test_a_partial_file_longer_than_the_file_is_downloaded_again(server: Any, cache: Any, weights_file: bytes) -> None:
-    place = place_of(server.source().url)
+    place = build_cache_path(server.source().url)
     place.parent.mkdir(parents=True)
     place.with_name(".w.pth.part").write_bytes(bytes(len(weights_file) + 5))
     place.with_name(".w.pth.part.tag").write_text('"1"')
     server.answers(lambda h: h.send(b"", 416) if h.headers.get("Range") else h.serve(weights_file))
-    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert fetch_weights_file(server.source()).path.read_bytes() == weights_file
 
 
 def test_a_busy_server_is_retried(server: Any, cache: Any, weights_file: bytes) -> None:
@@ -111,7 +111,7 @@ def test_a_busy_server_is_retried(server: Any, cache: Any, weights_file: bytes) 
         handler.send(weights_file if status == 200 else b"", status, Retry_After="0")
 
     server.answers(answer)
-    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert fetch_weights_file(server.source()).path.read_bytes() == weights_file
 
 
 def stall(handler: Any) -> None:
@@ -156,7 +156,7 @@ def test_a_bad_server_leaves_nothing_in_the_cache(
     # The size of a file that torch writes differs between versions.
     text = re.sub(r"\d{1,3}(,\d{3})+", "<size>", f"{found.message}\n{found.help}".replace(server.url, "<server>"))
     wording(text.replace(f"+{server.http.server_port}", "+<port>"))
-    assert server.source().url in found.help and str(place_of(server.source().url)) in found.help
+    assert server.source().url in found.help and str(build_cache_path(server.source().url)) in found.help
     assert "--weights none" in found.help
     assert cache.whole_files() == [] and not list(cache.rglob("*.trust.json"))
     if attempts:
@@ -169,7 +169,7 @@ def test_a_missing_network_is_reported_at_once(cache: Any, monkeypatch: pytest.M
     found = cache.refused(wanted)
     assert time.monotonic() - started < 10
     assert "`weights.invalid`" in found.message
-    place = place_of(wanted.url)
+    place = build_cache_path(wanted.url)
     assert place == cache / "weights" / "weights.invalid" / "a" / "w.pth" and str(place) in found.help
 
 
@@ -188,16 +188,16 @@ def test_redirects_are_followed(server: Any, cache: Any, weights_file: bytes) ->
             handler.serve(weights_file)
 
     server.answers(answer)
-    fetched = fetch(server.source())
+    fetched = fetch_weights_file(server.source())
     assert fetched.path.name == "w.pth" and fetched.path.read_bytes() == weights_file
 
 
 def test_a_redirect_to_an_unencrypted_url_is_rejected() -> None:
     from urllib.request import Request
 
-    handler = download._Redirects()
+    handler = download._SecureRedirectHandler()
     request = Request("https://host/w.pth")
-    with pytest.raises(download.NotFetched):
+    with pytest.raises(download.DownloadError):
         handler.redirect_request(request, None, 302, "", {}, "http://host/w.pth")
     assert handler.redirect_request(request, None, 302, "", {}, "https://other/w.pth")
 
@@ -213,7 +213,7 @@ def test_a_token_is_sent_only_to_the_hub(server: Any, cache: Any, weights_file: 
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "secret")
     wanted = parse_source("hf://org/repo@v1/sub/model.safetensors")
-    assert fetch(wanted).path == cache / "weights/huggingface.co/org/repo/resolve/v1/sub/model.safetensors"
+    assert fetch_weights_file(wanted).path == cache / "weights/huggingface.co/org/repo/resolve/v1/sub/model.safetensors"
     (first, with_token), (second, without) = server.asked
     assert (first, second) == ("/org/repo/resolve/v1/sub/model.safetensors", "/cdn")
     assert with_token["Authorization"] == "Bearer secret" and "Authorization" not in without
@@ -232,7 +232,7 @@ def test_the_digest_in_a_source_is_verified(server: Any, cache: Any, weights_fil
     found = cache.refused(server.source(digest="0" * digits))
     assert found.slug == "weights-changed" and digest[:12] in found.message
     assert cache.whole_files() == [] and not cache.leftovers()
-    assert fetch(server.source(digest=digest[:digits])).sha256 == digest
+    assert fetch_weights_file(server.source(digest=digest[:digits])).sha256 == digest
     assert cache.refused(server.source(digest="0" * digits)).slug == "weights-changed", (
         "the cached file is held to it too"
     )
@@ -241,7 +241,7 @@ def test_the_digest_in_a_source_is_verified(server: Any, cache: Any, weights_fil
 def test_a_later_download_must_equal_the_first(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
     wanted = server.source()
-    place = fetch(wanted).path
+    place = fetch_weights_file(wanted).path
     record = read_record(place)
     assert record and (record.url, record.size) == (wanted.url, len(weights_file))
     place.unlink()
@@ -249,20 +249,20 @@ def test_a_later_download_must_equal_the_first(server: Any, cache: Any, weights_
     torch.save({"weight": torch.ones(3)}, other)
     server.answers(lambda h: h.serve(other.getvalue()))
     found = cache.refused(wanted)
-    assert found.slug == "weights-changed" and str(record_path(place)) in found.help
+    assert found.slug == "weights-changed" and str(build_record_path(place)) in found.help
     assert not place.exists() and not cache.leftovers()
-    record_path(place).unlink()
-    assert fetch(wanted).path == place
+    build_record_path(place).unlink()
+    assert fetch_weights_file(wanted).path == place
 
 
 def test_a_modified_file_in_the_cache_is_rejected(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
-    place = fetch(server.source()).path
+    place = fetch_weights_file(server.source()).path
     place.write_bytes(weights_file[:-1] + b"x")
     found = cache.refused(server.source())
     assert found.slug == "weights-changed" and f"delete `{place}`" in found.help
     place.unlink()
-    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert fetch_weights_file(server.source()).path.read_bytes() == weights_file
 
 
 def test_the_digest_in_a_lock_is_verified(server: Any, cache: Any, weights_file: bytes) -> None:
@@ -273,17 +273,17 @@ def test_the_digest_in_a_lock_is_verified(server: Any, cache: Any, weights_file:
 
 def test_a_file_put_into_the_cache_by_hand_is_used(cache: Any, weights_file: bytes) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
-    place = place_of(wanted.url)
+    place = build_cache_path(wanted.url)
     place.parent.mkdir(parents=True)
     place.write_bytes(weights_file)
-    assert fetch(wanted).path == place
+    assert fetch_weights_file(wanted).path == place
     place.write_bytes(weights_file + b"x")
     assert cache.refused(wanted).slug == "weights-changed"
 
 
 def test_a_read_only_cache_works(cache: Any, weights_file: bytes, monkeypatch) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
-    place = place_of(wanted.url)
+    place = build_cache_path(wanted.url)
     place.parent.mkdir(parents=True)
     place.write_bytes(weights_file)
 
@@ -292,7 +292,7 @@ def test_a_read_only_cache_works(cache: Any, weights_file: bytes, monkeypatch) -
 
     monkeypatch.setattr("segdsl.weights.fetch.FileLock.acquire", refuse)
     monkeypatch.setattr("segdsl.weights.fetch.write_record", refuse)
-    assert fetch(wanted).path == place and not record_path(place).exists()
+    assert fetch_weights_file(wanted).path == place and not build_record_path(place).exists()
 
 
 def test_a_cache_that_cannot_be_created_is_reported(server: Any, tmp_path: Path, cache: Any) -> None:
@@ -317,7 +317,7 @@ HOSTILE_PATHS = ["/../../../../etc/passwd", "/%2e%2e/%2e%2e/x", "/a/..%2f..%2fx"
 
 @pytest.mark.parametrize("path", HOSTILE_PATHS)
 def test_every_url_has_a_path_inside_the_cache(cache: Any, path: str) -> None:
-    place = place_of(f"https://host.org{path}")
+    place = build_cache_path(f"https://host.org{path}")
     inside = place.relative_to(cache / "weights" / "host.org")
     assert ".." not in inside.parts and all(len(part) < 200 and not part.startswith(".") for part in inside.parts)
 
@@ -326,4 +326,4 @@ def test_every_url_has_its_own_path(cache: Any) -> None:
     paths = ["a", "b", "a?x=1", "a?x=2", "a_b", "a%20b", "a%2Fb", "a/b", "a//b", "x/../a", "w.pth", "w.pth.trust.json"]
     hosts = ["http://h.org", "https://h.org", "https://i.org", "https://h.org:8000"]
     addresses = [f"{host}/{path}" for host in hosts for path in paths]
-    assert len({place_of(address) for address in addresses}) == len(addresses)
+    assert len({build_cache_path(address) for address in addresses}) == len(addresses)

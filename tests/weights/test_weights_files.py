@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from segdsl.diagnostics import Diagnostic, SegError
-from segdsl.weights.files import open_weights, save_weights
+from segdsl.weights.files import read_weights, save_weights
 from segdsl.weights.pickles import TaskName
 
 
 def test_what_is_saved_is_read_again_with_its_metadata(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
     save_weights(model, tmp_path / "w.safetensors", {"epoch": "3"})
-    tensors, metadata = open_weights(tmp_path / "w.safetensors")
+    tensors, metadata = read_weights(tmp_path / "w.safetensors")
     assert metadata == {"epoch": "3"}
     assert tensors.keys() == model.state_dict().keys()
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in tensors.items())
@@ -133,7 +133,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "reduce, in a key": (lambda t: saved({mkdir(t): torch.ones(1)}), "posix.mkdir"),
     "eval": (lambda t: saved({"x": Calls(eval, f"__import__('os').mkdir({str(t)!r})")}), "eval"),
     "global": (lambda t: saved({"state_dict": state(), "hook": os.system}), "posix.system"),
-    "global of a module of ours": (lambda t: proto2(b"csegdsl.cli.invoke\nrun\n."), "segdsl.cli.invoke.run"),
+    "global of a module of ours": (lambda t: proto2(b"csegdsl.cli.invoke\nrun_cli\n."), "segdsl.cli.invoke.run_cli"),
     "global by protocol 4": (
         lambda t: with_entries(saved(state()), **{"data.pkl": pickle.dumps(mkdir(t), 4)}),
         "posix.mkdir",
@@ -189,7 +189,7 @@ def refused(tmp_path: Path, content: bytes) -> Diagnostic:
     path = tmp_path / "w.pth"
     path.write_bytes(content)
     with pytest.raises(SegError) as caught:
-        open_weights(path)
+        read_weights(path)
     (found,) = caught.value.diagnostics
     assert (found.slug, found.path) == ("weights-unreadable", str(path))
     return found
@@ -227,7 +227,7 @@ def test_the_hostile_files_are_hostile(tmp_path: Path) -> None:
 def test_a_second_pickle_in_a_file_is_ignored(tmp_path: Path) -> None:
     content = with_entries(saved(state()), **{"other.pkl": pickle.dumps(mkdir(tmp_path / "ran"))})
     (tmp_path / "w.pth").write_bytes(content)
-    assert set(open_weights(tmp_path / "w.pth")[0]) == {"weight", "bias"}
+    assert set(read_weights(tmp_path / "w.pth")[0]) == {"weight", "bias"}
     assert not (tmp_path / "ran").exists()
 
 
@@ -236,7 +236,7 @@ def test_the_task_enum_of_otx_is_replaced(tmp_path: Path, module: str, otx_task)
     path = tmp_path / "w.ckpt"
     with otx_task(module) as task:
         path.write_bytes(saved({"state_dict": state(), "hyper_parameters": {"task": task}}))
-    content = open_weights(path)[0]
+    content = read_weights(path)[0]
     assert type(content["hyper_parameters"]["task"]) is TaskName
     assert content["hyper_parameters"]["task"].value == "SEMANTIC_SEGMENTATION"
     assert module not in sys.modules, "nothing of that name is imported"
@@ -245,6 +245,6 @@ def test_the_task_enum_of_otx_is_replaced(tmp_path: Path, module: str, otx_task)
 def test_a_missing_file_and_a_folder_are_reported(tmp_path: Path) -> None:
     for path in (tmp_path / "none.pth", tmp_path):
         with pytest.raises(SegError) as caught:
-            open_weights(path)
+            read_weights(path)
         (found,) = caught.value.diagnostics
         assert (found.slug, found.path) == ("weights-missing", str(path))

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segdsl.cli.invoke import run
+from segdsl.cli.invoke import run_cli
 
 PROGRAM = """seg 1
 
@@ -84,7 +84,7 @@ def load(part: str, *overrides: str, file: str = "w.pth") -> dict[str, float]:
 
 def check(part: str, *overrides: str, file: str = "w.pth") -> int:
     settings = [f'weights.{part}="{file}"', *overrides]
-    return run(["weights", "check", "net.seg", *(text for setting in settings for text in ("--set", setting))])
+    return run_cli(["weights", "check", "net.seg", *(text for setting in settings for text in ("--set", setting))])
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "module.model."])
@@ -240,7 +240,7 @@ def test_control_characters_in_a_file_do_not_reach_the_terminal(folder: Path, ca
     assert check("model") == 0
     out = capsys.readouterr().out
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", out) and len(out) < 3000
-    assert run(["compile", "net.seg", "--weights", "w.pth"]) == 0
+    assert run_cli(["compile", "net.seg", "--weights", "w.pth"]) == 0
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", capsys.readouterr().out)
 
 

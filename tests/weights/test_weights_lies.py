@@ -10,8 +10,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from segdsl.storage.cache import place_of, read_record, record_path
-from segdsl.weights.fetch import fetch
+from segdsl.storage.cache import build_cache_path, build_record_path, read_record
+from segdsl.weights.fetch import fetch_weights_file
 from segdsl.words.published import parse_source
 
 LIES = {
@@ -70,40 +70,40 @@ def test_a_token_survives_a_redirect_within_one_server(server: Any, cache: Any, 
     server.answers(lambda h: h.serve(weights_file) if h.path == "/new" else h.send(b"", 302, Location="/new"))
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     monkeypatch.setenv("HF_TOKEN", "secret")
-    fetch(parse_source("hf://org/repo/w.pth"))
+    fetch_weights_file(parse_source("hf://org/repo/w.pth"))
     assert [headers.get("Authorization") for _, headers in server.asked] == ["Bearer secret"] * 2
 
 
 def test_an_invalid_version_tag_is_not_sent(server: Any, cache: Any, weights_file: bytes) -> None:
-    place = place_of(server.source().url)
+    place = build_cache_path(server.source().url)
     place.parent.mkdir(parents=True)
     place.with_name(".w.pth.part").write_bytes(weights_file[:9])
     place.with_name(".w.pth.part.tag").write_text('"1"\r\nX-Evil: y')
     server.answers(lambda h: h.serve(weights_file))
-    assert fetch(server.source()).path.read_bytes() == weights_file
+    assert fetch_weights_file(server.source()).path.read_bytes() == weights_file
     assert "X-Evil" not in server.asked[0][1] and "Range" not in server.asked[0][1]
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, '{"url": 1, "sha256": "", "size": 1e999}', '{"sha256": ""}'])
 def test_an_invalid_record_is_replaced(server: Any, cache: Any, weights_file: bytes, text: str) -> None:
     server.answers(lambda h: h.serve(weights_file))
-    place = fetch(server.source()).path
+    place = fetch_weights_file(server.source()).path
     record = read_record(place)
-    record_path(place).write_text(text)
-    assert fetch(server.source()).path == place and read_record(place) == record
+    build_record_path(place).write_text(text)
+    assert fetch_weights_file(server.source()).path == place and read_record(place) == record
 
 
 def test_an_empty_file_in_the_cache_is_rejected(cache: Any) -> None:
     wanted = parse_source("https://weights.invalid/a/w.pth")
-    place = place_of(wanted.url)
+    place = build_cache_path(wanted.url)
     place.parent.mkdir(parents=True)
     place.touch()
     found = cache.refused(wanted)
     assert (found.slug, str(place) in found.message) == ("weights-unreadable", True)
-    assert not record_path(place).exists()
+    assert not build_record_path(place).exists()
 
 
 def test_a_wrong_digest_does_not_suggest_deleting_the_right_file(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(lambda h: h.serve(weights_file))
-    fetch(server.source())
+    fetch_weights_file(server.source())
     assert "delete" not in cache.refused(server.source(digest="0" * 64)).help

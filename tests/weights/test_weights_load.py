@@ -55,7 +55,7 @@ def test_a_layout_is_found(tmp_path: Path, layout, legacy: bool) -> None:
     torch.save(layout(expected), tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
     model = Network()
     report = load_weights(model, tmp_path / "w.pth")
-    assert set(report.loaded) == set(expected)
+    assert set(report.keys_loaded) == set(expected)
     assert all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
 
 
@@ -81,14 +81,17 @@ def test_missing_and_extra_keys_name_the_closest_key(tmp_path: Path) -> None:
 def test_extra_tensors_in_a_file_are_left_out_and_reported(tmp_path: Path) -> None:
     torch.save({**state(), "auxiliary.weight": torch.ones(2), "head.fc.bias": torch.ones(2)}, tmp_path / "w.pth")
     report = load_weights(Network(), tmp_path / "w.pth")
-    assert [finding.keys for finding in report.of("left out")] == [("auxiliary.weight",), ("head.fc.bias",)]
+    assert [finding.keys for finding in report.select_findings("left out")] == [
+        ("auxiliary.weight",),
+        ("head.fc.bias",),
+    ]
     error_of(Network(), tmp_path / "w.pth", exact=True)
 
 
 def test_extra_layers_in_a_part_make_the_file_doubtful(tmp_path: Path) -> None:
     torch.save({**state(), "backbone.2.weight": torch.ones(2)}, tmp_path / "w.pth")
     (found,) = load_weights(Network(), tmp_path / "w.pth").findings
-    assert (found.what, found.keys) == ("doubtful", ("backbone.2.weight",))
+    assert (found.outcome, found.keys) == ("doubtful", ("backbone.2.weight",))
 
 
 def test_the_file_of_one_part_names_the_part(tmp_path: Path) -> None:
@@ -117,14 +120,14 @@ def test_two_matches_with_different_values_are_rejected(tmp_path: Path) -> None:
     (found,) = error_of(Network(), tmp_path / "w.pth").diagnostics
     assert found.slug == "weights-do-not-fit" and "`online`, `target`" in found.message
     torch.save({"state_dict": state(), "model": state()}, tmp_path / "w.pth")
-    assert load_weights(Network(), tmp_path / "w.pth").loaded, "twice the same is no matter"
+    assert load_weights(Network(), tmp_path / "w.pth").keys_loaded, "twice the same is no matter"
 
 
 @pytest.mark.parametrize("prefix", ["net.student.", "_orig_mod.", "a.b.c.d.", "module.model.segmentor."])
 def test_any_prefix_is_found(tmp_path: Path, prefix: str) -> None:
     torch.save(prefixed(prefix, {**state(), "other.weight": torch.ones(1)}), tmp_path / "w.pth")
     report = load_weights(Network(), tmp_path / "w.pth")
-    assert (report.prefix, len(report.loaded)) == (prefix, len(state()))
+    assert (report.prefix, len(report.keys_loaded)) == (prefix, len(state()))
 
 
 @pytest.mark.parametrize("spoiled", [float("nan"), float("inf")])
@@ -140,7 +143,7 @@ def test_half_precision_is_loaded_and_integers_are_rejected(tmp_path: Path) -> N
     torch.save({key: value.half() if value.is_floating_point() else value for key, value in state().items()},
                tmp_path / "w.pth")  # fmt: skip
     model = Network()
-    assert len(load_weights(model, tmp_path / "w.pth").loaded) == 9
+    assert len(load_weights(model, tmp_path / "w.pth").keys_loaded) == 9
     assert torch.allclose(model.head.weight, state()["head.weight"], atol=1e-3)
     torch.save({**state(), "head.bias": torch.ones(2, dtype=torch.int32)}, tmp_path / "w.pth")
     assert "int32" in str(error_of(Network(), tmp_path / "w.pth"))
@@ -162,7 +165,7 @@ def test_a_part_is_filled_from_its_own_file_or_from_a_whole_one(tmp_path: Path, 
     torch.save(prefixed(wrapper, {**prefixed(inner, part), **others}), tmp_path / "w.pth")
     model = Network(9)
     report = load_weights(model, tmp_path / "w.pth", part="backbone")
-    assert len(report.loaded) == len(part)
+    assert len(report.keys_loaded) == len(part)
     assert torch.equal(model.get_parameter("backbone.0.weight"), part["0.weight"])
 
 
@@ -181,4 +184,4 @@ def test_an_unknown_part_is_rejected(tmp_path: Path) -> None:
 
 def test_files_without_batch_counters_load(tmp_path: Path) -> None:
     torch.save({k: v for k, v in state().items() if not k.endswith("num_batches_tracked")}, tmp_path / "w.pth")
-    assert len(load_weights(Network(), tmp_path / "w.pth").loaded) == 8
+    assert len(load_weights(Network(), tmp_path / "w.pth").keys_loaded) == 8

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from segdsl.storage.cache import place_of
+from segdsl.storage.cache import build_cache_path
 
 
 def segdsl(cache: Any, *arguments: str, limit: int | None = None) -> subprocess.Popen[str]:
@@ -85,7 +85,7 @@ def test_two_processes_at_once_fetch_once(server: Any, cache: Any, weights_file:
 def test_when_the_one_that_fetches_is_killed_the_other_goes_on(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(slowly(weights_file, 0.1))
     first = segdsl(cache, "weights", "fetch", f"{server.url}/w.pth")
-    part = place_of(f"{server.url}/w.pth").with_name(".w.pth.part")
+    part = build_cache_path(f"{server.url}/w.pth").with_name(".w.pth.part")
     wait_until(lambda: part.is_file() and part.stat().st_size > 300_000)
     second = segdsl(cache, "weights", "fetch", f"{server.url}/w.pth")
     time.sleep(0.1)
@@ -101,7 +101,7 @@ def test_when_the_one_that_fetches_is_killed_the_other_goes_on(server: Any, cach
 def test_ctrl_c_keeps_only_the_partial_download(server: Any, cache: Any, weights_file: bytes) -> None:
     server.answers(slowly(weights_file, 0.2))
     process = segdsl(cache, "weights", "fetch", f"{server.url}/w.pth")
-    part = place_of(f"{server.url}/w.pth").with_name(".w.pth.part")
+    part = build_cache_path(f"{server.url}/w.pth").with_name(".w.pth.part")
     wait_until(lambda: part.is_file() and part.stat().st_size > 0)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -12,17 +12,17 @@ import click
 
 from segdsl import verbs
 from segdsl.cli import streams
-from segdsl.cli.result import Answer, json_option, set_option
-from segdsl.cli.tables import part_table
+from segdsl.cli.result import CommandResult, json_option, set_option
+from segdsl.cli.tables import format_part_table
 
 if TYPE_CHECKING:
     from segdsl.ir.graph import Graph
     from segdsl.ir.parts import Part
     from segdsl.ir.program import Program
-    from segdsl.lower.compiled import Compiled
+    from segdsl.lower.compiled import CompileResult
 
-ALWAYS = ("program.seg", "graph.json", "summary.json", "weights.safetensors")
-ONLY_EMITTED = ("model.py", "weights.pt")
+BASE_FILES = ("program.seg", "graph.json", "summary.json", "weights.safetensors")
+TORCH_FILES = ("model.py", "weights.pt")
 """Files that `--out` writes: always, and with `--emit torch`."""
 
 
@@ -44,7 +44,7 @@ ONLY_EMITTED = ("model.py", "weights.pt")
 @click.option("--dump", metavar="PASS", help="Print the graph after this pass; `elaborate` prints it before any pass.")
 @set_option
 @json_option
-def compile(
+def compile_command(
     file: str,
     classes: int | None,
     weights: str | None,
@@ -53,39 +53,41 @@ def compile(
     out: Path | None,
     dump: str | None,
     overrides: tuple[str, ...],
-) -> Answer:
+) -> CommandResult:
     """Build the model of a program and print its parts.
 
     One line per part: output sizes, parameters and operations.
     """
-    from segdsl.ir.parts import parts_of
+    from segdsl.ir.parts import build_parts
 
     begin = time.perf_counter()
     if dump is not None:
         if emit or out is not None or weights is not None:
             raise click.UsageError("--dump only prints a graph: remove --emit, --out and --weights.")
-        return _dump(file, overrides, classes, dump)
+        return _dump_graph(file, overrides, classes, dump)
     if emit and out is None and weights not in (None, "none"):
         raise click.UsageError("--emit with --weights needs --out DIR to write the weights to.")
     # The folder is checked before the model is built: a refusal must not cost a download of weights.
     if out is not None:
-        _check_out(out)
-    compiled = loaded_model(file, overrides, classes, weights)
+        _check_out_folder(out)
+    compiled = compile_with_progress(file, overrides, classes, weights)
     program = compiled.program
-    whole = parts_of(program.graph, program.train.freeze)
-    data = {**summary_of(program, whole, depth), "weights": [report.as_json() for report in compiled.loaded]}
+    whole = build_parts(program.graph, program.train.freeze)
+    data = {**summarize_model(program, whole, depth), "weights": [report.as_json() for report in compiled.load_reports]}
     # Without the time of writing: the summary is one of the files that are written.
     data["seconds"] = round(time.perf_counter() - begin, 3)
-    text = emitted(program) if emit else ""
+    text = emit_torch_source(program) if emit else ""
     if out is not None:
-        _write(compiled, out, data, text)
+        _write_model_folder(compiled, out, data, text)
     elif text:
         data["torch"] = text
-    report = text if text and out is None else _table(compiled, whole, data, depth, out)
-    return Answer(data, report, findings=program.warnings, sources=_texts(program))
+    report = text if text and out is None else _format_model_report(compiled, whole, data, depth, out)
+    return CommandResult(data, report, findings=program.warnings, sources=_collect_source_texts(program))
 
 
-def loaded_model(file: str, overrides: tuple[str, ...], classes: int | None, weights: str | None) -> Compiled:
+def compile_with_progress(
+    file: str, overrides: tuple[str, ...], classes: int | None, weights: str | None
+) -> CompileResult:
     """Compile a program with weights from a source, showing a progress bar while they download."""
     if weights in (None, "none"):
         return verbs.compile(file, overrides, classes)
@@ -95,30 +97,30 @@ def loaded_model(file: str, overrides: tuple[str, ...], classes: int | None, wei
         return verbs.compile(file, overrides, classes, weights, watcher=watcher)
 
 
-def summary_of(program: Program, whole: Part, depth: int) -> dict[str, Any]:
+def summarize_model(program: Program, root_part: Part, depth: int) -> dict[str, Any]:
     """Return the JSON summary of a program: sizes and counts for one image at `data.input_size`, and of its parts."""
-    from segdsl.ir.shape import shape_at
+    from segdsl.ir.shape import evaluate_shape
     from segdsl.passes import run_passes
 
     graph = program.graph
-    shapes = graph.shapes()
+    shapes = graph.collect_shapes()
     return {
         "name": program.name,
-        "params": whole.parameters,
-        "trainable_params": whole.trained,
-        "fixed_params": whole.fixed,
-        "macs": whole.macs,
+        "params": root_part.parameters,
+        "trainable_params": root_part.trained,
+        "fixed_params": root_part.fixed,
+        "macs": root_part.macs,
         # Two operations per multiply-accumulate; papers that call MACs "FLOPs" report half of this number.
-        "flops": 2 * whole.macs,
-        "computed_flops": 2 * run_passes(graph).macs(),
-        "input": list(shape_at(next(iter(graph.inputs.values())), graph.env)),
-        "logits": list(shape_at(shapes[next(iter(graph.outputs.values()))], graph.env)),
+        "flops": 2 * root_part.macs,
+        "computed_flops": 2 * run_passes(graph).count_macs(),
+        "input": list(evaluate_shape(next(iter(graph.inputs.values())), graph.env)),
+        "logits": list(evaluate_shape(shapes[next(iter(graph.outputs.values()))], graph.env)),
         "nodes": len(graph.nodes),
-        "parts": [_part(part) for _, part in whole.rows(depth)],
+        "parts": [_summarize_part(part) for _, part in root_part.walk_rows(depth)],
     }
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _summarize_part(part: Part) -> dict[str, Any]:
     return {
         "path": part.path,
         "outputs": [list(shape) for shape in part.outputs],
@@ -128,28 +130,30 @@ def _part(part: Part) -> dict[str, Any]:
     }
 
 
-def emitted(program: Program) -> str:
+def emit_torch_source(program: Program) -> str:
     """Return the model of a program as a Python file of plain PyTorch."""
-    from segdsl.data.decode.images import statistics
+    from segdsl.data.decode.images import get_normalization
     from segdsl.lower.emit import emit_torch
     from segdsl.passes import run_passes
 
-    mean, deviation = statistics(program.data.normalize, program.channels)
+    mean, deviation = get_normalization(program.data.normalize, program.channels)
     kind = "RGB" if program.channels == 3 else f"{program.channels} channels"
     normalized = f"{kind} with mean {list(mean)} subtracted, then divided by {list(deviation)} (scale 0..255)"
     return emit_torch(run_passes(program.graph), f"{program.name}.seg", normalized)
 
 
-def _table(compiled: Compiled, whole: Part, data: Mapping[str, Any], depth: int, out: Path | None) -> str:
-    from segdsl.weights.report import load_table
+def _format_model_report(
+    compiled: CompileResult, root_part: Part, data: Mapping[str, Any], depth: int, out: Path | None
+) -> str:
+    from segdsl.weights.report import format_load_table
 
     program, graph = compiled.program, compiled.program.graph
     screen = sys.stdout
-    table = part_table(
-        whole,
+    table = format_part_table(
+        root_part,
         {path: name for name, path in graph.outputs.items()},
         depth,
-        width=streams.width(screen),
+        width=streams.detect_width(screen),
         color=streams.wants_color(screen),
         unicode=streams.can_print("█▏…", screen),
     )
@@ -157,7 +161,7 @@ def _table(compiled: Compiled, whole: Part, data: Mapping[str, Any], depth: int,
     head = f"{program.name}: {graph.name}, {classes} class{'es' if classes != 1 else ''} at {program.data.input_size}"
     if program.assumed_classes:
         head += "\n`data.classes` is not set: assuming two classes; set the number with --classes N"
-    frozen = graph.parameters(("trained",)) - data["trainable_params"]
+    frozen = graph.count_parameters(("trained",)) - data["trainable_params"]
     lines = [
         f"parameters   {data['params']:,}: {data['trainable_params']:,} trained, {frozen:,} frozen, "
         f"{data['fixed_params']:,} fixed",
@@ -169,43 +173,46 @@ def _table(compiled: Compiled, whole: Part, data: Mapping[str, Any], depth: int,
     lines.append(f"logits       {sizes[1]} for images of {sizes[0]}")
     if out is not None:
         lines.append(f"written to   {out}")
-    if compiled.loaded:
-        lines += ["", *load_table(compiled.loaded, compiled.at_random(), streams.width(screen))]
+    if compiled.load_reports:
+        lines += [
+            "",
+            *format_load_table(compiled.load_reports, compiled.find_random_parts(), streams.detect_width(screen)),
+        ]
     return "\n".join([head, "", table, "", *lines])
 
 
-def _dump(file: str, overrides: tuple[str, ...], classes: int | None, name: str) -> Answer:
-    from segdsl.diagnostics import suggest
+def _dump_graph(file: str, overrides: tuple[str, ...], classes: int | None, pass_name: str) -> CommandResult:
+    from segdsl.diagnostics import suggest_name
     from segdsl.lang.program import load
     from segdsl.passes import PASSES, run_passes
 
     names = ["elaborate", *PASSES]
-    if name not in names:
-        raise click.UsageError(f"No such pass '{name}': {suggest(name, names, 'passes')}")
+    if pass_name not in names:
+        raise click.UsageError(f"No such pass '{pass_name}': {suggest_name(pass_name, names, 'passes')}")
     program = load(file, overrides, classes)
-    graph = program.graph if name == "elaborate" else run_passes(program.graph, until=name)
-    data = {"name": program.name, "pass": name, "graph": graph.model_dump(mode="json")}
-    return Answer(data, graph_text(graph), findings=program.warnings, sources=_texts(program))
+    graph = program.graph if pass_name == "elaborate" else run_passes(program.graph, until=pass_name)
+    data = {"name": program.name, "pass": pass_name, "graph": graph.model_dump(mode="json")}
+    return CommandResult(data, format_graph(graph), findings=program.warnings, sources=_collect_source_texts(program))
 
 
-def graph_text(graph: Graph) -> str:
+def format_graph(graph: Graph) -> str:
     """Format a graph as text, one line per node: `path = Op(arguments)(operands): [shape]`."""
-    from segdsl.ir.shape import show
+    from segdsl.ir.shape import format_shape
 
-    lines = [f"in {path}: {show(shape)}" for path, shape in graph.inputs.items()]
+    lines = [f"in {path}: {format_shape(shape)}" for path, shape in graph.inputs.items()]
     for node in graph.nodes:
         arguments = ", ".join(f"{k}={v}" for k, v in node.op.model_dump(mode="json").items() if k != "word")
         operands = ", ".join(node.operands)
-        lines.append(f"{node.path} = {type(node.op).__name__}({arguments})({operands}): {show(node.shape)}")
+        lines.append(f"{node.path} = {type(node.op).__name__}({arguments})({operands}): {format_shape(node.shape)}")
     lines += [f"out {name} = {path}" for name, path in graph.outputs.items()]
     return "\n".join(lines)
 
 
-def _texts(program: Program) -> dict[str, str]:
+def _collect_source_texts(program: Program) -> dict[str, str]:
     return {name: source.text for name, source in program.sources.items()}
 
 
-def _write(compiled: Compiled, out: Path, data: Mapping[str, Any], torch_source: str) -> None:
+def _write_model_folder(compiled: CompileResult, out: Path, data: Mapping[str, Any], torch_source: str) -> None:
     """Write `program.seg`, `graph.json`, `weights.safetensors` and `summary.json` to the folder ``out``.
 
     With ``torch_source``, also write `model.py` and the `weights.pt` that it loads.
@@ -214,7 +221,7 @@ def _write(compiled: Compiled, out: Path, data: Mapping[str, Any], torch_source:
     from tempfile import TemporaryDirectory
 
     from segdsl.diagnostics import SegError
-    from segdsl.run.folder.layout import not_writable
+    from segdsl.run.folder.layout import not_writable_error
 
     texts = {
         "program.seg": compiled.program.resolved,
@@ -229,33 +236,33 @@ def _write(compiled: Compiled, out: Path, data: Mapping[str, Any], torch_source:
             draft = Path(folder)
             for name, text in texts.items():
                 (draft / name).write_text(text, encoding="utf-8")
-            _write_weights(compiled, draft, plain=bool(torch_source))
+            _write_weights(compiled, draft, with_torch_file=bool(torch_source))
             # An earlier `compile` may have written these for another model: they would not match the new weights.
-            for name in ONLY_EMITTED:
+            for name in TORCH_FILES:
                 (out / name).unlink(missing_ok=True)
             for written in draft.iterdir():
                 written.replace(out / written.name)
     except (OSError, RuntimeError, SegError) as error:
         # torch raises a bare RuntimeError when the disk is full, hence the second type.
-        raise not_writable(out) from error
+        raise not_writable_error(out) from error
 
 
-def _write_weights(compiled: Compiled, folder: Path, plain: bool) -> None:
+def _write_weights(compiled: CompileResult, folder: Path, with_torch_file: bool) -> None:
     import torch
 
     from segdsl.weights.files import save_weights
-    from segdsl.weights.position_embeddings import MADE_FOR
+    from segdsl.weights.position_embeddings import INPUT_SIZE_KEY
 
     program, model = compiled.program, compiled.model
-    facts = {"program": program.resolved, MADE_FOR: str(program.data.input_size)}
+    facts = {"program": program.resolved, INPUT_SIZE_KEY: str(program.data.input_size)}
     save_weights(model, folder / "weights.safetensors", facts)
-    if plain:
+    if with_torch_file:
         torch.save(model.state_dict(), folder / "weights.pt")
 
 
-def _check_out(out: Path) -> None:
+def _check_out_folder(out: Path) -> None:
     """Reject a folder that holds other files; those of an earlier `compile` may be replaced."""
     from segdsl.run.folder.layout import check_out
 
-    if not all((out / name).is_file() for name in ALWAYS):
+    if not all((out / name).is_file() for name in BASE_FILES):
         check_out(out)

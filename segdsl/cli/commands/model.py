@@ -8,9 +8,9 @@ import click
 
 from segdsl import verbs
 from segdsl.cli import streams
-from segdsl.cli.commands.compile import compile
-from segdsl.cli.result import Answer, device_option, json_option, set_option
-from segdsl.cli.tables import facts_table
+from segdsl.cli.commands.compile import compile_command
+from segdsl.cli.result import CommandResult, device_option, json_option, set_option
+from segdsl.cli.tables import format_facts
 
 
 @click.command("train")
@@ -24,7 +24,7 @@ from segdsl.cli.tables import facts_table
 @device_option
 @set_option
 @json_option
-def train(
+def train_command(
     file: str,
     root: str | None,
     weights: str | None,
@@ -32,7 +32,7 @@ def train(
     resume: bool,
     device: str,
     overrides: tuple[str, ...],
-) -> Answer:
+) -> CommandResult:
     """Train a program.
 
     Weights, log and training curves are written to the run folder. Use --resume to resume an interrupted run; FILE may
@@ -44,16 +44,16 @@ def train(
         "epochs": result.epochs,
         "best": result.best,
         "seconds": round(result.seconds, 3),
-        "resumed": result.resumed,
+        "resumed": result.resume_step,
     }
-    return Answer(data)
+    return CommandResult(data)
 
 
 @click.command("report")
 @click.argument("run")
 @click.option("--data", "root", metavar="ROOT", help="Dataset folder, instead of the run's own.")
 @json_option
-def report(run: str, root: str | None) -> Answer:
+def report_command(run: str, root: str | None) -> CommandResult:
     """Write the HTML report of a run.
 
     RUN/report.html shows the model, the training curves and example predictions. Training writes it at the end; use
@@ -61,7 +61,7 @@ def report(run: str, root: str | None) -> Answer:
     """
     out, missing = verbs.report(run, root)
     lacks = f"\nnote: sections that need data and weights are missing: {missing}" if missing else ""
-    return Answer({"report": str(out), "missing": missing}, f"written to {out}{lacks}")
+    return CommandResult({"report": str(out), "missing": missing}, f"written to {out}{lacks}")
 
 
 @click.command("export")
@@ -70,23 +70,23 @@ def report(run: str, root: str | None) -> Answer:
 @click.option("--data", "root", metavar="ROOT", help="Dataset folder, instead of the run's own.")
 @set_option
 @json_option
-def export(run: str, precision: str | None, root: str | None, overrides: tuple[str, ...]) -> Answer:
+def export_command(run: str, precision: str | None, root: str | None, overrides: tuple[str, ...]) -> CommandResult:
     """Export a run's best weights as an OpenVINO model.
 
     A certificate reports the change in accuracy. The exported model contains its program and class names, so eval and
     predict need no other file.
     """
-    from segdsl.cli.certificate_view import certificate_text, unscored
+    from segdsl.cli.certificate_view import format_certificate, warn_if_unscored
     from segdsl.run.signals import Signals
 
     # A signal must still remove half-written files and end the process that quantizes.
     with Signals():
-        result = verbs.export(run, precision, overrides, root, streams.note)
+        result = verbs.export(run, precision, overrides, root, streams.print_note)
     files = [str(path) for path in (result.model, result.onnx) if path is not None]
     data = {"model": files[0], "onnx": files[1] if len(files) > 1 else None, "certificate": result.certificate}
     written = "\n".join(f"written to {file}" for file in files)
-    text = f"{certificate_text(result.certificate)}\n\n{written}"
-    return Answer(data, text, findings=unscored(result.certificate))
+    text = f"{format_certificate(result.certificate)}\n\n{written}"
+    return CommandResult(data, text, findings=warn_if_unscored(result.certificate))
 
 
 @click.command("rebuild")
@@ -98,14 +98,14 @@ def export(run: str, precision: str | None, root: str | None, overrides: tuple[s
     help="Program file; NAME.seg next to the model if omitted.",
 )
 @json_option
-def rebuild(model: str, out: Path | None) -> Answer:
+def rebuild_command(model: str, out: Path | None) -> CommandResult:
     """Recover the program of an exported model.
 
     Writes the program as it was trained, without imports. Paths of data and weights are relative to the new file.
     Existing files are never overwritten.
     """
     written = verbs.rebuild(model, out)
-    return Answer({"program": str(written)}, f"written to {written}")
+    return CommandResult({"program": str(written)}, f"written to {written}")
 
 
 @click.command("predict")
@@ -114,33 +114,33 @@ def rebuild(model: str, out: Path | None) -> Answer:
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Output folder.")
 @device_option
 @json_option
-def predict(model: str, inputs: tuple[str, ...], out: Path, device: str) -> Answer:
+def predict_command(model: str, inputs: tuple[str, ...], out: Path, device: str) -> CommandResult:
     """Segment images or folders of images.
 
     Writes an index mask and an overlay for each image.
     """
     data = verbs.predict(model, inputs, out, device)
-    return Answer(data, facts_table(data))
+    return CommandResult(data, format_facts(data))
 
 
 @click.command("bench")
 @click.argument("model", metavar="FILE|RUN|MODEL.xml")
 @device_option
 @json_option
-def bench(model: str, device: str) -> Answer:
+def bench_command(model: str, device: str) -> CommandResult:
     """Measure the speed of a program, run or exported model."""
-    from segdsl.inference.bench import bench as measure
+    from segdsl.inference.bench import measure_speed as measure
 
     data = measure(model, device)
-    return Answer(data, facts_table(data))
+    return CommandResult(data, format_facts(data))
 
 
 COMMANDS = {
-    "compile": compile,
-    "train": train,
-    "report": report,
-    "export": export,
-    "rebuild": rebuild,
-    "predict": predict,
-    "bench": bench,
+    "compile": compile_command,
+    "train": train_command,
+    "report": report_command,
+    "export": export_command,
+    "rebuild": rebuild_command,
+    "predict": predict_command,
+    "bench": bench_command,
 }

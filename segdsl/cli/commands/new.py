@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from segdsl.cli.commands.stats import COLUMNS
-from segdsl.cli.dataset_options import FORMAT, IGNORE, counting, finding_entry
-from segdsl.cli.result import DONE, Answer, json_option
+from segdsl.cli.dataset_options import DEFAULT_FORMAT, DEFAULT_IGNORE, finding_to_dict, show_file_progress
+from segdsl.cli.result import EXIT_OK, CommandResult, json_option
 
 if TYPE_CHECKING:
-    from segdsl.recipe.create import Created
+    from segdsl.recipe.create import ProgramResult
 
 # Written out here because `--help` must not import the modules that define them.
 MODELS = ("LiteHRNetS", "LiteHRNet18", "LiteHRNetX", "SegNeXtT", "SegNeXtS", "SegNeXtB")
 """Models of the library that `--model` accepts."""
-TOLD = {
+SUMMARY_PATHS = {
     "model": "model",
     "input": "data.input_size",
     "batch": "data.train.batch",
@@ -34,10 +34,19 @@ TOLD = {
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.seg")
 @click.option("--data", "root", required=True, metavar="ROOT", help="Dataset folder.")
 @click.option(
-    "--format", "form", default=FORMAT, show_default=True, metavar="F", help="Format of the dataset; auto detects it."
+    "--format",
+    "form",
+    default=DEFAULT_FORMAT,
+    show_default=True,
+    metavar="F",
+    help="Format of the dataset; auto detects it.",
 )
 @click.option(
-    "--ignore", type=click.IntRange(0, 255), default=IGNORE, show_default=True, help="Mask value of ignored pixels."
+    "--ignore",
+    type=click.IntRange(0, 255),
+    default=DEFAULT_IGNORE,
+    show_default=True,
+    help="Mask value of ignored pixels.",
 )
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Class name, in order of ids; for folders.")
 @click.option("--background", metavar="NAME", help="Class of pixels without annotation; void ignores them.")
@@ -46,7 +55,7 @@ TOLD = {
 )
 @click.option("--model", type=click.Choice(MODELS), help="Model, instead of the one chosen for the data.")
 @json_option
-def new(
+def new_command(
     file: Path,
     root: str,
     form: str,
@@ -55,37 +64,37 @@ def new(
     background: str | None,
     subsets: tuple[str, ...],
     model: str | None,
-) -> Answer:
+) -> CommandResult:
     """Write a program that fits a dataset.
 
     Reads the data, chooses model and settings, and explains each choice in a comment.
     """
-    from segdsl.recipe.create import Wanted, create
+    from segdsl.recipe.create import ProgramRequest, create_program
 
     if len(subsets) not in (0, 2):
         raise click.UsageError(
             "Give --subset twice (first the training subset, then the validation subset) or not at all."
         )
-    request = Wanted(Path(root), form, ignore, classes, background, subsets, model)
-    with counting() as progress:
-        result = create(file, request, progress=progress)
+    request = ProgramRequest(Path(root), form, ignore, classes, background, subsets, model)
+    with show_file_progress() as progress:
+        result = create_program(file, request, progress=progress)
     next_command = shlex.join(["segdsl", "train", str(file)])
     data = {
         "file": str(file),
-        "choices": {path: {"value": c.value, "reason": c.reason} for path, c in result.recipe.choices.items()},
+        "choices": {path: {"value": c.value, "reason": c.reason} for path, c in result.program.choices.items()},
         "next": next_command,
-        "warnings": [finding_entry(d) for d in result.warnings],
+        "warnings": [finding_to_dict(d) for d in result.warnings],
     }
-    return Answer(data, _described(result, next_command), DONE, result.warnings)
+    return CommandResult(data, _format_choices(result, next_command), EXIT_OK, result.warnings)
 
 
-def _described(made: Created, following: str) -> str:
-    lines = [f"wrote {made.file}; main choices and their reasons:", ""]
-    for label, path in TOLD.items():
-        choice = made.recipe.choices[path]
+def _format_choices(result: ProgramResult, next_command: str) -> str:
+    lines = [f"wrote {result.file}; main choices and their reasons:", ""]
+    for label, path in SUMMARY_PATHS.items():
+        choice = result.program.choices[path]
         text = f"{choice.value}; {choice.reason}"
         lines += textwrap.wrap(text, COLUMNS, initial_indent=f"  {label:9}", subsequent_indent=" " * 11)
-    return "\n".join([*lines, "", f"next: {following}"])
+    return "\n".join([*lines, "", f"next: {next_command}"])
 
 
-COMMANDS = {"new": new}
+COMMANDS = {"new": new_command}

@@ -11,46 +11,48 @@ from typing import Any
 import click
 
 from segdsl.cli import streams
-from segdsl.cli.result import AT_FAULT, DONE, Answer, json_option, set_option
-from segdsl.diagnostics import Diagnostic, SegError, fail, suggest
+from segdsl.cli.result import EXIT_ERROR, EXIT_OK, CommandResult, json_option, set_option
+from segdsl.diagnostics import Diagnostic, SegError, fail, suggest_name
 
 STDIN = "-"
-FORMS = ["text", "json", "sarif"]
+REPORT_FORMATS = ["text", "json", "sarif"]
 
 
 @click.command("check")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--format", "form", type=click.Choice(FORMS), default="text", help="Output format of the diagnostics.")
+@click.option(
+    "--format", "form", type=click.Choice(REPORT_FORMATS), default="text", help="Output format of the diagnostics."
+)
 @set_option
 @json_option
-def check(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> Answer:
+def check_command(files: tuple[str, ...], form: str, overrides: tuple[str, ...]) -> CommandResult:
     """Check programs and libraries.
 
     Given a folder, checks all .seg files below it. Does not open data or train.
     """
-    from segdsl.diagnostics.serialize import as_json
+    from segdsl.diagnostics.serialize import serialize_diagnostic
 
-    paths = programs(files)
+    paths = find_programs(files)
     findings: list[Diagnostic] = []
     sources: dict[str, str] = {}
-    notes = [_check_one(path, overrides, findings, sources) for path in paths]
-    findings = _distinct(findings)
+    notes = [_check_file(path, overrides, findings, sources) for path in paths]
+    findings = _drop_duplicates(findings)
     errors = [d for d in findings if d.severity == "error"]
-    status = AT_FAULT if errors else DONE
+    status = EXIT_ERROR if errors else EXIT_OK
     if form == "sarif":
-        return Answer(_sarif(findings, sources), status=status, as_json=True)
+        return CommandResult(_build_sarif(findings, sources), status=status, is_json_only=True)
     data = {
         "files": len(paths),
-        "errors": [as_json(d, sources) for d in errors],
-        "warnings": [as_json(d, sources) for d in findings if d.severity != "error"],
+        "errors": [serialize_diagnostic(d, sources) for d in errors],
+        "warnings": [serialize_diagnostic(d, sources) for d in findings if d.severity != "error"],
     }
     count = f"{len(paths)} file{'s' if len(paths) != 1 else ''} checked"
     result = f"{len(findings)} warning{'s' if len(findings) != 1 else ''}" if findings else "no problems found"
     text = "" if errors else "\n".join([*filter(None, notes), f"{count}: {result}"])
-    return Answer(data, text, status, tuple(findings), sources, as_json=form == "json")
+    return CommandResult(data, text, status, tuple(findings), sources, is_json_only=form == "json")
 
 
-def _check_one(path: str, overrides: Sequence[str], findings: list[Diagnostic], sources: dict[str, str]) -> str:
+def _check_file(path: str, overrides: Sequence[str], findings: list[Diagnostic], sources: dict[str, str]) -> str:
     """Check one file, adding to ``findings`` and ``sources``; return a note on a valid program, or ""."""
     from segdsl.lang.program import check_file
 
@@ -67,59 +69,61 @@ def _check_one(path: str, overrides: Sequence[str], findings: list[Diagnostic], 
     return ""
 
 
-def _distinct(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
+def _drop_duplicates(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Return the findings without duplicates, which arise when several files import the same one."""
     return list({(d.slug, d.span, d.path, d.message): d for d in findings}.values())
 
 
-def _sarif(findings: list[Diagnostic], sources: dict[str, str]) -> dict[str, Any]:
-    from segdsl.diagnostics.serialize import sarif
+def _build_sarif(findings: list[Diagnostic], sources: dict[str, str]) -> dict[str, Any]:
+    from segdsl.diagnostics.serialize import build_sarif
     from segdsl.explain import explanations
     from segdsl.version import __version__
 
-    return sarif(findings, sources, __version__, explanations())
+    return build_sarif(findings, sources, __version__, explanations())
 
 
 @click.command("fmt")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--check", "only_check", is_flag=True, help="Change no file; exit with 1 if one would change.")
 @json_option
-def fmt(files: tuple[str, ...], only_check: bool) -> Answer:
+def fmt_command(files: tuple[str, ...], only_check: bool) -> CommandResult:
     """Format .seg files.
 
     Given a folder, formats all .seg files below it; - formats stdin to stdout.
     """
-    from segdsl.diagnostics.serialize import as_json
+    from segdsl.diagnostics.serialize import serialize_diagnostic
     from segdsl.syntax.printer.format import format_text
 
     if files == (STDIN,):
-        text = _stdin()
+        text = _read_stdin()
         tidy = format_text(text, "<stdin>")
         same = tidy.encode() == text.encode()
         if only_check:
-            status = DONE if same else AT_FAULT
-            return Answer({"changed": [] if same else ["<stdin>"]}, "" if same else "would reformat <stdin>", status)
+            status = EXIT_OK if same else EXIT_ERROR
+            return CommandResult(
+                {"changed": [] if same else ["<stdin>"]}, "" if same else "would reformat <stdin>", status
+            )
         # The formatted text replaces the user's: no character may be lost to the encoding of a terminal.
-        streams.write_utf8()
-        return Answer({"changed": [] if same else ["<stdin>"], "text": tidy}, tidy)
+        streams.set_stdout_utf8()
+        return CommandResult({"changed": [] if same else ["<stdin>"], "text": tidy}, tidy)
     changed: list[str] = []
     findings: list[Diagnostic] = []
     sources: dict[str, str] = {}
-    for path in programs(files):
+    for path in find_programs(files):
         try:
-            if _format_one(Path(path), only_check):
+            if _format_file(Path(path), only_check):
                 changed.append(path)
         except SegError as error:
             findings.extend(error.diagnostics)
             sources.update(error.sources)
-    failure = {"errors": [as_json(d, sources) for d in findings]} if findings else {}
-    status = AT_FAULT if findings or (only_check and changed) else DONE
+    failure = {"errors": [serialize_diagnostic(d, sources) for d in findings]} if findings else {}
+    status = EXIT_ERROR if findings or (only_check and changed) else EXIT_OK
     verb = "would reformat" if only_check else "reformatted"
     text = "\n".join(f"{verb} {path}" for path in changed)
-    return Answer({"changed": changed, **failure}, text, status, tuple(findings), sources)
+    return CommandResult({"changed": changed, **failure}, text, status, tuple(findings), sources)
 
 
-def _stdin() -> str:
+def _read_stdin() -> str:
     """Read standard input. Raises SegError if it is closed or not UTF-8."""
     if sys.stdin is None:
         raise fail("file-unreadable", "standard input is closed", "pipe a program in or name a file", path="<stdin>")
@@ -130,21 +134,21 @@ def _stdin() -> str:
         raise fail("file-unreadable", message, "save the file as UTF-8", path="<stdin>") from None
 
 
-def _format_one(path: Path, only_check: bool) -> bool:
+def _format_file(path: Path, only_check: bool) -> bool:
     """Format a file in place, unless ``only_check``; return whether its text differs from the formatted one."""
-    from segdsl.lang.elaborate.files import read_text
+    from segdsl.lang.elaborate.files import read_source
     from segdsl.syntax.printer.format import format_text
 
-    text = read_text(path, str(path))
+    text = read_source(path, str(path))
     tidy = format_text(text, str(path))
     # Bytes are compared, because reading as text hides Windows line ends.
     same = path.read_bytes() == tidy.encode()
     if not same and not only_check:
-        _replace(path, tidy)
+        _replace_file(path, tidy)
     return not same
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace_file(path: Path, text: str) -> None:
     """Replace a file atomically, keeping its permissions."""
     import shutil
 
@@ -159,7 +163,7 @@ def _replace(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
 
 
-def programs(names: Sequence[str]) -> list[str]:
+def find_programs(names: Sequence[str]) -> list[str]:
     """Return the named files, with each folder replaced by the `.seg` files below it.
 
     Raises SegError: `no-programs` for a folder without any, `file-missing` for an empty name.
@@ -173,7 +177,7 @@ def programs(names: Sequence[str]) -> list[str]:
         if not folder.is_dir():
             found.append(name)
             continue
-        below = sorted(_below(folder))
+        below = sorted(_walk_programs(folder))
         if not below:
             message = f"no `.seg` files in folder {name}"
             raise fail("no-programs", message, "name a file or another folder", path=name)
@@ -181,7 +185,7 @@ def programs(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _walk_programs(folder: Path) -> Iterator[Path]:
     """Yield the `.seg` files below a folder, skipping hidden and unreadable folders."""
     for place, folders, names in os.walk(folder):
         folders[:] = [f for f in folders if not f.startswith(".")]
@@ -195,7 +199,9 @@ def _below(folder: Path) -> Iterator[Path]:
 @click.option("--images", type=click.IntRange(min=1), metavar="N", help="With --lr: number of training images.")
 @set_option
 @json_option
-def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None, overrides: tuple[str, ...]) -> Answer:
+def show_command(
+    file: str, rates: bool, steps_per_epoch: int | None, images: int | None, overrides: tuple[str, ...]
+) -> CommandResult:
     """Print a .seg file, or draw its learning rate.
 
     For an exported .xml or .onnx, print its program, scores and certificate. std/NAME.seg is a file of the standard
@@ -204,17 +210,17 @@ def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None
     if steps_per_epoch is not None and images is not None:
         raise click.UsageError("--steps-per-epoch and --images exclude each other: give only one.")
     if rates:
-        from segdsl.cli.commands.learning_rate import shown_rates
+        from segdsl.cli.commands.learning_rate import show_learning_rate
 
-        return shown_rates(file, overrides, steps_per_epoch, images)
+        return show_learning_rate(file, overrides, steps_per_epoch, images)
     if overrides or steps_per_epoch is not None or images is not None:
         raise click.UsageError("--set, --steps-per-epoch and --images need --lr.")
     if Path(file).suffix.lower() in (".xml", ".onnx"):
-        from segdsl.cli.certificate_view import shown_origin
+        from segdsl.cli.certificate_view import show_origin
 
-        return shown_origin(file)
-    from segdsl.editor.ansi import ansi
-    from segdsl.lang.elaborate.files import STD, read_text
+        return show_origin(file)
+    from segdsl.editor.ansi import highlight_source
+    from segdsl.lang.elaborate.files import STD, read_source
 
     path = Path(file)
     if file.startswith("std/") and not path.is_file():
@@ -223,35 +229,40 @@ def show(file: str, rates: bool, steps_per_epoch: int | None, images: int | None
         if not path.is_file() or not path.resolve().is_relative_to(STD):
             names = sorted(f"std/{p.name}" for p in STD.glob("*.seg"))
             raise fail(
-                "file-missing", f"the standard library has no file {file}", suggest(file, names, "files"), path=file
+                "file-missing",
+                f"the standard library has no file {file}",
+                suggest_name(file, names, "files"),
+                path=file,
             )
-    text = read_text(path, file)
-    return Answer({"file": file, "text": text}, ansi(text) if streams.wants_color(sys.stdout) else text)
+    text = read_source(path, file)
+    return CommandResult(
+        {"file": file, "text": text}, highlight_source(text) if streams.wants_color(sys.stdout) else text
+    )
 
 
 @click.command("explain")
 @click.argument("slug", required=False, metavar="[SLUG|WORD|KEY]")
 @json_option
-def explain(slug: str | None) -> Answer:
+def explain_command(slug: str | None) -> CommandResult:
     """Explain a diagnostic, a word or a key.
 
     SLUG is the name in brackets after `error` or `warning`; without it, all slugs are listed. WORD is a word such as
     CrossEntropy, KEY a path such as train.clip.
     """
-    from segdsl.cli.explain import documented, meant
+    from segdsl.cli.explain import find_documentation, suggest_topic
     from segdsl.explain import explanations
 
     texts = explanations()
     if slug is None:
-        return Answer({"slugs": list(texts)}, "\n".join(texts))
+        return CommandResult({"slugs": list(texts)}, "\n".join(texts))
     # Slugs and names are often pasted with their brackets or backticks.
     name = slug.strip("[]`").lower()
     if name not in texts:
-        found = documented(slug.strip("[]`()"))
+        found = find_documentation(slug.strip("[]`()"))
         if found is not None:
-            return Answer({"name": found[0], "text": found[1]}, f"{found[0]}\n\n{found[1]}")
-        raise fail("unknown-slug", f"no diagnostic, word or key is named `{slug}`", meant(slug, texts))
-    return Answer({"slug": name, "text": texts[name]}, f"{name}\n\n{texts[name]}")
+            return CommandResult({"name": found[0], "text": found[1]}, f"{found[0]}\n\n{found[1]}")
+        raise fail("unknown-slug", f"no diagnostic, word or key is named `{slug}`", suggest_topic(slug, texts))
+    return CommandResult({"slug": name, "text": texts[name]}, f"{name}\n\n{texts[name]}")
 
 
-COMMANDS = {"check": check, "fmt": fmt, "show": show, "explain": explain}
+COMMANDS = {"check": check_command, "fmt": fmt_command, "show": show_command, "explain": explain_command}

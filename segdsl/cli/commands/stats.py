@@ -9,176 +9,179 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from segdsl.cli.dataset_options import counting, data_source, finding_entry, source_options
-from segdsl.cli.result import AT_FAULT, DONE, Answer, json_option
-from segdsl.diagnostics.render import cells
+from segdsl.cli.dataset_options import add_dataset_options, finding_to_dict, resolve_data_source, show_file_progress
+from segdsl.cli.result import EXIT_ERROR, EXIT_OK, CommandResult, json_option
+from segdsl.diagnostics.render import measure_char
 
 if TYPE_CHECKING:
     from segdsl.data.stats.survey import ClassStats, Spread, SubsetStats, Survey
 
 VOID = "(void)"
 COLUMNS = 80
-LONGEST_NAME = 40
+MAX_NAME_WIDTH = 40
 """Maximum columns of a class name in the table."""
-SHOWN = 3
+MAX_EXAMPLES = 3
 """Example images listed for a rare class; the JSON lists all that the survey stored."""
 
 
 @click.command("stats")
-@source_options
+@add_dataset_options
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw example images of every class.")
 @json_option
-def data_stats(out: Path | None, **source: Any) -> Answer:
+def data_stats_command(out: Path | None, **source: Any) -> CommandResult:
     """Print statistics of a dataset.
 
     Sizes and channels of the images, and the share of each class in pixels and in images.
     """
-    from segdsl.data.stats.survey import survey
+    from segdsl.data.stats.survey import survey_dataset
 
-    dataset = data_source(**source)
+    dataset = resolve_data_source(**source)
     # An output file that cannot be written is reported now, not after minutes of reading.
     if out is not None:
-        from segdsl.data.pictures.canvas import require_target
+        from segdsl.data.pictures.canvas import require_sheet_target
 
-        require_target(out, dataset.root)
-    with counting() as progress:
-        found = survey(dataset.root, dataset.format, dataset.asked, progress)
+        require_sheet_target(out, dataset.root)
+    with show_file_progress() as progress:
+        found = survey_dataset(dataset.root, dataset.format, dataset.request, progress)
     report = found.report
     findings = (*report.errors, *report.warnings)
     if report.errors:
         failure = {
-            "errors": [finding_entry(d) for d in report.errors],
-            "warnings": [finding_entry(d) for d in report.warnings],
+            "errors": [finding_to_dict(d) for d in report.errors],
+            "warnings": [finding_to_dict(d) for d in report.warnings],
         }
-        return Answer(failure, status=AT_FAULT, findings=findings)
-    data = facts_of(found, out)
+        return CommandResult(failure, status=EXIT_ERROR, findings=findings)
+    data = collect_stats_facts(found, out)
     if out is not None:
-        from segdsl.data.pictures.contact_sheet import write_sheet
+        from segdsl.data.pictures.contact_sheet import write_contact_sheet
 
-        write_sheet(found, out)
-    return Answer(data, described(found, out), DONE, findings)
+        write_contact_sheet(found, out)
+    return CommandResult(data, format_stats(found, out), EXIT_OK, findings)
 
 
-def facts_of(found: Survey, out: Path | None) -> dict[str, Any]:
+def collect_stats_facts(survey: Survey, out: Path | None) -> dict[str, Any]:
     """Return the JSON object of a survey. Shares are from 0 to 1; sizes and spreads are in pixels."""
     return {
-        "root": str(found.report.root),
-        "format": found.report.format,
-        "images": found.report.items,
-        "classes": list(found.classes),
-        "ignore": found.ignore,
-        "subsets": {name: _subset_facts(found, stats) for name, stats in found.subsets.items()},
+        "root": str(survey.report.root),
+        "format": survey.report.format,
+        "images": survey.report.items,
+        "classes": list(survey.classes),
+        "ignore": survey.ignore,
+        "subsets": {name: _collect_subset_facts(survey, stats) for name, stats in survey.subsets.items()},
         "sheet": None if out is None else str(out),
-        "warnings": [finding_entry(d) for d in found.report.warnings],
+        "warnings": [finding_to_dict(d) for d in survey.report.warnings],
     }
 
 
-def _subset_facts(found: Survey, stats: SubsetStats) -> dict[str, Any]:
-    least = stats.seen_least(len(found.classes))
+def _collect_subset_facts(survey: Survey, stats: SubsetStats) -> dict[str, Any]:
+    least = stats.list_rarest_classes(len(survey.classes))
     return {
         "images": stats.images,
         "pixels": stats.pixels,
         "sizes": [{"height": h, "width": w, "images": n} for (h, w), n in stats.sizes.most_common()],
-        "height": _spread_facts(stats.heights()),
-        "width": _spread_facts(stats.widths()),
-        "aspect": _spread_facts(stats.aspects()),
+        "height": _collect_spread_facts(stats.compute_heights()),
+        "width": _collect_spread_facts(stats.compute_widths()),
+        "aspect": _collect_spread_facts(stats.compute_aspects()),
         "modes": dict(stats.modes.most_common()),
-        "classes": {name: _class_facts(stats, stats.of(k)) for k, name in enumerate(found.classes)},
-        "void": _class_facts(stats, stats.of(found.ignore)),
-        "seen_least": [found.classes[k] for k in least],
+        "classes": {name: _collect_class_facts(stats, stats.get_class(k)) for k, name in enumerate(survey.classes)},
+        "void": _collect_class_facts(stats, stats.get_class(survey.ignore)),
+        "seen_least": [survey.classes[k] for k in least],
     }
 
 
-def _spread_facts(spread: Spread) -> dict[str, float]:
-    return {"min": spread.least, "median": spread.median, "max": spread.greatest}
+def _collect_spread_facts(spread: Spread) -> dict[str, float]:
+    return {"min": spread.minimum, "median": spread.median, "max": spread.maximum}
 
 
-def _class_facts(stats: SubsetStats, counted: ClassStats) -> dict[str, Any]:
+def _collect_class_facts(stats: SubsetStats, class_stats: ClassStats) -> dict[str, Any]:
     return {
-        "pixels": counted.pixels,
-        "share": counted.pixels / stats.pixels,
-        "images": counted.images,
-        "image_share": counted.images / stats.images,
-        "examples": [_name(stats, e.position) for e in counted.examples()],
+        "pixels": class_stats.pixels,
+        "share": class_stats.pixels / stats.pixels,
+        "images": class_stats.images,
+        "image_share": class_stats.images / stats.images,
+        "examples": [_format_image_name(stats, e.position) for e in class_stats.list_examples()],
     }
 
 
-def _name(stats: SubsetStats, position: int) -> str:
-    return stats.subset.image(position).relative_to(stats.subset.image_folder).as_posix()
+def _format_image_name(stats: SubsetStats, position: int) -> str:
+    return stats.subset.get_image_path(position).relative_to(stats.subset.image_folder).as_posix()
 
 
-def described(found: Survey, out: Path | None) -> str:
+def format_stats(survey: Survey, out: Path | None) -> str:
     """Format the statistics as text, within 80 columns unless a single file name is longer."""
-    count = len(found.classes)
-    head = f"{found.report.format}: {found.report.items:,} images, {count} class{'es' if count != 1 else ''}"
-    blocks = ["\n".join(_subset_lines(found, name, stats)) for name, stats in found.subsets.items()]
+    count = len(survey.classes)
+    head = f"{survey.report.format}: {survey.report.items:,} images, {count} class{'es' if count != 1 else ''}"
+    blocks = ["\n".join(_format_subset(survey, name, stats)) for name, stats in survey.subsets.items()]
     tail = [f"written to {out}"] if out is not None else []
     return "\n\n".join([head, *blocks, *tail])
 
 
-def _subset_lines(found: Survey, name: str, stats: SubsetStats) -> Iterator[str]:
-    from segdsl.data.stats.describe import said_channels, said_sizes
+def _format_subset(survey: Survey, name: str, stats: SubsetStats) -> Iterator[str]:
+    from segdsl.data.stats.describe import format_channels, format_sizes
 
     yield f"{name}: {stats.images:,} image{'s' if stats.images != 1 else ''}"
-    yield from _wrapped("sizes (height x width)", said_sizes(stats))
-    yield from _wrapped("channels              ", said_channels(stats))
+    yield from _wrap_labeled("sizes (height x width)", format_sizes(stats))
+    yield from _wrap_labeled("channels              ", format_channels(stats))
     yield ""
-    names = [_cut(n, LONGEST_NAME) for n in [*found.classes, VOID]]
-    width = max(map(_columns, names))
+    names = [_truncate_middle(n, MAX_NAME_WIDTH) for n in [*survey.classes, VOID]]
+    width = max(map(_display_width, names))
     yield f"  {'':{width}}    pixels            images"
-    for value, label in zip([*range(len(found.classes)), found.ignore], names, strict=True):
-        yield f"  {_padded(label, width)}  {_counted(stats, stats.of(value))}"
-    least = stats.seen_least(len(found.classes))
+    for value, label in zip([*range(len(survey.classes)), survey.ignore], names, strict=True):
+        yield f"  {_pad_text(label, width)}  {_format_counts(stats, stats.get_class(value))}"
+    least = stats.list_rarest_classes(len(survey.classes))
     if least:
         yield ""
         yield "  rarest classes, and images that show them best"
-        width = max(_columns(names[k]) for k in least)
+        width = max(_display_width(names[k]) for k in least)
         for k in least:
-            yield from _places(stats, stats.of(k), _padded(names[k], width))
+            yield from _format_examples(stats, stats.get_class(k), _pad_text(names[k], width))
 
 
-def _columns(text: str) -> int:
-    return sum(map(cells, text))
+def _display_width(text: str) -> int:
+    return sum(map(measure_char, text))
 
 
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _columns(text))
+def _pad_text(text: str, width: int) -> str:
+    return text + " " * (width - _display_width(text))
 
 
-def _counted(stats: SubsetStats, counted: ClassStats) -> str:
-    pixels, images = 100 * counted.pixels / stats.pixels, 100 * counted.images / stats.images
+def _format_counts(stats: SubsetStats, class_stats: ClassStats) -> str:
+    pixels, images = 100 * class_stats.pixels / stats.pixels, 100 * class_stats.images / stats.images
     # A class that exists must not print as 0.00 %.
     is_tiny = 0 < pixels < 0.005
-    return f"{'<0.01' if is_tiny else f'{pixels:.2f}':>6} %  {images:5.1f} %  {counted.images:>7,}"
+    return f"{'<0.01' if is_tiny else f'{pixels:.2f}':>6} %  {images:5.1f} %  {class_stats.images:>7,}"
 
 
-def _wrapped(label: str, text: str) -> list[str]:
+def _wrap_labeled(label: str, text: str) -> list[str]:
     lines = textwrap.wrap(text, COLUMNS, initial_indent=f"  {label}  ", subsequent_indent=" " * (len(label) + 4))
     # No-break spaces kept numbers and their units on one line; a terminal should not receive them.
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
 
-def _places(stats: SubsetStats, counted: ClassStats, label: str) -> list[str]:
+def _format_examples(stats: SubsetStats, class_stats: ClassStats, label: str) -> list[str]:
     """Return a line with a class and as many example images as fit on it."""
-    room = COLUMNS - _columns(label) - 4
-    names = [_cut(_name(stats, e.position), COLUMNS // 2) for e in counted.examples()[:SHOWN]]
+    room = COLUMNS - _display_width(label) - 4
+    names = [
+        _truncate_middle(_format_image_name(stats, e.position), COLUMNS // 2)
+        for e in class_stats.list_examples()[:MAX_EXAMPLES]
+    ]
     while True:
-        more = counted.images - len(names)
+        more = class_stats.images - len(names)
         rest = f" and {more:,} more" if more else ""
         if len(names) == 1:
-            names = [_cut(names[0], room - len(rest))]
+            names = [_truncate_middle(names[0], room - len(rest))]
         text = ", ".join(names) + rest
-        if len(names) == 1 or _columns(text) <= room:
+        if len(names) == 1 or _display_width(text) <= room:
             return [f"  {label}  {text}"]
         names.pop()
 
 
-def _cut(text: str, width: int) -> str:
+def _truncate_middle(text: str, width: int) -> str:
     """Truncate a text in the middle to at most ``width`` columns."""
     text = whole = " ".join(text.split())
     # In the middle, because file names differ at their ends. One character at a time, since some take two columns.
     length = len(whole)
-    while _columns(text) > width and length:
+    while _display_width(text) > width and length:
         length -= 1
         text = f"{whole[: length // 2]}…{whole[len(whole) - (length - length // 2) :]}"
     return text

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-FILL = (124, 116, 104)
+RGB_FILL = (124, 116, 104)
 """Color of padding in RGB images: the mean color of ImageNet, close to 0 after normalization."""
-GREY = (115, 115, 115, 115)
+GRAY_FILL = (115, 115, 115, 115)
 """The same for images with other channels."""
 AUGMENT_STREAM, SHUFFLE_STREAM, NOISE_STREAM = 0, 1, 2
 Rng = np.random.Generator
@@ -28,7 +28,7 @@ class Sample(NamedTuple):
         return self.image.shape[0], self.image.shape[1]
 
 
-class Setting(NamedTuple):
+class AugmentContext(NamedTuple):
     """What the steps need to know: the (height, width) of the network input, the ignore value, and the class names.
 
     ``partner`` returns another sample after the same steps as the current one; None if there is none to mix with.
@@ -40,7 +40,7 @@ class Setting(NamedTuple):
     partner: Callable[[Rng], Sample] | None = None
 
 
-Step = Callable[[Any, Sample, Rng, Setting], Sample]
+Step = Callable[[Any, Sample, Rng, AugmentContext], Sample]
 """The implementation of a word: takes the word, the sample, its random numbers and the context; returns the new
 sample."""
 
@@ -56,33 +56,33 @@ def counter_rng(seed: int, epoch: int, index: int, draw: int = 0, stream: int = 
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
-def fit(sample: Sample, size: tuple[int, int]) -> Sample:
+def fit_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     """Resize the sample to (height, width) as at inference: the image linearly, the mask by nearest neighbor."""
     if sample.size == tuple(size):
         return sample
-    return resized(sample, size, average=False)
+    return resize_sample(sample, size, average=False)
 
 
-def resized(sample: Sample, size: tuple[int, int], *, average: bool = True) -> Sample:
+def resize_sample(sample: Sample, size: tuple[int, int], *, average: bool = True) -> Sample:
     """Resize the sample to (height, width) with :func:`resize_image` and :func:`resize_mask`."""
     if sample.size == tuple(size):
         return sample
-    return Sample(resized_image(sample.image, size, average=average), resized_mask(sample.mask, size))
+    return Sample(resize_image(sample.image, size, average=average), resize_mask(sample.mask, size))
 
 
-def resized_image(image: np.ndarray, size: tuple[int, int], *, average: bool = True) -> np.ndarray:
+def resize_image(image: np.ndarray, size: tuple[int, int], *, average: bool = True) -> np.ndarray:
     """Resize the image to (height, width): average whole blocks if it is at least twice as large, then interpolate
     linearly."""
     if image.shape[:2] == tuple(size):
         return image
     # OpenCV's INTER_AREA at arbitrary ratios takes seven times as long; at integer ratios it is fast.
-    reduced = _shrunk(image, size) if average else None
+    reduced = _shrink_by_blocks(image, size) if average else None
     if reduced is not None:
         return reduced
-    return by_fours(lambda part, _: cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR), image)
+    return apply_by_channels(lambda part, _: cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR), image)
 
 
-def resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize the mask to (height, width) by nearest neighbor, with the same pixel centers as :func:`resize_image`."""
     if mask.shape == tuple(size):
         return mask
@@ -90,7 +90,7 @@ def resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(np.ascontiguousarray(mask), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
 
 
-def _shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+def _shrink_by_blocks(image: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
     """Average blocks of pixels and interpolate between them; None if the image is not at least twice as large.
 
     Blocks are as large as possible without making the image smaller than ``size``. Pixels beyond the last whole block
@@ -104,30 +104,30 @@ def _shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
     place = np.array([[right, 0, right / 2 - 0.5], [0, down, down / 2 - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
-    def change(part: np.ndarray, _: tuple[int, ...]) -> np.ndarray:
+    def shrink_part(part: np.ndarray, _: tuple[int, ...]) -> np.ndarray:
         small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
         return cv2.warpAffine(small, place, size[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
-    return by_fours(change, image[: rows * block, : columns * block])
+    return apply_by_channels(shrink_part, image[: rows * block, : columns * block])
 
 
-def by_fours(change: Callable[[np.ndarray, tuple[int, ...]], np.ndarray], image: np.ndarray) -> np.ndarray:
+def apply_by_channels(change: Callable[[np.ndarray, tuple[int, ...]], np.ndarray], image: np.ndarray) -> np.ndarray:
     """Apply ``change`` to an image (H, W, C), four channels at a time, which is OpenCV's limit.
 
     ``change`` gets the channels and the color of padding.
     """
     channels = image.shape[2]
     if channels == 3:
-        return change(np.ascontiguousarray(image), FILL)
-    parts = [change(np.ascontiguousarray(image[:, :, k : k + 4]), GREY) for k in range(0, channels, 4)]
-    return np.concatenate([with_channels(part) for part in parts], axis=2)
+        return change(np.ascontiguousarray(image), RGB_FILL)
+    parts = [change(np.ascontiguousarray(image[:, :, k : k + 4]), GRAY_FILL) for k in range(0, channels, 4)]
+    return np.concatenate([restore_channel_axis(part) for part in parts], axis=2)
 
 
-def with_channels(image: np.ndarray) -> np.ndarray:
+def restore_channel_axis(image: np.ndarray) -> np.ndarray:
     """Restore the channel axis that OpenCV drops if there is a single channel."""
     return image if image.ndim == 3 else image[:, :, None]
 
 
-def between(rng: Rng, span: Any) -> float:
+def draw_uniform(rng: Rng, value_range: Any) -> float:
     """Draw a number uniformly from a range."""
-    return float(rng.uniform(span.low, span.high))
+    return float(rng.uniform(value_range.low, value_range.high))

@@ -10,97 +10,102 @@ from typing import NamedTuple
 
 import numpy as np
 
-from segdsl.data.findings import Findings, finding
+from segdsl.data.findings import Findings, make_finding
 from segdsl.data.formats.labels import LabelSpace
 from segdsl.data.formats.layout import Layout
-from segdsl.ir.values import Range, number
+from segdsl.ir.values import Range, format_number
 
-Pixels = dict[str, np.ndarray]
+PixelCounts = dict[str, np.ndarray]
 """Number of pixels of each of the 256 mask values, by subset."""
 
 
-class Depth(NamedTuple):
+class DepthGroup(NamedTuple):
     """Images of one bit depth: their number, their least and greatest value, and the first of them."""
 
     count: int
     low: float
     high: float
-    first: Path
+    first_path: Path
 
-    def with_(self, other: Depth) -> Depth:
+    def merge(self, other: DepthGroup) -> DepthGroup:
         """Combine two groups of the same depth."""
-        return Depth(self.count + other.count, min(self.low, other.low), max(self.high, other.high), self.first)
+        return DepthGroup(
+            self.count + other.count, min(self.low, other.low), max(self.high, other.high), self.first_path
+        )
 
     @property
-    def many(self) -> str:
+    def count_text(self) -> str:
         """The number of images with its noun, such as `3 images`."""
         return f"{self.count} image{'s' if self.count > 1 else ''}"
 
     @property
-    def way(self) -> str:
+    def range_text(self) -> str:
         """The observed values, such as `from 0 to 4095`."""
         return f"from {float(f'{self.low:.4g}'):g} to {float(f'{self.high:.5g}'):g}"
 
     @property
-    def levels(self) -> Range:
+    def level_range(self) -> Range:
         """The observed values as a range, for `data.levels`; never empty."""
         # Few digits, since the range is meant to be copied into a program; five for the upper end keep 65535 exact.
         low, high = float(f"{self.low:.4g}"), float(f"{self.high:.5g}")
         return Range(low, high if high > low else low + 1)
 
 
-class Kinds:
+class ImageKinds:
     """Counts of images by channels and alpha, and by bit depth, with the first image of each kind."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[int, bool]] = Counter()
-        self.first: dict[tuple[int, bool], Path] = {}
-        self.depths: dict[int, Depth] = {}
+        self.first_paths: dict[tuple[int, bool], Path] = {}
+        self.depths: dict[int, DepthGroup] = {}
 
-    def add(self, channels: int, alpha: bool, path: Path) -> None:
+    def add_image(self, channels: int, alpha: bool, path: Path) -> None:
         """Count an image."""
         self.counts[channels, alpha] += 1
-        self.first.setdefault((channels, alpha), path)
+        self.first_paths.setdefault((channels, alpha), path)
 
     def add_depth(self, bits: int, low: float, high: float, path: Path) -> None:
         """Count an image by bit depth, with its least and greatest value."""
-        one = Depth(1, low, high, path)
+        one = DepthGroup(1, low, high, path)
         group = self.depths.get(bits)
-        self.depths[bits] = one if group is None else group.with_(one)
+        self.depths[bits] = one if group is None else group.merge(one)
 
-    def depth_findings(self, levels: Range | None) -> Findings:
+    def find_depth_problems(self, levels: Range | None) -> Findings:
         """Report images without a value range, 16-bit images reduced to 8 bits, and unsuitable `data.levels`."""
         if levels is not None:
-            return self._misfits(levels)
+            return self._find_level_misfits(levels)
         found: Findings = []
         if odd := self.depths.get(0):
-            message = f"{odd.many} {'have' if odd.count > 1 else 'has'} no defined value range (observed {odd.way})"
-            help = f"set the values that map to black and white: `data.levels = {odd.levels}`"
-            found.append(finding("image-depth-unknown", message, help, odd.first))
+            verb = "have" if odd.count > 1 else "has"
+            message = f"{odd.count_text} {verb} no defined value range (observed {odd.range_text})"
+            help = f"set the values that map to black and white: `data.levels = {odd.level_range}`"
+            found.append(make_finding("image-depth-unknown", message, help, odd.first_path))
         if deep := self.depths.get(16):
-            message = f"only the upper 8 bits of {deep.many} with 16 bits are used (values {deep.way})"
-            help = f"if they look dark or flat, set the values of black and white: `data.levels = {deep.levels}`"
-            found.append(finding("image-depth", message, help, deep.first, "warning"))
+            message = f"only the upper 8 bits of {deep.count_text} with 16 bits are used (values {deep.range_text})"
+            help = f"if they look dark or flat, set the values of black and white: `data.levels = {deep.level_range}`"
+            found.append(make_finding("image-depth", message, help, deep.first_path, "warning"))
         return found
 
-    def _misfits(self, levels: Range) -> Findings:
+    def _find_level_misfits(self, levels: Range) -> Findings:
         flat, found = self.depths.get(8), []
         if flat and levels.high > 255:
             verb = "have" if flat.count > 1 else "has"
-            message = f"{flat.many} {verb} 8 bits and will be dark: `data.levels` goes up to {number(levels.high)}"
+            highest = format_number(levels.high)
+            message = f"{flat.count_text} {verb} 8 bits and will be dark: `data.levels` goes up to {highest}"
             help = "remove `data.levels`, or use separate datasets for images of different depth"
-            found.append(finding("image-depth", message, help, flat.first, "warning"))
+            found.append(make_finding("image-depth", message, help, flat.first_path, "warning"))
         for deep in [depth for bits, depth in self.depths.items() if bits != 8]:
             if deep.low < levels.low or deep.high > levels.high:
                 verb = "have" if deep.count > 1 else "has"
-                message = f"{deep.many} {verb} values {deep.way}; those outside `data.levels = {levels}` are clipped"
-                help = f"use `data.levels = {deep.levels}` to keep all values, unless the rest does not matter"
-                found.append(finding("image-depth", message, help, deep.first, "warning"))
+                values = f"{deep.count_text} {verb} values {deep.range_text}"
+                message = f"{values}; those outside `data.levels = {levels}` are clipped"
+                help = f"use `data.levels = {deep.level_range}` to keep all values, unless the rest does not matter"
+                found.append(make_finding("image-depth", message, help, deep.first_path, "warning"))
         return found
 
-    def findings(self, wanted: int | None) -> Findings:
+    def find_channel_problems(self, model_channels: int | None) -> Findings:
         """Report mixed images: grayscale or alpha among others if all become RGB, and differing channel counts."""
-        if len(self.counts) < 2 or wanted not in (None, 3):
+        if len(self.counts) < 2 or model_channels not in (None, 3):
             return []
         # The most frequent kind counts as intended, and the others are reported.
         colors = {kind: kind[0] - kind[1] for kind in self.counts}
@@ -108,7 +113,11 @@ class Kinds:
         if not set(colors.values()) <= {1, 3} and len(set(colors.values())) > 1:
             odd = next(kind for kind in self.counts if colors[kind] != colors[usual])
             message = f"the image has {odd[0]} channels, but {self.counts[usual]} others have {usual[0]}"
-            return [finding("image-channels", message, "give all images the same number of channels", self.first[odd])]
+            return [
+                make_finding(
+                    "image-channels", message, "give all images the same number of channels", self.first_paths[odd]
+                )
+            ]
         gray = [kind for kind in self.counts if colors[kind] == 1 and colors[usual] != 1]
         alpha = [kind for kind in self.counts if kind[1] and not usual[1]]
         groups = [("grayscale", gray), ("with an alpha channel", alpha)]
@@ -117,50 +126,52 @@ class Kinds:
             return []
         message = f"mixed image types: {' and '.join(parts)} of {self.counts.total()} images, such as this one"
         help = "all are read as RGB (gray repeated, alpha dropped); check that this is acceptable"
-        return [finding("image-modes-mixed", message, help, self.first[(gray or alpha)[0]], "warning")]
+        return [make_finding("image-modes-mixed", message, help, self.first_paths[(gray or alpha)[0]], "warning")]
 
 
-def class_findings(layout: Layout, labels: LabelSpace, ignore: int, pixels: Pixels) -> Findings:
+def find_class_problems(layout: Layout, labels: LabelSpace, ignore: int, pixels: PixelCounts) -> Findings:
     """Report classes without pixels in one or all subsets, and subsets in which every pixel is ignored."""
     scored = [k for k in range(len(labels.classes)) if k != ignore]
     present = {name: {k for k in scored if counts[k]} for name, counts in pixels.items()}
     everywhere = set().union(*present.values())
-    if 0 in everywhere and (soft := _black_and_white(labels, ignore, pixels)):
+    if 0 in everywhere and (soft := _detect_black_and_white(labels, ignore, pixels)):
         name, values = labels.classes[1], "[0..127, 128..255]" if soft == "soft" else "[0, 255]"
         message = f"masks hold 0 and 255, but 255 means ignored, so almost no pixel has the class `{name}`"
         help = f"if 255 means `{name}`, set `data.values = {values}`, or replace 255 with 1 in the masks"
-        return [finding("mask-0-255", message, help, layout.root)]
+        return [make_finding("mask-0-255", message, help, layout.root)]
     found: Findings = []
     never = [labels.classes[k] for k in scored if k not in everywhere]
     if never and everywhere:
         several = len(never) > 1
-        message = f"no mask of the dataset contains the class{'es' * several} {listed(never)}"
+        message = f"no mask of the dataset contains the class{'es' * several} {format_names(never)}"
         help = f"add images with {'them' if several else 'it'}"
         # Without two classes left there would be nothing to segment, so removing this one is no remedy.
         if len(labels.classes) - len(never) >= 2:
-            help += f", or {excluding(never, labels)}: a class without pixels cannot be learned"
-        found.append(finding("class-absent", message, help, layout.root, "warning"))
+            help += f", or {suggest_exclude(never, labels)}: a class without pixels cannot be learned"
+        found.append(make_finding("class-absent", message, help, layout.root, "warning"))
     for name, classes in present.items():
         folder = layout.subsets[name].folder
         if not classes and pixels[name].any():
             message = f"every pixel of the subset `{name}` is ignored"
             help = "label some pixels, or check that `data.ignore` is the value of ignored pixels"
-            found.append(finding("subset-all-void", message, help, folder))
+            found.append(make_finding("subset-all-void", message, help, folder))
         elif missing := [labels.classes[k] for k in sorted(everywhere - classes) if classes]:
-            message = f"no mask of the subset `{name}` contains the class{'es' * (len(missing) > 1)} {listed(missing)}"
+            message = (
+                f"no mask of the subset `{name}` contains the class{'es' * (len(missing) > 1)} {format_names(missing)}"
+            )
             help = (
                 "move images between the subsets so that each contains every class; its scores do not cover the others"
             )
-            found.append(finding("class-absent", message, help, folder, "warning"))
+            found.append(make_finding("class-absent", message, help, folder, "warning"))
     return found
 
 
-def _black_and_white(labels: LabelSpace, ignore: int, pixels: Pixels) -> str:
+def _detect_black_and_white(labels: LabelSpace, ignore: int, pixels: PixelCounts) -> str:
     """Detect masks of two classes that hold 0 and 255 and little else.
 
     Return "hard", "soft" if values between them occur as well (antialiased borders), or an empty string.
     """
-    if len(labels.classes) != 2 or ignore != 255 or labels.table:
+    if len(labels.classes) != 2 or ignore != 255 or labels.value_to_id:
         return ""
     counts = np.sum(list(pixels.values()), axis=0)
     between = int(counts[1:255].sum())
@@ -170,14 +181,14 @@ def _black_and_white(labels: LabelSpace, ignore: int, pixels: Pixels) -> str:
     return "soft" if between else "hard"
 
 
-def excluding(names: Sequence[str], labels: LabelSpace) -> str:
+def suggest_exclude(names: Sequence[str], labels: LabelSpace) -> str:
     """Return how to exclude classes, some of which may be the result of merging."""
-    if not set(names) <= set(labels.in_masks):
-        return f"exclude the classes merged into {listed(names)} instead of merging them"
+    if not set(names) <= set(labels.mask_classes):
+        return f"exclude the classes merged into {format_names(names)} instead of merging them"
     texts = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
     return f"add {texts} to `data.exclude`, a list of names"
 
 
-def listed(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
     """Format the first names for a message."""
     return ", ".join(f"`{n}`" for n in list(names)[:6]) + (", …" if len(names) > 6 else "")

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segdsl.data.decode.images import Reading, decode_image, decode_mask, read_bytes
+from segdsl.data.decode.images import ReadOptions, decode_image, decode_mask, read_bytes
 from segdsl.data.formats.labels import LabelSpace
 from segdsl.data.formats.layout import Subset
 from segdsl.diagnostics import Diagnostic, SegError
 from segdsl.storage.fact_cache import FactCache
-from segdsl.storage.file_states import blocks, stamps
+from segdsl.storage.file_states import iterate_blocks, read_stamps
 
-CHUNK = 64
+CHUNK_PAIRS = 64
 """Pairs decoded at a time: the bound on memory, and the step of the progress display."""
 THREADS = 8
 """Maximum number of decoding threads; decoders release the GIL."""
@@ -33,7 +33,7 @@ class ImageFacts(NamedTuple):
     mode: str
     orientation: int
     channels: int
-    alpha: bool
+    has_alpha: bool
     bits: int
     low: float
     high: float
@@ -56,44 +56,44 @@ class PairFacts:
     position: int
     image: ImageFacts | None
     mask: MaskFacts | None
-    faults: tuple[Diagnostic, ...]
+    diagnostics: tuple[Diagnostic, ...]
 
 
-def pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache) -> Iterator[PairFacts]:
+def read_pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache) -> Iterator[PairFacts]:
     """Yield the facts of every pair in order, decoding in threads with a bounded number of files in memory."""
     # Mask facts depend on how values become ids, so the label space is part of the cache key.
-    tag = hashlib.blake2b(repr((labels.colors, labels.table)).encode(), digest_size=6).hexdigest()
-    images = _Files(cache, "image", subset.image_folder, _image_facts, _read_image)
-    masks = _Files(cache, tag, subset.mask_folder, _mask_facts, lambda path: _read_mask(path, labels))
+    tag = hashlib.blake2b(repr((labels.colors, labels.value_to_id)).encode(), digest_size=6).hexdigest()
+    images = _FactReader(cache, "image", subset.image_folder, _parse_image_facts, _read_image_facts)
+    masks = _FactReader(cache, tag, subset.mask_folder, _parse_mask_facts, lambda path: _read_mask_facts(path, labels))
     position = 0
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
-        for names in blocks(subset.images, subset.masks, length=CHUNK):
-            facts = (files.read(part, pool) for files, part in zip((images, masks), names, strict=True))
+        for names in iterate_blocks(subset.images, subset.masks, length=CHUNK_PAIRS):
+            facts = (files.read_facts(part, pool) for files, part in zip((images, masks), names, strict=True))
             for image, mask in zip(*facts, strict=True):
-                yield _joined(position, image, mask)
+                yield _join_facts(position, image, mask)
                 position += 1
 
 
-class _Files(NamedTuple):
+class _FactReader(NamedTuple):
     """Reads the facts of one kind of file in a folder, from the cache (keys start with ``tag``) or by decoding."""
 
     cache: FactCache
     tag: str
     folder: Path
-    facts: Callable[[Any], ImageFacts | MaskFacts]
+    parse: Callable[[Any], ImageFacts | MaskFacts]
     decode: Callable[[Path], ImageFacts | MaskFacts | SegError]
 
-    def read(self, names: np.ndarray, pool: ThreadPoolExecutor) -> Iterator[ImageFacts | MaskFacts | SegError]:
+    def read_facts(self, names: np.ndarray, pool: ThreadPoolExecutor) -> Iterator[ImageFacts | MaskFacts | SegError]:
         """Yield the facts of each file in order; decode those that are not cached in ``pool``, and cache them."""
         paths = [os.fsdecode(name) for name in names.tolist()]
         # Stamps are taken before decoding: a file that changes meanwhile is decoded again the next time.
-        file_stamps, keys = stamps(self.folder, names).tolist(), [self._key(name) for name in paths]
+        file_stamps, keys = read_stamps(self.folder, names).tolist(), [self._make_key(name) for name in paths]
         cached = self.cache.get_all(keys, file_stamps)
         missing = [self.folder / path for path, value in zip(paths, cached, strict=True) if value is None]
         decoded = iter(pool.map(self.decode, missing))
         for key, stamp, value in zip(keys, file_stamps, cached, strict=True):
             if value is not None:
-                yield self.facts(value)
+                yield self.parse(value)
                 continue
             fresh = next(decoded)
             # Errors are not cached: their texts would outlive the version that wrote them.
@@ -101,23 +101,23 @@ class _Files(NamedTuple):
                 self.cache.put(key, stamp, fresh)
             yield fresh
 
-    def _key(self, name: str) -> str:
+    def _make_key(self, name: str) -> str:
         """Return the cache key of a file: its name with the two folders above it, unique within a dataset."""
         short = "/".join([*self.folder.parts[-2:], *name.split("/")][-3:])
         return f"{self.tag}:{os.fsencode(short).decode(errors='backslashreplace')}"
 
 
-def _image_facts(value: Any) -> ImageFacts:
+def _parse_image_facts(value: Any) -> ImageFacts:
     return ImageFacts(*value)
 
 
-def _mask_facts(value: Any) -> MaskFacts:
+def _parse_mask_facts(value: Any) -> MaskFacts:
     # JSON has turned the keys into strings.
     height, width, counts, digest = value
     return MaskFacts(height, width, {int(k): n for k, n in counts.items()}, digest)
 
 
-def _joined(position: int, image: object, mask: object) -> PairFacts:
+def _join_facts(position: int, image: object, mask: object) -> PairFacts:
     faults = tuple(d for part in (image, mask) if isinstance(part, SegError) for d in part.diagnostics)
     return PairFacts(
         position,
@@ -127,14 +127,14 @@ def _joined(position: int, image: object, mask: object) -> PairFacts:
     )
 
 
-MEASURE = Reading(None, None, measure=True)
+FACT_OPTIONS = ReadOptions(None, None, skip_pixels=True)
 """Facts are those of the file, independent of any model, so that all programs share the cache."""
 
 
-def _read_image(path: Path) -> ImageFacts | SegError:
+def _read_image_facts(path: Path) -> ImageFacts | SegError:
     try:
         data = read_bytes(path)
-        image = decode_image(data, path, MEASURE)
+        image = decode_image(data, path, FACT_OPTIONS)
     except SegError as error:
         return error
     height, width = image.pixels.shape[:2]
@@ -144,23 +144,23 @@ def _read_image(path: Path) -> ImageFacts | SegError:
         image.mode,
         image.orientation,
         image.channels,
-        image.alpha,
+        image.has_alpha,
         image.bits,
-        *image.span,
-        _digest(data),
+        *image.value_range,
+        _hash_bytes(data),
     )
 
 
-def _read_mask(path: Path, labels: LabelSpace) -> MaskFacts | SegError:
+def _read_mask_facts(path: Path, labels: LabelSpace) -> MaskFacts | SegError:
     try:
         data = read_bytes(path)
-        mask = decode_mask(data, path, labels.colors, labels.table)
+        mask = decode_mask(data, path, labels.colors, labels.value_to_id)
     except SegError as error:
         return error
     counts = np.bincount(mask.ravel(), minlength=256)
     values = {int(v): int(counts[v]) for v in np.flatnonzero(counts)}
-    return MaskFacts(mask.shape[0], mask.shape[1], values, _digest(mask.tobytes()))
+    return MaskFacts(mask.shape[0], mask.shape[1], values, _hash_bytes(mask.tobytes()))
 
 
-def _digest(data: bytes) -> str:
+def _hash_bytes(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=16).hexdigest()

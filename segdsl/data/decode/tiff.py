@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segdsl.data.decode.samples import deep_samples
+from segdsl.data.decode.samples import decode_deep_samples
 from segdsl.diagnostics import SegError, fail
 
-MARKS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First four bytes of a TIFF or BigTIFF, in either byte order."""
-STORED, DEFLATED, PACKED_BITS = (1,), (8, 32946), (32773,)
+NO_COMPRESSION, DEFLATE, PACKBITS = (1,), (8, 32946), (32773,)
 """Compression schemes that tifffile decodes without imagecodecs, by their numbers in TIFF."""
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 """Photometric interpretations used as they are; Pillow converts all others to RGB."""
-REDUCED, MASK = 1, 4
+THUMBNAIL_BIT, MASK_BIT = 1, 4
 """Bits of NewSubfileType on pages that are not the image itself."""
-ALPHA = (1, 2)
+ALPHA_KINDS = (1, 2)
 """Values of ExtraSamples that mean opacity: associated and unassociated alpha."""
 
 # Both libraries log oddities of a file to stderr, among our own output; what matters becomes a diagnostic here.
@@ -30,12 +30,12 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 
 
-class Stored(NamedTuple):
+class RawSamples(NamedTuple):
     """The samples of an image as stored, (H, W, channels), before EXIF orientation; the last channel may be alpha."""
 
     samples: np.ndarray
     orientation: int = 1
-    alpha: bool = False
+    has_alpha: bool = False
 
     @property
     def mode(self) -> str:
@@ -45,10 +45,10 @@ class Stored(NamedTuple):
 
 def is_tiff(data: bytes) -> bool:
     """Return whether a file starts with a TIFF signature."""
-    return data[:4] in MARKS
+    return data[:4] in SIGNATURES
 
 
-def tiff_image(data: bytes, path: object, most: int) -> Stored | int:
+def decode_tiff(data: bytes, path: object, max_bytes: int) -> RawSamples | int:
     """Decode the image in a TIFF, or return the number of its page if Pillow can read that page completely.
 
     Several single-channel pages of equal shape and type are the channels of one image. Raise :class:`SegError` if the
@@ -59,40 +59,40 @@ def tiff_image(data: bytes, path: object, most: int) -> Stored | int:
     page = None
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            pages = _images([page for page in file.pages if isinstance(page, tifffile.TiffPage)])
+            pages = _select_image_pages([page for page in file.pages if isinstance(page, tifffile.TiffPage)])
             page = pages[0]
-            stacked = len(pages) > 1 and all(map(_is_channel, pages)) and len({_kind(p) for p in pages}) == 1
-            if not stacked and _is_plain(page):
+            stacked = len(pages) > 1 and all(map(_is_channel, pages)) and len({_describe_page(p) for p in pages}) == 1
+            if not stacked and _is_pillow_readable(page):
                 return page.index
-            _require_room(page, len(pages) if stacked else 1, path, most)
-            return _stack(pages, data) if stacked else _single(page, data)
+            _require_decodable_size(page, len(pages) if stacked else 1, path, max_bytes)
+            return _stack_pages(pages, data) if stacked else _decode_page(page, data)
     except SegError:
         raise
     # Everything else: on a damaged file tifffile raises whatever its parsing runs into, and documents none of it.
     except Exception as error:
         # tifffile needs imagecodecs for LZW and the like. OpenCV decodes those itself, but only the first page.
-        deep = deep_samples(data) if page is not None and page.index == 0 else None
+        deep = decode_deep_samples(data) if page is not None and page.index == 0 else None
         if page is not None and deep is not None and deep.shape[:2] == (page.imagelength, page.imagewidth):
-            return Stored(deep, _turn(page), _has_alpha(page))
+            return RawSamples(deep, _read_page_orientation(page), _has_alpha(page))
         if page is None:
             # Not even the page list can be read: Pillow gets to try, and reports the damage.
             return 0
-        packed = isinstance(error, _Packed) or "imagecodecs" in str(error)
+        packed = isinstance(error, _UnsupportedCompression) or "imagecodecs" in str(error)
         message = "this TIFF compression is not supported" if packed else "the TIFF is truncated or damaged"
         help = "save it uncompressed or with Deflate compression" if packed else "copy it again from its source"
         raise fail("image-unknown" if packed else "image-truncated", message, help, path=str(path)) from None
 
 
-class _Packed(Exception):
+class _UnsupportedCompression(Exception):
     """A page uses a compression that is not supported."""
 
 
-def _images(pages: Sequence[Any]) -> Sequence[Any]:
+def _select_image_pages(pages: Sequence[Any]) -> Sequence[Any]:
     """Return the pages that are neither thumbnails nor masks, or all pages if there are no others."""
-    return [page for page in pages if not int(page.subfiletype) & (REDUCED | MASK)] or pages
+    return [page for page in pages if not int(page.subfiletype) & (THUMBNAIL_BIT | MASK_BIT)] or pages
 
 
-def _kind(page: Any) -> tuple[Any, ...]:
+def _describe_page(page: Any) -> tuple[Any, ...]:
     return page.shape, page.dtype, page.bitspersample, int(page.photometric)
 
 
@@ -100,7 +100,7 @@ def _is_channel(page: Any) -> bool:
     return len(page.shape) == 2 and int(page.photometric) in (WHITE_IS_ZERO, BLACK_IS_ZERO) and page.bitspersample >= 8
 
 
-def _is_plain(page: Any) -> bool:
+def _is_pillow_readable(page: Any) -> bool:
     """Return whether Pillow reads a page without dropping channels or bits."""
     photometric, bits, channels = int(page.photometric), page.bitspersample, page.samplesperpixel
     if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
@@ -112,43 +112,45 @@ def _is_plain(page: Any) -> bool:
 
 def _has_alpha(page: Any) -> bool:
     extra = [int(kind) for kind in page.extrasamples or ()]
-    return bool(extra) and extra[-1] in ALPHA
+    return bool(extra) and extra[-1] in ALPHA_KINDS
 
 
-def _turn(page: Any) -> int:
+def _read_page_orientation(page: Any) -> int:
     # 274 is the Orientation tag. Writers put other values there, which count as upright.
     tag = page.tags.get(274)
     return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
 
 
-def _require_room(page: Any, pages: int, path: object, most: int) -> None:
+def _require_decodable_size(page: Any, pages: int, path: object, max_bytes: int) -> None:
     if getattr(page, "imagedepth", 1) > 1:
         message = f"the TIFF holds a volume of {page.imagedepth} slices"
         raise fail("image-unknown", message, "save one slice per file, or the slices as channels", path=str(path))
     size = page.imagelength * page.imagewidth * page.samplesperpixel * pages * page.dtype.itemsize
-    if size > most:
+    if size > max_bytes:
         shape = f"{page.imagewidth} x {page.imagelength} pixels of {page.samplesperpixel * pages} channels"
-        message = f"the image has {shape} and takes {size:,} bytes decoded; the limit is {most:,}"
+        message = f"the image has {shape} and takes {size:,} bytes decoded; the limit is {max_bytes:,}"
         raise fail("image-too-large", message, "split it into tiles, or downscale it", path=str(path))
 
 
-def _stack(pages: Sequence[Any], data: bytes) -> Stored:
+def _stack_pages(pages: Sequence[Any], data: bytes) -> RawSamples:
     for page in pages:
-        _require_bounded(page, data)
-    return Stored(np.stack([_as_said(page) for page in pages], axis=2), _turn(pages[0]))
+        _require_bounded_inflate(page, data)
+    return RawSamples(
+        np.stack([_invert_white_is_zero(page) for page in pages], axis=2), _read_page_orientation(pages[0])
+    )
 
 
-def _single(page: Any, data: bytes) -> Stored:
-    _require_bounded(page, data)
-    samples = _as_said(page)
+def _decode_page(page: Any, data: bytes) -> RawSamples:
+    _require_bounded_inflate(page, data)
+    samples = _invert_white_is_zero(page)
     # PlanarConfiguration 2 stores whole channel planes one after the other: (C, H, W).
     if samples.ndim == 3 and int(page.planarconfig) == 2:
         samples = np.moveaxis(samples, 0, 2)
     samples = samples if samples.ndim == 3 else samples[:, :, None]
-    return Stored(samples, _turn(page), _has_alpha(page))
+    return RawSamples(samples, _read_page_orientation(page), _has_alpha(page))
 
 
-def _as_said(page: Any) -> np.ndarray:
+def _invert_white_is_zero(page: Any) -> np.ndarray:
     """Return the samples of a page with larger values brighter."""
     samples = page.asarray()
     if int(page.photometric) == WHITE_IS_ZERO and samples.dtype.kind == "u":
@@ -156,12 +158,12 @@ def _as_said(page: Any) -> np.ndarray:
     return samples
 
 
-def _require_bounded(page: Any, data: bytes) -> None:
+def _require_bounded_inflate(page: Any, data: bytes) -> None:
     """Raise if a strip or tile inflates to more than the header declares."""
-    if page.compression in STORED + PACKED_BITS:
+    if page.compression in NO_COMPRESSION + PACKBITS:
         return
-    if page.compression not in DEFLATED:
-        raise _Packed
+    if page.compression not in DEFLATE:
+        raise _UnsupportedCompression
     # The declared size was checked, but tifffile inflates without a limit: a crafted strip could exhaust the memory.
     limit = math.prod(page.chunks) * page.dtype.itemsize
     for start, length in zip(page.dataoffsets, page.databytecounts, strict=True):

@@ -19,17 +19,17 @@ import numpy as np
 from PIL import Image
 
 from segdsl.data.augment.sample import counter_rng
-from segdsl.data.demo.defects import CLASSES, COLORS, VOID, Recipe, draw_defects
-from segdsl.data.demo.surfaces import illumination, surface
+from segdsl.data.demo.defects import CLASSES, COLORS, IGNORE, DefectStyle, draw_defects
+from segdsl.data.demo.surfaces import make_illumination, make_surface
 from segdsl.data.formats.labels import META_FILE
 from segdsl.data.formats.layout import IMAGES, MASKS
 from segdsl.diagnostics import SegError, fail
 
-SIZE = 192
+IMAGE_SIZE = 192
 """Height and width of an image."""
-MARKER = "demo.json"
+MARKER_FILE = "demo.json"
 """File in the root of a demo dataset that records how it was made; a folder without it is never overwritten."""
-RECIPE = Recipe()
+DEMO_STYLE = DefectStyle()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,52 +43,52 @@ class DemoInfo:
     seconds: float
 
 
-def write_demo(out: str | Path, seed: int = 0, train: int = 160, val: int = 40) -> DemoInfo:
+def write_demo_dataset(out: str | Path, seed: int = 0, train: int = 160, val: int = 40) -> DemoInfo:
     """Write the dataset in the format `common_semantic_segmentation`, completely or not at all.
 
     Raises :class:`SegError` if ``out`` is a file, or a folder that contains anything but an earlier demo dataset.
     """
     started, out = time.monotonic(), Path(out)
-    _require_free(out)
+    _require_available(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise _unwritable(out, error) from None
+        raise _make_write_error(out, error) from None
     try:
         # mkdtemp makes a private folder; a dataset has to be readable by other users.
         staging.chmod(0o755)
-        _write(staging, seed, train, val)
-        _move_into_place(staging, out)
+        _write_dataset(staging, seed, train, val)
+        _replace_folder(staging, out)
     except OSError as error:
-        raise _unwritable(out, error) from None
+        raise _make_write_error(out, error) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return DemoInfo(out, train, val, CLASSES, time.monotonic() - started)
 
 
-def demo_sample(seed: int, subset: int, number: int, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+def make_demo_sample(seed: int, subset: int, number: int, size: int = IMAGE_SIZE) -> tuple[np.ndarray, np.ndarray]:
     """Return image ``number`` of subset 0 (train) or 1 (val), uint8 RGB (size, size, 3), and its mask (size, size)."""
     rng = counter_rng(seed, subset, number)
-    image, mask = draw_defects(rng, surface(rng, size), rng.uniform(0, 2 * np.pi), RECIPE)
-    image = image * illumination(rng, size)[..., None]
+    image, mask = draw_defects(rng, make_surface(rng, size), rng.uniform(0, 2 * np.pi), DEMO_STYLE)
+    image = image * make_illumination(rng, size)[..., None]
     # One image in five, so that models meet ignored pixels that are not near a defect.
     if rng.random() < 0.2:
-        image, mask = _with_fixture(rng, image, mask)
+        image, mask = _add_fixture(rng, image, mask)
     image = image + rng.normal(0, rng.uniform(0.006, 0.018), image.shape)
     return np.rint(image.clip(0, 1) * 255).astype(np.uint8), mask
 
 
-def _with_fixture(rng: np.random.Generator, picture: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _add_fixture(rng: np.random.Generator, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Add a dark clamp at one edge of the image; the pixels below it are ignored."""
     side, width = int(rng.integers(4)), int(rng.integers(5, 13))
-    picture, mask = np.rot90(picture, side).copy(), np.rot90(mask, side).copy()
-    picture[:width] = 0.12 + 0.05 * picture[:width]
-    mask[: width + 2] = VOID
-    return np.rot90(picture, -side), np.rot90(mask, -side)
+    image, mask = np.rot90(image, side).copy(), np.rot90(mask, side).copy()
+    image[:width] = 0.12 + 0.05 * image[:width]
+    mask[: width + 2] = IGNORE
+    return np.rot90(image, -side), np.rot90(mask, -side)
 
 
-def _write(root: Path, seed: int, train: int, val: int) -> None:
+def _write_dataset(root: Path, seed: int, train: int, val: int) -> None:
     meta = {
         "label_map": {str(i): name for i, name in enumerate(CLASSES)},
         "segmentation_colors": [list(c) for c in COLORS],
@@ -103,11 +103,11 @@ def _write(root: Path, seed: int, train: int, val: int) -> None:
         for _ in pool.map(lambda job: _write_pair(*job), jobs):
             pass
     marker = {"made by": "segdsl demo-data", "seed": seed, "train": train, "val": val}
-    (root / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+    (root / MARKER_FILE).write_text(json.dumps(marker) + "\n", encoding="utf-8")
 
 
 def _write_pair(folder: Path, seed: int, subset: int, number: int) -> None:
-    pixels, mask = demo_sample(seed, subset, number)
+    pixels, mask = make_demo_sample(seed, subset, number)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     name = f"surface_{number:04d}"
     # A mix of PNG and JPEG files, so that the demo exercises both decoders.
@@ -118,9 +118,9 @@ def _write_pair(folder: Path, seed: int, subset: int, number: int) -> None:
     Image.fromarray(np.ascontiguousarray(mask)).save(folder / MASKS / f"{name}.png")
 
 
-def _require_free(out: Path) -> None:
+def _require_available(out: Path) -> None:
     if out.is_dir():
-        if (out / MARKER).is_file() or not any(out.iterdir()):
+        if (out / MARKER_FILE).is_file() or not any(out.iterdir()):
             return
         message, help = "the folder contains something other than a demo dataset", "choose a new or an empty folder"
     elif out.exists():
@@ -130,7 +130,7 @@ def _require_free(out: Path) -> None:
     raise fail("demo-target-taken", message, help, path=str(out))
 
 
-def _move_into_place(staging: Path, out: Path) -> None:
+def _replace_folder(staging: Path, out: Path) -> None:
     if not out.exists():
         staging.rename(out)
         return
@@ -147,6 +147,6 @@ def _move_into_place(staging: Path, out: Path) -> None:
             shutil.rmtree(old)
 
 
-def _unwritable(out: Path, error: OSError) -> SegError:
+def _make_write_error(out: Path, error: OSError) -> SegError:
     reason = (error.strerror or "refused by the operating system").lower()
     return fail("demo-target-unwritable", f"cannot write the folder: {reason}", "choose another folder", path=str(out))

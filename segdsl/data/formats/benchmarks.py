@@ -11,35 +11,35 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segdsl.data.decode.images import read_bytes
-from segdsl.data.findings import Findings, finding, link_holds
+from segdsl.data.findings import Findings, check_link, make_finding
 from segdsl.data.formats.labels import MAX_CLASSES, LabelSpace
-from segdsl.data.formats.layout import Layout, Request, Subset, wanted_subsets
+from segdsl.data.formats.layout import Layout, Request, Subset, select_subsets
 from segdsl.diagnostics import fail
-from segdsl.storage.file_states import encoded
+from segdsl.storage.file_states import encode_names
 
-ALIASES = {"train": "training", "val": "validation"}
+SUBSET_ALIASES = {"train": "training", "val": "validation"}
 """Full names of the subsets `train` and `val` in datasets that spell them out."""
-STREETS = (
+STREET_CLASSES = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
     "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
 )  # fmt: skip
 """The 19 classes that Cityscapes and KITTI score (Cordts et al. 2016, table 1)."""
 STREET_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """Their ids in `labelIds` masks, which use 0 to 33; all others are not scored."""
-ADE_NAMES = "objectInfo150.txt"
+ADE_CLASS_FILE = "objectInfo150.txt"
 
 
-class Files(NamedTuple):
+class FilePattern(NamedTuple):
     """The files of one subset: a folder, searched recursively, and the ending of their names."""
 
     folder: Path
-    end: str
+    suffix: str
 
-    def found(self, root: Path, findings: Findings) -> dict[str, str]:
+    def find_files(self, root: Path, findings: Findings) -> dict[str, str]:
         """Return paths relative to ``root``, by path below the folder without the ending. Report dangling links."""
-        paths = sorted(self.folder.rglob(f"*{self.end}")) if self.folder.is_dir() else []
-        files = [p for p in paths if p.name[0] != "." and (not p.is_symlink() or link_holds(p, root, findings))]
-        keyed = [(p.relative_to(self.folder).as_posix()[: -len(self.end)], p) for p in files]
+        paths = sorted(self.folder.rglob(f"*{self.suffix}")) if self.folder.is_dir() else []
+        files = [p for p in paths if p.name[0] != "." and (not p.is_symlink() or check_link(p, root, findings))]
+        keyed = [(p.relative_to(self.folder).as_posix()[: -len(self.suffix)], p) for p in files]
         return {key: p.relative_to(root).as_posix() for key, p in keyed}
 
 
@@ -47,109 +47,121 @@ class Benchmark(NamedTuple):
     """A benchmark: the files of images and masks of each subset, and the classes with their mapping of mask values."""
 
     name: str
-    subsets: dict[str, tuple[Files, Files]]
+    subsets: dict[str, tuple[FilePattern, FilePattern]]
     labels: LabelSpace
-    meta: tuple[Path, ...] = ()
+    meta_files: tuple[Path, ...] = ()
 
 
-def read_benchmark(benchmark: Benchmark, root: Path, subsets: Sequence[str] | None, found: Findings) -> Layout:
+def read_benchmark(benchmark: Benchmark, root: Path, subsets: Sequence[str] | None, findings: Findings) -> Layout:
     """Read the file names of ``subsets`` (None: all). Append errors and warnings to ``findings``.
 
     Raise :class:`SegError` if a subset does not exist.
     """
     files = dict(benchmark.subsets)
     # A program names `train` and `val` by default, and should work with a benchmark as downloaded.
-    files |= {name: files[full] for name, full in ALIASES.items() if name not in files and full in files}
-    names = wanted_subsets(root, files, list(benchmark.subsets) if subsets is None else subsets)
-    pairs = {name: _subset(name, *files[name], root, found) for name in names}
-    return Layout(root, benchmark.name, benchmark.labels, pairs, benchmark.meta)
+    files |= {name: files[full] for name, full in SUBSET_ALIASES.items() if name not in files and full in files}
+    names = select_subsets(root, files, list(benchmark.subsets) if subsets is None else subsets)
+    pairs = {name: _pair_subset(name, *files[name], root, findings) for name in names}
+    return Layout(root, benchmark.name, benchmark.labels, pairs, benchmark.meta_files)
 
 
-def _subset(name: str, images: Files, masks: Files, root: Path, found: Findings) -> Subset:
-    image_paths, mask_paths = images.found(root, found), masks.found(root, found)
+def _pair_subset(name: str, images: FilePattern, masks: FilePattern, root: Path, findings: Findings) -> Subset:
+    image_paths, mask_paths = images.find_files(root, findings), masks.find_files(root, findings)
     for key in sorted(image_paths.keys() - mask_paths.keys()):
-        path = f"{masks.folder.relative_to(root).as_posix()}/{key}{masks.end}"
+        path = f"{masks.folder.relative_to(root).as_posix()}/{key}{masks.suffix}"
         message = f"the image has no mask: `{path}` does not exist"
-        found.append(finding("mask-missing", message, "add the mask, or remove the image", root / image_paths[key]))
+        findings.append(
+            make_finding("mask-missing", message, "add the mask, or remove the image", root / image_paths[key])
+        )
     for key in sorted(mask_paths.keys() - image_paths.keys()):
-        path = f"{images.folder.relative_to(root).as_posix()}/{key}{images.end}"
+        path = f"{images.folder.relative_to(root).as_posix()}/{key}{images.suffix}"
         message = f"the mask has no image: `{path}` does not exist"
-        found.append(finding("image-missing", message, "add the image, or remove the mask", root / mask_paths[key]))
+        findings.append(
+            make_finding("image-missing", message, "add the image, or remove the mask", root / mask_paths[key])
+        )
     both = sorted(image_paths.keys() & mask_paths.keys())
     if not both and not image_paths and not mask_paths:
-        help = f"add images ending in `{images.end}` and masks ending in `{masks.end}`"
-        found.append(finding("subset-empty", f"the subset `{name}` has no images and no masks", help, images.folder))
-    columns = (encoded(image_paths[key] for key in both), encoded(mask_paths[key] for key in both))
+        help = f"add images ending in `{images.suffix}` and masks ending in `{masks.suffix}`"
+        findings.append(
+            make_finding("subset-empty", f"the subset `{name}` has no images and no masks", help, images.folder)
+        )
+    columns = (encode_names(image_paths[key] for key in both), encode_names(mask_paths[key] for key in both))
     return Subset(name, images.folder, root, root, *columns)
 
 
-def _table(ids: Sequence[int], known: Sequence[int], ignore: int) -> tuple[int, ...]:
+def _build_value_table(ids: Sequence[int], all_values: Sequence[int], ignore: int) -> tuple[int, ...]:
     """Return what each mask value becomes: a class id, ``ignore``, or -1 for a value that the dataset does not use."""
     table = [-1] * 256
     # By convention 255 means ignored, also in a benchmark that does not define it.
-    for value in (*known, 255):
+    for value in (*all_values, 255):
         table[value] = ignore
     for position, value in enumerate(ids):
         table[value] = position
     return tuple(table)
 
 
-def _folders(folder: Path) -> list[str]:
+def _list_folder_names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name[0] != ".") if folder.is_dir() else []
 
 
-def looks_like_cityscapes(root: Path) -> str:
+def detect_cityscapes(root: Path) -> str:
     """Return what marks ``root`` as a dataset of this format, or an empty string."""
     return "`leftImg8bit` and `gtFine`" if (root / "leftImg8bit").is_dir() and (root / "gtFine").is_dir() else ""
 
 
-def read_cityscapes(root: Path, asked: Request, found: Findings) -> Layout:
+def read_cityscapes(root: Path, request: Request, findings: Findings) -> Layout:
     """Read Cityscapes: `leftImg8bit/<subset>/<city>/…`, `gtFine/<subset>/<city>/…_gtFine_labelIds.png`."""
     images, masks = root / "leftImg8bit", root / "gtFine"
-    names = [n for n in _folders(images) if (masks / n).is_dir()]
-    _require(names, root, "Cityscapes", "`leftImg8bit/<subset>` and `gtFine/<subset>`")
-    files = {n: (Files(images / n, "_leftImg8bit.png"), Files(masks / n, "_gtFine_labelIds.png")) for n in names}
-    return read_benchmark(Benchmark("cityscapes", files, _streets(asked)), root, asked.subsets, found)
+    names = [n for n in _list_folder_names(images) if (masks / n).is_dir()]
+    _require_subsets(names, root, "Cityscapes", "`leftImg8bit/<subset>` and `gtFine/<subset>`")
+    files = {
+        n: (FilePattern(images / n, "_leftImg8bit.png"), FilePattern(masks / n, "_gtFine_labelIds.png")) for n in names
+    }
+    return read_benchmark(Benchmark("cityscapes", files, _make_street_labels(request)), root, request.subsets, findings)
 
 
-def _streets(asked: Request) -> LabelSpace:
-    return LabelSpace(STREETS, (), _table(STREET_IDS, range(34), asked.ignore))
+def _make_street_labels(request: Request) -> LabelSpace:
+    return LabelSpace(STREET_CLASSES, (), _build_value_table(STREET_IDS, range(34), request.ignore))
 
 
-def looks_like_kitti(root: Path) -> str:
+def detect_kitti(root: Path) -> str:
     """Return what marks ``root`` as a dataset of this format, or an empty string."""
-    names = _kitti_subsets(root)
+    names = _find_kitti_subsets(root)
     return f"`image_2` and `semantic` in `{names[0]}`" if names else ""
 
 
-def _kitti_subsets(root: Path) -> list[str]:
-    return [n for n in _folders(root) if (root / n / "image_2").is_dir() and (root / n / "semantic").is_dir()]
+def _find_kitti_subsets(root: Path) -> list[str]:
+    return [n for n in _list_folder_names(root) if (root / n / "image_2").is_dir() and (root / n / "semantic").is_dir()]
 
 
-def read_kitti(root: Path, asked: Request, found: Findings) -> Layout:
+def read_kitti(root: Path, request: Request, findings: Findings) -> Layout:
     """Read KITTI semantic segmentation: `<subset>/image_2`, and `<subset>/semantic` with Cityscapes ids."""
-    names = _kitti_subsets(root)
-    _require(names, root, "KITTI", "`<subset>/image_2` and `<subset>/semantic`")
-    files = {n: (Files(root / n / "image_2", ".png"), Files(root / n / "semantic", ".png")) for n in names}
-    return read_benchmark(Benchmark("kitti_segmentation", files, _streets(asked)), root, asked.subsets, found)
+    names = _find_kitti_subsets(root)
+    _require_subsets(names, root, "KITTI", "`<subset>/image_2` and `<subset>/semantic`")
+    files = {n: (FilePattern(root / n / "image_2", ".png"), FilePattern(root / n / "semantic", ".png")) for n in names}
+    return read_benchmark(
+        Benchmark("kitti_segmentation", files, _make_street_labels(request)), root, request.subsets, findings
+    )
 
 
-def looks_like_ade20k(root: Path) -> str:
+def detect_ade20k(root: Path) -> str:
     """Return what marks ``root`` as a dataset of this format, or an empty string."""
-    names = _ade_subsets(root)
+    names = _find_ade_subsets(root)
     return f"`images/{names[0]}` and `annotations/{names[0]}`" if names else ""
 
 
-def _ade_subsets(root: Path) -> list[str]:
-    return [n for n in _folders(root / "images") if (root / "annotations" / n).is_dir()]
+def _find_ade_subsets(root: Path) -> list[str]:
+    return [n for n in _list_folder_names(root / "images") if (root / "annotations" / n).is_dir()]
 
 
-def read_ade20k(root: Path, asked: Request, found: Findings) -> Layout:
+def read_ade20k(root: Path, request: Request, findings: Findings) -> Layout:
     """Read ADE20K scene parsing: `images/<subset>`, `annotations/<subset>` (0: ignored), and the class names."""
-    names = _ade_subsets(root)
-    _require(names, root, "ADE20K (scene parsing)", "`images/<subset>` and `annotations/<subset>`")
-    files = {n: (Files(root / "images" / n, ".jpg"), Files(root / "annotations" / n, ".png")) for n in names}
-    file, classes = root / ADE_NAMES, asked.classes
+    names = _find_ade_subsets(root)
+    _require_subsets(names, root, "ADE20K (scene parsing)", "`images/<subset>` and `annotations/<subset>`")
+    files = {
+        n: (FilePattern(root / "images" / n, ".jpg"), FilePattern(root / "annotations" / n, ".png")) for n in names
+    }
+    file, classes = root / ADE_CLASS_FILE, request.classes
     if classes is None and file.is_file():
         # One line per class after the heading; the last column holds its synonyms, the usual name first.
         rows = [
@@ -157,23 +169,24 @@ def read_ade20k(root: Path, asked: Request, found: Findings) -> Layout:
         ]
         classes = [row[-1].split(",")[0].strip() for row in rows]
     if not classes or len(classes) > MAX_CLASSES - 1 or len(set(classes)) != len(classes):
-        help = f'put `{ADE_NAMES}` into the root, or name them: `data.classes = ["wall", "…"]`, `--class NAME` for each'
+        option = '`data.classes = ["wall", "…"]`, `--class NAME` for each'
+        help = f"put `{ADE_CLASS_FILE}` into the root, or name them: {option}"
         raise fail("meta-missing", "the class names are missing or not unique", help, path=str(file))
     # Mask value 0 stands for all other objects, and class ids start at 1.
-    table = _table(range(1, len(classes) + 1), [0], asked.ignore)
+    table = _build_value_table(range(1, len(classes) + 1), [0], request.ignore)
     meta = (file,) if file.is_file() else ()
     benchmark = Benchmark("ade20k", files, LabelSpace(tuple(classes), (), table), meta)
-    return read_benchmark(benchmark, root, asked.subsets, found)
+    return read_benchmark(benchmark, root, request.subsets, findings)
 
 
-VISTAS = (("config_v2.0.json", Path("v2.0", "labels")), ("config_v1.2.json", Path("v1.2", "labels")),
+VISTAS_VERSIONS = (("config_v2.0.json", Path("v2.0", "labels")), ("config_v1.2.json", Path("v1.2", "labels")),
           ("config.json", Path("labels")))  # fmt: skip
 """Versions of Vistas, newest first: the file with the classes, and the mask folder within a subset."""
 
 
-def _vistas(root: Path) -> tuple[Path, dict[str, Path]] | None:
-    for config, labels in VISTAS:
-        names = {n: root / n / labels for n in _folders(root) if (root / n / labels).is_dir()}
+def _find_vistas(root: Path) -> tuple[Path, dict[str, Path]] | None:
+    for config, labels in VISTAS_VERSIONS:
+        names = {n: root / n / labels for n in _list_folder_names(root) if (root / n / labels).is_dir()}
         names = {n: folder for n, folder in names.items() if (root / n / "images").is_dir()}
         # Version 2.0 comes with the masks of 1.2 beside its own; the first match is the newest.
         if (root / config).is_file() and names:
@@ -181,17 +194,19 @@ def _vistas(root: Path) -> tuple[Path, dict[str, Path]] | None:
     return None
 
 
-def looks_like_vistas(root: Path) -> str:
+def detect_vistas(root: Path) -> str:
     """Return what marks ``root`` as a dataset of this format, or an empty string."""
-    found = _vistas(root)
+    found = _find_vistas(root)
     return f"`{found[0].name}` and `{next(iter(found[1]))}/images`" if found else ""
 
 
-def read_vistas(root: Path, asked: Request, found: Findings) -> Layout:
+def read_vistas(root: Path, request: Request, findings: Findings) -> Layout:
     """Read Mapillary Vistas 1.2 or 2.0: `<subset>/images`, `<subset>/…/labels`, and the classes in `config….json`."""
-    version = _vistas(root)
+    version = _find_vistas(root)
     if version is None:
-        _require([], root, "Mapillary Vistas", "`config_v2.0.json`, `<subset>/images` and `<subset>/v2.0/labels`")
+        _require_subsets(
+            [], root, "Mapillary Vistas", "`config_v2.0.json`, `<subset>/images` and `<subset>/v2.0/labels`"
+        )
         raise AssertionError
     file, masks = version
     try:
@@ -206,11 +221,13 @@ def read_vistas(root: Path, asked: Request, found: Findings) -> Layout:
         unique = len(set(classes))
         message = f"the file declares {len(entries)} labels, of which {unique} are scored under unique names"
         raise fail("meta-malformed", message, "download it again", path=str(file))
-    files = {n: (Files(root / n / "images", ".jpg"), Files(folder, ".png")) for n, folder in masks.items()}
-    labels = LabelSpace(tuple(classes), (), _table(scored, range(len(entries)), asked.ignore))
-    return read_benchmark(Benchmark("mapillary_vistas", files, labels, (file,)), root, asked.subsets, found)
+    files = {n: (FilePattern(root / n / "images", ".jpg"), FilePattern(folder, ".png")) for n, folder in masks.items()}
+    labels = LabelSpace(tuple(classes), (), _build_value_table(scored, range(len(entries)), request.ignore))
+    return read_benchmark(Benchmark("mapillary_vistas", files, labels, (file,)), root, request.subsets, findings)
 
 
-def _require(names: Sequence[str], root: Path, what: str, form: str) -> None:
+def _require_subsets(names: Sequence[str], root: Path, dataset: str, layout: str) -> None:
     if not names:
-        raise fail("data-layout-unknown", f"this is not a {what} dataset", f"it should contain {form}", path=str(root))
+        raise fail(
+            "data-layout-unknown", f"this is not a {dataset} dataset", f"it should contain {layout}", path=str(root)
+        )

@@ -15,50 +15,50 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segdsl.data.decode.images import decode_mask, has_colors, read_bytes
+from segdsl.data.decode.images import decode_mask, has_color_channels, read_bytes
 from segdsl.data.formats.labels import LabelSpace
-from segdsl.storage.cache import cache_folder
-from segdsl.storage.fact_cache import stamp
+from segdsl.storage.cache import get_cache_folder
+from segdsl.storage.fact_cache import read_stamp
 
 VERSION = 2
 """Increment whenever the conversion changes, so that older cache entries are not found."""
 
 
-def read_ids(path: Path, labels: LabelSpace) -> np.ndarray:
+def read_class_ids(path: Path, labels: LabelSpace) -> np.ndarray:
     """Return the mask as training class ids, uint8 (H, W), from the cache if its colors were looked up before.
 
     Raise :class:`SegError` naming the file if it cannot be read.
     """
-    cached = _place(path, labels) if labels.colors else None
+    cached = _locate_cache_file(path, labels) if labels.colors else None
     if cached is not None:
         # An entry that is absent or damaged (SyntaxError: Pillow's error for a broken PNG) is converted again.
         with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(cached) as image:
             return np.array(image)
     data = read_bytes(path)
-    ids = decode_mask(data, path, labels.colors, labels.table)
+    ids = decode_mask(data, path, labels.colors, labels.value_to_id)
     # Index masks decode as fast as a cache entry would: copying them would only fill the disk.
-    if cached is not None and has_colors(data):
-        _keep(ids, cached)
+    if cached is not None and has_color_channels(data):
+        _write_cache_mask(ids, cached)
     return ids
 
 
-def _place(path: Path, labels: LabelSpace) -> Path | None:
-    state = stamp(path)
+def _locate_cache_file(path: Path, labels: LabelSpace) -> Path | None:
+    state = read_stamp(path)
     if state is None:
         return None
-    key = repr((VERSION, os.fspath(path.absolute()), state, labels.colors, labels.table))
+    key = repr((VERSION, os.fspath(path.absolute()), state, labels.colors, labels.value_to_id))
     name = hashlib.blake2b(os.fsencode(key), digest_size=16).hexdigest()
-    return cache_folder() / "masks" / "colors" / name[:2] / f"{name}.png"
+    return get_cache_folder() / "masks" / "colors" / name[:2] / f"{name}.png"
 
 
-def _keep(ids: np.ndarray, place: Path) -> None:
+def _write_cache_mask(ids: np.ndarray, target: Path) -> None:
     """Write an index PNG atomically; do nothing if the cache is not writable."""
     packed = io.BytesIO()
     Image.fromarray(ids).save(packed, "PNG", compress_level=1)
     with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         # Several loader workers may convert the same mask: each writes its own file, and the last rename wins.
-        handle, name = tempfile.mkstemp(dir=place.parent, suffix=".part")
+        handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
         with open(handle, "wb") as file:
             file.write(packed.getvalue())
-        Path(name).replace(place)
+        Path(name).replace(target)

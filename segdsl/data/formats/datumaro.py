@@ -19,98 +19,98 @@ from typing import Any
 import numpy as np
 
 from segdsl.data.decode.images import read_bytes
-from segdsl.data.findings import Findings, finding
-from segdsl.data.formats.labels import LabelSpace, drawn_classes
+from segdsl.data.findings import Findings, make_finding
+from segdsl.data.formats.labels import LabelSpace, make_annotation_labels
 from segdsl.data.formats.layout import ANNOTATIONS, IMAGES, Layout, Request, Subset
 from segdsl.data.formats.rasterize import (
-    BACKGROUND,
+    DEFAULT_BACKGROUND,
     VOID,
-    Drawing,
-    Pictured,
+    AnnotationImage,
+    RasterJob,
     Shape,
     Size,
-    drawn_layout,
-    drawn_subset,
-    outline,
-    painted,
-    stated_size,
-    uncovered,
+    encode_outline,
+    paint_shapes,
+    parse_image_size,
+    rasterize_layout,
+    rasterize_subset,
+    resolve_background,
 )
 from segdsl.diagnostics import Diagnostic, SegError, fail
 
 FORMAT = "datumaro"
-SEGMENTS = ("polygon", "mask", "ellipse")
+SEGMENT_TYPES = ("polygon", "mask", "ellipse")
 ELLIPSE_POINTS = 720
-HEAD = 1 << 16
+HEAD_BYTES = 1 << 16
 """Bytes at the start of a file in which its first keys are found."""
-MARK = re.compile(rb'"dm_format_version"\s*:|"categories"\s*:\s*\{')
+SIGNATURE = re.compile(rb'"dm_format_version"\s*:|"categories"\s*:\s*\{')
 """Matches the start of Datumaro's JSON only: in COCO's, `categories` is a list."""
-FORM = "export it from Datumaro again: an object with `categories.label.labels` and a list `items`"
+FORM_HELP = "export it from Datumaro again: an object with `categories.label.labels` and a list `items`"
 
 
-def looks_like_datumaro(root: Path) -> str:
+def detect_datumaro(root: Path) -> str:
     """Return what marks ``root`` as a dataset of this format, or an empty string."""
-    file = next((file for file in _files(root).values() if is_datumaro(file)), None)
+    file = next((file for file in _list_annotation_files(root).values() if is_datumaro_file(file)), None)
     return f"`items` in `{ANNOTATIONS}/{file.name}`" if file else ""
 
 
-def is_datumaro(file: Path) -> bool:
+def is_datumaro_file(file: Path) -> bool:
     """Return whether a JSON file starts like Datumaro's."""
     try:
         if not file.is_file():
             return False
         # Annotation files may have gigabytes: detection must not parse them.
         with file.open("rb") as stream:
-            return bool(MARK.search(stream.read(HEAD)))
+            return bool(SIGNATURE.search(stream.read(HEAD_BYTES)))
     except OSError:
         return False
 
 
-def _files(root: Path) -> dict[str, Path]:
+def _list_annotation_files(root: Path) -> dict[str, Path]:
     folder = root / ANNOTATIONS
     return {p.stem: p for p in sorted(folder.glob("[!.]*.json"))} if folder.is_dir() else {}
 
 
-def read_datumaro(root: Path, asked: Request, found: Findings) -> Layout:
+def read_datumaro(root: Path, request: Request, findings: Findings) -> Layout:
     """Read the annotations of the requested subsets, and rasterize their masks into the cache.
 
     Append errors and warnings to ``findings``. Raise :class:`SegError` if ``root`` is not a dataset of this format.
     """
-    files = _files(root)
+    files = _list_annotation_files(root)
     if not files:
         help = f"it should contain `{ANNOTATIONS}/<subset>.json` and `{IMAGES}/<subset>`"
         raise fail("data-layout-unknown", "this is not a Datumaro dataset: it has no annotations", help, path=str(root))
-    return drawn_layout(root, FORMAT, files, asked, (_read, _subset), found)
+    return rasterize_layout(root, FORMAT, files, request, (_read_annotations, _make_subset), findings)
 
 
 @dataclass(frozen=True, slots=True)
-class _Annotations:
+class _DatumaroFile:
     """One annotation file: its classes, the id of label 0, the id of bare pixels (None: undefined), and its items."""
 
     file: Path
     digest: str
     labels: LabelSpace
-    first: int
-    fill: int | None
+    first_id: int
+    fill_id: int | None
     items: Sequence[Mapping[str, Any]]
 
 
-def _read(file: Path, asked: Request) -> _Annotations:
+def _read_annotations(file: Path, request: Request) -> _DatumaroFile:
     data = read_bytes(file)
     try:
-        names, items = _parts(json.loads(data))
+        names, items = _parse_content(json.loads(data))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         # A KeyError's text is the key in quotes.
         what = f"the file has no {error}" if isinstance(error, KeyError) else "the file is not JSON of Datumaro"
-        raise fail("meta-malformed", what.replace("'", "`"), FORM, path=str(file)) from None
-    first, fill = uncovered(names, asked.background, asked.ignore)
-    added = [asked.background] if first and asked.background else []
-    labels = drawn_classes([*added, *names], len(names), asked.ignore, file)
+        raise fail("meta-malformed", what.replace("'", "`"), FORM_HELP, path=str(file)) from None
+    first, fill = resolve_background(names, request.background, request.ignore)
+    added = [request.background] if first and request.background else []
+    labels = make_annotation_labels([*added, *names], len(names), request.ignore, file)
     digest = hashlib.sha256(data + repr((first, fill)).encode()).hexdigest()
-    return _Annotations(file, digest, labels, first, fill, items)
+    return _DatumaroFile(file, digest, labels, first, fill, items)
 
 
-def _parts(content: Any) -> tuple[list[str], list[dict[str, Any]]]:
+def _parse_content(content: Any) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the label names and the items. Let Python raise what it may if the content has another form."""
     names = [entry["name"] for entry in content["categories"]["label"]["labels"]]
     items = [{**item, "annotations": [dict(a) for a in item.get("annotations", [])]} for item in content["items"]]
@@ -120,51 +120,55 @@ def _parts(content: Any) -> tuple[list[str], list[dict[str, Any]]]:
     return names, items
 
 
-def _subset(name: str, root: Path, read: _Annotations, found: Findings) -> Subset:
-    entries: list[Pictured] = []
+def _make_subset(name: str, root: Path, annotations: _DatumaroFile, findings: Findings) -> Subset:
+    entries: list[AnnotationImage] = []
     item_ids: set[str] = set()
-    for item in read.items:
+    for item in annotations.items:
         try:
-            entries.append(_pictured(name, item, item_ids, read.file))
+            entries.append(_parse_item_image(name, item, item_ids, annotations.file))
         except SegError as error:
-            found.extend(error.diagnostics)
-    unused = Counter(a["type"] for item in read.items for a in item["annotations"] if a["type"] not in SEGMENTS)
+            findings.extend(error.diagnostics)
+    unused = Counter(
+        a["type"] for item in annotations.items for a in item["annotations"] if a["type"] not in SEGMENT_TYPES
+    )
     if unused:
         listing = ", ".join(f"{count} `{kind}`" for kind, count in sorted(unused.items()))
-        help = f"annotate what the model should learn as {', '.join(f'`{kind}`' for kind in SEGMENTS)}"
+        help = f"annotate what the model should learn as {', '.join(f'`{kind}`' for kind in SEGMENT_TYPES)}"
         message = f"annotations without an area were ignored: {listing}"
-        found.append(finding("annotation-unused", message, help, read.file, severity="warning"))
+        findings.append(make_finding("annotation-unused", message, help, annotations.file, severity="warning"))
     # Whether a background is needed shows only when masks are rasterized: collect the items, then report once.
     incomplete: list[str] = []
 
-    def mask(item: Mapping[str, Any], size: Size) -> np.ndarray | None:
-        ids = painted(_shapes(item, size, read), size, read.fill)
+    def rasterize_item(item: Mapping[str, Any], size: Size) -> np.ndarray | None:
+        ids = paint_shapes(_parse_shapes(item, size, annotations), size, annotations.fill_id)
         if ids is None:
             incomplete.append(item["id"])
         return ids
 
-    subset = drawn_subset(name, root, Drawing(read.file, read.digest, root / IMAGES, entries, mask), found)
+    subset = rasterize_subset(
+        name, root, RasterJob(annotations.file, annotations.digest, root / IMAGES, entries, rasterize_item), findings
+    )
     if incomplete:
-        found.append(_unsaid(read.file, incomplete))
+        findings.append(_make_background_finding(annotations.file, incomplete))
     return subset
 
 
-def _unsaid(file: Path, items: Sequence[str]) -> Diagnostic:
-    more = f" and {len(items) - 1} more" if len(items) > 1 else ""
-    message = f"pixels of the item `{items[0]}`{more} have no annotation, and their class is undefined"
+def _make_background_finding(file: Path, item_ids: Sequence[str]) -> Diagnostic:
+    more = f" and {len(item_ids) - 1} more" if len(item_ids) > 1 else ""
+    message = f"pixels of the item `{item_ids[0]}`{more} have no annotation, and their class is undefined"
     help = (
-        f'set `data.background = "{BACKGROUND}"` to make them a class, or "{VOID}" to ignore them in training and '
-        "scores (`--background` without a program)"
+        f'set `data.background = "{DEFAULT_BACKGROUND}"` to make them a class, or "{VOID}" to ignore them in training '
+        "and scores (`--background` without a program)"
     )
-    return finding("background-unsaid", message, help, file)
+    return make_finding("background-unsaid", message, help, file)
 
 
-def _pictured(subset: str, item: Mapping[str, Any], known: set[str], file: Path) -> Pictured:
+def _parse_item_image(subset: str, item: Mapping[str, Any], item_ids: set[str], file: Path) -> AnnotationImage:
     """Parse the image of an item; add the item's id to ``item_ids``. Raise :class:`SegError` if it is malformed."""
     name, image = f"item `{item['id']}`", item.get("image")
-    if item["id"] in known:
+    if item["id"] in item_ids:
         raise fail("name-twice", f"two items have the id `{item['id']}`", "keep one of them", path=str(file))
-    known.add(item["id"])
+    item_ids.add(item["id"])
     if not isinstance(image, dict):
         raise fail("image-missing", f"{name} has no `image`", "add the image, or remove the item", path=str(file))
     path, size = image.get("path") or f"{item['id']}.jpg", image.get("size")
@@ -173,56 +177,61 @@ def _pictured(subset: str, item: Mapping[str, Any], known: set[str], file: Path)
         raise fail("meta-malformed", f"the `image` of {name} is malformed", help, path=str(file))
     # Datumaro's exporter puts images into a folder per subset, but the files of other tools do not.
     paths = [f"{subset}/{path}", path]
-    return Pictured(item, name, paths, None if size is None else stated_size(size[0], size[1], name, file))
+    return AnnotationImage(item, name, paths, None if size is None else parse_image_size(size[0], size[1], name, file))
 
 
-def _shapes(item: Mapping[str, Any], size: Size, read: _Annotations) -> list[Shape]:
+def _parse_shapes(item: Mapping[str, Any], size: Size, annotations: _DatumaroFile) -> list[Shape]:
     """Return the areas of an item's annotations in painting order. Raise :class:`SegError` if one is malformed."""
     from pycocotools import mask as rle
 
     shapes: list[tuple[int, int, Shape]] = []
-    entries = [(number, entry) for number, entry in enumerate(item["annotations"], 1) if entry["type"] in SEGMENTS]
+    entries = [(number, entry) for number, entry in enumerate(item["annotations"], 1) if entry["type"] in SEGMENT_TYPES]
     ordered = any(entry.get("z_order") is not None for _, entry in entries)
     for number, entry in entries:
         name = f"annotation {number} (`{entry['type']}`) of item `{item['id']}`"
-        shape = Shape(_runs(entry, size, name, read.file), read.first + _label(entry, name, read))
+        shape = Shape(
+            _parse_runs(entry, size, name, annotations.file),
+            annotations.first_id + _parse_label(entry, name, annotations),
+        )
         order = entry.get("z_order") or 0
         if type(order) is not int:
             message = f"the `z_order` of {name} is not an integer"
-            raise fail("meta-malformed", message, "write an integer, or remove the `z_order`", path=str(read.file))
+            raise fail(
+                "meta-malformed", message, "write an integer, or remove the `z_order`", path=str(annotations.file)
+            )
         shapes.append((order if ordered else -int(rle.area(shape.runs)), number, shape))
     return [shape for _, _, shape in sorted(shapes, key=lambda row: row[:2])]
 
 
-def _label(entry: Mapping[str, Any], name: str, read: _Annotations) -> int:
-    label, count = entry.get("label_id"), len(read.labels.classes) - read.first
+def _parse_label(entry: Mapping[str, Any], name: str, annotations: _DatumaroFile) -> int:
+    label, count = entry.get("label_id"), len(annotations.labels.classes) - annotations.first_id
     if type(label) is int and 0 <= label < count:
         return label
     message = f"{name} has label {json.dumps(label)[:40]}; labels go from 0 to {count - 1}"
-    raise fail("meta-malformed", message, "use a declared label, or remove the annotation", path=str(read.file))
+    raise fail("meta-malformed", message, "use a declared label, or remove the annotation", path=str(annotations.file))
 
 
-def _runs(entry: Mapping[str, Any], size: Size, name: str, file: Path) -> Any:
+def _parse_runs(entry: Mapping[str, Any], size: Size, name: str, file: Path) -> Any:
     """Return an annotation as run lengths. Raise :class:`SegError` if it is malformed or outside its image."""
     points = entry.get("points")
-    ring = _ellipse(points) if entry["type"] == "ellipse" else points
-    runs = outline(entry.get("rle") if entry["type"] == "mask" else [ring], size)
+    ring = _trace_ellipse(points) if entry["type"] == "ellipse" else points
+    runs = encode_outline(entry.get("rle") if entry["type"] == "mask" else [ring], size)
     if runs is None:
         message = f"{name} needs an outline of at least three points, or run lengths of its image's size"
         raise fail("meta-malformed", message, "annotate it again, or remove it", path=str(file))
     # A shape that only crosses the border is cut there; one that is outside belongs to another image or scale.
-    if entry["type"] != "mask" and _outside(ring, size):
+    if entry["type"] != "mask" and _is_outside(ring, size):
         message = f"{name} is outside its image, which is {size[1]} x {size[0]} pixels (width x height)"
         raise fail("annotation-outside", message, "check that it belongs to this image, or remove it", path=str(file))
     return runs
 
 
-def _outside(ring: Any, size: Size) -> bool:
+def _is_outside(ring: Any, size: Size) -> bool:
     columns, rows = ring[::2], ring[1::2]
     return max(columns) <= 0 or max(rows) <= 0 or min(columns) >= size[1] or min(rows) >= size[0]
 
 
-def _ellipse(points: object) -> object:
+def _trace_ellipse(points: object) -> object:
     """Return the outline of an ellipse from the corners of its bounding box, or None if they are invalid."""
     if not isinstance(points, list) or len(points) != 4 or not all(isinstance(p, (int, float)) for p in points):
         return None

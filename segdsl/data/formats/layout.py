@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from segdsl.data.decode.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS, RGB, Reading
-from segdsl.data.findings import Findings, finding, link_holds
-from segdsl.data.formats.labels import META_FILE, LabelSpace, read_label_space, same_label_space
-from segdsl.diagnostics import Diagnostic, SegError, fail, nearest
+from segdsl.data.decode.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS, RGB_OPTIONS, ReadOptions
+from segdsl.data.findings import Findings, check_link, make_finding
+from segdsl.data.formats.labels import META_FILE, LabelSpace, find_shared_label_space, read_label_space
+from segdsl.diagnostics import Diagnostic, SegError, fail, find_closest_name
 from segdsl.ir.labels import VOID_ID, Merges
 from segdsl.ir.values import Range
-from segdsl.storage.file_states import Pictures, encoded, odd_stems, pictures, split
+from segdsl.storage.file_states import ImageNames, encode_names, find_odd_stems, sort_image_names, split_name
 
 if TYPE_CHECKING:
     from segdsl.ir.program import Program
 
-COMMON = "common_semantic_segmentation"
+COMMON_FORMAT = "common_semantic_segmentation"
 IMAGES, MASKS, ANNOTATIONS = "images", "masks", "annotations"
-Parts = tuple[str, str]
+FolderNames = tuple[str, str]
 """Names of the image folder and of the mask folder."""
 FLAT_SUBSET = "default"
 """Name of the only subset if `images`, `masks` and the meta file are in the root itself, as in Datumaro."""
@@ -42,25 +42,25 @@ class Request(NamedTuple):
     values: Sequence[Range] | None = None
     exclude: Sequence[str] = ()
     merges: Merges = ()
-    parts: Parts = (IMAGES, MASKS)
-    reading: Reading = RGB
+    folder_names: FolderNames = (IMAGES, MASKS)
+    read_options: ReadOptions = RGB_OPTIONS
 
     @property
-    def void(self) -> int:
+    def void_id(self) -> int:
         """The id of ignored pixels. With `values`, ``ignore`` is a value in the mask files and not an id."""
         return self.ignore if self.values is None else VOID_ID
 
     @classmethod
-    def of(cls, program: Program, subsets: Sequence[str]) -> Request:
+    def from_program(cls, program: Program, subsets: Sequence[str]) -> Request:
         """Return the request of a program for some of its subsets."""
         data = program.data
         return cls(
             subsets, data.ignore, data.classes, data.background, data.values, data.exclude, data.merges,
-            (data.images, data.masks), Reading(program.channels, data.levels),
+            (data.images, data.masks), ReadOptions(program.channels, data.levels),
         )  # fmt: skip
 
 
-ALL = Request()
+DEFAULT_REQUEST = Request()
 """The whole dataset, with default settings."""
 
 
@@ -83,22 +83,22 @@ class Subset:
     def __len__(self) -> int:
         return len(self.images)
 
-    def image(self, position: int) -> Path:
+    def get_image_path(self, position: int) -> Path:
         """Return the path of the image at ``position``."""
         return self.image_folder / os.fsdecode(self.images[position])
 
-    def mask(self, position: int) -> Path:
+    def get_mask_path(self, position: int) -> Path:
         """Return the path of the mask at ``position``."""
         return self.mask_folder / os.fsdecode(self.masks[position])
 
-    def id(self, position: int) -> str:
+    def get_item_id(self, position: int) -> str:
         """Return the id of the item at ``position``: the file name without suffix."""
         name = bytes(self.masks[position])
-        return os.fsdecode(split(name[name.rfind(b"/") + 1 :])[0])
+        return os.fsdecode(split_name(name[name.rfind(b"/") + 1 :])[0])
 
-    def ids(self) -> list[str]:
+    def list_item_ids(self) -> list[str]:
         """Return the ids of all items."""
-        return [self.id(position) for position in range(len(self))]
+        return [self.get_item_id(position) for position in range(len(self))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,55 +113,57 @@ class Layout:
     format: str
     labels: LabelSpace | None
     subsets: dict[str, Subset]
-    meta: tuple[Path, ...]
-    drawn: bool = False
+    meta_files: tuple[Path, ...]
+    is_rasterized: bool = False
 
 
-def read_common(root: Path, asked: Request, found: Findings) -> Layout:
+def read_common(root: Path, request: Request, findings: Findings) -> Layout:
     """Read file names and meta files of the requested subsets.
 
     Append errors and warnings to ``findings``. Raise :class:`SegError` if ``root`` is not a dataset of this format.
     """
-    flat, folders = subset_folders(root, asked.subsets or ())
+    flat, folders = find_subset_folders(root, request.subsets or ())
     if not folders:
-        raise nothing_found(root)
-    names = wanted_subsets(root, folders, asked.subsets, flat=flat)
+        raise make_unknown_layout_error(root)
+    names = select_subsets(root, folders, request.subsets, is_flat=flat)
     spaces: dict[str, LabelSpace] = {}
     for name in names:
         try:
             spaces[name] = read_label_space(folders[name] / META_FILE)
         except SegError as error:
-            found.extend(error.diagnostics)
-    labels = same_label_space(spaces, {name: folders[name] / META_FILE for name in names}, found)
-    pairs = {name: pairs_of(name, folders[name], root, found) for name in names}
-    return Layout(root, COMMON, labels, pairs, tuple(folders[name] / META_FILE for name in names))
+            findings.extend(error.diagnostics)
+    labels = find_shared_label_space(spaces, {name: folders[name] / META_FILE for name in names}, findings)
+    pairs = {name: pair_files(name, folders[name], root, findings) for name in names}
+    return Layout(root, COMMON_FORMAT, labels, pairs, tuple(folders[name] / META_FILE for name in names))
 
 
-def wanted_subsets(root: Path, here: Iterable[str], subsets: Sequence[str] | None, *, flat: bool = False) -> list[str]:
+def select_subsets(
+    root: Path, available: Iterable[str], subsets: Sequence[str] | None, *, is_flat: bool = False
+) -> list[str]:
     """Return the names of ``subsets`` without duplicates; of all ``available`` ones if that is None.
 
     Raise :class:`SegError` for subsets that do not exist.
     """
-    existing = list(here)
+    existing = list(available)
     names = list(dict.fromkeys(existing if subsets is None else subsets))
     missing = [name for name in names if name not in existing]
     if missing:
-        raise SegError([_missing_subset(root, name, existing, flat) for name in missing])
+        raise SegError([_make_missing_subset_finding(root, name, existing, is_flat) for name in missing])
     return names
 
 
-def looks_like_common(root: Path) -> str:
+def detect_common(root: Path) -> str:
     """Return what marks ``root`` as a dataset of this format, or an empty string."""
     # The root itself comes first: it is the whole dataset in the flat form, where subset folders are absent.
-    for folder in (root, *folders_in(root)):
+    for folder in (root, *list_folders(root)):
         if (folder / META_FILE).is_file() and ((folder / MASKS).is_dir() or (folder / IMAGES).is_dir()):
             return f"`{META_FILE}` in {'it' if folder == root else f'`{folder.name}`'}"
     return ""
 
 
-def require_folder(root: Path) -> None:
+def require_dataset_folder(root: Path) -> None:
     if not root.exists():
-        raise fail("data-root-missing", "the dataset folder does not exist", _near_path(root), path=str(root))
+        raise fail("data-root-missing", "the dataset folder does not exist", _suggest_root(root), path=str(root))
     if not root.is_dir():
         raise fail(
             "data-root-not-folder",
@@ -176,48 +178,50 @@ def require_folder(root: Path) -> None:
             "data-file-unreadable", "the folder cannot be read", "check its permissions", path=str(root)
         ) from None
     if empty:
-        raise fail("data-root-empty", "the dataset folder is empty", _EXPECTED, path=str(root))
+        raise fail("data-root-empty", "the dataset folder is empty", _COMMON_LAYOUT_HELP, path=str(root))
 
 
-_EXPECTED = f"it should contain `<subset>/{IMAGES}`, `<subset>/{MASKS}` and `<subset>/{META_FILE}`"
+_COMMON_LAYOUT_HELP = f"it should contain `<subset>/{IMAGES}`, `<subset>/{MASKS}` and `<subset>/{META_FILE}`"
 
 
-def _near_path(root: Path) -> str:
+def _suggest_root(root: Path) -> str:
     parent = root.parent
     while not parent.is_dir() and parent != parent.parent:
         parent = parent.parent
     child = root.parts[len(parent.parts)] if len(root.parts) > len(parent.parts) else ""
-    near = nearest(child, [p.name for p in folders_in(parent)]) if child else None
+    near = find_closest_name(child, [p.name for p in list_folders(parent)]) if child else None
     if near:
         return f"did you mean `{parent / near}`?"
     return f"`{parent}` exists, but has no `{child}`; set the folder with `data.root` or `--data`"
 
 
-def subset_folders(
-    root: Path, wanted: Sequence[str] = (), parts: Parts = (IMAGES, MASKS)
+def find_subset_folders(
+    root: Path, subsets: Sequence[str] = (), folder_names: FolderNames = (IMAGES, MASKS)
 ) -> tuple[bool, dict[str, Path]]:
     """Return whether the layout is flat (images and masks in the root itself), and the folder of every subset."""
     # Two of images, masks and meta file make a subset, so that the third can be reported as missing; a subset that was
     # requested by name needs only one.
-    folders = {p.name: p for p in folders_in(root) if _parts(p, parts) >= (1 if p.name in wanted else 2)}
-    if _parts(root, parts) >= (1 if not folders else 2):
+    folders = {
+        p.name: p for p in list_folders(root) if _count_parts(p, folder_names) >= (1 if p.name in subsets else 2)
+    }
+    if _count_parts(root, folder_names) >= (1 if not folders else 2):
         return True, {FLAT_SUBSET: root}
     return False, folders
 
 
-def _parts(folder: Path, parts: Parts) -> int:
-    return sum((folder / part).is_dir() for part in parts) + (folder / META_FILE).is_file()
+def _count_parts(folder: Path, folder_names: FolderNames) -> int:
+    return sum((folder / part).is_dir() for part in folder_names) + (folder / META_FILE).is_file()
 
 
-def folders_in(folder: Path) -> list[Path]:
+def list_folders(folder: Path) -> list[Path]:
     try:
         return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     except OSError:
         return []
 
 
-def nothing_found(root: Path, parts: Parts = (IMAGES, MASKS)) -> SegError:
-    inside = [p for p in folders_in(root) if subset_folders(p, parts=parts)[1]]
+def make_unknown_layout_error(root: Path, folder_names: FolderNames = (IMAGES, MASKS)) -> SegError:
+    inside = [p for p in list_folders(root) if find_subset_folders(p, folder_names=folder_names)[1]]
     if inside:
         help = f"did you mean `{inside[0]}`?"
     # The reader of the format found nothing, so its own detector would not match: look for its most telling folder.
@@ -226,20 +230,24 @@ def nothing_found(root: Path, parts: Parts = (IMAGES, MASKS)) -> SegError:
         other = "voc_segmentation" if (root / "JPEGImages").is_dir() else coco
         help = f"this looks like `{other}`: set that format (`data.format`; for `data` and `new`, `--format`)"
     else:
-        help = _EXPECTED if parts == (IMAGES, MASKS) else f"it should contain the folders `{parts[0]}` and `{parts[1]}`"
+        help = (
+            _COMMON_LAYOUT_HELP
+            if folder_names == (IMAGES, MASKS)
+            else f"it should contain the folders `{folder_names[0]}` and `{folder_names[1]}`"
+        )
     return fail("data-layout-unknown", "no subset with images and masks found", help, path=str(root))
 
 
-def _missing_subset(root: Path, name: str, found: Sequence[str], flat: bool) -> Diagnostic:
-    have = ", ".join(f"`{n}`" for n in found)
-    if flat:
-        above = [p.name for p in folders_in(root.parent)]
+def _make_missing_subset_finding(root: Path, name: str, available: Sequence[str], is_flat: bool) -> Diagnostic:
+    have = ", ".join(f"`{n}`" for n in available)
+    if is_flat:
+        above = [p.name for p in list_folders(root.parent)]
         help = f'the only subset is the root itself: set `data.train.subset` and `data.val.subset` to "{FLAT_SUBSET}"'
         if root.name in ("train", "val", "test") and name in above:
             help = f"the subset `{name}` is next to this folder: use `{root.parent}` as the root"
     else:
-        near = nearest(name, found) or next((n for n in found if n.startswith(name[:3])), None)
-        choice = near or found[0]
+        near = find_closest_name(name, available) or next((n for n in available if n.startswith(name[:3])), None)
+        choice = near or available[0]
         help = (
             f"did you mean `{choice}`? Set the subsets for training and validation: "
             f'`data.train.subset = "{choice}"`, `data.val.subset`; for a command with this option, `--subset {choice}`'
@@ -247,35 +255,42 @@ def _missing_subset(root: Path, name: str, found: Sequence[str], flat: bool) -> 
     return Diagnostic("subset-missing", f"the dataset has no subset `{name}`, only {have}", help, path=str(root))
 
 
-def pairs_of(name: str, folder: Path, root: Path, found: Findings, parts: Parts = (IMAGES, MASKS)) -> Subset:
+def pair_files(
+    name: str, folder: Path, root: Path, findings: Findings, folder_names: FolderNames = (IMAGES, MASKS)
+) -> Subset:
     """Pair images and masks by name. Append errors and warnings to ``findings``."""
-    image_folder, mask_folder = folder / parts[0], folder / parts[1]
-    images = picture_names(image_folder, root, found, beside=parts[1])
-    masks = picture_names(mask_folder, root, found, beside=parts[0])
+    image_folder, mask_folder = folder / folder_names[0], folder / folder_names[1]
+    images = list_image_names(image_folder, root, findings, sibling=folder_names[1])
+    masks = list_image_names(mask_folder, root, findings, sibling=folder_names[0])
     if images is None or masks is None:
-        return Subset(name, folder, image_folder, mask_folder, encoded(()), encoded(()))
-    odd = odd_stems(images, masks, {os.fsencode(ending) for ending in MASK_EXTENSIONS})
-    left, right = images.all_stems(), masks.all_stems()
+        return Subset(name, folder, image_folder, mask_folder, encode_names(()), encode_names(()))
+    odd = find_odd_stems(images, masks, {os.fsencode(ending) for ending in MASK_EXTENSIONS})
+    left, right = images.list_all_stems(), masks.list_all_stems()
     # If no name matches at all, one error with an example says more than two per file.
     if len(left) and len(right) and not np.isin(left, right).any():
-        found.append(_names_differ(folder, os.fsdecode(left[0]), os.fsdecode(right[0])))
+        findings.append(_make_names_differ_finding(folder, os.fsdecode(left[0]), os.fsdecode(right[0])))
     else:
-        wrong = (_fault((image_folder, mask_folder), images.called(stem), masks.called(stem)) for stem in odd.tolist())
-        found.extend(fault for fault in wrong if fault)
+        wrong = (
+            _check_stem((image_folder, mask_folder), images.get_names(stem), masks.get_names(stem))
+            for stem in odd.tolist()
+        )
+        findings.extend(fault for fault in wrong if fault)
         if not len(left) and not len(right):
-            help = f"put images into `{parts[0]}` and masks with the same names into `{parts[1]}`"
-            found.append(finding("subset-empty", f"the subset `{name}` has no images and no masks", help, folder))
+            help = f"put images into `{folder_names[0]}` and masks with the same names into `{folder_names[1]}`"
+            findings.append(
+                make_finding("subset-empty", f"the subset `{name}` has no images and no masks", help, folder)
+            )
     columns = [p.names[~np.isin(p.stems, odd)] if len(odd) else p.names for p in (images, masks)]
     return Subset(name, folder, image_folder, mask_folder, *columns)
 
 
-def _names_differ(folder: Path, image: str, mask: str) -> Diagnostic:
+def _make_names_differ_finding(folder: Path, image: str, mask: str) -> Diagnostic:
     message = f"no mask has the name of an image: images are named like `{image}`, masks like `{mask}`"
     help = "give every mask the name of its image, with the suffix `.png` and nothing added"
-    return finding("names-differ", message, help, folder)
+    return make_finding("names-differ", message, help, folder)
 
 
-def _fault(folders: tuple[Path, Path], images: list[str] | None, masks: list[str] | None) -> Diagnostic | None:
+def _check_stem(folders: tuple[Path, Path], images: list[str] | None, masks: list[str] | None) -> Diagnostic | None:
     """Return what is wrong with the images and masks of one stem; an empty list means a link already reported."""
     if images == [] or masks == []:
         return None
@@ -283,70 +298,72 @@ def _fault(folders: tuple[Path, Path], images: list[str] | None, masks: list[str
         if names and len(names) > 1:
             listing = ", ".join(f"`{n}`" for n in names)
             message = f"{listing} differ only in their suffix"
-            return finding("name-twice", message, "keep one of them", folder / names[1])
+            return make_finding("name-twice", message, "keep one of them", folder / names[1])
     if images and not masks:
         message = f"the image has no mask: `{folders[1].name}/{Path(images[0]).stem}.png` does not exist"
         help = "add the mask (all background if there is nothing to label), or remove the image"
-        return finding("mask-missing", message, help, folders[0] / images[0])
+        return make_finding("mask-missing", message, help, folders[0] / images[0])
     if not masks:
         return None
     path = folders[1] / masks[0]
     if path.suffix.lower() not in MASK_EXTENSIONS:
         message = f"the mask is a `{path.suffix}` file, expected `.png`"
         help = "export masks as 8-bit PNG from the original annotation; JPEG alters pixel values, and so class ids"
-        return finding("mask-format", message, help, path)
+        return make_finding("mask-format", message, help, path)
     message = f"the mask has no image: there is no image file named `{path.stem}` in `{folders[0].name}`"
-    return finding("image-missing", message, "add the image, or remove the mask", path)
+    return make_finding("image-missing", message, "add the image, or remove the mask", path)
 
 
-def picture_files(folder: Path, root: Path, found: Findings) -> dict[str, list[str]]:
+def list_image_files(folder: Path, root: Path, findings: Findings) -> dict[str, list[str]]:
     """Return the image files of a folder by stem; an empty list means a dangling link. A missing folder is an error."""
-    files = picture_names(folder, root, found)
+    files = list_image_names(folder, root, findings)
     if files is None:
         return {}
-    names: dict[str, list[str]] = {os.fsdecode(stem): [] for stem in files.dead}
+    names: dict[str, list[str]] = {os.fsdecode(stem): [] for stem in files.dead_stems}
     for stem, name in zip(files.stems.tolist(), files.names.tolist(), strict=True):
         names.setdefault(os.fsdecode(stem), []).append(os.fsdecode(name))
     return names
 
 
-def picture_names(folder: Path, root: Path, found: Findings, beside: str = "") -> Pictures | None:
+def list_image_names(folder: Path, root: Path, findings: Findings, sibling: str = "") -> ImageNames | None:
     """Return the images in a folder, or None, with an error, if it is missing. ``sibling`` is the other folder.
 
     Hidden files are skipped silently; other files that are not images give a warning.
     """
-    scan = _Seen()
+    scan = _FolderScan()
     try:
         with os.scandir(os.fsencode(folder)) as entries:
-            images = pictures(scan.pictures(entries))
+            images = sort_image_names(scan.iterate_images(entries))
     except FileNotFoundError:
-        help = f"put `{folder.name}` next to `{beside}`: a subset needs both"
-        if not beside:
+        help = f"put `{folder.name}` next to `{sibling}`: a subset needs both"
+        if not sibling:
             help = "this format keeps its files there: check that the root is right and all archives are unpacked"
-        found.append(finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
+        findings.append(make_finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
         return None
     except OSError:
-        found.append(finding("data-file-unreadable", "the folder cannot be read", "check its permissions", folder))
+        findings.append(
+            make_finding("data-file-unreadable", "the folder cannot be read", "check its permissions", folder)
+        )
         return None
     for name in sorted(scan.folders):
         help = f"move its files up into `{folder.name}`, under unique names"
         message = f"folders inside `{folder.name}` are not supported"
-        found.append(finding("data-nested", message, help, folder / os.fsdecode(name)))
-    dead = [name for name in sorted(scan.links) if not link_holds(folder / os.fsdecode(name), root, found)]
+        findings.append(make_finding("data-nested", message, help, folder / os.fsdecode(name)))
+    dead = [name for name in sorted(scan.links) if not check_link(folder / os.fsdecode(name), root, findings)]
     if scan.others:
         first, count = os.fsdecode(min(scan.others)), len(scan.others)
         several = f"{count} files are not images and were ignored, such as `{first}`"
         message = several if count > 1 else f"`{first}` is not an image and was ignored"
         them = "them" if count > 1 else "it"
         help = f"remove {them}, or convert {them} to PNG or JPEG if {'they are' if count > 1 else 'it is'} data"
-        found.append(finding("data-file-unused", message, help, folder, severity="warning"))
-    return images.without(dead)
+        findings.append(make_finding("data-file-unused", message, help, folder, severity="warning"))
+    return images.drop_dead_links(dead)
 
 
-_ENDINGS = frozenset(os.fsencode(ending) for ending in IMAGE_EXTENSIONS)
+_IMAGE_SUFFIXES = frozenset(os.fsencode(ending) for ending in IMAGE_EXTENSIONS)
 
 
-class _Seen:
+class _FolderScan:
     """The subfolders, links and other files found while the images of a folder are listed; links count as images."""
 
     def __init__(self) -> None:
@@ -354,18 +371,18 @@ class _Seen:
         self.links: list[bytes] = []
         self.others: list[bytes] = []
 
-    def pictures(self, entries: Iterable[os.DirEntry[bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    def iterate_images(self, entries: Iterable[os.DirEntry[bytes]]) -> Iterator[tuple[bytes, bytes]]:
         """Yield name and stem of each image among the entries of a folder."""
         for entry in entries:
             name = entry.name
-            stem, ending = split(name)
+            stem, ending = split_name(name)
             if name.startswith(b"."):
                 continue
             plain = entry.is_file(follow_symlinks=False)
             # Following a link costs a system call, so only entries that are no regular file are looked at closer.
             if not plain and _is_folder(entry):
                 self.folders.append(name)
-            elif ending.lower() in _ENDINGS:
+            elif ending.lower() in _IMAGE_SUFFIXES:
                 if not plain and entry.is_symlink():
                     self.links.append(name)
                 yield name, stem

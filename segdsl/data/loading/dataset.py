@@ -8,16 +8,23 @@ from typing import NamedTuple, overload
 
 import numpy as np
 
-from segdsl.data.augment.lazy import Pairs, Pending, read_sample
-from segdsl.data.augment.pipeline import augment, stages
-from segdsl.data.augment.sample import SHUFFLE_STREAM, Rng, Sample, Setting, counter_rng, fit
+from segdsl.data.augment.lazy import LazySample, PairReader, read_sample
+from segdsl.data.augment.pipeline import apply_augmentations, iterate_stages
+from segdsl.data.augment.sample import SHUFFLE_STREAM, AugmentContext, Rng, Sample, counter_rng, fit_sample
 from segdsl.data.check.index import Index
-from segdsl.data.decode.decoded_cache import MASK, NOTHING, WHOLE, DecodedCache, from_run_lengths, run_lengths
-from segdsl.data.stats.samplers import epoch_length, epoch_order, occurrences, repeats
+from segdsl.data.decode.decoded_cache import (
+    IMAGE_KIND,
+    MASK_KIND,
+    NO_CACHE,
+    PixelCache,
+    decode_run_lengths,
+    encode_run_lengths,
+)
+from segdsl.data.stats.samplers import compute_epoch_length, compute_repeats, count_occurrences, draw_epoch_order
 from segdsl.ir.program import Augmentation, Program
 
 
-class Key(NamedTuple):
+class SampleKey(NamedTuple):
     """One sample of a run: its epoch, its position in the subset, and how often the epoch has used it before."""
 
     epoch: int
@@ -37,31 +44,33 @@ class TrainDataset:
         index: Index,
         subset: str,
         size: tuple[int, int],
-        steps: Iterable[Augmentation] = (),
+        augmentations: Iterable[Augmentation] = (),
         seed: int = 0,
-        memory: DecodedCache = NOTHING,
+        cache: PixelCache = NO_CACHE,
         repeats: np.ndarray | None = None,
     ) -> None:
-        self.subset = index.subset(subset)
+        self.subset = index.get_subset(subset)
         self.repeats = repeats
-        self.pairs, self.seed = Pairs(index, self.subset, memory), seed
-        self.steps = tuple(steps)
-        self.setting = Setting(size, index.ignore, index.classes)
+        self.pair_reader, self.seed = PairReader(index, self.subset, cache), seed
+        self.augmentations = tuple(augmentations)
+        self.context = AugmentContext(size, index.ignore, index.classes)
 
     def __len__(self) -> int:
         return len(self.subset)
 
-    def __getitem__(self, key: Key) -> Sample:
+    def __getitem__(self, key: SampleKey) -> Sample:
         """Return uint8 (H, W, C) and uint8 ids (H, W) at the input size. Raises :class:`SegError` for a bad file."""
         rng = counter_rng(self.seed, key.epoch, key.position, key.draw)
-        return augment(self.steps, self.opened(key.position), rng, self.setting, self.other)
+        return apply_augmentations(
+            self.augmentations, self.open_pair(key.position), rng, self.context, self.open_random_pair
+        )
 
     @property
     def epoch_length(self) -> int:
         """The number of samples of an epoch."""
-        return len(self) if self.repeats is None else epoch_length(self.repeats)
+        return len(self) if self.repeats is None else compute_epoch_length(self.repeats)
 
-    def keys(self, batch: int, epoch: int) -> EpochKeys:
+    def make_epoch_keys(self, batch_size: int, epoch: int) -> EpochKeys:
         """Return the batches of an epoch, in an order that depends on seed and epoch only.
 
         All batches are full: the last one is filled up from the start of the order, with new random numbers.
@@ -69,32 +78,38 @@ class TrainDataset:
         # A separate stream, so that shuffling does not consume random numbers of the samples. Filling up the last
         # batch keeps batch statistics from being computed on a handful of images.
         rng = counter_rng(self.seed, epoch, 0, stream=SHUFFLE_STREAM)
-        order = rng.permutation(len(self)) if self.repeats is None else epoch_order(self.repeats, rng)
-        return EpochKeys(order, batch, epoch)
+        order = rng.permutation(len(self)) if self.repeats is None else draw_epoch_order(self.repeats, rng)
+        return EpochKeys(order, batch_size, epoch)
 
-    def stages(self, key: Key) -> Iterator[Sample]:
+    def iterate_stages(self, key: SampleKey) -> Iterator[Sample]:
         """Yield the sample of ``key`` as decoded, after each step, and at the input size."""
         rng = counter_rng(self.seed, key.epoch, key.position, key.draw)
-        return stages(self.steps, self.opened(key.position), rng, self.setting, self.other)
+        return iterate_stages(
+            self.augmentations, self.open_pair(key.position), rng, self.context, self.open_random_pair
+        )
 
-    def opened(self, position: int) -> Sample | Pending:
+    def open_pair(self, position: int) -> Sample | LazySample:
         """Open the pair at ``position``; the image is not decoded yet if a part of it may suffice."""
-        return self.pairs.open(position)
+        return self.pair_reader.open_pair(position)
 
-    def other(self, rng: Rng) -> Sample | Pending:
+    def open_random_pair(self, rng: Rng) -> Sample | LazySample:
         """Open a random pair to mix in."""
-        return self.opened(int(rng.integers(len(self.subset))))
+        return self.open_pair(int(rng.integers(len(self.subset))))
 
 
-def train_dataset(
-    program: Program, index: Index, memory: DecodedCache = NOTHING, shown: np.ndarray | None = None
+def make_train_dataset(
+    program: Program, index: Index, cache: PixelCache = NO_CACHE, class_presence: np.ndarray | None = None
 ) -> TrainDataset:
     """Return the training samples of a program; ``class_presence`` is required if the program has a sampler."""
     data, sampler = program.data, program.data.train.sampler
     size = (data.input_size.height, data.input_size.width)
-    average_uses = None if sampler is None or shown is None else repeats(sampler, shown, len(index.classes))
+    average_uses = (
+        None
+        if sampler is None or class_presence is None
+        else compute_repeats(sampler, class_presence, len(index.classes))
+    )
     steps = data.train.augment.values()
-    return TrainDataset(index, data.train.subset, size, steps, program.train.seed, memory, average_uses)
+    return TrainDataset(index, data.train.subset, size, steps, program.train.seed, cache, average_uses)
 
 
 class EvalDataset:
@@ -105,61 +120,61 @@ class EvalDataset:
     """
 
     def __init__(
-        self, index: Index, subset: str, size: tuple[int, int] | None = None, memory: DecodedCache = NOTHING
+        self, index: Index, subset: str, size: tuple[int, int] | None = None, cache: PixelCache = NO_CACHE
     ) -> None:
-        self.subset = index.subset(subset)
-        self.index, self.size, self.memory = index, size, memory
+        self.subset = index.get_subset(subset)
+        self.index, self.size, self.cache = index, size, cache
 
     def __len__(self) -> int:
         return len(self.subset)
 
-    def path(self, position: int) -> Path:
+    def get_image_path(self, position: int) -> Path:
         """Return the image file at ``position``."""
-        return self.subset.image(position)
+        return self.subset.get_image_path(position)
 
     def __getitem__(self, position: int) -> Sample:
         """Return uint8 (H, W, C) and uint8 ids (H, W). Raises :class:`SegError` for a bad file."""
-        image, mask = self.memory.get(position, WHOLE), self.memory.get(position, MASK)
+        image, mask = self.cache.get_array(position, IMAGE_KIND), self.cache.get_array(position, MASK_KIND)
         if image is not None and mask is not None:
-            return Sample(image, from_run_lengths(mask, self.size or image.shape[:2]))
+            return Sample(image, decode_run_lengths(mask, self.size or image.shape[:2]))
         sample = read_sample(self.index, self.subset, position)
         if self.size is None:
             return sample
-        sample = fit(sample, self.size)
+        sample = fit_sample(sample, self.size)
         # Cached after resizing: every pass over the validation subset uses the same size.
-        self.memory.put(position, WHOLE, sample.image)
-        self.memory.put(position, MASK, run_lengths(sample.mask))
+        self.cache.put_array(position, IMAGE_KIND, sample.image)
+        self.cache.put_array(position, MASK_KIND, encode_run_lengths(sample.mask))
         return sample
 
 
-class EpochKeys(Sequence[list[Key]]):
+class EpochKeys(Sequence[list[SampleKey]]):
     """The batches of an epoch, created on access: a list of the keys of a million images would take 200 MB."""
 
-    def __init__(self, order: np.ndarray, batch: int, epoch: int) -> None:
+    def __init__(self, order: np.ndarray, batch_size: int, epoch: int) -> None:
         # np.resize repeats the order from its start until all batches are full.
-        self._order = np.resize(order, -(-len(order) // batch) * batch)
-        self._draws, self._batch, self._epoch = occurrences(self._order), batch, epoch
+        self._order = np.resize(order, -(-len(order) // batch_size) * batch_size)
+        self._draws, self._batch, self._epoch = count_occurrences(self._order), batch_size, epoch
 
     def __len__(self) -> int:
         return len(self._order) // self._batch
 
     @overload
-    def __getitem__(self, place: int) -> list[Key]: ...
+    def __getitem__(self, place: int) -> list[SampleKey]: ...
     @overload
-    def __getitem__(self, place: slice) -> list[list[Key]]: ...
-    def __getitem__(self, place: int | slice) -> list[Key] | list[list[Key]]:
+    def __getitem__(self, place: slice) -> list[list[SampleKey]]: ...
+    def __getitem__(self, place: int | slice) -> list[SampleKey] | list[list[SampleKey]]:
         if isinstance(place, slice):
             return [self[k] for k in range(*place.indices(len(self)))]
         first = range(len(self))[place] * self._batch
         batch = slice(first, first + self._batch)
         samples = zip(self._order[batch].tolist(), self._draws[batch].tolist(), strict=True)
-        return [Key(self._epoch, position, draw) for position, draw in samples]
+        return [SampleKey(self._epoch, position, draw) for position, draw in samples]
 
 
 __all__ = [
     "EpochKeys",
     "EvalDataset",
-    "Key",
+    "SampleKey",
     "TrainDataset",
-    "train_dataset",
+    "make_train_dataset",
 ]

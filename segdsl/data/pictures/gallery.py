@@ -16,83 +16,88 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import segdsl.words  # noqa: F401 - importing registers every word
-from segdsl.data.augment.pipeline import after
-from segdsl.data.augment.sample import Rng, Sample, Setting, counter_rng
-from segdsl.data.demo.defects import CLASSES, COLORS, VOID
-from segdsl.data.demo.generate import SIZE, demo_sample
+from segdsl.data.augment.pipeline import apply_steps
+from segdsl.data.augment.sample import AugmentContext, Rng, Sample, counter_rng
+from segdsl.data.demo.defects import CLASSES, COLORS, IGNORE
+from segdsl.data.demo.generate import IMAGE_SIZE, make_demo_sample
 from segdsl.data.pictures.text import PANEL, PAPER
-from segdsl.data.pictures.thumbnails import drawn, fitted, shrunk, small_mask
+from segdsl.data.pictures.thumbnails import draw_overlay, fit_box, resize_thumbnail, shrink_mask
 from segdsl.ir.program import Augmentation
-from segdsl.ir.word import members
-from segdsl.words.gallery_examples import shown
+from segdsl.ir.word import list_words
+from segdsl.words.gallery_examples import make_gallery_example
 
-PICTURE, OTHERS, SEED = 45, (126, 50, 102, 12), 17
+EXAMPLE_NUMBER, PARTNER_NUMBERS, SEED = 45, (126, 50, 102, 12), 17
 """Numbers of demo images that show every class: the one that is augmented and those mixed into it; and a seed for which
 every second draw applies a step of probability 0.5."""
-DRAWS, SIDE, GAP, FIRST_GAP, SEAM = 4, 168, 12, 24, 4
+DRAW_COUNT, TILE_SIZE, GAP, FIRST_GAP, MASK_GAP = 4, 168, 12, 24, 4
 """Number of draws after the original; then, in pixels: side of an image, gap between images, gap after the original,
 gap between image and mask."""
-WIDTH, HEIGHT = (DRAWS + 1) * SIDE + FIRST_GAP + (DRAWS - 1) * GAP, 2 * SIDE + SEAM
+WIDTH, HEIGHT = (DRAW_COUNT + 1) * TILE_SIZE + FIRST_GAP + (DRAW_COUNT - 1) * GAP, 2 * TILE_SIZE + MASK_GAP
 QUALITIES = (85, 80, 75, 70, 60, 50)
-MOST_BYTES = 60_000
+MAX_BYTES = 60_000
 """Largest size of a file, so that a page with all of them loads fast; the highest quality below it is used."""
-SETTING = Setting((SIZE, SIZE), VOID, CLASSES)
+CONTEXT = AugmentContext((IMAGE_SIZE, IMAGE_SIZE), IGNORE, CLASSES)
 
 
-def strip(word: type[Augmentation]) -> Image.Image:
+def render_augmentation(word: type[Augmentation]) -> Image.Image:
     """Return the original and four draws of an augmentation, with their masks below: RGB, WIDTH x HEIGHT."""
     # Draws differ in their counter only, so that the images of all augmentations are comparable.
-    step = shown(word)
-    draws = [after([step], _demo(PICTURE), counter_rng(SEED, 0, PICTURE, n), SETTING, _other) for n in range(DRAWS)]
+    step = make_gallery_example(word)
+    draws = [
+        apply_steps(
+            [step], _make_example(EXAMPLE_NUMBER), counter_rng(SEED, 0, EXAMPLE_NUMBER, n), CONTEXT, _make_partner
+        )
+        for n in range(DRAW_COUNT)
+    ]
     canvas = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
-    for number, sample in enumerate([_demo(PICTURE), *draws]):
-        left = number * (SIDE + GAP) + (FIRST_GAP - GAP if number else 0)
-        _draw(canvas, left, sample)
+    for number, sample in enumerate([_make_example(EXAMPLE_NUMBER), *draws]):
+        left = number * (TILE_SIZE + GAP) + (FIRST_GAP - GAP if number else 0)
+        _draw_tile(canvas, left, sample)
     return canvas
 
 
-def _demo(number: int) -> Sample:
-    return Sample(*map(np.ascontiguousarray, demo_sample(0, 0, number)))
+def _make_example(number: int) -> Sample:
+    return Sample(*map(np.ascontiguousarray, make_demo_sample(0, 0, number)))
 
 
-def _other(rng: Rng) -> Sample:
-    return _demo(int(rng.choice(OTHERS)))
+def _make_partner(rng: Rng) -> Sample:
+    return _make_example(int(rng.choice(PARTNER_NUMBERS)))
 
 
-def _draw(canvas: Image.Image, left: int, sample: Sample) -> None:
+def _draw_tile(canvas: Image.Image, left: int, sample: Sample) -> None:
     """Draw image and mask at the scale of the original, so that a change of size is visible."""
-    box = [min(SIDE, round(side * SIDE / SIZE)) for side in sample.size]
-    size = fitted(*sample.size, (box[0], box[1]))
-    small = shrunk(sample.image, size)
-    over = drawn(small, small_mask(sample.mask, size, range(len(CLASSES))), COLORS, VOID)
-    for top, pixels in ((0, small), (SIDE + SEAM, over)):
-        ImageDraw.Draw(canvas).rectangle((left, top, left + SIDE - 1, top + SIDE - 1), fill=PANEL)
-        canvas.paste(Image.fromarray(pixels), (left + (SIDE - size[1]) // 2, top + (SIDE - size[0]) // 2))
+    box = [min(TILE_SIZE, round(side * TILE_SIZE / IMAGE_SIZE)) for side in sample.size]
+    size = fit_box(*sample.size, (box[0], box[1]))
+    small = resize_thumbnail(sample.image, size)
+    over = draw_overlay(small, shrink_mask(sample.mask, size, range(len(CLASSES))), COLORS, IGNORE)
+    for top, pixels in ((0, small), (TILE_SIZE + MASK_GAP, over)):
+        ImageDraw.Draw(canvas).rectangle((left, top, left + TILE_SIZE - 1, top + TILE_SIZE - 1), fill=PANEL)
+        canvas.paste(Image.fromarray(pixels), (left + (TILE_SIZE - size[1]) // 2, top + (TILE_SIZE - size[0]) // 2))
 
 
-def _encoded(picture: Image.Image) -> bytes:
+def _encode_jpeg(picture: Image.Image) -> bytes:
     content = b""
     for quality in QUALITIES:
         buffer = BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
         content = buffer.getvalue()
-        if len(content) < MOST_BYTES:
+        if len(content) < MAX_BYTES:
             break
     return content
 
 
-def main(arguments: Sequence[str]) -> int:
+def write_gallery(arguments: Sequence[str]) -> int:
     """Write an example image for every augmentation into the folder given as the only argument."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print("usage: python -m segdsl.data.pictures.gallery FOLDER", file=sys.stderr)
         return 2
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
-    for name, word in members(Augmentation).items():
-        (folder / f"{name}.jpg").write_bytes(_encoded(strip(word)))
+    for name, word in list_words(Augmentation).items():
+        (folder / f"{name}.jpg").write_bytes(_encode_jpeg(render_augmentation(word)))
         print(folder / f"{name}.jpg")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write_gallery(sys.argv[1:]))

@@ -9,28 +9,28 @@ import numpy as np
 
 from segdsl.data.pictures.palette import Color
 
-TINT = 0.6
+TINT_STRENGTH = 0.6
 """Opacity of the class color over the image."""
-COVERED = 0.3
+MIN_COVER = 0.3
 """Share of a thumbnail pixel that a rarer class must cover to get it, so that thin objects stay visible."""
-STRIPE = 4
+STRIPE_WIDTH = 4
 """Width of a hatching stripe, in pixels."""
-DARK, LIGHT = 120, 205
+DARK_GRAY, LIGHT_GRAY = 120, 205
 
 
-def fitted(height: int, width: int, box: tuple[int, int]) -> tuple[int, int]:
+def fit_box(height: int, width: int, box: tuple[int, int]) -> tuple[int, int]:
     """Return the largest (height, width) with the same aspect ratio that fits into a box."""
     factor = min(box[0] / height, box[1] / width)
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def shrunk(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_thumbnail(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize an image, uint8 (H, W, 3), to (height, width)."""
     smaller = size[0] <= image.shape[0]
     return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 
 
-def small_mask(mask: np.ndarray, size: tuple[int, int], order: Sequence[int]) -> np.ndarray:
+def shrink_mask(mask: np.ndarray, size: tuple[int, int], order: Sequence[int]) -> np.ndarray:
     """Resize class ids to (height, width), keeping every value visible as far as there are enough pixels.
 
     ``order`` lists all values from the most frequent to the rarest.
@@ -41,22 +41,22 @@ def small_mask(mask: np.ndarray, size: tuple[int, int], order: Sequence[int]) ->
     here = set(np.unique(mask).tolist())
     for value in (v for v in order if v in here):
         cover = cv2.resize((mask == value).astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-        small[cover >= min(COVERED, float(cover.max()))] = value
+        small[cover >= min(MIN_COVER, float(cover.max()))] = value
     return small
 
 
-def drawn(image: np.ndarray, mask: np.ndarray, colors: Sequence[Color], ignore: int) -> np.ndarray:
+def draw_overlay(image: np.ndarray, mask: np.ndarray, colors: Sequence[Color], ignore: int) -> np.ndarray:
     """Draw a mask over an image of the same size: tinted, with solid borders, ignored pixels hatched in gray."""
     table = np.zeros((256, 3), np.float32)
     table[: len(colors)] = colors
     paint = table[mask]
     void = mask == ignore
-    paint[void] = hatch(*mask.shape)[void]
-    strength = np.where(borders(mask) | void, 1.0, TINT)[..., None]
+    paint[void] = make_hatching(*mask.shape)[void]
+    strength = np.where(find_borders(mask) | void, 1.0, TINT_STRENGTH)[..., None]
     return (image * (1 - strength) + paint * strength).round().astype(np.uint8)
 
 
-def borders(mask: np.ndarray) -> np.ndarray:
+def find_borders(mask: np.ndarray) -> np.ndarray:
     """Return the pixels whose upper or left neighbor has another value: lines one pixel wide, bool (H, W)."""
     border = np.zeros(mask.shape, bool)
     border[1:] |= mask[1:] != mask[:-1]
@@ -64,8 +64,8 @@ def borders(mask: np.ndarray) -> np.ndarray:
     return border
 
 
-def hatch(height: int, width: int) -> np.ndarray:
+def make_hatching(height: int, width: int) -> np.ndarray:
     """Return slanted stripes of two grays, uint8 (H, W, 3)."""
     down, across = np.mgrid[:height, :width]
-    dark = ((down + across) // STRIPE) % 2 == 0
-    return np.repeat(np.where(dark, DARK, LIGHT).astype(np.uint8)[..., None], 3, axis=2)
+    dark = ((down + across) // STRIPE_WIDTH) % 2 == 0
+    return np.repeat(np.where(dark, DARK_GRAY, LIGHT_GRAY).astype(np.uint8)[..., None], 3, axis=2)

@@ -7,14 +7,14 @@ from statistics import median
 
 from segdsl.data.check.checker import CheckReport
 
-LIGHTEST, HEAVIEST = 0.1, 10.0
+MIN_WEIGHT, MAX_WEIGHT = 0.1, 10.0
 """Bounds of a weight: a class with a few hundred pixels must not dominate all others."""
 # It never occurs in training, so the value only matters to code that expects one weight per class.
-ABSENT = 1.0
+ABSENT_CLASS_WEIGHT = 1.0
 """Weight of a class that never occurs; equal to that of a class of median frequency."""
 
 
-def median_frequency_weights(frequencies: Sequence[float]) -> list[float]:
+def compute_median_frequency_weights(frequencies: Sequence[float]) -> list[float]:
     """Return the weight of each class by median frequency balancing (Eigen and Fergus, ICCV 2015, section 6.3.2).
 
     The weight is the median of all frequencies divided by the frequency of the class; a frequency is the class's share
@@ -23,16 +23,18 @@ def median_frequency_weights(frequencies: Sequence[float]) -> list[float]:
     """
     present = [frequency for frequency in frequencies if frequency > 0]
     if not present:
-        return [ABSENT] * len(frequencies)
+        return [ABSENT_CLASS_WEIGHT] * len(frequencies)
     middle = median(present)
-    return [min(max(middle / f, LIGHTEST), HEAVIEST) if f > 0 else ABSENT for f in frequencies]
+    return [min(max(middle / f, MIN_WEIGHT), MAX_WEIGHT) if f > 0 else ABSENT_CLASS_WEIGHT for f in frequencies]
 
 
-def counted_weights(report: CheckReport, subset: str, ignore: int) -> list[float]:
+def compute_subset_weights(report: CheckReport, subset: str, ignore: int) -> list[float]:
     """Return the class weights of a checked dataset, from the masks of ``subset``, in the order of the class ids.
 
     Ids are those after `exclude` and `remap`. A class whose id is ``ignore`` is never learned and counts as absent.
     """
-    pixels, within = report.pixels[subset], report.within[subset]
+    pixels, within = report.pixels[subset], report.class_image_pixels[subset]
     counts = [k != ignore and within[k] > 0 for k in range(len(report.classes))]
-    return median_frequency_weights([float(pixels[k] / within[k]) if yes else 0.0 for k, yes in enumerate(counts)])
+    return compute_median_frequency_weights(
+        [float(pixels[k] / within[k]) if yes else 0.0 for k, yes in enumerate(counts)]
+    )

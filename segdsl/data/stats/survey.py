@@ -13,28 +13,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from segdsl.data.check.checker import CheckReport, Progress, check_data
-from segdsl.data.check.facts import PairFacts, pair_facts
+from segdsl.data.check.checker import CheckReport, ProgressCallback, check_data
+from segdsl.data.check.facts import PairFacts, read_pair_facts
 from segdsl.data.formats.labels import LabelSpace
-from segdsl.data.formats.layout import ALL, Layout, Request, Subset
+from segdsl.data.formats.layout import DEFAULT_REQUEST, Layout, Request, Subset
 from segdsl.data.formats.registry import read_layout
 from segdsl.diagnostics import SegError
 from segdsl.storage.fact_cache import FactCache
 
-REMEMBERED = 8
+MAX_EXAMPLES = 8
 """Number of example images stored per class and subset: those with the largest share of the class."""
-RARE = 0.05
+RARE_SHARE = 0.05
 """A class is rare if a smaller share of the images shows it."""
-LISTED, NEARLY_ALL = 5, 0.9
+MIN_LISTED, COMMON_SHARE = 5, 0.9
 """How many of the rarest classes to list even if fewer are rare, except those that nearly all images show."""
 
 
 class Spread(NamedTuple):
     """The minimum, median and maximum of some numbers."""
 
-    least: float
+    minimum: float
     median: float
-    greatest: float
+    maximum: float
 
 
 class Example(NamedTuple):
@@ -52,24 +52,24 @@ class ClassStats:
 
     pixels: int = 0
     images: int = 0
-    within: int = 0
+    class_image_pixels: int = 0
     _best: list[tuple[float, int, Mapping[int, int]]] = field(default_factory=list)
 
-    def add(self, position: int, counts: Mapping[int, int], value: int, ignore: int) -> None:
+    def add_image(self, position: int, counts: Mapping[int, int], value: int, ignore: int) -> None:
         """Count one image with these pixel ``counts`` by value."""
         whole = sum(counts.values())
         self.pixels += counts[value]
         self.images += 1
         # The denominator of median frequency balancing, see `segdsl.data.stats.class_weights`.
-        self.within += whole - (counts.get(ignore, 0) if value != ignore else 0)
+        self.class_image_pixels += whole - (counts.get(ignore, 0) if value != ignore else 0)
         # The negated position breaks ties: the earlier of two equal images stays, and dicts are never compared.
         entry = (counts[value] / whole, -position, counts)
-        if len(self._best) < REMEMBERED:
+        if len(self._best) < MAX_EXAMPLES:
             heapq.heappush(self._best, entry)
         else:
             heapq.heappushpop(self._best, entry)
 
-    def examples(self) -> list[Example]:
+    def list_examples(self) -> list[Example]:
         """Return the stored example images, the one with the largest share first."""
         best = sorted(self._best, key=lambda e: e[:2], reverse=True)
         return [Example(share, -position, counts) for share, position, counts in best]
@@ -98,39 +98,43 @@ class SubsetStats:
         """The number of pixels, including ignored ones."""
         return sum(height * width * n for (height, width), n in self.sizes.items())
 
-    def of(self, value: int) -> ClassStats:
+    def get_class(self, value: int) -> ClassStats:
         """Return the counts of a mask value, all zero if it does not occur."""
         return self.values.get(value) or ClassStats()
 
-    def add(self, facts: PairFacts, ignore: int) -> None:
+    def add_pair(self, facts: PairFacts, ignore: int) -> None:
         """Count one pair whose files are both readable."""
         image, mask = facts.image, facts.mask
         assert image is not None and mask is not None
         self.sizes[image.height, image.width] += 1
         self.modes[image.mode] += 1
         for value in mask.counts:
-            self.values.setdefault(value, ClassStats()).add(facts.position, mask.counts, value, ignore)
+            self.values.setdefault(value, ClassStats()).add_image(facts.position, mask.counts, value, ignore)
 
-    def heights(self) -> Spread:
+    def compute_heights(self) -> Spread:
         """Return the spread of the image heights, in pixels."""
-        return spread((h, n) for (h, _), n in self.sizes.items())
+        return compute_spread((h, n) for (h, _), n in self.sizes.items())
 
-    def widths(self) -> Spread:
+    def compute_widths(self) -> Spread:
         """Return the spread of the image widths, in pixels."""
-        return spread((w, n) for (_, w), n in self.sizes.items())
+        return compute_spread((w, n) for (_, w), n in self.sizes.items())
 
-    def aspects(self) -> Spread:
+    def compute_aspects(self) -> Spread:
         """Return the spread of width divided by height."""
-        return spread((w / h, n) for (h, w), n in self.sizes.items())
+        return compute_spread((w / h, n) for (h, w), n in self.sizes.items())
 
-    def seen_least(self, classes: int) -> list[int]:
+    def list_rarest_classes(self, classes: int) -> list[int]:
         """Return the ids of the rare classes (:data:`RARE_SHARE`) and of a few more, the rarest first.
 
         Classes that never occur are not included.
         """
-        present = sorted((self.of(k).images, self.of(k).pixels, k) for k in range(classes) if self.of(k).images)
+        present = sorted(
+            (self.get_class(k).images, self.get_class(k).pixels, k) for k in range(classes) if self.get_class(k).images
+        )
         shares = [(images / self.images, k) for images, _, k in present]
-        return [k for n, (share, k) in enumerate(shares) if share < RARE or (share < NEARLY_ALL and n < LISTED)]
+        return [
+            k for n, (share, k) in enumerate(shares) if share < RARE_SHARE or (share < COMMON_SHARE and n < MIN_LISTED)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +143,14 @@ class Survey:
     subset."""
 
     report: CheckReport
-    asked: Request = ALL
+    request: Request = DEFAULT_REQUEST
     layout: Layout | None = None
     subsets: Mapping[str, SubsetStats] = field(default_factory=dict)
 
     @property
     def ignore(self) -> int:
         """The ignore value."""
-        return self.asked.void
+        return self.request.void_id
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -154,15 +158,17 @@ class Survey:
         return self.report.classes
 
 
-def survey(root: Path, format: str, asked: Request = ALL, progress: Progress | None = None) -> Survey:
+def survey_dataset(
+    root: Path, format: str, request: Request = DEFAULT_REQUEST, progress: ProgressCallback | None = None
+) -> Survey:
     """Check a dataset as ``check_data`` does, then count it. Files are read once, because their facts are cached."""
-    report = check_data(root, format, asked, progress)
+    report = check_data(root, format, request, progress)
     # Counts of a dataset with unreadable or mismatched files would be wrong.
     if report.errors:
-        return Survey(report, asked)
-    layout = read_layout(root, report.format, asked, [])
+        return Survey(report, request)
+    layout = read_layout(root, report.format, request, [])
     assert layout.labels is not None
-    return Survey(report, asked, layout, count_subsets(root, layout.labels, layout.subsets, asked.void))
+    return Survey(report, request, layout, count_subsets(root, layout.labels, layout.subsets, request.void_id))
 
 
 def count_subsets(root: Path, labels: LabelSpace, subsets: Mapping[str, Subset], ignore: int) -> dict[str, SubsetStats]:
@@ -170,16 +176,16 @@ def count_subsets(root: Path, labels: LabelSpace, subsets: Mapping[str, Subset],
     found = {name: SubsetStats(subset) for name, subset in subsets.items()}
     with FactCache(root) as cache:
         for stats in found.values():
-            for facts in pair_facts(stats.subset, labels, cache):
-                if facts.faults:
-                    raise SegError(list(facts.faults))
-                stats.add(facts, ignore)
+            for facts in read_pair_facts(stats.subset, labels, cache):
+                if facts.diagnostics:
+                    raise SegError(list(facts.diagnostics))
+                stats.add_pair(facts, ignore)
     return found
 
 
-def spread(counted: Iterable[tuple[float, int]]) -> Spread:
+def compute_spread(counts: Iterable[tuple[float, int]]) -> Spread:
     """Return the spread of numbers with their counts; of two middle values, the median is the lower one."""
-    ordered = sorted(counted)
+    ordered = sorted(counts)
     half, seen = sum(n for _, n in ordered) / 2, 0
     for value, n in ordered:
         seen += n

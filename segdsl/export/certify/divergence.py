@@ -12,37 +12,37 @@ import torch
 from torch import Tensor, fx
 
 from segdsl.inference.models import openvino_runtime
-from segdsl.inference.models.tensor_names import tensors_by_name, with_outputs
+from segdsl.inference.models.tensor_names import add_outputs, map_tensors_by_name
 
-PARTED = 0.01
+DIVERGENCE_THRESHOLD = 0.01
 """Values diverge if their root mean square difference exceeds this share of their standard deviation."""
 # The activations of all nodes at once would not fit into memory.
-TAPS = 48
+TAPS_PER_COMPILATION = 48
 """Number of nodes that are compared in one compilation of the model."""
 
 
-def first_parting(
+def find_first_divergence(
     network: fx.GraphModule,
     model: Any,
     hint: openvino_runtime.Hint,
     xml: Path,
     normalized: npt.NDArray[np.float32],
-    fed: npt.NDArray[np.float32],
+    model_input: npt.NDArray[np.float32],
 ) -> str | None:
     """Return the path of the first node at which the OpenVINO ``model`` diverges from ``network``, or None.
 
     Both process the same image (1, C, h, w): ``network`` as ``normalized``, the model as ``model_input``.
     """
-    tensors = tensors_by_name(model)
+    tensors = map_tensors_by_name(model)
     # Nodes that OpenVINO has fused or removed cannot be compared.
-    paths = [path for path in paths_of(network) if path in tensors]
+    paths = [path for path in list_compute_paths(network) if path in tensors]
     result: str | None = None
     while paths:
         # Evenly spread probes first, then those before the first divergent one. A divergence that disappears again
         # between two probes is missed.
-        step = -(-len(paths) // TAPS)
+        step = -(-len(paths) // TAPS_PER_COMPILATION)
         probes = list(dict.fromkeys([*paths[step - 1 :: step], paths[-1]]))
-        divergent = _parted(network, model, hint, xml, normalized, fed, probes)
+        divergent = _find_divergent_paths(network, model, hint, xml, normalized, model_input, probes)
         first = next((k for k, path in enumerate(probes) if path in divergent), None)
         if first is None:
             return result
@@ -52,29 +52,31 @@ def first_parting(
     return result
 
 
-def paths_of(network: fx.GraphModule) -> list[str]:
+def list_compute_paths(network: fx.GraphModule) -> list[str]:
     """Return the paths of the nodes that compute something, in order."""
     computed = (node for node in network.graph.nodes if node.op in ("call_module", "call_function"))
     return list(dict.fromkeys(node.meta["path"] for node in computed if "path" in node.meta))
 
 
-def _parted(
+def _find_divergent_paths(
     network: fx.GraphModule,
     model: Any,
     hint: openvino_runtime.Hint,
     xml: Path,
     normalized: npt.NDArray[np.float32],
-    fed: npt.NDArray[np.float32],
+    model_input: npt.NDArray[np.float32],
     paths: Sequence[str],
 ) -> set[str]:
-    values = openvino_runtime.compile_model(with_outputs(model, paths), hint, xml, inside=True)(fed)
-    expected = values_at(network, torch.from_numpy(normalized), paths)
+    values = openvino_runtime.compile_model(add_outputs(model, paths), hint, xml, has_inner_outputs=True)(model_input)
+    expected = compute_activations(network, torch.from_numpy(normalized), paths)
     divergent: set[str] = set()
     # Output 0 is the model's own; those of the paths follow.
     for index, path in enumerate(paths, 1):
         ours, theirs = expected[path].numpy(), values[index]
         # Not `>`: NaN counts as divergent.
-        if ours.shape == theirs.shape and not _rms(ours - theirs) <= PARTED * max(float(ours.std()), 1e-6):
+        if ours.shape == theirs.shape and not _rms(ours - theirs) <= DIVERGENCE_THRESHOLD * max(
+            float(ours.std()), 1e-6
+        ):
             divergent.add(path)
     return divergent
 
@@ -84,24 +86,24 @@ def _rms(values: npt.NDArray[np.float32]) -> float:
 
 
 @torch.inference_mode()
-def values_at(network: fx.GraphModule, image: Tensor, paths: Collection[str]) -> dict[str, Tensor]:
+def compute_activations(network: fx.GraphModule, image: Tensor, paths: Collection[str]) -> dict[str, Tensor]:
     """Return the tensors of the nodes at ``paths`` for an image (1, C, h, w)."""
-    taps = Taps(network, frozenset(paths))
+    taps = TapInterpreter(network, frozenset(paths))
     taps.run(image)
-    return taps.found
+    return taps.activations
 
 
-class Taps(fx.Interpreter):
+class TapInterpreter(fx.Interpreter):
     """Runs a model and records the tensors of the nodes at ``paths``, or of all nodes if that is None."""
 
     def __init__(self, model: fx.GraphModule, paths: Collection[str] | None) -> None:
         super().__init__(model)
         self.paths = paths
-        self.found: dict[str, Tensor] = {}
+        self.activations: dict[str, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         path = n.meta.get("path") if n.op in ("call_module", "call_function") else None
         if path is not None and isinstance(value, Tensor) and (self.paths is None or path in self.paths):
-            self.found[path] = value
+            self.activations[path] = value
         return value

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from segdsl.data.decode.images import statistics
+from segdsl.data.decode.images import get_normalization
 from segdsl.inference.models import model_info
 from segdsl.ir.program import AnyExporter, Program
 
-SHOWN = 3
+MAX_CLASSES = 3
 """Maximum number of classes listed before the last one."""
-COLORS = {1: "grey", 3: "RGB"}
+CHANNEL_NAMES = {1: "grey", 3: "RGB"}
 
 
-def interface_of(program: Program, form: AnyExporter, empty: bool) -> dict[str, str]:
+def describe_interface(program: Program, exporter: AnyExporter, has_empty_channel: bool) -> dict[str, str]:
     """Return name, shape and values of the input (`takes`) and of the output (`gives`) of an exported model."""
-    dynamic = form.size == "dynamic"
+    dynamic = exporter.size == "dynamic"
     size = "H, W" if dynamic else f"{program.data.input_size.height}, {program.data.input_size.width}"
     channels = program.channels
-    kind = COLORS.get(channels, f"{channels} channels")
-    takes = f"`{model_info.INPUT}` [1, {channels}, {size}], {kind}, {_values(program, form)}"
-    if form.prediction == "hard":
-        return {"takes": takes, "gives": f"`{model_info.OUTPUT}` [1, {size}], ids: {_ids(program, 0)}"}
-    shape = f"[1, {len(program.classes) + empty}, {size}]"
-    values = f"probabilities: {'0 is empty, ' if empty else ''}{_ids(program, int(empty))}"
-    return {"takes": takes, "gives": f"`{model_info.OUTPUT}` {shape}, {values}"}
+    kind = CHANNEL_NAMES.get(channels, f"{channels} channels")
+    takes = f"`{model_info.INPUT_NAME}` [1, {channels}, {size}], {kind}, {_describe_values(program, exporter)}"
+    if exporter.prediction == "hard":
+        return {
+            "takes": takes,
+            "gives": f"`{model_info.OUTPUT_NAME}` [1, {size}], ids: {_format_class_ids(program, 0)}",
+        }
+    shape = f"[1, {len(program.classes) + has_empty_channel}, {size}]"
+    empty = "0 is empty, " if has_empty_channel else ""
+    values = f"probabilities: {empty}{_format_class_ids(program, int(has_empty_channel))}"
+    return {"takes": takes, "gives": f"`{model_info.OUTPUT_NAME}` {shape}, {values}"}
 
 
-def _values(program: Program, form: AnyExporter) -> str:
-    if form.normalize:
+def _describe_values(program: Program, exporter: AnyExporter) -> str:
+    if exporter.normalize:
         return "0 to 255"
     if program.data.normalize == "none":
         return "0 to 1"
-    mean, deviation = (list(numbers) for numbers in statistics(program.data.normalize, program.channels))
+    mean, deviation = (list(numbers) for numbers in get_normalization(program.data.normalize, program.channels))
     return f"normalized: (v - {mean}) / {deviation} for v from 0 to 255"
 
 
-def _ids(program: Program, first: int) -> str:
-    names = [f"{first + k} is {name}" for k, name in enumerate(program.classes)]
+def _format_class_ids(program: Program, first_id: int) -> str:
+    names = [f"{first_id + k} is {name}" for k, name in enumerate(program.classes)]
     # An ellipsis that stands for a single class would save nothing.
-    names = names if len(names) <= SHOWN + 1 else [*names[:SHOWN], "…", names[-1]]
+    names = names if len(names) <= MAX_CLASSES + 1 else [*names[:MAX_CLASSES], "…", names[-1]]
     return ", ".join(names)

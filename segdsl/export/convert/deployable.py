@@ -8,17 +8,17 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from segdsl.data.decode.images import statistics
-from segdsl.export.certify.divergence import Taps
-from segdsl.export.convert.rewrites import pool_windows
+from segdsl.data.decode.images import get_normalization
+from segdsl.export.certify.divergence import TapInterpreter
+from segdsl.export.convert.rewrites import rewrite_even_pools
 from segdsl.ir.program import AnyExporter, Program
-from segdsl.lower.inference_rewrites import REWRITES, for_inference
+from segdsl.lower.inference_rewrites import INFERENCE_REWRITES, optimize_for_inference
 
-NOTHING = -1e4
+EMPTY_LOGIT = -1e4
 """Logit of a channel that never wins; it gives probability 0, also in half precision."""
 
 
-class Shipped(nn.Module):
+class DeployableModel(nn.Module):
     """A trained model with the input and output that ``exporter`` sets; on the CPU, in evaluation mode.
 
     ``model`` maps normalized images to logits. With ``has_empty_channel``, an empty channel precedes the first class.
@@ -29,69 +29,74 @@ class Shipped(nn.Module):
     deviation: Tensor
 
     def __init__(
-        self, model: fx.GraphModule, program: Program, form: AnyExporter, unnamed: bool = False, reduce: bool = True
+        self,
+        model: fx.GraphModule,
+        program: Program,
+        exporter: AnyExporter,
+        has_empty_channel: bool = False,
+        optimize: bool = True,
     ) -> None:
         super().__init__()
         # A copy, so that the caller's model keeps its device, memory format and mode.
-        self.model: Any = for_inference(model, REWRITES if reduce else {})
-        if reduce and form.size == "static":
-            pool_windows(self.model, program.graph.shapes(), program.graph.env)
+        self.model: Any = optimize_for_inference(model, INFERENCE_REWRITES if optimize else {})
+        if optimize and exporter.size == "static":
+            rewrite_even_pools(self.model, program.graph.collect_shapes(), program.graph.env)
         for name, module in list(self.model.named_modules()):
             if isinstance(module, nn.GroupNorm):
-                self.model.set_submodule(name, GroupNormByLayers(module, form.size == "dynamic"))
-        self.form, self.unnamed = form, unnamed
+                self.model.set_submodule(name, LayerNormGroupNorm(module, exporter.size == "dynamic"))
+        self.exporter, self.has_empty_channel = exporter, has_empty_channel
         for name, values in zip(
-            ("mean", "deviation"), statistics(program.data.normalize, program.channels), strict=True
+            ("mean", "deviation"), get_normalization(program.data.normalize, program.channels), strict=True
         ):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the output of the exported model, then the logits."""
-        if self.form.normalize:
+        if self.exporter.normalize:
             image = (image - self.mean) / self.deviation
         logits = self.model(image)
-        return self.said(logits), logits
+        return self.make_output(logits), logits
 
-    def said(self, logits: Tensor) -> Tensor:
+    def make_output(self, logits: Tensor) -> Tensor:
         """Turn logits into the output of the model: probabilities or class ids."""
-        if self.form.prediction == "hard":
+        if self.exporter.prediction == "hard":
             return logits.argmax(1).to(torch.int32)
-        if self.unnamed:
-            logits = F.pad(logits, (0, 0, 0, 0, 1, 0), value=NOTHING)
+        if self.has_empty_channel:
+            logits = F.pad(logits, (0, 0, 0, 0, 1, 0), value=EMPTY_LOGIT)
         return logits.softmax(1)
 
 
-class Tapped(nn.Module):
+class TapModel(nn.Module):
     """A deployable model that also returns the tensor of every node; ``paths`` are their paths, in the same order."""
 
-    def __init__(self, shipped: Shipped) -> None:
+    def __init__(self, deployable: DeployableModel) -> None:
         super().__init__()
-        self.shipped, self.paths = shipped, list[str]()
+        self.deployable, self.paths = deployable, list[str]()
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        taps = Taps(self.shipped.model, None)
-        if self.shipped.form.normalize:
-            image = (image - self.shipped.mean) / self.shipped.deviation
+        taps = TapInterpreter(self.deployable.model, None)
+        if self.deployable.exporter.normalize:
+            image = (image - self.deployable.mean) / self.deployable.deviation
         logits = taps.run(image)
-        self.paths = list(taps.found)
-        return self.shipped.said(logits), logits, *taps.found.values()
+        self.paths = list(taps.activations)
+        return self.deployable.make_output(logits), logits, *taps.activations.values()
 
 
-class GroupNormByLayers(nn.Module):
+class LayerNormGroupNorm(nn.Module):
     """Group normalization as a layer norm of each group, followed by a scale and an offset for each channel."""
 
     # OpenVINO 2026.4 crashes in single precision when it compiles a `GroupNormalization` whose result is added to that
     # of another one on small maps, as in SegNeXt's head below 512x512. This form compiles and is as fast.
 
-    def __init__(self, norm: nn.GroupNorm, dynamic: bool = False) -> None:
+    def __init__(self, norm: nn.GroupNorm, has_dynamic_size: bool = False) -> None:
         super().__init__()
-        self.groups, self.eps, self.dynamic = norm.num_groups, norm.eps, dynamic
+        self.groups, self.eps, self.has_dynamic_size = norm.num_groups, norm.eps, has_dynamic_size
         self.weight, self.bias = norm.weight, norm.bias
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         groups = x.reshape(batch, self.groups, -1)
-        if self.dynamic:
+        if self.has_dynamic_size:
             # A layer norm would fix the number of values of the traced size in the file.
             centered = groups - groups.mean(-1, keepdim=True)
             normalized = centered / torch.sqrt((centered * centered).mean(-1, keepdim=True) + self.eps)

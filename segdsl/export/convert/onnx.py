@@ -13,23 +13,23 @@ from torch import nn
 from segdsl.diagnostics import fail
 from segdsl.export.certify import certificate
 from segdsl.export.certify.certificate import ONNX
-from segdsl.export.certify.interface import interface_of
-from segdsl.export.certify.trial_images import Trials
-from segdsl.export.convert.deployable import Shipped
-from segdsl.export.convert.rewrites import express
+from segdsl.export.certify.interface import describe_interface
+from segdsl.export.certify.trial_images import TrialSet
+from segdsl.export.convert.deployable import DeployableModel
+from segdsl.export.convert.rewrites import rewrite_for_onnx
 from segdsl.inference.models import model_info, openvino_runtime
-from segdsl.inference.models.onnx_model import open_session, seal_of
-from segdsl.inference.preprocess import Image, Maps, Mask, raw
+from segdsl.inference.models.onnx_model import compute_onnx_digest, open_session
+from segdsl.inference.preprocess import ClassMaps, Image, Mask, preprocess_raw
 from segdsl.ir.program import Program
-from segdsl.lower.inference_rewrites import for_inference
+from segdsl.lower.inference_rewrites import optimize_for_inference
 
 # The first opset with layer normalization; a later one would exclude older runtimes.
 OPSET = 17
-LOGITS = "logits"
+LOGITS_NAME = "logits"
 
 
 def write_onnx(
-    program: Program, model: nn.Module, path: Path, trials: Trials, origin: Mapping[str, str]
+    program: Program, model: nn.Module, path: Path, trials: TrialSet, provenance: Mapping[str, str]
 ) -> dict[str, Any]:
     """Write the ONNX model of the program, with the same tensor names as the OpenVINO model.
 
@@ -38,26 +38,30 @@ def write_onnx(
     """
     form = program.export.onnx
     assert form is not None
-    shipped = Shipped(model, program, form)  # type: ignore[arg-type]
-    express(shipped.model, program.graph.shapes(), program.graph.env, free=form.size == "dynamic")
-    _write(program, shipped, path)
-    result = _certificate(program, model, path, trials)
-    _describe(program, path, {**origin, model_info.CERTIFICATE: model_info.as_text(result)})
+    shipped = DeployableModel(model, program, form)  # type: ignore[arg-type]
+    rewrite_for_onnx(
+        shipped.model, program.graph.collect_shapes(), program.graph.env, has_dynamic_size=form.size == "dynamic"
+    )
+    _write_graph(program, shipped, path)
+    result = _certify_file(program, model, path, trials)
+    _write_metadata(program, path, {**provenance, model_info.CERTIFICATE_KEY: model_info.dump_json(result)})
     return {**result["rows"][ONNX], "interface": result["interface"]}
 
 
-def _write(program: Program, shipped: Shipped, path: Path) -> None:
+def _write_graph(program: Program, deployable: DeployableModel, path: Path) -> None:
     size = program.data.input_size
     image = torch.zeros(1, program.channels, size.height, size.width)
-    dynamic = {2: "height", 3: "width"} if shipped.form.size == "dynamic" else {}
-    outputs = [model_info.OUTPUT, LOGITS]
-    axes = {model_info.INPUT: dynamic, LOGITS: dynamic}
+    dynamic = {2: "height", 3: "width"} if deployable.exporter.size == "dynamic" else {}
+    outputs = [model_info.OUTPUT_NAME, LOGITS_NAME]
+    axes = {model_info.INPUT_NAME: dynamic, LOGITS_NAME: dynamic}
     # Class ids (N, H, W) have no class axis.
-    axes[model_info.OUTPUT] = {1: "height", 2: "width"} if dynamic and shipped.form.prediction == "hard" else dynamic
+    axes[model_info.OUTPUT_NAME] = (
+        {1: "height", 2: "width"} if dynamic and deployable.exporter.prediction == "hard" else dynamic
+    )
     try:
-        with openvino_runtime.quiet(), torch.no_grad():
+        with openvino_runtime.silence_libraries(), torch.no_grad():
             torch.onnx.export(
-                shipped, (image,), str(path), input_names=[model_info.INPUT], output_names=outputs,
+                deployable, (image,), str(path), input_names=[model_info.INPUT_NAME], output_names=outputs,
                 opset_version=OPSET, dynamic_axes=axes if dynamic else None, dynamo=False,
             )  # fmt: skip
     except OSError:
@@ -71,40 +75,42 @@ def _write(program: Program, shipped: Shipped, path: Path) -> None:
         ) from error
 
 
-def _certificate(program: Program, model: Any, path: Path, trials: Trials) -> dict[str, Any]:
+def _certify_file(program: Program, model: Any, path: Path, trials: TrialSet) -> dict[str, Any]:
     session = open_session(path)
     form = program.export.onnx
     assert form is not None
 
-    def look(normalized: Any, image: Image) -> tuple[Maps, Mask]:
-        model_input = raw(image, program.data.input_size) if form.normalize else normalized
-        results: Any = session.run([model_info.OUTPUT, LOGITS], {model_info.INPUT: model_input})
+    def predict(normalized: Any, image: Image) -> tuple[ClassMaps, Mask]:
+        model_input = preprocess_raw(image, program.data.input_size) if form.normalize else normalized
+        results: Any = session.run([model_info.OUTPUT_NAME, LOGITS_NAME], {model_info.INPUT_NAME: model_input})
         output, logits = results
         ids = output[0] if form.prediction == "hard" else output[0].argmax(0)
         return logits[0], ids.astype(np.uint8)
 
-    rows = certificate.measure(program, for_inference(model, {}), {ONNX: look}, trials)
-    extra = {"interface": interface_of(program, form, False)}
-    result = certificate.certificate_of(ONNX, rows, trials, program.export.tolerance, extra)
-    certificate.check(result, program.export.tolerance)
+    rows = certificate.measure_forms(program, optimize_for_inference(model, {}), {ONNX: predict}, trials)
+    extra = {"interface": describe_interface(program, form, False)}
+    result = certificate.build_certificate(ONNX, rows, trials, program.export.tolerance, extra)
+    certificate.check_certificate(result, program.export.tolerance)
     return result
 
 
-def _describe(program: Program, path: Path, origin: Mapping[str, str]) -> None:
+def _write_metadata(program: Program, path: Path, provenance: Mapping[str, str]) -> None:
     """Remove the logits output, which only the comparison needs, and write the metadata."""
     import onnx
 
     model = onnx.load(str(path))
-    outputs = [output for output in model.graph.output if output.name != LOGITS]
+    outputs = [output for output in model.graph.output if output.name != LOGITS_NAME]
     del model.graph.output[:]
     model.graph.output.extend(outputs)
     # Our own keys only. Without those of openvino-model-api there is no empty channel either, which that library needs.
     entries = {
-        key: value for key, value in model_info.describe(program, ONNX).items() if key.startswith(model_info.OURS)
+        key: value
+        for key, value in model_info.build_model_info(program, ONNX).items()
+        if key.startswith(model_info.KEY_PREFIX)
     }
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     # Hashed as it was saved, without metadata; the digest itself then goes into the metadata.
-    digest = {model_info.DIGEST: seal_of(path)}
-    onnx.helper.set_model_props(model, {**entries, model_info.SHIFT: "0", **origin, **digest})
+    digest = {model_info.DIGEST_KEY: compute_onnx_digest(path)}
+    onnx.helper.set_model_props(model, {**entries, model_info.OFFSET_KEY: "0", **provenance, **digest})
     onnx.save(model, str(path))

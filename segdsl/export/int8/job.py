@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from segdsl.inference.preprocess import Image, prepare, raw
+from segdsl.inference.preprocess import Image, preprocess_image, preprocess_raw
 from segdsl.ir.values import Size
 
-TOLD = "@told "
+PROGRESS_MARK = "@told "
 """Output lines of that process that begin with this mark are progress messages."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class QuantizationJob:
     """Files and settings for the quantization of one model.
 
     ``model`` is the `.xml` in single precision, ``out`` the 8-bit one to write. ``calibration`` and ``trials`` are
@@ -32,24 +32,24 @@ class Job:
     trials: str
     masks: str
     classes: tuple[str, ...]
-    void: int
+    ignore: int
     normalize: str | None
-    hard: bool
-    shift: int
-    logits: str
-    most_loss: float
-    attention: bool
+    is_hard: bool
+    channel_offset: int
+    logits_name: str
+    max_dice_loss: float
+    has_attention: bool
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the job for JSON; :meth:`from_json` reads it."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> Job:
+    def from_json(cls, values: Mapping[str, Any]) -> QuantizationJob:
         """Build the job from the result of :meth:`to_json`."""
-        return cls(**{**said, "classes": tuple(said["classes"])})
+        return cls(**{**values, "classes": tuple(values["classes"])})
 
-    def fed(self, image: Image) -> npt.NDArray[np.float32]:
+    def make_input(self, image: Image) -> npt.NDArray[np.float32]:
         """Convert an image (h, w, C) at input size to the model's input (1, C, h, w)."""
         size = Size(image.shape[0], image.shape[1])
-        return raw(image, size) if self.normalize is None else prepare(image, size, self.normalize)
+        return preprocess_raw(image, size) if self.normalize is None else preprocess_image(image, size, self.normalize)

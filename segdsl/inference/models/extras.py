@@ -9,7 +9,7 @@ from typing import Literal
 from segdsl.diagnostics import fail
 
 
-def require(modules: Sequence[str], what: str, extra: Literal["int8", "onnx"]) -> None:
+def require_modules(modules: Sequence[str], feature: str, extra: Literal["int8", "onnx"]) -> None:
     """Check that the ``modules`` needed for ``feature`` are installed; our ``extra`` includes them.
 
     Raises SegError (`int8-not-installed`, `onnx-not-installed`).
@@ -21,4 +21,4 @@ def require(modules: Sequence[str], what: str, extra: Literal["int8", "onnx"]) -
     slug = "int8-not-installed" if extra == "int8" else "onnx-not-installed"
     names = " and ".join(f"`{name}`" for name in missing)
     verb = "is" if len(missing) == 1 else "are"
-    raise fail(slug, f"{what} needs {names}, which {verb} not installed", f'run `pip install "segdsl[{extra}]"`')
+    raise fail(slug, f"{feature} needs {names}, which {verb} not installed", f'run `pip install "segdsl[{extra}]"`')

@@ -11,21 +11,21 @@ import numpy as np
 
 from segdsl.diagnostics import fail
 from segdsl.inference.models import model_info, openvino_runtime
-from segdsl.inference.models.extras import require
-from segdsl.inference.models.model import Exported, fits
-from segdsl.inference.models.model_info import LOGITS, ModelInfo, read_info
-from segdsl.inference.preprocess import Image, Maps
+from segdsl.inference.models.extras import require_modules
+from segdsl.inference.models.model import RuntimeModel, matches_input_shape
+from segdsl.inference.models.model_info import LOGITS_KEY, ModelInfo, parse_entries
+from segdsl.inference.preprocess import ClassMaps, Image
 from segdsl.words.exports import ONNX
 
-SILENT = 4
+SILENT_LOG_LEVEL = 4
 """Log level of ONNX Runtime at which only fatal errors are printed."""
-METADATA = 14
+METADATA_FIELD = 14
 """Number of the field `metadata_props` in an ONNX file (onnx.proto, `ModelProto`)."""
-VARINT, EIGHT_BYTES, MEASURED, FOUR_BYTES = 0, 1, 2, 5
+VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 """Wire types of protocol buffers (https://protobuf.dev/programming-guides/encoding)."""
 
 
-class OnnxModel(Exported):
+class OnnxModel(RuntimeModel):
     """An exported ONNX model."""
 
     kind = "onnx"
@@ -34,13 +34,13 @@ class OnnxModel(Exported):
         super().__init__(path, info, info.program.export.onnx or ONNX())
         self._session = session
 
-    def logits(self, image: Image) -> Maps:
+    def predict_logits(self, image: Image) -> ClassMaps:
         """Return log-probabilities: the logits up to an unknown constant per pixel."""
         # The file has no logits output. The smallest normal float keeps the logarithm of 0 finite.
-        return np.log(np.maximum(self.scores(image), np.finfo(np.float32).tiny))
+        return np.log(np.maximum(self.predict_probabilities(image), np.finfo(np.float32).tiny))
 
-    def _said(self, prepared: Any) -> Any:
-        return self._session.run([model_info.OUTPUT], {model_info.INPUT: prepared})[0][0]
+    def _run_network(self, model_input: Any) -> Any:
+        return self._session.run([model_info.OUTPUT_NAME], {model_info.INPUT_NAME: model_input})[0][0]
 
 
 def open_onnx(path: Path) -> OnnxModel:
@@ -50,35 +50,35 @@ def open_onnx(path: Path) -> OnnxModel:
     `model-program-refused`).
     """
     session = open_session(path)
-    return OnnxModel(path, _info_of(session, path), session)
+    return OnnxModel(path, _read_session_info(session, path), session)
 
 
-def read_onnx(path: Path) -> ModelInfo:
+def read_onnx_info(path: Path) -> ModelInfo:
     """Read the metadata of the `.onnx` at ``path``. Raises SegError as :func:`open_onnx` does."""
-    return _info_of(open_session(path), path)
+    return _read_session_info(open_session(path), path)
 
 
 def open_session(path: Path) -> Any:
     """Open an `onnxruntime.InferenceSession` on the CPU. Raises SegError (`onnx-not-installed`, `model-unreadable`)."""
-    require(["onnxruntime"], "an ONNX model", "onnx")
+    require_modules(["onnxruntime"], "an ONNX model", "onnx")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT
+    options.log_severity_level = SILENT_LOG_LEVEL
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # A damaged file can raise anything, and the messages of ONNX Runtime do not help users.
-        raise openvino_runtime.unreadable(path) from error
+        raise openvino_runtime.unreadable_model_error(path) from error
 
 
-def _info_of(session: Any, path: Path) -> ModelInfo:
+def _read_session_info(session: Any, path: Path) -> ModelInfo:
     entries = dict(session.get_modelmeta().custom_metadata_map)
     # An ONNX file outputs no logits, so it has no name for them.
-    info = read_info({**entries, LOGITS: ""}, path, may_pad=False)
-    if not fits(session.get_inputs()[0].shape, info.program):
-        raise model_info.info_damaged(path)
-    if seal_of(path) != info.digest:
+    info = parse_entries({**entries, LOGITS_KEY: ""}, path, allows_padding=False)
+    if not matches_input_shape(session.get_inputs()[0].shape, info.program):
+        raise model_info.info_damaged_error(path)
+    if compute_onnx_digest(path) != info.digest:
         raise fail(
             "model-damaged",
             f"the network or the weights in `{path.name}` were changed after the export",
@@ -88,45 +88,45 @@ def _info_of(session: Any, path: Path) -> ModelInfo:
     return info
 
 
-def seal_of(path: Path) -> str:
+def compute_onnx_digest(path: Path) -> str:
     """Return the SHA-256 of an ONNX file without its metadata; empty if it is not a protocol buffer."""
     # Parsed here instead of with `onnx`, so that running a model needs onnxruntime only.
     digest = hashlib.sha256()
     try:
-        for number, field in _fields(path.read_bytes()):
-            if number != METADATA:
+        for number, field in _iterate_fields(path.read_bytes()):
+            if number != METADATA_FIELD:
                 digest.update(field)
     except (ValueError, IndexError):
         return ""
     return digest.hexdigest()
 
 
-def _fields(content: bytes) -> Iterator[tuple[int, memoryview]]:
+def _iterate_fields(content: bytes) -> Iterator[tuple[int, memoryview]]:
     """Yield number and bytes of the top-level fields of a protocol buffer. Raises ValueError and IndexError."""
     view, offset = memoryview(content), 0
     while offset < len(view):
         start = offset
         # A tag holds the field number and, in its lowest three bits, the wire type.
-        tag, offset = _varint(view, offset)
+        tag, offset = _read_varint(view, offset)
         kind = tag & 7
         if kind == VARINT:
-            _, offset = _varint(view, offset)
-        elif kind == MEASURED:
-            length, offset = _varint(view, offset)
+            _, offset = _read_varint(view, offset)
+        elif kind == LENGTH_DELIMITED:
+            length, offset = _read_varint(view, offset)
             offset += length
-        elif kind in (EIGHT_BYTES, FOUR_BYTES):
-            offset += 8 if kind == EIGHT_BYTES else 4
+        elif kind in (FIXED64, FIXED32):
+            offset += 8 if kind == FIXED64 else 4
         else:
             raise ValueError(kind)
         yield tag >> 3, view[start:offset]
 
 
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
+def _read_varint(view: memoryview, offset: int) -> tuple[int, int]:
     """Read a varint (seven bits per byte, lowest first); return the number and the offset after it."""
     number = shift = 0
     while True:
-        byte = view[at]
+        byte = view[offset]
         number |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+        offset, shift = offset + 1, shift + 7
         if byte < 0x80:
-            return number, at
+            return number, offset

@@ -17,14 +17,14 @@ Hint = Literal["f32", "device"]
 """Compute precision: single precision, or the one that the device prefers (bfloat16 on some processors)."""
 
 # OpenVINO 2026.4 crashes when it compiles SegNeXt with inner nodes as outputs, unless snippets are disabled.
-WITHOUT_SNIPPETS = {"SNIPPETS_MODE": "DISABLE"}
+SNIPPETS_DISABLE_CONFIG = {"SNIPPETS_MODE": "DISABLE"}
 """CPU setting for models whose inner nodes are outputs."""
 
 _NOISY_LOGGERS = ("torch", "openvino", "root")
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def silence_libraries() -> Iterator[None]:
     """Suppress warnings and log output of torch and OpenVINO, and OpenVINO's telemetry."""
     module = "openvino_telemetry"
     absent = module not in sys.modules
@@ -45,18 +45,18 @@ def quiet() -> Iterator[None]:
             sys.modules.pop(module, None)
 
 
-def openvino() -> Any:
+def import_openvino() -> Any:
     """Import and return the module `openvino`."""
-    with quiet():
+    with silence_libraries():
         import openvino
 
     return openvino
 
 
 @lru_cache(maxsize=1)
-def core() -> Any:
+def get_core() -> Any:
     """Return the `openvino.Core` of this process."""
-    return openvino().Core()
+    return import_openvino().Core()
 
 
 def read_model(xml: Path) -> Any:
@@ -73,40 +73,40 @@ def read_model(xml: Path) -> Any:
             path=str(xml),
         )
     try:
-        with quiet():
-            return core().read_model(xml, weights)
+        with silence_libraries():
+            return get_core().read_model(xml, weights)
     except Exception as error:
         # A damaged file can raise anything, and the messages of OpenVINO do not help users.
-        raise unreadable(xml) from error
+        raise unreadable_model_error(xml) from error
 
 
-def compile_model(model: Any, hint: Hint, xml: Path, inside: bool = False) -> Any:
+def compile_model(model: Any, hint: Hint, xml: Path, has_inner_outputs: bool = False) -> Any:
     """Compile a model for the CPU, for one image at a time. Raises SegError (`model-unreadable`)."""
     config = {"PERFORMANCE_HINT": "LATENCY"}
     if hint == "f32":
         config["INFERENCE_PRECISION_HINT"] = "f32"
-    if inside:
-        config |= WITHOUT_SNIPPETS
+    if has_inner_outputs:
+        config |= SNIPPETS_DISABLE_CONFIG
     try:
-        with quiet():
-            return core().compile_model(model, "CPU", config)
+        with silence_libraries():
+            return get_core().compile_model(model, "CPU", config)
     except Exception as error:
-        raise unreadable(xml) from error
+        raise unreadable_model_error(xml) from error
 
 
-def computes_in(compiled: Any) -> str:
+def read_compute_precision(compiled: Any) -> str:
     """Return the number format in which a compiled model computes: `f32`, `bf16` or `f16`."""
     return str(compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
 
 
-def unreadable(xml: Path) -> Exception:
+def unreadable_model_error(file: Path) -> Exception:
     """Return the error for a file that OpenVINO (ONNX Runtime for an `.onnx`) cannot read."""
-    onnx = xml.suffix.lower() == ".onnx"
+    onnx = file.suffix.lower() == ".onnx"
     return fail(
         "model-unreadable",
-        f"`{xml.name}` is not an ONNX model, or is damaged"
+        f"`{file.name}` is not an ONNX model, or is damaged"
         if onnx
-        else f"`{xml.name}` and its `.bin` are not an OpenVINO model, or are damaged",
+        else f"`{file.name}` and its `.bin` are not an OpenVINO model, or are damaged",
         f"copy {'the file' if onnx else 'both files'} again, or export the run again with `segdsl export RUN`",
-        path=str(xml),
+        path=str(file),
     )

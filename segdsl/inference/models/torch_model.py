@@ -10,7 +10,7 @@ from torch import nn
 
 from segdsl.diagnostics import SegError
 from segdsl.inference.models.model import Model
-from segdsl.inference.preprocess import Image, Maps, Mask
+from segdsl.inference.preprocess import ClassMaps, Image, Mask
 from segdsl.ir.program import Program
 from segdsl.lower.failure import explain_failure
 from segdsl.run.engine.device import pick_device
@@ -29,26 +29,26 @@ class TorchModel(Model):
         self.model = model.eval().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
-    def base(self) -> Path:
+    def base_folder(self) -> Path:
         return self.path
 
     @torch.inference_mode()
-    def logits(self, image: Image) -> Maps:
-        tensor = torch.from_numpy(self._prepared(image)).to(self.device, memory_format=torch.channels_last)
+    def predict_logits(self, image: Image) -> ClassMaps:
+        tensor = torch.from_numpy(self._make_input(image)).to(self.device, memory_format=torch.channels_last)
         try:
             return self.model(tensor)[0].float().cpu().numpy()
         except (RuntimeError, MemoryError) as error:
             sources = {name: source.text for name, source in self.program.sources.items()}
             raise SegError([explain_failure(self.model, error)], sources) from error  # type: ignore[arg-type]
 
-    def scores(self, image: Image) -> Maps:
-        return torch.from_numpy(self.logits(image)).softmax(0).numpy()
+    def predict_probabilities(self, image: Image) -> ClassMaps:
+        return torch.from_numpy(self.predict_logits(image)).softmax(0).numpy()
 
-    def classify(self, image: Image) -> Mask:
-        return self.logits(image).argmax(0).astype(np.uint8)
+    def predict_input_mask(self, image: Image) -> Mask:
+        return self.predict_logits(image).argmax(0).astype(np.uint8)
 
 
-def open_trained(path: Path, device: str = "auto") -> TorchModel:
+def open_run_model(path: Path, device: str = "auto") -> TorchModel:
     """Open the model of the run in the folder ``path`` on ``device``. Raises SegError."""
     # Checked first: opening a run takes seconds.
     pick_device(device)

@@ -20,23 +20,23 @@ from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import OrSingle, PathText, Units
 from segdsl.ir.word import Record
 
-Check = Callable[[Any], Any]
+ValueCheck = Callable[[Any], Any]
 """Returns the value, possibly changed by a validator; raises ValueError with the reason if it is out of bounds."""
 
 
-class Unknown(Exception):
+class NeedsPydantic(Exception):
     """A field declares a constraint that only pydantic can apply."""
 
 
-def bounded(record: type[Record], values: dict[str, Any]) -> Any:
+def build_record(record: type[Record], values: dict[str, Any]) -> Any:
     """Return the record with these converted values.
 
     Raises ValueError(field, reason, rejected value) for the first value that is out of bounds.
     """
     try:
-        checks = _checks(record)
-    except Unknown:
-        return _by_pydantic(record, values)
+        checks = _build_field_checks(record)
+    except NeedsPydantic:
+        return _build_with_pydantic(record, values)
     for name, value in values.items():
         check = checks[name]
         if check is not None:
@@ -46,24 +46,24 @@ def bounded(record: type[Record], values: dict[str, Any]) -> Any:
                 # Two arguments come from `_check_element`: the reason, and the element of the list that is at fault.
                 wrong, culprit = error.args if len(error.args) == 2 else (str(error), value)
                 raise ValueError(name, wrong, culprit) from None
-    return record.trusted(values)
+    return record.build_unchecked(values)
 
 
-def accepts(info: FieldInfo, value: Any) -> bool:
+def accepts_value(info: FieldInfo, value: Any) -> bool:
     """Return whether a converted value satisfies the constraints that can be read from its field's annotation."""
     try:
-        check = _check(info.annotation, tuple(info.metadata))
+        check = _build_check(info.annotation, tuple(info.metadata))
         if check is not None:
             check(value)
     except ValueError:
         return False
-    except Unknown:
+    except NeedsPydantic:
         # Used only to test suggestions, where a wrong refusal would hide a good one.
         return True
     return True
 
 
-def _by_pydantic(record: type[Record], values: dict[str, Any]) -> Any:
+def _build_with_pydantic(record: type[Record], values: dict[str, Any]) -> Any:
     try:
         return record(**values)
     except ValidationError as error:
@@ -74,99 +74,101 @@ def _by_pydantic(record: type[Record], values: dict[str, Any]) -> Any:
 
 
 @lru_cache(maxsize=512)
-def _checks(record: type[Record]) -> dict[str, Check | None]:
+def _build_field_checks(record: type[Record]) -> dict[str, ValueCheck | None]:
     decorators = record.__pydantic_decorators__
     # `_by_name`, which every word has, only picks the class when a word is read from JSON; it checks no value.
     if decorators.field_validators or set(decorators.model_validators) - {"_by_name"}:
-        raise Unknown
-    return {name: _check(i.annotation, tuple(i.metadata)) for name, i in record.model_fields.items()}
+        raise NeedsPydantic
+    return {name: _build_check(i.annotation, tuple(i.metadata)) for name, i in record.model_fields.items()}
 
 
-def _check(kind: Any, metadata: tuple[Any, ...]) -> Check | None:
+def _build_check(kind: Any, metadata: tuple[Any, ...]) -> ValueCheck | None:
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         inner, *more = typing.get_args(kind)
         # Inner constraints come first, as in pydantic: an outer validator may rely on the inner bound.
-        return _check(inner, (*more, *metadata))
-    inner_check: Check | None = None
+        return _build_check(inner, (*more, *metadata))
+    inner_check: ValueCheck | None = None
     if origin in (Union, types.UnionType):
-        inner_check = _optional([k for k in typing.get_args(kind) if k is not type(None)])
+        inner_check = _build_union_check([k for k in typing.get_args(kind) if k is not type(None)])
     elif origin is tuple:
-        inner_check = _each([k for k in typing.get_args(kind) if k is not Ellipsis])
-    return _all([c for c in (inner_check, *map(_bound, _flat(metadata))) if c is not None])
+        inner_check = _build_tuple_check([k for k in typing.get_args(kind) if k is not Ellipsis])
+    return _combine_checks(
+        [c for c in (inner_check, *map(_build_bound_check, _flatten_metadata(metadata))) if c is not None]
+    )
 
 
-def _flat(metadata: Iterable[Any]) -> Iterable[Any]:
+def _flatten_metadata(metadata: Iterable[Any]) -> Iterable[Any]:
     for item in metadata:
-        yield from _flat(item) if isinstance(item, GroupedMetadata) else (item,)
+        yield from _flatten_metadata(item) if isinstance(item, GroupedMetadata) else (item,)
 
 
-def _all(checks: list[Check]) -> Check | None:
+def _combine_checks(checks: list[ValueCheck]) -> ValueCheck | None:
     if len(checks) < 2:
         return checks[0] if checks else None
 
-    def check(value: Any) -> Any:
+    def run_checks(value: Any) -> Any:
         for one in checks:
             value = one(value)
         return value
 
-    return check
+    return run_checks
 
 
-def _optional(kinds: list[Any]) -> Check | None:
-    checks = [c for k in kinds if (c := _check(k, ())) is not None]
+def _build_union_check(kinds: list[Any]) -> ValueCheck | None:
+    checks = [c for k in kinds if (c := _build_check(k, ())) is not None]
     members = {m for k in kinds if typing.get_origin(k) is Literal for m in typing.get_args(k)}
     if not checks:
         return None
 
-    def check(value: Any) -> Any:
+    def check_member(value: Any) -> Any:
         # A choice such as `auto` stands beside a bounded type and is not subject to its bounds.
         chosen = value is None or (isinstance(value, str) and value in members)
         return value if chosen else checks[0](value)
 
-    return check
+    return check_member
 
 
-def _each(kinds: list[Any]) -> Check | None:
-    checks = [_check(k, ()) for k in kinds]
+def _build_tuple_check(kinds: list[Any]) -> ValueCheck | None:
+    checks = [_build_check(k, ()) for k in kinds]
     if all(c is None for c in checks):
         return None
     repeats = len(checks) == 1
 
-    def check(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    def check_elements(value: tuple[Any, ...]) -> tuple[Any, ...]:
         own = checks * len(value) if repeats else checks
-        return tuple(v if c is None else _element(c, v) for c, v in zip(own, value, strict=True))
+        return tuple(v if c is None else _check_element(c, v) for c, v in zip(own, value, strict=True))
 
-    return check
+    return check_elements
 
 
-def _element(check: Check, value: Any) -> Any:
+def _check_element(check: ValueCheck, value: Any) -> Any:
     try:
         return check(value)
     except ValueError as error:
         raise ValueError(str(error), value) from None
 
 
-def _bound(item: Any) -> Check | None:
+def _build_bound_check(item: Any) -> ValueCheck | None:
     # These tell `convert` how to read an expression. Once it is read, they constrain nothing.
     if isinstance(item, (Units, PathText, OrSingle, ClassScore)):
         return None
     if isinstance(item, AfterValidator):
-        return typing.cast(Check, item.func)
+        return typing.cast(ValueCheck, item.func)
     for kind, attribute, holds, text in _BOUNDS:
         if isinstance(item, kind):
             limit = getattr(item, attribute)
-            return _held(holds, limit, text.format(limit))
-    raise Unknown
+            return _make_limit_check(holds, limit, text.format(limit))
+    raise NeedsPydantic
 
 
-def _held(holds: Callable[[Any, Any], bool], limit: Any, text: str) -> Check:
-    def check(value: Any) -> Any:
-        if not holds(value, limit):
-            raise ValueError(text)
+def _make_limit_check(predicate: Callable[[Any, Any], bool], limit: Any, message: str) -> ValueCheck:
+    def check_limit(value: Any) -> Any:
+        if not predicate(value, limit):
+            raise ValueError(message)
         return value
 
-    return check
+    return check_limit
 
 
 _BOUNDS: tuple[tuple[type, str, Callable[[Any, Any], bool], str], ...] = (

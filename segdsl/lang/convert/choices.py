@@ -4,60 +4,62 @@ from __future__ import annotations
 
 from typing import Any
 
-from segdsl.diagnostics import Label, Span, called, nearest
+from segdsl.diagnostics import Label, Span, find_closest_name, match_name
 from segdsl.ir.monitor import ClassScore
-from segdsl.ir.values import quoted
-from segdsl.lang.elaborate.context import Frame, evaluate
-from segdsl.lang.elaborate.expressions import dotted
-from segdsl.lang.elaborate.values import Stop, stop
+from segdsl.ir.values import quote_string
+from segdsl.lang.elaborate.context import Frame, evaluate_expr
+from segdsl.lang.elaborate.expressions import get_dotted_parts
+from segdsl.lang.elaborate.values import EvalStop, eval_error
 from segdsl.syntax import tree
 
 
-def member_or_score(expr: tree.Expr, known: tuple[Any, ...], scores: ClassScore, frame: Frame) -> Any:
+def read_member_or_score(expr: tree.Expr, choices: tuple[Any, ...], scores: ClassScore, frame: Frame) -> Any:
     """Return the choice or the class score that an expression names.
 
     A class score may be bare (`val.dice.road`), in quotes, or a computed string. Raises :class:`EvalStop` if the
     expression names neither.
     """
-    parts = dotted(expr)
-    bound = isinstance(expr, tree.Name) and (expr.name in frame.local_names() or expr.name in frame.file.lets)
-    value = ".".join(parts) if parts and not bound else evaluate(expr, frame, None)
-    if isinstance(value, str) and scores.names(value):
+    parts = get_dotted_parts(expr)
+    bound = isinstance(expr, tree.Name) and (expr.name in frame.list_local_names() or expr.name in frame.file.lets)
+    value = ".".join(parts) if parts and not bound else evaluate_expr(expr, frame, None)
+    if isinstance(value, str) and scores.matches_text(value):
         return value
-    of_class = _score_of_class(value, scores, expr.span, frame)
+    of_class = _suggest_class_score(value, scores, expr.span, frame)
     if of_class:
         message = f"`{value}` is not a score"
-        raise stop("unknown-member", expr.span, message, f"to monitor this class, write `{of_class}`", fix=of_class)
-    return member(expr, known, frame, scores.spelled())
+        raise eval_error(
+            "unknown-member", expr.span, message, f"to monitor this class, write `{of_class}`", fix=of_class
+        )
+    return read_member(expr, choices, frame, scores.list_forms())
 
 
-def _score_of_class(text: Any, scores: ClassScore, asked: Span, frame: Frame) -> str:
+def _suggest_class_score(text: Any, scores: ClassScore, use_span: Span, frame: Frame) -> str:
     """Return the score that `val.road` means if `road` is a class, otherwise ""."""
     head, separator, name = text.partition(".") if isinstance(text, str) else ("", "", "")
     if not separator or not scores.heads[0].startswith(f"{head}."):
         return ""
     try:
-        classes = frame.context.resolve(("data", "classes"), asked)
-    except Stop:
+        classes = frame.context.resolve(("data", "classes"), use_span)
+    except EvalStop:
         # Reported where the classes are read; without them there is nothing to suggest.
         return ""
     full_name = f"{scores.heads[0]}.{name}"
-    return "" if name not in classes else full_name if name.isidentifier() else quoted(full_name)
+    return "" if name not in classes else full_name if name.isidentifier() else quote_string(full_name)
 
 
-def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[str, ...] = ()) -> Any:
+def read_member(expr: tree.Expr, choices: tuple[Any, ...], frame: Frame, other_choices: tuple[str, ...] = ()) -> Any:
     """Return the choice that an expression names: as a bare name, or by a `let` whose string is one of them.
 
     ``other_choices`` are only listed in the message. Raises :class:`EvalStop` if the expression is none of the choices,
     or ambiguous.
     """
-    parts = dotted(expr)
+    parts = get_dotted_parts(expr)
     text = ".".join(parts) if parts else None
-    if text in known:
+    if text in choices:
         # Neither meaning may win silently: readers see a `let` and a choice of the same name.
-        let = _let_called(text, frame)
+        let = _find_let(text, frame)
         if let is not None:
-            raise stop(
+            raise eval_error(
                 "let-shadows-member",
                 expr.span,
                 f"`{text}` is ambiguous: it is both a choice of this setting and a `let`",
@@ -65,15 +67,15 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[
                 labels=[Label(let.name.span, "`let` defined here")],
             )
         return text
-    if isinstance(expr, tree.Name) and (expr.name in frame.local_names() or expr.name in frame.file.lets):
-        value = evaluate(expr, frame, None)
-        if isinstance(value, str) and value in known:
+    if isinstance(expr, tree.Name) and (expr.name in frame.list_local_names() or expr.name in frame.file.lets):
+        value = evaluate_expr(expr, frame, None)
+        if isinstance(value, str) and value in choices:
             return value
         text = None
-    if isinstance(expr, tree.Constant) and expr.value is None and "none" in known:
+    if isinstance(expr, tree.Constant) and expr.value is None and "none" in choices:
         return "none"
-    if isinstance(expr, tree.Constant) and expr.value in known:
-        raise stop(
+    if isinstance(expr, tree.Constant) and expr.value in choices:
+        raise eval_error(
             "quoted-member",
             expr.span,
             f'"{expr.value}" is a string, but this setting takes a bare name',
@@ -83,9 +85,9 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[
     if text is None and isinstance(expr, tree.Constant) and expr.value is not None:
         text = str(expr.value).lower()
     # From here on the expression is wrong; its text serves to find what was probably meant.
-    listing = ", ".join(f"`{k}`" for k in (*known, *others))
-    near = _near(text, [str(k) for k in known]) if text else None
-    raise stop(
+    listing = ", ".join(f"`{k}`" for k in (*choices, *other_choices))
+    near = _find_nearest_choice(text, [str(k) for k in choices]) if text else None
+    raise eval_error(
         "unknown-member",
         expr.span,
         f"`{text}` is not one of {listing}" if text else f"expected one of {listing}",
@@ -94,29 +96,29 @@ def member(expr: tree.Expr, known: tuple[Any, ...], frame: Frame, others: tuple[
     )
 
 
-def _near(text: str, known: list[str]) -> str | None:
+def _find_nearest_choice(text: str, choices: list[str]) -> str | None:
     # The part before the last dot is compared apart: by letters alone, `val.foreground.iou` is as near to
     # `val.foreground.dice` as to `val.foreground.miou`, and the common head outweighs the name that matters.
     head, dot, name = text.rpartition(".")
-    beside = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == head}
+    beside = {k.rpartition(".")[2]: k for k in choices if k.rpartition(".")[0] == head}
     if not dot or not beside:
-        return nearest(text, known)
-    near = called(text, known) or beside.get(nearest(name, beside) or "") or called(name, known)
+        return find_closest_name(text, choices)
+    near = match_name(text, choices) or beside.get(find_closest_name(name, beside) or "") or match_name(name, choices)
     return beside.get((near or "").rpartition(".")[2], near)
 
 
-def _let_called(name: str | None, frame: Frame) -> tree.Let | None:
+def _find_let(name: str | None, frame: Frame) -> tree.Let | None:
     body = frame.block.tree.body if frame.block else ()
     own = (s for s in body if isinstance(s, tree.Let) and s.name.name == name)
     return next(own, frame.file.lets.get(name or ""))
 
 
-def is_choice(expr: tree.Expr, known: tuple[Any, ...], frame: Frame) -> bool:
+def is_choice(expr: tree.Expr, choices: tuple[Any, ...], frame: Frame) -> bool:
     """Return whether an expression should be read as a choice where other values are allowed too.
 
     True for a string, and for a name that is a choice or not bound to another value.
     """
-    if isinstance(expr, tree.Name) and expr.name not in known:
-        named = expr.name in frame.local_names() or expr.name in frame.file.lets
-        return not named or isinstance(evaluate(expr, frame, None), str)
+    if isinstance(expr, tree.Name) and expr.name not in choices:
+        named = expr.name in frame.list_local_names() or expr.name in frame.file.lets
+        return not named or isinstance(evaluate_expr(expr, frame, None), str)
     return isinstance(expr, tree.Name) or (isinstance(expr, tree.Constant) and isinstance(expr.value, str))

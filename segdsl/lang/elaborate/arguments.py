@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from segdsl.diagnostics import Diagnostic, Fix, Span, replacing
+from segdsl.diagnostics import Diagnostic, Fix, Span, find_safe_replacement
 from segdsl.lang.elaborate.context import Frame
-from segdsl.lang.elaborate.values import Stop
-from segdsl.lang.suggest.misplaced import argument_remedy
+from segdsl.lang.elaborate.values import EvalStop
+from segdsl.lang.suggest.misplaced import suggest_argument
 from segdsl.syntax import tree
 
-Bound = tuple[tree.Expr, Frame]
+ArgumentExpr = tuple[tree.Expr, Frame]
 """An argument: its expression, and the frame in which to evaluate it."""
 
 
-def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -> dict[str, Bound]:
+def match_arguments(call: tree.Call, names: list[str], callee: str, frame: Frame) -> dict[str, ArgumentExpr]:
     """Return the arguments of a call by name.
 
     Reports every unknown, repeated and surplus argument before raising :class:`EvalStop`.
     """
-    bound: dict[str, Bound] = {}
+    bound: dict[str, ArgumentExpr] = {}
     # A flag instead of an early exit: one run of `check` should show every wrong argument of a call.
     failed = False
     for position, argument in enumerate(call.args):
@@ -25,7 +25,7 @@ def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -
             if position >= len(names):
                 problem = (
                     "too-many-arguments",
-                    f"`{what}` takes {_format_count(len(names))}, but this is argument number {position + 1}",
+                    f"`{callee}` takes {_format_count(len(names))}, but this is argument number {position + 1}",
                     "remove this argument",
                 )
             else:
@@ -34,15 +34,15 @@ def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -
         elif argument.name.name not in names:
             problem = (
                 "unknown-argument",
-                f"`{what}` has no argument `{argument.name.name}`",
-                argument_remedy(argument.name.name, names),
+                f"`{callee}` has no argument `{argument.name.name}`",
+                suggest_argument(argument.name.name, names),
             )
         elif argument.name.name in bound:
             name = argument.name.name
             problem = ("rebinding", f"argument `{name}` is passed twice", "keep only one of them")
             # The first one may have been passed by position, often by mistake for another parameter.
             if names.index(name) < position and call.args[names.index(name)].name is None:
-                first = frame.text(bound[name][0].span)
+                first = frame.get_source(bound[name][0].span)
                 problem = (
                     *problem[:2],
                     f"`{first}` already sets `{name}` by position: pass it by its own name, or remove it",
@@ -52,9 +52,9 @@ def call_arguments(call: tree.Call, names: list[str], what: str, frame: Frame) -
             continue
         failed = True
         span = argument.name.span if argument.name else argument.span
-        frame.context.report(_diagnostic(problem, span, argument, names))
+        frame.context.report(_argument_error(problem, span, argument, names))
     if failed:
-        raise Stop
+        raise EvalStop
     return bound
 
 
@@ -62,6 +62,8 @@ def _format_count(number: int) -> str:
     return f"{number} argument{'s' * (number != 1)}"
 
 
-def _diagnostic(problem: tuple[str, str, str], span: Span, argument: tree.Argument, names: list[str]) -> Diagnostic:
-    near = replacing(argument.name.name, names) if argument.name and problem[0] == "unknown-argument" else None
+def _argument_error(problem: tuple[str, str, str], span: Span, argument: tree.Argument, names: list[str]) -> Diagnostic:
+    near = (
+        find_safe_replacement(argument.name.name, names) if argument.name and problem[0] == "unknown-argument" else None
+    )
     return Diagnostic(problem[0], problem[1], problem[2], span=span, fix=Fix(span, near) if near else None)

@@ -9,177 +9,184 @@ from typing import Any
 
 from segdsl.diagnostics import Label
 from segdsl.ir.graph import Op, ShapeError
-from segdsl.ir.shape import Dim, ceil_div, floor_div, show
+from segdsl.ir.shape import Dim, ceil_div, floor_div, format_shape
 from segdsl.ir.values import Quantity
-from segdsl.lang.elaborate.context import LIST_BUDGET, NODE_BUDGET, Frame, bounded, evaluate, handles
-from segdsl.lang.elaborate.expressions import truth
-from segdsl.lang.elaborate.values import ChainRecipe, Module, Tensor, describe, stop
+from segdsl.lang.elaborate.context import (
+    LIST_BUDGET,
+    NODE_BUDGET,
+    Frame,
+    check_magnitude,
+    evaluate_expr,
+    register_evaluator,
+)
+from segdsl.lang.elaborate.expressions import evaluate_condition
+from segdsl.lang.elaborate.values import ChainRecipe, Module, Tensor, describe_value, eval_error
 from segdsl.ops.scalar import Add, Divide, Multiply, Subtract
 from segdsl.syntax import tree
 
 TENSOR_OPS: dict[str, type[Op]] = {"+": Add, "-": Subtract, "*": Multiply, "/": Divide}
-COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
-COMPUTE: dict[str, Callable[[Any, Any], Any]] = {
+NUMBER_OPS: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
     "**": operator.pow,
 }  # fmt: skip
 
 
-@handles(tree.Unary)
-def unary(expr: tree.Unary, frame: Frame, path: str | None) -> Any:
+@register_evaluator(tree.Unary)
+def evaluate_unary(expr: tree.Unary, frame: Frame, path: str | None) -> Any:
     if expr.op == "not":
-        return not truth(expr.operand, frame)
-    value = evaluate(expr.operand, frame, path)
+        return not evaluate_condition(expr.operand, frame)
+    value = evaluate_expr(expr.operand, frame, path)
     sign = -1 if expr.op == "-" else 1
     if isinstance(value, Tensor):
-        return value if sign > 0 else tensor_op("*", -1, value, expr.span, expr.span, frame, path)
+        return value if sign > 0 else emit_tensor_op("*", -1, value, expr.span, expr.span, frame, path)
     if isinstance(value, Quantity):
         return Quantity(sign * value.value, value.unit)
     if isinstance(value, bool) or not isinstance(value, (int, float, Dim)):
-        message = f"unary `{expr.op}` needs a number or tensor, got {describe(value)}"
-        raise stop("wrong-type", expr.span, message, "remove the sign")
+        message = f"unary `{expr.op}` needs a number or tensor, got {describe_value(value)}"
+        raise eval_error("wrong-type", expr.span, message, "remove the sign")
     return sign * value
 
 
-@handles(tree.Binary)
-def binary(expr: tree.Binary, frame: Frame, path: str | None) -> Any:
+@register_evaluator(tree.Binary)
+def evaluate_binary(expr: tree.Binary, frame: Frame, path: str | None) -> Any:
     if expr.op in ("and", "or"):
         # Short-circuit, so that `n > 0 and xs[n - 1] == 2` never evaluates the index that the test rules out.
-        left = truth(expr.left, frame)
-        return left if left is (expr.op == "or") else truth(expr.right, frame)
-    left, right = evaluate(expr.left, frame, path), evaluate(expr.right, frame, path)
-    if expr.op in COMPARE:
-        return _compare(expr, left, right, frame)
+        left = evaluate_condition(expr.left, frame)
+        return left if left is (expr.op == "or") else evaluate_condition(expr.right, frame)
+    left, right = evaluate_expr(expr.left, frame, path), evaluate_expr(expr.right, frame, path)
+    if expr.op in COMPARISONS:
+        return _compare_values(expr, left, right, frame)
     if isinstance(left, Tensor) or isinstance(right, Tensor):
-        return tensor_op(expr.op, left, right, expr.op_span, expr.span, frame, path)
+        return emit_tensor_op(expr.op, left, right, expr.op_span, expr.span, frame, path)
     if isinstance(left, Module) and expr.op == "*":
-        return repeated(left, right, expr, frame, path)
+        return repeat_module(left, right, expr, frame, path)
     if isinstance(left, tuple) and isinstance(right, tuple) and expr.op == "+":
-        return frame.context.held(left + right, expr.span)
+        return frame.context.charge_list(left + right, expr.span)
     if isinstance(left, str) and isinstance(right, str) and expr.op == "+":
         # Repeated doubling (`s + s`) would otherwise fill the memory within a few dozen lets.
         if len(left) + len(right) > LIST_BUDGET:
             message = f"the string exceeds {LIST_BUDGET:,} characters"
-            raise stop("list-budget", expr.span, message, "use a shorter string")
+            raise eval_error("list-budget", expr.span, message, "use a shorter string")
         return left + right
-    return _compute(expr, left, right)
+    return _compute_number(expr, left, right)
 
 
-def _compare(expr: tree.Binary, left: Any, right: Any, frame: Frame) -> bool:
+def _compare_values(expr: tree.Binary, left: Any, right: Any, frame: Frame) -> bool:
     if isinstance(left, (Tensor, Module)) or isinstance(right, (Tensor, Module)):
         culprit = left if isinstance(left, (Tensor, Module)) else right
-        raise stop(
+        raise eval_error(
             "wrong-type",
             expr.span,
-            f"`{expr.op}` compares only compile-time values, got {describe(culprit)}",
+            f"`{expr.op}` compares only compile-time values, got {describe_value(culprit)}",
             "compare shapes instead, such as `x.channels == 48`",
         )
     # Symbolic extents such as `H/4` are compared at the program's input size: `data.input_size` decides the branch.
-    left = frame.context.value(left) if isinstance(left, Dim) else left
-    right = frame.context.value(right) if isinstance(right, Dim) else right
+    left = frame.context.resolve_extent(left) if isinstance(left, Dim) else left
+    right = frame.context.resolve_extent(right) if isinstance(right, Dim) else right
     try:
         # Python orders bool as int; the language does not.
         if expr.op not in ("==", "!=") and (isinstance(left, bool) or isinstance(right, bool)):
             raise TypeError
-        return COMPARE[expr.op](left, right)
+        return COMPARISONS[expr.op](left, right)
     except TypeError:
-        message = f"`{expr.op}` cannot compare {describe(left)} with {describe(right)}"
-        raise stop("wrong-type", expr.span, message, "compare two numbers") from None
+        message = f"`{expr.op}` cannot compare {describe_value(left)} with {describe_value(right)}"
+        raise eval_error("wrong-type", expr.span, message, "compare two numbers") from None
 
 
-def _compute(expr: tree.Binary, left: Any, right: Any) -> Any:
+def _compute_number(expr: tree.Binary, left: Any, right: Any) -> Any:
     for value, part in ((left, expr.left), (right, expr.right)):
         if isinstance(value, bool) or not isinstance(value, (int, float, Dim)):
-            raise stop(
+            raise eval_error(
                 "wrong-type",
                 part.span,
-                f"`{expr.op}` cannot combine {describe(left)} with {describe(right)}",
+                f"`{expr.op}` cannot combine {describe_value(left)} with {describe_value(right)}",
                 "use two numbers, two tensors, a tensor and a number, or two lists joined with `+`",
             )
     if expr.op in ("/", "//") and right == 0:
-        raise stop("division-by-zero", expr.right.span, "division by zero", "use a nonzero divisor")
+        raise eval_error("division-by-zero", expr.right.span, "division by zero", "use a nonzero divisor")
     if isinstance(left, Dim) or isinstance(right, Dim):
-        return bounded(_extent(expr, left, right), expr.span)
+        return check_magnitude(_compute_extent(expr, left, right), expr.span)
     if expr.op == "**" and right < 0 and left == 0:
-        raise stop("division-by-zero", expr.span, "0 has no negative power", "use a nonzero base")
+        raise eval_error("division-by-zero", expr.span, "0 has no negative power", "use a nonzero base")
     # Python would compute `9 ** 9 ** 9` for minutes before the magnitude check below could refuse the result.
     if expr.op == "**" and abs(right) > 64:
-        message = f"the exponent must be between -64 and 64, got {describe(right)}"
-        raise stop("integer-bound", expr.span, message, "use a smaller exponent")
+        message = f"the exponent must be between -64 and 64, got {describe_value(right)}"
+        raise eval_error("integer-bound", expr.span, message, "use a smaller exponent")
     try:
-        value = COMPUTE[expr.op](left, right)
+        value = NUMBER_OPS[expr.op](left, right)
     except OverflowError:
         value = math.inf
     if isinstance(value, complex):
         message = "a negative number has no real power with a fractional exponent"
-        raise stop("wrong-type", expr.span, message, "use a positive base")
-    return bounded(value, expr.span)
+        raise eval_error("wrong-type", expr.span, message, "use a positive base")
+    return check_magnitude(value, expr.span)
 
 
-def _extent(expr: tree.Binary, left: Any, right: Any) -> Any:
+def _compute_extent(expr: tree.Binary, left: Any, right: Any) -> Any:
     integers = all(isinstance(v, (int, Dim)) for v in (left, right))
     if integers and expr.op in ("+", "-", "*"):
-        return COMPUTE[expr.op](left, right)
+        return NUMBER_OPS[expr.op](left, right)
     if integers and isinstance(right, int) and right > 0 and expr.op in ("/", "//"):
         # `/` rounds up on extents, as a convolution with stride and "same" padding does; `//` rounds down.
         return ceil_div(left, right) if expr.op == "/" else floor_div(left, right)
-    raise stop(
+    raise eval_error(
         "wrong-type",
         expr.span,
-        f"`{expr.op}` cannot combine {describe(left)} with {describe(right)}",
+        f"`{expr.op}` cannot combine {describe_value(left)} with {describe_value(right)}",
         "add, subtract or multiply extents, or divide one by a positive integer",
     )
 
 
-def tensor_op(op: str, left: Any, right: Any, op_span: Any, span: Any, frame: Frame, path: str | None) -> Tensor:
+def emit_tensor_op(op: str, left: Any, right: Any, op_span: Any, span: Any, frame: Frame, path: str | None) -> Tensor:
     """Emit the node of an operator between two tensors, or a tensor and a number."""
     if op not in TENSOR_OPS:
-        raise stop("wrong-type", op_span, f"`{op}` is not defined for tensors", "use one of `+ - * /`")
+        raise eval_error("wrong-type", op_span, f"`{op}` is not defined for tensors", "use one of `+ - * /`")
     operands = [v for v in (left, right) if isinstance(v, Tensor)]
     scalars: dict[str, float] = {}
     for side, value in (("left", left), ("right", right)):
         if isinstance(value, Tensor):
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise stop(
+            raise eval_error(
                 "wrong-type",
                 op_span,
-                f"`{op}` takes tensors and numbers, got {describe(value)} on the {side} side",
+                f"`{op}` takes tensors and numbers, got {describe_value(value)} on the {side} side",
                 "apply the module first: `x -> A(…)`" if isinstance(value, Module) else "use a tensor or a number",
             )
         scalars[side] = float(value)
-    node = TENSOR_OPS[op].trusted(scalars)
-    frame.context.spend(span)
+    node = TENSOR_OPS[op].build_unchecked(scalars)
+    frame.context.charge_application(span)
     try:
-        shape = node.infer([o.shape for o in operands], frame.context.env)
+        shape = node.infer_shape([o.shape for o in operands], frame.context.env)
     except ShapeError as error:
-        labels = [Label(o.span, f"{show(o.shape)} comes from here") for o in operands]
-        raise stop(
+        labels = [Label(o.span, f"{format_shape(o.shape)} comes from here") for o in operands]
+        raise eval_error(
             error.slug, op_span, error.message.replace("Operands", f"`{op}`"), error.help, labels=labels
         ) from None
-    return frame.context.emit(node, operands, shape, path, frame, span)
+    return frame.context.emit_node(node, operands, shape, path, frame, span)
 
 
-def repeated(module: Module, count: Any, expr: tree.Binary, frame: Frame, path: str | None) -> Module:
+def repeat_module(module: Module, count: Any, expr: tree.Binary, frame: Frame, path: str | None) -> Module:
     """Build the chain of n fresh copies for `A(…) * n`, each with its position as path."""
-    check_repeat(count, expr.right)
-    parts = tuple(module.copy(None if path is None else f"{path}.{i}".lstrip(".")) for i in range(count))
+    check_repeat_count(count, expr.right)
+    parts = tuple(module.copy_to(None if path is None else f"{path}.{i}".lstrip(".")) for i in range(count))
     return Module(ChainRecipe(parts), path, expr.span)
 
 
-def check_repeat(count: Any, expr: tree.Expr) -> None:
+def check_repeat_count(count: Any, expr: tree.Expr) -> None:
     """Check that a repeat count is an integer from 0 to the node budget."""
     if isinstance(count, bool) or not isinstance(count, int):
-        message = f"a repeat count must be an integer, got {describe(count)}"
-        raise stop("wrong-type", expr.span, message, "use an integer, such as `* 3`")
+        message = f"a repeat count must be an integer, got {describe_value(count)}"
+        raise eval_error("wrong-type", expr.span, message, "use an integer, such as `* 3`")
     if count < 0:
         message = f"a repeat count must not be negative, got {count}"
-        raise stop("repeat-count", expr.span, message, "use 0 for no copies")
+        raise eval_error("repeat-count", expr.span, message, "use 0 for no copies")
     # Refused here, before the copies are made: building a million modules takes minutes and gigabytes.
     if count > NODE_BUDGET:
-        raise stop(
+        raise eval_error(
             "node-budget",
             expr.span,
             f"{count:,} copies exceed the limit of {NODE_BUDGET:,} applications",

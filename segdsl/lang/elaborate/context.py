@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span
 from segdsl.ir.graph import Node, Op
-from segdsl.ir.shape import Dim, Shape, at, shape_at
+from segdsl.ir.shape import Dim, Shape, evaluate_extent, evaluate_shape
 from segdsl.lang.elaborate.files import FileScope
-from segdsl.lang.elaborate.values import POISON, BlockDef, Stop, Tensor, join, stop
-from segdsl.ops.names import another, is_taken
+from segdsl.lang.elaborate.values import POISON, BlockDef, EvalStop, Tensor, eval_error, join_path
+from segdsl.ops.names import is_name_taken, suggest_free_name
 from segdsl.syntax import tree
 
 # The language has loops over lists and nested blocks, so a short program can ask for an endless amount of work. Each
@@ -21,11 +21,11 @@ from segdsl.syntax import tree
 NODE_BUDGET = 100_000
 NESTING_BUDGET = 60
 LIST_BUDGET = 100_000
-LISTED_BUDGET = 3_000_000
+TOTAL_LIST_BUDGET = 3_000_000
 # Beyond 2^53, integers lose precision when they pass through a float or through JSON.
-INTEGER_BOUND = 2**53
-EXTENT_BOUND = 500
-UNNAMED = "?"
+MAX_INTEGER = 2**53
+MAX_EXTENT_LENGTH = 500
+ANONYMOUS = "?"
 """Placeholder in a path for a step without a name."""
 
 
@@ -46,89 +46,89 @@ class Context:
     is_path: Callable[[str], bool]
     nodes: list[Node] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
+    used_paths: set[str] = field(default_factory=set)
     state: dict[str, tuple[Op, list[tuple[int, ...]], Span]] = field(default_factory=dict)
-    uses: list[tuple[BlockDef, Span]] = field(default_factory=list)
+    block_stack: list[tuple[BlockDef, Span]] = field(default_factory=list)
     size_span: Span | None = None
     applications: int = 0
     recordings: dict[Any, Any] = field(default_factory=dict)
-    listed: int = 0
-    spent: bool = False
-    sizes: dict[int, tuple[tuple[Any, ...], int]] = field(default_factory=dict)
-    size_failed: bool = False
-    outs: dict[str, Span] = field(default_factory=dict)
-    reported: set[tuple[Span, Span]] = field(default_factory=set)
+    list_element_count: int = 0
+    is_budget_exhausted: bool = False
+    list_sizes: dict[int, tuple[tuple[Any, ...], int]] = field(default_factory=dict)
+    has_invalid_size: bool = False
+    output_spans: dict[str, Span] = field(default_factory=dict)
+    error_places: set[tuple[Span, Span]] = field(default_factory=set)
 
-    def spend(self, span: Span) -> None:
+    def charge_application(self, span: Span) -> None:
         """Count one application against the node budget."""
         self.applications += 1
         # The error is reported once. Whatever is still running after it stops without a message.
-        if self.spent:
-            raise Stop
+        if self.is_budget_exhausted:
+            raise EvalStop
         if self.applications > NODE_BUDGET:
-            self.spent = True
-            raise stop(
+            self.is_budget_exhausted = True
+            raise eval_error(
                 "node-budget",
                 span,
                 f"the graph exceeds {NODE_BUDGET:,} applications",
                 "reduce the repeat count or the range that leads here",
             )
 
-    def held(self, values: tuple[Any, ...], span: Span) -> tuple[Any, ...]:
+    def charge_list(self, values: tuple[Any, ...], span: Span) -> tuple[Any, ...]:
         """Return a new list after counting it, with the lists in it, against both list budgets."""
-        self.listed += len(values)
-        if self.spent:
-            raise Stop
-        if self._size(values) > LIST_BUDGET:
+        self.list_element_count += len(values)
+        if self.is_budget_exhausted:
+            raise EvalStop
+        if self._count_elements(values) > LIST_BUDGET:
             message = f"this list exceeds {LIST_BUDGET:,} elements"
-            raise stop("list-budget", span, message, "use a smaller range, or fewer nested lists")
-        if self.listed > LISTED_BUDGET:
-            self.spent = True
-            message = f"the lists of this program exceed {LISTED_BUDGET:,} elements in total"
-            raise stop("list-budget", span, message, "use smaller ranges")
+            raise eval_error("list-budget", span, message, "use a smaller range, or fewer nested lists")
+        if self.list_element_count > TOTAL_LIST_BUDGET:
+            self.is_budget_exhausted = True
+            message = f"the lists of this program exceed {TOTAL_LIST_BUDGET:,} elements in total"
+            raise eval_error("list-budget", span, message, "use smaller ranges")
         return values
 
-    def _size(self, values: tuple[Any, ...]) -> int:
+    def _count_elements(self, values: tuple[Any, ...]) -> int:
         # Nested lists are often shared (`[xs, xs]`), so their sizes are cached by id; otherwise thirty doublings would
         # take 2^30 steps. Keeping the list itself in the cache keeps its id from being reused.
-        known = self.sizes.get(id(values))
+        known = self.list_sizes.get(id(values))
         if known is None:
-            inner = sum(self._size(value) for value in values if isinstance(value, tuple))
-            known = self.sizes[id(values)] = (values, len(values) + inner)
+            inner = sum(self._count_elements(value) for value in values if isinstance(value, tuple))
+            known = self.list_sizes[id(values)] = (values, len(values) + inner)
         return known[1]
 
-    def emit(
+    def emit_node(
         self, op: Op, operands: list[Tensor], shape: Shape, at_path: str | None, frame: Frame, span: Span
     ) -> Tensor:
         """Append a node and return its tensor. An op with state needs a path of its own (LANGUAGE.md §4)."""
         module = None
         for extent in shape:
-            bounded(extent, span)
+            check_magnitude(extent, span)
         shapes = [o.shape for o in operands]
-        if op.state(shapes):
-            module = self._own(op, shapes, at_path, frame, span)
-        path = self._free(module if module is not None else (frame.path if at_path is None else at_path), op)
+        if op.declare_state(shapes):
+            module = self._claim_state_path(op, shapes, at_path, frame, span)
+        path = self._pick_free_path(module if module is not None else (frame.path if at_path is None else at_path), op)
         operand_paths = tuple(o.path for o in operands)
         values = {"path": path, "op": op, "operands": operand_paths, "shape": shape, "module": module, "span": span}
-        self.nodes.append(Node.trusted(values))
+        self.nodes.append(Node.build_unchecked(values))
         return Tensor(path, shape, span)
 
-    def _own(self, op: Op, shapes: list[Shape], path: str | None, frame: Frame, span: Span) -> str:
-        if not path or UNNAMED in path:
-            raise stop(
+    def _claim_state_path(self, op: Op, shapes: list[Shape], path: str | None, frame: Frame, span: Span) -> str:
+        if not path or ANONYMOUS in path:
+            raise eval_error(
                 "unnamed-parameters",
                 span,
                 f"`{type(op).__name__}` has parameters but no name to store them under",
                 "name the step with `as name`, or bind the flow with `name = …`",
             )
-        concrete = [shape_at(s, self.env) for s in shapes]
+        concrete = [evaluate_shape(s, self.env) for s in shapes]
         known = self.state.get(path)
         if known is None:
-            check_name(path, span)
+            check_reserved_names(path, span)
             self.state[path] = (op, concrete, span)
             return path
         if not frame.reuse:
-            raise stop(
+            raise eval_error(
                 "duplicate-path",
                 span,
                 f"two parts with parameters would both be named `{path}`",
@@ -136,9 +136,9 @@ class Context:
                 labels=[Label(known[2], "the other part")],
             )
         # The input may differ in height and width, as long as the weights come out the same.
-        mine, theirs = op.state(shapes), known[0].state(known[1])
-        if {k: shape_at(s.shape, self.env) for k, s in mine.items()} != {k: s.shape for k, s in theirs.items()}:
-            raise stop(
+        mine, theirs = op.declare_state(shapes), known[0].declare_state(known[1])
+        if {k: evaluate_shape(s.shape, self.env) for k, s in mine.items()} != {k: s.shape for k, s in theirs.items()}:
+            raise eval_error(
                 "shared-module-mismatch",
                 span,
                 f"shared module `{path}` was built for {list(known[1][0][1:])}, but gets {list(concrete[0][1:])} here",
@@ -147,20 +147,20 @@ class Context:
             )
         return path
 
-    def _free(self, wish: str, op: Op) -> str:
+    def _pick_free_path(self, base_path: str, op: Op) -> str:
         # Nodes need unique paths too, but without state nobody refers to them: any free name will do.
-        path = re.sub(r"\?\w*\.?", "", wish).strip(".") or type(op).__name__.lower()
-        if path in self.taken:
+        path = re.sub(r"\?\w*\.?", "", base_path).strip(".") or type(op).__name__.lower()
+        if path in self.used_paths:
             stem, count = f"{path}:{type(op).__name__.lower()}", 2
             path = stem
-            while path in self.taken:
+            while path in self.used_paths:
                 path, count = f"{stem}{count}", count + 1
-        self.taken.add(path)
+        self.used_paths.add(path)
         return path
 
-    def value(self, extent: Any) -> int:
+    def resolve_extent(self, extent: Any) -> int:
         """Return the value of an extent at the program's input size."""
-        return at(extent, self.env)
+        return evaluate_extent(extent, self.env)
 
     def report(self, diagnostic: Diagnostic) -> None:
         """Add a diagnostic at the place in the author's own files that led to it.
@@ -171,69 +171,69 @@ class Context:
         if found is None:
             self.sink.add(diagnostic)
             return
-        placed = self._placed(diagnostic, found)
+        placed = self._relocate_diagnostic(diagnostic, found)
         assert placed.span is not None
         # Different faults inside the library may all be shown at one use of it, and each is worth reporting.
         known = [d.span for d in self.sink.errors if found == placed.span or d.span != placed.span]
-        if (found, placed.span) in self.reported or any(_within(placed.span, span) for span in known):
+        if (found, placed.span) in self.error_places or any(_is_within(placed.span, span) for span in known):
             return
         if diagnostic.severity == "error":
-            self.reported.add((found, placed.span))
+            self.error_places.add((found, placed.span))
         self.sink.add(placed)
 
-    def _placed(self, diagnostic: Diagnostic, found: Span) -> Diagnostic:
+    def _relocate_diagnostic(self, diagnostic: Diagnostic, origin: Span) -> Diagnostic:
         # Authors cannot correct the library: an error inside it moves to where their own files use it.
-        outer_uses = [(block, used) for block, used in self.uses if not in_library(used)]
+        outer_uses = [(block, used) for block, used in self.block_stack if not is_in_library(used)]
         labels = list(diagnostic.labels)
-        if in_library(found) and outer_uses:
-            label = f"in `{self.uses[-1][0].name}`" + (f": {diagnostic.label}" if diagnostic.label else "")
-            labels.insert(0, Label(found, label))
+        if is_in_library(origin) and outer_uses:
+            label = f"in `{self.block_stack[-1][0].name}`" + (f": {diagnostic.label}" if diagnostic.label else "")
+            labels.insert(0, Label(origin, label))
             diagnostic = replace(diagnostic, span=outer_uses.pop()[1], label="", fix=None)
-        return replace(diagnostic, labels=(*labels, *_uses(diagnostic.span or found, outer_uses)))
+        return replace(diagnostic, labels=(*labels, *_label_block_uses(diagnostic.span or origin, outer_uses)))
 
 
-def _uses(place: Span, led: list[tuple[BlockDef, Span]]) -> Iterator[Label]:
+def _label_block_uses(place: Span, uses: list[tuple[BlockDef, Span]]) -> Iterator[Label]:
     """Yield a label for the block uses that led to a place: the nearest one, then the nearest in each other file.
 
     A place in the model itself gets no label for the model: every program builds its model.
     """
     file = None
-    for number, (block, used) in reversed(list(enumerate(led))):
-        if file is None and number == 0 and _within(place, block.tree.span):
+    for number, (block, used) in reversed(list(enumerate(uses))):
+        if file is None and number == 0 and _is_within(place, block.tree.span):
             return
         if used.file != file:
             yield Label(used, f"while building `{block.name}` here")
             file = used.file
 
 
-def in_library(span: Span) -> bool:
+def is_in_library(span: Span) -> bool:
     """Return whether a place is in a file that ships with segdsl."""
     return span.file.startswith("std/")
 
 
-def _within(span: Span, other: Span | None) -> bool:
+def _is_within(span: Span, other: Span | None) -> bool:
     return other is not None and span.file == other.file and other.start <= span.start and span.end <= other.end
 
 
-def check_name(path: str, span: Span) -> None:
+def check_reserved_names(path: str, span: Span) -> None:
     """Refuse a path with a part that cannot be the name of a PyTorch module."""
-    taken = next(filter(is_taken, path.split(".")), None)
+    taken = next(filter(is_name_taken, path.split(".")), None)
     if taken:
         message = f"`{taken}` in the path `{path}` is a name reserved by PyTorch or Python"
-        raise stop("name-taken", span, message, f"use another name, for example `{another(taken)}`")
+        raise eval_error("name-taken", span, message, f"use another name, for example `{suggest_free_name(taken)}`")
 
 
-def bounded(value: Any, span: Span) -> Any:
+def check_magnitude(value: Any, span: Span) -> Any:
     """Return a number or extent unchanged. Raises :class:`EvalStop` if its magnitude is out of bounds."""
     if isinstance(value, Dim):
-        if len(str(value)) > EXTENT_BOUND:
-            message = f"this symbolic extent exceeds {EXTENT_BOUND} characters"
-            raise stop("integer-bound", span, message, "simplify the expression")
+        if len(str(value)) > MAX_EXTENT_LENGTH:
+            message = f"this symbolic extent exceeds {MAX_EXTENT_LENGTH} characters"
+            raise eval_error("integer-bound", span, message, "simplify the expression")
     elif isinstance(value, int):
-        if abs(value) > INTEGER_BOUND:
-            raise stop("integer-bound", span, "this integer exceeds 2^53", "use a smaller number")
+        if abs(value) > MAX_INTEGER:
+            raise eval_error("integer-bound", span, "this integer exceeds 2^53", "use a smaller number")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise stop("integer-bound", span, "this number exceeds the range of a float", "use a smaller number")
+        raise eval_error("integer-bound", span, "this number exceeds the range of a float", "use a smaller number")
     return value
 
 
@@ -252,44 +252,44 @@ class Frame:
     parent: Frame | None = None
     reuse: bool = False
     block: BlockDef | None = None
-    written: Mapping[str, Span] = field(default_factory=dict)
+    argument_spans: Mapping[str, Span] = field(default_factory=dict)
 
-    def child(self) -> Frame:
+    def make_child(self) -> Frame:
         """Return a frame for the names of a comprehension."""
         return Frame(self.context, self.file, self.path, {}, self, self.reuse, self.block)
 
-    def find(self, name: str) -> Any:
+    def look_up(self, name: str) -> Any:
         """Return the value of a local name. Raises KeyError if it is not bound, EvalStop if its value failed."""
         frame: Frame | None = self
         while frame is not None:
             if name in frame.vars:
                 value = frame.vars[name]
                 if value is POISON:
-                    raise Stop
+                    raise EvalStop
                 return value
             frame = frame.parent
         raise KeyError(name)
 
-    def origin(self, expr: tree.Expr) -> Span:
+    def find_origin(self, expr: tree.Expr) -> Span:
         """Return the place where a value was written: for a parameter, the place of its argument."""
         frame: Frame | None = self
         while frame is not None and isinstance(expr, tree.Name):
-            if expr.name in frame.written:
-                return frame.written[expr.name]
+            if expr.name in frame.argument_spans:
+                return frame.argument_spans[expr.name]
             frame = frame.parent
         return expr.span
 
-    def local_names(self) -> list[str]:
+    def list_local_names(self) -> list[str]:
         """Return all local names, innermost first."""
-        return [*self.vars, *(self.parent.local_names() if self.parent else ())]
+        return [*self.vars, *(self.parent.list_local_names() if self.parent else ())]
 
-    def text(self, span: Span) -> str:
+    def get_source(self, span: Span) -> str:
         """Return the source text at a place, or "" if the source is not available."""
         return self.context.sink.sources.get(span.file, "")[span.start : span.end]
 
-    def under(self, name: str) -> str:
+    def qualify_name(self, name: str) -> str:
         """Return the full path of a binding of this block."""
-        return join(self.path, name)
+        return join_path(self.path, name)
 
 
 Handler = Callable[[Any, Frame, "str | None"], Any]
@@ -297,18 +297,18 @@ HANDLERS: dict[type, Handler] = {}
 H = TypeVar("H", bound=Handler)
 
 
-def handles(*kinds: type) -> Callable[[H], H]:
+def register_evaluator(*kinds: type) -> Callable[[H], H]:
     """Register a function as the evaluator of these expression types."""
 
-    def register(handler: H) -> H:
+    def add_handler(handler: H) -> H:
         for kind in kinds:
             HANDLERS[kind] = handler
         return handler
 
-    return register
+    return add_handler
 
 
-def evaluate(expr: tree.Expr, frame: Frame, path: str | None) -> Any:
+def evaluate_expr(expr: tree.Expr, frame: Frame, path: str | None) -> Any:
     """Return the value of an expression. Raises :class:`EvalStop` if it has none.
 
     ``path`` names the modules and nodes that the expression builds; None leaves them without a name.

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segdsl.diagnostics import Diagnostic, Label, Sink, Span, fail, nearest, suggest
-from segdsl.diagnostics.foreign import difference
+from segdsl.diagnostics import Diagnostic, Label, Sink, Span, fail, find_closest_name, suggest_name
+from segdsl.diagnostics.foreign import describe_difference
 from segdsl.ir.word import REGISTRY
-from segdsl.lang.elaborate.values import BlockDef, Stop, stop
+from segdsl.lang.elaborate.values import BlockDef, EvalStop, eval_error
 from segdsl.syntax import tree
 from segdsl.syntax.parser import parse
 
 STD = Path(__file__).resolve().parents[2] / "std"
 """The folder of the library that ships with the package."""
-MAX_FILE = 4 << 20
+MAX_FILE_BYTES = 4 << 20
 """The maximum size of a program file in bytes."""
 
 
@@ -36,66 +36,66 @@ class FileScope:
     lets: dict[str, tree.Let] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     blocks: dict[str, BlockDef] = field(default_factory=dict)
-    imported: dict[str, BlockDef] = field(default_factory=dict)
-    spaces: dict[str, FileScope] = field(default_factory=dict)
+    imports: dict[str, BlockDef] = field(default_factory=dict)
+    namespaces: dict[str, FileScope] = field(default_factory=dict)
     parent: FileScope | None = None
-    torn: bool = False
-    incomplete: bool = False
+    has_syntax_errors: bool = False
+    is_incomplete: bool = False
 
-    def component(self, name: str) -> BlockDef | None:
+    def find_component(self, name: str) -> BlockDef | None:
         """Return the block ``name`` that is in scope of this file, or None."""
-        return self.blocks.get(name) or self.imported.get(name)
+        return self.blocks.get(name) or self.imports.get(name)
 
-    def component_names(self) -> list[str]:
+    def list_component_names(self) -> list[str]:
         """Return the name of every component in scope of this file."""
-        return [*self.blocks, *self.imported, *REGISTRY]
+        return [*self.blocks, *self.imports, *REGISTRY]
 
-    def lineage(self) -> list[FileScope]:
+    def list_lineage(self) -> list[FileScope]:
         """Return this file and the files that it extends, the root first."""
-        return [*(self.parent.lineage() if self.parent else ()), self]
+        return [*(self.parent.list_lineage() if self.parent else ()), self]
 
 
-class Loader:
+class FileLoader:
     """Reads each file once, follows `import` and `extends`, and reports what cannot be read."""
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.files: dict[Path, FileScope] = {}
-        self._open: list[Path] = []
+        self._loading_stack: list[Path] = []
 
-    def load(self, path: Path, name: str, root: Path, asked: Span | None = None) -> FileScope:
+    def load_file(self, path: Path, name: str, root: Path, use_span: Span | None = None) -> FileScope:
         """Return the scope of a file, which diagnostics call ``name``. Imports must stay inside the folder ``root``."""
         real = path.resolve()
-        if real in self._open:
-            raise self._cycle(real, asked)
+        if real in self._loading_stack:
+            raise self._import_cycle_error(real, use_span)
         if real in self.files:
             return self.files[real]
-        text = read_text(path, name, asked)
+        text = read_source(path, name, use_span)
         self.sink.sources[name] = text
         parsed = parse(text, name)
         for diagnostic in parsed.diagnostics:
             self.sink.add(diagnostic)
         # A file with errors still gets a scope: what did parse is checked too.
         scope = FileScope(name, real, parsed.file)
-        scope.torn = scope.incomplete = any(d.severity == "error" for d in parsed.diagnostics)
+        scope.has_syntax_errors = scope.is_incomplete = any(d.severity == "error" for d in parsed.diagnostics)
         self.files[real] = scope
-        self._open.append(real)
+        self._loading_stack.append(real)
         try:
-            self._declare(scope)
+            self._declare_names(scope)
             for statement in parsed.file.body:
-                self._follow(scope, statement, root)
+                self._follow_statement(scope, statement, root)
         finally:
-            self._open.pop()
+            self._loading_stack.pop()
         return scope
 
-    def _declare(self, scope: FileScope) -> None:
+    def _declare_names(self, scope: FileScope) -> None:
         seen: dict[str, Span] = {}
         for statement in scope.tree.body:
             if not isinstance(statement, (tree.Let, tree.Block)):
                 continue
             ident = statement.name
             if ident.name in seen:
-                self.sink.add(rebinding(ident, seen[ident.name]))
+                self.sink.add(rebinding_error(ident, seen[ident.name]))
                 continue
             seen[ident.name] = ident.span
             if isinstance(statement, tree.Let):
@@ -112,24 +112,24 @@ class Loader:
             else:
                 scope.blocks[ident.name] = BlockDef(statement, scope)
 
-    def _follow(self, scope: FileScope, statement: tree.Statement, root: Path) -> None:
+    def _follow_statement(self, scope: FileScope, statement: tree.Statement, root: Path) -> None:
         if not isinstance(statement, (tree.Import, tree.Extends)):
             return
         try:
-            self._bring_in(scope, statement, root)
-        except Stop as signal:
-            scope.incomplete = True
+            self._import_names(scope, statement, root)
+        except EvalStop as signal:
+            scope.is_incomplete = True
             if signal.diagnostic:
                 self.sink.add(signal.diagnostic)
 
-    def _bring_in(self, scope: FileScope, statement: tree.Import | tree.Extends, root: Path) -> None:
-        target, name, inner = self._locate(scope, statement, root)
-        other = self.load(target, name, inner, statement.path.span)
-        scope.incomplete = scope.incomplete or other.incomplete
+    def _import_names(self, scope: FileScope, statement: tree.Import | tree.Extends, root: Path) -> None:
+        target, name, inner = self._locate_import(scope, statement, root)
+        other = self.load_file(target, name, inner, statement.path.span)
+        scope.is_incomplete = scope.is_incomplete or other.is_incomplete
         # Without an alias, an import and a parent both add their blocks to the names of this file.
         if isinstance(statement, tree.Extends):
             if scope.parent is not None:
-                raise stop(
+                raise eval_error(
                     "second-parent",
                     statement.span,
                     "a file can extend only one other file",
@@ -137,33 +137,35 @@ class Loader:
                 )
             scope.parent = other
         elif statement.alias is not None:
-            if statement.alias.name in scope.spaces:
-                raise Stop(rebinding(statement.alias, _first_alias(scope, statement.alias)))
-            scope.spaces[statement.alias.name] = other
+            if statement.alias.name in scope.namespaces:
+                raise EvalStop(rebinding_error(statement.alias, _find_first_alias(scope, statement.alias)))
+            scope.namespaces[statement.alias.name] = other
             return
         for block_name, block in other.blocks.items():
-            known = scope.component(block_name)
+            known = scope.find_component(block_name)
             # The same block may arrive twice, by two imports of one file.
             if known is not None and known is not block:
-                raise stop(
+                raise eval_error(
                     "import-ambiguous",
                     statement.span,
                     f"`{block_name}` is defined in both {other.name} and {known.file.name}",
                     'import one of the files under an alias: `import "…" as name`, then `name.' + block_name + "(…)`",
                     labels=[Label(known.tree.name.span, "the other definition")],
                 )
-            scope.imported[block_name] = block
+            scope.imports[block_name] = block
 
-    def _locate(self, scope: FileScope, statement: tree.Import | tree.Extends, root: Path) -> tuple[Path, str, Path]:
+    def _locate_import(
+        self, scope: FileScope, statement: tree.Import | tree.Extends, root: Path
+    ) -> tuple[Path, str, Path]:
         text, span = str(statement.path.value), statement.path.span
         try:
-            return self._find(scope, text, span, root)
+            return self._find_import(scope, text, span, root)
         except (OSError, ValueError, RuntimeError):
-            raise stop("import-missing", span, "this is not a valid path", "check the path") from None
+            raise eval_error("import-missing", span, "this is not a valid path", "check the path") from None
 
-    def _find(self, scope: FileScope, text: str, span: Span, root: Path) -> tuple[Path, str, Path]:
+    def _find_import(self, scope: FileScope, text: str, span: Span, root: Path) -> tuple[Path, str, Path]:
         if text.startswith(("timm:", "py:")):
-            raise stop(
+            raise eval_error(
                 "reserved-feature",
                 span,
                 f"`{text.split(':')[0]}:` imports are reserved for a later version",
@@ -174,11 +176,11 @@ class Loader:
             if not path.is_file() or not path.resolve().is_relative_to(STD):
                 known = sorted(f"std/{p.name}" for p in STD.glob("*.seg"))
                 message = f"the library has no file `{text}`"
-                raise stop("import-missing", span, message, suggest(text, known, "files"))
+                raise eval_error("import-missing", span, message, suggest_name(text, known, "files"))
             return path, text, STD
         path = scope.path.parent / text
         if Path(text).is_absolute() or not path.resolve().is_relative_to(root):
-            raise stop(
+            raise eval_error(
                 "import-outside-root",
                 span,
                 f"`{text}` is outside the project root {root.name or root}",
@@ -186,8 +188,8 @@ class Loader:
             )
         if not path.is_file():
             beside = [p.name for p in path.parent.glob("*.seg") if p.is_file()] if path.parent.is_dir() else []
-            near = nearest(Path(text).name, beside)
-            raise stop(
+            near = find_closest_name(Path(text).name, beside)
+            raise eval_error(
                 "import-missing",
                 span,
                 f"file not found: `{text}` (relative to {scope.name})",
@@ -197,23 +199,23 @@ class Loader:
             )
         return path, (Path(scope.name).parent / text).as_posix(), root
 
-    def _cycle(self, real: Path, asked: Span | None) -> Exception:
-        names = [self.files[p].name for p in self._open[self._open.index(real) :]]
-        assert asked is not None
-        return stop(
+    def _import_cycle_error(self, real: Path, use_span: Span | None) -> Exception:
+        names = [self.files[p].name for p in self._loading_stack[self._loading_stack.index(real) :]]
+        assert use_span is not None
+        return eval_error(
             "import-cycle",
-            asked,
+            use_span,
             "import cycle: " + " -> ".join([*names, names[0]]),
             "move the shared definitions into a third file and import it",
         )
 
 
-def _first_alias(scope: FileScope, alias: tree.Ident) -> Span:
+def _find_first_alias(scope: FileScope, alias: tree.Ident) -> Span:
     aliases = [s.alias for s in scope.tree.body if isinstance(s, tree.Import) and s.alias is not None]
     return next(a.span for a in aliases if a.name == alias.name)
 
 
-def rebinding(ident: tree.Ident, first: Span) -> Diagnostic:
+def rebinding_error(ident: tree.Ident, first: Span) -> Diagnostic:
     """Return the error for a name that is defined a second time."""
     return Diagnostic(
         "rebinding",
@@ -225,7 +227,7 @@ def rebinding(ident: tree.Ident, first: Span) -> Diagnostic:
     )
 
 
-def library_with(name: str) -> str | None:
+def find_library_defining(name: str) -> str | None:
     """Return the import path of the library file that defines a block or model of this name, or None."""
     # By pattern and not by parser: a suggestion should not cost parsing the whole library.
     head = re.compile(rf"^(block|model) {re.escape(name)}\(", re.MULTILINE)
@@ -233,27 +235,33 @@ def library_with(name: str) -> str | None:
     return next((f"std/{file.name}" for file in found), None)
 
 
-def undefined(name: str, near: str | None, *, model: bool = False) -> str:
+def suggest_definition(name: str, similar_name: str | None, *, wants_model: bool = False) -> str:
     """Return the help for a component that is not defined in scope.
 
     ``similar_name`` is a component in scope with a similar name, and ``wants_model`` restricts the help to models.
     """
-    library = library_with(name)
+    library = find_library_defining(name)
     if library is not None:
         return f'import it: `import "{library}"`'
-    if near:
-        return suggest(name, [near], "components") if difference(name) else f"did you mean `{near}`?"
-    if not model:
+    if similar_name:
+        return (
+            suggest_name(name, [similar_name], "components")
+            if describe_difference(name)
+            else f"did you mean `{similar_name}`?"
+        )
+    if not wants_model:
         return "define it with `block`, or import the file that defines it"
-    found = ((m[1], file.name) for file in sorted(STD.glob("*.seg")) for m in _MODEL.finditer(file.read_text("utf-8")))
+    found = (
+        (m[1], file.name) for file in sorted(STD.glob("*.seg")) for m in _MODEL_HEADER.finditer(file.read_text("utf-8"))
+    )
     listing = ", ".join(f'`{name}` ("std/{file}")' for name, file in found)
     return f"define it with `model`, or import one: {listing}"
 
 
-_MODEL = re.compile(r"^model (\w+)\(", re.MULTILINE)
+_MODEL_HEADER = re.compile(r"^model (\w+)\(", re.MULTILINE)
 
 
-def project_root(path: Path) -> Path:
+def find_project_root(path: Path) -> Path:
     """Return the nearest parent folder with `.git` or `pyproject.toml`, otherwise the file's own folder."""
     folder = path.resolve().parent
     for candidate in (folder, *folder.parents):
@@ -262,7 +270,7 @@ def project_root(path: Path) -> Path:
     return folder
 
 
-def read_text(path: Path, name: str, span: Span | None = None) -> str:
+def read_source(path: Path, name: str, span: Span | None = None) -> str:
     """Read a program file and return its text with `\\n` line ends.
 
     Raises SegError if the file is missing, unreadable, too large or not UTF-8.
@@ -274,7 +282,7 @@ def read_text(path: Path, name: str, span: Span | None = None) -> str:
             help = run_help if (path / "program.seg").is_file() else "name a `.seg` file"
             raise fail("file-unreadable", f"{name} is a folder", help, path=name, span=span)
         # Checked before reading: the name may be that of a checkpoint of several gigabytes.
-        if path.stat().st_size > MAX_FILE:
+        if path.stat().st_size > MAX_FILE_BYTES:
             message = f"{name} is larger than 4 MiB"
             raise fail("file-unreadable", message, "name a `.seg` file, or split this one", path=name)
         return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
@@ -285,7 +293,7 @@ def read_text(path: Path, name: str, span: Span | None = None) -> str:
         if path.is_symlink():
             message = f"{name} is a symbolic link to a file that does not exist"
             raise fail("file-missing", message, "fix or remove the link", path=name, span=span) from None
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.seg")] if path.parent.is_dir() else [])
+        near = find_closest_name(path.name, [p.name for p in path.parent.glob("*.seg")] if path.parent.is_dir() else [])
         help = f"did you mean `{Path(name).with_name(near)}`?" if near else "check the path"
         raise fail("file-missing", f"file not found: {name}", help, path=name, span=span) from None
     except OSError as error:

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 from segdsl.ir.graph import Node
 from segdsl.ir.shape import Dim
 from segdsl.ir.values import Quantity, Range, Size
-from segdsl.lang.elaborate.context import Context, check_name
-from segdsl.lang.elaborate.values import BlockRecipe, Module, OpRecipe, Tensor, join
+from segdsl.lang.elaborate.context import Context, check_reserved_names
+from segdsl.lang.elaborate.values import BlockRecipe, Module, OpRecipe, Tensor, join_path
 
-PLAIN = (bool, int, float, str, Dim, Size, Range, Quantity, type(None))
+VALUE_TYPES = (bool, int, float, str, Dim, Size, Range, Quantity, type(None))
 
 
-class NotKeyed(Exception):
+class NotComparable(Exception):
     """A value cannot be compared by value, so it cannot be part of a memoization key."""
 
 
@@ -25,91 +25,91 @@ class Recording(NamedTuple):
     """The nodes, names and state that one application of a block added, with its path and inputs."""
 
     path: str
-    inputs: tuple[str, ...]
+    input_paths: tuple[str, ...]
     nodes: tuple[Node, ...]
     names: tuple[tuple[str, str], ...]
     state: tuple[str, ...]
     result: Any
 
 
-def key_of(recipe: BlockRecipe, value: Any) -> Any:
+def make_application_key(recipe: BlockRecipe, value: Any) -> Any:
     """Return a key that determines the nodes of an application, or None if there is none."""
     try:
-        arguments = tuple(_key(v) for v in recipe.arguments.values())
-        extra = tuple(_key(v) for v in recipe.extra.values())
-        inputs = inputs_of(recipe, value)
+        arguments = tuple(_make_value_key(v) for v in recipe.arguments.values())
+        extra = tuple(_make_value_key(v) for v in recipe.extra_inputs.values())
+        inputs = collect_input_paths(recipe, value)
         # Shapes are not enough: `[x, x] -> Join()` and `[a, x] -> Join()` build nodes with other operands. The pattern
         # of equal inputs is part of the key, their paths are not.
         same = tuple(inputs.index(path) for path in inputs)
-        return (id(recipe.block), arguments, _key(value), extra, same)
-    except NotKeyed:
+        return (id(recipe.block), arguments, _make_value_key(value), extra, same)
+    except NotComparable:
         return None
 
 
-def _key(value: Any) -> Any:
+def _make_value_key(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.shape
     if isinstance(value, tuple):
-        return tuple(_key(v) for v in value)
+        return tuple(_make_value_key(v) for v in value)
     if isinstance(value, Module) and isinstance(value.recipe, OpRecipe) and not value.recipe.operands:
         return (type(value.recipe.op), tuple(value.recipe.op.__dict__.values()))
-    if isinstance(value, PLAIN):
+    if isinstance(value, VALUE_TYPES):
         # With the type, because 1, 1.0 and True are equal in Python.
         return (type(value), value)
-    raise NotKeyed
+    raise NotComparable
 
 
-def inputs_of(recipe: BlockRecipe, value: Any) -> tuple[str, ...]:
+def collect_input_paths(recipe: BlockRecipe, value: Any) -> tuple[str, ...]:
     """Return the paths of an application's tensors: its input, its extra inputs, and those among its arguments."""
-    return leaves((value, *recipe.extra.values(), *recipe.arguments.values()))
+    return collect_tensor_paths((value, *recipe.extra_inputs.values(), *recipe.arguments.values()))
 
 
-def leaves(value: Any) -> tuple[str, ...]:
+def collect_tensor_paths(value: Any) -> tuple[str, ...]:
     """Return the paths of the tensors in a value, in order."""
     if isinstance(value, Tensor):
         return (value.path,)
-    return tuple(p for v in value for p in leaves(v)) if isinstance(value, tuple) else ()
+    return tuple(p for v in value for p in collect_tensor_paths(v)) if isinstance(value, tuple) else ()
 
 
 def record_application(
     context: Context, mark: tuple[int, int, int], path: str, recipe: BlockRecipe, value: Any, result: Any
 ) -> None:
     """Record what an application added since ``mark`` (lengths of nodes, names and state), for replay."""
-    key = key_of(recipe, value)
-    if key is None or not _pure(result):
+    key = make_application_key(recipe, value)
+    if key is None or not _has_only_tensors(result):
         return
     names = tuple(context.names.items())[mark[1] :]
     state = tuple(context.state)[mark[2] :]
-    inputs = inputs_of(recipe, value)
+    inputs = collect_input_paths(recipe, value)
     nodes = tuple(context.nodes[mark[0] :])
     # Names or state outside of the block's path, such as those of a module in a `let` of the file, cannot be moved.
     if all(p == path or p.startswith(path + ".") for p in (*state, *(n for n, _ in names))):
         context.recordings[key] = Recording(path, inputs, nodes, names, state, result)
 
 
-def _pure(value: Any) -> bool:
-    return isinstance(value, Tensor) or (isinstance(value, tuple) and all(_pure(v) for v in value))
+def _has_only_tensors(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, tuple) and all(_has_only_tensors(v) for v in value))
 
 
-def replay(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
+def replay_application(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
     """Copy an earlier, equal application to ``path`` and return its result, or None if there is none to copy."""
-    key = key_of(recipe, value)
+    key = make_application_key(recipe, value)
     recording = context.recordings.get(key) if key is not None else None
     if recording is None:
         return None
     old = recording.path
-    moved = dict(zip(recording.inputs, inputs_of(recipe, value), strict=True))
+    moved = dict(zip(recording.input_paths, collect_input_paths(recipe, value), strict=True))
     for node in recording.nodes:
-        moved[node.path] = _moved(node.path, old, path)
+        moved[node.path] = _rebase_path(node.path, old, path)
     fresh = [moved[n.path] for n in recording.nodes]
-    state = {key: _moved(key, old, path) for key in recording.state}
+    state = {key: _rebase_path(key, old, path) for key in recording.state}
     # Elaborate as usual if the copy would refer to other nodes or collide with a path: that gives the right error.
     outside = any(o not in moved for n in recording.nodes for o in n.operands)
-    if outside or not context.taken.isdisjoint(fresh) or any(s in context.state for s in state.values()):
+    if outside or not context.used_paths.isdisjoint(fresh) or any(s in context.state for s in state.values()):
         return None
     if state:
-        check_name(path, recipe.block.tree.name.span)
-    context.taken.update(fresh)
+        check_reserved_names(path, recipe.block.tree.name.span)
+    context.used_paths.update(fresh)
     # Copies are cheap but fill the memory all the same, so they count against the budget.
     context.applications += len(fresh)
     for node in recording.nodes:
@@ -119,21 +119,21 @@ def replay(context: Context, recipe: BlockRecipe, path: str, value: Any) -> Any:
             "operands": tuple(moved[o] for o in node.operands),
             "module": None if node.module is None else state[node.module],
         }
-        context.nodes.append(Node.trusted(values))
+        context.nodes.append(Node.build_unchecked(values))
     for key in recording.state:
         context.state[state[key]] = context.state[key]
     for name, target in recording.names:
-        context.names.setdefault(_moved(name, old, path), moved.get(target) or target)
-    return _mapped(recording.result, moved)
+        context.names.setdefault(_rebase_path(name, old, path), moved.get(target) or target)
+    return _rebase_value(recording.result, moved)
 
 
-def _moved(path: str, old: str, new: str) -> str:
+def _rebase_path(path: str, old: str, new: str) -> str:
     """Return a path below ``old`` as one below ``new``."""
     # A node whose path was taken got another one, which need not begin with the block's.
-    return new + path[len(old) :] if path.startswith(old) else join(new, path)
+    return new + path[len(old) :] if path.startswith(old) else join_path(new, path)
 
 
-def _mapped(value: Any, moved: dict[str, str]) -> Any:
+def _rebase_value(value: Any, new_paths: dict[str, str]) -> Any:
     if isinstance(value, Tensor):
-        return Tensor(moved.get(value.path, value.path), value.shape, value.span)
-    return tuple(_mapped(v, moved) for v in value)
+        return Tensor(new_paths.get(value.path, value.path), value.shape, value.span)
+    return tuple(_rebase_value(v, new_paths) for v in value)

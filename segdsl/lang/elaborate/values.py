@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
 from segdsl.ir.graph import Op
-from segdsl.ir.shape import Dim, Extent, Shape, show
+from segdsl.ir.shape import Dim, Extent, Shape, format_shape
 from segdsl.ir.values import Quantity, Range, Size
 from segdsl.ir.word import Word
 from segdsl.syntax import tree
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from segdsl.lang.elaborate.files import FileScope
 
 
-class Stop(Exception):
+class EvalStop(Exception):
     """An evaluation cannot continue. Without a diagnostic, the cause is an error that is already reported."""
 
     def __init__(self, diagnostic: Diagnostic | None = None) -> None:
@@ -25,7 +25,7 @@ class Stop(Exception):
         self.diagnostic = diagnostic
 
 
-def stop(
+def eval_error(
     slug: str,
     span: Span,
     message: str,
@@ -34,10 +34,10 @@ def stop(
     label: str = "",
     labels: Iterable[Label] = (),
     fix: str | None = None,
-) -> Stop:
+) -> EvalStop:
     """Return an :class:`EvalStop` with one error, to be raised; ``fix`` is the correct text in place of ``span``."""
     replacement = Fix(span, fix) if fix else None
-    return Stop(Diagnostic(slug, message, help, span=span, label=label, labels=tuple(labels), fix=replacement))
+    return EvalStop(Diagnostic(slug, message, help, span=span, label=label, labels=tuple(labels), fix=replacement))
 
 
 class Tensor:
@@ -71,7 +71,7 @@ class BlockDef(NamedTuple):
     def name(self) -> str:
         return self.tree.name.name
 
-    def inputs(self) -> list[tree.In]:
+    def list_inputs(self) -> list[tree.In]:
         return [s for s in self.tree.body if isinstance(s, tree.In)]
 
 
@@ -87,8 +87,8 @@ class BlockRecipe(NamedTuple):
 
     block: BlockDef
     arguments: dict[str, Any]
-    spans: dict[str, Span]
-    extra: dict[str, Any]
+    argument_spans: dict[str, Span]
+    extra_inputs: dict[str, Any]
 
 
 class ChainRecipe(NamedTuple):
@@ -111,15 +111,15 @@ class Module:
     recipe: Recipe
     path: str | None
     span: Span
-    uses: int = 0
-    copied: bool = False
+    application_count: int = 0
+    is_copied: bool = False
 
-    def copy(self, path: str | None) -> Module:
+    def copy_to(self, path: str | None) -> Module:
         """Return a fresh module of the same recipe at another path; parts of a chain get their position as path."""
-        self.copied = True
+        self.is_copied = True
         recipe = self.recipe
         if isinstance(recipe, ChainRecipe):
-            recipe = ChainRecipe(tuple(p.copy(element_path(path, i)) for i, p in enumerate(recipe.parts)))
+            recipe = ChainRecipe(tuple(p.copy_to(element_path(path, i)) for i, p in enumerate(recipe.parts)))
         return Module(recipe, path, self.span)
 
     @property
@@ -130,27 +130,27 @@ class Module:
         return self.recipe.block.name if isinstance(self.recipe, BlockRecipe) else "a chain"
 
 
-def fresh(value: Any, path: str) -> Any:
+def copy_modules(value: Any, path: str) -> Any:
     """Return an argument as a block receives it: modules, also those in lists, are fresh copies at ``path``."""
     # Two instances of a block must not share the weights of a module that was passed to both.
     if isinstance(value, Module):
-        return value.copy(path)
+        return value.copy_to(path)
     if isinstance(value, tuple) and any(isinstance(v, (Module, tuple)) for v in value):
-        return tuple(fresh(v, join(path, str(i))) for i, v in enumerate(value))
+        return tuple(copy_modules(v, join_path(path, str(i))) for i, v in enumerate(value))
     return value
 
 
-def join(*parts: str | None) -> str:
+def join_path(*parts: str | None) -> str:
     """Join the parts of a path; empty parts add no level."""
     return ".".join(p for p in parts if p)
 
 
 def element_path(path: str | None, position: int) -> str | None:
     """Return the path of a list element: the list's path and the position."""
-    return None if path is None else join(path, str(position))
+    return None if path is None else join_path(path, str(position))
 
 
-def describe(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Describe a value for messages: `the integer 3`, `a map [B, 48, H/4, W/4]`."""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -161,7 +161,7 @@ def describe(value: Any) -> str:
     if isinstance(value, str):
         return f'the string "{value}"'
     if isinstance(value, Tensor):
-        return f"a {'map' if len(value.shape) == 4 else 'tensor'} {show(value.shape)}"
+        return f"a {'map' if len(value.shape) == 4 else 'tensor'} {format_shape(value.shape)}"
     if isinstance(value, tuple):
         return f"a list of {len(value)}"
     names = {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from segdsl.diagnostics import Diagnostic, Sink, Span, suggest
+from segdsl.diagnostics import Diagnostic, Sink, Span, suggest_name
 from segdsl.ir.graph import Op
-from segdsl.ir.labels import offered
-from segdsl.ir.monitor import class_of
+from segdsl.ir.labels import suggest_class
+from segdsl.ir.monitor import extract_class
 from segdsl.ir.program import Eval, Loss, Program
-from segdsl.ir.shape import Shape, shape_at, show
+from segdsl.ir.shape import Shape, evaluate_shape, format_shape
 from segdsl.lang.settings.merge import Settings
 from segdsl.ops.act import Identity, ReLU, Sigmoid, Softmax
 from segdsl.ops.drop import Noise
@@ -20,88 +20,96 @@ from segdsl.syntax import tree
 from segdsl.words.augmentations import ClassMix, VerticalFlip
 
 
-def lint(program: Program, sink: Sink, settings: Settings, outs: Mapping[str, Span], named: bool) -> None:
+def lint_program(
+    program: Program, sink: Sink, settings: Settings, output_spans: Mapping[str, Span], has_class_names: bool
+) -> None:
     """Check a program and add the findings to ``sink``.
 
     ``output_spans`` holds the origin of each model output. ``has_class_names`` is False while the classes are
     placeholders, which skips the checks that depend on their names.
     """
-    _label_space(program, sink, outs)
-    _factorised(program, sink)
-    if named:
-        _augmentation(program, sink)
-        _monitored(program, sink)
-    _paths(program, sink, settings)
-    _without_effect(program, sink)
+    _lint_label_space(program, sink, output_spans)
+    _lint_nmf_inputs(program, sink)
+    if has_class_names:
+        _lint_augmentation(program, sink)
+        _lint_monitor(program, sink)
+    _lint_graph_paths(program, sink, settings)
+    _lint_ineffective_settings(program, sink)
 
 
-def _without_effect(program: Program, sink: Sink) -> None:
+def _lint_ineffective_settings(program: Program, sink: Sink) -> None:
     settings = program.eval
     # An overlap that is written out as the default cannot be told from one that is left out; neither does harm.
     if settings.overlap != Eval().overlap and settings.tile is None and settings.scales == (1.0,):
-        sink.add(unused_overlap("`eval.overlap`", "`eval.tile = data.input_size`", at_path(program, "eval.overlap")))
+        sink.add(
+            make_overlap_warning(
+                "`eval.overlap`", "`eval.tile = data.input_size`", find_setting_span(program, "eval.overlap")
+            )
+        )
     weights = getattr(program.train.loss, "weights", None)
     if weights and not any(weights):
         message = "every loss in this sum has weight 0, so the model learns nothing"
-        span = at_path(program, "train.loss.weights")
-        warn(sink, "loss-without-weight", message, "remove `weights` to use weight 1 for every loss", span)
+        span = find_setting_span(program, "train.loss.weights")
+        add_warning(sink, "loss-without-weight", message, "remove `weights` to use weight 1 for every loss", span)
 
 
-def unused_overlap(name: str, tile: str, span: Span | None) -> Diagnostic:
+def make_overlap_warning(name: str, tile: str, span: Span | None) -> Diagnostic:
     """Return the warning about an overlap without windows. ``tile`` is the setting that would enable windows."""
     message = f"{name} has no effect: images are processed whole, without overlapping windows"
     return Diagnostic("overlap-without-windows", message, f"add {tile}, or remove it", span=span, severity="warning")
 
 
-def at_path(program: Program, path: str) -> Span | None:
+def find_setting_span(program: Program, path: str) -> Span | None:
     """Return the place where a path, or the nearest path above it, is set."""
     while path and path not in program.spans:
         path = path.rpartition(".")[0]
     return program.spans.get(path)
 
 
-def warn(sink: Sink, slug: str, message: str, help: str, span: Span | None) -> None:
+def add_warning(sink: Sink, slug: str, message: str, help: str, span: Span | None) -> None:
     sink.add(Diagnostic(slug, message, help, span=span, severity="warning"))
 
 
-def _label_space(program: Program, sink: Sink, outs: Mapping[str, Span]) -> None:
+def _lint_label_space(program: Program, sink: Sink, output_spans: Mapping[str, Span]) -> None:
     classes, ignore = len(program.classes), program.void
     if ignore < classes:
         message = (
             f"the ignore value {ignore} is also the id of class {program.classes[ignore]!r}, which is never learned"
         )
-        warn(
+        add_warning(
             sink,
             "ignore-is-class",
             message.replace("'", '"'),
             "use a value that is not a class id, such as 255",
-            at_path(program, "data.ignore"),
+            find_setting_span(program, "data.ignore"),
         )
-    _class_weights(program, program.train.loss, sink)
-    shapes = program.graph.shapes()
+    _lint_class_weights(program, program.train.loss, sink)
+    shapes = program.graph.collect_shapes()
     for name, path in program.graph.outputs.items():
-        _output(name, shapes[path], program, sink, outs.get(name) or at_path(program, "model"))
+        _lint_output(name, shapes[path], program, sink, output_spans.get(name) or find_setting_span(program, "model"))
 
 
-def _class_weights(program: Program, loss: Loss | None, sink: Sink) -> None:
+def _lint_class_weights(program: Program, loss: Loss | None, sink: Sink) -> None:
     # Combined losses such as `WeightedSum` hold others, to any depth.
     for inner in getattr(loss, "losses", ()):
-        _class_weights(program, inner, sink)
+        _lint_class_weights(program, inner, sink)
     weights = getattr(loss, "class_weights", None)
     if weights in (None, "auto") or program.assumed_classes or len(weights) == len(program.classes):
         return
     names = ", ".join(program.classes[:8]) + (", …" if len(program.classes) > 8 else "")
     message = f"`class_weights` has {len(weights)} values for {len(program.classes)} classes"
     help = f"write one value per class, in this order: {names}"
-    sink.add(Diagnostic("class-weights-count", message, help, span=at_path(program, "train.loss.class_weights")))
+    sink.add(
+        Diagnostic("class-weights-count", message, help, span=find_setting_span(program, "train.loss.class_weights"))
+    )
 
 
-def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | None) -> None:
+def _lint_output(name: str, shape: Shape, program: Program, sink: Sink, origin: Span | None) -> None:
     """Check that an output has one channel per class and the size of the images; ``origin`` is its place."""
     classes = len(program.classes)
     if len(shape) != 4:
-        message = f"the model output `{name}` must be a map [B, classes, H, W], got {show(shape)}"
-        sink.add(Diagnostic("wrong-rank", message, "convert tokens to a map with `ToMap(like = …)`", span=made))
+        message = f"the model output `{name}` must be a map [B, classes, H, W], got {format_shape(shape)}"
+        sink.add(Diagnostic("wrong-rank", message, "convert tokens to a map with `ToMap(like = …)`", span=origin))
         return
     if shape[1] != classes:
         assumed = program.assumed_classes
@@ -114,58 +122,60 @@ def _output(name: str, shape: Shape, program: Program, sink: Sink, made: Span | 
                 "class-count-mismatch",
                 f"the model output `{name}` has {shape[1]} channels, {data}",
                 "pass the number of classes to the model: `classes = len(data.classes)`",
-                span=at_path(program, "model.classes"),
+                span=find_setting_span(program, "model.classes"),
                 severity="warning" if assumed else "error",
             )
         )
-    if shape_at(shape[2:], program.graph.env) != program.graph.size:
-        message = f"the model output `{name}` has shape {show(shape)}, but masks have the image size HxW"
+    if evaluate_shape(shape[2:], program.graph.env) != program.graph.size:
+        message = f"the model output `{name}` has shape {format_shape(shape)}, but masks have the image size HxW"
         help = f"end the model with `-> ResizeTo({next(iter(program.graph.inputs))})`"
-        sink.add(Diagnostic("output-size", message, help, span=made))
+        sink.add(Diagnostic("output-size", message, help, span=origin))
 
 
-UPRIGHT = frozenset({"sky", "road", "ground", "floor", "ceiling", "sidewalk", "pavement", "horizon", "roof", "street"})
+UPRIGHT_CLASSES = frozenset(
+    {"sky", "road", "ground", "floor", "ceiling", "sidewalk", "pavement", "horizon", "roof", "street"}
+)
 """Class names with a fixed place above or below the others in every image, in lower case."""
 
 
-def _augmentation(program: Program, sink: Sink) -> None:
+def _lint_augmentation(program: Program, sink: Sink) -> None:
     for name, word in program.data.train.augment.items():
-        span = at_path(program, f"data.train.augment.{name}")
+        span = find_setting_span(program, f"data.train.augment.{name}")
         if isinstance(word, VerticalFlip) and word.p > 0:
-            upright = [c for c in program.classes if c.lower() in UPRIGHT]
+            upright = [c for c in program.classes if c.lower() in UPRIGHT_CLASSES]
             if upright:
                 message = f"`VerticalFlip` turns images upside down, but class `{upright[0]}` has a fixed orientation"
-                warn(sink, "flip-upside-down", message, "remove it, or use `HorizontalFlip` instead", span)
+                add_warning(sink, "flip-upside-down", message, "remove it, or use `HorizontalFlip` instead", span)
         if isinstance(word, ClassMix):
             for unknown in [c for c in word.classes or () if c not in program.classes]:
-                message, help = f"unknown class `{unknown}`", offered(unknown, program.classes)
+                message, help = f"unknown class `{unknown}`", suggest_class(unknown, program.classes)
                 sink.add(Diagnostic("class-unknown", message, help, span=span))
 
 
-def _monitored(program: Program, sink: Sink) -> None:
+def _lint_monitor(program: Program, sink: Sink) -> None:
     # The score of an unknown class would be undefined in every epoch, and no checkpoint would ever be the best.
-    name = class_of(program.train.monitor)
+    name = extract_class(program.train.monitor)
     if name is not None and name not in program.classes:
         message = f"cannot monitor `{program.train.monitor}`: unknown class `{name}`"
-        help = offered(name, program.classes)
-        sink.add(Diagnostic("class-unknown", message, help, span=at_path(program, "train.monitor")))
+        help = suggest_class(name, program.classes)
+        sink.add(Diagnostic("class-unknown", message, help, span=find_setting_span(program, "train.monitor")))
 
 
-def _factorised(program: Program, sink: Sink) -> None:
+def _lint_nmf_inputs(program: Program, sink: Sink) -> None:
     # NMF needs an input without negative values. Look through ops that preserve this to the one that decides it.
     nodes = {node.path: node for node in program.graph.nodes}
     for node in nodes.values():
         if not isinstance(node.op, NMF):
             continue
         source = nodes.get(node.operands[0])
-        while source is not None and _keeps_signs(source.op):
+        while source is not None and _preserves_nonnegativity(source.op):
             source = nodes.get(source.operands[0])
         if source is None or not isinstance(source.op, ReLU | Sigmoid | Softmax | NMF):
             message = "`NMF` needs a non-negative input, but this input may contain negative values"
-            warn(sink, "nmf-of-negative", message, "apply `ReLU()` before it", node.span)
+            add_warning(sink, "nmf-of-negative", message, "apply `ReLU()` before it", node.span)
 
 
-def _keeps_signs(op: Op) -> bool:
+def _preserves_nonnegativity(op: Op) -> bool:
     """Return whether an op maps non-negative inputs to non-negative outputs."""
     # Bicubic interpolation overshoots at edges.
     if isinstance(op, ResizeTo):
@@ -173,29 +183,29 @@ def _keeps_signs(op: Op) -> bool:
     return isinstance(op, Identity | Noise | AdaptiveAvgPool) and not isinstance(op, NMF)
 
 
-def parts_with_state(program: Program) -> set[str]:
+def collect_stateful_parts(program: Program) -> set[str]:
     """Return the paths of all parts of the graph that have parameters."""
     known = {node.module for node in program.graph.nodes if node.module}
     return {".".join(m.split(".")[:i]) for m in known for i in range(1, m.count(".") + 2)}
 
 
-def _paths(program: Program, sink: Sink, settings: Settings) -> None:
-    prefixes = parts_with_state(program)
+def _lint_graph_paths(program: Program, sink: Sink, settings: Settings) -> None:
+    prefixes = collect_stateful_parts(program)
     for position, path in enumerate(program.train.freeze):
-        place = _element(settings, position)
+        place = _find_freeze_span(settings, position)
         if path not in prefixes:
-            no_such_part(path, prefixes, sink, place)
+            report_unknown_part(path, prefixes, sink, place)
         elif not any(w == "model" or path == w or path.startswith(w + ".") for w in program.weights):
-            sink.add(_frozen_random(path, place))
+            sink.add(_make_frozen_random_warning(path, place))
     for path, source in program.weights.items():
         setting = settings.values[("weights", *path.split("."))]
         if path != "model" and path not in prefixes:
-            no_such_part(path, prefixes, sink, setting.span)
+            report_unknown_part(path, prefixes, sink, setting.span)
         else:
-            _weight_source(source, sink, setting.expr.span)
+            _lint_weight_source(source, sink, setting.expr.span)
 
 
-def _weight_source(text: str, sink: Sink, span: Span) -> None:
+def _lint_weight_source(text: str, sink: Sink, span: Span) -> None:
     from segdsl.words.published import SourceError, parse_source
 
     try:
@@ -204,18 +214,20 @@ def _weight_source(text: str, sink: Sink, span: Span) -> None:
         sink.add(Diagnostic("weights-source", error.message, error.help, span=span))
 
 
-def frozen_at_random(program: Program) -> list[Diagnostic]:
+def find_random_frozen_parts(program: Program) -> list[Diagnostic]:
     """Return the warnings for a program whose `weights` are not loaded: every frozen part stays random."""
-    return [_frozen_random(path, at_path(program, "train.freeze")) for path in program.train.freeze]
+    return [
+        _make_frozen_random_warning(path, find_setting_span(program, "train.freeze")) for path in program.train.freeze
+    ]
 
 
-def _frozen_random(path: str, span: Span | None) -> Diagnostic:
+def _make_frozen_random_warning(path: str, span: Span | None) -> Diagnostic:
     message = f"`{path}` is frozen but loads no weights, so it keeps its random initialization"
     help = f'load weights for it, `weights {{ {path} = "…" }}`, or do not freeze it'
     return Diagnostic("frozen-random", message, help, span=span, severity="warning")
 
 
-def _element(settings: Settings, position: int) -> Span | None:
+def _find_freeze_span(settings: Settings, position: int) -> Span | None:
     """Return the place of an element of `train.freeze`, or of the whole value if it is not a list literal."""
     setting = settings.values.get(("train", "freeze"))
     if setting is None:
@@ -224,15 +236,15 @@ def _element(settings: Settings, position: int) -> Span | None:
     return items[position].span if position < len(items) else setting.expr.span
 
 
-def no_such_part(path: str, known: set[str], sink: Sink, span: Span | None) -> None:
+def report_unknown_part(path: str, part_paths: set[str], sink: Sink, span: Span | None) -> None:
     """Add the error about a path that is not a part of the graph, with a suggestion."""
     # Deeper parts are left out: they are many, and a misspelt path has the depth that the author meant.
-    tops = {p for p in known if p.count(".") <= path.count(".")}
+    tops = {p for p in part_paths if p.count(".") <= path.count(".")}
     sink.add(
         Diagnostic(
             "unknown-graph-path",
             f"the model has no part `{path}` with parameters",
-            suggest(path, tops, "parts"),
+            suggest_name(path, tops, "parts"),
             span=span,
         )
     )

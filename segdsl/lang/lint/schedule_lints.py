@@ -9,85 +9,85 @@ from segdsl.diagnostics import Diagnostic, Sink, Span
 from segdsl.ir.parts import is_below
 from segdsl.ir.program import Program
 from segdsl.ir.values import Quantity
-from segdsl.lang.lint.program_lints import at_path, no_such_part, parts_with_state, warn
+from segdsl.lang.lint.program_lints import add_warning, collect_stateful_parts, find_setting_span, report_unknown_part
 from segdsl.lang.settings.merge import Settings
 from segdsl.syntax import tree
 from segdsl.words.optimizers import Group
-from segdsl.words.schedules import Cosine, Horizon, Law, Poly, ReduceOnPlateau, Step, Warmup, endless
+from segdsl.words.schedules import Cosine, Horizon, Law, Poly, ReduceOnPlateau, Step, Warmup, find_endless_schedule
 
-SCHEDULE, GROUPS = "train.schedule", "train.optimizer.groups"
+SCHEDULE_PATH, GROUPS_PATH = "train.schedule", "train.optimizer.groups"
 
 
-def lint_rates(program: Program, sink: Sink, settings: Settings) -> None:
+def lint_learning_rates(program: Program, sink: Sink, settings: Settings) -> None:
     """Check `train.schedule` and the optimizer's groups, and add the findings to ``sink``."""
-    _groups(program, sink, settings)
-    span = at_path(program, SCHEDULE)
-    early = endless(program.train.schedule)
+    _lint_groups(program, sink, settings)
+    span = find_setting_span(program, SCHEDULE_PATH)
+    early = find_endless_schedule(program.train.schedule)
     if early is not None:
         name = type(early).__name__
         message, help = f"`{name}` never ends, so the schedule after it never starts", "remove the schedule after it"
         if "over" in type(early).model_fields:
             help = f"limit it with `{name}(over = …)`, or {help}"
         sink.add(Diagnostic("schedule-never-reached", message, help, span=span))
-    for finding in _lengths(program, span, _InEpochs(program.train.epochs)):
+    for finding in _lint_lengths(program, span, _EpochMeasure(program.train.epochs)):
         sink.add(finding)
-    _plateau(program, sink)
+    _lint_plateau(program, sink)
 
 
-def length_findings(program: Program, horizon: Horizon) -> list[Diagnostic]:
+def find_length_issues(program: Program, horizon: Horizon) -> list[Diagnostic]:
     """Return the schedule warnings that need the length of the run in steps and are not in ``program.warnings``."""
     reported = {warning.slug for warning in program.warnings}
-    found = _lengths(program, at_path(program, SCHEDULE), _InSteps(horizon))
+    found = _lint_lengths(program, find_setting_span(program, SCHEDULE_PATH), _StepMeasure(horizon))
     return [finding for finding in found if finding.slug not in reported]
 
 
-class _InEpochs(NamedTuple):
+class _EpochMeasure(NamedTuple):
     """Measures lengths in epochs while the steps per epoch are unknown; lengths in iterations have no measure."""
 
     total: float
     unit: str = "epochs"
-    spelled: str = "epochs"
+    unit_name: str = "epochs"
 
-    def of(self, length: Quantity) -> float | None:
+    def measure_length(self, length: Quantity) -> float | None:
         return length.value if length.unit == "epochs" else None
 
 
-class _InSteps:
+class _StepMeasure:
     """Measures lengths in steps, once the steps per epoch are known."""
 
-    unit, spelled = "iters", "steps"
+    unit, unit_name = "iters", "steps"
 
     def __init__(self, horizon: Horizon) -> None:
-        self.horizon, self.total = horizon, float(horizon.total)
+        self.horizon, self.total = horizon, float(horizon.total_steps)
 
-    def of(self, length: Quantity) -> float | None:
-        return float(self.horizon.steps(length))
+    def measure_length(self, length: Quantity) -> float | None:
+        return float(self.horizon.convert_to_steps(length))
 
 
-def _lengths(program: Program, span: Span | None, measure: _InEpochs | _InSteps) -> Iterator[Diagnostic]:
+def _lint_lengths(program: Program, span: Span | None, measure: _EpochMeasure | _StepMeasure) -> Iterator[Diagnostic]:
     """Compare the lengths of the schedules in a chain with the length of the run."""
-    total, end, unit, unknown = measure.total, 0.0, measure.spelled, False
+    total, end, unit, unknown = measure.total, 0.0, measure.unit_name, False
     laws = cast("tuple[Law, ...]", program.train.schedule)
     for law in laws:
         if isinstance(law, Step):
-            yield from _milestones(law, end, span, measure)
+            yield from _lint_milestones(law, end, span, measure)
         over: Quantity | None = getattr(law, "over", None)
         # A schedule without `over` takes the rest of the run, so it always ends with the run.
         if over is None:
             return
-        length = measure.of(over)
+        length = measure.measure_length(over)
         if length is None:
             unknown = True
             continue
         end += length
         if isinstance(law, Warmup) and end >= total:
             message = f"the warm-up takes {end:.10g} {unit}, but the run has only {total:.10g}"
-            yield _warning("warmup-too-long", message, "shorten the warm-up, or train for more epochs", span)
+            yield _make_warning("warmup-too-long", message, "shorten the warm-up, or train for more epochs", span)
         elif end > total:
             message = f"`{type(law).__name__}` ends after {end:.10g} {unit}, but the run has only {total:.10g}"
             room = total - end + length
             remedy = "remove `over`" + (f", or write `over = {room:.10g} {measure.unit}`" if room > 0 else "")
-            yield _warning("schedule-horizon", message, remedy, span)
+            yield _make_warning("schedule-horizon", message, remedy, span)
     last = laws[-1] if laws else None
     if not isinstance(last, Poly | Cosine) or last.over is None or unknown:
         return
@@ -95,25 +95,27 @@ def _lengths(program: Program, span: Span | None, measure: _InEpochs | _InSteps)
         rest = f"{total - end:.10g}"
         message = f"the learning rate reaches 0 after {end:.10g} {unit}, so the last {rest} have no effect"
         shorter = f", or write `epochs = {end:.10g}`" if unit == "epochs" else ""
-        yield _warning("zero-rate-tail", message, f"remove `over`{shorter}", span)
+        yield _make_warning("zero-rate-tail", message, f"remove `over`{shorter}", span)
 
 
-def _milestones(law: Step, start: float, span: Span | None, measure: _InEpochs | _InSteps) -> Iterator[Diagnostic]:
+def _lint_milestones(
+    law: Step, start: float, span: Span | None, measure: _EpochMeasure | _StepMeasure
+) -> Iterator[Diagnostic]:
     """Warn about the first milestone of a `Step` that is not reached before the end of the run."""
     for length in law.milestones or (law.every,):
-        after = measure.of(length) if length is not None else None
+        after = measure.measure_length(length) if length is not None else None
         if after is not None and start + after >= measure.total:
-            where = f"{start + after:.10g} {measure.spelled}"
+            where = f"{start + after:.10g} {measure.unit_name}"
             message = f"`Step` lowers the rate after {where}, but the run has only {measure.total:.10g}"
-            yield _warning("schedule-horizon", message, "lower the rate earlier, or train for more epochs", span)
+            yield _make_warning("schedule-horizon", message, "lower the rate earlier, or train for more epochs", span)
             return
 
 
-def _warning(slug: str, message: str, help: str, span: Span | None) -> Diagnostic:
+def _make_warning(slug: str, message: str, help: str, span: Span | None) -> Diagnostic:
     return Diagnostic(slug, message, help, span=span, severity="warning")
 
 
-def _plateau(program: Program, sink: Sink) -> None:
+def _lint_plateau(program: Program, sink: Sink) -> None:
     # Early stopping with no more patience than the schedule ends the run before the schedule ever acts.
     law = next((law for law in program.train.schedule if isinstance(law, ReduceOnPlateau)), None)
     patience: Quantity | None = getattr(program.train.stop, "patience", None)
@@ -122,41 +124,41 @@ def _plateau(program: Program, sink: Sink) -> None:
     if patience.unit == law.patience.unit and patience.value <= law.patience.value:
         message = f"the run stops after {patience} without improvement, before the rate drops after {law.patience}"
         help = "set `train.stop` to a longer patience than the schedule"
-        warn(sink, "plateau-never-reached", message, help, at_path(program, "train.stop"))
+        add_warning(sink, "plateau-never-reached", message, help, find_setting_span(program, "train.stop"))
 
 
-def _groups(program: Program, sink: Sink, settings: Settings) -> None:
+def _lint_groups(program: Program, sink: Sink, settings: Settings) -> None:
     """Check that each path of the optimizer's groups exists, is listed only once, and has parameters to train."""
     groups: tuple[Group, ...] = getattr(program.train.optimizer, "groups", ())
     if not groups:
         return
     paths = [path for group in groups for path in group.paths]
-    places = _written_paths(settings)
+    places = _find_group_path_spans(settings)
     # Paths from a `let` or a comprehension have no place of their own; then all errors point at the groups.
-    spans = places if len(places) == len(paths) else [at_path(program, GROUPS)] * len(paths)
-    known, owners = parts_with_state(program), _owners(program, paths)
+    spans = places if len(places) == len(paths) else [find_setting_span(program, GROUPS_PATH)] * len(paths)
+    known, owners = collect_stateful_parts(program), _find_owner_paths(program, paths)
     for number, (path, span) in enumerate(zip(paths, spans, strict=True)):
         if path not in known:
-            no_such_part(path, known, sink, span)
+            report_unknown_part(path, known, sink, span)
         elif path in paths[:number]:
             message = f"`{path}` is listed twice in the optimizer's groups, so its learning rate is ambiguous"
             sink.add(Diagnostic("path-in-two-groups", message, "list it only once", span=span))
         elif path not in owners:
-            why = _idle(path, paths, program)
+            why = _explain_idle_group(path, paths, program)
             message = f"the optimizer group for `{path}` has no parameters to train: {why}"
-            warn(sink, "group-trains-nothing", message, "remove it from the group", span)
+            add_warning(sink, "group-trains-nothing", message, "remove it from the group", span)
 
 
-def _owners(program: Program, paths: list[str]) -> set[str]:
+def _find_owner_paths(program: Program, paths: list[str]) -> set[str]:
     # A parameter belongs to the longest group path above it, as in the optimizer itself.
     frozen, found = program.train.freeze, set()
-    for key, state in program.graph.state().items():
+    for key, state in program.graph.collect_state().items():
         if state.kind == "trained" and not is_below(key, frozen):
             found.add(max((path for path in paths if is_below(key, [path])), key=len, default=""))
     return found
 
 
-def _idle(path: str, paths: list[str], program: Program) -> str:
+def _explain_idle_group(path: str, paths: list[str], program: Program) -> str:
     if is_below(path, program.train.freeze):
         return "it is frozen by `train.freeze`"
     if any(other != path and is_below(other, [path]) for other in paths):
@@ -164,7 +166,7 @@ def _idle(path: str, paths: list[str], program: Program) -> str:
     return "it contains no trainable parameters"
 
 
-def _written_paths(settings: Settings) -> list[Span]:
+def _find_group_path_spans(settings: Settings) -> list[Span]:
     """Return the places of the group paths in order, as far as lists and groups are literals."""
     setting = settings.values.get(("train", "optimizer"))
     if setting is None or not isinstance(setting.expr, tree.Call):

@@ -7,20 +7,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, called, replacing, suggest
-from segdsl.diagnostics.foreign import SYNONYMS, folded
+from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, find_safe_replacement, match_name, suggest_name
+from segdsl.diagnostics.foreign import SYNONYMS, fold_name
 from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
-from segdsl.ir.word import REGISTRY, Word, members, word_family
-from segdsl.lang.elaborate.arguments import Bound, call_arguments
+from segdsl.ir.word import REGISTRY, Word, find_word_family, list_words
+from segdsl.lang.elaborate.arguments import ArgumentExpr, match_arguments
 from segdsl.lang.elaborate.context import Context, Frame
-from segdsl.lang.elaborate.files import FileScope, rebinding
-from segdsl.lang.elaborate.values import BlockDef, Stop
-from segdsl.lang.suggest.misplaced import LONGEST, Home, Unplaced, annotation_at, argument_remedy, homes, opens, remedy
+from segdsl.lang.elaborate.files import FileScope, rebinding_error
+from segdsl.lang.elaborate.values import BlockDef, EvalStop
+from segdsl.lang.suggest.misplaced import (
+    MAX_VALUE_LENGTH,
+    SettingSlot,
+    UnknownSetting,
+    accepts_subpath,
+    find_remedy,
+    find_slots,
+    get_annotation,
+    suggest_argument,
+)
 from segdsl.syntax import tree
 
 Path = tuple[str, ...]
 Idents = tuple[tree.Ident, ...]
-TOP = ("model", "weights", *SECTIONS)
+TOP_LEVEL_NAMES = ("model", "weights", *SECTIONS)
 """The top-level names that a program can set."""
 
 
@@ -34,50 +43,52 @@ class Setting:
     changes: dict[str, Setting] = field(default_factory=dict)
 
 
-class Place(NamedTuple):
+class PathTarget(NamedTuple):
     """The key that a path leads to: its length as part of the path, its type, and its section if it is one."""
 
-    length: int
+    key_length: int
     kind: Any
     section: type[Section] | None = None
 
 
-def statements(body: Sequence[tree.Statement], prefix: Idents = ()) -> Iterator[tuple[Idents, tree.Statement]]:
+def flatten_statements(body: Sequence[tree.Statement], prefix: Idents = ()) -> Iterator[tuple[Idents, tree.Statement]]:
     """Yield the assignments and drops of a file in order, with full paths; sections are flattened."""
     for statement in body:
         if isinstance(statement, tree.Section):
             yield (*prefix, *statement.path), statement
-            yield from statements(statement.body, (*prefix, *statement.path))
+            yield from flatten_statements(statement.body, (*prefix, *statement.path))
         elif isinstance(statement, (tree.Assign, tree.Drop)):
             yield (*prefix, *statement.path), statement
         # Anything else inside a section is an error, except what did not parse and is already reported.
-        elif prefix and not isinstance(statement, tree.Broken):
+        elif prefix and not isinstance(statement, tree.ErrorStatement):
             yield prefix, statement
 
 
-def arguments_of(setting: Setting, names: list[str], what: str, context: Context) -> dict[str, Bound]:
+def match_setting_arguments(
+    setting: Setting, names: list[str], callee: str, context: Context
+) -> dict[str, ArgumentExpr]:
     """Return the arguments of a setting's component by name, including the changes made by path."""
     assert isinstance(setting.expr, tree.Call)
-    bound = call_arguments(setting.expr, names, what, Frame(context, setting.file))
+    bound = match_arguments(setting.expr, names, callee, Frame(context, setting.file))
     for name, change in setting.changes.items():
         if name in names:
             bound[name] = (change.expr, Frame(context, change.file))
             continue
-        near = replacing(name, names)
+        near = find_safe_replacement(name, names)
         fix = Fix(change.span, near) if near else None
-        message, help = f"`{what}` has no argument `{name}`", argument_remedy(name, names)
-        raise Stop(Diagnostic("unknown-argument", message, help, span=change.span, fix=fix))
+        message, help = f"`{callee}` has no argument `{name}`", suggest_argument(name, names)
+        raise EvalStop(Diagnostic("unknown-argument", message, help, span=change.span, fix=fix))
     return bound
 
 
-def model_arguments(setting: Setting, model: BlockDef, context: Context) -> dict[str, Bound]:
+def match_model_arguments(setting: Setting, model: BlockDef, context: Context) -> dict[str, ArgumentExpr]:
     """Return the arguments of the program's model by name."""
-    return arguments_of(setting, [p.name.name for p in model.tree.parameters], model.name, context)
+    return match_setting_arguments(setting, [p.name.name for p in model.tree.parameters], model.name, context)
 
 
-def written(statement: tree.Assign | tree.Drop) -> Span:
+def get_path_span(statement: tree.Assign | tree.Drop) -> Span:
     """Return the place of a statement's path, without the sections around it."""
-    return statement.path[0].span.to(statement.path[-1].span)
+    return statement.path[0].span.extend_to(statement.path[-1].span)
 
 
 class Settings:
@@ -87,31 +98,31 @@ class Settings:
         self.sink = sink
         self.values: dict[Path, Setting] = {}
 
-    def apply(self, file: FileScope, body: Sequence[tree.Statement]) -> None:
+    def merge_statements(self, file: FileScope, body: Sequence[tree.Statement]) -> None:
         """Merge the statements of one file or option over the settings so far."""
         # A path may be set once per file; a child file or an option may set it again.
         seen: dict[Path, Span] = {}
         # Braces after a value: one error for the braces, none for the keys inside.
         closed: list[Path] = []
-        for idents, statement in statements(body):
+        for idents, statement in flatten_statements(body):
             path = tuple(i.name for i in idents)
-            place = self._place(idents, statement)
+            place = self._resolve_target(idents, statement)
             if place is None or any(path[: len(c)] == c for c in closed):
                 continue
             if isinstance(statement, tree.Section):
-                if not self._opens(idents, place):
+                if not self._check_is_section(idents, place):
                     closed.append(path)
             elif isinstance(statement, tree.Drop):
-                self._drop(path, written(statement), seen, file)
+                self._drop_path(path, get_path_span(statement), seen, file)
             elif isinstance(statement, tree.Assign):
                 if path in seen:
-                    self.sink.add(rebinding(replace_name(idents[-1], ".".join(path)), seen[path]))
+                    self.sink.add(rebinding_error(replace_name(idents[-1], ".".join(path)), seen[path]))
                     continue
-                seen[path] = written(statement)
-                self._assign(path, idents, place, statement, file)
+                seen[path] = get_path_span(statement)
+                self._assign_value(path, idents, place, statement, file)
                 if path[0] != "weights":
                     # Below `weights`, `backbone` and `backbone.stem` are separate entries, not value and argument.
-                    self._discarded([p for p in seen if p[:-1] == path], seen, seen[path], "replaced")
+                    self._warn_discarded_changes([p for p in seen if p[:-1] == path], seen, seen[path], "replaced")
             else:
                 # Accept a misplaced `let` anyway, or every use of it would be another error.
                 if isinstance(statement, tree.Let):
@@ -125,27 +136,29 @@ class Settings:
                     )
                 )
 
-    def spans(self) -> dict[str, Span]:
+    def collect_spans(self) -> dict[str, Span]:
         """Return the place where each path is set, including arguments that are changed by path."""
         found = {".".join(path): setting.expr.span for path, setting in self.values.items()}
         for path, setting in self.values.items():
             found |= {".".join((*path, name)): change.expr.span for name, change in setting.changes.items()}
         return found
 
-    def _place(self, idents: Idents, statement: tree.Statement) -> Place | None:
+    def _resolve_target(self, idents: Idents, statement: tree.Statement) -> PathTarget | None:
         head = idents[0]
         if head.name == "model":
-            return Place(1, Word)
+            return PathTarget(1, Word)
         if head.name == "weights":
-            return Place(len(idents), str)
+            return PathTarget(len(idents), str)
         if head.name in RESERVED_SECTIONS:
-            self._unknown(
+            self._report_unknown_name(
                 head, "reserved-feature", f"`{head.name}` is reserved for a later version", "remove the section"
             )
             return None
         if head.name not in SECTIONS:
             message = f"unknown section `{head.name}`"
-            self._unknown(head, "unknown-section", message, *self._meant(idents, 0, statement, TOP, "sections"))
+            self._report_unknown_name(
+                head, "unknown-section", message, *self._suggest_name(idents, 0, statement, TOP_LEVEL_NAMES, "sections")
+            )
             return None
         kind: Any = SECTIONS[head.name]
         for position, ident in enumerate(idents[1:], 1):
@@ -153,78 +166,88 @@ class Settings:
                 fields = kind.model_fields
                 if ident.name not in fields:
                     message = f"`{'.'.join(i.name for i in idents[:position])}` has no key `{ident.name}`"
-                    meant = self._meant(idents, position, statement, fields, "keys")
-                    self._unknown(ident, "unknown-key", message, *meant)
+                    meant = self._suggest_name(idents, position, statement, fields, "keys")
+                    self._report_unknown_name(ident, "unknown-key", message, *meant)
                     return None
                 kind = fields[ident.name].annotation
             elif typing.get_origin(kind) is dict:
                 kind = typing.get_args(kind)[1]
             else:
-                return Place(position, kind)
-        return Place(len(idents), kind, kind if isinstance(kind, type) and issubclass(kind, Section) else None)
+                return PathTarget(position, kind)
+        return PathTarget(len(idents), kind, kind if isinstance(kind, type) and issubclass(kind, Section) else None)
 
-    def _unknown(self, ident: tree.Ident, slug: str, message: str, help: str, fix: Fix | None = None) -> None:
+    def _report_unknown_name(
+        self, ident: tree.Ident, slug: str, message: str, help: str, fix: Fix | None = None
+    ) -> None:
         self.sink.add(Diagnostic(slug, message, help, span=ident.span, fix=fix))
 
-    def _meant(
-        self, idents: Idents, position: int, statement: tree.Statement, known: Iterable[str], what: str
+    def _suggest_name(
+        self, idents: Idents, position: int, statement: tree.Statement, valid_names: Iterable[str], noun: str
     ) -> tuple[str, Fix | None]:
         """Return the help and fix for an unknown name in a path: a synonym, a misplaced key, or a misspelling."""
-        ident, known = idents[position], list(known)
+        ident, valid_names = idents[position], list(valid_names)
         braces = len(idents) - len(getattr(statement, "path", idents))
         found = None
         if position == len(idents) - 1:
-            found = remedy(self._unplaced(idents, braces, statement), known)
-        elif position and idents[position - 1].name in (ident.name, *SYNONYMS.get(folded(ident.name), ())):
+            found = find_remedy(self._make_unknown_setting(idents, braces, statement), valid_names)
+        elif position and idents[position - 1].name in (ident.name, *SYNONYMS.get(fold_name(ident.name), ())):
             return f"this repeats `{idents[position - 1].name}`; remove `{ident.name}`", None
-        elif not (position == 0 and called(ident.name, known)):
-            section = next((h.path for h in homes(ident.name, ()) if opens(h)), None)
+        elif not (position == 0 and match_name(ident.name, valid_names)):
+            section = next((h.path for h in find_slots(ident.name, ()) if accepts_subpath(h)), None)
             if section is not None:
-                return self._below(section, idents[position + 1 :], statement), None
+                return self._suggest_full_path(section, idents[position + 1 :], statement), None
         if position and position < len(idents) - 1:
-            known = [key for key in known if opens(Home((*(i.name for i in idents[:position]), key)))]
+            valid_names = [
+                key for key in valid_names if accepts_subpath(SettingSlot((*(i.name for i in idents[:position]), key)))
+            ]
         if found is None:
-            near = replacing(ident.name, known)
-            return suggest(ident.name, known, what), Fix(ident.span, near) if near else None
-        fix = Fix(idents[braces].span.to(ident.span), found.path) if found.path and position >= braces else None
+            near = find_safe_replacement(ident.name, valid_names)
+            return suggest_name(ident.name, valid_names, noun), Fix(ident.span, near) if near else None
+        fix = (
+            Fix(idents[braces].span.extend_to(ident.span), found.replacement_path)
+            if found.replacement_path and position >= braces
+            else None
+        )
         if fix is not None:
             # The right place may hold a component without this argument; then the fix would be the next error.
-            whole = (*(i.name for i in idents[:braces]), *found.path.split("."))
-            lacking = self._lacking(whole, statement)
+            whole = (*(i.name for i in idents[:braces]), *found.replacement_path.split("."))
+            lacking = self._suggest_other_component(whole, statement)
             return lacking or found.help, None if lacking else fix
         return found.help, None
 
-    def _below(self, section: Path, rest: Idents, statement: tree.Statement) -> str:
+    def _suggest_full_path(self, section: Path, rest: Idents, statement: tree.Statement) -> str:
         """Return the help for a path that starts with a section or component from another place."""
         path = ".".join((*section, *(i.name for i in rest)))
-        value = f" = {self._text(statement.value) or '…'}" if isinstance(statement, tree.Assign) else " { … }"
+        value = (
+            f" = {self._get_short_source(statement.value) or '…'}" if isinstance(statement, tree.Assign) else " { … }"
+        )
         return f"its full path is `{'.'.join(section)}`: write `{path}{value}`"
 
-    def _lacking(self, path: Path, statement: tree.Statement) -> str:
+    def _suggest_other_component(self, path: Path, statement: tree.Statement) -> str:
         """Return the help if a path is an argument that the current component does not have, otherwise ""."""
         base = self.values.get(path[:-1])
         func = base.expr.func if base is not None and isinstance(base.expr, tree.Call) else None
         word = REGISTRY.get(func.name) if isinstance(func, tree.Name) else None
-        family = word_family(annotation_at(Home(path[:-1])))
+        family = find_word_family(get_annotation(SettingSlot(path[:-1])))
         if word is None or family is None or path[-1] in word.model_fields:
             return ""
-        other = next((name for name, cls in members(family).items() if path[-1] in cls.model_fields), "")
-        value = (self._text(statement.value) if isinstance(statement, tree.Assign) else "") or "…"
+        other = next((name for name, cls in list_words(family).items() if path[-1] in cls.model_fields), "")
+        value = (self._get_short_source(statement.value) if isinstance(statement, tree.Assign) else "") or "…"
         example = f"{'.'.join(path[:-1])} = {other}({path[-1]} = {value})"
         what = f"`{path[-1]}` is an argument of `{other}`, but `{word.__name__}` is set"
         return f"{what}: to replace it, write `{example}`"
 
-    def _text(self, value: tree.Expr) -> str:
+    def _get_short_source(self, value: tree.Expr) -> str:
         """Return the source of a value, or "" if it is too long for a suggestion."""
         text = self.sink.sources.get(value.span.file, "")[value.span.start : value.span.end]
-        return text if len(text) <= LONGEST and "\n" not in text else ""
+        return text if len(text) <= MAX_VALUE_LENGTH and "\n" not in text else ""
 
-    def _unplaced(self, idents: Idents, braces: int, statement: tree.Statement) -> Unplaced:
+    def _make_unknown_setting(self, idents: Idents, braces: int, statement: tree.Statement) -> UnknownSetting:
         value = statement.value if isinstance(statement, tree.Assign) else None
-        source = self._text(value) if value is not None else ""
-        return Unplaced(idents[-1].name, tuple(i.name for i in idents[:-1]), braces, value, source)
+        source = self._get_short_source(value) if value is not None else ""
+        return UnknownSetting(idents[-1].name, tuple(i.name for i in idents[:-1]), braces, value, source)
 
-    def _opens(self, idents: tuple[tree.Ident, ...], place: Place) -> bool:
+    def _check_is_section(self, idents: tuple[tree.Ident, ...], place: PathTarget) -> bool:
         """Return whether a path leads to a section; reports an error if it does not."""
         if place.section is None and typing.get_origin(place.kind) is not dict and idents[0].name != "weights":
             path = ".".join(i.name for i in idents)
@@ -232,64 +255,64 @@ class Settings:
                 Diagnostic(
                     "not-a-section",
                     f"`{path}` is a value, not a section",
-                    self._as_value(path, place),
+                    self._suggest_assignment(path, place),
                     span=idents[-1].span,
                 )
             )
             return False
         return True
 
-    def _as_value(self, path: str, place: Place) -> str:
+    def _suggest_assignment(self, path: str, place: PathTarget) -> str:
         """Return the help for a value that is written as a section."""
-        family = word_family(place.kind)
+        family = find_word_family(place.kind)
         if family is None or family is Word:
             return f"write `{path} = …`"
         base = self.values.get(tuple(path.split(".")))
         called = base.expr.func if base is not None and isinstance(base.expr, tree.Call) else None
-        name = called.name if isinstance(called, tree.Name) else next(iter(members(family)))
+        name = called.name if isinstance(called, tree.Name) else next(iter(list_words(family)))
         argument = next(iter(REGISTRY[name].model_fields), "…") if name in REGISTRY else "…"
         return f"write `{path} = {name}(…)`, or set a single argument: `{path}.{argument} = …`"
 
-    def _assign(
-        self, path: Path, idents: tuple[tree.Ident, ...], place: Place, statement: tree.Assign, file: FileScope
+    def _assign_value(
+        self, path: Path, idents: tuple[tree.Ident, ...], place: PathTarget, statement: tree.Assign, file: FileScope
     ) -> None:
-        span = written(statement)
+        span = get_path_span(statement)
         is_group = place.section is not None or typing.get_origin(place.kind) is dict or path == ("weights",)
-        if is_group and place.length == len(path):
+        if is_group and place.key_length == len(path):
             keys = ", ".join(place.section.model_fields) if place.section else "names of your choice"
             message = f"`{'.'.join(path)}` is a section, not a value; its keys are {keys}"
-            help = f"write `{'.'.join(path)} {{ {self._named(statement.value, place)} }}`"
-            if place.section is None and _is_nothing(statement.value):
+            help = f"write `{'.'.join(path)} {{ {self._format_first_entry(statement.value, place)} }}`"
+            if place.section is None and _is_empty_value(statement.value):
                 help = f"to clear it, write `drop {'.'.join(path)}`"
             self.sink.add(Diagnostic("section-as-value", message, help, span=span))
             return
-        if place.length == len(path):
+        if place.key_length == len(path):
             self.values[path] = Setting(statement.value, file, span)
             return
-        self._change(path, idents, place, Setting(statement.value, file, idents[-1].span))
+        self._change_argument(path, idents, place, Setting(statement.value, file, idents[-1].span))
 
-    def _named(self, value: tree.Expr, place: Place) -> str:
+    def _format_first_entry(self, value: tree.Expr, place: PathTarget) -> str:
         """Format a value, or the first of a list, as an entry with a made-up name; an ellipsis if keys are fixed."""
         first = value.items[0] if isinstance(value, tree.ListExpr) and value.items else value
         text = self.sink.sources.get(first.span.file, "")[first.span.start : first.span.end]
-        if place.section is not None or len(text) > LONGEST or "\n" in text:
+        if place.section is not None or len(text) > MAX_VALUE_LENGTH or "\n" in text:
             return "…"
         return f"{'backbone' if place.kind is str else 'name'} = {text}" + (" …" if first is not value else "")
 
-    def _change(self, path: Path, idents: tuple[tree.Ident, ...], place: Place, setting: Setting) -> None:
-        key = path[: place.length]
-        key_text, argument = ".".join(key), path[place.length]
-        component = word_family(place.kind)
-        if component is None or len(path) > place.length + 1:
-            near = ".".join(path[: place.length + (component is not None)])
+    def _change_argument(self, path: Path, idents: tuple[tree.Ident, ...], place: PathTarget, setting: Setting) -> None:
+        key = path[: place.key_length]
+        key_text, argument = ".".join(key), path[place.key_length]
+        component = find_word_family(place.kind)
+        if component is None or len(path) > place.key_length + 1:
+            near = ".".join(path[: place.key_length + (component is not None)])
             message = f"`{near}` is a value and has no keys"
             self.sink.add(
-                Diagnostic("unknown-key", message, f"set `{near} = …` instead", span=idents[place.length].span)
+                Diagnostic("unknown-key", message, f"set `{near} = …` instead", span=idents[place.key_length].span)
             )
             return
         base = self.values.get(key)
         # The component may be set in a parent file that could not be read.
-        if base is None and setting.file.incomplete:
+        if base is None and setting.file.is_incomplete:
             return
         if base is None:
             message = f"cannot change `{argument}`, because `{key_text}` is not set"
@@ -307,33 +330,35 @@ class Settings:
             return
         self.values[key] = replace(base, changes={**base.changes, argument: setting})
 
-    def _discarded(self, paths: list[Path], seen: dict[Path, Span], by: Span, how: str) -> None:
+    def _warn_discarded_changes(self, paths: list[Path], span_by_path: dict[Path, Span], by: Span, action: str) -> None:
         """Warn about statements that have no effect because of a later statement in the same file."""
         for path in paths:
             self.sink.add(
                 Diagnostic(
                     "discarded-change",
-                    f"`{'.'.join(path)}` has no effect: it is {how} later in this file",
+                    f"`{'.'.join(path)}` has no effect: it is {action} later in this file",
                     "move it below that line, or remove it",
-                    span=seen.pop(path),
-                    labels=(Label(by, f"{how} here"),),
+                    span=span_by_path.pop(path),
+                    labels=(Label(by, f"{action} here"),),
                     severity="warning",
                 )
             )
 
-    def _drop(self, path: Path, place: Span, seen: dict[Path, Span], file: FileScope) -> None:
-        self._discarded([p for p in seen if p[: len(path)] == path], seen, place, "dropped")
+    def _drop_path(self, path: Path, place: Span, span_by_path: dict[Path, Span], file: FileScope) -> None:
+        self._warn_discarded_changes(
+            [p for p in span_by_path if p[: len(path)] == path], span_by_path, place, "dropped"
+        )
         removed = [p for p in self.values if p[: len(path)] == path]
         for found in removed:
             del self.values[found]
-        if not removed and not self._drop_argument(path) and not file.incomplete:
+        if not removed and not self._drop_argument(path) and not file.is_incomplete:
             known = {".".join(p[: len(path)]) for p in self.values}
             path_text = ".".join(path)
             self.sink.add(
                 Diagnostic(
                     "drop-nothing",
                     f"cannot drop `{path_text}`, because it is not set",
-                    suggest(path_text, known, "paths"),
+                    suggest_name(path_text, known, "paths"),
                     span=place,
                 )
             )
@@ -352,7 +377,7 @@ class Settings:
         return True
 
 
-def _is_nothing(value: tree.Expr) -> bool:
+def _is_empty_value(value: tree.Expr) -> bool:
     """Return whether a value means "nothing": `none`, `false`, `[]`."""
     if isinstance(value, tree.ListExpr):
         return not value.items

@@ -11,35 +11,35 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from segdsl.diagnostics import Diagnostic, Fix, SegError, Sink, Span, replacing
+from segdsl.diagnostics import Diagnostic, Fix, SegError, Sink, Span, find_safe_replacement
 from segdsl.ir.program import SECTIONS, Section
-from segdsl.ir.values import Quantity, Units, quoted
-from segdsl.ir.word import members, word_family
-from segdsl.lang.convert.bounds import accepts
-from segdsl.lang.convert.fields import convert
+from segdsl.ir.values import Quantity, Units, quote_string
+from segdsl.ir.word import find_word_family, list_words
+from segdsl.lang.convert.bounds import accepts_value
+from segdsl.lang.convert.fields import convert_field
 from segdsl.lang.elaborate.context import Frame
 from segdsl.lang.elaborate.files import FileScope
-from segdsl.lang.elaborate.values import Stop
+from segdsl.lang.elaborate.values import EvalStop
 from segdsl.lang.settings.merge import Settings
-from segdsl.lang.suggest.remedies import Usual, instead, is_number, listed, wanted
-from segdsl.lang.suggest.usual_form import begun, of_number
-from segdsl.lang.suggest.verify_fix import BEFORE, bare_frame, faults
+from segdsl.lang.suggest.remedies import FieldHint, describe_field_type, is_number_literal, suggest_list, suggest_value
+from segdsl.lang.suggest.usual_form import suggest_from_number, usual_form
+from segdsl.lang.suggest.verify_fix import TRIAL_PREFIX, find_faults, make_empty_frame
 from segdsl.syntax.parser import parse_override
 from segdsl.syntax.tree import Assign, Drop, Expr
 
-SET = "--set"
-OPENED_BY = ('"', "'", "[", "(")
+SET_OPTION = "--set"
+VALUE_OPENERS = ('"', "'", "[", "(")
 """The first characters of values that are not strings with missing quotes."""
 
 
-class NamedOverride(str):
+class OptionOverride(str):
     """An override that comes from another option than `--set`; errors name that option."""
 
     __slots__ = ("option",)
 
     option: str
 
-    def __new__(cls, text: str, option: str) -> NamedOverride:
+    def __new__(cls, text: str, option: str) -> OptionOverride:
         made = super().__new__(cls, text)
         made.option = option
         return made
@@ -48,121 +48,131 @@ class NamedOverride(str):
 def apply_overrides(settings: Settings, scope: FileScope, overrides: Sequence[str], sink: Sink) -> None:
     """Merge the overrides into the settings of the files, in order; the last one wins."""
     # With several `--set`, errors name the one at fault by its number.
-    unnamed = [text for text in overrides if not isinstance(text, NamedOverride)]
+    unnamed = [text for text in overrides if not isinstance(text, OptionOverride)]
     number = 0
     for text in overrides:
-        if isinstance(text, NamedOverride):
+        if isinstance(text, OptionOverride):
             name = text.option
         else:
             number += 1
-            name = SET if len(unnamed) == 1 else f"{SET}[{number}]"
+            name = SET_OPTION if len(unnamed) == 1 else f"{SET_OPTION}[{number}]"
         sink.sources[name] = str(text)
         statement, found = parse_override(text, name)
         for diagnostic in found:
-            sink.add(with_quotes(diagnostic, text))
+            sink.add(suggest_quotes(diagnostic, text))
         if statement is not None and not found:
-            settings.apply(scope, [statement])
+            settings.merge_statements(scope, [statement])
 
 
-def with_quotes(found: Diagnostic, text: str) -> Diagnostic:
+def suggest_quotes(diagnostic: Diagnostic, text: str) -> Diagnostic:
     """Return the error about an option that does not parse, with quotes as the fix if its key takes a string."""
     path, equals, value = text.partition("=")
     value = value.strip()
-    if found.span is None or not equals or not value or value.startswith(OPENED_BY) or not takes_text(path.strip()):
-        return found
+    if (
+        diagnostic.span is None
+        or not equals
+        or not value
+        or value.startswith(VALUE_OPENERS)
+        or not is_text_path(path.strip())
+    ):
+        return diagnostic
     # The shell has removed the quotes that the author wrote: `--set data.root="my data"`.
-    fix = Fix(Span(found.span.file, len(path) + 1, len(text)), quoted(value))
+    fix = Fix(Span(diagnostic.span.file, len(path) + 1, len(text)), quote_string(value))
     message, help = f"`{path.strip()}` takes a string, which needs double quotes", f"write {fix.text}"
     return Diagnostic("missing-quotes", message, help, span=fix.span, fix=fix)
 
 
-def takes_text(path: str) -> bool:
+def is_text_path(path: str) -> bool:
     """Return whether a path of the program takes a string."""
     head, *rest = path.split(".")
     if head == "weights":
         return bool(rest) and rest != ["adapt"]
-    return _plain_kind(_field((head, *rest))[0]) is str
+    return _unwrap_annotation(_lookup_field((head, *rest))[0]) is str
 
 
-def as_override(path: Sequence[str], value: str) -> str:
+def format_override(path: Sequence[str], value: str) -> str:
     """Return the override that sets a path to a value that was written without regard to its type.
 
     The value is an ellipsis if it is empty or cannot be made valid.
     """
-    annotation, metadata = _field(path)
-    kind, family = _plain_kind(annotation), word_family(annotation)
+    annotation, metadata = _lookup_field(path)
+    kind, family = _unwrap_annotation(annotation), find_word_family(annotation)
     suggestion = value
     if family is not None:
-        suggestion = _word(value, members(family))
+        suggestion = _suggest_word_value(value, list_words(family))
     elif value and kind is str:
-        suggestion = quoted(value)
-    elif is_number(value) and typing.get_origin(kind) is tuple and _plain_kind(typing.get_args(kind)[0]) is str:
+        suggestion = quote_string(value)
+    elif (
+        is_number_literal(value)
+        and typing.get_origin(kind) is tuple
+        and _unwrap_annotation(typing.get_args(kind)[0]) is str
+    ):
         suggestion = ""
     elif value and typing.get_origin(kind) is tuple:
-        suggestion = listed(value, typing.get_args(kind)[0]) or (value if value.startswith("[") else f"[{value}]")
-    elif value and kind is Quantity and is_number(value):
+        suggestion = suggest_list(value, typing.get_args(kind)[0]) or (value if value.startswith("[") else f"[{value}]")
+    elif value and kind is Quantity and is_number_literal(value):
         units = next((m.names for m in metadata if isinstance(m, Units)), ())
         suggestion = f"{value} {'epochs' if 'epochs' in units else units[0]}" if units else value
-    elif value and not (kind is float and is_number(value)):
-        suggestion = instead(value, kind, (*metadata, Usual(None, False))) or value
+    elif value and not (kind is float and is_number_literal(value)):
+        suggestion = suggest_value(value, kind, (*metadata, FieldHint(None, False))) or value
     if suggestion and annotation is not None:
-        suggestion = _accepted(suggestion, path[-1], annotation, metadata)
+        suggestion = _correct_value(suggestion, path[-1], annotation, metadata)
     return f"{'.'.join(path)}={suggestion or '…'}"
 
 
-def taken_at(path: Sequence[str]) -> str:
+def describe_path_type(path: Sequence[str]) -> str:
     """Describe the values that a path of the program takes: `an integer`, `one of …`."""
-    annotation, metadata = _field(path)
-    family = word_family(annotation)
+    annotation, metadata = _lookup_field(path)
+    family = find_word_family(annotation)
     if family is not None:
-        return "one of " + ", ".join(f"`{begun(word)}`" for word in members(family))
-    return wanted(annotation, metadata)
+        return "one of " + ", ".join(f"`{usual_form(word)}`" for word in list_words(family))
+    return describe_field_type(annotation, metadata)
 
 
-def _accepted(text: str, name: str, annotation: Any, metadata: tuple[Any, ...]) -> str:
+def _correct_value(text: str, name: str, annotation: Any, metadata: tuple[Any, ...]) -> str:
     """Return a value's text in a form that its field accepts, or "" if there is none."""
     info = FieldInfo.from_annotation(annotation)
     info.metadata = list(metadata)
 
-    def read(expr: Expr, frame: Frame) -> None:
-        if not accepts(info, convert(expr, info, frame, name)):
-            raise Stop
+    def convert_text(expr: Expr, frame: Frame) -> None:
+        if not accepts_value(info, convert_field(expr, info, frame, name)):
+            raise EvalStop
 
     # Two rounds: the first fix may reveal a second fault, such as a missing unit, but a loop must not go on forever.
     for _ in range(2):
-        found = faults(text, bare_frame(), read)
+        found = find_faults(text, make_empty_frame(), convert_text)
         if not found:
             return text
         fix = found[0].fix if found[0] is not None else None
         if fix is None:
             break
-        source = BEFORE + text
-        text = (source[: fix.span.start] + fix.text + source[fix.span.end :]).removeprefix(BEFORE)
+        source = TRIAL_PREFIX + text
+        text = (source[: fix.span.start] + fix.text + source[fix.span.end :]).removeprefix(TRIAL_PREFIX)
     return ""
 
 
-def _word(value: str, known: dict[str, Any]) -> str:
+def _suggest_word_value(value: str, family: dict[str, Any]) -> str:
     """Return the word of a family that a string or number stands for, or "".
 
     An empty value stands for the word of a family that has only one.
     """
-    only = next(iter(known)) if len(known) == 1 else ""
-    if is_number(value):
-        return of_number(only, float(value)) if only else ""
-    near = replacing(value, known) if value.isidentifier() else None
+    only = next(iter(family)) if len(family) == 1 else ""
+    if is_number_literal(value):
+        return suggest_from_number(only, float(value)) if only else ""
+    near = find_safe_replacement(value, family) if value.isidentifier() else None
     if near or (only and value in ("", "true")):
-        return begun(near or only)
+        return usual_form(near or only)
     return value if "(" in value else ""
 
 
-def _field(path: Sequence[str]) -> tuple[Any, tuple[Any, ...]]:
+def _lookup_field(path: Sequence[str]) -> tuple[Any, tuple[Any, ...]]:
     """Return the annotation and metadata of a key, or of an argument below one; `(None, ())` if there is none."""
     kind: Any = SECTIONS.get(path[0])
     metadata: tuple[Any, ...] = ()
     for name in path[1:]:
         is_section = isinstance(kind, type) and issubclass(kind, Section)
-        family = None if is_section or kind is None else word_family(kind)
-        records: list[Any] = [kind] if is_section else list(members(family).values()) if family else []
+        family = None if is_section or kind is None else find_word_family(kind)
+        records: list[Any] = [kind] if is_section else list(list_words(family).values()) if family else []
         info = next((record.model_fields[name] for record in records if name in record.model_fields), None)
         if info is None:
             return None, ()
@@ -170,38 +180,42 @@ def _field(path: Sequence[str]) -> tuple[Any, tuple[Any, ...]]:
     return kind, metadata
 
 
-def _plain_kind(annotation: Any) -> Any:
+def _unwrap_annotation(annotation: Any) -> Any:
     """Return the type of an annotation without its bounds and without None."""
     kinds = [k for k in typing.get_args(annotation) if k is not type(None)]
     if typing.get_origin(annotation) in (types.UnionType, typing.Union, typing.Annotated):
-        return _plain_kind(kinds[0])
+        return _unwrap_annotation(kinds[0])
     return annotation
 
 
-def read_override(text: str, allowed: Callable[[str], bool], refusal: Callable[[str], tuple[str, str]]) -> None:
+def check_override(
+    text: str, is_allowed: Callable[[str], bool], explain_refusal: Callable[[str], tuple[str, str]]
+) -> None:
     """Check an override that is not applied to a program file.
 
     Raises SegError if it does not parse, or if ``is_allowed`` refuses its path (`setting-without-effect`);
     ``explain_refusal`` returns the message and the help for the path.
     """
-    name = text.option if isinstance(text, NamedOverride) else SET
+    name = text.option if isinstance(text, OptionOverride) else SET_OPTION
     statement, found = parse_override(text, name)
     if found or not isinstance(statement, Assign | Drop):
         sources = {name: str(text)}
-        raise SegError([for_shell(with_quotes(each, text), sources) for each in found], sources)
+        raise SegError([add_shell_option(suggest_quotes(each, text), sources) for each in found], sources)
     path = ".".join(ident.name for ident in statement.path)
-    if not allowed(path):
-        message, help = refusal(path)
-        span = statement.path[0].span.to(statement.path[-1].span)
+    if not is_allowed(path):
+        message, help = explain_refusal(path)
+        span = statement.path[0].span.extend_to(statement.path[-1].span)
         raise SegError([Diagnostic("setting-without-effect", message, help, span=span)], {name: str(text)})
 
 
-def for_shell(found: Diagnostic, sources: Mapping[str, str]) -> Diagnostic:
+def add_shell_option(diagnostic: Diagnostic, sources: Mapping[str, str]) -> Diagnostic:
     """Add the corrected option to the help of an error in an option, quoted for the shell."""
-    fix = found.fix
-    if fix is None or not fix.span.file.startswith(SET):
-        return found
+    fix = diagnostic.fix
+    if fix is None or not fix.span.file.startswith(SET_OPTION):
+        return diagnostic
     text = sources.get(fix.span.file, "")
     whole_option = text[: fix.span.start] + fix.text + text[fix.span.end :]
-    separator = " The" if found.help.endswith("?") else "; the"
-    return replace(found, help=f"{found.help}{separator} whole option: {SET} {shlex.quote(whole_option)}")
+    separator = " The" if diagnostic.help.endswith("?") else "; the"
+    return replace(
+        diagnostic, help=f"{diagnostic.help}{separator} whole option: {SET_OPTION} {shlex.quote(whole_option)}"
+    )

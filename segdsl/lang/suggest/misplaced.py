@@ -9,21 +9,21 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from segdsl.diagnostics import called, nearest, suggest
-from segdsl.diagnostics.foreign import SYNONYMS, folded
+from segdsl.diagnostics import find_closest_name, match_name, suggest_name
+from segdsl.diagnostics.foreign import SYNONYMS, fold_name
 from segdsl.ir.program import SECTIONS, Section
-from segdsl.ir.word import REGISTRY, Word, members, word_family
-from segdsl.lang.suggest.remedies import article, is_number
+from segdsl.ir.word import REGISTRY, Word, find_word_family, list_words
+from segdsl.lang.suggest.remedies import add_article, is_number_literal
 from segdsl.syntax import tree
 
 Path = tuple[str, ...]
-LONGEST = 40
+MAX_VALUE_LENGTH = 40
 """The maximum length of a value that a suggestion repeats."""
-OPEN = "open"
+ANY_NAME = "open"
 """Placeholder in a path for a name that the author chooses."""
 
 # The names that other frameworks (mmsegmentation, Lightning, Ultralytics, OTX, ...) use for what segdsl sets elsewhere.
-_NO_KEYS = {
+_FOREIGN_SETTINGS = {
     "device devices gpu gpus gpu_ids cuda accelerator": "choose the device on the command line: "
     "`segdsl train FILE --device cuda`",
     "resume resume_from resume_from_checkpoint auto_resume ckpt_path": "resume a run from the command line: "
@@ -62,30 +62,30 @@ _NO_KEYS = {
     "optim_wrapper optimizer_config type": "call the component with its arguments: "
     "`train.optimizer = AdamW(lr = 1e-3)`",
 }  # fmt: skip
-NO_KEYS = {folded(name): remedy for names, remedy in _NO_KEYS.items() for name in names.split()}
+FOREIGN_SETTINGS = {fold_name(name): remedy for names, remedy in _FOREIGN_SETTINGS.items() for name in names.split()}
 """Settings of other frameworks that a program does not have, with what to do instead."""
 
 
-_NOT_SO = {
+_COMMON_MISUSES = {
     "split phase": "a subset is a folder or a list of files, not a fraction of the dataset: "
     '`data.train.subset = "train"`',
     "weights": 'name the part that loads the weights: `weights { backbone = "FILE" }`; to weight losses, use '
     "`WeightedSum([…], weights = [1.0, 0.5])`",
 }
-NOT_SO = {name: remedy for names, remedy in _NOT_SO.items() for name in names.split()}
+COMMON_MISUSES = {name: remedy for names, remedy in _COMMON_MISUSES.items() for name in names.split()}
 """The help for names that are valid settings elsewhere but were probably meant in another sense."""
 
 
-_NO_WORDS = (
+_PIPELINE_STEPS = (
     "normalize to_tensor to_tensor_v2 to_dtype compose pack_seg_inputs load_image_from_file load_annotations collect "
     "default_format_bundle pad"
 )
-NO_WORDS = frozenset(folded(name) for name in _NO_WORDS.split())
+PIPELINE_STEPS = frozenset(fold_name(name) for name in _PIPELINE_STEPS.split())
 """Steps of other frameworks' pipelines that are not augmentations."""
-DONE_ALWAYS = "remove this step; images are always read, normalized (`data.normalize`) and converted to tensors"
+AUTOMATIC_STEP_HELP = "remove this step; images are always read, normalized (`data.normalize`) and converted to tensors"
 
 
-class Home(NamedTuple):
+class SettingSlot(NamedTuple):
     """A place for a setting: a key, or an argument of the words that a key takes.
 
     ``words`` are the words with this argument, empty for a key. ``can_set_by_path`` is False for arguments within a
@@ -94,84 +94,84 @@ class Home(NamedTuple):
 
     path: Path
     words: tuple[str, ...] = ()
-    by_path: bool = True
+    can_set_by_path: bool = True
 
 
 @lru_cache(maxsize=1)
-def _index() -> dict[str, tuple[Home, ...]]:
+def _index_slots() -> dict[str, tuple[SettingSlot, ...]]:
     """Return every key and argument of the sections by its name, keys before arguments."""
-    found = sorted(_all_homes(), key=lambda home: bool(home.words))
-    index: dict[str, tuple[Home, ...]] = {}
+    found = sorted(_iterate_slots(), key=lambda home: bool(home.words))
+    index: dict[str, tuple[SettingSlot, ...]] = {}
     for home in found:
         index[home.path[-1]] = (*index.get(home.path[-1], ()), home)
     return index
 
 
-def _all_homes() -> Iterator[Home]:
-    yield Home(("model",))
-    yield Home(("weights",))
+def _iterate_slots() -> Iterator[SettingSlot]:
+    yield SettingSlot(("model",))
+    yield SettingSlot(("weights",))
     for name, record in SECTIONS.items():
-        yield Home((name,))
-        yield from _below((name,), record)
+        yield SettingSlot((name,))
+        yield from _iterate_section_slots((name,), record)
 
 
-def _below(path: Path, record: type[Section]) -> Iterator[Home]:
+def _iterate_section_slots(path: Path, record: type[Section]) -> Iterator[SettingSlot]:
     for name, info in record.model_fields.items():
         child, kind = (*path, name), info.annotation
-        yield Home(child)
+        yield SettingSlot(child)
         if isinstance(kind, type) and issubclass(kind, Section):
-            yield from _below(child, kind)
-        family = word_family(kind)
+            yield from _iterate_section_slots(child, kind)
+        family = find_word_family(kind)
         if family is None or typing.get_origin(kind) is dict:
             continue
         taken: dict[str, list[str]] = {}
-        for word, cls in members(family).items():
+        for word, cls in list_words(family).items():
             for argument in cls.model_fields:
                 taken.setdefault(argument, []).append(word)
         for argument, words in taken.items():
-            yield Home((*child, argument), tuple(words), typing.get_origin(kind) is not tuple)
+            yield SettingSlot((*child, argument), tuple(words), typing.get_origin(kind) is not tuple)
 
 
-def homes(name: str, section: Path) -> tuple[Home, ...]:
+def find_slots(name: str, section: Path) -> tuple[SettingSlot, ...]:
     """Return the slots outside ``section`` for a setting of this name or a synonym of it, the best first."""
-    for candidate in (name, *SYNONYMS.get(folded(name), ())):
-        found = [home for home in _index().get(candidate, ()) if home.path[:-1] != section]
+    for candidate in (name, *SYNONYMS.get(fold_name(name), ())):
+        found = [home for home in _index_slots().get(candidate, ()) if home.path[:-1] != section]
         if found:
-            return tuple(sorted(found, key=lambda home: _distance(home, section)))
+            return tuple(sorted(found, key=lambda home: _rank_slot(home, section)))
     return ()
 
 
-def _distance(home: Home, section: Path) -> tuple[bool, bool, bool, int]:
+def _rank_slot(home: SettingSlot, section: Path) -> tuple[bool, bool, bool, int]:
     # An author who writes `train.lr` most likely means an argument of something inside `train`. Next come slots below
     # another section of the same name (`data.train.batch` for `train.batch`), then the shallowest path.
     inside = bool(section) and home.path[: len(section)] == section
     same = bool(section) and section[-1] in home.path[:-1]
-    return not inside, not home.by_path, not same, len(home.path)
+    return not inside, not home.can_set_by_path, not same, len(home.path)
 
 
-def holders(word: type[Word]) -> Iterator[Path]:
+def find_keys_for_word(word: type[Word]) -> Iterator[Path]:
     """Yield the keys that take a word."""
     for name, record in SECTIONS.items():
-        yield from _holding((name,), record, word)
+        yield from _iterate_keys_for_word((name,), record, word)
 
 
-def _holding(path: Path, record: type[Section], word: type[Word]) -> Iterator[Path]:
+def _iterate_keys_for_word(path: Path, record: type[Section], word: type[Word]) -> Iterator[Path]:
     for name, info in record.model_fields.items():
         kind: Any = info.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
-            yield from _holding((*path, name), kind, word)
-        family = word_family(typing.get_args(kind)[1] if typing.get_origin(kind) is dict else kind)
+            yield from _iterate_keys_for_word((*path, name), kind, word)
+        family = find_word_family(typing.get_args(kind)[1] if typing.get_origin(kind) is dict else kind)
         if family is not None and issubclass(word, family):
-            yield (*path, name, OPEN) if typing.get_origin(kind) is dict else (*path, name)
+            yield (*path, name, ANY_NAME) if typing.get_origin(kind) is dict else (*path, name)
 
 
-def key_paths() -> list[str]:
+def list_key_paths() -> list[str]:
     """Return the paths of all sections and keys."""
-    paths = [home.path for home in _all_homes() if not home.words]
+    paths = [home.path for home in _iterate_slots() if not home.words]
     return [".".join(path) for path in paths if path[0] in SECTIONS]
 
 
-def record_at(path: Path) -> type[Section] | None:
+def find_section(path: Path) -> type[Section] | None:
     """Return the section at a path, or None."""
     kind: Any = SECTIONS.get(path[0]) if path else None
     for name in path[1:]:
@@ -181,7 +181,7 @@ def record_at(path: Path) -> type[Section] | None:
     return kind
 
 
-class Unplaced(NamedTuple):
+class UnknownSetting(NamedTuple):
     """A setting that its section does not have.
 
     ``brace_depth`` is the number of parts of the section's path that come from braces around the setting; the others
@@ -190,7 +190,7 @@ class Unplaced(NamedTuple):
 
     name: str
     section: Path
-    braces: int
+    brace_depth: int
     value: tree.Expr | None
     text: str
 
@@ -199,86 +199,91 @@ class Remedy(NamedTuple):
     """A help text, and the path that fixes the setting when it replaces the name; "" if no path does."""
 
     help: str
-    path: str = ""
+    replacement_path: str = ""
 
 
-def argument_remedy(name: str, known: Iterable[str]) -> str:
+def suggest_argument(name: str, valid_names: Iterable[str]) -> str:
     """Return the help for an argument that a word does not have: a similar argument, or the key of this name."""
-    known = list(known)
-    keys = [".".join(home.path) for home in homes(name, ()) if home.path[-1] == name and not home.words]
-    help = suggest(name, known, "arguments")
-    return f"set the key `{keys[0]} = …` instead; {help}" if keys and not nearest(name, known) else help
+    valid_names = list(valid_names)
+    keys = [".".join(home.path) for home in find_slots(name, ()) if home.path[-1] == name and not home.words]
+    help = suggest_name(name, valid_names, "arguments")
+    return f"set the key `{keys[0]} = …` instead; {help}" if keys and not find_closest_name(name, valid_names) else help
 
 
-def remedy(setting: Unplaced, known: Iterable[str]) -> Remedy | None:
+def find_remedy(setting: UnknownSetting, valid_names: Iterable[str]) -> Remedy | None:
     """Return what to do about a setting that belongs elsewhere.
 
     None if the name is a misspelling or synonym of one of ``valid_names``, or if nothing is known about it.
     """
     value = setting.value
-    known = [name for name in known if value is None or not has_braces((*setting.section, name))]
-    found = tuple(home for home in homes(setting.name, setting.section) if _may_hold(home, value, setting.section))
+    valid_names = [name for name in valid_names if value is None or not is_brace_group((*setting.section, name))]
+    found = tuple(home for home in find_slots(setting.name, setting.section) if _can_hold(home, value, setting.section))
     same = bool(found) and found[0].path[-1] == setting.name
-    sentence = NO_KEYS.get(folded(setting.name))
+    sentence = FOREIGN_SETTINGS.get(fold_name(setting.name))
     if sentence is not None and not same:
         return Remedy(sentence)
-    if called(setting.name, known) and not (same and not found[0].words):
+    if match_name(setting.name, valid_names) and not (same and not found[0].words):
         return None
     # Key and value may be swapped: `export.format = "onnx"` for `export.onnx = …`.
     text = value.name if isinstance(value, tree.Name) else value.value if isinstance(value, tree.Constant) else None
-    if isinstance(text, str) and text in known:
+    if isinstance(text, str) and text in valid_names:
         return Remedy(f"`{text}` is a key: write `{'.'.join((*setting.section, text))} = …`")
     word = REGISTRY.get(value.func.name) if isinstance(value, tree.Call) and isinstance(value.func, tree.Name) else None
     if word is not None:
         # What the value builds says more about the intended place than the name of the setting.
-        taken = tuple(Home((*path[:-1], setting.name) if path[-1] == OPEN else path) for path in holders(word))
+        taken = tuple(
+            SettingSlot((*path[:-1], setting.name) if path[-1] == ANY_NAME else path)
+            for path in find_keys_for_word(word)
+        )
         found = taken or found
     if not found:
-        return _without_place(setting) if value is not None else None
-    return _moved(setting, found)
+        return _suggest_without_slot(setting) if value is not None else None
+    return _suggest_slot(setting, found)
 
 
-def _may_hold(home: Home, value: tree.Expr | None, section: Path) -> bool:
+def _can_hold(home: SettingSlot, value: tree.Expr | None, section: Path) -> bool:
     # A plain value does not fit a section, and a setting does not belong at a section that already surrounds it.
     around = section[: len(home.path)] == home.path
-    return not around and (value is None or (not has_braces(home.path) and _takes(home, value)))
+    return not around and (value is None or (not is_brace_group(home.path) and _accepts_constant(home, value)))
 
 
-def _takes(home: Home, value: tree.Expr) -> bool:
+def _accepts_constant(home: SettingSlot, value: tree.Expr) -> bool:
     """Return whether the type of a slot can hold a constant; True for other expressions."""
     if not isinstance(value, tree.Constant) or isinstance(value.value, bool) or value.value is None:
         return True
-    kind = annotation_at(home)
-    leaves = set(_leaves(kind))
+    kind = get_annotation(home)
+    leaves = set(_iterate_leaf_types(kind))
     if not isinstance(value.value, str):
         return leaves != {str}
-    return not leaves <= {float, int} or not (_lists(kind) or not (home.words or is_number(value.value)))
+    return not leaves <= {float, int} or not (
+        _contains_list(kind) or not (home.words or is_number_literal(value.value))
+    )
 
 
-def annotation_at(home: Home) -> Any:
+def get_annotation(home: SettingSlot) -> Any:
     """Return the type of the value that a slot takes."""
     if home.words:
         return REGISTRY[home.words[0]].model_fields[home.path[-1]].annotation
-    holder = record_at(home.path[:-1])
+    holder = find_section(home.path[:-1])
     return holder.model_fields[home.path[-1]].annotation if holder is not None else None
 
 
-def _leaves(kind: Any) -> Iterator[Any]:
+def _iterate_leaf_types(kind: Any) -> Iterator[Any]:
     """Yield the types that a type consists of, without None."""
     if typing.get_origin(kind) is typing.Annotated:
-        yield from _leaves(typing.get_args(kind)[0])
+        yield from _iterate_leaf_types(typing.get_args(kind)[0])
     elif typing.get_origin(kind) in (tuple, typing.Union, types.UnionType):
         for inner in typing.get_args(kind):
-            yield from () if inner in (type(None), Ellipsis) else _leaves(inner)
+            yield from () if inner in (type(None), Ellipsis) else _iterate_leaf_types(inner)
     else:
         yield kind
 
 
-def _lists(kind: Any) -> bool:
+def _contains_list(kind: Any) -> bool:
     return any(typing.get_origin(inner) is tuple for inner in (kind, *typing.get_args(kind)))
 
 
-def _said_of_share(word: type[Word], setting: Unplaced) -> str:
+def _format_share_argument(word: type[Word], setting: UnknownSetting) -> str:
     # `hflip = 0.5` in other frameworks is a probability, `hflip = true` merely turns the step on.
     value = setting.value.value if isinstance(setting.value, tree.Constant) else None
     if next(iter(word.model_fields), "") != "p" or value is None or isinstance(value, str) or value is False:
@@ -286,51 +291,51 @@ def _said_of_share(word: type[Word], setting: Unplaced) -> str:
     return "" if value is True else f"p = {setting.text}"
 
 
-def _without_place(setting: Unplaced) -> Remedy | None:
+def _suggest_without_slot(setting: UnknownSetting) -> Remedy | None:
     """Return what to do about a value that no key takes, by the section or word of this name; None if unknown."""
-    sentence = NOT_SO.get(folded(setting.name))
+    sentence = COMMON_MISUSES.get(fold_name(setting.name))
     if sentence is not None:
         return Remedy(sentence)
-    section = next((h.path for h in homes(setting.name, setting.section) if has_braces(h.path)), None)
+    section = next((h.path for h in find_slots(setting.name, setting.section) if is_brace_group(h.path)), None)
     if section is not None:
         return Remedy(f"this is a section: write `{'.'.join(section)} {{ … }}`")
-    names = (setting.name, *SYNONYMS.get(folded(setting.name), ()))
+    names = (setting.name, *SYNONYMS.get(fold_name(setting.name), ()))
     word = next((REGISTRY[name] for name in names if name in REGISTRY), None)
-    path = next(holders(word), None) if word is not None else None
+    path = next(find_keys_for_word(word), None) if word is not None else None
     if word is None or path is None:
         return None
-    arguments = _said_of_share(word, setting)
+    arguments = _format_share_argument(word, setting)
     own = re.findall("[A-Z][a-z]*", word.__name__)[-1].lower()
-    key = ".".join((*path[:-1], own) if path[-1] == OPEN else path)
-    return Remedy(f"this is {article(word.kind)}: write `{key} = {word.__name__}({arguments})`")
+    key = ".".join((*path[:-1], own) if path[-1] == ANY_NAME else path)
+    return Remedy(f"this is {add_article(word.kind)}: write `{key} = {word.__name__}({arguments})`")
 
 
-def opens(home: Home) -> bool:
+def accepts_subpath(home: SettingSlot) -> bool:
     """Return whether a path can continue below a slot: it is a section, or takes a component with arguments."""
-    return not home.words and (has_braces(home.path) or word_family(annotation_at(home)) is not None)
+    return not home.words and (is_brace_group(home.path) or find_word_family(get_annotation(home)) is not None)
 
 
-def has_braces(path: Path) -> bool:
+def is_brace_group(path: Path) -> bool:
     """Return whether a path leads to a section, or to a group of names that the author chooses."""
-    if path == ("weights",) or record_at(path) is not None:
+    if path == ("weights",) or find_section(path) is not None:
         return True
-    holder = record_at(path[:-1])
+    holder = find_section(path[:-1])
     return holder is not None and typing.get_origin(holder.model_fields[path[-1]].annotation) is dict
 
 
-def _moved(setting: Unplaced, found: tuple[Home, ...]) -> Remedy:
-    best, *others = found
+def _suggest_slot(setting: UnknownSetting, slots: tuple[SettingSlot, ...]) -> Remedy:
+    best, *others = slots
     path = best.path
-    around = setting.section[: setting.braces]
+    around = setting.section[: setting.brace_depth]
     inside = bool(around) and path[: len(around)] == around
     target = ".".join(path[len(around) :] if inside else path)
-    value = " { … }" if has_braces(path) else f" = {setting.text or '…'}"
-    if not best.by_path:
+    value = " { … }" if is_brace_group(path) else f" = {setting.text or '…'}"
+    if not best.can_set_by_path:
         return Remedy(f"this is an argument: write `{'.'.join(path[:-1])} = {best.words[0]}({path[-1]}{value})`")
-    what = f", an argument of {_listed(best.words)}" if best.words else ""
+    what = f", an argument of {_format_word_list(best.words)}" if best.words else ""
     where = "" if inside or not around else f" outside of `{'.'.join(around)} {{ }}`"
     help = f"this is `{'.'.join(path)}`{what}: write `{target}{value}`{where}"
-    rest = [".".join(home.path) for home in others if home.by_path][:2]
+    rest = [".".join(home.path) for home in others if home.can_set_by_path][:2]
     if rest:
         help += f"; see also {' and '.join(f'`{path}`' for path in rest)}"
     # A fix must be certain: it needs a single candidate, and braces that the replacement path can stay within.
@@ -338,5 +343,5 @@ def _moved(setting: Unplaced, found: tuple[Home, ...]) -> Remedy:
     return Remedy(help, target if replaces else "")
 
 
-def _listed(words: tuple[str, ...]) -> str:
+def _format_word_list(words: tuple[str, ...]) -> str:
     return ", ".join(f"`{word}`" for word in words[:4]) + (", …" if len(words) > 4 else "")

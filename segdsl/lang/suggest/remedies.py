@@ -10,13 +10,13 @@ import types
 import typing
 from typing import Any, Literal, NamedTuple, Union
 
-from segdsl.diagnostics import called, nearest, replacing
-from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, number, quoted
-from segdsl.ir.word import Word, members, word_family
-from segdsl.lang.suggest.usual_form import begun, linked, of_number
+from segdsl.diagnostics import find_closest_name, find_safe_replacement, match_name
+from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, format_number, quote_string
+from segdsl.ir.word import Word, find_word_family, list_words
+from segdsl.lang.suggest.usual_form import chain_form, suggest_from_number, usual_form
 from segdsl.syntax import tree
 
-EXAMPLES: dict[Any, str] = {
+TYPE_EXAMPLES: dict[Any, str] = {
     bool: "`true` or `false`",
     int: "an integer",
     float: "a number",
@@ -25,127 +25,127 @@ EXAMPLES: dict[Any, str] = {
     Range: "a range such as `0.2..1.0`",
     Quantity: "a number with a unit",
 }
-LARGEST_KERNEL = 11
+MAX_KERNEL_GUESS = 11
 """A larger number in place of a kernel is probably a number of channels: `Conv(16, 32, 3)`."""
-_SIZE = re.compile(r"\s*\(?\[?\s*(\d+)\s*[xX*, ]\s*(\d+)\s*\]?\)?\s*")
-_AMOUNT = re.compile(r"\s*([\d.]+)\s*([A-Za-z]+)\s*")
-_NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
-_BARE_TEXT = re.compile(r"[\w./~:-]+")
+_SIZE_PATTERN = re.compile(r"\s*\(?\[?\s*(\d+)\s*[xX*, ]\s*(\d+)\s*\]?\)?\s*")
+_AMOUNT_PATTERN = re.compile(r"\s*([\d.]+)\s*([A-Za-z]+)\s*")
+_NUMBER_PATTERN = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
+_BARE_TEXT_PATTERN = re.compile(r"[\w./~:-]+")
 
 
-class Usual(NamedTuple):
+class FieldHint(NamedTuple):
     """Extra metadata of a field for suggestions: its default, whether it may be `none`, and its name."""
 
     default: Any
-    optional: bool
+    is_optional: bool
     name: str = ""
 
 
-def usual(meta: tuple[Any, ...]) -> Usual:
+def get_field_hint(meta: tuple[Any, ...]) -> FieldHint:
     """Return the :class:`FieldHint` in a field's metadata, or an empty one."""
-    return next((m for m in meta if isinstance(m, Usual)), Usual(None, False))
+    return next((m for m in meta if isinstance(m, FieldHint)), FieldHint(None, False))
 
 
-def article(noun: str) -> str:
+def add_article(noun: str) -> str:
     """Return a noun with its article: `a loss`, `an optimizer`."""
     return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
 
 
-def spelled(names: tuple[str, ...]) -> str:
+def format_alternatives(names: tuple[str, ...]) -> str:
     """Format names as alternatives: `iters` or `epochs`."""
     return " or ".join(f"`{n}`" for n in names)
 
 
-def wanted(kind: Any, meta: tuple[Any, ...]) -> str:
+def describe_field_type(kind: Any, meta: tuple[Any, ...]) -> str:
     """Describe what a field accepts: `an integer`, `one of …`, `a list, each element a string`."""
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         inner, *more = typing.get_args(kind)
-        return wanted(inner, (*more, *meta))
+        return describe_field_type(inner, (*more, *meta))
     if origin in (Union, types.UnionType):
-        return wanted(next(k for k in typing.get_args(kind) if k is not type(None)), meta)
+        return describe_field_type(next(k for k in typing.get_args(kind) if k is not type(None)), meta)
     if origin is Literal:
         return "one of " + ", ".join(f"`{k}`" for k in typing.get_args(kind))
-    units, default = _units(meta), usual(meta).default
+    units, default = _get_units(meta), get_field_hint(meta).default
     if any(isinstance(m, PathText) for m in meta):
         return "a path in the model, such as `backbone`"
     if any(isinstance(m, OrSingle) for m in meta):
         return "a number or a range such as `0..127`"
     if units:
         example = f"-10 {units[0]}..10 {units[0]}" if kind is Range else f"100 {units[0]}"
-        return f"a {'range' if kind is Range else 'number'} in {spelled(units)}, such as `{example}`"
+        return f"a {'range' if kind is Range else 'number'} in {format_alternatives(units)}, such as `{example}`"
     if kind is Range and isinstance(default, Range):
         return f"a range such as `{default}`"
     if origin is tuple:
-        return f"a list, each element {wanted(typing.get_args(kind)[0], ())}"
+        return f"a list, each element {describe_field_type(typing.get_args(kind)[0], ())}"
     if isinstance(kind, type) and issubclass(kind, Word):
-        return article(kind.kind)
-    return EXAMPLES.get(kind, "another value")
+        return add_article(kind.kind)
+    return TYPE_EXAMPLES.get(kind, "another value")
 
 
-def _units(meta: tuple[Any, ...]) -> tuple[str, ...]:
+def _get_units(meta: tuple[Any, ...]) -> tuple[str, ...]:
     return next((m.names for m in meta if isinstance(m, Units)), ())
 
 
-def instead(value: Any, kind: Any, meta: tuple[Any, ...]) -> str:
+def suggest_value(value: Any, kind: Any, meta: tuple[Any, ...]) -> str:
     """Return the source of the value that was probably meant by one of the wrong type, or ""."""
-    if usual(meta).optional and value is False and kind is not bool:
+    if get_field_hint(meta).is_optional and value is False and kind is not bool:
         return "none"
-    if isinstance(value, str) and re.fullmatch(r"(?i)none|null", value) and usual(meta).optional:
+    if isinstance(value, str) and re.fullmatch(r"(?i)none|null", value) and get_field_hint(meta).is_optional:
         return "none"
     guess = _GUESSES.get(kind)
     return guess(value, meta) if guess else ""
 
 
-def _size(value: Any, meta: tuple[Any, ...]) -> str:
+def _guess_size(value: Any, meta: tuple[Any, ...]) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return "" if usual(meta).name == "kernel" and value > LARGEST_KERNEL else f"{value}x{value}"
+        return "" if get_field_hint(meta).name == "kernel" and value > MAX_KERNEL_GUESS else f"{value}x{value}"
     if isinstance(value, tuple) and len(value) == 2 and all(type(side) is int for side in value):
         return f"{value[0]}x{value[1]}"
     if isinstance(value, str):
-        sides = _SIZE.fullmatch(value)
+        sides = _SIZE_PATTERN.fullmatch(value)
         return f"{sides[1]}x{sides[2]}" if sides else f"{value}x{value}" if value.isdigit() else ""
     return ""
 
 
-def _whole(value: Any, meta: tuple[Any, ...]) -> str:
-    plain = _plain_number(value, meta)
-    return number(int(plain)) if plain is not None and plain == int(plain) else ""
+def _guess_integer(value: Any, meta: tuple[Any, ...]) -> str:
+    plain = _extract_number(value, meta)
+    return format_number(int(plain)) if plain is not None and plain == int(plain) else ""
 
 
-def _number(value: Any, meta: tuple[Any, ...]) -> str:
-    plain = _plain_number(value, meta)
-    return "" if plain is None else number(plain)
+def _guess_float(value: Any, meta: tuple[Any, ...]) -> str:
+    plain = _extract_number(value, meta)
+    return "" if plain is None else format_number(plain)
 
 
-def _plain_number(value: Any, meta: tuple[Any, ...]) -> float | None:
+def _extract_number(value: Any, meta: tuple[Any, ...]) -> float | None:
     # `epochs = 10 epochs` repeats its unit and is clearly a number; `batch = 10 epochs` is not.
     if isinstance(value, Quantity):
-        return value.value if value.unit == usual(meta).name else None
-    if isinstance(value, str) and is_number(value.strip()):
+        return value.value if value.unit == get_field_hint(meta).name else None
+    if isinstance(value, str) and is_number_literal(value.strip()):
         return float(value)
     return value if isinstance(value, float) else None
 
 
-def is_number(text: str) -> bool:
+def is_number_literal(text: str) -> bool:
     """Return whether a string is a number literal of the language."""
-    return bool(_NUMBER.fullmatch(text))
+    return bool(_NUMBER_PATTERN.fullmatch(text))
 
 
-def _truth(value: Any, meta: tuple[Any, ...]) -> str:
+def _guess_bool(value: Any, meta: tuple[Any, ...]) -> str:
     if isinstance(value, str):
-        return called(value, ("true", "false")) or ""
-    return {"0": "false", "1": "true"}.get(number(value), "") if isinstance(value, (int, float)) else ""
+        return match_name(value, ("true", "false")) or ""
+    return {"0": "false", "1": "true"}.get(format_number(value), "") if isinstance(value, (int, float)) else ""
 
 
-def _text(value: Any, meta: tuple[Any, ...]) -> str:
+def _guess_string(value: Any, meta: tuple[Any, ...]) -> str:
     return f'"{value}"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
-def _range(value: Any, meta: tuple[Any, ...]) -> str:
-    units, default = _units(meta), usual(meta).default
+def _guess_range(value: Any, meta: tuple[Any, ...]) -> str:
+    units, default = _get_units(meta), get_field_hint(meta).default
     unit = units[0] if units else None
     if isinstance(value, Quantity) and value.unit in units:
         value = value.value
@@ -160,40 +160,46 @@ def _range(value: Any, meta: tuple[Any, ...]) -> str:
     return ""
 
 
-def _amount(value: Any, meta: tuple[Any, ...]) -> str:
-    match = _AMOUNT.fullmatch(value) if isinstance(value, str) else None
-    unit = nearest(match[2], _units(meta)) if match else None
+def _guess_quantity(value: Any, meta: tuple[Any, ...]) -> str:
+    match = _AMOUNT_PATTERN.fullmatch(value) if isinstance(value, str) else None
+    unit = find_closest_name(match[2], _get_units(meta)) if match else None
     return f"{match[1]} {unit}" if match and unit else ""
 
 
 _GUESSES = {
-    Size: _size, int: _whole, float: _number, bool: _truth, str: _text, Range: _range, Quantity: _amount,
-}  # fmt: skip
+    Size: _guess_size,
+    int: _guess_integer,
+    float: _guess_float,
+    bool: _guess_bool,
+    str: _guess_string,
+    Range: _guess_range,
+    Quantity: _guess_quantity,
+}
 """Expected type -> guess of the intended value."""
 
 
-def listed(value: Any, item: Any) -> str:
+def suggest_list(value: Any, item: Any) -> str:
     """Return the list that a single value probably stands for, or "" if it cannot be an element."""
     inner = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
     if isinstance(value, str) and inner is str:
-        return "[" + ", ".join(quoted(part.strip()) for part in value.split(",")) + "]"
+        return "[" + ", ".join(quote_string(part.strip()) for part in value.split(",")) + "]"
     if isinstance(value, bool):
         return ""
     if isinstance(value, (int, float)):
-        return f"[{number(value)}]" if inner is float or (inner is int and isinstance(value, int)) else ""
+        return f"[{format_number(value)}]" if inner is float or (inner is int and isinstance(value, int)) else ""
     return f"[{value}]" if isinstance(inner, type) and isinstance(value, inner) else ""
 
 
-def literal(text: str, kind: Any) -> str:
+def suggest_literal(text: str, kind: Any) -> str:
     """Return the literal that was probably meant by an expression without a value, or ""."""
-    if kind is str and _BARE_TEXT.fullmatch(text):
+    if kind is str and _BARE_TEXT_PATTERN.fullmatch(text):
         return f'"{text}"'
     if kind is bool:
-        return called(text, ("true", "false")) or ""
+        return match_name(text, ("true", "false")) or ""
     return ""
 
 
-def product_of_sides(expr: tree.Expr) -> str:
+def suggest_size_for_product(expr: tree.Expr) -> str:
     """Return the size that `128 * 128` was probably meant to be, or "" for any other expression."""
     if not (isinstance(expr, tree.Binary) and expr.op == "*"):
         return ""
@@ -201,13 +207,13 @@ def product_of_sides(expr: tree.Expr) -> str:
     return f"{sides[0]}x{sides[1]}" if len(sides) == 2 else ""
 
 
-def combined(expr: tree.Expr, family: type[Word], text: str) -> str:
+def suggest_combination(expr: tree.Expr, family: type[Word], text: str) -> str:
     """Return a list or sum of words as a call of the word that combines several: `WeightedSum([Dice(), Focal()])`.
 
     ``text`` is the source of the expression. Returns "" if it is neither list nor sum, or no word combines several.
     """
-    takes = next((n for n, w in members(family).items() if _takes_several(w, family)), "")
-    parts = [(factor, _renamed(word, family)) for factor, word in _terms(expr, expr.span.start, text)]
+    takes = next((n for n, w in list_words(family).items() if _takes_word_list(w, family)), "")
+    parts = [(factor, _rename_call(word, family)) for factor, word in _iterate_terms(expr, expr.span.start, text)]
     if not takes or len(parts) < 2 or not all(word for _, word in parts):
         return ""
     listing = ", ".join(word for _, word in parts)
@@ -215,88 +221,96 @@ def combined(expr: tree.Expr, family: type[Word], text: str) -> str:
     return f"{takes}([{listing}]" + (f", weights = [{weights}])" if any(factor for factor, _ in parts) else ")")
 
 
-def _renamed(call: str, family: type[Word]) -> str:
+def _rename_call(call: str, family: type[Word]) -> str:
     """Return a call with a foreign name replaced, `DiceLoss()` as `Dice()`, or "" if no word is meant."""
     name, paren, rest = call.partition("(")
-    near = replacing(name.strip().rpartition(".")[2], members(family))
+    near = find_safe_replacement(name.strip().rpartition(".")[2], list_words(family))
     return f"{near}{paren}{rest}" if near else ""
 
 
-def _takes_several(word: type[Word], family: type[Word]) -> bool:
+def _takes_word_list(word: type[Word], family: type[Word]) -> bool:
     first = next(iter(word.model_fields.values()), None)
     return (
-        first is not None and typing.get_origin(first.annotation) is tuple and word_family(first.annotation) is family
+        first is not None
+        and typing.get_origin(first.annotation) is tuple
+        and find_word_family(first.annotation) is family
     )
 
 
-def _terms(expr: tree.Expr, start: int, text: str) -> typing.Iterator[tuple[str, str]]:
+def _iterate_terms(expr: tree.Expr, start: int, text: str) -> typing.Iterator[tuple[str, str]]:
     """Yield the factor and the source of each word in a list or sum; "" for terms of any other kind."""
     shown = text[expr.span.start - start : expr.span.end - start]
     if isinstance(expr, tree.ListExpr):
         for item in expr.items:
-            yield from _terms(item, start, text)
+            yield from _iterate_terms(item, start, text)
     elif isinstance(expr, tree.Flow) and all(step.name is step.repeat is None for step in expr.steps):
         for part in (expr.source, *(step.component for step in expr.steps)):
-            yield from _terms(part, start, text)
+            yield from _iterate_terms(part, start, text)
     elif isinstance(expr, tree.Binary) and expr.op == "+":
-        yield from _terms(expr.left, start, text)
-        yield from _terms(expr.right, start, text)
+        yield from _iterate_terms(expr.left, start, text)
+        yield from _iterate_terms(expr.right, start, text)
     elif isinstance(expr, tree.Binary) and expr.op == "*":
         factor, rest = (expr.left, expr.right) if isinstance(expr.left, tree.Constant) else (expr.right, expr.left)
         weight = text[factor.span.start - start : factor.span.end - start] if isinstance(factor, tree.Constant) else ""
         # A factor of a factor would have to be multiplied out; give up on the term instead.
-        for inner, word in _terms(rest, start, text):
+        for inner, word in _iterate_terms(rest, start, text):
             yield weight, word if weight and not inner else ""
     else:
         yield "", shown if isinstance(expr, tree.Call) else ""
 
 
-def chain(expr: tree.Expr, text: str) -> str:
+def suggest_chain(expr: tree.Expr, text: str) -> str:
     """Return words joined by other operators as a chain, `Warmup(5 epochs) -> Poly()`, or ""."""
     start = expr.span.start
 
-    def parts(part: tree.Expr) -> typing.Iterator[str]:
+    def split_parts(part: tree.Expr) -> typing.Iterator[str]:
         if isinstance(part, tree.Binary) and part.op in (">", ">=", "+", "and", "or", "-", "*"):
-            yield from parts(part.left)
-            yield from parts(part.right)
+            yield from split_parts(part.left)
+            yield from split_parts(part.right)
         else:
             yield text[part.span.start - start : part.span.end - start] if isinstance(part, tree.Call) else ""
 
-    found = list(parts(expr))
+    found = list(split_parts(expr))
     return " -> ".join(found) if len(found) > 1 and all(found) else ""
 
 
-def built(expr: tree.Expr, family: type[Word], text: str, *, optional: bool = False, chained: bool = False) -> str:
+def suggest_word(
+    expr: tree.Expr, family: type[Word], text: str, *, optional: bool = False, in_chain: bool = False
+) -> str:
     """Return the word that was probably meant by an expression of another kind, or "".
 
     ``optional`` allows `none`; ``in_chain`` means that other words follow in a chain.
     """
-    known = members(family)
+    known = list_words(family)
     if isinstance(expr, tree.Constant) and isinstance(expr.value, bool):
         if not expr.value:
             return "none" if optional else ""
-        return begun(next(iter(known))) if len(known) == 1 else ""
+        return usual_form(next(iter(known))) if len(known) == 1 else ""
     if isinstance(expr, tree.Constant) and isinstance(expr.value, (int, float)):
-        return of_number(next(iter(known)), expr.value) if len(known) == 1 else ""
+        return suggest_from_number(next(iter(known)), expr.value) if len(known) == 1 else ""
     name = expr.name if isinstance(expr, tree.Name) else expr.value if isinstance(expr, tree.Constant) else None
     if isinstance(name, str):
-        near = replacing(name, known)
-        return (linked(near) if chained else begun(near)) if near else ""
+        near = find_safe_replacement(name, known)
+        return (chain_form(near) if in_chain else usual_form(near)) if near else ""
     if isinstance(expr, tree.Call):
-        return _from_dictionary(expr, known, text)
-    return combined(expr, family, text)
+        return _suggest_from_dict_call(expr, known, text)
+    return suggest_combination(expr, family, text)
 
 
-def _from_dictionary(call: tree.Call, known: dict[str, type[Word]], text: str) -> str:
+def _suggest_from_dict_call(call: tree.Call, family: dict[str, type[Word]], text: str) -> str:
     # `dict(type = "AdamW", lr = 1e-3)` is how mmsegmentation configures a component.
     named = {a.name.name: a.value for a in call.args if a.name is not None}
     kind = named.pop("type", named.pop("name", None))
-    near = replacing(kind.value, known) if isinstance(kind, tree.Constant) and isinstance(kind.value, str) else None
+    near = (
+        find_safe_replacement(kind.value, family)
+        if isinstance(kind, tree.Constant) and isinstance(kind.value, str)
+        else None
+    )
     if near is None:
         return ""
-    start, names = call.span.start, known[near].model_fields
+    start, names = call.span.start, family[near].model_fields
     given = [
-        f"{called(name, names) or name} = {text[value.span.start - start : value.span.end - start]}"
+        f"{match_name(name, names) or name} = {text[value.span.start - start : value.span.end - start]}"
         for name, value in named.items()
     ]
     return f"{near}({', '.join(given)})"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from segdsl.ir.values import number
+from segdsl.ir.values import format_number
 
-_BEGUN = {
+_USUAL_FORMS = {
     "Warmup": "Warmup(5 epochs) -> Poly()",
     "Step": "Step(every = 30 epochs)",
     "WeightedSum": "WeightedSum([CrossEntropy(), Dice()])",
@@ -12,7 +12,7 @@ _BEGUN = {
     "Clip": "Clip(0..1)",
 }
 """Components that need arguments, in their usual form."""
-_OF_A_NUMBER = {
+_NUMBER_FORMS = {
     "EarlyStopping": "EarlyStopping(patience = {} epochs)",
     "Checkpoints": "Checkpoints({})",
     "EMA": "EMA({})",
@@ -20,17 +20,17 @@ _OF_A_NUMBER = {
 """What a bare number means in place of a component: seldom its first argument."""
 
 
-def begun(word: str) -> str:
+def usual_form(word: str) -> str:
     """Return the usual form of a component: `Dice()`, `Warmup(5 epochs) -> Poly()`."""
-    return _BEGUN.get(word, f"{word}()")
+    return _USUAL_FORMS.get(word, f"{word}()")
 
 
-def linked(word: str) -> str:
+def chain_form(word: str) -> str:
     """Return the usual form of a component within a chain, without what follows it."""
-    return begun(word).partition(" -> ")[0]
+    return usual_form(word).partition(" -> ")[0]
 
 
-def of_number(word: str, value: float) -> str:
+def suggest_from_number(word: str, value: float) -> str:
     """Return the component that a bare number stands for; "" if the number could be any of several arguments."""
-    form = _OF_A_NUMBER.get(word, "")
-    return form.format(number(value)) if form else ""
+    form = _NUMBER_FORMS.get(word, "")
+    return form.format(format_number(value)) if form else ""

@@ -18,7 +18,7 @@ class FetchDisplay(Watcher):
         self.console = console or Console(stderr=True, highlight=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._named = ""
+        self._last_name = ""
 
     def __enter__(self) -> FetchDisplay:
         return self
@@ -26,16 +26,16 @@ class FetchDisplay(Watcher):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._take_away()
+        self._remove_bar()
 
-    def fetching(self, name: str, done: int, total: int | None) -> None:
+    def on_progress(self, name: str, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` bytes of a file have arrived."""
         if self.console.quiet:
             return
         if not self.console.is_terminal:
-            if self._named != name:
-                self._note(f"downloading {name}{f' ({total / 2**20:,.1f} MiB)' if total else ''}")
-            self._named = name
+            if self._last_name != name:
+                self._print_note(f"downloading {name}{f' ({total / 2**20:,.1f} MiB)' if total else ''}")
+            self._last_name = name
             return
         if self._bar is None or self._task is None:
             columns = (TextColumn("{task.description}"), BarColumn(20), DownloadColumn(), TransferSpeedColumn())
@@ -44,18 +44,18 @@ class FetchDisplay(Watcher):
             self._bar.start()
         self._bar.update(self._task, completed=done, total=total)
 
-    def waiting(self, name: str) -> None:
+    def on_wait(self, name: str) -> None:
         """Print that another process is downloading the file."""
-        self._note(f"another process is downloading {name}: waiting for it")
+        self._print_note(f"another process is downloading {name}: waiting for it")
 
-    def fetched(self, name: str) -> None:
+    def on_finish(self, name: str) -> None:
         """Remove the bar once the file has arrived."""
-        self._take_away()
+        self._remove_bar()
 
-    def _take_away(self) -> None:
+    def _remove_bar(self) -> None:
         if self._bar is not None:
             self._bar.stop()
         self._bar = self._task = None
 
-    def _note(self, text: str) -> None:
+    def _print_note(self, text: str) -> None:
         self.console.print(Text.assemble(("note: ", "cyan"), text), soft_wrap=True)

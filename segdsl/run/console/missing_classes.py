@@ -7,28 +7,31 @@ from collections.abc import Sequence
 import numpy as np
 
 from segdsl.scores.confusion import Confusion
-from segdsl.scores.table import short_name
+from segdsl.scores.table import shorten_class_name
 
-NAMED = 6
+MAX_NAMES = 6
 """Class names that a note lists before it abbreviates to "and N more"."""
 
 
-def absent(confusion: Confusion) -> list[int]:
+def find_absent_classes(confusion: Confusion) -> list[int]:
     """Return the ids of the classes that no scored pixel has."""
     return np.flatnonzero(confusion.counts.sum(1) == 0).tolist()
 
 
-def unpredicted(confusion: Confusion) -> list[int]:
+def find_unpredicted_classes(confusion: Confusion) -> list[int]:
     """Return the ids of the classes that occur in the masks but were never predicted."""
     return np.flatnonzero((confusion.counts.sum(0) == 0) & (confusion.counts.sum(1) > 0)).tolist()
 
 
-def absences(confusion: Confusion) -> list[str]:
+def format_absence_notes(confusion: Confusion) -> list[str]:
     """Return one note for each of the two kinds that occur."""
-    found = (("never predicted", unpredicted(confusion)), ("not in the validation subset", absent(confusion)))
-    return [f"{what}: {_listed([confusion.classes[k] for k in ids])}" for what, ids in found if ids]
+    found = (
+        ("never predicted", find_unpredicted_classes(confusion)),
+        ("not in the validation subset", find_absent_classes(confusion)),
+    )
+    return [f"{what}: {_format_class_names([confusion.classes[k] for k in ids])}" for what, ids in found if ids]
 
 
-def _listed(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(map(short_name, names[:NAMED]))}{rest}"
+def _format_class_names(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"{', '.join(map(shorten_class_name, names[:MAX_NAMES]))}{rest}"

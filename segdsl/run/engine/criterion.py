@@ -22,23 +22,23 @@ def build_criterion(loss: Loss, classes: int, ignore: int) -> Criterion:
 
     Raises SegError if the loss does not fit the data (`ignore-differs`, `class-weights-count`).
     """
-    realised = REALISATIONS[type(loss)](loss, classes, ignore)
+    realised = CRITERION_BUILDERS[type(loss)](loss, classes, ignore)
 
-    def criterion(logits: Tensor, target: Tensor) -> Tensor:
+    def compute_loss(logits: Tensor, target: Tensor) -> Tensor:
         # Single precision whatever the network runs in: sums over a million pixels lose most of their digits in
         # half.
         with torch.autocast(logits.device.type, enabled=False):
             return realised(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, target)
 
-    return criterion
+    return compute_loss
 
 
-def cross_entropy(word: CrossEntropy, classes: int, ignore: int) -> Criterion:
+def build_cross_entropy(word: CrossEntropy, classes: int, ignore: int) -> Criterion:
     """Build cross entropy, averaged over the learnt pixels or over all; a batch of only ignored pixels costs 0."""
     _check_ignore(word.ignore, ignore)
-    weights = _class_weights(word, classes)
+    weights = _build_class_weights(word, classes)
 
-    def criterion(logits: Tensor, target: Tensor) -> Tensor:
+    def compute_loss(logits: Tensor, target: Tensor) -> Tensor:
         pixels = F.cross_entropy(
             logits,
             target,
@@ -48,40 +48,40 @@ def cross_entropy(word: CrossEntropy, classes: int, ignore: int) -> Criterion:
             reduction="none",
         )  # (N, H, W), 0 where ignored
         if word.hardest == 1:
-            return _mean(pixels, target, ignore, word.average)
+            return _average_pixels(pixels, target, ignore, word.average)
         learnt = pixels[target != ignore]
         # Online hard example mining: at least one pixel is learnt from where there is any.
         hardest = learnt.topk(max(round(word.hardest * len(learnt)), min(len(learnt), 1)), sorted=False).values
         return hardest.sum() / (word.hardest * target.numel() if word.average == "all" else max(len(hardest), 1))
 
-    return criterion
+    return compute_loss
 
 
-def dice(word: Dice, classes: int, ignore: int) -> Criterion:
+def build_dice(word: Dice, classes: int, ignore: int) -> Criterion:
     """Build soft Dice: 1 - 2 |P T| / (|P| + |T|) of each class over the batch, P the softmax, averaged over classes."""
     _check_ignore(word.ignore, ignore)
     first = 0 if word.background else 1
 
-    def criterion(logits: Tensor, target: Tensor) -> Tensor:
+    def compute_loss(logits: Tensor, target: Tensor) -> Tensor:
         valid = target != ignore  # (N, H, W)
         probability = logits.softmax(1) * valid[:, None]  # (N, C, H, W)
         # The ignore value is no valid index for `gather`; the pixels that become class 0 here have probability 0.
         known = target.where(valid, 0)
         right = probability.gather(1, known[:, None])[:, 0]  # (N, H, W), 0 where ignored
-        overlap = _by_class(right, known, classes)
-        sizes = probability.sum((0, 2, 3)) + _by_class(valid.to(right), known, classes)
+        overlap = _sum_by_class(right, known, classes)
+        sizes = probability.sum((0, 2, 3)) + _sum_by_class(valid.to(right), known, classes)
         scores = (2 * overlap + word.smooth) / (sizes + word.smooth)
         return 1 - scores[first:].mean()
 
-    return criterion
+    return compute_loss
 
 
-def focal(word: Focal, classes: int, ignore: int) -> Criterion:
+def build_focal(word: Focal, classes: int, ignore: int) -> Criterion:
     """Build focal loss: -w (1 - p) ** gamma log p of each pixel, averaged over the learnt pixels or over all."""
     _check_ignore(word.ignore, ignore)
-    weights = _class_weights(word, classes)
+    weights = _build_class_weights(word, classes)
 
-    def criterion(logits: Tensor, target: Tensor) -> Tensor:
+    def compute_loss(logits: Tensor, target: Tensor) -> Tensor:
         cost = F.cross_entropy(logits, target, ignore_index=ignore, reduction="none")  # (N, H, W), -log p
         # Clamp to eps: the gradient of x ** gamma is undefined at 0 for gamma < 1. `expm1` keeps the digits of 1 - p
         # where p is close to 1.
@@ -89,30 +89,30 @@ def focal(word: Focal, classes: int, ignore: int) -> Criterion:
         pixels = unsure**word.gamma * cost
         if weights is not None:
             pixels = pixels * weights.to(logits)[target.where(target != ignore, 0)]
-        return _mean(pixels, target, ignore, word.average)
+        return _average_pixels(pixels, target, ignore, word.average)
 
-    return criterion
+    return compute_loss
 
 
-def weighted_sum(word: WeightedSum, classes: int, ignore: int) -> Criterion:
+def build_weighted_sum(word: WeightedSum, classes: int, ignore: int) -> Criterion:
     """Build the sum of other criteria, each multiplied by its weight."""
     weights = word.weights or (1.0,) * len(word.losses)
     terms = [
         (weight, build_criterion(loss, classes, ignore)) for weight, loss in zip(weights, word.losses, strict=True)
     ]
 
-    def criterion(logits: Tensor, target: Tensor) -> Tensor:
+    def compute_loss(logits: Tensor, target: Tensor) -> Tensor:
         return torch.stack([weight * term(logits, target) for weight, term in terms]).sum()
 
-    return criterion
+    return compute_loss
 
 
-def _mean(pixels: Tensor, target: Tensor, ignore: int, average: str) -> Tensor:
+def _average_pixels(pixels: Tensor, target: Tensor, ignore: int, average: str) -> Tensor:
     """Return the mean of costs (N, H, W), which are 0 where ignored, over the learnt pixels or over all."""
     return pixels.sum() / (target.numel() if average == "all" else (target != ignore).sum().clamp(min=1))
 
 
-def _by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
+def _sum_by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
     """Return the sum of values (N, H, W) over the pixels of each class, (C,)."""
     # Each row is summed by itself first: added one by one to a float32 sum of millions, later values are rounded
     # away.
@@ -121,7 +121,7 @@ def _by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
     return lines.scatter_add(1, target.reshape(-1, width), values.reshape(-1, width)).sum(0)
 
 
-def _class_weights(word: CrossEntropy | Focal, classes: int) -> Tensor | None:
+def _build_class_weights(word: CrossEntropy | Focal, classes: int) -> Tensor | None:
     if word.class_weights is None:
         return None
     assert word.class_weights != "auto", "`with_weights` must replace `auto` first"
@@ -134,19 +134,19 @@ def _class_weights(word: CrossEntropy | Focal, classes: int) -> Tensor | None:
     return torch.tensor(word.class_weights)
 
 
-def _check_ignore(said: int | None, ignore: int) -> None:
-    if said is not None and said != ignore:
+def _check_ignore(loss_ignore: int | None, ignore: int) -> None:
+    if loss_ignore is not None and loss_ignore != ignore:
         raise fail(
             "ignore-differs",
-            f"the loss ignores mask value {said}, but the dataset ignores {ignore}",
+            f"the loss ignores mask value {loss_ignore}, but the dataset ignores {ignore}",
             "write `ignore = data.ignore` in the loss, or remove its `ignore`",
         )
 
 
-REALISATIONS: dict[type[Loss], Callable[[Any, int, int], Criterion]] = {
-    CrossEntropy: cross_entropy,
-    Dice: dice,
-    Focal: focal,
-    WeightedSum: weighted_sum,
+CRITERION_BUILDERS: dict[type[Loss], Callable[[Any, int, int], Criterion]] = {
+    CrossEntropy: build_cross_entropy,
+    Dice: build_dice,
+    Focal: build_focal,
+    WeightedSum: build_weighted_sum,
 }
 """The builder of every loss word."""

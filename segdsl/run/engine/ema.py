@@ -25,28 +25,28 @@ class WeightAverage:
         # Running means and variances are averaged too, not copied from the model: the model's describe the
         # activations of its current weights, which are not those that the averaged weights produce.
         moved += [(name, buffer) for name, buffer in model.named_buffers() if buffer.is_floating_point()]
-        self._live: dict[str, Tensor] = dict(moved)
+        self._live_tensors: dict[str, Tensor] = dict(moved)
         self.means = {name: tensor.clone() for name, tensor in moved}
 
     @torch.no_grad()
     def update(self) -> None:
         """Move the average towards the current weights; call it after each optimizer step."""
-        decay = self.word.decay_at(self.updates)
-        get_ema_multi_avg_fn(decay)(list(self.means.values()), list(self._live.values()), self.updates)
+        decay = self.word.compute_decay(self.updates)
+        get_ema_multi_avg_fn(decay)(list(self.means.values()), list(self._live_tensors.values()), self.updates)
         self.updates += 1
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def apply_average(self) -> Iterator[None]:
         """Let the model use the average inside the block; its own weights come back afterwards, bit for bit."""
         # A copy, not a subtraction of the average: training must continue from exactly the same bits.
-        own = {name: tensor.clone() for name, tensor in self._live.items()}
+        own = {name: tensor.clone() for name, tensor in self._live_tensors.items()}
         try:
-            self._set(self.means)
+            self._copy_values(self.means)
             yield
         finally:
-            self._set(own)
+            self._copy_values(own)
 
     @torch.no_grad()
-    def _set(self, values: dict[str, Tensor]) -> None:
-        for name, tensor in self._live.items():
+    def _copy_values(self, values: dict[str, Tensor]) -> None:
+        for name, tensor in self._live_tensors.items():
             tensor.copy_(values[name])

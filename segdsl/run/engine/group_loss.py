@@ -17,7 +17,7 @@ from segdsl.words.losses import WeightedSum
 T = TypeVar("T")
 
 
-def groups(batches: Iterable[T], size: int) -> Iterator[list[T]]:
+def group_batches(batches: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield lists of ``size`` batches; the last one of an epoch may be shorter."""
     source = iter(batches)
     while group := list(islice(source, size)):
@@ -25,7 +25,7 @@ def groups(batches: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class LossTerm:
     """One loss of a sum, with its weight.
 
     ``count`` returns how many elements of a target the mean of its ``criterion`` is over.
@@ -45,9 +45,9 @@ class GroupLoss:
     mean of the batches is taken, weighted by their images.
     """
 
-    terms: tuple[Term, ...]
+    terms: tuple[LossTerm, ...]
 
-    def shares(self, targets: Sequence[Tensor]) -> list[list[float]]:
+    def compute_shares(self, targets: Sequence[Tensor]) -> list[list[float]]:
         """Return the share of every batch, by term, from targets (N, H, W) on the host; each term's add up to 1."""
         if len(targets) == 1:
             return [[1.0] * len(self.terms)]
@@ -58,7 +58,7 @@ class GroupLoss:
         totals = [max(sum(column), 1) for column in zip(*counts, strict=True)]
         return [[count / total for count, total in zip(row, totals, strict=True)] for row in counts]
 
-    def part(self, logits: Tensor, target: Tensor, shares: Sequence[float]) -> Tensor:
+    def compute_part(self, logits: Tensor, target: Tensor, shares: Sequence[float]) -> Tensor:
         """Return the part of one batch, a scalar: logits (N, C, H, W), target (N, H, W) int64, ``shares`` by term."""
         parts = [
             share * term.weight * term.criterion(logits, target) for share, term in zip(shares, self.terms, strict=True)
@@ -66,20 +66,20 @@ class GroupLoss:
         return torch.stack(parts).sum()
 
 
-def group_loss(loss: Loss, classes: int, ignore: int) -> GroupLoss:
+def build_group_loss(loss: Loss, classes: int, ignore: int) -> GroupLoss:
     """Return the loss of a program for groups of batches. Raises SegError as building the criterion does."""
-    return GroupLoss(tuple(_terms(loss, 1.0, classes, ignore)))
+    return GroupLoss(tuple(_collect_terms(loss, 1.0, classes, ignore)))
 
 
-def _terms(loss: Loss, weight: float, classes: int, ignore: int) -> Iterator[Term]:
+def _collect_terms(loss: Loss, weight: float, classes: int, ignore: int) -> Iterator[LossTerm]:
     if isinstance(loss, WeightedSum):
         weights = loss.weights or (1.0,) * len(loss.losses)
         for inner, factor in zip(loss.losses, weights, strict=True):
-            yield from _terms(inner, weight * factor, classes, ignore)
+            yield from _collect_terms(inner, weight * factor, classes, ignore)
         return
     counts: dict[str, Callable[[Tensor], int]] = {
         "valid": lambda target: int((target != ignore).sum()),
         "all": lambda target: target.numel(),
     }
     # `len` counts images: the weight of a batch for losses without `average`, such as Dice.
-    yield Term(weight, build_criterion(loss, classes, ignore), counts.get(getattr(loss, "average", ""), len))
+    yield LossTerm(weight, build_criterion(loss, classes, ignore), counts.get(getattr(loss, "average", ""), len))

@@ -13,29 +13,29 @@ from torch import Tensor, fx, nn
 
 from segdsl.data.loading.loader import Batch
 from segdsl.diagnostics import Diagnostic, SegError
-from segdsl.run.engine.precision import Arithmetic
+from segdsl.run.engine.precision import StepPrecision
 from segdsl.run.engine.setup import Setup
-from segdsl.run.engine.state import Progress, TrainState, noise_seed
+from segdsl.run.engine.state import RunProgress, TrainState, derive_noise_seed
 
-SHOWN = 8
+MAX_IMAGE_NAMES = 8
 """Most image names that a message lists."""
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class NonfiniteOrigin:
     """The first non-finite value: a description, and the node of the model that produced it (None for the loss)."""
 
-    text: str
+    message: str
     node: fx.Node | None = None
 
 
-class _Watched(fx.Interpreter):
+class _WatchingInterpreter(fx.Interpreter):
     """Runs a model node by node and records which nodes produce non-finite outputs or gradients."""
 
     def __init__(self, model: fx.GraphModule) -> None:
         super().__init__(model)
-        self.first: fx.Node | None = None
-        self.spoiling: set[fx.Node] = set()
+        self.first_nonfinite: fx.Node | None = None
+        self.gradient_spoilers: set[fx.Node] = set()
 
     def run_node(self, n: fx.Node) -> Any:
         # `fx.Interpreter` follows the model's own code, so it draws the same random numbers (dropout) as the failed
@@ -43,127 +43,133 @@ class _Watched(fx.Interpreter):
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         # A view for each use: autograd adds up the gradients of all users of a tensor, and the sum would not show
         # which of them is at fault.
-        args = fx.node.map_aggregate(args, partial(self._watched, n))  # type: ignore[arg-type]
+        args = fx.node.map_aggregate(args, partial(self._watch_value, n))  # type: ignore[arg-type]
         result = getattr(self, n.op)(n.target, args, kwargs)
-        if self.first is None and n.op != "output" and not _finite(result):
-            self.first = n
+        if self.first_nonfinite is None and n.op != "output" and not _is_finite(result):
+            self.first_nonfinite = n
         return result
 
-    def _watched(self, user: fx.Node, value: Any) -> Any:
+    def _watch_value(self, user: fx.Node, value: Any) -> Any:
         if not isinstance(value, Tensor) or not value.requires_grad:
             return value
         view = value.view_as(value)
-        view.register_hook(partial(self._came_back, user))
+        view.register_hook(partial(self._check_gradient, user))
         return view
 
-    def _came_back(self, user: fx.Node, gradient: Tensor) -> None:
-        if not _finite(gradient):
-            self.spoiling.add(user)
+    def _check_gradient(self, user: fx.Node, gradient: Tensor) -> None:
+        if not _is_finite(gradient):
+            self.gradient_spoilers.add(user)
 
 
-def not_finite(setup: Setup, state: TrainState, group: Sequence[Batch], value: float, rate: float) -> SegError:
+def diagnose_nonfinite(setup: Setup, state: TrainState, group: Sequence[Batch], value: float, rate: float) -> SegError:
     """Return the error that ends a run whose step on the batches of ``group`` has a non-finite loss or gradient.
 
     It is `loss-not-finite`, or `gradient-not-finite` if the loss ``value`` is finite. ``rate`` is the learning rate of
     the step.
     """
     progress, program = state.progress, setup.program
-    place, origin = _search(setup, state, group)
+    place, origin = _find_batch(setup, state, group)
     first = progress.inside * program.train.accumulate
     suspects = [first + place] if origin else range(first, first + len(group))
     slug, what = "loss-not-finite", f"the loss is {value}"
     if math.isfinite(value):
         slug, what = "gradient-not-finite", "the gradient is not finite"
-    where = f"step {progress.step + 1} (epoch {progress.epoch + 1}), on {_images(setup, progress, suspects)}"
-    cause = origin.text if origin else "everything was finite when they were run again"
+    where = (
+        f"step {progress.step + 1} (epoch {progress.epoch + 1}), on {_format_image_names(setup, progress, suspects)}"
+    )
+    cause = origin.message if origin else "everything was finite when they were run again"
     help = f"lower the learning rate (now {rate:.1e}) or lengthen the warm-up, and check these images and masks"
     # Before the first step the learning rate has not changed anything yet and cannot be the cause.
     if progress.step == 0:
         help = "this is the first step: check this part of the program, the weights, and these images and masks"
-    if setup.arithmetic.format == "fp16":
+    if setup.precision.format == "fp16":
         help = "train in `bf16` or `fp32` (`train.precision`): the values are too large for fp16"
     span = origin.node.meta.get("span") if origin and origin.node else None
     found = Diagnostic(slug, f"{what} at {where}; {cause}", help, span=span)
     return SegError([found], {name: source.text for name, source in program.sources.items()})
 
 
-def _search(setup: Setup, state: TrainState, group: Sequence[Batch]) -> tuple[int, Origin | None]:
+def _find_batch(setup: Setup, state: TrainState, group: Sequence[Batch]) -> tuple[int, NonfiniteOrigin | None]:
     """Run the batches of a step again; return the index of the one at fault, and the origin in the model."""
     progress = state.progress
-    shares = setup.loss.shares([batch.target for batch in group])
+    shares = setup.loss.compute_shares([batch.target for batch in group])
     for place, (batch, share) in enumerate(zip(group, shares, strict=True)):
         number = progress.inside * setup.program.train.accumulate + place
         # The same seed as in `train_epoch`: without it, dropout would hide what went wrong.
-        torch.manual_seed(noise_seed(setup.program.train.seed, progress.epoch, number))
+        torch.manual_seed(derive_noise_seed(setup.program.train.seed, progress.epoch, number))
         images = setup.network[0](batch.images.to(setup.device))
-        loss_of = partial(_scaled_loss, setup, state, batch.target.to(setup.device).long(), share)
-        origin = find_origin(setup.model, images, loss_of, setup.arithmetic)
+        loss_of = partial(_compute_scaled_loss, setup, state, batch.target.to(setup.device).long(), share)
+        origin = find_origin(setup.model, images, loss_of, setup.precision)
         if origin is not None:
             return place, origin
     return 0, None
 
 
-def _scaled_loss(setup: Setup, state: TrainState, target: Tensor, share: Sequence[float], logits: Tensor) -> Tensor:
-    return state.scaler.scale(setup.loss.part(logits.float(), target, share))
+def _compute_scaled_loss(
+    setup: Setup, state: TrainState, target: Tensor, share: Sequence[float], logits: Tensor
+) -> Tensor:
+    return state.scaler.scale(setup.loss.compute_part(logits.float(), target, share))
 
 
-def _images(setup: Setup, progress: Progress, batches: Iterable[int]) -> str:
-    train, subset = setup.train, setup.train.dataset.subset
-    keys = train.keys(progress.epoch)
-    names = [subset.image(key.position).name for number in batches for key in keys[number]]
+def _format_image_names(setup: Setup, progress: RunProgress, batches: Iterable[int]) -> str:
+    train, subset = setup.train_loader, setup.train_loader.dataset.subset
+    keys = train.make_epoch_keys(progress.epoch)
+    names = [subset.get_image_path(key.position).name for number in batches for key in keys[number]]
     noun = "image" if len(names) == 1 else "images"
-    return f"{noun} {', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}"
+    return f"{noun} {', '.join(names[:MAX_IMAGE_NAMES])}{', …' if len(names) > MAX_IMAGE_NAMES else ''}"
 
 
 def find_origin(
-    model: fx.GraphModule, images: Tensor, loss_of: Callable[[Tensor], Tensor], arithmetic: Arithmetic
-) -> Origin | None:
+    model: fx.GraphModule, images: Tensor, loss_of: Callable[[Tensor], Tensor], arithmetic: StepPrecision
+) -> NonfiniteOrigin | None:
     """Return the first non-finite value of a forward and backward pass of normalized ``images`` (N, C, H, W).
 
     ``loss_of`` computes the loss from the logits. None if everything is finite. Clears the gradients of the parameters.
     """
     model.zero_grad(set_to_none=True)
-    watched = _Watched(model)
+    watched = _WatchingInterpreter(model)
     with arithmetic.autocast():
         logits = watched.run(images)
-    if watched.first is not None:
-        named = _named(model, watched.first)
-        return Origin(f"the first non-finite output is that of {named}", watched.first)
+    if watched.first_nonfinite is not None:
+        named = _describe_node(model, watched.first_nonfinite)
+        return NonfiniteOrigin(f"the first non-finite output is that of {named}", watched.first_nonfinite)
     loss = loss_of(logits)
-    if not _finite(loss):
+    if not _is_finite(loss):
         largest = logits.detach().abs().max().item()
-        return Origin(f"the output of the network is finite (largest magnitude {largest:.2g}), but its loss is not")
+        return NonfiniteOrigin(
+            f"the output of the network is finite (largest magnitude {largest:.2g}), but its loss is not"
+        )
     loss.backward()
     # In reverse order, which is that of the backward pass: the first node found received only finite gradients.
     for node in reversed(model.graph.nodes):
-        if node.op == "output" and node in watched.spoiling:
-            return Origin("the forward pass is finite; the gradient of the loss is not")
-        if node in watched.spoiling or not _finite_gradients(model, node):
-            message = f"the forward pass is finite; the first non-finite gradient comes out of {_shown(node)}"
-            return Origin(message, node)
+        if node.op == "output" and node in watched.gradient_spoilers:
+            return NonfiniteOrigin("the forward pass is finite; the gradient of the loss is not")
+        if node in watched.gradient_spoilers or not _has_finite_gradients(model, node):
+            message = f"the forward pass is finite; the first non-finite gradient comes out of {_format_node(node)}"
+            return NonfiniteOrigin(message, node)
     return None
 
 
-def _finite(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
-        return all(_finite(item) for item in value)
+        return all(_is_finite(item) for item in value)
     return not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
 
 
-def _parameters(model: nn.Module, node: fx.Node) -> list[nn.Parameter]:
+def _get_parameters(model: nn.Module, node: fx.Node) -> list[nn.Parameter]:
     if node.op == "call_module":
         return list(model.get_submodule(str(node.target)).parameters())
     return [model.get_parameter(str(node.target))] if node.op == "get_attr" else []
 
 
-def _finite_gradients(model: nn.Module, node: fx.Node) -> bool:
-    return _finite([p.grad for p in _parameters(model, node)])
+def _has_finite_gradients(model: nn.Module, node: fx.Node) -> bool:
+    return _is_finite([p.grad for p in _get_parameters(model, node)])
 
 
-def _named(model: nn.Module, node: fx.Node) -> str:
-    has_bad_weights = not _finite([p.detach() for p in _parameters(model, node)])
-    return f"{_shown(node)}, whose weights are not finite either" if has_bad_weights else _shown(node)
+def _describe_node(model: nn.Module, node: fx.Node) -> str:
+    has_bad_weights = not _is_finite([p.detach() for p in _get_parameters(model, node)])
+    return f"{_format_node(node)}, whose weights are not finite either" if has_bad_weights else _format_node(node)
 
 
-def _shown(node: fx.Node) -> str:
+def _format_node(node: fx.Node) -> str:
     return f"`{node.meta.get('path', node.name)}`"

@@ -10,10 +10,10 @@ from torch import nn
 
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Optimizer, Schedule
-from segdsl.words.optimizers import OWN, Group, group_of
-from segdsl.words.schedules import Horizon, scale_at
+from segdsl.words.optimizers import NON_TORCH_FIELDS, Group, find_group
+from segdsl.words.schedules import Horizon, compute_rate_factor
 
-BASE = "initial_lr"
+BASE_RATE = "initial_lr"
 """Key of a group's learning rate before the schedule scales it; torch's own schedulers use the same key."""
 
 
@@ -23,12 +23,12 @@ def build_optimizer(word: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     Its groups are those of the word that have parameters, preceded by one for all other parameters; a group is split in
     two if some of its parameters do not decay. Raises SegError (`nothing-to-train`) if all parameters are frozen.
     """
-    arguments = {field: getattr(word, field) for field in type(word).model_fields if field not in OWN}
-    own = {field: getattr(word, field) for field in OWN}
+    arguments = {field: getattr(word, field) for field in type(word).model_fields if field not in NON_TORCH_FIELDS}
+    own = {field: getattr(word, field) for field in NON_TORCH_FIELDS}
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            group = group_of(name, own["groups"])
+            group = find_group(name, own["groups"])
             number = -1 if group is None else own["groups"].index(group)
             decays = own["decay"] == "all" or _is_weight(name, model)
             groups.setdefault((number, decays), []).append(parameter)
@@ -40,10 +40,12 @@ def build_optimizer(word: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
         )
     param_groups = []
     for (number, decays), parameters in sorted(groups.items(), key=lambda item: (item[0][0], not item[0][1])):
-        group = own["groups"][number] if number >= 0 else Group.trusted({"paths": ()})
+        group = own["groups"][number] if number >= 0 else Group.build_unchecked({"paths": ()})
         rate = arguments["lr"] if group.lr is None else group.lr
         decay = arguments["weight_decay"] if group.weight_decay is None else group.weight_decay
-        param_groups.append({"params": parameters, "lr": rate, BASE: rate, "weight_decay": decay if decays else 0.0})
+        param_groups.append(
+            {"params": parameters, "lr": rate, BASE_RATE: rate, "weight_decay": decay if decays else 0.0}
+        )
     module, name = word.target.split(":")
     # Fused: one kernel for all parameters takes a third of the time on a CPU.
     return getattr(importlib.import_module(module), name)(param_groups, **arguments, fused=True)
@@ -61,9 +63,9 @@ def set_rates(
     ``history`` is the monitored value after each epoch that has ended, larger being better. Return the optimizer's own
     rate.
     """
-    scale = scale_at(schedule, step, horizon, history)
+    scale = compute_rate_factor(schedule, step, horizon, history)
     for group in optimizer.param_groups:
-        group["lr"] = group[BASE] * scale
+        group["lr"] = group[BASE_RATE] * scale
     return optimizer.defaults["lr"] * scale
 
 

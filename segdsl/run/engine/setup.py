@@ -9,25 +9,25 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
-from segdsl.data.check.checker import CheckReport, Progress
+from segdsl.data.check.checker import CheckReport, ProgressCallback
 from segdsl.data.check.index import Index
-from segdsl.data.decode.decoded_cache import cache_budget
-from segdsl.data.loading.loader import EvalLoader, TrainLoader, loaders, normalizer
-from segdsl.data.stats.class_weights import counted_weights
+from segdsl.data.decode.decoded_cache import resolve_cache_budget
+from segdsl.data.loading.loader import EvalLoader, TrainLoader, make_loaders, make_normalizer
+from segdsl.data.stats.class_weights import compute_subset_weights
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
-from segdsl.lower.compiled import Compiled, compile_program
-from segdsl.lower.freeze import freeze
+from segdsl.lower.compiled import CompileResult, compile_program
+from segdsl.lower.freeze import freeze_parts
 from segdsl.run.engine.criterion import Criterion, build_criterion
 from segdsl.run.engine.device import pick_device
-from segdsl.run.engine.group_loss import GroupLoss, group_loss
-from segdsl.run.engine.machine_faults import explained
+from segdsl.run.engine.group_loss import GroupLoss, build_group_loss
+from segdsl.run.engine.machine_faults import diagnose_machine_faults
 from segdsl.run.engine.optimizers import build_optimizer
-from segdsl.run.engine.precision import Arithmetic, choose_arithmetic
-from segdsl.run.engine.validate import score
-from segdsl.run.program_data import checked_data
+from segdsl.run.engine.precision import StepPrecision, choose_precision
+from segdsl.run.engine.validate import score_model
+from segdsl.run.program_data import open_checked_data
 from segdsl.weights.fetch import Watcher
-from segdsl.words.losses import asks_for_weights, with_weights
+from segdsl.words.losses import needs_class_weights, replace_auto_weights
 from segdsl.words.schedules import Horizon
 
 
@@ -46,30 +46,30 @@ class Setup:
     criterion: Criterion
     loss: GroupLoss
     optimizer: torch.optim.Optimizer
-    train: TrainLoader
-    val: EvalLoader
+    train_loader: TrainLoader
+    val_loader: EvalLoader
     horizon: Horizon
     device: torch.device
-    arithmetic: Arithmetic
+    precision: StepPrecision
     report: CheckReport
     class_weights: dict[str, float]
 
 
-def start_model(program: Program, weights: str | None = None, watcher: Watcher | None = None) -> Compiled:
+def compile_start_model(program: Program, weights: str | None = None, watcher: Watcher | None = None) -> CompileResult:
     """Return the model that a run starts from, before the data is read.
 
     ``watcher`` follows the download of weights. Raises SegError if the program or its weights are at fault.
     """
-    _check_complete(program)
+    _check_trainable(program)
     # Before the model is built: its random weights are drawn here.
     torch.manual_seed(program.train.seed)
     return compile_program(program, weights, watcher=watcher)
 
 
-def prepare(
-    compiled: Compiled,
+def prepare_run(
+    compiled: CompileResult,
     data: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     device: torch.device | None = None,
 ) -> Setup:
     """Open and check the data, build the objects of a run, and try one validation batch.
@@ -79,46 +79,46 @@ def prepare(
     """
     program, model = compiled.program, compiled.model
     device = device or pick_device()
-    arithmetic = choose_arithmetic(program.train.precision, device)
-    index, report = checked_data(program, data, progress)
-    network = network_of(program, model, device)
+    arithmetic = choose_precision(program.train.precision, device)
+    index, report = open_checked_data(program, data, progress)
+    network = build_network(program, model, device)
     # Before the optimizer is built, which takes only parameters that require a gradient.
-    freeze(model, program.train.freeze)
-    train, val = loaders(program, index, report.shown[program.data.train.subset])
+    freeze_parts(model, program.train.freeze)
+    train, val = make_loaders(program, index, report.class_presence[program.data.train.subset])
     loss, weights = program.train.loss, list[float]()
     assert loss is not None and program.train.optimizer is not None
-    if asks_for_weights(loss):
-        weights = counted_weights(report, program.data.train.subset, index.ignore)
-        loss = with_weights(loss, weights)
+    if needs_class_weights(loss):
+        weights = compute_subset_weights(report, program.data.train.subset, index.ignore)
+        loss = replace_auto_weights(loss, weights)
     setup = Setup(
         program=program,
         index=index,
         model=model,
         network=network,
         criterion=build_criterion(loss, len(program.classes), index.ignore),
-        loss=group_loss(loss, len(program.classes), index.ignore),
+        loss=build_group_loss(loss, len(program.classes), index.ignore),
         optimizer=build_optimizer(program.train.optimizer, model),
-        train=train,
-        val=val,
+        train_loader=train,
+        val_loader=val,
         horizon=Horizon(math.ceil(len(train) / program.train.accumulate), program.train.epochs),
         device=device,
-        arithmetic=arithmetic,
+        precision=arithmetic,
         report=report,
         class_weights=dict(zip(program.classes, weights, strict=bool(weights))),
     )
-    with explained():
-        _try_validation(setup)
+    with diagnose_machine_faults():
+        _try_validation_batch(setup)
     return setup
 
 
-def network_of(program: Program, model: nn.Module, device: torch.device) -> nn.Sequential:
+def build_network(program: Program, model: nn.Module, device: torch.device) -> nn.Sequential:
     """Return the normalization followed by ``model``, on a device: takes uint8 images (N, C, H, W)."""
-    network = nn.Sequential(normalizer(program.data.normalize, program.channels), model)
+    network = nn.Sequential(make_normalizer(program.data.normalize, program.channels), model)
     # Convolutions are faster in channels-last memory, on CPUs and on tensor cores.
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def _check_complete(program: Program) -> None:
+def _check_trainable(program: Program) -> None:
     for key, example in (("loss", "CrossEntropy()"), ("optimizer", "AdamW(lr = 1e-3)")):
         if getattr(program.train, key) is None:
             raise fail(
@@ -126,7 +126,7 @@ def _check_complete(program: Program) -> None:
                 f"the program has no `train.{key}`",
                 f'set `train.{key} = {example}`, or extend the standard program: `extends "std/semantic.seg"`',
             )
-    cache_budget(program)  # called for its errors, which should come before the data is read
+    resolve_cache_budget(program)  # called for its errors, which should come before the data is read
     outputs = ", ".join(f"`{name}`" for name in program.graph.outputs)
     if len(program.graph.outputs) != 1:
         raise fail(
@@ -136,8 +136,8 @@ def _check_complete(program: Program) -> None:
         )
 
 
-def _try_validation(setup: Setup) -> None:
+def _try_validation_batch(setup: Setup) -> None:
     """Run one validation batch, so that a fault ends the run before it begins and not after the first epoch."""
     # Without workers: an error in one of them is harder to trace, and starting them takes seconds.
-    batch = next(iter(EvalLoader(setup.val.dataset, setup.val.batch, workers=0)))
-    score(setup.network, [batch], setup.program.classes, setup.index.ignore, setup.criterion)
+    batch = next(iter(EvalLoader(setup.val_loader.dataset, setup.val_loader.batch, workers=0)))
+    score_model(setup.network, [batch], setup.program.classes, setup.index.ignore, setup.criterion)

@@ -18,7 +18,7 @@ NOISE_SEEDS = 1 << 63
 
 
 @dataclass(slots=True)
-class Progress:
+class RunProgress:
     """How far a run is: completed epochs, optimizer steps, and the monitored value of each epoch (larger is better).
 
     ``inside`` counts the steps of the unfinished epoch; ``losses`` and ``norms`` are the sums of their losses and
@@ -63,29 +63,31 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     average: WeightAverage | None
     scaler: torch.amp.GradScaler
-    progress: Progress
+    progress: RunProgress
 
-    def averaged(self) -> AbstractContextManager[None]:
+    def use_average(self) -> AbstractContextManager[None]:
         """Let the model use the weights that are validated, saved and deployed: the average if there is one."""
-        return nullcontext() if self.average is None else self.average.in_place()
+        return nullcontext() if self.average is None else self.average.apply_average()
 
-    def shipped(self) -> dict[str, Tensor]:
+    def collect_weights(self) -> dict[str, Tensor]:
         """Return these weights by name, as a model's state."""
         return {**self.model.state_dict(), **({} if self.average is None else self.average.means)}
 
-    def tensors(self) -> dict[str, Tensor]:
+    def collect_tensors(self) -> dict[str, Tensor]:
         """Return `model:NAME`, `average:NAME` and the optimizer's, such as `exp_avg:NAME`; NAME is the model's."""
         found = {f"model:{name}": tensor for name, tensor in self.model.state_dict().items()}
         if self.average is not None:
             found.update({f"average:{name}": tensor for name, tensor in self.average.means.items()})
-        for name, kind, value in self._optimizer_values():
+        for name, kind, value in self._iterate_optimizer_values():
             if isinstance(value, Tensor):
                 found[f"{kind}:{name}"] = value
         return found
 
-    def facts(self) -> dict[str, str]:
+    def collect_facts(self) -> dict[str, str]:
         """Return what is not a tensor, as JSON by name: progress, and numbers of optimizer, average and scaler."""
-        numbers = {f"{kind}:{name}": v for name, kind, v in self._optimizer_values() if not isinstance(v, Tensor)}
+        numbers = {
+            f"{kind}:{name}": v for name, kind, v in self._iterate_optimizer_values() if not isinstance(v, Tensor)
+        }
         others = {
             "optimizer": numbers,
             "updates": 0 if self.average is None else self.average.updates,
@@ -93,7 +95,7 @@ class TrainState:
         }
         return {name: json.dumps(value) for name, value in {**asdict(self.progress), **others}.items()}
 
-    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+    def restore_state(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
         """Restore the results of :meth:`collect_tensors` and :meth:`collect_facts`; training continues bit for bit.
 
         Raises RuntimeError or KeyError if they belong to another program.
@@ -113,10 +115,10 @@ class TrainState:
             kinds.setdefault(kind, {})[name] = number
         self._restore_optimizer(kinds)
         self.scaler.load_state_dict(json.loads(facts["scaler"]))
-        for entry in fields(Progress):
+        for entry in fields(RunProgress):
             setattr(self.progress, entry.name, json.loads(facts[entry.name]))
 
-    def _optimizer_values(self) -> Iterator[tuple[str, str, Any]]:
+    def _iterate_optimizer_values(self) -> Iterator[tuple[str, str, Any]]:
         """Yield what the optimizer stores for each parameter: its name, the kind of value, the value."""
         names: dict[Any, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         for parameter, values in self.optimizer.state.items():
@@ -137,6 +139,6 @@ class TrainState:
                 self.optimizer.state[parameter][kind] = value
 
 
-def noise_seed(seed: int, epoch: int, batch: int) -> int:
+def derive_noise_seed(seed: int, epoch: int, batch: int) -> int:
     """Return the seed for random numbers drawn while a network learns from a batch (epoch and batch count from 0)."""
     return int(counter_rng(seed, epoch, batch, stream=NOISE_STREAM).integers(NOISE_SEEDS))

@@ -11,47 +11,48 @@ import os
 
 import torch
 
-from segdsl.recipe.machine import cores
+from segdsl.recipe.machine import count_cores
 
-VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables in which a user sets the number of threads."""
 
 
-def settle_threads(workers: int) -> list[str]:
+def limit_threads(workers: int) -> list[str]:
     """Use no more threads than cores unless the user has set their number. Return notes on what is too many.
 
     ``workers`` is the number of data-loader workers.
     """
     # PyTorch starts a thread for each core of the machine, even in a container that may use only a few of them.
-    available, threads, notes = cores(), torch.get_num_threads(), []
-    variable = next((name for name in VARIABLES if name in os.environ), None)
+    available, threads, notes = count_cores(), torch.get_num_threads(), []
+    variable = next((name for name in THREAD_VARIABLES if name in os.environ), None)
     if threads > available and variable is None:
         torch.set_num_threads(available)
-        notes.append(f"training with {counted(available, 'thread')}, one for each core that this process may use")
+        notes.append(f"training with {format_count(available, 'thread')}, one for each core that this process may use")
     elif threads > available:
         notes.append(
-            f"{variable} asks for {threads} threads on {counted(available, 'core')}: they slow each other down"
+            f"{variable} asks for {threads} threads on {format_count(available, 'core')}: they slow each other down"
         )
     if workers > available:
-        notes.append(f"{workers} workers load images on {counted(available, 'core')}: lower `data.train.workers`")
+        notes.append(f"{workers} workers load images on {format_count(available, 'core')}: lower `data.train.workers`")
     return notes
 
 
-def advice(workers: int) -> str:
+def format_crowding_advice(workers: int) -> str:
     """Return what to do if training has to wait for cores; ``workers`` is the number of data-loader workers."""
-    available, threads = cores(), torch.get_num_threads()
+    available, threads = count_cores(), torch.get_num_threads()
     # A single thread has no other to wait for, so spinning is no issue.
     can_spin = threads > 1 and "GOMP_SPINCOUNT" not in os.environ
     further = ", or set GOMP_SPINCOUNT=1000 in the environment" if can_spin else ""
     if threads + workers > available + 1:
-        own = f"{counted(threads, 'thread')} and {counted(workers, 'worker')} share {counted(available, 'core')}"
+        cores = format_count(available, "core")
+        own = f"{format_count(threads, 'thread')} and {format_count(workers, 'worker')} share {cores}"
         return f"training is slowed down by busy CPU cores: {own}; lower `data.train.workers`{further}"
     return f"training is slowed down by other programs that keep the CPU busy; end them{further}"
 
 
-def counted(number: int, what: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """Format a number with its noun: `1 core`, `2 cores`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def is_crowded(cpu_seconds: float, seconds: float, threads: int) -> bool:

@@ -23,7 +23,7 @@ from segdsl.run.folder.log import EpochRow
 from segdsl.weights.files import write_tensors
 from segdsl.words.checkpoint_policies import Checkpoints
 
-COUNTS = "counts"
+COUNTS_KIND = "counts"
 """Prefix of the confusion counts of an epoch's row among the tensors of a state file."""
 
 
@@ -41,7 +41,7 @@ class Run:
         return self.program.classes
 
 
-class Kept(NamedTuple):
+class BestEpoch(NamedTuple):
     """One of the best epochs, from 1, and its monitored value, larger being better; nan is stored as -inf."""
 
     epoch: int
@@ -56,32 +56,32 @@ class CheckpointWriter:
     """
 
     folder: RunFolder
-    rule: Checkpoints
+    policy: Checkpoints
     facts: dict[str, str]
     clock: Clock | None = None
-    kept: list[Kept] = field(default_factory=list)
+    best_epochs: list[BestEpoch] = field(default_factory=list)
     rows: dict[str, EpochRow] = field(default_factory=dict)
-    saved: tuple[int, int] | None = None
+    state_position: tuple[int, int] | None = None
     """Epoch and step of the state on disk."""
 
-    def epoch(self, state: TrainState, row: EpochRow) -> bool:
+    def save_epoch(self, state: TrainState, row: EpochRow) -> bool:
         """Write the checkpoints that are due after an epoch. Return whether the epoch is the best so far."""
         value = state.progress.history[-1]
-        entry = Kept(state.progress.epoch, -math.inf if math.isnan(value) else value)
-        rank = sum(entry.value <= other.value for other in self.kept)
+        entry = BestEpoch(state.progress.epoch, -math.inf if math.isnan(value) else value)
+        rank = sum(entry.value <= other.value for other in self.best_epochs)
         # `<=` above: of two equal epochs the earlier one stays ahead.
-        self.kept.insert(rank, entry)
-        del self.kept[self.rule.best :]
+        self.best_epochs.insert(rank, entry)
+        del self.best_epochs[self.policy.best :]
         self.rows["last"] = row
         if rank == 0:
             self.rows["best"] = row
         # The state is written before the best weights: what a kill then prevents can be rebuilt from the state.
-        if self.rule.last:
+        if self.policy.last:
             self.save_last(state)
-        elif self.rule.keeps_state and not self.folder.state.is_file():
+        elif self.policy.can_resume and not self.folder.state.is_file():
             self.save_state(state)  # else a kill would leave the best weights, but no state to resume from
-        if rank < self.rule.best:
-            self._put_best(state, rank)
+        if rank < self.policy.best:
+            self._insert_best(state, rank)
         return rank == 0
 
     def save_last(self, state: TrainState) -> None:
@@ -91,22 +91,22 @@ class CheckpointWriter:
 
     def save_state(self, state: TrainState) -> None:
         """Write everything needed to resume; the state before it is kept in case this file is lost."""
-        seconds = self.clock.seconds if self.clock is not None else 0.0
+        seconds = self.clock.total_seconds if self.clock is not None else 0.0
         course = {
             "seconds": seconds,
-            "kept": self.kept,
-            "rows": {name: row.facts() for name, row in self.rows.items()},
+            "kept": self.best_epochs,
+            "rows": {name: row.collect_facts() for name, row in self.rows.items()},
         }
-        counts = {f"{COUNTS}:{name}": torch.tensor(row.confusion.counts) for name, row in self.rows.items()}
-        facts = {**self.facts, **state.facts(), "course": json.dumps(course)}
-        write_checkpoint(self.folder.state, {**state.tensors(), **counts}, facts, self.folder.previous)
-        self.saved = state.progress.epoch, state.progress.step
+        counts = {f"{COUNTS_KIND}:{name}": torch.tensor(row.confusion.counts) for name, row in self.rows.items()}
+        facts = {**self.facts, **state.collect_facts(), "course": json.dumps(course)}
+        write_checkpoint(self.folder.state, {**state.collect_tensors(), **counts}, facts, self.folder.previous)
+        self.state_position = state.progress.epoch, state.progress.step
 
     def write_weights(self, path: Path, state: TrainState, **facts: str) -> None:
         """Write the weights that are deployed: the average if there is one."""
-        write_checkpoint(path, state.shipped(), {**self.facts_of(state), **facts})
+        write_checkpoint(path, state.collect_weights(), {**self.collect_facts(state), **facts})
 
-    def facts_of(self, state: TrainState) -> dict[str, str]:
+    def collect_facts(self, state: TrainState) -> dict[str, str]:
         """Return the metadata of weights: how far the run was, and whether they are an average (`averaged`)."""
         facts = {**self.facts, "epoch": str(state.progress.epoch), "step": str(state.progress.step)}
         if state.average is not None:
@@ -114,30 +114,34 @@ class CheckpointWriter:
             facts["averaged"] = f"EMA(decay = {word.decay}, ramp = {word.ramp})"
         return facts
 
-    def _put_best(self, state: TrainState, rank: int) -> None:
+    def _insert_best(self, state: TrainState, rank: int) -> None:
         """Write the weights of an epoch at its rank among the best; move lower ranks down."""
-        with refused(self.best_path(rank)):
+        with report_write_errors(self.get_best_path(rank)):
             # From the last rank up, so that no file is overwritten before it has moved.
-            for place in range(len(self.kept) - 1, rank, -1):
+            for place in range(len(self.best_epochs) - 1, rank, -1):
                 with contextlib.suppress(FileNotFoundError):
-                    self.best_path(place - 1).replace(self.best_path(place))
+                    self.get_best_path(place - 1).replace(self.get_best_path(place))
         self.write_best(state, rank)
 
     def write_best(self, state: TrainState, rank: int) -> None:
         """Write the weights of the epoch that has just ended as those of ``rank``."""
-        self.write_weights(self.best_path(rank), state, value=repr(self.kept[rank].value))
+        self.write_weights(self.get_best_path(rank), state, value=repr(self.best_epochs[rank].value))
 
-    def best_path(self, rank: int) -> Path:
+    def get_best_path(self, rank: int) -> Path:
         """Return the path of a rank: `best.safetensors`, `best-2.safetensors`, …"""
         return self.folder.best if rank == 0 else self.folder.checkpoints / f"best-{rank + 1}.safetensors"
 
-    def finish(self, state: TrainState) -> None:
+    def finish_run(self, state: TrainState) -> None:
         """Bring the state on disk up to date, and remove the files that only an interrupted run needs."""
         # A stale state would make a later `--resume` train the last epochs a second time.
         position = state.progress.epoch, state.progress.step
-        if self.saved != position and (self.rule.keeps_state or self.folder.state.is_file()):
+        if self.state_position != position and (self.policy.can_resume or self.folder.state.is_file()):
             self.save_state(state)
-        needless = [self.folder.previous, *self.folder.set_aside(), *([] if self.rule.last else [self.folder.last])]
+        needless = [
+            self.folder.previous,
+            *self.folder.find_displaced_paths(),
+            *([] if self.policy.last else [self.folder.last]),
+        ]
         for path in needless:
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
@@ -150,12 +154,12 @@ def write_checkpoint(
 
     Raises SegError (`checkpoint-not-written`) if the disk refuses it.
     """
-    with refused(path):
+    with report_write_errors(path):
         write_tensors(path, tensors, metadata, previous)
 
 
 @contextmanager
-def refused(path: Path) -> Iterator[None]:
+def report_write_errors(path: Path) -> Iterator[None]:
     """Turn OSErrors of writing a checkpoint into SegError (`checkpoint-not-written`)."""
     try:
         yield
@@ -168,7 +172,7 @@ def refused(path: Path) -> Iterator[None]:
         ) from error
 
 
-def run_folder(path: str | Path) -> RunFolder:
+def find_run_folder(path: str | Path) -> RunFolder:
     """Return the folder of an existing run. Raises SegError (`run-not-found`)."""
     folder = RunFolder(Path(path))
     if not folder.program.is_file():
@@ -190,8 +194,8 @@ def open_run(path: str | Path) -> Run:
     from segdsl.lower.compiled import compile_program
     from segdsl.weights.load import load_weights
 
-    folder = run_folder(path)
-    weights = next((p for p in (folder.best, folder.last, *folder.set_aside()) if p.is_file()), None)
+    folder = find_run_folder(path)
+    weights = next((p for p in (folder.best, folder.last, *folder.find_displaced_paths()) if p.is_file()), None)
     if weights is None:
         raise fail(
             "run-without-weights",

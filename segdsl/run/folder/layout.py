@@ -19,13 +19,13 @@ from typing import Any
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
-from segdsl.storage.atomic import sync_folder, write_text
+from segdsl.storage.atomic import sync_folder, write_text_atomically
 from segdsl.weights.report import LoadReport
 
-RUNS = Path("runs")
+RUNS_FOLDER = Path("runs")
 """Where run folders are created, relative to the working directory."""
 
-HIDDEN = re.compile(r"\.occupied|\.(program\.seg|lock\.json|machine\.json)\..*\.part")
+HIDDEN_FILE = re.compile(r"\.occupied|\.(program\.seg|lock\.json|machine\.json)\..*\.part")
 """Other files that may be in a run folder: its lock, and partly written files."""
 
 
@@ -48,7 +48,7 @@ class RunFolder:
         return self.root / "machine.json"
 
     @property
-    def resumed(self) -> Path:
+    def resumptions(self) -> Path:
         return self.root / "resumed.json"
 
     @property
@@ -83,11 +83,11 @@ class RunFolder:
     def previous(self) -> Path:
         return self.checkpoints / "state-previous.safetensors"
 
-    def aside(self, epoch: int) -> Path:
+    def get_displaced_path(self, epoch: int) -> Path:
         """Return where the best weights of an epoch are kept while a resumed run repeats that epoch."""
         return self.checkpoints / f"best-of-{epoch}.safetensors"
 
-    def set_aside(self) -> list[Path]:
+    def find_displaced_paths(self) -> list[Path]:
         """Return all existing paths of :meth:`get_displaced_path`."""
         found = self.checkpoints.glob("best-of-*.safetensors")
         return sorted(path for path in found if path.stem.removeprefix("best-of-").isdecimal())
@@ -113,7 +113,7 @@ def check_out(out: Path | None) -> None:
             path=str(out),
         )
     if out.is_dir() and any(out.iterdir()):
-        what = "contains another run" if is_begun(out) else "is not empty"
+        what = "contains another run" if is_run_folder(out) else "is not empty"
         raise fail(
             "out-taken",
             f"the output folder `{out}` {what}",
@@ -125,48 +125,48 @@ def check_out(out: Path | None) -> None:
     # The folder need not exist yet; the nearest parent that does decides whether it can be created.
     above = next(p for p in (out, *out.absolute().parents) if p.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise not_writable(out)
+        raise not_writable_error(out)
 
 
-def create_run(name: str, out: Path | None, again: bool = False) -> RunFolder:
+def create_run(name: str, out: Path | None, exist_ok: bool = False) -> RunFolder:
     """Create an empty run folder: ``out``, or without it the next free `runs/<name>-<number>`.
 
     With ``exist_ok`` it may exist already. Raises SegError as :func:`check_out` does.
     """
-    if not again:
+    if not exist_ok:
         check_out(out)
-    target = out or RUNS
+    target = out or RUNS_FOLDER
     created = [place for place in (target, *target.parents) if not place.exists()]
     try:
-        folder = RunFolder(_next_free(name) if out is None else out)
+        folder = RunFolder(_create_next_folder(name) if out is None else out)
         folder.checkpoints.mkdir(parents=True, exist_ok=True)
         folder.tensorboard.mkdir(exist_ok=True)
         # A new folder is on the disk only once its parent is, so every parent of a created one is synced too.
         for place in {folder.root, folder.root.parent, *(one.parent for one in created)}:
             sync_folder(place)
     except OSError as error:
-        raise not_writable(out or RUNS) from error
+        raise not_writable_error(out or RUNS_FOLDER) from error
     return folder
 
 
-def is_begun(out: Path) -> bool:
+def is_run_folder(out: Path) -> bool:
     """Return whether a folder is that of a run."""
     # `program.seg` alone is not enough: a user may keep a program of that name in a folder of their own.
     folder = RunFolder(out)
     return folder.program.is_file() and folder.lock.is_file()
 
 
-def is_bare(out: Path) -> bool:
+def is_unfilled_run_folder(out: Path) -> bool:
     """Return whether a folder holds only what an interrupted :func:`create_run` leaves."""
     folder = RunFolder(out)
     files, folders = {folder.lock, folder.machine}, {folder.checkpoints, folder.tensorboard}
     return out.is_dir() and all(
-        path in files or HIDDEN.fullmatch(path.name) or (path in folders and not any(path.iterdir()))
+        path in files or HIDDEN_FILE.fullmatch(path.name) or (path in folders and not any(path.iterdir()))
         for path in out.iterdir()
     )
 
 
-def stated_program(program: Program, overrides: Iterable[str]) -> Program:
+def relocate_program(program: Program, overrides: Iterable[str]) -> Program:
     """Return the program as it is written into a run folder.
 
     It is resolved, with ``overrides`` for the locations of data and weights, which are relative to that folder.
@@ -180,7 +180,7 @@ def stated_program(program: Program, overrides: Iterable[str]) -> Program:
 def write_program(
     folder: RunFolder,
     program: Program,
-    stated: Program,
+    run_program: Program,
     weights: Iterable[LoadReport],
     data: str,
     class_weights: Mapping[str, float],
@@ -195,20 +195,20 @@ def write_program(
         data: digest of the dataset.
         class_weights: class weights that the loss counted in the data.
     """
-    lock = lock_of(program, stated, weights, data)
+    lock = build_lock(program, run_program, weights, data)
     if class_weights:
         lock["class_weights"] = dict(class_weights)
     # The program comes last: its presence makes the folder a run, see `is_run_folder`.
     write_lock(folder, lock)
-    write_text(folder.program, stated.resolved)
+    write_text_atomically(folder.program, run_program.resolved)
 
 
 def write_lock(folder: RunFolder, lock: Mapping[str, Any]) -> None:
     """Write `lock.json`. Raises OSError."""
-    write_text(folder.lock, json.dumps(lock, indent=2, sort_keys=True) + "\n")
+    write_text_atomically(folder.lock, json.dumps(lock, indent=2, sort_keys=True) + "\n")
 
 
-def lock_of(program: Program, stated: Program, weights: Iterable[LoadReport], data: str) -> dict[str, Any]:
+def build_lock(program: Program, run_program: Program, weights: Iterable[LoadReport], data: str) -> dict[str, Any]:
     """Return what a run was made from, by SHA-256: its program, the program's sources, weights and data.
 
     Nothing about the machine. ``run_program`` is the program as written into the run folder, with the source of each of
@@ -216,15 +216,15 @@ def lock_of(program: Program, stated: Program, weights: Iterable[LoadReport], da
     """
     parts = {report.part or "model": report.sha256 for report in weights}
     return {
-        "program": digest_of_program(stated),
-        "sources": {_portable(name): source.digest for name, source in program.sources.items()},
-        "weights": {part: {"source": stated.weights[part], "sha256": digest} for part, digest in parts.items()},
+        "program": compute_program_digest(run_program),
+        "sources": {_make_name_portable(name): source.digest for name, source in program.sources.items()},
+        "weights": {part: {"source": run_program.weights[part], "sha256": digest} for part, digest in parts.items()},
         "data": data,
         "classes": list(program.classes),
     }
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file of a run; empty if the file is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -233,23 +233,23 @@ def read_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def digest_of_program(stated: Program) -> str:
+def compute_program_digest(run_program: Program) -> str:
     """Return the SHA-256 of a program as written into a run folder."""
-    return hashlib.sha256(stated.resolved.encode()).hexdigest()
+    return hashlib.sha256(run_program.resolved.encode()).hexdigest()
 
 
-def _portable(name: str) -> str:
+def _make_name_portable(name: str) -> str:
     """Return a source's name without the location of the project on this machine."""
     return PurePath(name).name if PurePath(name).is_absolute() or name.startswith("..") else PurePath(name).as_posix()
 
 
-def _next_free(name: str) -> Path:
-    RUNS.mkdir(exist_ok=True)
-    taken = [p.name.rpartition("-")[2] for p in RUNS.glob(f"{name}-*") if p.name.rpartition("-")[0] == name]
+def _create_next_folder(name: str) -> Path:
+    RUNS_FOLDER.mkdir(exist_ok=True)
+    taken = [p.name.rpartition("-")[2] for p in RUNS_FOLDER.glob(f"{name}-*") if p.name.rpartition("-")[0] == name]
     number = max((int(n) for n in taken if n.isdecimal()), default=0) + 1
     # `mkdir` decides, not the listing above: another process may create the same folder in between.
     while True:
-        root = RUNS / f"{name}-{number}"
+        root = RUNS_FOLDER / f"{name}-{number}"
         try:
             root.mkdir()
             return root
@@ -257,7 +257,7 @@ def _next_free(name: str) -> Path:
             number += 1
 
 
-def not_writable(path: Path) -> SegError:
+def not_writable_error(path: Path) -> SegError:
     """Return the error of an output folder that cannot be created or written."""
     return fail(
         "out-not-writable",

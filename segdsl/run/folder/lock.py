@@ -21,71 +21,71 @@ from pathlib import Path
 from typing import Any
 
 from segdsl.diagnostics import SegError, fail
-from segdsl.run.folder.layout import RunFolder, not_writable
+from segdsl.run.folder.layout import RunFolder, not_writable_error
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-NAME = ".occupied"
-NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOLCK}
+LOCK_FILE = ".occupied"
+NO_LOCK_ERRORS = {errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOLCK}
 """Errors of file systems that do not support locks."""
-SETTLING = 0.5
+SETTLE_SECONDS = 0.5
 """Seconds within which, without system locks, two processes that took a folder at once have both written to it."""
-TRIES = 100
+MAX_TRIES = 100
 """Attempts to take a lock whose file keeps being removed by other processes."""
-_held: set[int] = set()
+_open_locks: set[int] = set()
 """Open lock files of this process; forked children close theirs, or the lock would outlive this process."""
 
 
-def _let_go() -> None:
-    for handle in _held:
+def _release_locks() -> None:
+    for handle in _open_locks:
         with contextlib.suppress(OSError):
             os.close(handle)
-    _held.clear()
+    _open_locks.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_release_locks)
 
 
 @contextmanager
-def occupied(folder: RunFolder) -> Iterator[None]:
+def lock_run_folder(folder: RunFolder) -> Iterator[None]:
     """Hold the lock of an existing run folder inside the block.
 
     Raises SegError (`run-in-use`, `out-not-writable`).
     """
-    path = folder.root / NAME
+    path = folder.root / LOCK_FILE
     try:
-        handle = _taken(path)
+        handle = _acquire_lock(path)
     except OSError as error:
-        raise not_writable(folder.root) from error
-    _held.add(handle)
+        raise not_writable_error(folder.root) from error
+    _open_locks.add(handle)
     try:
         yield
     finally:
         # Removed before it is unlocked: a process that opened the old file sees that it is gone and makes a new one.
         with contextlib.suppress(OSError):
             path.unlink()
-        if handle in _held:
-            _held.remove(handle)
+        if handle in _open_locks:
+            _open_locks.remove(handle)
             os.close(handle)
 
 
-def _taken(path: Path) -> int:
+def _acquire_lock(path: Path) -> int:
     """Return the open lock file with this process as its owner. Raises SegError (`run-in-use`) and OSError."""
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            owner = _owner(handle)
-            if not (is_gone(owner) if (locked := _locked(handle)) is None else locked):
-                raise _in_use(path, owner)
-            if _is_at(handle, path):
+            owner = _read_owner(handle)
+            if not (is_process_gone(owner) if (locked := _try_flock(handle)) is None else locked):
+                raise _in_use_error(path, owner)
+            if _is_same_file(handle, path):
                 os.ftruncate(handle, 0)
-                os.write(handle, json.dumps(this_process()).encode())
-                if locked is None and not _is_ours_still(handle):
-                    raise _in_use(path, {})
+                os.write(handle, json.dumps(describe_process()).encode())
+                if locked is None and not _is_still_owner(handle):
+                    raise _in_use_error(path, {})
                 return handle
         except BaseException:
             os.close(handle)
@@ -94,7 +94,7 @@ def _taken(path: Path) -> int:
     raise OSError(errno.EAGAIN, "cannot take the lock")
 
 
-def _locked(handle: int) -> bool | None:
+def _try_flock(handle: int) -> bool | None:
     """Return whether the system granted a lock on a file; None if it has no locks."""
     if fcntl is None:
         return None
@@ -103,13 +103,13 @@ def _locked(handle: int) -> bool | None:
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in NO_LOCKS:
+        if error.errno not in NO_LOCK_ERRORS:
             raise
         return None
     return True
 
 
-def _is_at(handle: int, path: Path) -> bool:
+def _is_same_file(handle: int, path: Path) -> bool:
     """Return whether an open file is still the one at ``path``."""
     try:
         return os.path.samestat(os.fstat(handle), path.stat())
@@ -117,14 +117,14 @@ def _is_at(handle: int, path: Path) -> bool:
         return False
 
 
-def _is_ours_still(handle: int) -> bool:
+def _is_still_owner(handle: int) -> bool:
     """Return whether no process that found the folder free at the same moment has overwritten the owner."""
-    time.sleep(SETTLING)
+    time.sleep(SETTLE_SECONDS)
     os.lseek(handle, 0, os.SEEK_SET)
-    return _owner(handle) == this_process()
+    return _read_owner(handle) == describe_process()
 
 
-def _owner(handle: int) -> dict[str, Any]:
+def _read_owner(handle: int) -> dict[str, Any]:
     """Return the owner written in the lock file, and rewind the file."""
     try:
         found = json.loads(os.read(handle, 4096) or b"{}")
@@ -134,12 +134,12 @@ def _owner(handle: int) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def this_process() -> dict[str, Any]:
+def describe_process() -> dict[str, Any]:
     """Return what another process needs to tell whether this one still runs."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _get_start_time(os.getpid())}
 
 
-def is_gone(owner: dict[str, Any]) -> bool:
+def is_process_gone(owner: dict[str, Any]) -> bool:
     """Return whether a process (see :func:`describe_process`) has ended; False for one on another machine."""
     if not owner:
         return True
@@ -152,10 +152,10 @@ def is_gone(owner: dict[str, Any]) -> bool:
         return True
     except PermissionError:
         pass  # it runs, but belongs to another user
-    return owner.get("started") != _started(int(owner["pid"]))
+    return owner.get("started") != _get_start_time(int(owner["pid"]))
 
 
-def _started(pid: int) -> str | None:
+def _get_start_time(pid: int) -> str | None:
     """Return when a process was started, relative to a boot of the machine; None if the system does not tell."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -167,7 +167,7 @@ def _started(pid: int) -> str | None:
     return f"{boot}:{fields[19]}"
 
 
-def _in_use(path: Path, owner: dict[str, Any]) -> SegError:
+def _in_use_error(path: Path, owner: dict[str, Any]) -> SegError:
     who = f"process {owner.get('pid')} on {owner.get('host')}" if owner else "another process"
     return fail(
         "run-in-use",

@@ -9,32 +9,32 @@ from typing import Any
 
 import torch
 
-from segdsl.data.decode.decoded_cache import whole_memory
-from segdsl.recipe.machine import cores
-from segdsl.run.folder.layout import RunFolder, not_writable
-from segdsl.storage.atomic import write_text
+from segdsl.data.decode.decoded_cache import get_total_memory
+from segdsl.recipe.machine import count_cores
+from segdsl.run.folder.layout import RunFolder, not_writable_error
+from segdsl.storage.atomic import write_text_atomically
 from segdsl.version import __version__
 
-PROCESSORS = Path("/proc/cpuinfo")
+CPUINFO_FILE = Path("/proc/cpuinfo")
 
 
 def write_machine(folder: RunFolder, device: torch.device) -> None:
     """Write `machine.json`. Raises SegError (`out-not-writable`)."""
     try:
-        write_text(folder.machine, json.dumps(machine_facts(device), indent=2) + "\n")
+        write_text_atomically(folder.machine, json.dumps(collect_machine_facts(device), indent=2) + "\n")
     except OSError as error:
-        raise not_writable(folder.root) from error
+        raise not_writable_error(folder.root) from error
 
 
-def machine_facts(device: torch.device) -> dict[str, Any]:
+def collect_machine_facts(device: torch.device) -> dict[str, Any]:
     """Return the facts of this machine: ``memory`` in bytes, ``threads`` those of torch."""
     return {
         "device": str(device),
         "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "cpu": _processor(),
-        "cores": cores(),
+        "cpu": _read_cpu_name(),
+        "cores": count_cores(),
         "threads": torch.get_num_threads(),
-        "memory": whole_memory(),
+        "memory": get_total_memory(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -42,9 +42,9 @@ def machine_facts(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def _read_cpu_name() -> str:
     try:
-        lines = PROCESSORS.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = CPUINFO_FILE.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     # `platform.processor()` is empty on most Linux systems, so the kernel's own list comes first.

@@ -12,18 +12,18 @@ from torch import Tensor
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.run.engine.state import TrainState
-from segdsl.run.folder.checkpoint import COUNTS, CheckpointWriter, Kept, refused
+from segdsl.run.folder.checkpoint import COUNTS_KIND, BestEpoch, CheckpointWriter, report_write_errors
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.folder.log import EpochRow
 from segdsl.scores.confusion import Confusion
-from segdsl.weights.files import open_weights
+from segdsl.weights.files import read_weights
 
-BEST = re.compile(r"best(-\d+|-of-\d+)?\.safetensors")
+BEST_FILE = re.compile(r"best(-\d+|-of-\d+)?\.safetensors")
 """Names of best weights: by rank, and those displaced while a resumed run repeats an epoch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class StateFile:
     """A training state read from disk; ``corrupt_paths`` are newer ones that cannot be read.
 
     Its ``tensors`` are cleared once they are restored, to free the memory.
@@ -32,7 +32,7 @@ class Recovered:
     path: Path
     tensors: dict[str, Tensor]
     facts: Mapping[str, str]
-    damaged: tuple[Path, ...] = ()
+    corrupt_paths: tuple[Path, ...] = ()
 
     @property
     def step(self) -> int:
@@ -50,7 +50,7 @@ class Recovered:
         return float(json.loads(self.facts["course"])["seconds"])
 
 
-def newest_state(folder: RunFolder) -> Recovered | None:
+def find_newest_state(folder: RunFolder) -> StateFile | None:
     """Return the newest intact state of a run; None if none was ever written.
 
     Raises SegError (`checkpoint-damaged`) if all are damaged.
@@ -60,12 +60,12 @@ def newest_state(folder: RunFolder) -> Recovered | None:
         if not path.is_file():
             continue
         try:
-            tensors, facts = open_weights(path)
+            tensors, facts = read_weights(path)
             json.loads(facts["course"])  # a file of another kind has none
         except (SegError, KeyError, ValueError):
             damaged.append(path)
             continue
-        return Recovered(path, tensors, facts, tuple(damaged))
+        return StateFile(path, tensors, facts, tuple(damaged))
     if damaged:
         names = " and ".join(f"`{path.name}`" for path in damaged)
         weights = next((p for p in (folder.last, folder.best) if p.is_file()), None)
@@ -79,75 +79,75 @@ def newest_state(folder: RunFolder) -> Recovered | None:
     return None
 
 
-def restore(found: Recovered, state: TrainState, checkpoints: CheckpointWriter) -> None:
+def restore_run(state_file: StateFile, state: TrainState, checkpoints: CheckpointWriter) -> None:
     """Restore a training state and the run's checkpoint records. Raises SegError as writing a checkpoint does."""
-    counts = {key: found.tensors.pop(key) for key in list(found.tensors) if key.startswith(f"{COUNTS}:")}
+    counts = {key: state_file.tensors.pop(key) for key in list(state_file.tensors) if key.startswith(f"{COUNTS_KIND}:")}
     try:
-        state.restore(found.tensors, found.facts)
+        state.restore_state(state_file.tensors, state_file.facts)
     except (RuntimeError, KeyError, ValueError) as error:
-        message = f"`{found.path.name}` was not saved by this program"
+        message = f"`{state_file.path.name}` was not saved by this program"
         help = "restore the file that this run wrote from a copy, or start a new run"
-        raise fail("checkpoint-damaged", message, help, path=str(found.path)) from error
-    found.tensors.clear()
-    with refused(checkpoints.folder.state):
+        raise fail("checkpoint-damaged", message, help, path=str(state_file.path)) from error
+    state_file.tensors.clear()
+    with report_write_errors(checkpoints.folder.state):
         # Otherwise the next write would move the damaged file over the only intact one.
-        if found.damaged:
-            found.path.replace(checkpoints.folder.state)
-    checkpoints.saved = found.epoch, found.step
-    course = json.loads(found.facts["course"])
+        if state_file.corrupt_paths:
+            state_file.path.replace(checkpoints.folder.state)
+    checkpoints.state_position = state_file.epoch, state_file.step
+    course = json.loads(state_file.facts["course"])
     for name, facts in course["rows"].items():
         # No mask is counted with this ignore value: the counts are replaced at once.
-        confusion = Confusion(json.loads(found.facts["classes"]), 255)
-        confusion.counts = counts[f"{COUNTS}:{name}"].numpy()
+        confusion = Confusion(json.loads(state_file.facts["classes"]), 255)
+        confusion.counts = counts[f"{COUNTS_KIND}:{name}"].numpy()
         checkpoints.rows[name] = EpochRow(confusion=confusion, **facts)
-    arrange(checkpoints, state, [Kept(*entry) for entry in course["kept"]])
+    arrange_best_weights(checkpoints, state, [BestEpoch(*entry) for entry in course["kept"]])
 
 
-def arrange(checkpoints: CheckpointWriter, state: TrainState, kept: list[Kept]) -> None:
+def arrange_best_weights(checkpoints: CheckpointWriter, state: TrainState, best_epochs: list[BestEpoch]) -> None:
     """Move the best weights to the places that the state records; write those that are missing.
 
     Weights of epochs that the state does not have, which the resumed run repeats, are set aside until the run ends.
     """
     # A kill may come between any two writes of a run. Whatever was still to be written of the epoch that had just ended
     # is rebuilt from the state. Weights displaced by a later epoch are gone, but that epoch will be repeated.
-    files = dict(_best_files(checkpoints.folder))
+    files = dict(_collect_best_files(checkpoints.folder))
     fresh = state.progress.epoch if not state.progress.inside else 0
-    checkpoints.kept = [entry for entry in kept if entry.epoch in files or entry.epoch == fresh]
+    checkpoints.best_epochs = [entry for entry in best_epochs if entry.epoch in files or entry.epoch == fresh]
     # `train.keep` may ask for fewer now: the worst are dropped.
-    del checkpoints.kept[checkpoints.rule.best :]
-    places = {entry.epoch: checkpoints.best_path(rank) for rank, entry in enumerate(checkpoints.kept)}
-    with refused(checkpoints.folder.best):
+    del checkpoints.best_epochs[checkpoints.policy.best :]
+    places = {entry.epoch: checkpoints.get_best_path(rank) for rank, entry in enumerate(checkpoints.best_epochs)}
+    with report_write_errors(checkpoints.folder.best):
         for epoch, path in list(files.items()):
             if epoch not in places and epoch <= state.progress.epoch:
                 path.unlink()
             elif path != places.get(epoch):
-                files[epoch] = path.replace(checkpoints.folder.aside(epoch))
+                files[epoch] = path.replace(checkpoints.folder.get_displaced_path(epoch))
         # Only now, when no place is occupied by the weights of another rank.
         for epoch, place in places.items():
             if epoch in files and files[epoch] != place:
                 files[epoch].replace(place)
-    for rank, entry in enumerate(checkpoints.kept):
+    for rank, entry in enumerate(checkpoints.best_epochs):
         if entry.epoch not in files:
             checkpoints.write_best(state, rank)
-    if fresh and checkpoints.rule.last and _epoch_of(checkpoints.folder.last) != fresh:
+    if fresh and checkpoints.policy.last and _read_epoch(checkpoints.folder.last) != fresh:
         checkpoints.write_weights(checkpoints.folder.last, state)
 
 
-def _best_files(folder: RunFolder) -> list[tuple[int, Path]]:
+def _collect_best_files(folder: RunFolder) -> list[tuple[int, Path]]:
     """Return the readable files of best weights with their epochs; delete the others, whose epoch is unknown."""
     found: list[tuple[int, Path]] = []
-    for path in sorted(p for p in folder.checkpoints.iterdir() if BEST.fullmatch(p.name)):
-        epoch = _epoch_of(path)
+    for path in sorted(p for p in folder.checkpoints.iterdir() if BEST_FILE.fullmatch(p.name)):
+        epoch = _read_epoch(path)
         if epoch is not None and epoch not in dict(found):  # a second file of an epoch was displaced and then repeated
             found.append((epoch, path))
         else:
-            with refused(path):
+            with report_write_errors(path):
                 path.unlink()
     return found
 
 
-def _epoch_of(path: Path) -> int | None:
+def _read_epoch(path: Path) -> int | None:
     try:
-        return int(open_weights(path)[1]["epoch"])
+        return int(read_weights(path)[1]["epoch"])
     except (SegError, KeyError, ValueError):
         return None

@@ -13,15 +13,15 @@ from segdsl.data.check.index import Index
 from segdsl.data.loading.dataset import EvalDataset
 from segdsl.data.loading.loader import EvalLoader
 from segdsl.ir.program import Program
-from segdsl.run.engine.validate import predicted
+from segdsl.run.engine.validate import predict_classes
 from segdsl.scores.confusion import Confusion
 
-SHOWN = 4
+MAX_IMAGES = 4
 """Maximum number of best and of worst images."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Ranked:
+class ImageRank:
     """The mean Dice of an image over the classes in its mask or prediction, and its position in the subset.
 
     ``prediction`` has uint8 class ids (H, W) at input size.
@@ -34,15 +34,15 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class ImageRanking:
     """The confusion matrix over all images, and the best and worst of the images that have a pixel to score."""
 
     confusion: Confusion
-    best: tuple[Ranked, ...]
-    worst: tuple[Ranked, ...]
+    best: tuple[ImageRank, ...]
+    worst: tuple[ImageRank, ...]
 
 
-def validation_loader(program: Program, index: Index) -> EvalLoader:
+def build_validation_loader(program: Program, index: Index) -> EvalLoader:
     """Build the loader of the program's validation subset, for a single pass."""
     data = program.data
     samples = EvalDataset(index, data.val.subset, (data.input_size.height, data.input_size.width))
@@ -50,28 +50,28 @@ def validation_loader(program: Program, index: Index) -> EvalLoader:
 
 
 @torch.inference_mode()
-def ranked(network: nn.Module, batches: EvalLoader, classes: tuple[str, ...], ignore: int) -> Ranking:
+def rank_images(network: nn.Module, batches: EvalLoader, classes: tuple[str, ...], ignore: int) -> ImageRanking:
     """Score every image of ``batches`` as validation does; switch ``network`` to evaluation mode."""
     network.eval()
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     whole, position, scored = Confusion(classes, ignore), 0, 0
-    low: list[Ranked] = []
-    high: list[Ranked] = []
+    low: list[ImageRank] = []
+    high: list[ImageRank] = []
     for batch in batches:
-        predictions = predicted(network(batch.images.to(device))).cpu().numpy()  # (N, H, W)
+        predictions = predict_classes(network(batch.images.to(device))).cpu().numpy()  # (N, H, W)
         for prediction, target in zip(predictions, batch.target.numpy(), strict=True):
             single = Confusion(classes, ignore)
             single.update(prediction, target)
             whole.counts += single.counts
-            if single.pixels:
+            if single.pixel_count:
                 scored += 1
-                entry = Ranked(single.dice, position, prediction.astype(np.uint8))
+                entry = ImageRank(single.dice, position, prediction.astype(np.uint8))
                 insort(low, entry)
                 insort(high, entry)
                 # Cut at once, so that memory does not grow with the number of images.
-                del low[SHOWN:], high[:-SHOWN]
+                del low[MAX_IMAGES:], high[:-MAX_IMAGES]
             position += 1
     # With few images, both lists contain the same ones: the worst half goes to `worst`.
     worst = low[: (scored + 1) // 2]
     taken = {entry.position for entry in worst}
-    return Ranking(whole, tuple(e for e in reversed(high) if e.position not in taken), tuple(worst))
+    return ImageRanking(whole, tuple(e for e in reversed(high) if e.position not in taken), tuple(worst))

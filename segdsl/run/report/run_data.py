@@ -13,22 +13,22 @@ from safetensors import safe_open
 from segdsl.data.check.index import Index
 from segdsl.data.stats.survey import SubsetStats, count_subsets
 from segdsl.diagnostics import SegError, fail
-from segdsl.ir.parts import Part, parts_of
+from segdsl.ir.parts import Part, build_parts
 from segdsl.ir.program import Program
 from segdsl.lang.program import load
-from segdsl.run.engine.machine_faults import explained
-from segdsl.run.engine.setup import network_of, pick_device
-from segdsl.run.folder.checkpoint import open_run, run_folder
-from segdsl.run.folder.layout import RunFolder, read_object
+from segdsl.run.engine.machine_faults import diagnose_machine_faults
+from segdsl.run.engine.setup import build_network, pick_device
+from segdsl.run.folder.checkpoint import find_run_folder, open_run
+from segdsl.run.folder.layout import RunFolder, read_json_object
 from segdsl.run.folder.resume import read_resumptions
 from segdsl.run.program_data import open_data
-from segdsl.run.report.best_worst import Ranking, ranked, validation_loader
+from segdsl.run.report.best_worst import ImageRanking, build_validation_loader, rank_images
 from segdsl.run.report.history import History, read_history
-from segdsl.scores.confusion import background_of
+from segdsl.scores.confusion import find_background
 
 
 @dataclass(frozen=True)
-class Material:
+class RunData:
     """The data of a run's report.
 
     ``index`` and ``ranking`` may be None; ``missing`` is then the reason. ``machine`` and ``lock`` are empty if the run
@@ -44,7 +44,7 @@ class Material:
     lock: Mapping[str, Any]
     index: Index | None
     stats: Mapping[str, SubsetStats]
-    ranking: Ranking | None
+    ranking: ImageRanking | None
     missing: str
 
     @property
@@ -53,7 +53,7 @@ class Material:
         return self.folder.root.resolve().name
 
     @property
-    def written_in(self) -> str:
+    def source_files(self) -> str:
         """The user's source files of the program, separated by commas."""
         found = self.lock.get("sources")
         names = found if isinstance(found, dict) else {}
@@ -75,51 +75,51 @@ class Material:
         return self.program.classes
 
     @property
-    def best(self) -> int | None:
+    def best_index(self) -> int | None:
         """The index in ``history`` of the epoch of the best weights."""
         # The checkpoint decides; a log alone gives the best monitored value.
         if self.best_epoch in self.history.epochs:
             return self.history.epochs.index(self.best_epoch)
-        return self.history.best(self.program.train.monitor)
+        return self.history.find_best_index(self.program.train.monitor)
 
     @property
     def background(self) -> int:
         """The id of the class that is excluded from foreground scores."""
-        return background_of(self.classes, self.program.data.background)
+        return find_background(self.classes, self.program.data.background)
 
     @cached_property
     def parts(self) -> Part:
         """The model as a tree of its parts."""
-        return parts_of(self.program.graph, self.program.train.freeze)
+        return build_parts(self.program.graph, self.program.train.freeze)
 
 
-def gather(root: str | Path, data: str | Path | None = None) -> Material:
+def collect_run_data(root: str | Path, data: str | Path | None = None) -> RunData:
     """Read the run in ``root`` and evaluate its best weights (else its last) on its validation subset.
 
     ``data`` is the dataset folder, by default that of the run. Raises SegError (`run-not-found`, and the errors of the
     program and of ``data``).
     """
-    folder = run_folder(root)
+    folder = find_run_folder(root)
     program = load(folder.program)
     index, ranking, missing = None, None, ""
     stats: Mapping[str, SubsetStats] = {}
     try:
-        index = _opened(program, data)
+        index = _open_matching_data(program, data)
         stats = count_subsets(index.root, index.labels, index.subsets, index.ignore)
-        ranking = _scored(folder, index)
+        ranking = _rank_run_images(folder, index)
     except SegError as error:
         # A folder that the user passed has to be right; that of the run may be gone by now.
         if data is not None and index is None:
             raise
-        missing = _said(error)
-    return Material(
+        missing = _format_reason(error)
+    return RunData(
         program,
         folder,
         read_history(folder.metrics),
-        _epoch_of(folder.best),
-        read_object(folder.machine),
+        _read_epoch(folder.best),
+        read_json_object(folder.machine),
         read_resumptions(folder),
-        read_object(folder.lock),
+        read_json_object(folder.lock),
         index,
         stats,
         ranking,
@@ -127,7 +127,7 @@ def gather(root: str | Path, data: str | Path | None = None) -> Material:
     )
 
 
-def _opened(program: Program, data: str | Path | None) -> Index:
+def _open_matching_data(program: Program, data: str | Path | None) -> Index:
     """Open the dataset of a run. Raises SegError if it is missing, or has other classes now (`classes-differ`)."""
     index = open_data(program, data)
     if index.classes != program.classes:
@@ -137,19 +137,19 @@ def _opened(program: Program, data: str | Path | None) -> Index:
     return index
 
 
-def _scored(folder: RunFolder, index: Index) -> Ranking:
+def _rank_run_images(folder: RunFolder, index: Index) -> ImageRanking:
     run = open_run(folder.root)
-    network = network_of(run.program, run.model, pick_device())
-    with explained():
-        return ranked(network, validation_loader(run.program, index), run.classes, index.ignore)
+    network = build_network(run.program, run.model, pick_device())
+    with diagnose_machine_faults():
+        return rank_images(network, build_validation_loader(run.program, index), run.classes, index.ignore)
 
 
-def _said(error: SegError) -> str:
+def _format_reason(error: SegError) -> str:
     first = error.diagnostics[0]
     return f"{first.message} ({first.help})"
 
 
-def _epoch_of(weights: Path) -> int | None:
+def _read_epoch(weights: Path) -> int | None:
     """Return the epoch recorded in a checkpoint, or None."""
     try:
         with safe_open(weights, framework="pt") as file:

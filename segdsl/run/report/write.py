@@ -7,39 +7,39 @@ from typing import NamedTuple
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.run.console.display import Display
-from segdsl.run.engine.machine_faults import explained
+from segdsl.run.engine.machine_faults import diagnose_machine_faults
 from segdsl.run.folder.layout import RunFolder
-from segdsl.run.report.page import page
-from segdsl.run.report.run_data import gather
+from segdsl.run.report.page import render_page
+from segdsl.run.report.run_data import collect_run_data
 
 
-class Written(NamedTuple):
+class ReportFile(NamedTuple):
     """The path of a report, and the reason why parts of it are missing; empty for a complete report."""
 
     path: Path
     missing: str
 
 
-def report_at_end(folder: RunFolder, display: Display) -> Path | None:
+def write_final_report(folder: RunFolder, display: Display) -> Path | None:
     """Write the report of a run that has just ended. On failure, print a note and return None."""
     # The run itself succeeded and its weights are safe, so a failed report must not look like a failed run.
     try:
-        with display.reporting(), explained():
+        with display.show_report_progress(), diagnose_machine_faults():
             return write_report(folder.root).path
     except SegError as error:
-        display.note(f"the report could not be written: {error.diagnostics[0].message}")
+        display.show_note(f"the report could not be written: {error.diagnostics[0].message}")
         return None
 
 
-def write_report(root: str | Path, data: str | Path | None = None) -> Written:
+def write_report(root: str | Path, data: str | Path | None = None) -> ReportFile:
     """Write `report.html` into the run folder ``root``, atomically.
 
     Evaluates the best weights on the validation subset of the run, in the dataset folder ``data`` or that of the run.
     If something is missing (dataset, checkpoint), the report says so. Raises SegError (`run-not-found`,
     `report-not-written`, and the errors of the program).
     """
-    run = gather(root, data)
-    text, out = page(run), run.folder.report
+    run = collect_run_data(root, data)
+    text, out = render_page(run), run.folder.report
     draft = out.with_name(f".{out.name}.part")
     try:
         try:
@@ -48,11 +48,11 @@ def write_report(root: str | Path, data: str | Path | None = None) -> Written:
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise _refused(out, error) from error
-    return Written(out, run.missing)
+        raise _report_not_written_error(out, error) from error
+    return ReportFile(out, run.missing)
 
 
-def _refused(out: Path, error: OSError) -> SegError:
+def _report_not_written_error(out: Path, error: OSError) -> SegError:
     """Return the error for a report that cannot be written."""
     if out.is_dir():
         message = f"`{out}` cannot be written: it is a folder"

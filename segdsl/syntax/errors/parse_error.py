@@ -8,9 +8,9 @@ from segdsl.diagnostics import Diagnostic, Fix, Label, Span
 from segdsl.syntax.lexer import END, KEYWORDS, MARKS, Token
 from segdsl.syntax.line_ends import NEWLINE
 
-NOTHING = frozenset({NEWLINE, END, "RBRACE"})
+STATEMENT_ENDS = frozenset({NEWLINE, END, "RBRACE"})
 """Kinds of tokens that end a statement."""
-CLOSING = NOTHING | {"RPAR", "RSQB", "COMMA"}
+CLOSING_KINDS = STATEMENT_ENDS | {"RPAR", "RSQB", "COMMA"}
 VALUE_STARTS = frozenset({"NAME", "INT", "FLOAT", "SIZE", "STRING", "TRUE", "FALSE", "NONE", "LSQB", "LPAR"})
 KEYWORD_KINDS = frozenset(word.upper() for word in KEYWORDS)
 
@@ -31,53 +31,53 @@ class Problem(NamedTuple):
 
     name: str
     tokens: list[Token]
-    at: int
+    position: int
     start: int
     expected: frozenset[str]
     level: str
 
     @property
-    def found(self) -> Token:
-        return self.tokens[self.at]
+    def token(self) -> Token:
+        return self.tokens[self.position]
 
     @property
     def first(self) -> Token:
         return self.tokens[self.start]
 
-    def near(self, distance: int) -> Token:
+    def peek(self, distance: int) -> Token:
         """Return the token ``distance`` tokens away, or the last one of the file (`$END`) outside of its range."""
-        index = self.at + distance
+        index = self.position + distance
         return self.tokens[index] if 0 <= index < len(self.tokens) else self.tokens[-1]
 
     @property
-    def before(self) -> Token:
+    def previous(self) -> Token:
         """The token in front of the unexpected one; `$END` at the start of the file."""
-        return self.near(-1)
+        return self.peek(-1)
 
-    def glued(self, left: Token, right: Token) -> bool:
+    def are_adjacent(self, left: Token, right: Token) -> bool:
         """Return whether there is nothing between two tokens."""
         return left.end == right.start
 
     @property
-    def after_value(self) -> bool:
+    def has_value_before(self) -> bool:
         """Whether a complete value precedes the token."""
         # A sign can start a value as well, so PLUS alone would not tell `1 |` from `= |`.
         return "PLUS" in self.expected and "INT" not in self.expected
 
     @property
-    def value_expected(self) -> bool:
+    def needs_value(self) -> bool:
         return "INT" in self.expected
 
     @property
-    def two_integers(self) -> bool:
+    def is_between_integers(self) -> bool:
         """Whether the token is between two integers that make up the whole value: `128, 128`."""
-        ends = (self.near(-1).kind, self.near(1).kind) == ("INT", "INT")
-        return ends and self.near(2).kind in CLOSING and self.near(-2).kind in ("EQUAL", "LPAR")
+        ends = (self.peek(-1).kind, self.peek(1).kind) == ("INT", "INT")
+        return ends and self.peek(2).kind in CLOSING_KINDS and self.peek(-2).kind in ("EQUAL", "LPAR")
 
-    def opener(self) -> int | None:
+    def find_opener(self) -> int | None:
         """Return the index of the innermost open `(` or `[` of the statement."""
         depth = 0
-        for index in range(self.at - 1, self.start - 1, -1):
+        for index in range(self.position - 1, self.start - 1, -1):
             kind = self.tokens[index].kind
             if kind in ("RPAR", "RSQB"):
                 depth += 1
@@ -87,34 +87,34 @@ class Problem(NamedTuple):
                 depth -= 1
         return None
 
-    def has(self, kind: str, begin: int | None = None) -> bool:
+    def has_kind(self, kind: str, begin: int | None = None) -> bool:
         """Return whether the statement so far, or from index ``begin`` on, has a token of this kind."""
-        return any(t.kind == kind for t in self.tokens[self.start if begin is None else begin : self.at])
+        return any(t.kind == kind for t in self.tokens[self.start if begin is None else begin : self.position])
 
-    def span(self, token: Token | None = None) -> Span:
+    def locate_token(self, token: Token | None = None) -> Span:
         """Return the span of a token (by default the unexpected one)."""
-        token = token or self.found
+        token = token or self.token
         # A newline has no text of its own: point right behind the previous token instead.
-        if token is self.found and not token.text and self.at:
-            return Span(self.name, self.before.end, self.before.end)
+        if token is self.token and not token.text and self.position:
+            return Span(self.name, self.previous.end, self.previous.end)
         return Span(self.name, token.start, token.end)
 
-    def tell(
+    def diagnose(
         self,
         slug: str,
         message: str,
         help: str,
         *,
-        at: Token | None = None,
+        token: Token | None = None,
         fix: tuple[int, int, str] | None = None,
         labels: tuple[Label, ...] = (),
     ) -> Diagnostic:
         """Return a diagnostic at ``token``, by default the unexpected one; ``fix`` is (start, end, replacement)."""
         replacement = Fix(Span(self.name, fix[0], fix[1]), fix[2]) if fix else None
-        return Diagnostic(slug, message, help, span=self.span(at), labels=labels, fix=replacement)
+        return Diagnostic(slug, message, help, span=self.locate_token(token), labels=labels, fix=replacement)
 
 
-def shown(problem: Problem, token: Token) -> str:
+def describe_token(problem: Problem, token: Token) -> str:
     """Describe a token for a message."""
     if token.kind == NEWLINE:
         return "the end of the line"
@@ -127,19 +127,19 @@ def shown(problem: Problem, token: Token) -> str:
     return f"`{text}`"
 
 
-def wanted(problem: Problem) -> str:
+def describe_expected(problem: Problem) -> str:
     """Describe what could be in the place of the unexpected token."""
     # Near a value dozens of terminals fit (every operator, every literal): name the few that help, not all of them.
     expected = problem.expected
-    if problem.at == problem.start:
+    if problem.position == problem.start:
         return "a statement or `}`" if "RBRACE" in expected else "a statement"
-    if problem.value_expected:
+    if problem.needs_value:
         parts = ["a value"]
-    elif problem.after_value:
+    elif problem.has_value_before:
         parts = [text for kind, text in _AFTER_VALUES if kind in expected] or ["`->`"]
         if END in expected and NEWLINE not in expected:
             parts.append("the end of the file" if problem.level else "the end of the option")
-        if problem.found.kind in VALUE_STARTS:
+        if problem.token.kind in VALUE_STARTS:
             parts.insert(0, "an operator")
     elif "NAME" in expected:
         parts = ["a name"]
@@ -150,11 +150,11 @@ def wanted(problem: Problem) -> str:
     if not parts:
         # Where a line may end, the file and the block may end too; naming them adds nothing.
         implied = {"DOT", END, "RBRACE"} if NEWLINE in expected else {"DOT"}
-        parts = sorted(_plain(kind) for kind in expected - implied or expected)
+        parts = sorted(_describe_kind(kind) for kind in expected - implied or expected)
     return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
-def _plain(kind: str) -> str:
+def _describe_kind(kind: str) -> str:
     for symbol, text in _AFTER_VALUES:
         if symbol == kind:
             return text

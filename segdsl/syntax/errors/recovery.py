@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from segdsl.diagnostics import Diagnostic
 from segdsl.syntax.lexer import END, ERROR, Token
-from segdsl.syntax.line_ends import NEWLINE, line_indent
-from segdsl.syntax.table import load
+from segdsl.syntax.line_ends import NEWLINE, measure_line_indent
+from segdsl.syntax.table import load_table
 
 Rows = list[dict[str, int]]
 STATEMENTS = ("block_statement", "statement")
 
 
-def levels(rows: Rows, states: list[int]) -> Iterator[tuple[int, str]]:
+def find_statement_levels(rows: Rows, states: list[int]) -> Iterator[tuple[int, str]]:
     """Yield the stack depths at which a statement may start, innermost first, each with the kind of statement."""
     for low in range(len(states) - 1, -1, -1):
         row = rows[states[low]]
@@ -22,7 +22,7 @@ def levels(rows: Rows, states: list[int]) -> Iterator[tuple[int, str]]:
                 yield low, symbol
 
 
-def problem(
+def diagnose_unexpected_token(
     rows: Rows, states: list[int], starts: list[int], tokens: list[Token], at: int, name: str
 ) -> Diagnostic | None:
     """Return the diagnostic for ``tokens[at]``, which does not fit, or None if it has been reported already."""
@@ -30,22 +30,22 @@ def problem(
     if tokens[at].kind == ERROR:
         return None
     # Imported here, because a valid file should not pay for the patterns of mistakes.
-    from segdsl.syntax.errors.diagnose import explain
+    from segdsl.syntax.errors.diagnose import diagnose_problem
     from segdsl.syntax.errors.parse_error import Problem
 
-    low, symbol = next(levels(rows, states), (0, ""))
+    low, symbol = next(find_statement_levels(rows, states), (0, ""))
     start = starts[low] if low < len(starts) else at
-    stack = _replayed(rows, states[: low + 1], tokens[start:at]) or states
+    stack = _replay_tokens(rows, states[: low + 1], tokens[start:at]) or states
     terminals = {kind for kind in rows[stack[-1]] if not kind.islower()}
-    expected = frozenset(kind for kind in terminals if _fits(rows, stack, kind))
-    return explain(Problem(name, tokens, at, start, expected, symbol))
+    expected = frozenset(kind for kind in terminals if _accepts_token(rows, stack, kind))
+    return diagnose_problem(Problem(name, tokens, at, start, expected, symbol))
 
 
-def _replayed(rows: Rows, stack: list[int], tokens: list[Token]) -> list[int] | None:
+def _replay_tokens(rows: Rows, stack: list[int], tokens: list[Token]) -> list[int] | None:
     """Return the stack right after the last of ``tokens`` was shifted, or None if one of them does not fit."""
     # The unexpected token may have caused reductions before the parser noticed it, and the stack after those expects
     # less than was really possible. Replaying the statement without it gives the full set of expected tokens.
-    rules = load().rules
+    rules = load_table().rules
     for token in tokens:
         while (action := rows[stack[-1]].get(token.kind)) is not None and action < 0:
             rule = rules[~action]
@@ -58,9 +58,9 @@ def _replayed(rows: Rows, stack: list[int], tokens: list[Token]) -> list[int] | 
     return stack
 
 
-def _fits(rows: Rows, states: list[int], kind: str) -> bool:
+def _accepts_token(rows: Rows, states: list[int], kind: str) -> bool:
     """Return whether a token of ``kind`` could come next, by running the table without values."""
-    rules = load().rules
+    rules = load_table().rules
     stack = list(states)
     while (action := rows[stack[-1]].get(kind)) is not None:
         if action >= 0:
@@ -72,7 +72,7 @@ def _fits(rows: Rows, states: list[int], kind: str) -> bool:
     return kind == END and not rows[stack[-1]]
 
 
-def resume(
+def find_resume_point(
     rows: Rows, states: list[int], starts: list[int], tokens: list[Token], at: int
 ) -> tuple[int, str, int] | None:
     """Return where to resume: the stack depth to unwind to, the symbol to push there, and the index of the next token.
@@ -82,24 +82,24 @@ def resume(
     # Innermost first: an error in a nested statement should cost that statement only, not the block around it.
     stop = at
     while stop < len(tokens):
-        for low, symbol in levels(rows, states):
+        for low, symbol in find_statement_levels(rows, states):
             start = starts[low] if low < len(starts) else at
-            end, head = _skip(tokens, start, stop, symbol)
-            if _fits(rows, [*states[: low + 1], rows[states[low]][head]], tokens[end].kind):
+            end, head = _skip_statement(tokens, start, stop, symbol)
+            if _accepts_token(rows, [*states[: low + 1], rows[states[low]][head]], tokens[end].kind):
                 return low, head, end
-        stop = _skip(tokens, at, stop, "")[0] + 1
+        stop = _skip_statement(tokens, at, stop, "")[0] + 1
     return None
 
 
-def _skip(tokens: list[Token], start: int, at: int, symbol: str) -> tuple[int, str]:
+def _skip_statement(tokens: list[Token], start: int, at: int, symbol: str) -> tuple[int, str]:
     """Return the end of the statement that began at ``start``, searched from ``at``, and the symbol to replace it."""
     # A statement ends before a line that is not indented further than its own first line.
-    depth, indent = 0, line_indent(tokens, start)
+    depth, indent = 0, measure_line_indent(tokens, start)
     while (kind := tokens[at].kind) != END:
-        if kind == NEWLINE and not depth and line_indent(tokens, at + 1) <= indent:
+        if kind == NEWLINE and not depth and measure_line_indent(tokens, at + 1) <= indent:
             break
         if kind == "LBRACE":
-            if symbol == "statement" and not depth and (head := _head(tokens, start, at)):
+            if symbol == "statement" and not depth and (head := _classify_head(tokens, start, at)):
                 return at, head
             depth += 1
         elif kind == "RBRACE":
@@ -110,7 +110,7 @@ def _skip(tokens: list[Token], start: int, at: int, symbol: str) -> tuple[int, s
     return at, symbol
 
 
-def _head(tokens: list[Token], start: int, brace: int) -> str:
+def _classify_head(tokens: list[Token], start: int, brace: int) -> str:
     """Return the symbol of the head that ends at ``brace``: `block_head`, `section_head`, or "" for neither."""
     # The keyword may be missing (`Head() {`): a body that starts with a tensor declaration is still a block.
     if tokens[start].kind in ("BLOCK", "MODEL") or tokens[brace + 1].kind in ("IN", "PARAM", "OUT"):

@@ -23,7 +23,7 @@ class Comment:
     """A comment: ends its line without counting towards its width. ``has_own_line`` puts it on a line of its own."""
 
     text: str
-    alone: bool = False
+    has_own_line: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +45,40 @@ class Group:
     """Parts on a single line, or with a line break at every break of their own; a hard break inside forces that."""
 
     parts: list[Doc]
-    broken: bool = field(init=False)
+    is_broken: bool = field(init=False)
 
     def __post_init__(self) -> None:
         # Computed once on construction: searching the parts at every level would be quadratic in the nesting.
-        self.broken = _is_hard(self.parts)
+        self.is_broken = _has_hard_break(self.parts)
 
 
 Doc = Union[str, Line, Comment, IfBroken, Indent, Group, "list[Doc]"]
 
 SPACE = Line()
-NOTHING = Line("")
+SOFT = Line("")
 HARD = Line(hard=True)
-STEP = 2
+INDENT_WIDTH = 2
 """Columns of one indentation."""
 
 
-def _is_hard(parts: list[Doc]) -> bool:
+def _has_hard_break(parts: list[Doc]) -> bool:
     for part in parts:
         if isinstance(part, str):
             continue
         if isinstance(part, Group):
-            if part.broken:
+            if part.is_broken:
                 return True
         elif isinstance(part, Comment) or (isinstance(part, Line) and part.hard):
             return True
         elif isinstance(part, list):
-            if _is_hard(part):
+            if _has_hard_break(part):
                 return True
-        elif isinstance(part, Indent) and _is_hard(part.parts):
+        elif isinstance(part, Indent) and _has_hard_break(part.parts):
             return True
     return False
 
 
-def render(doc: Doc, indent: int, width: int) -> str:
+def render_doc(doc: Doc, indent: int, width: int) -> str:
     """Return ``doc`` as text in ``width`` columns. The first line starts at column ``indent``, without its spaces."""
     # An explicit stack of (indentation, is flat, document): recursion would be as deep as the source is nested.
     page = _Page(indent)
@@ -86,24 +86,24 @@ def render(doc: Doc, indent: int, width: int) -> str:
     while todo:
         level, flat, part = todo.pop()
         if isinstance(part, str):
-            page.put(part, level)
+            page.put_text(part, level)
         elif isinstance(part, list):
             todo.extend((level, flat, inner) for inner in reversed(part))
         elif isinstance(part, Indent):
-            todo.append((level + STEP, flat, part.parts))
+            todo.append((level + INDENT_WIDTH, flat, part.parts))
         elif isinstance(part, Group):
-            flat = flat or (not part.broken and _fits(part.parts, todo, width - page.column))
+            flat = flat or (not part.is_broken and _fits_on_line(part.parts, todo, width - page.column))
             todo.append((level, flat, part.parts))
         elif isinstance(part, IfBroken):
             if not flat:
-                page.append(part.text)
+                page.append_text(part.text)
         elif isinstance(part, Comment):
-            page.comment(part, level)
+            page.put_comment(part, level)
         elif flat and not part.hard:
-            page.put(part.flat, level)
+            page.put_text(part.flat, level)
         else:
             page.end_line(level)
-    return page.text()
+    return page.join_lines()
 
 
 class _Page:
@@ -114,47 +114,47 @@ class _Page:
         self.line: list[str] = []
         self.level = 0
         self.column = indent
-        self.behind = ""
-        self.full = False
+        self.trailing_comment = ""
+        self.is_line_ended = False
 
-    def put(self, text: str, level: int) -> None:
+    def put_text(self, text: str, level: int) -> None:
         """Append text, on a new line if a comment has ended the current one; no line begins with spaces."""
-        if self.full:
+        if self.is_line_ended:
             if not text.strip():
                 return
             self.end_line(level)
         if text and (self.line or not text.isspace()):
-            self.append(text)
+            self.append_text(text)
 
-    def append(self, text: str) -> None:
+    def append_text(self, text: str) -> None:
         self.line.append(text)
         self.column += len(text)
 
-    def comment(self, comment: Comment, level: int) -> None:
-        if comment.alone:
-            if self.line or self.full:
+    def put_comment(self, comment: Comment, level: int) -> None:
+        if comment.has_own_line:
+            if self.line or self.is_line_ended:
                 self.end_line(level)
             self.level = level
             self.line = [comment.text]
         else:
-            self.behind = f"  {comment.text}"
-        self.full = True
+            self.trailing_comment = f"  {comment.text}"
+        self.is_line_ended = True
 
     def end_line(self, level: int) -> None:
-        self._close()
+        self._close_line()
         self.level = self.column = level
 
-    def _close(self) -> None:
-        written = "".join(self.line).rstrip() + self.behind
+    def _close_line(self) -> None:
+        written = "".join(self.line).rstrip() + self.trailing_comment
         self.lines.append(" " * self.level + written if self.lines and written else written)
-        self.line, self.behind, self.full = [], "", False
+        self.line, self.trailing_comment, self.is_line_ended = [], "", False
 
-    def text(self) -> str:
-        self._close()
+    def join_lines(self) -> str:
+        self._close_line()
         return "\n".join(self.lines)
 
 
-def _fits(parts: list[Doc], rest: list[tuple[int, bool, Doc]], room: int) -> bool:
+def _fits_on_line(parts: list[Doc], rest: list[tuple[int, bool, Doc]], room: int) -> bool:
     """Return whether ``parts`` on one line, plus the text up to the next possible break, fit into ``room`` columns."""
     # Text after the group counts too: a closing bracket or comma must not be pushed over the limit.
     todo: list[tuple[bool, Doc]] = [(True, parts)]

@@ -2,55 +2,55 @@
 
 from __future__ import annotations
 
-from segdsl.data.pictures.canvas import colors_of
-from segdsl.data.stats.describe import said_channels, said_sizes
+from segdsl.data.pictures.canvas import choose_colors
+from segdsl.data.stats.describe import format_channels, format_sizes
 from segdsl.data.stats.survey import ClassStats, SubsetStats
-from segdsl.run.report.markup import Html, facts, joined, named, table, tag
-from segdsl.run.report.run_data import Material
-from segdsl.run.report.sections.images import swatch
+from segdsl.run.report.markup import Html, isolate_name, join_html, render_facts, render_table, tag
+from segdsl.run.report.run_data import RunData
+from segdsl.run.report.sections.images import render_swatch
 
-NAMED = 3
+MAX_EXAMPLES = 3
 """Number of example images listed for a rare class."""
 
 
-def dataset(material: Material) -> Html:
+def render_dataset(run: RunData) -> Html:
     """Render the counts of `segdsl data stats` for the subsets of the run."""
-    if not material.stats or material.index is None:
-        return tag("p", f"No statistics of the dataset: {material.missing}.", class_="missing")
-    about = facts(("folder", str(material.index.root.resolve())), ("format", material.index.format))
-    return joined(about, *(_subset(material, name, stats) for name, stats in material.stats.items()))
+    if not run.stats or run.index is None:
+        return tag("p", f"No statistics of the dataset: {run.missing}.", class_="missing")
+    about = render_facts(("folder", str(run.index.root.resolve())), ("format", run.index.format))
+    return join_html(about, *(_render_subset(run, name, stats) for name, stats in run.stats.items()))
 
 
-def _subset(material: Material, name: str, stats: SubsetStats) -> Html:
-    assert material.index is not None
-    colors = colors_of(material.index.labels)
+def _render_subset(run: RunData, name: str, stats: SubsetStats) -> Html:
+    assert run.index is not None
+    colors = choose_colors(run.index.labels)
     rows: list[list[str]] = [
-        [joined(swatch(colors[k]), named(label)), *_counted(stats, stats.of(k))]
-        for k, label in enumerate(material.classes)
+        [join_html(render_swatch(colors[k]), isolate_name(label)), *_format_counts(stats, stats.get_class(k))]
+        for k, label in enumerate(run.classes)
     ]
-    rows.append(["ignored", *_counted(stats, stats.of(material.index.ignore))])
+    rows.append(["ignored", *_format_counts(stats, stats.get_class(run.index.ignore))])
     header = ["class", "pixels", "share of pixels", "", "images", "share of images"]
-    about = facts(
+    about = render_facts(
         ("images", f"{stats.images:,}"),
-        ("sizes (height x width)", said_sizes(stats)),
-        ("channels", said_channels(stats)),
+        ("sizes (height x width)", format_sizes(stats)),
+        ("channels", format_channels(stats)),
     )
-    counts = table(header, rows, caption=f"Classes in {name}", sortable=True)
-    return joined(tag("h3", "subset ", named(name)), about, counts, _seen_least(material, stats))
+    counts = render_table(header, rows, caption=f"Classes in {name}", sortable=True)
+    return join_html(tag("h3", "subset ", isolate_name(name)), about, counts, _render_rare_classes(run, stats))
 
 
-def _counted(stats: SubsetStats, counted: ClassStats) -> list[str]:
-    share = counted.pixels / stats.pixels
+def _format_counts(stats: SubsetStats, class_stats: ClassStats) -> list[str]:
+    share = class_stats.pixels / stats.pixels
     return [
-        f"{counted.pixels:,}",
+        f"{class_stats.pixels:,}",
         f"{share:.2%}" if share >= 0.0001 or not share else "<0.01%",
-        bar(share),
-        f"{counted.images:,}",
-        f"{counted.images / stats.images:.1%}",
+        render_bar(share),
+        f"{class_stats.images:,}",
+        f"{class_stats.images / stats.images:.1%}",
     ]
 
 
-def bar(share: float) -> Html:
+def render_bar(share: float) -> Html:
     """Render a share as a bar."""
     # Hidden from screen readers: the number is in the next cell.
     length = round(100 * share, 1)
@@ -59,12 +59,15 @@ def bar(share: float) -> Html:
     return tag("svg", whole, filled, class_="bar", viewBox="0 0 100 8", aria_hidden="true")
 
 
-def _seen_least(material: Material, stats: SubsetStats) -> Html:
-    least = stats.seen_least(len(material.classes))
+def _render_rare_classes(run: RunData, stats: SubsetStats) -> Html:
+    least = stats.list_rarest_classes(len(run.classes))
     if not least:
         return Html("")
     folder, items = stats.subset.image_folder, []
     for k in least:
-        names = [stats.subset.image(e.position).relative_to(folder).as_posix() for e in stats.of(k).examples()[:NAMED]]
-        items.append(tag("li", named(material.classes[k]), f": {', '.join(names)}"))
-    return joined(tag("p", "Rarest classes, and the images with most of their pixels:"), tag("ul", *items))
+        names = [
+            stats.subset.get_image_path(e.position).relative_to(folder).as_posix()
+            for e in stats.get_class(k).list_examples()[:MAX_EXAMPLES]
+        ]
+        items.append(tag("li", isolate_name(run.classes[k]), f": {', '.join(names)}"))
+    return join_html(tag("p", "Rarest classes, and the images with most of their pixels:"), tag("ul", *items))

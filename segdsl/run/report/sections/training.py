@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from segdsl.ir.program import Loss
 from segdsl.ir.word import Word
-from segdsl.lang.resolve import spell_field
+from segdsl.lang.resolve import render_field
 from segdsl.run.report.markup import Html, tag
-from segdsl.run.report.run_data import Material
-from segdsl.words.losses import asks_for_weights
+from segdsl.run.report.run_data import RunData
+from segdsl.words.losses import needs_class_weights
 
-NAMED = 12
+MAX_WEIGHTS = 12
 """Number of classes whose weights are listed."""
-FORMATS = {
+PRECISION_TEXTS = {
     "fp32": "single precision (fp32)",
     "bf16": "steps in bf16; weights, loss and validation in single precision",
     "fp16": "steps in fp16; weights, loss and validation in single precision",
@@ -21,51 +21,51 @@ FORMATS = {
 }
 
 
-def training(material: Material) -> Html:
+def render_training(run: RunData) -> Html:
     """Render the settings as a list of names and values."""
-    rows = [tag("div", tag("dt", name), tag("dd", text)) for name, text in _facts(material) if text]
+    rows = [tag("div", tag("dt", name), tag("dd", text)) for name, text in _list_facts(run) if text]
     return tag("dl", *rows, class_="about")
 
 
-def _facts(material: Material) -> Iterator[tuple[str, str]]:
-    train, data = material.program.train, material.program.data
-    yield "loss", short(train.loss) if train.loss else ""
-    yield "class weights", _class_weights(material, train.loss)
-    yield "optimizer", short(train.optimizer) if train.optimizer else ""
-    yield "schedule", " -> ".join(map(short, train.schedule))
+def _list_facts(run: RunData) -> Iterator[tuple[str, str]]:
+    train, data = run.program.train, run.program.data
+    yield "loss", format_word(train.loss) if train.loss else ""
+    yield "class weights", _describe_class_weights(run, train.loss)
+    yield "optimizer", format_word(train.optimizer) if train.optimizer else ""
+    yield "schedule", " -> ".join(map(format_word, train.schedule))
     accumulation = f", {train.accumulate} batches per step" if train.accumulate > 1 else ""
     yield "batch", f"{data.train.batch} image{'s' if data.train.batch != 1 else ''}{accumulation}"
-    yield "sampler", f"{short(data.train.sampler)} selects the images of an epoch" if data.train.sampler else ""
+    yield "sampler", f"{format_word(data.train.sampler)} selects the images of an epoch" if data.train.sampler else ""
     usage = "validation, checkpoints and exports use the averaged weights"
-    yield "averaged weights", f"{short(train.ema)}: {usage}" if train.ema else ""
-    yield "precision", FORMATS[train.precision]
+    yield "averaged weights", f"{format_word(train.ema)}: {usage}" if train.ema else ""
+    yield "precision", PRECISION_TEXTS[train.precision]
     yield "frozen", ", ".join(train.freeze)
-    yield "monitored", train.monitor + (f", by {short(train.stop)}" if train.stop else "")
+    yield "monitored", train.monitor + (f", by {format_word(train.stop)}" if train.stop else "")
 
 
-def short(word: Word) -> str:
+def format_word(word: Word) -> str:
     """Format a word with those arguments that differ from their defaults."""
     fields = type(word).model_fields.items()
     values = {n: getattr(word, n) for n, i in fields if getattr(word, n) != i.get_default(call_default_factory=True)}
-    texts = {name: _value(word, name, value) for name, value in values.items()}
+    texts = {name: _format_argument(word, name, value) for name, value in values.items()}
     return f"{type(word).__name__}({', '.join(f'{name} = {text}' for name, text in texts.items())})"
 
 
-def _value(word: Word, name: str, value: object) -> str:
+def _format_argument(word: Word, name: str, value: object) -> str:
     words = value if isinstance(value, tuple) and value and all(isinstance(v, Word) for v in value) else ()
     if words:
-        return f"[{', '.join(short(one) for one in words if isinstance(one, Word))}]"
-    return short(value) if isinstance(value, Word) else spell_field(type(word), name, value)
+        return f"[{', '.join(format_word(one) for one in words if isinstance(one, Word))}]"
+    return format_word(value) if isinstance(value, Word) else render_field(type(word), name, value)
 
 
-def _class_weights(material: Material, loss: Loss | None) -> str:
+def _describe_class_weights(run: RunData, loss: Loss | None) -> str:
     """Describe the class weights that the loss derived from the dataset, heaviest first."""
     # Weights that the program sets are already part of the loss.
-    if not asks_for_weights(loss):
+    if not needs_class_weights(loss):
         return ""
-    weights = sorted(material.class_weights.items(), key=lambda pair: -pair[1])
+    weights = sorted(run.class_weights.items(), key=lambda pair: -pair[1])
     if not weights:
         return "computed from the training subset; not recorded in lock.json"
-    texts = "; ".join(f"{name}: {weight:.3g}" for name, weight in weights[:NAMED])
-    rest = f" and {len(weights) - NAMED} more in lock.json" if len(weights) > NAMED else ""
+    texts = "; ".join(f"{name}: {weight:.3g}" for name, weight in weights[:MAX_WEIGHTS])
+    rest = f" and {len(weights) - MAX_WEIGHTS} more in lock.json" if len(weights) > MAX_WEIGHTS else ""
     return f"computed from the training subset: {texts}{rest}"
