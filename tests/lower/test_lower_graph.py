@@ -16,11 +16,10 @@ from segdsl.lower.graph import build_module
 from segdsl.ops.act import Identity, ReLU
 from segdsl.ops.conv import Conv
 from segdsl.ops.drop import Dropout
-from segdsl.ops.parameter import Full
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
 from segdsl.ops.names import MODULE_ATTRIBUTES
 from segdsl.ops.norm import BatchNorm, LayerNorm
-from segdsl.ops.parameter import Parameter
+from segdsl.ops.parameter import Full, Parameter
 from segdsl.ops.resize import ResizeTo
 from segdsl.ops.scalar import Add, Multiply
 

@@ -20,9 +20,8 @@ from segdsl.ops.act import ReLU
 from segdsl.ops.conv import Conv, Linear
 from segdsl.ops.drop import ChannelDropout, Dropout
 from segdsl.ops.drop import DropPath as DropPathOp
-from segdsl.ops.parameter import Normal
 from segdsl.ops.norm import BatchNorm
-from segdsl.ops.parameter import Parameter
+from segdsl.ops.parameter import Normal, Parameter
 from segdsl.ops.scalar import Add, Multiply
 from segdsl.ops.tokens import Tokens
 

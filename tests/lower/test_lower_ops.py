@@ -26,10 +26,9 @@ from segdsl.ops.attention import Attention
 from segdsl.ops.conv import Conv, Linear
 from segdsl.ops.drop import ChannelDropout, Dropout, DropPath
 from segdsl.ops.factor import NMF
-from segdsl.ops.parameter import Full, Normal, TruncNormal, Uniform
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
 from segdsl.ops.norm import BatchNorm, GroupNorm, L2Normalize, LayerNorm
-from segdsl.ops.parameter import Parameter
+from segdsl.ops.parameter import Full, Normal, Parameter, TruncNormal, Uniform
 from segdsl.ops.pool import AdaptiveAvgPool
 from segdsl.ops.resize import ResizeTo
 from segdsl.ops.scalar import Add, Divide, Multiply, Subtract

@@ -14,10 +14,9 @@ from segdsl.lower.graph import build_module
 from segdsl.ops.act import Identity, ReLU
 from segdsl.ops.conv import Conv
 from segdsl.ops.drop import Dropout
-from segdsl.ops.parameter import Normal
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
 from segdsl.ops.norm import BatchNorm
-from segdsl.ops.parameter import Parameter
+from segdsl.ops.parameter import Normal, Parameter
 from segdsl.ops.scalar import Add, Multiply
 from segdsl.passes import PASSES, remove_dead_nodes, remove_identity, run_passes, share_equal
 

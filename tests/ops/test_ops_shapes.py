@@ -16,10 +16,9 @@ from segdsl.ir.word import list_words, read_field_docs
 from segdsl.ops.act import Softmax
 from segdsl.ops.attention import Attention
 from segdsl.ops.conv import Conv, Linear
-from segdsl.ops.parameter import Full
 from segdsl.ops.join import ChannelShuffle, Concat, Item, Split
 from segdsl.ops.norm import BatchNorm, GroupNorm
-from segdsl.ops.parameter import Parameter
+from segdsl.ops.parameter import Full, Parameter
 from segdsl.ops.pool import AdaptiveAvgPool
 from segdsl.ops.resize import ResizeTo
 from segdsl.ops.scalar import Add, Multiply
