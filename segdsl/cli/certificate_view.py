@@ -13,7 +13,7 @@ from segdsl.cli import streams
 from segdsl.cli.result import CommandResult
 from segdsl.cli.tables import format_facts
 from segdsl.diagnostics import Diagnostic
-from segdsl.diagnostics.render import measure_char, sanitize_text, slice_columns
+from segdsl.text.columns import measure_char, sanitize_text, slice_columns
 
 TORCH_ROW = "torch"
 MAX_WIDTH = 80

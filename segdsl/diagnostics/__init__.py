@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from segdsl.text.listing import quote_names
+
 Severity = Literal["error", "warning", "note"]
 
 
@@ -173,5 +175,4 @@ def suggest_name(name: str, known: Iterable[str], plural: str) -> str:
         return " ".join(filter(None, (f"did you mean `{near}`?", describe_difference(name))))
     if not candidates:
         return f"remove it; there are no {plural} here"
-    listing = ", ".join(f"`{c}`" for c in candidates[:12]) + (", …" if len(candidates) > 12 else "")
-    return f"known {plural}: {listing}"
+    return f"known {plural}: {quote_names(candidates, 12)}"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Span, find_position
+from segdsl.text.columns import ELLIPSIS, is_unsafe_char, measure_char, sanitize_text, slice_columns
+from segdsl.text.plural import format_count
 
 TAB_WIDTH = 4
 """Columns between tab stops."""
 MIN_SOURCE_WIDTH = 40
 """Minimum columns for a source line; in a terminal that is even narrower, lines wrap."""
-ELLIPSIS = "…"
 
 _COLORS = {"error": "1;31", "warning": "1;33", "note": "1;36", "gutter": "1;34", "title": "1", "second": "1;34"}
 
@@ -149,17 +149,7 @@ def sort_diagnostics(diagnostics: Iterable[Diagnostic], sources: Mapping[str, st
 
 def format_counts(errors: int, warnings: int) -> str:
     """Return `2 errors, 1 warning`, or "" if there are none."""
-    parts = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    return ", ".join(parts)
-
-
-def sanitize_text(text: str, allowed: str = "") -> str:
-    """Replace characters that would move the cursor, change the writing direction or color the terminal.
-
-    Characters in ``allowed`` are kept.
-    """
-    # Names and paths come from files of other people, so a terminal must never interpret them.
-    return "".join(c if c in allowed or not _is_unsafe_char(c) else " " if c in "\t\r\n" else "\ufffd" for c in text)
+    return ", ".join(format_count(n, word) for n, word in ((errors, "error"), (warnings, "warning")) if n)
 
 
 def expand_tabs(line: str) -> tuple[str, list[int]]:
@@ -172,40 +162,11 @@ def expand_tabs(line: str) -> tuple[str, list[int]]:
             wide = TAB_WIDTH - at % TAB_WIDTH
             expanded.append(" " * wide)
         else:
-            char = "\ufffd" if _is_unsafe_char(char) else char
+            char = "\ufffd" if is_unsafe_char(char) else char
             wide = measure_char(char)
             expanded.append(char)
         columns.append(at + wide)
     return "".join(expanded), columns
-
-
-def slice_columns(text: str, low: int, high: int) -> str:
-    """Return the part of ``text`` between two columns; spaces replace wide characters cut by an edge."""
-    out: list[str] = []
-    at = 0
-    for char in text:
-        wide = measure_char(char)
-        if low <= at and at + wide <= high:
-            out.append(char)
-        elif at < high and at + wide > low:
-            out.append(" " * (min(at + wide, high) - max(at, low)))
-        at += wide
-    return "".join(out)
-
-
-def measure_char(char: str) -> int:
-    """Return the number of columns that a character takes on a terminal: 0, 1 or 2."""
-    if char.isascii():
-        return 1
-    # Combining marks take no column of their own; East Asian wide and fullwidth characters take two.
-    if unicodedata.category(char) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
-def _is_unsafe_char(char: str) -> bool:
-    # Controls, format characters (bidirectional overrides among them), lone surrogates, line and paragraph separators.
-    return char < " " or (char >= "\x7f" and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"))
 
 
 def _lookup_column(columns: list[int], offset: int) -> int:

@@ -20,6 +20,7 @@ from segdsl.run.program_data import get_data_root
 from segdsl.scores.boundary import BoundaryScores
 from segdsl.scores.confusion import Confusion, average_known, find_background, nan_to_none
 from segdsl.scores.per_image import ImageScore, score_image
+from segdsl.text.listing import join_names
 
 Scale = Literal["image", "input"]
 
@@ -159,9 +160,7 @@ def _open_subset_index(model: Model, data: str | None, subset: str) -> Index:
 
 
 def _classes_differ_error(model: Model, index: Index) -> SegError:
-    ours, theirs = (
-        ", ".join(names[:8]) + (", …" if len(names) > 8 else "") for names in (model.classes, index.classes)
-    )
+    ours, theirs = (join_names(names) for names in (model.classes, index.classes))
     return fail(
         "classes-differ",
         f"the model has {len(model.classes)} classes ({ours}) but the dataset has {len(index.classes)} ({theirs})",

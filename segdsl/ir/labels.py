@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from segdsl.diagnostics import find_closest_name
 from segdsl.ir.values import Range
+from segdsl.text.listing import quote_names
 
 VOID_ID = 255
 """The id of ignored pixels if `data.values` assigns mask values to classes."""
@@ -113,8 +114,7 @@ def describe_control_character(name: str) -> tuple[str, str]:
 def suggest_class(name: str, declared: Sequence[str]) -> str:
     """Return the help for an unknown class: the closest name, or the declared classes."""
     near = find_closest_name(name, declared)
-    listing = ", ".join(f"`{n}`" for n in declared[:8]) + (", …" if len(declared) > 8 else "")
-    return f"did you mean `{near}`?" if near else f"known classes: {listing}"
+    return f"did you mean `{near}`?" if near else f"known classes: {quote_names(declared)}"
 
 
 def _record_move(

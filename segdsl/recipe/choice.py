@@ -26,11 +26,6 @@ def format_gib(size: float) -> str:
     return f"{size / GIB:.1f} GiB"
 
 
-def format_count(number: int, noun: str) -> str:
-    """Format a count with its noun: `1 image`, `1,200 images`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def quote_name(name: str) -> str:
     """Quote a class name for a comment in the program; characters that could end the line are replaced."""
     return "`" + "".join(c if c.isprintable() else "?" for c in " ".join(name.split())) + "`"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from segdsl.recipe.choice import Choice, format_count, quote_name
+from segdsl.recipe.choice import Choice, quote_name
 from segdsl.recipe.facts import ClassFacts, DatasetFacts
+from segdsl.text.plural import format_count
 
 # Single words are compared, so that `leftover` or `texture` do not match `left` or `text`.
 SIDE_WORDS = {"left", "right", "text", "letter", "letters", "digit", "digits", "character", "characters", "lettering"}

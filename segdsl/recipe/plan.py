@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from segdsl.data.stats.survey import compute_spread
-from segdsl.recipe.choice import Choice, format_count, format_duration, format_gib, quote_name
+from segdsl.recipe.choice import Choice, format_duration, format_gib, quote_name
 from segdsl.recipe.content import find_thin_classes, has_mostly_thin_classes
 from segdsl.recipe.cost import Cost, compute_model_cost
 from segdsl.recipe.facts import DatasetFacts
 from segdsl.recipe.machine import Machine
+from segdsl.text.plural import format_count
 
 # A side that is not a multiple of the stride would make the decoder resize feature maps by odd factors.
 STRIDE, MIN_SIDE = 32, 64

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from segdsl.recipe.balance import choose_loss
-from segdsl.recipe.choice import Choice, format_count, format_percent
+from segdsl.recipe.choice import Choice, format_percent
 from segdsl.recipe.content import choose_photometric_step, decide_vertical_flip, find_thin_classes, format_sided_classes
 from segdsl.recipe.facts import DatasetFacts
 from segdsl.recipe.plan import Plan, is_uneven
 from segdsl.syntax.printer.format import format_text
+from segdsl.text.plural import format_count
 
 MAX_LINE_WIDTH = 118
 """Columns of a line with a trailing comment; leaves room for the formatter's alignment."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from segdsl.diagnostics.render import measure_char, sanitize_text, slice_columns
+from segdsl.text.columns import measure_char, sanitize_text, slice_columns
 
 TABLE_WIDTH = 80
 COLUMN_HEADINGS = {

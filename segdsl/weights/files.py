@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from segdsl.diagnostics import SegError, fail
 from segdsl.diagnostics.out_of_memory import describe_shortage
 from segdsl.storage.atomic import replace_atomically
+from segdsl.text.listing import quote_names
 from segdsl.weights.file_suggestions import require_weights_file
 from segdsl.weights.pickles import CorruptFileError, ForeignObjectsError, read_pytorch_file
 
@@ -127,9 +128,8 @@ def _read_pytorch_weights(path: Path) -> dict[str, Any]:
         content = read_pytorch_file(path)
     except ForeignObjectsError as error:
         # Names come from the file and may be of any length.
-        names = ", ".join(f"`{name[:60]}`" for name in error.names[:MAX_OBJECT_NAMES])
-        more = f" and {len(error.names) - MAX_OBJECT_NAMES} more" if len(error.names) > MAX_OBJECT_NAMES else ""
-        message = f"{PYTHON_OBJECTS_MESSAGE}, which could run code: {names}{more}"
+        names = quote_names([name[:60] for name in error.names], MAX_OBJECT_NAMES)
+        message = f"{PYTHON_OBJECTS_MESSAGE}, which could run code: {names}"
         remedy = "segdsl does not run code from a file; if you trust the file, save only its `state_dict`"
         raise _build_unreadable_error(path, message, remedy) from error
     except CorruptFileError as error:

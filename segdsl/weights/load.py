@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from segdsl.diagnostics import fail, suggest_name
 from segdsl.ir.graph import Graph
+from segdsl.text.listing import quote_names
+from segdsl.text.plural import format_count
 from segdsl.weights.classes import find_class_keys, match_rows
 from segdsl.weights.files import read_weights
 from segdsl.weights.layouts import detect_file_kind, find_drop_reason, find_spare_reason, read_class_names
@@ -199,13 +201,13 @@ class _WeightFitter:
                 continue
             if rows is not None and rows.common_classes:
                 self.tensors[key] = rows.copy_rows(value, ours)
-                fresh = f"; random: {_quote_names(rows.new_classes)}" if rows.new_classes else ""
-                self.add_finding("carried", [key], f"rows matched by name: {_quote_names(rows.common_classes)}{fresh}")
+                fresh = f"; random: {quote_names(rows.new_classes)}" if rows.new_classes else ""
+                self.add_finding("carried", [key], f"rows matched by name: {quote_names(rows.common_classes)}{fresh}")
             else:
                 noun = "class" if len(value) == 1 else "classes"
                 why = f"the file has {len(value)} {noun}, the program has {len(ours)}"
                 if rows is not None:
-                    why = f"the program has none of the file's classes ({_quote_names(file_classes)})"
+                    why = f"the program has none of the file's classes ({quote_names(file_classes)})"
                 del self.tensors[key]
                 self.exempt_keys.add(key)
                 self.add_finding("left out", [key], f"{why}; starts from random values")
@@ -222,7 +224,7 @@ class _WeightFitter:
             old, new = value.shape[1], ours.shape[1]
             if is_enabled:
                 self.tensors[key] = adapt_channels(value.float(), new)
-                self.add_finding("adapted", [key], f"from {old} to {new} {'channel' if new == 1 else 'channels'}")
+                self.add_finding("adapted", [key], f"from {old} to {format_count(new, 'channel')}")
             else:
                 noun = "channel" if old == 1 else "channels"
                 self.remedies[key] = f"set `weights.adapt = true` to adapt its {old} {noun} to {new}"
@@ -291,11 +293,6 @@ def _explain_grid_mismatch(metadata: Mapping[str, str]) -> str:
 
 def _format_grid(grid: Grid) -> str:
     return f"{grid[0]}x{grid[1]}"
-
-
-def _quote_names(names: Sequence[str], limit: int = 6) -> str:
-    quoted = ", ".join(f"`{name}`" for name in names[:limit])
-    return quoted + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def _drop_axis(shape: Sequence[int], axis: int) -> list[int]:

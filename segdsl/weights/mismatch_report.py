@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from segdsl.diagnostics import Diagnostic, SegError, find_closest_name
+from segdsl.text.listing import join_names
 from segdsl.weights.match_layout import LayoutMatch, find_best_match
 
 # At most this many keys of each kind get a diagnostic; fewer for an unrelated file, where the details say nothing.
@@ -113,9 +114,8 @@ def _suggest_weights_remedy(match: LayoutMatch, mismatches: KeyMismatches, is_un
     others = _pick_layer_keys(match.leftovers)
     if not is_unrelated or not others:
         return remedy
-    examples = ", ".join(f"`{key}` {list(match.leftovers[key].shape)}" for key in others[:MAX_FILE_KEYS])
-    more = f" and {len(match.leftovers) - MAX_FILE_KEYS:,} more" if len(match.leftovers) > MAX_FILE_KEYS else ""
-    return f"the file has {examples}{more}\n{remedy}"
+    examples = [f"`{key}` {list(match.leftovers[key].shape)}" for key in others[:MAX_FILE_KEYS]]
+    return f"the file has {join_names(examples, total=len(match.leftovers))}\n{remedy}"
 
 
 def _find_matching_part(

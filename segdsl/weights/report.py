@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from segdsl.diagnostics.render import sanitize_text
+from segdsl.text.columns import sanitize_text
+from segdsl.text.listing import join_names
 from segdsl.weights.match_layout import AVERAGE_PATTERN
 
 Outcome = Literal["resized", "adapted", "carried", "left out", "kept", "doubtful"]
@@ -91,7 +92,7 @@ def format_load_table(reports: Sequence[LoadReport], random_parts: Mapping[str, 
         lines += _wrap_cell(f"{part:{name}}  {number:{count}}  ", _format_origin(report), width)
         for finding in report.findings:
             label = "  doubtful: " if finding.outcome == "doubtful" else f"  {finding.outcome}: "
-            lines += _wrap_cell(label, f"{', '.join(_limit_groups(group_keys(finding.keys)))}: {finding.reason}", width)
+            lines += _wrap_cell(label, f"{join_names(group_keys(finding.keys), MAX_GROUPS)}: {finding.reason}", width)
     for part, number in zip(random_parts, counts[len(reports) :], strict=True):
         lines.append(f"{part:{name}}  {number:{count}}  random initialization")
     return lines
@@ -154,8 +155,3 @@ def _group_by_part(by_layer: Mapping[str, Sequence[str]]) -> list[str]:
         if len(sizes) > 1 or depth > 1 or len(deeper) > MAX_GROUPS or len(deeper) == len(sizes):
             return [f"`{part}.*` ({number} tensors)" if number > 1 else f"`{part}.*`" for part, number in sizes.items()]
         depth += 1
-
-
-def _limit_groups(groups: Sequence[str]) -> list[str]:
-    more = len(groups) - MAX_GROUPS
-    return [*groups[:MAX_GROUPS], *([f"and {more} more"] if more > 0 else [])]

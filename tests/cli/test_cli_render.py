@@ -8,8 +8,9 @@ import textwrap
 import pytest
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
-from segdsl.diagnostics.render import Renderer, expand_tabs, format_counts, measure_char, sanitize_text, slice_columns
+from segdsl.diagnostics.render import Renderer, expand_tabs, format_counts
 from segdsl.diagnostics.serialize import build_sarif, serialize_diagnostic
+from segdsl.text.columns import measure_char, sanitize_text, slice_columns
 
 
 def rendered(text: str, diagnostic: Diagnostic, width: int = 120, **sources: str) -> str:

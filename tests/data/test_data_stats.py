@@ -16,7 +16,7 @@ import segdsl.data.check.facts
 from segdsl.cli.invoke import run_cli
 from segdsl.data.stats.representative import pick_images
 from segdsl.data.stats.survey import MAX_EXAMPLES, Spread, Survey, compute_spread, survey_dataset
-from segdsl.diagnostics.render import measure_char
+from segdsl.text.columns import measure_char
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 NAMES = [f"class_{k}" for k in range(9)]

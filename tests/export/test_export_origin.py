@@ -14,10 +14,10 @@ from segdsl import verbs
 from segdsl.cli.certificate_view import MAX_WIDTH, UNREADABLE_CERTIFICATE, format_certificate, format_columns
 from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.diagnostics import SegError
-from segdsl.diagnostics.render import measure_char
 from segdsl.inference.models import model_info, openvino_runtime
 from segdsl.inference.models.model import open_model
 from segdsl.run.program_data import get_data_root
+from segdsl.text.columns import measure_char
 from segdsl.weights.files import save_weights
 
 

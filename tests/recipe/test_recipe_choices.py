@@ -14,7 +14,7 @@ from segdsl.cli.commands.new import MODELS as OFFERED
 from segdsl.data.decode.decoded_cache import get_total_memory
 from segdsl.diagnostics import SegError
 from segdsl.recipe.balance import choose_loss, compute_class_weights
-from segdsl.recipe.choice import format_count, format_duration, format_percent
+from segdsl.recipe.choice import format_duration, format_percent
 from segdsl.recipe.content import (
     decide_vertical_flip,
     find_offset_class,
@@ -28,6 +28,7 @@ from segdsl.recipe.machine import GIB, Machine, read_accelerator_memory
 from segdsl.recipe.plan import MODELS, LibraryModel, choose_input_size, is_uneven, make_plan, shrink_size
 from segdsl.recipe.program import choose_augmentations, choose_crop
 from segdsl.recipe.subsets import pick_subsets
+from segdsl.text.plural import format_count
 
 DESK, SERVER = Machine(cores=2, memory=24 * GIB), Machine(cores=16, memory=256 * GIB, accelerator_bytes=80 * GIB)
 

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.diagnostics.render import ELLIPSIS, measure_char
 from segdsl.run.console.display import Display, RunSummary, fit_parts, format_duration
 from segdsl.run.console.missing_classes import format_absence_notes
 from segdsl.run.engine.clock import Clock
 from segdsl.run.folder.log import EpochRow
 from segdsl.scores.confusion import Confusion
+from segdsl.text.columns import ELLIPSIS, measure_char
 
 HEAD = RunSummary("a_name" * 20, 123_456_789, 12_345, "2048x2048", 1000, 100, 19, "cpu", Path("runs/x-1"), 200, 4600)
 

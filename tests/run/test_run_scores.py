@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segdsl.diagnostics.render import measure_char
 from segdsl.scores.boundary import BoundaryScores, compute_boundary_f1
 from segdsl.scores.confusion import Confusion, average_known, find_background
 from segdsl.scores.table import render_class_table, render_confusion_table
+from segdsl.text.columns import measure_char
 
 VOID = 255
 Pair = tuple[np.ndarray, np.ndarray, int]

@@ -11,6 +11,7 @@ from segdsl.cli.commands.preview import data_preview_command
 from segdsl.cli.commands.stats import data_stats_command
 from segdsl.cli.dataset_options import add_dataset_options, finding_to_dict, resolve_data_source, show_file_progress
 from segdsl.cli.result import EXIT_ERROR, EXIT_OK, CommandResult, json_option
+from segdsl.text.plural import format_count
 
 if TYPE_CHECKING:
     from segdsl.data.check.checker import CheckReport
@@ -84,7 +85,7 @@ def _format_check_report(facts: dict[str, Any]) -> str:
         shares = (100 * counts[name] / max(sum(counts.values()), 1) for counts in subsets.values())
         lines.append(f"{name:{width}}" + "".join(f"{share:>8.2f} %" for share in shares))
     warnings = len(facts["warnings"])
-    verdict = f"usable, {warnings} warning{'s' * (warnings > 1)}" if warnings else "no problems found"
+    verdict = f"usable, {format_count(warnings, 'warning')}" if warnings else "no problems found"
     return "\n".join([*lines, f"{facts['format']}, {facts['items']} items: {verdict}"])
 
 

@@ -73,8 +73,8 @@ def _build_overrides(settings: Mapping[str, Any]) -> list[str]:
 
 def format_scores(data: Mapping[str, Any]) -> str:
     """Format the scores by class, their means, the confusion matrix, and how the images were predicted."""
-    from segdsl.diagnostics.render import sanitize_text
     from segdsl.scores.table import render_class_table, render_confusion_table, shorten_name
+    from segdsl.text.columns import sanitize_text
 
     background = shorten_name(sanitize_text(data["background"]), MAX_NAME_WIDTH)
     whole = {"dice": data["dice"], "iou": data["miou"]}

@@ -15,6 +15,7 @@ from segdsl.ir.program import Program
 from segdsl.ir.values import Quantity
 from segdsl.lang.lint.schedule_lints import find_length_issues
 from segdsl.lang.program import load
+from segdsl.text.plural import format_count
 from segdsl.words.optimizers import Group
 from segdsl.words.schedules import Horizon, ReduceOnPlateau, compute_rate_factor, list_phases
 
@@ -138,8 +139,8 @@ def _curve_to_dict(file: str, curve: RateCurve) -> dict[str, Any]:
 def draw_curve(curve: RateCurve, unicode: bool, color: bool) -> str:
     """Draw the curve as text: title, chart with axes, one line per schedule phase and parameter group, and notes."""
     horizon = curve.horizon
-    title = f"learning rate of {curve.program.name}: {_format_count(horizon.epochs, 'epoch')} of "
-    title += _format_count(horizon.steps_per_epoch, "step")
+    title = f"learning rate of {curve.program.name}: {format_count(horizon.epochs, 'epoch')} of "
+    title += format_count(horizon.steps_per_epoch, "step")
     columns = WIDTH - LABEL_WIDTH - 2
     lines = _draw_braille(curve, columns) if unicode else _draw_ascii(curve, columns)
     labels = {0: _format_rate(_find_top_rate(curve)), ROWS // 2: _format_rate(_find_top_rate(curve) / 2), ROWS - 1: "0"}
@@ -157,10 +158,6 @@ def draw_curve(curve: RateCurve, unicode: bool, color: bool) -> str:
     ]
     above = textwrap.wrap(title, WIDTH, **HANGING_INDENT)
     return "\n".join([*above, "", *rows, foot, _draw_epoch_axis(horizon, columns), "", *below])
-
-
-def _format_count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _format_rate(rate: float) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from segdsl.cli.result import CommandResult, json_option, set_option
+from segdsl.text.plural import format_count
 
 if TYPE_CHECKING:
     from segdsl.data.pictures.preview import Preview, PreviewSample, Stage
@@ -106,7 +107,7 @@ def format_preview(preview: Preview, out: Path) -> str:
     """Format how many images each step changed, and the path of the sheet."""
     total = len(preview.samples)
     data = preview.program.data
-    images = f"{total} image{'s' if total != 1 else ''} of `{data.train.subset}`"
+    images = f"{format_count(total, 'image')} of `{data.train.subset}`"
     head = f"{images} as used in epoch {preview.epoch + 1}, at {data.input_size}"
     # The first stage is the image as read and the last the network input: neither is a step of the augmentation.
     steps = list(zip(*(shown.stages[1:-1] for shown in preview.samples), strict=True))

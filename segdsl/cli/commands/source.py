@@ -13,6 +13,7 @@ import click
 from segdsl.cli import streams
 from segdsl.cli.result import EXIT_ERROR, EXIT_OK, CommandResult, json_option, set_option
 from segdsl.diagnostics import Diagnostic, SegError, fail, suggest_name
+from segdsl.text.plural import format_count
 
 STDIN = "-"
 REPORT_FORMATS = ["text", "json", "sarif"]
@@ -46,8 +47,8 @@ def check_command(files: tuple[str, ...], form: str, overrides: tuple[str, ...])
         "errors": [serialize_diagnostic(d, sources) for d in errors],
         "warnings": [serialize_diagnostic(d, sources) for d in findings if d.severity != "error"],
     }
-    count = f"{len(paths)} file{'s' if len(paths) != 1 else ''} checked"
-    result = f"{len(findings)} warning{'s' if len(findings) != 1 else ''}" if findings else "no problems found"
+    count = f"{format_count(len(paths), 'file')} checked"
+    result = format_count(len(findings), "warning") if findings else "no problems found"
     text = "" if errors else "\n".join([*filter(None, notes), f"{count}: {result}"])
     return CommandResult(data, text, status, tuple(findings), sources, is_json_only=form == "json")
 

@@ -11,7 +11,8 @@ import click
 
 from segdsl.cli.dataset_options import add_dataset_options, finding_to_dict, resolve_data_source, show_file_progress
 from segdsl.cli.result import EXIT_ERROR, EXIT_OK, CommandResult, json_option
-from segdsl.diagnostics.render import measure_char
+from segdsl.text.columns import measure_char
+from segdsl.text.plural import format_count
 
 if TYPE_CHECKING:
     from segdsl.data.stats.survey import ClassStats, Spread, SubsetStats, Survey
@@ -119,7 +120,7 @@ def format_stats(survey: Survey, out: Path | None) -> str:
 def _format_subset(survey: Survey, name: str, stats: SubsetStats) -> Iterator[str]:
     from segdsl.data.stats.describe import format_channels, format_sizes
 
-    yield f"{name}: {stats.images:,} image{'s' if stats.images != 1 else ''}"
+    yield f"{name}: {format_count(stats.images, 'image')}"
     yield from _wrap_labeled("sizes (height x width)", format_sizes(stats))
     yield from _wrap_labeled("channels              ", format_channels(stats))
     yield ""

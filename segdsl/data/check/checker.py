@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segdsl.data.check.dataset_findings import ImageKinds, find_class_problems, format_names, suggest_exclude
+from segdsl.data.check.dataset_findings import ImageKinds, find_class_problems, suggest_exclude
 from segdsl.data.check.facts import ImageFacts, MaskFacts, PairFacts, read_pair_facts
 from segdsl.data.check.index import truncate_errors
 from segdsl.data.check.pair_findings import describe_unknown_value, make_size_mismatch_error
@@ -25,6 +25,7 @@ from segdsl.data.formats.registry import read_layout
 from segdsl.data.stats.samplers import pack_presence
 from segdsl.diagnostics import Diagnostic, SegError, Severity
 from segdsl.storage.fact_cache import FactCache
+from segdsl.text.listing import join_names, quote_names
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the number of pairs done, and the total."""
@@ -100,7 +101,7 @@ def _find_declaration_problems(layout: Layout, labels: LabelSpace, request: Requ
     classes = request.classes
     file = layout.meta_files[0 if layout.format == COMMON_FORMAT else -1] if layout.meta_files else layout.root
     if classes is not None and tuple(classes) != labels.mask_classes:
-        declared, stored = format_names(classes), format_names(labels.mask_classes)
+        declared, stored = quote_names(classes), quote_names(labels.mask_classes)
         message = f"the program declares the classes {declared}, but the dataset {stored}"
         help = "make them equal, in the same order; or remove `data.classes` to use those of the dataset"
         found.append(_make_finding("classes-differ", message, help, file))
@@ -210,7 +211,7 @@ class _Checker:
         wrong = [v for v in mask.counts if v >= len(self.labels.classes) and v != self.ignore]
         if wrong:
             message, help = describe_unknown_value(max(wrong), self.labels.classes, self.ignore)
-            listing = ", ".join(f"{v} ({mask.counts[v]} px)" for v in wrong[:6]) + (", …" if len(wrong) > 6 else "")
+            listing = join_names([f"{v} ({mask.counts[v]} px)" for v in wrong])
             return [
                 _make_finding(
                     "mask-value-out-of-range", f"{message}; found {listing}", help, subset.get_mask_path(position)

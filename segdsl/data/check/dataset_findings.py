@@ -14,6 +14,8 @@ from segdsl.data.findings import Findings, make_finding
 from segdsl.data.formats.labels import LabelSpace
 from segdsl.data.formats.layout import Layout
 from segdsl.ir.values import Range, format_number
+from segdsl.text.listing import quote_names
+from segdsl.text.plural import format_count, pick_noun
 
 PixelCounts = dict[str, np.ndarray]
 """Number of pixels of each of the 256 mask values, by subset."""
@@ -36,7 +38,7 @@ class DepthGroup(NamedTuple):
     @property
     def count_text(self) -> str:
         """The number of images with its noun, such as `3 images`."""
-        return f"{self.count} image{'s' if self.count > 1 else ''}"
+        return format_count(self.count, "image")
 
     @property
     def range_text(self) -> str:
@@ -143,7 +145,9 @@ def find_class_problems(layout: Layout, labels: LabelSpace, ignore: int, pixels:
     never = [labels.classes[k] for k in scored if k not in everywhere]
     if never and everywhere:
         several = len(never) > 1
-        message = f"no mask of the dataset contains the class{'es' * several} {format_names(never)}"
+        message = (
+            f"no mask of the dataset contains the {pick_noun(len(never), 'class', 'classes')} {quote_names(never)}"
+        )
         help = f"add images with {'them' if several else 'it'}"
         # Without two classes left there would be nothing to segment, so removing this one is no remedy.
         if len(labels.classes) - len(never) >= 2:
@@ -156,9 +160,8 @@ def find_class_problems(layout: Layout, labels: LabelSpace, ignore: int, pixels:
             help = "label some pixels, or check that `data.ignore` is the value of ignored pixels"
             found.append(make_finding("subset-all-void", message, help, folder))
         elif missing := [labels.classes[k] for k in sorted(everywhere - classes) if classes]:
-            message = (
-                f"no mask of the subset `{name}` contains the class{'es' * (len(missing) > 1)} {format_names(missing)}"
-            )
+            noun = pick_noun(len(missing), "class", "classes")
+            message = f"no mask of the subset `{name}` contains the {noun} {quote_names(missing)}"
             help = (
                 "move images between the subsets so that each contains every class; its scores do not cover the others"
             )
@@ -184,11 +187,6 @@ def _detect_black_and_white(labels: LabelSpace, ignore: int, pixels: PixelCounts
 def suggest_exclude(names: Sequence[str], labels: LabelSpace) -> str:
     """Return how to exclude classes, some of which may be the result of merging."""
     if not set(names) <= set(labels.mask_classes):
-        return f"exclude the classes merged into {format_names(names)} instead of merging them"
+        return f"exclude the classes merged into {quote_names(names)} instead of merging them"
     texts = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
     return f"add {texts} to `data.exclude`, a list of names"
-
-
-def format_names(names: Sequence[str]) -> str:
-    """Format the first names for a message."""
-    return ", ".join(f"`{n}`" for n in list(names)[:6]) + (", …" if len(names) > 6 else "")

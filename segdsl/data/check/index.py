@@ -25,6 +25,7 @@ from segdsl.data.formats.registry import FORMATS, read_layout
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.storage.fact_cache import FactCache
 from segdsl.storage.file_states import iterate_blocks, read_states
+from segdsl.text.plural import format_count
 
 MAX_ERRORS = 20
 """Number of errors that a run prints before it only counts the rest."""
@@ -174,9 +175,7 @@ def _import_with_datumaro(layout: Layout, subset: Subset) -> bool:
         raise _make_disagreement_error(subset, f"it finds the classes {', '.join(names)}")
     lost = [stem for stem in subset.list_item_ids() if stem not in imported]
     if lost:
-        raise _make_disagreement_error(
-            subset, f"it misses {len(lost)} item{'s' * (len(lost) > 1)}, such as `{lost[0]}`"
-        )
+        raise _make_disagreement_error(subset, f"it misses {format_count(len(lost), 'item')}, such as `{lost[0]}`")
     return True
 
 

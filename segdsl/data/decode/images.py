@@ -32,6 +32,7 @@ from segdsl.data.decode.samples import (
 from segdsl.data.decode.tiff import RawSamples, decode_tiff, is_tiff
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.values import Range
+from segdsl.text.plural import format_count
 
 MAX_PIXELS = 100_000_000
 """Larger images are rejected before decoding: a small file can expand to gigabytes."""
@@ -273,7 +274,7 @@ def _decode_mask_values(data: bytes, path: str | Path, colors: Sequence[Color | 
         if depth == 16 or (depth != 8 and image.mode != "P"):
             raise fail(
                 "mask-depth",
-                f"the mask has {depth} bit{'s' if depth != 1 else ''} per pixel, expected 8",
+                f"the mask has {format_count(depth, 'bit')} per pixel, expected 8",
                 "save it as an 8-bit one-channel PNG whose pixel values are the class ids",
                 path=str(path),
             )
@@ -337,7 +338,7 @@ def _map_colors(rgb: np.ndarray, path: str | Path, colors: tuple[Color | None, .
         count = int(unknown.sum())
         raise fail(
             "mask-color-unknown",
-            f"color [{r}, {g}, {b}] at x = {x}, y = {y} matches no class{hint}; {count} such pixel{'s' * (count > 1)}",
+            f"color [{r}, {g}, {b}] at x = {x}, y = {y} matches no class{hint}; {format_count(count, 'such pixel')}",
             "add the color to `segmentation_colors` or `labelmap.txt`, or save the mask with one channel",
             path=str(path),
         )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.values import Range, format_number
+from segdsl.text.plural import format_count
 
 # OpenCV writes warnings about odd files to stderr; whatever matters is reported as a diagnostic.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -111,6 +112,6 @@ def check_channels(channels: int, has_alpha: bool, model_channels: int, path: ob
     colors = channels - 1 if has_alpha else channels
     if model_channels in (channels, colors) or (colors, model_channels) in ((1, 3), (3, 1)):
         return []
-    message = f"the image has {channels} channel{'s' * (channels != 1)}, but the model takes {model_channels}"
+    message = f"the image has {format_count(channels, 'channel')}, but the model takes {model_channels}"
     help = f"make the model accept it: `in image: [B, {channels}, H, W]`, or `in_channels = {channels}`"
     return [Diagnostic("image-channels", message, help, path=str(path))]

@@ -37,6 +37,7 @@ from segdsl.data.formats.rasterize import (
     resolve_background,
 )
 from segdsl.diagnostics import Diagnostic, SegError, fail
+from segdsl.text.listing import quote_names
 
 FORMAT = "datumaro"
 SEGMENT_TYPES = ("polygon", "mask", "ellipse")
@@ -154,8 +155,7 @@ def _make_subset(name: str, root: Path, annotations: _DatumaroFile, findings: Fi
 
 
 def _make_background_finding(file: Path, item_ids: Sequence[str]) -> Diagnostic:
-    more = f" and {len(item_ids) - 1} more" if len(item_ids) > 1 else ""
-    message = f"pixels of the item `{item_ids[0]}`{more} have no annotation, and their class is undefined"
+    message = f"pixels of the item {quote_names(item_ids, 1)} have no annotation, and their class is undefined"
     help = (
         f'set `data.background = "{DEFAULT_BACKGROUND}"` to make them a class, or "{VOID}" to ignore them in training '
         "and scores (`--background` without a program)"

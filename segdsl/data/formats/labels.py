@@ -12,6 +12,7 @@ from segdsl.data.decode.images import Color, read_bytes
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.labels import VOID_ID, Merges, relabel_classes
 from segdsl.ir.values import Range
+from segdsl.text.listing import join_names
 
 META_FILE = "dataset_meta.json"
 MAX_CLASSES = 256
@@ -135,7 +136,7 @@ def _parse_label_names(meta: Mapping[str, Any], path: Path) -> list[str]:
     # two differ, so such files are rejected.
     expected = [str(i) for i in range(len(label_map))]
     if list(label_map) != expected:
-        got = ", ".join(f'"{k}"' for k in list(label_map)[:5]) + (", …" if len(label_map) > 5 else "")
+        got = join_names([f'"{key}"' for key in label_map], 5)
         message = f'the keys of `label_map` must be "0", "1", … in this order, got {got}'
         help = "renumber the labels from 0, since an id is a position, and check that the masks use the same ids"
         raise fail("meta-keys-shuffled", message, help, path=str(path))

@@ -18,6 +18,7 @@ from segdsl.data.loading.dataset import EvalDataset
 from segdsl.diagnostics import SegError, fail
 from segdsl.inference.preprocess import Image, Mask
 from segdsl.ir.program import Program
+from segdsl.text.plural import format_count
 
 NOISE_COUNT = 4
 """Number of noise images that replace a missing validation subset."""
@@ -74,8 +75,8 @@ class TrialSet:
 def format_image_count(images: int, source: Source) -> str:
     """Format a number of images, such as `4 noise images`."""
     if source == "noise":
-        return f"{images} noise image{'s' if images > 1 else ''}"
-    return f"{images} validation image{'s' if images > 1 else ''}"
+        return format_count(images, "noise image")
+    return format_count(images, "validation image")
 
 
 def open_trials(program: Program, base_folder: Path) -> TrialSet:

@@ -23,6 +23,7 @@ from segdsl.export.int8.layer_cost import list_int8_layers, rank_costly_parts, r
 from segdsl.inference.models import openvino_runtime
 from segdsl.inference.models.tensor_names import add_outputs
 from segdsl.scores.confusion import Confusion
+from segdsl.text.plural import format_count
 
 PROBE_IMAGES = 8
 """Number of images on which the cost of a part of the network is measured."""
@@ -101,7 +102,7 @@ class Quantizer:
         """Return an 8-bit model within the limit, and its entries for the certificate."""
         reference = self.score_model(self.base)
         images = len(self.calibration)
-        report_progress(f"quantizing with {images} training image{'s' if images != 1 else ''}")
+        report_progress(f"quantizing with {format_count(images, 'training image')}")
         quantized = self.quantize_model([])
         score = self.score_model(quantized)
         loss = reference.compute_dice_loss(score)
@@ -114,7 +115,7 @@ class Quantizer:
         count = self._find_fewest_float_parts(quantized, parts, reference)
         while True:
             ignored = [name for part in parts[:count] for name in part["names"]]
-            report_progress(f"quantizing with {len(ignored)} layer{'s' if len(ignored) != 1 else ''} in floating point")
+            report_progress(f"quantizing with {format_count(len(ignored), 'layer')} in floating point")
             final = self.quantize_model(ignored)
             if count == len(parts) or reference.compute_dice_loss(self.score_model(final)) <= self.job.max_dice_loss:
                 return final, self._build_outcome(final, first, parts, ignored)

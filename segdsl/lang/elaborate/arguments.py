@@ -7,6 +7,7 @@ from segdsl.lang.elaborate.context import Frame
 from segdsl.lang.elaborate.values import EvalStop
 from segdsl.lang.suggest.misplaced import suggest_argument
 from segdsl.syntax import tree
+from segdsl.text.plural import format_count
 
 ArgumentExpr = tuple[tree.Expr, Frame]
 """An argument: its expression, and the frame in which to evaluate it."""
@@ -25,7 +26,8 @@ def match_arguments(call: tree.Call, names: list[str], callee: str, frame: Frame
             if position >= len(names):
                 problem = (
                     "too-many-arguments",
-                    f"`{callee}` takes {_format_count(len(names))}, but this is argument number {position + 1}",
+                    f"`{callee}` takes {format_count(len(names), 'argument')}, "
+                    f"but this is argument number {position + 1}",
                     "remove this argument",
                 )
             else:
@@ -56,10 +58,6 @@ def match_arguments(call: tree.Call, names: list[str], callee: str, frame: Frame
     if failed:
         raise EvalStop
     return bound
-
-
-def _format_count(number: int) -> str:
-    return f"{number} argument{'s' * (number != 1)}"
 
 
 def _argument_error(problem: tuple[str, str, str], span: Span, argument: tree.Argument, names: list[str]) -> Diagnostic:

@@ -23,6 +23,7 @@ from segdsl.lang.elaborate.values import (
     eval_error,
 )
 from segdsl.syntax import tree
+from segdsl.text.plural import format_count
 
 
 @register_evaluator(tree.Constant)
@@ -237,13 +238,13 @@ def evaluate_index(expr: tree.Index, frame: Frame, path: str | None) -> Any:
 def _index_range_error(values: tuple[Any, ...], position: int, expr: tree.Index, frame: Frame) -> EvalStop:
     count, parts = len(values), get_dotted_parts(expr.value)
     name = f"`{'.'.join(parts)}`" if parts else "the list"
-    message = f"index {position} is out of range: {name} has {count} element{'s' * (count != 1)}"
+    message = f"index {position} is out of range: {name} has {format_count(count, 'element')}"
     help = "use `0`" if count == 1 else f"use an index from 0 to {count - 1}" if count else "add elements to the list"
     if position < 0 and count:
         help += f", or `last({'.'.join(parts) if parts else 'xs'})` for the last element"
     # The list is often an argument of the block, and the caller passed one of the wrong length.
     origin = frame.find_origin(expr.value)
-    labels = [Label(origin, f"{count} element{'s' * (count != 1)} here")] if origin != expr.value.span else []
+    labels = [Label(origin, f"{format_count(count, 'element')} here")] if origin != expr.value.span else []
     return eval_error("index-out-of-range", expr.index.span, message, help, labels=labels)
 
 
@@ -297,7 +298,7 @@ def _bind_targets(expr: tree.Comprehension, item: Any, frame: Frame) -> None:
     targets = expr.targets
     items = (item,) if len(targets) == 1 else item
     if not isinstance(items, tuple) or len(items) != len(targets):
-        got = f"{len(items)} value{'s' * (len(items) != 1)}" if isinstance(items, tuple) else describe_value(item)
+        got = format_count(len(items), "value") if isinstance(items, tuple) else describe_value(item)
         raise eval_error(
             "unpacking",
             targets[0].span.extend_to(targets[-1].span),

@@ -17,6 +17,7 @@ from segdsl.ops.factor import NMF
 from segdsl.ops.pool import AdaptiveAvgPool
 from segdsl.ops.resize import ResizeTo
 from segdsl.syntax import tree
+from segdsl.text.listing import join_names
 from segdsl.words.augmentations import ClassMix, VerticalFlip
 
 
@@ -96,9 +97,8 @@ def _lint_class_weights(program: Program, loss: Loss | None, sink: Sink) -> None
     weights = getattr(loss, "class_weights", None)
     if weights in (None, "auto") or program.assumed_classes or len(weights) == len(program.classes):
         return
-    names = ", ".join(program.classes[:8]) + (", …" if len(program.classes) > 8 else "")
     message = f"`class_weights` has {len(weights)} values for {len(program.classes)} classes"
-    help = f"write one value per class, in this order: {names}"
+    help = f"write one value per class, in this order: {join_names(program.classes)}"
     sink.add(
         Diagnostic("class-weights-count", message, help, span=find_setting_span(program, "train.loss.class_weights"))
     )

@@ -15,6 +15,7 @@ from segdsl.ir.program import SECTIONS, Section
 from segdsl.ir.word import REGISTRY, Word, find_word_family, list_words
 from segdsl.lang.suggest.remedies import add_article, is_number_literal
 from segdsl.syntax import tree
+from segdsl.text.listing import quote_names
 
 Path = tuple[str, ...]
 MAX_VALUE_LENGTH = 40
@@ -332,7 +333,7 @@ def _suggest_slot(setting: UnknownSetting, slots: tuple[SettingSlot, ...]) -> Re
     value = " { … }" if is_brace_group(path) else f" = {setting.text or '…'}"
     if not best.can_set_by_path:
         return Remedy(f"this is an argument: write `{'.'.join(path[:-1])} = {best.words[0]}({path[-1]}{value})`")
-    what = f", an argument of {_format_word_list(best.words)}" if best.words else ""
+    what = f", an argument of {quote_names(best.words, 4)}" if best.words else ""
     where = "" if inside or not around else f" outside of `{'.'.join(around)} {{ }}`"
     help = f"this is `{'.'.join(path)}`{what}: write `{target}{value}`{where}"
     rest = [".".join(home.path) for home in others if home.can_set_by_path][:2]
@@ -341,7 +342,3 @@ def _suggest_slot(setting: UnknownSetting, slots: tuple[SettingSlot, ...]) -> Re
     # A fix must be certain: it needs a single candidate, and braces that the replacement path can stay within.
     replaces = (inside or not around) and not others
     return Remedy(help, target if replaces else "")
-
-
-def _format_word_list(words: tuple[str, ...]) -> str:
-    return ", ".join(f"`{word}`" for word in words[:4]) + (", …" if len(words) > 4 else "")

@@ -15,12 +15,13 @@ from rich.table import Table
 from rich.text import Text
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.diagnostics.render import sanitize_text
 from segdsl.run.console.fetch_display import FetchDisplay
 from segdsl.run.console.missing_classes import format_absence_notes
 from segdsl.run.console.stdout import open_lasting_stdout
 from segdsl.run.folder.log import EpochRow
 from segdsl.scores.table import measure_width, render_class_table, shorten_class_name, shorten_name
+from segdsl.text.columns import sanitize_text
+from segdsl.text.plural import format_count
 from segdsl.weights.report import LoadReport, format_load_table
 
 NAME_WIDTH, TABLE_WIDTH, MAX_WARNINGS = 40, 100, 8
@@ -196,7 +197,7 @@ class Display:
         run = self.summary.run if self.summary else weights.parent
         self._print_line(
             Text(
-                f"\n{sanitize_text(end_reason)} after {last.epoch} epoch{'s' if last.epoch != 1 else ''} "
+                f"\n{sanitize_text(end_reason)} after {format_count(last.epoch, 'epoch')} "
                 f"and {format_duration(last.seconds)}"
             )
         )

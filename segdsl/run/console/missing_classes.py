@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from segdsl.scores.confusion import Confusion
 from segdsl.scores.table import shorten_class_name
-
-MAX_NAMES = 6
-"""Class names that a note lists before it abbreviates to "and N more"."""
+from segdsl.text.listing import join_names
 
 
 def find_absent_classes(confusion: Confusion) -> list[int]:
@@ -29,9 +25,6 @@ def format_absence_notes(confusion: Confusion) -> list[str]:
         ("never predicted", find_unpredicted_classes(confusion)),
         ("not in the validation subset", find_absent_classes(confusion)),
     )
-    return [f"{what}: {_format_class_names([confusion.classes[k] for k in ids])}" for what, ids in found if ids]
-
-
-def _format_class_names(names: Sequence[str]) -> str:
-    rest = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f"{', '.join(map(shorten_class_name, names[:MAX_NAMES]))}{rest}"
+    return [
+        f"{what}: {join_names([shorten_class_name(confusion.classes[k]) for k in ids])}" for what, ids in found if ids
+    ]

@@ -16,6 +16,8 @@ from segdsl.diagnostics import Diagnostic, SegError
 from segdsl.run.engine.precision import StepPrecision
 from segdsl.run.engine.setup import Setup
 from segdsl.run.engine.state import RunProgress, TrainState, derive_noise_seed
+from segdsl.text.listing import join_names
+from segdsl.text.plural import pick_noun
 
 MAX_IMAGE_NAMES = 8
 """Most image names that a message lists."""
@@ -115,8 +117,7 @@ def _format_image_names(setup: Setup, progress: RunProgress, batches: Iterable[i
     train, subset = setup.train_loader, setup.train_loader.dataset.subset
     keys = train.make_epoch_keys(progress.epoch)
     names = [subset.get_image_path(key.position).name for number in batches for key in keys[number]]
-    noun = "image" if len(names) == 1 else "images"
-    return f"{noun} {', '.join(names[:MAX_IMAGE_NAMES])}{', …' if len(names) > MAX_IMAGE_NAMES else ''}"
+    return f"{pick_noun(len(names), 'image')} {join_names(names, MAX_IMAGE_NAMES)}"
 
 
 def find_origin(

@@ -12,6 +12,7 @@ import os
 import torch
 
 from segdsl.recipe.machine import count_cores
+from segdsl.text.plural import format_count
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Environment variables in which a user sets the number of threads."""
@@ -48,11 +49,6 @@ def format_crowding_advice(workers: int) -> str:
         own = f"{format_count(threads, 'thread')} and {format_count(workers, 'worker')} share {cores}"
         return f"training is slowed down by busy CPU cores: {own}; lower `data.train.workers`{further}"
     return f"training is slowed down by other programs that keep the CPU busy; end them{further}"
-
-
-def format_count(number: int, noun: str) -> str:
-    """Format a number with its noun: `1 core`, `2 cores`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def is_crowded(cpu_seconds: float, seconds: float, threads: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from segdsl.diagnostics.render import sanitize_text
+from segdsl.text.columns import sanitize_text
 
 VOID_ELEMENTS = frozenset({"meta", "img", "input", "line", "rect", "circle", "path"})
 """Elements without content, written as `<name/>`, which SVG requires."""

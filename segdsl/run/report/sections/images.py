@@ -19,6 +19,7 @@ from segdsl.data.pictures.thumbnails import draw_overlay, fit_box, resize_thumbn
 from segdsl.run.report.best_worst import ImageRank
 from segdsl.run.report.markup import Html, isolate_name, join_html, tag
 from segdsl.run.report.run_data import RunData
+from segdsl.text.plural import pick_noun
 
 MAX_IMAGE_SIZE = (320, 320)
 """Maximum height and width of a rendered image, in pixels."""
@@ -48,7 +49,7 @@ def render_images(run: RunData) -> Html:
     parts = [tag("p", about), _render_legend(run, index, seen)]
     for title, samples in rows.items():
         if samples:
-            parts += [tag("h3", f"{title} image{'s' if len(samples) != 1 else ''}"), *samples]
+            parts += [tag("h3", f"{title} {pick_noun(len(samples), 'image')}"), *samples]
     return join_html(*parts)
 
 

@@ -12,11 +12,11 @@ from pygments.lexers import get_lexer_by_name
 from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 
-from segdsl.diagnostics.render import sanitize_text
 from segdsl.ir.parts import Part
 from segdsl.run.report.markup import Html, join_html, render_facts, tag, wrap_scrollable
 from segdsl.run.report.run_data import RunData
 from segdsl.run.report.sections.dataset import render_bar
+from segdsl.text.columns import sanitize_text
 
 MAX_PARTS, MAX_DEPTH = 1_000, 8
 """Maximum number of parts and of levels in the tree; with more parts, fewer levels are rendered."""

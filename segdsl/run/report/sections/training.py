@@ -9,6 +9,8 @@ from segdsl.ir.word import Word
 from segdsl.lang.resolve import render_field
 from segdsl.run.report.markup import Html, tag
 from segdsl.run.report.run_data import RunData
+from segdsl.text.listing import join_names
+from segdsl.text.plural import format_count
 from segdsl.words.losses import needs_class_weights
 
 MAX_WEIGHTS = 12
@@ -34,7 +36,7 @@ def _list_facts(run: RunData) -> Iterator[tuple[str, str]]:
     yield "optimizer", format_word(train.optimizer) if train.optimizer else ""
     yield "schedule", " -> ".join(map(format_word, train.schedule))
     accumulation = f", {train.accumulate} batches per step" if train.accumulate > 1 else ""
-    yield "batch", f"{data.train.batch} image{'s' if data.train.batch != 1 else ''}{accumulation}"
+    yield "batch", f"{format_count(data.train.batch, 'image')}{accumulation}"
     yield "sampler", f"{format_word(data.train.sampler)} selects the images of an epoch" if data.train.sampler else ""
     usage = "validation, checkpoints and exports use the averaged weights"
     yield "averaged weights", f"{format_word(train.ema)}: {usage}" if train.ema else ""
@@ -66,6 +68,5 @@ def _describe_class_weights(run: RunData, loss: Loss | None) -> str:
     weights = sorted(run.class_weights.items(), key=lambda pair: -pair[1])
     if not weights:
         return "computed from the training subset; not recorded in lock.json"
-    texts = "; ".join(f"{name}: {weight:.3g}" for name, weight in weights[:MAX_WEIGHTS])
-    rest = f" and {len(weights) - MAX_WEIGHTS} more in lock.json" if len(weights) > MAX_WEIGHTS else ""
-    return f"computed from the training subset: {texts}{rest}"
+    texts = join_names([f"{name}: {weight:.3g}" for name, weight in weights], MAX_WEIGHTS, separator="; ")
+    return f"computed from the training subset: {texts}{' in lock.json' if len(weights) > MAX_WEIGHTS else ''}"
