@@ -349,7 +349,7 @@ def _format_signature(block: Any, text: str) -> str:
 
 
 def _render_small_sections() -> Iterator[str]:
-    from segdsl.syntax.lexer import KEYWORDS
+    from segdsl.syntax.tokens import KEYWORDS
 
     yield "## Functions\n\nFunctions are evaluated while the graph is built.\n"
     yield _render_table(

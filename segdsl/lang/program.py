@@ -23,8 +23,9 @@ from segdsl.lang.elaborate import (
 from segdsl.lang.elaborate.block_checks import check_blocks
 from segdsl.lang.elaborate.blocks import bind_input, build_block_recipe, evaluate_note_extent, run_body
 from segdsl.lang.elaborate.context import Context, Frame
-from segdsl.lang.elaborate.files import STD, FileLoader, FileScope, find_project_root
-from segdsl.lang.elaborate.values import POISON, BlockDef, EvalStop, Module, Tensor, copy_modules, eval_error
+from segdsl.lang.elaborate.files import STD, FileLoader, find_project_root
+from segdsl.lang.elaborate.scopes import BlockDef, FileScope
+from segdsl.lang.elaborate.values import POISON, EvalStop, Module, Tensor, copy_modules, eval_error
 from segdsl.lang.lint.program_lints import lint_program
 from segdsl.lang.lint.schedule_lints import lint_learning_rates
 from segdsl.lang.settings.merge import Settings, match_model_arguments

@@ -16,8 +16,7 @@ from segdsl.lang.elaborate.block_checks import find_calls, resolve_callee
 from segdsl.lang.elaborate.blocks import build_block_recipe
 from segdsl.lang.elaborate.context import Frame
 from segdsl.lang.elaborate.expressions import collect_bindings, lookup_component
-from segdsl.lang.elaborate.files import FileScope
-from segdsl.lang.elaborate.values import BlockDef
+from segdsl.lang.elaborate.scopes import BlockDef, FileScope
 from segdsl.lang.settings.merge import Setting, Settings, match_model_arguments
 from segdsl.lang.settings.sections import SectionReader
 from segdsl.syntax import tree

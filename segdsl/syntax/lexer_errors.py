@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from segdsl.diagnostics import Diagnostic, Fix, Span
-
-if TYPE_CHECKING:
-    from segdsl.syntax.lexer import Token
+from segdsl.syntax.tokens import Token
 
 ESCAPES = {'"': '"', "\\": "\\", "n": "\n", "t": "\t"}
 _ESCAPE_PATTERN = re.compile(r"\\(.)", re.DOTALL)

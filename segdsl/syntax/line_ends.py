@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
-from segdsl.syntax.lexer import END, ERROR, Token
+from segdsl.syntax.tokens import END, ERROR, Token
 
 NEWLINE = "_NEWLINE"
 MAX_BRACKETS = 100

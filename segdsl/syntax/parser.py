@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.syntax import tree
 from segdsl.syntax.errors.recovery import diagnose_unexpected_token, find_resume_point
-from segdsl.syntax.lexer import Token, lex
+from segdsl.syntax.lexer import lex
 from segdsl.syntax.line_ends import insert_newlines
 from segdsl.syntax.table import load_table
+from segdsl.syntax.tokens import Token
 from segdsl.syntax.tree_builder import TreeBuilder, read_doc_below
 from segdsl.syntax.version_header import check_header
 

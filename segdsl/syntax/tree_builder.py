@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
 from segdsl.syntax import tree
-from segdsl.syntax.lexer import Token
 from segdsl.syntax.lexer_errors import unescape_string
 from segdsl.syntax.line_ends import diagnose_deep_nesting
+from segdsl.syntax.tokens import Token
 
 T = TypeVar("T")
 Report = Callable[[Diagnostic], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segdsl.diagnostics import Diagnostic, Fix, Span
-from segdsl.syntax.lexer import Token
+from segdsl.syntax.tokens import Token
 
 VERSION = 1
 _HEADER_SLUGS = frozenset({"bad-header", "header-not-first"})

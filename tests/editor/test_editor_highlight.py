@@ -30,7 +30,8 @@ from segdsl.editor.pygments_lexer import SegLexer, find_token
 from segdsl.ir.values import UNITS
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.elaborate.functions import FUNCTIONS
-from segdsl.syntax.lexer import KEYWORDS, lex
+from segdsl.syntax.lexer import lex
+from segdsl.syntax.tokens import KEYWORDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted([*(ROOT / "specs").glob("*.seg"), *(ROOT / "segdsl" / "std").glob("*.seg")])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segdsl.syntax import table
-from segdsl.syntax.lexer import KEYWORDS, MARKS
+from segdsl.syntax.tokens import KEYWORDS, MARKS
 from segdsl.syntax.tree_builder import TreeBuilder
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segdsl.syntax.lexer import END, KEYWORDS, MARKS, lex
+from segdsl.syntax.lexer import lex
+from segdsl.syntax.tokens import END, KEYWORDS, MARKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = sorted([*(ROOT / "segdsl" / "std").glob("*.seg"), *(ROOT / "specs").glob("*.seg")])

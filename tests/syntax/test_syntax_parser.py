@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from segdsl.diagnostics import Span
 from segdsl.syntax import tree
-from segdsl.syntax.lexer import KEYWORDS, MARKS
 from segdsl.syntax.parser import parse, parse_override
+from segdsl.syntax.tokens import KEYWORDS, MARKS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = sorted([*(ROOT / "segdsl" / "std").glob("*.seg"), *(ROOT / "specs").glob("*.seg")])

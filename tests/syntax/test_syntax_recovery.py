@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from segdsl.diagnostics import Diagnostic, find_position
 from segdsl.explain import explanations
 from segdsl.syntax import tree
-from segdsl.syntax.lexer import KEYWORDS, MARKS
 from segdsl.syntax.parser import parse, parse_override
+from segdsl.syntax.tokens import KEYWORDS, MARKS
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = (Path(__file__).parent / "mistakes.txt").read_text(encoding="utf-8")

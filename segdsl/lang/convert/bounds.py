@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import OrSingle, PathText, Units
-from segdsl.ir.word import Record
+from segdsl.ir.word import Record, Word
 
 ValueCheck = Callable[[Any], Any]
 """Returns the value, possibly changed by a validator; raises ValueError with the reason if it is out of bounds."""
@@ -73,11 +73,14 @@ def _build_with_pydantic(record: type[Record], values: dict[str, Any]) -> Any:
         raise ValueError(name, str(own) if own else "is not valid here", values.get(name)) from None
 
 
+_WORD_VALIDATORS = Word.__pydantic_decorators__.model_validators
+
+
 @lru_cache(maxsize=512)
 def _build_field_checks(record: type[Record]) -> dict[str, ValueCheck | None]:
     decorators = record.__pydantic_decorators__
-    # `_by_name`, which every word has, only picks the class when a word is read from JSON; it checks no value.
-    if decorators.field_validators or set(decorators.model_validators) - {"_by_name"}:
+    # The validator that every word has only picks the class when a word is read from JSON; it checks no value.
+    if decorators.field_validators or set(decorators.model_validators) - set(_WORD_VALIDATORS):
         raise NeedsPydantic
     return {name: _build_check(i.annotation, tuple(i.metadata)) for name, i in record.model_fields.items()}
 

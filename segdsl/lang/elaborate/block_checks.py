@@ -10,8 +10,8 @@ from segdsl.ir.graph import Op
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.elaborate.blocks import PARAMETER_TYPES
 from segdsl.lang.elaborate.expressions import collect_bindings, get_dotted_parts, lookup_component_in_file
-from segdsl.lang.elaborate.files import STD, FileScope, rebinding_error, suggest_definition
-from segdsl.lang.elaborate.values import BlockDef
+from segdsl.lang.elaborate.files import STD, rebinding_error, suggest_definition
+from segdsl.lang.elaborate.scopes import BlockDef, FileScope
 from segdsl.syntax import tree
 
 

@@ -21,9 +21,9 @@ from segdsl.lang.elaborate.context import (
 from segdsl.lang.elaborate.expressions import collect_bindings
 from segdsl.lang.elaborate.files import rebinding_error
 from segdsl.lang.elaborate.memo import record_application, replay_application
+from segdsl.lang.elaborate.scopes import BlockDef
 from segdsl.lang.elaborate.values import (
     POISON,
-    BlockDef,
     BlockRecipe,
     EvalStop,
     Module,

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span
 from segdsl.ir.graph import Node, Op
 from segdsl.ir.shape import Dim, Shape, evaluate_extent, evaluate_shape
-from segdsl.lang.elaborate.files import FileScope
-from segdsl.lang.elaborate.values import POISON, BlockDef, EvalStop, Tensor, eval_error, join_path
+from segdsl.lang.elaborate.scopes import BlockDef, FileScope
+from segdsl.lang.elaborate.values import POISON, EvalStop, Tensor, eval_error, join_path
 from segdsl.ops.names import is_name_taken, suggest_free_name
 from segdsl.syntax import tree
 

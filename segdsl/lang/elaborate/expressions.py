@@ -10,10 +10,10 @@ from segdsl.ir.shape import Dim
 from segdsl.ir.values import UNITS, Quantity, Range, Size, format_number
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.elaborate.context import Frame, check_magnitude, evaluate_expr, register_evaluator
-from segdsl.lang.elaborate.files import FileScope, suggest_definition
+from segdsl.lang.elaborate.files import suggest_definition
+from segdsl.lang.elaborate.scopes import BlockDef, FileScope
 from segdsl.lang.elaborate.values import (
     POISON,
-    BlockDef,
     EvalStop,
     Module,
     Poison,

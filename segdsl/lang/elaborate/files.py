@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span, fail, find_closest_name, suggest_name
 from segdsl.diagnostics.foreign import describe_difference
 from segdsl.ir.word import REGISTRY
-from segdsl.lang.elaborate.values import BlockDef, EvalStop, eval_error
+from segdsl.lang.elaborate.scopes import BlockDef, FileScope
+from segdsl.lang.elaborate.values import EvalStop, eval_error
 from segdsl.syntax import tree
 from segdsl.syntax.parser import parse
 
@@ -18,41 +17,6 @@ STD = Path(__file__).resolve().parents[2] / "std"
 """The folder of the library that ships with the package."""
 MAX_FILE_BYTES = 4 << 20
 """The maximum size of a program file in bytes."""
-
-
-@dataclass(eq=False)
-class FileScope:
-    """One file: its tree, and the names that its expressions may use.
-
-    ``blocks`` are its own definitions, ``imports`` those of other files, ``namespaces`` the files with an alias.
-    ``lets`` holds the trees of its lets, ``values`` those that are already evaluated. ``has_syntax_errors`` means that
-    parts of the file did not parse, so that a missing name is no error of its own. ``is_incomplete`` means the same
-    for the components of the file and of everything that it imports.
-    """
-
-    name: str
-    path: Path
-    tree: tree.File
-    lets: dict[str, tree.Let] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
-    blocks: dict[str, BlockDef] = field(default_factory=dict)
-    imports: dict[str, BlockDef] = field(default_factory=dict)
-    namespaces: dict[str, FileScope] = field(default_factory=dict)
-    parent: FileScope | None = None
-    has_syntax_errors: bool = False
-    is_incomplete: bool = False
-
-    def find_component(self, name: str) -> BlockDef | None:
-        """Return the block ``name`` that is in scope of this file, or None."""
-        return self.blocks.get(name) or self.imports.get(name)
-
-    def list_component_names(self) -> list[str]:
-        """Return the name of every component in scope of this file."""
-        return [*self.blocks, *self.imports, *REGISTRY]
-
-    def list_lineage(self) -> list[FileScope]:
-        """Return this file and the files that it extends, the root first."""
-        return [*(self.parent.list_lineage() if self.parent else ()), self]
 
 
 class FileLoader:

@@ -15,8 +15,8 @@ from segdsl.lang.elaborate.blocks import apply_block, bind_name, build_block_rec
 from segdsl.lang.elaborate.context import Frame, evaluate_expr, is_in_library, register_evaluator
 from segdsl.lang.elaborate.expressions import get_dotted_parts, lookup_component, unknown_component_error
 from segdsl.lang.elaborate.functions import call_function
-from segdsl.lang.elaborate.values import (
-    BlockDef,
+from segdsl.lang.elaborate.scopes import BlockDef
+from segdsl.lang.elaborate.values import (  # fmt: skip
     ChainRecipe,
     EvalStop,
     Module,
@@ -27,7 +27,7 @@ from segdsl.lang.elaborate.values import (
     element_path,
     eval_error,
     join_path,
-)  # fmt: skip
+)
 from segdsl.ops.join import Item, Split
 from segdsl.syntax import tree
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
 from segdsl.ir.graph import Op
 from segdsl.ir.shape import Dim, Extent, Shape, format_shape
 from segdsl.ir.values import Quantity, Range, Size
 from segdsl.ir.word import Word
-from segdsl.syntax import tree
-
-if TYPE_CHECKING:
-    from segdsl.lang.elaborate.files import FileScope
+from segdsl.lang.elaborate.scopes import BlockDef
 
 
 class EvalStop(Exception):
@@ -59,20 +56,6 @@ class Poison:
 
 
 POISON = Poison()
-
-
-class BlockDef(NamedTuple):
-    """A block or model, with the file whose scope its body uses."""
-
-    tree: tree.Block
-    file: FileScope
-
-    @property
-    def name(self) -> str:
-        return self.tree.name.name
-
-    def list_inputs(self) -> list[tree.In]:
-        return [s for s in self.tree.body if isinstance(s, tree.In)]
 
 
 class OpRecipe(NamedTuple):

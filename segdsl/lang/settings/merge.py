@@ -13,8 +13,9 @@ from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
 from segdsl.ir.word import REGISTRY, Word, find_word_family, list_words
 from segdsl.lang.elaborate.arguments import ArgumentExpr, match_arguments
 from segdsl.lang.elaborate.context import Context, Frame
-from segdsl.lang.elaborate.files import FileScope, rebinding_error
-from segdsl.lang.elaborate.values import BlockDef, EvalStop
+from segdsl.lang.elaborate.files import rebinding_error
+from segdsl.lang.elaborate.scopes import BlockDef, FileScope
+from segdsl.lang.elaborate.values import EvalStop
 from segdsl.lang.suggest.misplaced import (
     MAX_VALUE_LENGTH,
     SettingSlot,

@@ -18,7 +18,7 @@ from segdsl.ir.word import find_word_family, list_words
 from segdsl.lang.convert.bounds import accepts_value
 from segdsl.lang.convert.fields import convert_field
 from segdsl.lang.elaborate.context import Frame
-from segdsl.lang.elaborate.files import FileScope
+from segdsl.lang.elaborate.scopes import FileScope
 from segdsl.lang.elaborate.values import EvalStop
 from segdsl.lang.settings.merge import Settings
 from segdsl.lang.suggest.remedies import FieldHint, describe_field_type, is_number_literal, suggest_list, suggest_value

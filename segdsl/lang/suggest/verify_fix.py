@@ -9,7 +9,7 @@ from typing import Any
 
 from segdsl.diagnostics import Diagnostic, Sink, Span
 from segdsl.lang.elaborate.context import Context, Frame
-from segdsl.lang.elaborate.files import FileScope
+from segdsl.lang.elaborate.scopes import FileScope
 from segdsl.lang.elaborate.values import EvalStop
 from segdsl.syntax import tree
 from segdsl.syntax.parser import parse_override
@@ -53,7 +53,7 @@ def find_faults(text: str, frame: Frame, convert_again: Callable[[tree.Expr, Fra
     # Errors, values of lets and reported places go into copies, so that the trial leaves no trace in the program.
     sink = Sink(sources={TRIAL_SOURCE: source})
     file = replace(frame.file, values=dict(frame.file.values))
-    trial_frame = replace(frame, file=file, context=replace(frame.context, sink=sink, reported=set()))
+    trial_frame = replace(frame, file=file, context=replace(frame.context, sink=sink, error_places=set()))
     try:
         convert_again(statement.value, trial_frame)
     except EvalStop as signal:

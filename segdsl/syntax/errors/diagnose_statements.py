@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from segdsl.diagnostics import Diagnostic
 from segdsl.syntax.errors.parse_error import STATEMENT_ENDS, VALUE_STARTS, Problem
-from segdsl.syntax.lexer import END, STATEMENT_KEYWORDS
 from segdsl.syntax.line_ends import NEWLINE, measure_line_indent
+from segdsl.syntax.tokens import END, STATEMENT_KEYWORDS
 
 Pattern = Callable[[Problem], Diagnostic | None]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
-from segdsl.syntax.lexer import END, KEYWORDS, MARKS, Token
 from segdsl.syntax.line_ends import NEWLINE
+from segdsl.syntax.tokens import END, KEYWORDS, MARKS, Token
 
 STATEMENT_ENDS = frozenset({NEWLINE, END, "RBRACE"})
 """Kinds of tokens that end a statement."""

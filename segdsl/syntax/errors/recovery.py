@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.syntax.lexer import END, ERROR, Token
 from segdsl.syntax.line_ends import NEWLINE, measure_line_indent
 from segdsl.syntax.table import load_table
+from segdsl.syntax.tokens import END, ERROR, Token
 
 Rows = list[dict[str, int]]
 STATEMENTS = ("block_statement", "statement")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from segdsl.syntax import tree
-from segdsl.syntax.lexer import Token
 from segdsl.syntax.printer.pretty import HARD, SOFT, SPACE, Comment, Doc, Group, IfBroken, Indent, Line
+from segdsl.syntax.tokens import Token
 
 HUGGABLE_TYPES = (tree.ListExpr, tree.Comprehension, tree.Call)
 """Expressions that start on the line of the enclosing bracket when they are its only content."""
