@@ -58,7 +58,7 @@ def _format_precision_rows(certificate: Mapping[str, Any]) -> Iterator[str]:
     if "onnx" in certificate:
         rows["onnx"] = certificate["onnx"]
     yield from format_columns(
-        ("form", "pixels equal", "Dice", "change", "logit error", "diverges at"),
+        ("form", "pixels changed", "Dice", "change", "logit error", "diverges at"),
         [
             (
                 f"{name} ({row['computes_in']})" if "computes_in" in row else name,

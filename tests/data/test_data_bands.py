@@ -175,5 +175,5 @@ def test_check_uses_the_model_channels(tree: Path) -> None:
         path.unlink()
     asked = Request(["train", "val"])
     assert {d.slug for d in check_data(tree, request=asked).errors} == {"image-channels"}
-    assert check_data(tree, request=asked._replace(reading=ReadOptions(5))).errors == []
-    assert check_data(tree, request=asked._replace(reading=ReadOptions(None))).errors == []
+    assert check_data(tree, request=asked._replace(read_options=ReadOptions(5))).errors == []
+    assert check_data(tree, request=asked._replace(read_options=ReadOptions(None))).errors == []

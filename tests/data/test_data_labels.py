@@ -176,7 +176,7 @@ def test_masks_of_0_and_255_in_folders_of_other_names(tmp_path: Path) -> None:
     grey_set(tmp_path / "soft", (0, 9, 255))
     (error,) = check_data(tmp_path / "soft", "folders", asked).errors
     assert (error.slug, Path(error.path or "").name) == ("mask-value-out-of-range", "a.png")
-    missing = check_data(tmp_path, "folders", asked._replace(parts=("img", "gt"))).errors
+    missing = check_data(tmp_path, "folders", asked._replace(folder_names=("img", "gt"))).errors
     assert [d.slug for d in missing] == ["data-folder-missing"]
 
 

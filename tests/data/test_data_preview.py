@@ -170,7 +170,7 @@ def test_void_is_in_the_legend_where_it_is_in_the_sheet(program: Path) -> None:
 def test_an_idle_step_is_paled(program: Path) -> None:
     found = previewed(program, 1, 0, "data.train.augment.flip.p=0")
     (shown,) = found.samples
-    busy = shown._replace(stages=tuple(stage._replace(changed=True) for stage in shown.stages))
+    busy = shown._replace(stages=tuple(stage._replace(has_changed=True) for stage in shown.stages))
     idle = [stage for stage in shown.stages if stage.is_idle]
     assert "flip" in [stage.name for stage in idle]
     paled, full = (np.array(draw_preview_sheet(found._replace(samples=(s,)))).astype(int) for s in (shown, busy))

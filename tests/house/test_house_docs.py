@@ -117,15 +117,22 @@ def test_every_word_is_documented(record: type[BaseModel]) -> None:
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "grammar" / "GUIDE.md").read_text(encoding="utf-8")
+MAX_README_LINES = 250
 
 
 def read_shell_lines() -> list[list[str]]:
-    """Return the commands in the shell blocks of README."""
-    lines = [line for block in find_readme_blocks("sh") for line in block.splitlines()]
+    """Return the commands in the shell blocks of README and the guide."""
+    blocks = [*find_blocks(README, "sh"), *find_blocks(GUIDE, "sh")]
+    lines = [line for block in blocks for line in block.splitlines()]
     return [shlex.split(line, comments=True) for line in lines]
 
 
-def test_commands_in_readme_exist() -> None:
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") <= MAX_README_LINES
+
+
+def test_commands_in_readme_and_guide_exist() -> None:
     lines = [words for words in read_shell_lines() if words and words[0] == "segdsl"]
     assert len(lines) >= 8
     context = click.Context(root_group)
@@ -147,12 +154,13 @@ def test_make_targets_in_readme_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_paths_in_readme_exist() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    named = re.findall(r"`((?:specs|segdsl|grammar|tests|bench)/[\w./-]*)`", README)
-    assert len({*links, *named}) >= 5
-    for path in {*links, *named}:
-        assert (ROOT / path).exists(), path
+def test_paths_in_readme_and_guide_exist() -> None:
+    for text, folder in ((README, ROOT), (GUIDE, ROOT / "grammar")):
+        links = [folder / link for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)]
+        named = [ROOT / path for path in re.findall(r"`((?:specs|segdsl|grammar|tests|bench)/[\w./-]*)`", text)]
+        assert len({*links, *named}) >= 5
+        for path in {*links, *named}:
+            assert path.exists(), path
 
 
 def test_every_command_is_in_readme() -> None:
@@ -167,7 +175,11 @@ def test_documents_name_files_that_exist(name: str) -> None:
 
 
 def find_readme_blocks(language: str) -> list[str]:
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    return find_blocks(README, language)
+
+
+def find_blocks(document: str, language: str) -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", document, re.DOTALL | re.MULTILINE)
     return [text for name, text in blocks if name == language]
 
 

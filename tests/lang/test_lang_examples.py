@@ -54,11 +54,11 @@ def pyramid(bench: Any, size: str) -> Any:
 @pytest.mark.parametrize("size", ["512x512", "511x513", "65x33"])
 def test_the_graph(bench: Any, size: str) -> None:
     graph = pyramid(bench, size).graph
-    shapes = graph.shapes()
+    shapes = graph.collect_shapes()
     assert format_shape(shapes[graph.names["c2"]]) == "[B, 48, H/4, W/4]"
     assert format_shape(shapes[graph.names["c5"]]) == "[B, 384, H/32, W/32]"
     assert format_shape(shapes[graph.outputs["logits"]]) == "[B, 2, H, W]"
-    keys = set(graph.state())
+    keys = set(graph.collect_state())
     assert {
         "stem.conv.weight",
         "c2.0.y.0.conv.weight",
@@ -114,12 +114,12 @@ model = Both(classes = len(data.classes))
 
 def test_the_harder_ones_with_the_blocks_that_they_leave_out(bench: Any) -> None:
     graph = bench.program(text("harder") + HARDER).graph
-    state = graph.state()
+    state = graph.collect_state()
     assert state["vit.pos_embed"].shape == (1, 1 + 4 * 5, 48)
     assert state["vit.cls_token"].shape == (1, 1, 48)
     assert {k.split(".")[2] for k in state if k.startswith("vit.blocks.")} == {str(i) for i in range(12)}
     assert "vit.norm.weight" in state
-    assert format_shape(graph.shapes()[graph.names["vit.maps.1"]]) == "[B, 48, H/14, W/14]"
+    assert format_shape(graph.collect_shapes()[graph.names["vit.maps.1"]]) == "[B, 48, H/14, W/14]"
     down = {k.rpartition(".")[0] for k in state if k.startswith("fusion.fuse_layers.2.0.")}
     assert down == {f"fusion.fuse_layers.2.0.{i}.{j}" for i in (0, 1) for j in (0, 1)}
     assert not any(k.startswith("fusion.fuse_layers.1.1") for k in state)

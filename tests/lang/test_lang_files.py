@@ -31,8 +31,8 @@ def using(head: str, *imports: str) -> str:
 def test_an_import_brings_the_blocks_of_a_file(bench: Any) -> None:
     bench.write(HEAD, "parts/head.seg")
     bench.write('seg 1\n\nimport "head.seg"\n', "parts/more.seg")
-    assert list(bench.program(using("Head", '"parts/head.seg"')).graph.state()) == ["head.weight"]
-    assert list(bench.program(using("h.Head", '"parts/head.seg" as h')).graph.state()) == ["head.weight"]
+    assert list(bench.program(using("Head", '"parts/head.seg"')).graph.collect_state()) == ["head.weight"]
+    assert list(bench.program(using("h.Head", '"parts/head.seg" as h')).graph.collect_state()) == ["head.weight"]
     errors = bench.errors(using("Head", '"parts/more.seg"'))
     assert [d.slug for d in errors] == ["unknown-component"]
 
@@ -60,7 +60,7 @@ def test_lets_stay_in_their_file(bench: Any) -> None:
     text = using("Head", '"head.seg"').replace(
         "head = image -> Head(classes)", "a = image -> Head(1)\n  head = a -> Conv(classes)"
     )
-    assert bench.program(text).graph.state()["a.weight"].shape[0] == 7
+    assert bench.program(text).graph.collect_state()["a.weight"].shape[0] == 7
     errors = bench.errors(text.replace("-> Conv(classes)", "-> Conv(width)"))
     assert [d.slug for d in errors] == ["unknown-name"]
 
@@ -148,7 +148,7 @@ def test_windows_line_ends_and_a_byte_order_mark_change_nothing(bench: Any) -> N
     text = using("Conv")
     path = bench.folder / "dos.seg"
     path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert load(path).graph.collect_state() == bench.program(text).graph.state()
+    assert load(path).graph.collect_state() == bench.program(text).graph.collect_state()
 
 
 def test_libraries_and_recipes_are_checked_without_a_model(bench: Any) -> None:

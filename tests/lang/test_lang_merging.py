@@ -67,7 +67,7 @@ def test_a_child_that_changes_nothing_is_its_parent(child: Any, bench: Any) -> N
     assert (program.data, program.train, program.eval, program.export) == (
         parent.data, parent.train, parent.eval, parent.export,
     )  # fmt: skip
-    assert program.graph.state() == parent.graph.state()
+    assert program.graph.collect_state() == parent.graph.collect_state()
 
 
 def test_sections_merge_and_values_replace(child: Any) -> None:
@@ -97,8 +97,8 @@ def test_paths_reach_into_arguments(child: Any) -> None:
     assert (optimizer.lr, optimizer.momentum) == (0.25, 0.8)
     turn = child("data.train.augment.turn.p = 1.0").data.train.augment["turn"]
     assert (turn.p, turn.range.low) == (1.0, -10.0)
-    assert child("model.width = 3").graph.state()["backbone.0.weight"].shape[0] == 3
-    assert "act.weight" in child("model.act = LayerNorm()").graph.state()
+    assert child("model.width = 3").graph.collect_state()["backbone.0.weight"].shape[0] == 3
+    assert "act.weight" in child("model.act = LayerNorm()").graph.collect_state()
 
 
 def test_replacing_a_component_discards_changes(child: Any) -> None:
@@ -112,13 +112,13 @@ def test_dropping_an_argument_brings_its_default_back(child: Any) -> None:
     assert child("drop train.optimizer.momentum").train.optimizer.momentum == 0.9
     assert child("drop train.optimizer").train.optimizer is None
     assert child("train.optimizer.lr = 0.25", "drop train.optimizer.lr").train.optimizer.lr == 1e-2
-    assert child("drop model.width").graph.state()["backbone.0.weight"].shape[0] == 8
+    assert child("drop model.width").graph.collect_state()["backbone.0.weight"].shape[0] == 8
 
 
 def test_a_changed_argument_is_read_where_it_is_written(child: Any) -> None:
     program = child("let side = 5\nmodel.width = side")
-    assert program.graph.state()["backbone.0.weight"].shape[0] == 5
-    assert child("").graph.state()["backbone.0.weight"].shape[0] == 64
+    assert program.graph.collect_state()["backbone.0.weight"].shape[0] == 5
+    assert child("").graph.collect_state()["backbone.0.weight"].shape[0] == 64
 
 
 def test_lets_are_local_to_their_file(child_errors: Any) -> None:
@@ -142,7 +142,7 @@ def test_overrides_are_statements(child: Any) -> None:
     assert program.train.schedule[0].over == Quantity(3, "epochs")
     assert program.train.loss is None
     assert program.classes == ("a", "b", "c")
-    assert program.graph.state()["head.weight"].shape == (3, 16, 1, 1)
+    assert program.graph.collect_state()["head.weight"].shape == (3, 16, 1, 1)
     assert program.train.stop.patience == Quantity(2, "epochs")
 
 
@@ -235,7 +235,7 @@ def test_class_names(child: Any, child_errors: Any) -> None:
     assert child("").assumed_classes
     program = child('data.classes = ["road", "car", "sky"]')
     assert (program.classes, program.assumed_classes) == (("road", "car", "sky"), False)
-    assert program.graph.shapes()[program.graph.outputs["logits"]][1] == 3
+    assert program.graph.collect_shapes()[program.graph.outputs["logits"]][1] == 3
     assert [d.slug for d in child_errors('data.classes = ["road", "road"]')] == ["class-twice"]
     assert [d.slug for d in child_errors('data.classes = ["road", " "]')] == ["class-unnamed"]
     assert [d.slug for d in child_errors("data.classes = []")] == ["too-few-classes"]

@@ -40,8 +40,8 @@ def test_h_over_4_is_the_ceiling_at_every_size(bench: Any, size: str) -> None:
     """
     graph = bench.model(body, size=size).graph
     height, width = map(int, size.split("x"))
-    assert evaluate_shape(graph.shapes()["y"], graph.env) == (1, 48, -(-height // 4), -(-width // 4))
-    assert str(graph.shapes()["y"][2]) == "H/4"
+    assert evaluate_shape(graph.collect_shapes()["y"], graph.env) == (1, 48, -(-height // 4), -(-width // 4))
+    assert str(graph.collect_shapes()["y"][2]) == "H/4"
 
 
 def test_odd_sizes_meet_only_where_they_are_equal(bench: Any) -> None:
@@ -147,7 +147,7 @@ def test_parameters_spread_over_channels_and_tokens(bench: Any) -> None:
     y = (z -> Tokens(first = cls)) + pos
     """
     graph = bench.model(body).graph
-    assert {k: s.shape for k, s in graph.state().items() if k in ("gamma", "scalar", "pos", "cls")} == {
+    assert {k: s.shape for k, s in graph.collect_state().items() if k in ("gamma", "scalar", "pos", "cls")} == {
         "gamma": (48,), "scalar": (), "pos": (1, 1 + 32 * 32, 48), "cls": (1, 1, 48),
     }  # fmt: skip
     assert bench.shape(body) == "[B, 1 + H/2*W/2, 48]"

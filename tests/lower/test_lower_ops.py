@@ -118,11 +118,11 @@ def test_state_has_the_keys_shapes_and_kinds_that_torch_has(sketch, op: Op, shap
     graph, _ = single(sketch, op, shapes)
     model = build_module(graph, {})
     assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == {
-        key: state.shape for key, state in graph.state().items()
+        key: state.shape for key, state in graph.collect_state().items()
     }
-    trained = {key for key, state in graph.state().items() if state.kind == "trained"}
+    trained = {key for key, state in graph.collect_state().items() if state.kind == "trained"}
     assert trained == {key for key, value in model.named_parameters() if value.requires_grad}
-    assert graph.parameters() == sum(p.numel() for p in model.parameters())
+    assert graph.count_parameters() == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize(("op", "shapes"), SAMPLES, ids=IDS)
@@ -143,8 +143,8 @@ def test_the_cost_is_what_torch_counts(sketch, op: Op, shapes: list[Shape]) -> N
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         build_module(graph, {}).eval()(*inputs_of(graph, graph.env))
     # The counter does not see the fused attention kernel of the CPU.
-    attended = graph.macs() if isinstance(op, Attention) else 0
-    assert counter.get_total_flops() + 2 * attended == 2 * graph.macs()
+    attended = graph.count_macs() if isinstance(op, Attention) else 0
+    assert counter.get_total_flops() + 2 * attended == 2 * graph.count_macs()
 
 
 @pytest.mark.parametrize(("op", "shapes"), SAMPLES, ids=IDS)

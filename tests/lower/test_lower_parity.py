@@ -56,7 +56,7 @@ def assert_statistics(got: torch.Tensor, expected: dict[str, Any]) -> None:
 
 def test_keys_and_shapes_are_those_of_the_published_files(published: Any) -> None:
     program = published.program()
-    state = program.graph.state()
+    state = program.graph.collect_state()
     assert {key: list(value.shape) for key, value in state.items()} == {k: s for k, s, _ in published.keys}
     model = compile_program(program, weights="none").model
     got = {key: [list(value.shape), str(value.dtype)] for key, value in model.state_dict().items()}
@@ -65,14 +65,14 @@ def test_keys_and_shapes_are_those_of_the_published_files(published: Any) -> Non
 
 def test_parameters_are_those_of_the_reference(published: Any) -> None:
     graph = published.program().graph
-    assert graph.parameters() == PARAMETERS[published.name] == published.facts["params"]["total"]
+    assert graph.count_parameters() == PARAMETERS[published.name] == published.facts["params"]["total"]
 
 
 def test_cost_is_that_of_the_reference(published: Any) -> None:
     for tag, flops in published.facts["flops"].items():
         size = tuple(int(n) for n in tag.split("x"))
         expected = flops.get("total_with_attention_GFLOP", flops["FlopCounterMode_GFLOP_2xMAC"])
-        got = 2 * published.program(size=size).graph.macs() / 1e9
+        got = 2 * published.program(size=size).graph.count_macs() / 1e9
         assert got == pytest.approx(expected, rel=1e-4)
 
 
@@ -82,7 +82,7 @@ def test_torch_counts_the_same_cost(published: Any) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         compile_program(program, weights="none").model.eval()(torch.zeros(1, 3, *graph.size))
     # What is written twice is computed once: the first fusion maps of every module of Lite-HRNet.
-    assert (graph.count_macs() < program.graph.macs()) == published.name.startswith("lite_hrnet")
+    assert (graph.count_macs() < program.graph.count_macs()) == published.name.startswith("lite_hrnet")
     shapes = graph.collect_shapes()
     unseen = [n for n in graph.nodes if isinstance(n.op, Attention)]  # the CPU's fused kernel
     attended = sum(

@@ -239,15 +239,15 @@ def test_shape_state_and_cost_are_those_of_torch(
     model, inputs = on_meta(graph, graph.env)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         got = model(*inputs)
-    computed = graph.shapes()
+    computed = graph.collect_shapes()
     for name, path in graph.outputs.items():
         assert tuple(part(got, name).shape) == evaluate_shape(computed[path], graph.env)
     assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == {
-        key: state.shape for key, state in graph.state().items()
+        key: state.shape for key, state in graph.collect_state().items()
     }
-    trained = {key for key, state in graph.state().items() if state.kind == "trained"}
+    trained = {key for key, state in graph.collect_state().items() if state.kind == "trained"}
     assert trained == {key for key, value in model.named_parameters() if value.requires_grad}
-    assert counter.get_total_flops() == 2 * graph.macs()
+    assert counter.get_total_flops() == 2 * graph.count_macs()
     assert_holds_at(graph, model, {"B": 2, "H": other[0], "W": other[1]})
 
 
@@ -263,7 +263,7 @@ def assert_holds_at(graph: Any, model: Any, env: dict[str, int]) -> None:
         return
     inputs = [torch.empty(evaluate_shape(shape, env), device="meta") for shape in graph.inputs.values()]
     got = model(*inputs)
-    shapes = graph.shapes()
+    shapes = graph.collect_shapes()
     assert all(
         tuple(part(got, name).shape) == evaluate_shape(shapes[path], env) for name, path in graph.outputs.items()
     )

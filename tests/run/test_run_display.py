@@ -135,7 +135,7 @@ def test_samples_per_epoch_are_shown_only_with_a_sampler() -> None:
         Display(console=Console(file=text, width=80, color_system=None)).show_summary(head)
         return text.getvalue().splitlines()
 
-    drawn = lines(replace(HEAD, sampler="RepeatFactor", samples=1234))
+    drawn = lines(replace(HEAD, sampler="RepeatFactor", samples_per_epoch=1234))
     assert re.findall(r"\d+", drawn[2]) == ["1000", "100"] and "1234 samples" in drawn[3] and "RepeatFactor" in drawn[3]
     assert not any("samples" in line for line in lines(HEAD))
 
