@@ -6,6 +6,7 @@ from importlib import import_module
 
 import click
 
+from segdsl.diagnostics.aliases import register_aliases
 from segdsl.version import __version__
 
 # Names are listed here by hand: importing the modules to learn them would load torch for `segdsl --help`.
@@ -27,6 +28,14 @@ _COMMAND_MODULES = {
     "weights": "weights",
     "demo-data": "data",
 }
+register_aliases("predict", "infer inference detect segment")
+register_aliases("check", "lint verify")
+register_aliases("fmt", "format")
+register_aliases("new", "init create setup")
+register_aliases("show", "cat print view")
+register_aliases("compile", "info summary build")
+register_aliases("bench", "benchmark profile speed")
+register_aliases("explain", "doc docs help")
 
 
 class LazyGroup(click.Group):

@@ -53,7 +53,7 @@ def _find_option_value(option: str, args: Sequence[str]) -> str:
 def _suggest_option(command: click.Command, option: str, value: str) -> str:
     """Suggest the option or the `--set` that an unknown option stands for; "" if there is none."""
     from segdsl.diagnostics import match_name
-    from segdsl.diagnostics.foreign import fold_name
+    from segdsl.diagnostics.aliases import fold_name
     from segdsl.lang.suggest.misplaced import FOREIGN_SETTINGS
 
     options = {text.lstrip("-"): text for param in command.params for text in param.opts if text.startswith("--")}

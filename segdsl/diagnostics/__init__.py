@@ -129,7 +129,7 @@ def match_name(name: str, known: Iterable[str]) -> str | None:
     folded = {c.lower().replace("_", ""): c for c in candidates}
 
     # Imported late: the table of aliases is needed only once something is misspelled.
-    from segdsl.diagnostics.foreign import resolve_alias
+    from segdsl.diagnostics.aliases import resolve_alias
 
     return folded.get(name.lower().replace("_", "")) or resolve_alias(name, candidates)
 
@@ -143,7 +143,7 @@ def find_closest_name(name: str, known: Iterable[str]) -> str | None:
 
     import difflib
 
-    from segdsl.diagnostics.foreign import is_foreign_name
+    from segdsl.diagnostics.aliases import is_foreign_name
 
     if is_foreign_name(name):
         # A correctly spelled foreign name with no equivalent here: `fliplr` is not a misspelled `clip`.
@@ -157,7 +157,7 @@ def find_safe_replacement(name: str, known: Iterable[str]) -> str | None:
 
     A foreign name whose arguments or values mean something different here has no safe replacement.
     """
-    from segdsl.diagnostics.foreign import describe_difference
+    from segdsl.diagnostics.aliases import describe_difference
 
     return None if describe_difference(name) else find_closest_name(name, known)
 
@@ -170,7 +170,7 @@ def suggest_name(name: str, known: Iterable[str], plural: str) -> str:
     candidates = sorted(known)
     near = find_closest_name(name, candidates)
     if near:
-        from segdsl.diagnostics.foreign import describe_difference
+        from segdsl.diagnostics.aliases import describe_difference
 
         return " ".join(filter(None, (f"did you mean `{near}`?", describe_difference(name))))
     if not candidates:

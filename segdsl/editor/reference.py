@@ -209,10 +209,9 @@ def _render_word(word: type[Any]) -> Iterator[str]:
 def _render_gallery_image(word: type[Any]) -> str:
     """Render the link to the gallery image of an augmentation, with the call that the image shows."""
     from segdsl.lang.resolve import render_value
-    from segdsl.words.gallery_examples import make_gallery_example
 
     # Only arguments that differ from their defaults, so that the call is one that a person would write.
-    step, arguments = make_gallery_example(word), []
+    step, arguments = word.make_gallery_example(), []
     for name, info in word.model_fields.items():
         value = getattr(step, name)
         if value != info.get_default(call_default_factory=True):

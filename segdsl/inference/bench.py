@@ -106,7 +106,6 @@ def _make_training_step(model: TorchModel, image: Image) -> Callable[[], object]
     from segdsl.lower.freeze import freeze_parts
     from segdsl.run.engine.criterion import build_criterion
     from segdsl.run.engine.optimizers import build_optimizer
-    from segdsl.words.losses import replace_auto_weights
 
     program = model.program
     if program.train.loss is None or program.train.optimizer is None:
@@ -115,7 +114,7 @@ def _make_training_step(model: TorchModel, image: Image) -> Callable[[], object]
     network = model.model.train()
     freeze_parts(model.model, program.train.freeze)
     # Weights that depend on the dataset are set to 1: there is no dataset, and their values do not change the time.
-    criterion = build_criterion(replace_auto_weights(program.train.loss, [1.0] * classes), classes, ignore)
+    criterion = build_criterion(program.train.loss.replace_auto_weights([1.0] * classes), classes, ignore)
     optimizer = build_optimizer(program.train.optimizer, network)
     pixels = torch.from_numpy(image).permute(2, 0, 1).float().div(255).repeat(batch, 1, 1, 1)
     images = pixels.to(model.device, memory_format=torch.channels_last)

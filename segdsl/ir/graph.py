@@ -82,10 +82,16 @@ class Op(Word, abstract=True):
     takes: ClassVar[tuple[Operand, ...]] = ()
     returns: ClassVar[Literal["tensor", "list"]] = "tensor"
     target: ClassVar[str] = ""
+    needs_nonnegative_input: ClassVar[bool] = False
+    """Whether operand 0 should not contain negative values."""
 
     def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         """Return the shape of the result. Raises :class:`ShapeError` if the operands do not fit."""
         raise NotImplementedError
+
+    def get_output_sign(self) -> Literal["any", "nonnegative", "input"]:
+        """Return whether results can be negative: maybe (`any`), never, or only if operand 0 is (`input`)."""
+        return "any"
 
     def declare_state(self, shapes: Sequence[Shape]) -> dict[str, State]:
         """Return the parameters and buffers of the op by leaf name (`weight`, `running_mean`)."""

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator
 
+from segdsl.diagnostics.aliases import register_aliases
+
 
 class ClassScore(NamedTuple):
     """Marks a string field that takes the score of a single class, such as `val.dice.car`.
@@ -42,6 +44,10 @@ OverAll = Literal[
 ]  # fmt: skip
 Monitor = OverAll | Annotated[str, BY_CLASS, AfterValidator(_validate_class_score)]
 """The score that a run monitors; lower is better for `val.loss`, higher for the others."""
+register_aliases("val.miou", "miou mean_iou iou val_miou val_iou jaccard")
+register_aliases("val.dice", "dice val_dice f1 mdice macro_f1")
+register_aliases("val.accuracy", "accuracy acc val_acc val_accuracy aacc pixel_accuracy")
+register_aliases("val.loss", "loss val_loss valid_loss")
 
 
 def extract_class(monitor: str) -> str | None:

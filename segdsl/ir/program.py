@@ -8,26 +8,24 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import AfterValidator, Field
 
 from segdsl.diagnostics import Diagnostic, Span
+from segdsl.diagnostics.aliases import Aliases, register_aliases
+from segdsl.ir.families import (
+    Augmentation,
+    Averager,
+    Keeper,
+    Loss,
+    Optimizer,
+    Remap,
+    Sampler,
+    Schedule,
+    Stopper,
+)
+from segdsl.ir.fields import NaturalFloat, NaturalInt, PositiveFloat, PositiveInt, Probability, VisibleName
 from segdsl.ir.graph import Graph
-from segdsl.ir.labels import VOID_ID, Merges, has_control_character, relabel_classes
+from segdsl.ir.labels import VOID_ID, Merges, relabel_classes
 from segdsl.ir.monitor import Monitor
 from segdsl.ir.values import Duration, GraphPath, Memory, OrSingle, Quantity, Range, Size
 from segdsl.ir.word import Record, Word
-
-PositiveInt = Annotated[int, Gt(0)]
-NaturalInt = Annotated[int, Ge(0)]
-PositiveFloat = Annotated[float, Gt(0)]
-NaturalFloat = Annotated[float, Ge(0)]
-Probability = Annotated[float, Ge(0), Le(1)]
-
-
-def _validate_name(value: str) -> str:
-    """Validate that a name is not blank and has no control characters."""
-    if not value.strip():
-        raise ValueError("must not be empty")
-    if has_control_character(value):
-        raise ValueError("must not contain line breaks or other control characters")
-    return value
 
 
 def _validate_folder_name(value: str) -> str:
@@ -59,7 +57,6 @@ def _validate_natural_amount(value: Quantity) -> Quantity:
     return value
 
 
-VisibleName = Annotated[str, AfterValidator(_validate_name)]
 FolderName = Annotated[str, AfterValidator(_validate_folder_name)]
 MaskValues = Annotated[Range, OrSingle(), AfterValidator(_validate_mask_values)]
 """Mask values: `7`, or `0..127`."""
@@ -70,67 +67,17 @@ DataFormat = Literal[
     "kitti_segmentation", "ade20k", "mapillary_vistas", "folders", "auto",
 ]  # fmt: skip
 """The layout of a dataset on disk; `segdsl/data/formats` has a reader for each."""
+register_aliases("coco_instances", "coco")
+register_aliases("voc_segmentation", "voc pascal_voc pascal")
+register_aliases("mapillary_vistas", "mapillary")
+register_aliases("kitti_segmentation", "kitti")
+register_aliases("folders", "folder directory custom image_folder")
+register_aliases("common_semantic_segmentation", "semantic_segmentation common")
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 """Single or half precision; `auto` uses the half precision that the GPU supports best, and `fp32` on a CPU."""
-
-
-class Augmentation(Word, abstract=True):
-    """One step of the training pipeline, applied to image and mask together."""
-
-    kind: ClassVar[str] = "augmentation"
-
-
-class Loss(Word, abstract=True):
-    """The function that training minimizes."""
-
-    kind: ClassVar[str] = "loss"
-
-
-class Optimizer(Word, abstract=True):
-    """An update rule; ``target`` is the class that implements it, as `module:name`."""
-
-    kind: ClassVar[str] = "optimizer"
-    target: ClassVar[str] = ""
-
-
-class Schedule(Word, abstract=True):
-    """A learning-rate schedule; several are chained with `->`, each starting where the previous one ends."""
-
-    kind: ClassVar[str] = "schedule"
-
-
-class Stopper(Word, abstract=True):
-    """A rule that stops a run early."""
-
-    kind: ClassVar[str] = "stopper"
-
-
-class Keeper(Word, abstract=True):
-    """A rule for which checkpoints to keep."""
-
-    kind: ClassVar[str] = "keeper"
-
-
-class Averager(Word, abstract=True):
-    """An average of the weights over the steps of a run."""
-
-    kind: ClassVar[str] = "averager"
-
-
-class Remap(Word, abstract=True):
-    """A change of the classes by name."""
-
-    kind: ClassVar[str] = "remap"
-    classes: Annotated[tuple[str, ...], MinLen(1)]
-    """Classes of the dataset."""
-    into: VisibleName
-    """The class that they become: one of the dataset's classes, or a new name."""
-
-
-class Sampler(Word, abstract=True):
-    """A rule for how often an epoch uses each training image."""
-
-    kind: ClassVar[str] = "sampler"
+register_aliases("fp16", "float16 half amp mixed 16 16_mixed f16 true")
+register_aliases("bf16", "bfloat16 bf16_mixed bf16_true")
+register_aliases("fp32", "float32 single full float 32 32_true f32 false")
 
 
 class AnyExporter(Word, abstract=True):
@@ -162,15 +109,25 @@ class Section(Record):
 class TrainSubset(Section):
     """`data.train`: the training images."""
 
-    subset: str = "train"
+    subset: Annotated[str, Aliases("split phase")] = "train"
     """Name of the subset in the dataset."""
-    batch: PositiveInt = 8
+    batch: Annotated[
+        PositiveInt,
+        Aliases(
+            "batch_size bs samples_per_gpu samples_per_device per_device_train_batch_size train_batch_size minibatch"
+        ),
+    ] = 8
     """Images per step."""
-    workers: NaturalInt = 2
+    workers: Annotated[
+        NaturalInt, Aliases("num_workers n_workers workers_per_gpu dataloader_num_workers num_threads")
+    ] = 2
     """Processes that load and augment images; 0 loads in the main process."""
     sampler: Sampler | None = None
     """How often an epoch uses each image; by default once."""
-    augment: dict[str, Augmentation] = Field(default_factory=dict)
+    augment: Annotated[
+        dict[str, Augmentation],
+        Aliases("augmentation augmentations augmentor transforms transform pipeline train_pipeline"),
+    ] = Field(default_factory=dict)
     """Named augmentation steps, applied in the order in which they first appear."""
 
 
@@ -188,13 +145,15 @@ class EvalSubset(Section):
 class Data(Section):
     """`data`: the images and masks, and the meaning of the mask values."""
 
-    root: str | None = None
+    root: Annotated[str | None, Aliases("data_root data_dir dataset_root root_dir dataset path data_path dir")] = None
     """Folder of the dataset, relative to the program; `--data` overrides it."""
     format: DataFormat = "common_semantic_segmentation"
     """Layout of the dataset folder; `auto` detects it, and fails if two layouts match."""
-    classes: tuple[str, ...] | None = None
+    classes: Annotated[
+        tuple[str, ...] | None, Aliases("class_names labels names label_names categories num_classes nc")
+    ] = None
     """Class names in the order of their ids; by default they are read from the dataset."""
-    ignore: Annotated[int, Ge(0), Le(255)] = 255
+    ignore: Annotated[int, Ge(0), Le(255), Aliases("ignore_index ignore_label ignore_value")] = 255
     """Mask value of ignored pixels, which are neither learned nor scored."""
     exclude: tuple[str, ...] = ()
     """Classes that are not learned: their pixels are ignored."""
@@ -208,17 +167,21 @@ class Data(Section):
     """Name of the image folders, for the format `folders`."""
     masks: FolderName = "masks"
     """Name of the mask folders, for the format `folders`."""
-    input_size: Size = Size(512, 512)
+    input_size: Annotated[
+        Size, Aliases("imgsz img_size image_size resolution input_shape img_scale patch_size crop_size size")
+    ] = Size(512, 512)
     """Height x width of the network input."""
     levels: Annotated[Range, AfterValidator(_validate_rising_range)] | None = None
     """Pixel values that become black and white; by default the full range of 8 or 16 bits."""
-    normalize: Literal["imagenet", "none"] = "imagenet"
+    normalize: Annotated[Literal["imagenet", "none"], Aliases("normalization img_norm_cfg")] = "imagenet"
     """Normalization of pixels: ImageNet's mean and standard deviation, or only a division by 255."""
     cache: MemoryAmount | None = None
     """Memory for decoded images, shared by all processes; by default a quarter of free memory; `0 GiB` disables it."""
     train: TrainSubset = Field(default_factory=lambda: TrainSubset.build_unchecked({}))
     """The training subset."""
-    val: EvalSubset = Field(default_factory=lambda: EvalSubset.build_unchecked({}))
+    val: Annotated[EvalSubset, Aliases("valid validation dev test val_dataloader")] = Field(
+        default_factory=lambda: EvalSubset.build_unchecked({})
+    )
     """The validation subset."""
 
     @property
@@ -230,32 +193,48 @@ class Data(Section):
 class Train(Section):
     """`train`: the optimization of the weights."""
 
-    loss: Loss | None = None
+    loss: Annotated[Loss | None, Aliases("criterion loss_fn loss_decode objective losses")] = None
     """The loss to minimize."""
-    optimizer: Optimizer | None = None
+    optimizer: Annotated[Optimizer | None, Aliases("optim optimiser optim_wrapper")] = None
     """The update rule."""
-    schedule: tuple[Schedule, ...] = ()
+    schedule: Annotated[
+        tuple[Schedule, ...], Aliases("scheduler lr_scheduler lr_schedule lr_config param_scheduler sched")
+    ] = ()
     """The learning rate over time, as a chain of schedules."""
-    monitor: Monitor = "val.dice"
+    monitor: Annotated[Monitor, Aliases("metric save_best main_metric watch best_metric")] = "val.dice"
     """The score for the best checkpoint, the plateau schedule and the stopper: over all classes, without the background
     (`val.foreground.…`), or of one class, such as `val.dice.car` or `"val.iou.traffic light"`."""
-    stop: Stopper | None = None
+    stop: Annotated[Stopper | None, Aliases("early_stopping early_stop stopper")] = None
     """When to stop before `epochs`."""
-    keep: Keeper | None = None
+    keep: Annotated[
+        Keeper | None, Aliases("checkpoint checkpoints checkpointing checkpoint_config save_checkpoint save_top_k")
+    ] = None
     """Which checkpoints to keep."""
-    ema: Averager | None = None
+    ema: Annotated[Averager | None, Aliases("use_ema model_ema with_ema averaging")] = None
     """An average of the weights to validate, save and export instead of the latest weights."""
-    accumulate: PositiveInt = 1
+    accumulate: Annotated[
+        PositiveInt,
+        Aliases(
+            "accumulate_grad_batches gradient_accumulation_steps accumulation_steps grad_accum accumulation accum_iter"
+        ),
+    ] = 1
     """Batches per optimizer step."""
-    clip: PositiveFloat | None = None
+    clip: Annotated[
+        PositiveFloat | None,
+        Aliases("clip_grad grad_clip gradient_clip gradient_clip_val clip_grad_norm max_grad_norm max_norm"),
+    ] = None
     """Maximum norm of the gradient; a larger gradient is scaled down to it (Pascanu et al., 2013)."""
-    precision: Precision = "fp32"
+    precision: Annotated[Precision, Aliases("dtype half")] = "fp32"
     """Precision of a training step; loss, weights and validation always use single precision."""
-    epochs: PositiveInt = 100
+    epochs: Annotated[
+        PositiveInt, Aliases("num_epochs n_epochs max_epochs total_epochs max_epoch nepochs num_train_epochs")
+    ] = 100
     """Maximum number of passes over the training subset."""
-    seed: NaturalInt = 0
+    seed: Annotated[NaturalInt, Aliases("random_seed manual_seed random_state")] = 0
     """Seed of all random numbers of the run."""
-    freeze: tuple[GraphPath, ...] = ()
+    freeze: Annotated[
+        tuple[GraphPath, ...], Aliases("frozen freeze_backbone frozen_stages frozen_layers freeze_layers")
+    ] = ()
     """Paths of the graph's parts that are not trained."""
 
 
@@ -264,12 +243,12 @@ class Eval(Section):
 
     scale: Literal["image", "input"] = "image"
     """Compare at the size of the image, or at the size of the network input."""
-    tile: Size | None = None
+    tile: Annotated[Size | None, Aliases("window window_size tile_size sliding_window sliding_window_size")] = None
     """Height x width of a sliding window, each resized to `data.input_size`; with that size as the value, pixels are
     not resampled. By default the whole image is resized."""
-    overlap: Annotated[float, Ge(0), Le(0.9)] = 0.25
+    overlap: Annotated[float, Ge(0), Le(0.9), Aliases("tile_overlap")] = 0.25
     """Minimum fraction of a window that overlaps the next one; predictions are blended there."""
-    flip: bool = False
+    flip: Annotated[bool, Aliases("tta hflip_tta")] = False
     """Predict every window mirrored as well, and average the probabilities."""
     scales: Annotated[tuple[Annotated[float, Ge(0.1), Le(10)], ...], MinLen(1)] = (1.0,)
     """Predict the image at these multiples of its size, in windows, and average the probabilities."""
@@ -355,6 +334,14 @@ class Program(Record):
 
 SECTIONS: dict[str, type[Section]] = {"data": Data, "train": Train, "eval": Eval, "export": Export}
 """The sections with fixed keys. (The keys of `weights` are paths of the graph, and `model` is a component.)"""
+register_aliases("data", "dataset datasets datamodule dataloader dataloaders")
+register_aliases("model", "net network arch architecture segmentor")
+register_aliases(
+    "weights", "pretrained checkpoint_path load_from init_cfg init_from pretrained_weights loss_weight loss_weights"
+)
+register_aliases("train", "training trainer fit training_args train_cfg runner run learn")
+register_aliases("eval", "test evaluate evaluation test_cfg evaluator score val validate validation valid")
+register_aliases("export", "deploy deployment onnx_export")
 RESERVED_SECTIONS = ("sweep",)
 """Sections reserved for a later version."""
 

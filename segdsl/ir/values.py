@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
+from segdsl.diagnostics.aliases import register_aliases
 from segdsl.ir.shape import Extent
 
 
@@ -72,6 +73,31 @@ GraphPath = Annotated[str, PathText()]
 
 UNITS = ("iters", "epochs", "deg", "px", "KiB", "MiB", "GiB")
 """All units of the language."""
+register_aliases("iters", "steps step iterations it iteration batches")
+register_aliases("epochs", "ep e")
+register_aliases("deg", "degrees degree d")
+register_aliases("px", "pixels pixel")
+register_aliases("GiB", "gb g")
+register_aliases("MiB", "mb m")
+register_aliases("KiB", "kb k")
+register_aliases("true", "yes on")
+register_aliases("false", "no off")
+
+
+class Horizon(NamedTuple):
+    """The maximum length of a run: optimizer steps per epoch, and epochs."""
+
+    steps_per_epoch: int
+    epochs: int
+
+    @property
+    def total_steps(self) -> int:
+        """The number of steps of the whole run."""
+        return self.steps_per_epoch * self.epochs
+
+    def convert_to_steps(self, length: Quantity) -> int:
+        """Return a duration in steps, rounded to the nearest integer."""
+        return round(length.value * (self.steps_per_epoch if length.unit == "epochs" else 1))
 
 
 def format_number(value: float | int, *, floating: bool = False) -> str:
@@ -97,6 +123,7 @@ __all__ = [
     "Duration",
     "Extent",
     "GraphPath",
+    "Horizon",
     "Memory",
     "OrSingle",
     "PathText",

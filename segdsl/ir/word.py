@@ -15,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 if TYPE_CHECKING:
     import ast
 
+from segdsl.diagnostics.aliases import Aliases, register_aliases
 from segdsl.ir.shape import Dim
+from segdsl.ir.values import format_number
 
 
 class Record(BaseModel):
@@ -23,6 +25,13 @@ class Record(BaseModel):
 
     # Building all validators at import time would slow down every command; `defer_build` waits for their first use.
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__()
+        for name, info in cls.model_fields.items():
+            inner = [mark for kind in get_args(info.annotation) for mark in getattr(kind, "__metadata__", ())]
+            register_aliases(name, *(mark for mark in (*info.metadata, *inner) if isinstance(mark, Aliases)))
 
     @classmethod
     def build_unchecked(cls, values: dict[str, Any]) -> Self:
@@ -54,21 +63,46 @@ Family = TypeVar("Family", bound="Word")
 class Word(Record):
     """Something that a program can name: an op, an optimizer, an augmentation and so on.
 
-    ``kind`` is a singular noun for diagnostics (`optimizer`). A subclass with ``abstract=True`` is a family of words,
-    not a word. Defining two words of the same name raises TypeError.
+    A subclass with ``abstract=True`` is a family of words, not a word. Defining two words of the same name raises
+    TypeError. What is known about a word stands in its class: its documentation, and the attributes below.
     """
 
     kind: ClassVar[str] = "word"
+    """The family as a singular noun, for diagnostics: `optimizer`."""
+    aliases: ClassVar[tuple[Aliases | str, ...]] = ()
+    """Names of the word in other frameworks."""
+    usual_form: ClassVar[str] = ""
+    """How the word is usually written, if it needs arguments or something that follows it: `Warmup(5 epochs) ->
+    Poly()`."""
+    number_form: ClassVar[str] = ""
+    """What a bare number in place of the word means, if that is clear; `{}` stands for the number."""
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if abstract:
             return
+        register_aliases(cls.__name__, *cls.__dict__.get("aliases", ()))
         if cls.__name__ in REGISTRY:
             raise TypeError(f"duplicate word {cls.__name__}: {REGISTRY[cls.__name__]} and {cls}")
         if not cls.__doc__:
             raise TypeError(f"the word {cls.__name__} has no documentation")
         REGISTRY[cls.__name__] = cls
+
+    @classmethod
+    def write_usual_form(cls) -> str:
+        """Return the usual way to write the word: `Dice()`, `Warmup(5 epochs) -> Poly()`."""
+        return cls.__dict__.get("usual_form", "") or f"{cls.__name__}()"
+
+    @classmethod
+    def write_chain_form(cls) -> str:
+        """Return the usual way to write the word within a chain, without what follows it."""
+        return cls.write_usual_form().partition(" -> ")[0]
+
+    @classmethod
+    def write_number_form(cls, value: float) -> str:
+        """Return the word that a bare number stands for; "" if the number could be any of several arguments."""
+        form = cls.__dict__.get("number_form", "")
+        return form.format(format_number(value)) if form else ""
 
     @model_serializer(mode="plain")
     def _serialize_word(self) -> dict[str, Any]:

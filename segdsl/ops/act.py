@@ -20,6 +20,9 @@ class Elementwise(Op, abstract=True):
 class ReLU(Elementwise):
     """max(x, 0)."""
 
+    def get_output_sign(self) -> Literal["any", "nonnegative", "input"]:
+        return "nonnegative"
+
 
 class GELU(Elementwise):
     """x Φ(x) with the exact normal distribution function, not the tanh approximation (Hendrycks & Gimpel 2016)."""
@@ -28,13 +31,21 @@ class GELU(Elementwise):
 class Sigmoid(Elementwise):
     """1 / (1 + exp(-x))."""
 
+    def get_output_sign(self) -> Literal["any", "nonnegative", "input"]:
+        return "nonnegative"
+
 
 class SiLU(Elementwise):
     """x / (1 + exp(-x)), also called swish."""
 
+    aliases = ("swish",)
+
 
 class Identity(Elementwise):
     """Returns its input unchanged; a placeholder where a module is required."""
+
+    def get_output_sign(self) -> Literal["any", "nonnegative", "input"]:
+        return "input"
 
 
 class Softmax(Op):
@@ -42,6 +53,9 @@ class Softmax(Op):
 
     over: Literal["space", "channels"] = "channels"
     """What sums to 1: the channels of each position, or the positions (pixels, tokens) of each channel."""
+
+    def get_output_sign(self) -> Literal["any", "nonnegative", "input"]:
+        return "nonnegative"
 
     def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.require_features("Softmax", shapes[0])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
+from segdsl.diagnostics.aliases import Aliases
+from segdsl.ir.fields import PositiveInt
 from segdsl.ir.graph import Op
-from segdsl.ir.program import PositiveInt
 from segdsl.ir.shape import Extent, Shape, evaluate_extent, floor_div
 from segdsl.ops import fit
 
@@ -16,7 +18,7 @@ class Attention(Op):
     The channels hold all queries, then all keys, then all values; each third is split into heads of d = C / heads.
     """
 
-    heads: PositiveInt
+    heads: Annotated[PositiveInt, Aliases("num_heads n_heads nhead")]
     """Number of independent heads; divides C."""
 
     def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:

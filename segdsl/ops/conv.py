@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+from segdsl.diagnostics.aliases import Aliases
+from segdsl.ir.fields import NaturalInt, PositiveInt
 from segdsl.ir.graph import Op, ShapeError, State
-from segdsl.ir.program import NaturalInt, PositiveInt
 from segdsl.ir.shape import Extent, Shape, ceil_div, evaluate_extent, floor_div, format_shape
 from segdsl.ir.values import Size
 from segdsl.ops import fit
+
+Channels = Annotated[PositiveInt, Aliases("out_channels filters features out_features planes")]
 
 
 class Conv(Op):
@@ -19,9 +22,16 @@ class Conv(Op):
     If the stride equals the kernel and there is no padding (patches), the stride must divide the size exactly.
     """
 
-    channels: PositiveInt
+    aliases = (
+        Aliases(
+            "conv2d conv_2d convolution nn_conv2d",
+            "input channels are inferred, and the kernel is a size: `Conv(32, 3x3)`",
+        ),
+    )
+
+    channels: Channels
     """Output channels."""
-    kernel: Size = Size(1, 1)
+    kernel: Annotated[Size, Aliases("kernel_size ksize k")] = Size(1, 1)
     """Height x width of the kernel."""
     stride: PositiveInt = 1
     """Stride in both directions."""
@@ -100,7 +110,9 @@ class Conv(Op):
 class Linear(Op):
     """A linear layer over the last axis: tokens [B, N, C] -> [B, N, channels]."""
 
-    channels: PositiveInt
+    aliases = ("dense",)
+
+    channels: Channels
     """Output channels."""
     bias: bool = True
     """Add a trained bias to each channel."""

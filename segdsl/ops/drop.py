@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 
@@ -16,6 +16,9 @@ Rate = Annotated[float, Ge(0), Lt(1)]
 
 class Noise(Op, abstract=True):
     """An op that draws random numbers during training: two applications to one tensor differ, and are never merged."""
+
+    def get_output_sign(self) -> Literal["any", "nonnegative", "input"]:
+        return "input"
 
     def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         return shapes[0]
@@ -30,6 +33,8 @@ class Dropout(Noise):
 
 class ChannelDropout(Noise):
     """Sets random channels of a map to 0 during training and divides the others by the fraction kept."""
+
+    aliases = ("dropout2d",)
 
     p: Rate = 0.5
     """Fraction of channels to drop."""

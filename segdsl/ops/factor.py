@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
+from segdsl.ir.fields import PositiveFloat, PositiveInt
 from segdsl.ir.graph import State
-from segdsl.ir.program import PositiveFloat, PositiveInt
 from segdsl.ir.shape import Extent, Shape
 from segdsl.ops.drop import Noise
 from segdsl.ops.fit import require_map
@@ -19,6 +20,8 @@ class NMF(Noise):
     Inputs should not be negative.
     """
 
+    needs_nonnegative_input = True
+
     rank: PositiveInt = 16
     """Number of columns of the bases."""
     steps: PositiveInt = 6
@@ -27,6 +30,9 @@ class NMF(Noise):
     """Updates of both factors in evaluation."""
     eps: PositiveFloat = 1e-6
     """Added to the denominator of each update."""
+
+    def get_output_sign(self) -> Literal["any", "nonnegative", "input"]:
+        return "nonnegative"
 
     def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         require_map("NMF", shapes[0])

@@ -7,14 +7,16 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import MinLen
 
+from segdsl.ir.fields import NaturalInt, PositiveInt
 from segdsl.ir.graph import Op, ShapeError
-from segdsl.ir.program import NaturalInt, PositiveInt
 from segdsl.ir.shape import Shape, evaluate_extent, format_shape
 from segdsl.ops import fit
 
 
 class Concat(Op):
     """Concatenates a list of maps, or of tokens, along the channels."""
+
+    aliases = ("cat concatenate",)
 
     flows: ClassVar[Literal["tensor", "list", "nothing"]] = "list"
 

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Le, Lt
 
+from segdsl.diagnostics.aliases import Aliases
+from segdsl.ir.fields import PositiveInt
 from segdsl.ir.graph import Op, ShapeError, State
-from segdsl.ir.program import PositiveInt
 from segdsl.ir.shape import Shape, evaluate_extent
 from segdsl.ops import fit
 
@@ -23,6 +24,8 @@ def _declare_affine_state(shape: Shape) -> dict[str, State]:
 
 class BatchNorm(Op):
     """Batch normalization of a map: each channel over batch and space (Ioffe & Szegedy 2015). Preserves the shape."""
+
+    aliases = (Aliases("batch_norm2d bn sync_batch_norm sync_bn bn2d", "the channel count is inferred: `BatchNorm()`"),)
 
     eps: Epsilon = 1e-5
     """Added to the variance."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
+from segdsl.ir.fields import PositiveFloat
 from segdsl.ir.graph import Initializer, Op, ShapeError, State
-from segdsl.ir.program import PositiveFloat
 from segdsl.ir.shape import Extent, Shape, evaluate_extent, format_shape
 
 

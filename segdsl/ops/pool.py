@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from segdsl.ir.graph import Op, Operand, ShapeError
 from segdsl.ir.shape import Shape
@@ -14,10 +14,15 @@ from segdsl.ops import fit
 class AdaptiveAvgPool(Op):
     """The mean over a grid of windows that cover a map: [B, C, H, W] -> [B, C, h, w]."""
 
+    aliases = ("adaptive_avg_pool2d global_avg_pool global_average_pooling2d",)
+
     takes: ClassVar[tuple[Operand, ...]] = (Operand("like", "Map with the height and width of the result.", True),)
 
     size: Size | None = None
     """Height x width of the result, unless `like` is set; `1x1` is the mean over the whole map."""
+
+    def get_output_sign(self) -> Literal["any", "nonnegative", "input"]:
+        return "input"
 
     def infer_shape(self, shapes: Sequence[Shape], env: Mapping[str, int]) -> Shape:
         fit.require_map("AdaptiveAvgPool", shapes[0])

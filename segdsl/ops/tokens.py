@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from segdsl.ir.fields import NaturalInt
 from segdsl.ir.graph import Op, Operand, ShapeError
-from segdsl.ir.program import NaturalInt
 from segdsl.ir.shape import Shape, evaluate_extent, format_shape
 from segdsl.ops import fit
 

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
+from segdsl.ir.class_names import find_free_classes, find_sided_classes, find_upright_classes
 from segdsl.recipe.choice import Choice, quote_name
 from segdsl.recipe.facts import ClassFacts, DatasetFacts
 from segdsl.text.plural import format_count
 
-# Single words are compared, so that `leftover` or `texture` do not match `left` or `text`.
-SIDE_WORDS = {"left", "right", "text", "letter", "letters", "digit", "digits", "character", "characters", "lettering"}
-"""Words in class names for which mirroring an image would make the label wrong."""
-UPRIGHT_WORDS = {"sky", "horizon", "ceiling", "floor", "person", "people", "pedestrian", "rider", "face"}
-"""Words in class names that imply a camera held upright."""
-FREE_WORDS = {
-    "cell", "cells", "nucleus", "nuclei", "cytoplasm", "membrane", "mitochondria", "tissue", "gland", "glands",
-    "tumor", "tumour", "lesion", "polyp", "bacteria", "colony", "fiber", "fibre", "grain", "grains", "crack", "cracks",
-    "scratch", "scratches", "dent", "dents", "stain", "stains", "defect", "defects", "hole", "holes", "pore", "pores",
-    "rust", "corrosion", "spot", "spots", "patch", "patches", "inclusion", "pitted", "roof", "runway", "farmland",
-}  # fmt: skip
-"""Words in class names for things seen under a microscope, on a surface, or from above."""
 MIN_OFFSET = 0.05
 """Smallest mean distance of a class from the vertical center, as a share of the height, that counts as a fixed
 position."""
@@ -30,12 +17,6 @@ MIN_IMAGES = 5
 GRAY_STEP = "PhotometricDistortion(saturation = 1.0..1.0, hue = 0 deg)"
 THIN_WIDTH = 6.0
 """Width in pixels below which a class is thin."""
-
-
-def split_words(names: list[str]) -> set[str]:
-    """Return the words in class names, in lower case."""
-    spaced = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name) for name in names]
-    return {word for name in spaced for word in re.split(r"[\W\d_]+", name.lower()) if word}
 
 
 def find_offset_class(facts: DatasetFacts) -> ClassFacts | None:
@@ -54,31 +35,31 @@ def _is_offset_significant(class_facts: ClassFacts) -> bool:
 def decide_vertical_flip(facts: DatasetFacts) -> tuple[bool, str]:
     """Return whether images may be flipped vertically, and the reason; if it is unclear, they may not."""
     # Measured positions come first: they hold whatever the classes are called.
-    words, place = split_words(facts.names), find_offset_class(facts)
+    place = find_offset_class(facts)
     if place is not None:
         where = "above" if place.offset.mean < 0 else "below"
         off = f"{abs(place.offset.mean):.2f} of the image height {where} the center"
         return False, f"{quote_name(place.name)} is on average {off} ({format_count(place.offset.images, 'image')})"
-    if words & UPRIGHT_WORDS:
-        return False, f"class names suggest an upright camera: {_format_names_with(facts, UPRIGHT_WORDS)}"
+    if upright := find_upright_classes(facts.names):
+        return False, f"class names suggest an upright camera: {_format_first_names(upright)}"
     farthest = max(facts.classes, key=lambda c: abs(c.offset.mean) if c.offset.images >= MIN_IMAGES else -1.0)
     if farthest.offset.images < MIN_IMAGES:
         return False, f"too few images to find out ({format_count(facts.train_images, 'image')})"
     measure = f"{abs(farthest.offset.mean):.2f}±{farthest.offset.error:.2f} of the height"
     nowhere = f"no class is clearly above or below the center (the farthest is {quote_name(farthest.name)}: {measure})"
     # Both are required: a class can be centered in images that still have a fixed up and down.
-    if words & FREE_WORDS:
-        return True, f"{_format_names_with(facts, FREE_WORDS)} can have any orientation, and {nowhere}"
+    if free := find_free_classes(facts.names):
+        return True, f"{_format_first_names(free)} can have any orientation, and {nowhere}"
     return False, f"{nowhere}, but the class names do not confirm it"
 
 
-def _format_names_with(facts: DatasetFacts, words: set[str]) -> str:
-    return ", ".join([quote_name(name) for name in facts.names if split_words([name]) & words][:3])
+def _format_first_names(names: list[str]) -> str:
+    return ", ".join(quote_name(name) for name in names[:3])
 
 
 def format_sided_classes(facts: DatasetFacts) -> str:
     """Return the quoted names of the classes that mirroring would make wrong, or an empty string."""
-    return _format_names_with(facts, SIDE_WORDS)
+    return _format_first_names(find_sided_classes(facts.names))
 
 
 def find_thin_classes(facts: DatasetFacts) -> list[ClassFacts]:

@@ -69,7 +69,6 @@ from segdsl.scores.confusion import find_background
 from segdsl.version import __version__
 from segdsl.weights.position_embeddings import INPUT_SIZE_KEY
 from segdsl.words.checkpoint_policies import Checkpoints
-from segdsl.words.stoppers import EarlyStopping
 from segdsl.words.weight_averaging import EMA
 
 MAX_OVERFLOWS = 24
@@ -297,8 +296,8 @@ def is_worker_death(error: SegError) -> bool:
 def find_end_reason(setup: Setup, progress: RunProgress) -> str:
     """Return why a run is over; empty if it is not."""
     stop = setup.program.train.stop
-    if isinstance(stop, EarlyStopping) and not progress.inside and stop.should_stop(progress.history, setup.horizon):
-        return f"{setup.program.train.monitor} did not improve for {stop.patience}: stopped early"
+    if stop is not None and not progress.inside and stop.should_stop(progress.history, setup.horizon):
+        return f"{stop.describe_stop(setup.program.train.monitor)}: stopped early"
     return "finished" if progress.epoch >= setup.horizon.epochs else ""
 
 

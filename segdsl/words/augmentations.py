@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator
 
-from segdsl.ir.program import Augmentation, Probability
+from segdsl.diagnostics.aliases import Aliases, register_aliases
+from segdsl.ir.families import Augmentation
+from segdsl.ir.fields import Probability
 from segdsl.ir.values import Angle, AngleRange, Quantity, Range, Size
 
 
@@ -37,9 +39,9 @@ def _check_half_turn(value: Quantity) -> Quantity:
 
 # A smaller window would be enlarged beyond recognition.
 Share = Annotated[Range, AfterValidator(_make_range_check(0.001, 1.0))]
-Ratio = Annotated[Range, AfterValidator(_make_range_check(0.1, 10.0))]
+Ratio = Annotated[Range, Aliases("aspect ratio_range aspect_ratio"), AfterValidator(_make_range_check(0.1, 10.0))]
 Factor = Annotated[Range, AfterValidator(_make_range_check(0.0, 10.0))]
-Zoom = Annotated[Range, AfterValidator(_make_range_check(0.1, 10.0))]
+Zoom = Annotated[Range, Aliases("scale_limit scale_range"), AfterValidator(_make_range_check(0.1, 10.0))]
 Turn = Annotated[AngleRange, AfterValidator(_make_range_check(-180.0, 180.0))]
 Hue = Annotated[Angle, AfterValidator(_check_half_turn)]
 # All pixels are uint8 at this stage, so distances between levels are bounded by 255.
@@ -50,7 +52,11 @@ Lean = Annotated[AngleRange, AfterValidator(_make_range_check(-60.0, 60.0))]
 Sigma = Annotated[Range, AfterValidator(_make_range_check(0.0, 20.0))]
 # A point closer to an edge would leave windows of a few pixels.
 Place = Annotated[Range, AfterValidator(_make_range_check(0.05, 0.95))]
+register_aliases("letterbox", "keep_ratio")
+QUARTER_TURN = 90.0
+"""Angle in degrees beyond which a rotation turns an image upside down rather than on its side."""
 Count = Annotated[int, Ge(1), Le(8)]
+Chance = Annotated[Probability, Aliases("prob probability flip_prob")]
 
 
 class RandomResizedCrop(Augmentation):
@@ -72,11 +78,17 @@ class RandomCrop(Augmentation):
     ignored pixels in the mask.
     """
 
+    aliases = ("crop",)
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {"size": Size(112, 112)}
+
     size: Size | None = None
     """Height x width of the window; `data.input_size` by default."""
-    most: Annotated[float, Gt(0), Le(1)] = 1.0
+    most: Annotated[float, Gt(0), Le(1), Aliases("cat_max_ratio")] = 1.0
     """Largest share that one class may have of the window's pixels, ignored pixels aside. Up to ten windows are tried.
     For example, 0.75 avoids windows that show nothing but road."""
+
+    def get_crop_size(self, input_size: Size) -> Size | None:
+        return self.size or input_size
 
 
 class Resize(Augmentation):
@@ -84,6 +96,13 @@ class Resize(Augmentation):
 
     Put it before `RandomCrop` to train on objects at several scales.
     """
+
+    aliases = ("random_resize random_scale rescale letter_box letterbox",)
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {
+        "size": Size(128, 192),
+        "scale": Range(0.5, 1.0),
+        "fit": "letterbox",
+    }
 
     size: Size | None = None
     """Height x width before the factor is applied; `data.input_size` by default."""
@@ -102,6 +121,15 @@ class PhotometricDistortion(Augmentation):
     change. This follows the training pipeline of SSD (Liu et al., 2016), without its shuffling of channels.
     """
 
+    aliases = (
+        "photo_metric_distortion",
+        Aliases(
+            "color_jitter colour_jitter random_brightness_contrast",
+            "its units differ: `brightness` is in levels of 255, `contrast` and `saturation` are ranges such as "
+            "`0.5..1.5`, `hue` is in degrees",
+        ),
+    )
+
     brightness: Levels = 32.0
     """Largest change of brightness, in gray levels from 0 to 255, up or down."""
     contrast: Factor = Range(0.5, 1.5)
@@ -110,8 +138,12 @@ class PhotometricDistortion(Augmentation):
     """Factor applied to the saturation in HSV."""
     hue: Hue = Quantity(18, "deg")
     """Largest rotation of the hue in either direction, in steps of 2 deg."""
-    p: Probability = 0.5
+    p: Chance = 0.5
     """Probability of each of the four changes."""
+
+    @property
+    def gray_arguments(self) -> str:
+        return "saturation = 1.0..1.0, hue = 0 deg" if self.hue.value > 0 or self.saturation.low != 1 else ""
 
 
 class HorizontalFlip(Augmentation):
@@ -120,7 +152,10 @@ class HorizontalFlip(Augmentation):
     Do not use it where the side has a meaning: text, left and right organs, traffic lanes.
     """
 
-    p: Probability = 0.5
+    aliases = ("random_horizontal_flip hflip fliplr random_flip flip",)
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {"p": 0.5}
+
+    p: Chance = 0.5
     """Probability of the flip."""
 
 
@@ -130,8 +165,19 @@ class VerticalFlip(Augmentation):
     Use it for images without a fixed up and down: microscopy, surfaces, aerial images.
     """
 
-    p: Probability = 0.5
+    aliases = ("random_vertical_flip vflip flipud",)
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {"p": 0.5}
+
+    p: Chance = 0.5
     """Probability of the flip."""
+
+    @property
+    def turns_upside_down(self) -> bool:
+        return self.p > 0
+
+    @property
+    def upright_help(self) -> str:
+        return "remove it, or use `HorizontalFlip` instead"
 
 
 class Rotate(Augmentation):
@@ -140,10 +186,21 @@ class Rotate(Augmentation):
     The corners that become empty get the mean color in the image and ignored pixels in the mask.
     """
 
-    range: Turn = Range(-10.0, 10.0, "deg")
+    aliases = ("random_rotation random_rotate rotation",)
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {"range": Range(-30, 30, "deg")}
+
+    range: Annotated[Turn, Aliases("degrees degree angle angles limit rotate_limit")] = Range(-10.0, 10.0, "deg")
     """Angles to draw from; positive angles rotate counterclockwise."""
-    p: Probability = 0.5
+    p: Chance = 0.5
     """Probability of the rotation."""
+
+    @property
+    def turns_upside_down(self) -> bool:
+        return self.p > 0 and max(abs(self.range.low), abs(self.range.high)) > QUARTER_TURN
+
+    @property
+    def upright_help(self) -> str:
+        return f"remove it, or write `range = {Range(-QUARTER_TURN, QUARTER_TURN, 'deg')}` at most"
 
 
 class Affine(Augmentation):
@@ -153,7 +210,14 @@ class Affine(Augmentation):
     and a crop are enough.
     """
 
-    rotate: Turn = Range(-10.0, 10.0, "deg")
+    aliases = ("random_affine shift_scale_rotate",)
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {
+        "rotate": Range(-20, 20, "deg"),
+        "scale": Range(0.7, 1.3),
+        "shear": Range(-15, 15, "deg"),
+    }
+
+    rotate: Annotated[Turn, Aliases("rotation angle degrees")] = Range(-10.0, 10.0, "deg")
     """Angles to draw from; positive angles rotate counterclockwise."""
     scale: Zoom = Range(0.9, 1.1)
     """Factor for height and width together."""
@@ -162,8 +226,16 @@ class Affine(Augmentation):
     range."""
     shear: Lean = Range(-5.0, 5.0, "deg")
     """Angle by which vertical lines are tilted."""
-    p: Probability = 0.5
+    p: Chance = 0.5
     """Probability of the step."""
+
+    @property
+    def turns_upside_down(self) -> bool:
+        return self.p > 0 and max(abs(self.rotate.low), abs(self.rotate.high)) > QUARTER_TURN
+
+    @property
+    def upright_help(self) -> str:
+        return f"remove it, or write `rotate = {Range(-QUARTER_TURN, QUARTER_TURN, 'deg')}` at most"
 
 
 class AugMix(Augmentation):
@@ -175,6 +247,8 @@ class AugMix(Augmentation):
     color alone distinguishes the classes.
     """
 
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {"severity": 0.6}
+
     chains: Count = 3
     """Number of distorted copies."""
     depth: Count = 3
@@ -184,7 +258,7 @@ class AugMix(Augmentation):
     alpha: Annotated[float, Gt(0), Le(100)] = 1.0
     """Parameter of the Dirichlet and Beta distributions that the mixing weights are drawn from; larger values mix more
     evenly."""
-    p: Probability = 0.5
+    p: Chance = 0.5
     """Probability of the step."""
 
 
@@ -194,9 +268,12 @@ class GaussianBlur(Augmentation):
     Do not use it where fine texture distinguishes the classes, or where objects are a few pixels wide.
     """
 
+    aliases = ("random_gaussian_blur",)
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {"sigma": Range(0.5, 4.0)}
+
     sigma: Sigma = Range(0.1, 2.0)
     """Standard deviation of the Gaussian kernel, in pixels of the image at this step."""
-    p: Probability = 0.5
+    p: Chance = 0.5
     """Probability of the blur."""
 
 
@@ -206,9 +283,12 @@ class GaussianNoise(Augmentation):
     Use it where such images are expected at inference.
     """
 
+    aliases = ("gauss_noise",)
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {"std": Range(5, 40)}
+
     std: LevelRange = Range(0.0, 25.0)
     """Standard deviation of the noise, in gray levels from 0 to 255."""
-    p: Probability = 0.5
+    p: Chance = 0.5
     """Probability of the noise."""
 
 
@@ -218,7 +298,10 @@ class Grayscale(Augmentation):
     Use it where the model will also see grayscale images. Do not use it where color distinguishes the classes.
     """
 
-    p: Probability = 0.1
+    aliases = ("to_gray random_grayscale gray grey",)
+    gallery_arguments: ClassVar[Mapping[str, Any]] = {"p": 0.5}
+
+    p: Chance = 0.1
     """Probability of the step."""
 
 
@@ -233,7 +316,7 @@ class CutMix(Augmentation):
     """Area of the rectangle as a share of the image area."""
     ratio: Ratio = Range(0.5, 2.0)
     """Width of the rectangle divided by its height, drawn uniformly on a logarithmic scale."""
-    p: Probability = 0.5
+    p: Chance = 0.5
     """Probability of the step."""
 
 
@@ -246,7 +329,7 @@ class Mosaic(Augmentation):
 
     center: Place = Range(0.3, 0.7)
     """Position of the point where the four images meet, as a share of height and of width."""
-    p: Probability = 0.5
+    p: Chance = 0.5
     """Probability of the step."""
 
 
@@ -259,5 +342,8 @@ class ClassMix(Augmentation):
 
     classes: tuple[str, ...] | None = None
     """Names of the classes to copy; by default, half of the classes in the other image, drawn again for each sample."""
-    p: Probability = 0.5
+    p: Chance = 0.5
     """Probability of the step."""
+
+    def list_class_names(self) -> tuple[str, ...]:
+        return self.classes or ()

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from segdsl.ir.program import Keeper, PositiveInt
-from segdsl.words.schedules import Horizon, PositiveDuration
+from typing import Annotated
+
+from segdsl.diagnostics.aliases import Aliases
+from segdsl.ir.families import Keeper
+from segdsl.ir.fields import PositiveInt
+from segdsl.words.schedules import Horizon, Interval
 
 
 class Checkpoints(Keeper):
     """Keep the weights of the best epochs by the monitored score, and those of the last epoch."""
 
-    best: PositiveInt = 1
+    aliases = ("model_checkpoint checkpoint checkpoint_hook",)
+    number_form = "Checkpoints({})"
+
+    best: Annotated[PositiveInt, Aliases("save_top_k max_keep_ckpts")] = 1
     """Number of best epochs to keep: `best.safetensors`, `best-2.safetensors`, …"""
     last: bool = True
     """Also keep the last epoch, with the state needed to resume the run."""
-    every: PositiveDuration | None = None
+    every: Interval = None
     """Interval at which the state needed to resume is also saved within an epoch, such as `500 iters`; by default it is
     saved at the end of epochs only."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segdsl.ir.program import Remap
+from segdsl.ir.families import Remap
 
 
 class Merge(Remap):
@@ -11,3 +11,5 @@ class Merge(Remap):
     The merged class takes the place of the first of them in the list of classes. To remove a class altogether, name it
     in `data.exclude`.
     """
+
+    usual_form = 'Merge(["a", "b"], into = "c")'

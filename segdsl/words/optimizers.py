@@ -9,8 +9,10 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Lt, MinLen
 from pydantic import model_validator
 
+from segdsl.diagnostics.aliases import Aliases
+from segdsl.ir.families import Optimizer
+from segdsl.ir.fields import NaturalFloat, PositiveFloat
 from segdsl.ir.parts import is_below
-from segdsl.ir.program import NaturalFloat, Optimizer, PositiveFloat
 from segdsl.ir.values import GraphPath
 from segdsl.ir.word import Word
 
@@ -38,25 +40,30 @@ class Group(Word):
     """Weight decay of these parts; the optimizer's by default."""
 
 
+LearningRate = Annotated[PositiveFloat, Aliases("learning_rate lr0 base_lr initial_lr max_lr")]
+WeightDecay = Annotated[NaturalFloat, Aliases("wd l2")]
+Groups = Annotated[tuple[Group, ...], Aliases("num_groups param_groups parameters params")]
+
+
 class Adam(Optimizer):
     """Adam (Kingma and Ba, 2015); weight decay is added to the gradient."""
 
     target: ClassVar[str] = "torch.optim:Adam"
 
     # Defaults are torch's, except for SGD's learning rate, which torch 2.x sets to 1e-3.
-    lr: PositiveFloat = 1e-3
+    lr: LearningRate = 1e-3
     """Learning rate, scaled by the schedule."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
     """Number added to the denominator, to avoid division by zero."""
-    weight_decay: NaturalFloat = 0.0
+    weight_decay: WeightDecay = 0.0
     """L2 penalty, added to the gradient."""
     decay: DecayScope = "all"
     """What weight decay applies to: `all` trained parameters, or only `weights`, which are the kernels of convolutions
     and the matrices of linear layers. `weights` leaves out biases, normalization layers and everything declared with
     `param` (layer scales, tokens, position tables)."""
-    groups: tuple[Group, ...] = ()
+    groups: Groups = ()
     """Parts with a learning rate or weight decay of their own."""
 
 
@@ -65,19 +72,19 @@ class AdamW(Optimizer):
 
     target: ClassVar[str] = "torch.optim:AdamW"
 
-    lr: PositiveFloat = 1e-3
+    lr: LearningRate = 1e-3
     """Learning rate, scaled by the schedule."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay rates of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
     """Number added to the denominator, to avoid division by zero."""
-    weight_decay: NaturalFloat = 0.01
+    weight_decay: WeightDecay = 0.01
     """Share of the weights, times the learning rate, that is subtracted in each step."""
     decay: DecayScope = "all"
     """What weight decay applies to: `all` trained parameters, or only `weights`, which are the kernels of convolutions
     and the matrices of linear layers. `weights` leaves out biases, normalization layers and everything declared with
     `param` (layer scales, tokens, position tables)."""
-    groups: tuple[Group, ...] = ()
+    groups: Groups = ()
     """Parts with a learning rate or weight decay of their own."""
 
 
@@ -86,11 +93,11 @@ class SGD(Optimizer):
 
     target: ClassVar[str] = "torch.optim:SGD"
 
-    lr: PositiveFloat = 1e-2
+    lr: LearningRate = 1e-2
     """Learning rate, scaled by the schedule."""
     momentum: Decay = 0.9
     """Share of the previous update that is kept."""
-    weight_decay: NaturalFloat = 0.0
+    weight_decay: WeightDecay = 0.0
     """L2 penalty, added to the gradient."""
     nesterov: bool = False
     """Use Nesterov momentum (Sutskever et al., 2013)."""
@@ -98,7 +105,7 @@ class SGD(Optimizer):
     """What weight decay applies to: `all` trained parameters, or only `weights`, which are the kernels of convolutions
     and the matrices of linear layers. `weights` leaves out biases, normalization layers and everything declared with
     `param` (layer scales, tokens, position tables)."""
-    groups: tuple[Group, ...] = ()
+    groups: Groups = ()
     """Parts with a learning rate or weight decay of their own."""
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from annotated_types import Gt, Le
 
-from segdsl.ir.program import Sampler
+from segdsl.ir.families import Sampler
 
 
 class ClassBalanced(Sampler):

@@ -10,13 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, NamedTuple
 
 from annotated_types import Gt, Lt
 from pydantic import AfterValidator, model_validator
 
-from segdsl.ir.program import NaturalFloat, PositiveFloat, Probability, Schedule
-from segdsl.ir.values import Quantity, Units
+from segdsl.diagnostics.aliases import Aliases
+from segdsl.ir.families import Schedule
+from segdsl.ir.fields import NaturalFloat, PositiveFloat, Probability
+from segdsl.ir.values import Horizon, Quantity, Units
 
 
 def _check_positive(length: Quantity) -> Quantity:
@@ -36,111 +38,30 @@ PositiveDuration = Annotated[Quantity, TRAINING_UNITS, AfterValidator(_check_pos
 """A training duration above 0, in steps or epochs."""
 NaturalDuration = Annotated[Quantity, TRAINING_UNITS, AfterValidator(_check_not_negative)]
 """A training duration of 0 or more, in steps or epochs."""
-Shrink = Annotated[float, Gt(0), Lt(1)]
+Length = Annotated[
+    PositiveDuration,
+    Aliases("warmup_epochs warmup_iters warmup_steps total_iters t_max max_iters num_steps epochs iters steps"),
+]
+Shrink = Annotated[float, Gt(0), Lt(1), Aliases("gamma")]
+Interval = Annotated[PositiveDuration | None, Aliases("step_size interval save_interval period save_period")]
 
 
-class Horizon(NamedTuple):
-    """The maximum length of a run: optimizer steps per epoch, and epochs."""
-
-    steps_per_epoch: int
-    epochs: int
-
-    @property
-    def total_steps(self) -> int:
-        """The number of steps of the whole run."""
-        return self.steps_per_epoch * self.epochs
-
-    def convert_to_steps(self, length: Quantity) -> int:
-        """Return a duration in steps, rounded to the nearest integer."""
-        return round(length.value * (self.steps_per_epoch if length.unit == "epochs" else 1))
-
-
-class Law(Schedule, abstract=True):
-    """The interface of every schedule: the step at which it ends, and its factor at each step."""
-
-    def compute_end(self, start: int, horizon: Horizon) -> int | None:
-        """Return the step at which the next law takes over if this one begins at ``start``, or None if it never
-        ends."""
-        raise NotImplementedError
-
-    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
-        """Return the factor for the base learning rate at ``step``, counted from 0 over the whole run (``step >=
-        start``).
-
-        ``history`` has the monitored score of at least every epoch that ended by ``step``.
-        """
-        raise NotImplementedError
-
-
-class Constant(Law):
-    """Keep the optimizer's learning rate."""
-
-    over: PositiveDuration | None = None
-    """Duration; until the end of the run by default."""
-
-    def compute_end(self, start: int, horizon: Horizon) -> int | None:
-        return None if self.over is None else start + horizon.convert_to_steps(self.over)
-
-    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
-        return 1.0
-
-
-class Warmup(Law):
-    """Increase the learning rate linearly: step k of n, counted from 0, has (k + 1) / n of the rate."""
-
-    over: PositiveDuration
-    """Duration of the increase."""
-
-    def compute_end(self, start: int, horizon: Horizon) -> int | None:
-        return start + horizon.convert_to_steps(self.over)
-
-    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
-        # The first step already has a rate above 0: a step with rate 0 would be wasted.
-        return min((step - start + 1) / max(horizon.convert_to_steps(self.over), 1), 1.0)
-
-
-class Poly(Law):
-    """Decrease the learning rate to 0 as (1 - progress) ** power, step by step (Chen et al., DeepLab, section 4.1)."""
-
-    power: PositiveFloat = 0.9
-    """Exponent: 1 is a straight line; larger values decrease faster at first."""
-    over: PositiveDuration | None = None
-    """Duration of the decrease, after which the rate is 0; the rest of the run by default."""
-
-    def compute_end(self, start: int, horizon: Horizon) -> int | None:
-        return None if self.over is None else start + horizon.convert_to_steps(self.over)
-
-    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
-        return (1.0 - _compute_progress(self.over, step, start, horizon)) ** self.power
-
-
-class Cosine(Law):
-    """Decrease the learning rate along half a cosine, step by step (Loshchilov and Hutter, SGDR, equation 5)."""
-
-    over: PositiveDuration | None = None
-    """Duration of the decrease, after which the rate stays at `floor`; the rest of the run by default."""
-    floor: Probability = 0.0
-    """Share of the learning rate that remains at the end."""
-
-    def compute_end(self, start: int, horizon: Horizon) -> int | None:
-        return None if self.over is None else start + horizon.convert_to_steps(self.over)
-
-    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
-        progress = _compute_progress(self.over, step, start, horizon)
-        return self.floor + (1.0 - self.floor) * (1.0 + math.cos(math.pi * progress)) / 2.0
-
-
-class Step(Law):
+# The first of the schedules, because the first name with an alias wins: the `steps` of a `Step` are its milestones, not
+# its length.
+class Step(Schedule):
     """Multiply the learning rate by `factor` at each of the `milestones`, or at regular intervals (`every`); it is
     constant in between."""
 
-    milestones: tuple[PositiveDuration, ...] = ()
+    aliases = ("step_lr multi_step_lr multi_step step_decay",)
+    usual_form = "Step(every = 30 epochs)"
+
+    milestones: Annotated[tuple[PositiveDuration, ...], Aliases("steps step")] = ()
     """Times of the drops, counted from the start of this schedule: `[30 epochs, 60 epochs]`."""
-    every: PositiveDuration | None = None
+    every: Interval = None
     """Interval between drops; use it instead of `milestones`."""
     factor: Shrink = 0.1
     """Factor for the learning rate at each drop."""
-    over: PositiveDuration | None = None
+    over: Length | None = None
     """Duration; until the end of the run by default."""
 
     @model_validator(mode="after")
@@ -156,8 +77,8 @@ class Step(Law):
                 raise ValueError(f"`Step` ends after `{self.over}`, before its drop after `{length}`")
         return self
 
-    def compute_end(self, start: int, horizon: Horizon) -> int | None:
-        return None if self.over is None else start + horizon.convert_to_steps(self.over)
+    def list_drops(self) -> tuple[Quantity, ...]:
+        return self.milestones or ((self.every,) if self.every is not None else ())
 
     def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
         if self.every is not None:
@@ -165,12 +86,81 @@ class Step(Law):
         return self.factor ** sum(step - start >= horizon.convert_to_steps(milestone) for milestone in self.milestones)
 
 
-class ReduceOnPlateau(Law):
+class Constant(Schedule):
+    """Keep the optimizer's learning rate."""
+
+    aliases = ("constant_lr fixed",)
+
+    over: Length | None = None
+    """Duration; until the end of the run by default."""
+
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+        return 1.0
+
+
+class Warmup(Schedule):
+    """Increase the learning rate linearly: step k of n, counted from 0, has (k + 1) / n of the rate."""
+
+    aliases = ("linear_warmup linear_lr warmup_lr linear_warmup_lr gradual_warmup",)
+    usual_form = "Warmup(5 epochs) -> Poly()"
+    is_warmup = True
+
+    over: Length
+    """Duration of the increase."""
+
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+        # The first step already has a rate above 0: a step with rate 0 would be wasted.
+        return min((step - start + 1) / max(horizon.convert_to_steps(self.over), 1), 1.0)
+
+
+class Poly(Schedule):
+    """Decrease the learning rate to 0 as (1 - progress) ** power, step by step (Chen et al., DeepLab, section 4.1)."""
+
+    aliases = ("poly_lr polynomial polynomial_lr polynomial_decay poly_decay",)
+
+    power: PositiveFloat = 0.9
+    """Exponent: 1 is a straight line; larger values decrease faster at first."""
+    over: Length | None = None
+    """Duration of the decrease, after which the rate is 0; the rest of the run by default."""
+
+    def ends_at_zero(self) -> bool:
+        return True
+
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+        return (1.0 - _compute_progress(self.over, step, start, horizon)) ** self.power
+
+
+class Cosine(Schedule):
+    """Decrease the learning rate along half a cosine, step by step (Loshchilov and Hutter, SGDR, equation 5)."""
+
+    aliases = ("cosine_annealing cosine_annealing_lr cosine_lr cosine_decay cos cos_lr",)
+
+    over: Length | None = None
+    """Duration of the decrease, after which the rate stays at `floor`; the rest of the run by default."""
+    floor: Annotated[
+        Probability,
+        Aliases("lrf"),
+        Aliases("eta_min min_lr", "it is a fraction of the learning rate: divide by `lr`"),
+    ] = 0.0
+    """Share of the learning rate that remains at the end."""
+
+    def ends_at_zero(self) -> bool:
+        return self.floor == 0
+
+    def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
+        progress = _compute_progress(self.over, step, start, horizon)
+        return self.floor + (1.0 - self.floor) * (1.0 + math.cos(math.pi * progress)) / 2.0
+
+
+class ReduceOnPlateau(Schedule):
     """Reduce the learning rate when the monitored score has not improved for longer than `patience`.
 
     Only epochs that end after the start of this schedule count. After a reduction, `patience` starts again and the best
     score is kept.
     """
+
+    aliases = ("reduce_lr_on_plateau plateau",)
+    follows_score = True
 
     factor: Shrink = 0.1
     """Factor for the learning rate at each reduction."""
@@ -180,8 +170,8 @@ class ReduceOnPlateau(Law):
     threshold: NaturalFloat = 1e-4
     """Smallest improvement that counts, as a share of the best score."""
 
-    def compute_end(self, start: int, horizon: Horizon) -> int | None:
-        return None
+    def get_patience(self) -> Quantity | None:
+        return self.patience
 
     def compute_factor(self, step: int, start: int, horizon: Horizon, history: Sequence[float]) -> float:
         # A resumed run has the whole history; later epochs must not influence the factor of an earlier step.
@@ -204,7 +194,7 @@ def compute_rate_factor(chain: Sequence[Schedule], step: int, horizon: Horizon, 
     ignored.
     """
     start = 0
-    for number, law in enumerate(cast("Sequence[Law]", chain), start=1):
+    for number, law in enumerate(chain, start=1):
         end = law.compute_end(start, horizon)
         # The last law also covers the steps after its end, so the rate is always defined.
         if end is None or step < end or number == len(chain):
@@ -224,7 +214,7 @@ class SchedulePhase(NamedTuple):
 def list_phases(chain: Sequence[Schedule], horizon: Horizon) -> list[SchedulePhase]:
     """Return the phase of each law of a chain within a run; laws that get no step are left out."""
     found, start = list[SchedulePhase](), 0
-    for number, law in enumerate(cast("Sequence[Law]", chain), start=1):
+    for number, law in enumerate(chain, start=1):
         end = law.compute_end(start, horizon)
         last = end is None or end >= horizon.total_steps or number == len(chain)
         stop = horizon.total_steps if last or end is None else end
@@ -240,7 +230,7 @@ def find_endless_schedule(chain: Sequence[Schedule]) -> Schedule | None:
     """Return the first schedule of a chain that never ends although another follows it, or None."""
     # Whether a law ends does not depend on the length of the run.
     horizon = Horizon(1, 1)
-    return next((law for law in cast("Sequence[Law]", chain[:-1]) if law.compute_end(0, horizon) is None), None)
+    return next((law for law in chain[:-1] if law.compute_end(0, horizon) is None), None)
 
 
 def count_epochs_before(step: int, horizon: Horizon) -> int:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Lt
 
-from segdsl.ir.program import Averager
+from segdsl.diagnostics.aliases import Aliases
+from segdsl.ir.families import Averager
 
 
 class EMA(Averager):
@@ -18,7 +19,10 @@ class EMA(Averager):
     The statistics of normalization layers are averaged like weights; integer counters are copied from the last step.
     """
 
-    decay: Annotated[float, Ge(0), Lt(1)] = 0.999
+    aliases = ("model_ema ema_hook exponential_moving_average",)
+    number_form = "EMA({})"
+
+    decay: Annotated[float, Ge(0), Lt(1), Aliases("ema_decay")] = 0.999
     """Share of the average that is kept in each step: 0.999 averages over about the last 1000 steps."""
     ramp: Annotated[float, Ge(1)] = 10.0
     """Limits the decay after k steps to (1 + k) / (ramp + k), so that the random initial weights are forgotten sooner;

@@ -25,7 +25,6 @@ from segdsl.editor.reference import GALLERY_FOLDER
 from segdsl.ir.program import Augmentation
 from segdsl.ir.word import list_words
 from segdsl.words import augmentations as words
-from segdsl.words.gallery_examples import make_gallery_example
 
 GRAMMAR = Path(__file__).resolve().parents[2] / "grammar"
 NAMES = sorted(list_words(Augmentation))
@@ -67,7 +66,7 @@ def test_a_strip_has_the_picture_and_draws_of_it() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_something_is_seen_of_every_step(name: str) -> None:
-    step = make_gallery_example(list_words(Augmentation)[name])
+    step = list_words(Augmentation)[name].make_gallery_example()
     certain = getattr(step, "p", 1.0) == 1.0
     first, *draws = panels(render_augmentation(list_words(Augmentation)[name]))
     changed = sum(not np.array_equal(draw, first) for draw in draws)

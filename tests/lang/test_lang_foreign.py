@@ -11,7 +11,7 @@ import segdsl.ops
 import segdsl.words  # noqa: F401 - importing registers every word
 from segdsl.cli.group import _COMMAND_MODULES as COMMANDS
 from segdsl.diagnostics import find_closest_name, match_name
-from segdsl.diagnostics.foreign import SYNONYMS, resolve_alias
+from segdsl.diagnostics.aliases import list_aliases, resolve_alias
 from segdsl.ir.values import UNITS
 from segdsl.ir.word import REGISTRY, list_words
 from segdsl.lang.suggest.misplaced import FOREIGN_SETTINGS, _iterate_slots, find_section, find_slots, list_key_paths
@@ -226,7 +226,7 @@ def test_every_synonym_means_something() -> None:
     known |= {"model", "data", "train", "eval", "export", "weights"}
     known |= set(re.findall(r"'([\w.]+)'", str(find_section(("data",)).model_fields["format"].annotation)))  # type: ignore[union-attr]
     known |= set(re.findall(r"'([\w.]+)'", str(find_section(("train",)).model_fields["monitor"].annotation)))  # type: ignore[union-attr]
-    assert {ours for meanings in SYNONYMS.values() for ours in meanings} <= known
+    assert {ours for meanings in list_aliases().values() for ours in meanings} <= known
 
 
 def test_a_synonym_counts_only_where_its_meaning_is_known() -> None:

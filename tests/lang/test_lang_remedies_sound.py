@@ -8,10 +8,8 @@ import pytest
 
 import segdsl.words  # noqa: F401 - importing registers every word
 from segdsl.diagnostics import find_closest_name, find_safe_replacement
-from segdsl.diagnostics.foreign import DIFFERENCES, SYNONYMS
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.suggest.misplaced import ANY_NAME, find_keys_for_word
-from segdsl.lang.suggest.usual_form import suggest_from_number, usual_form
 
 MENDED = [
     ("train.stop = 10", "EarlyStopping(patience = 10 epochs)"),
@@ -120,34 +118,18 @@ def test_a_component_that_is_told_other_things_is_not_just_renamed(call: str, be
 def test_the_usual_form_of_a_word_is_accepted(word: str, bench: Any) -> None:
     path = next(find_keys_for_word(REGISTRY[word]))
     key = ".".join("own" if name == ANY_NAME else name for name in path)
-    value = f"[{usual_form(word)}]" if key == "data.remap" else usual_form(word)
+    form = REGISTRY[word].write_usual_form()
+    value = f"[{form}]" if key == "data.remap" else form
     found = bench.setting_errors(f'data.classes = ["a", "b", "d"]\n{key} = {value}')
     assert [d.slug for d in found] == [], found
 
 
 def test_a_number_alone_is_no_first_argument() -> None:
-    assert suggest_from_number("EarlyStopping", 10) == "EarlyStopping(patience = 10 epochs)"
-    assert suggest_from_number("Dice", 1.0) == ""
+    assert REGISTRY["EarlyStopping"].write_number_form(10) == "EarlyStopping(patience = 10 epochs)"
+    assert REGISTRY["Dice"].write_number_form(1.0) == ""
 
 
 def test_a_name_of_others_is_not_misspelt() -> None:
     assert find_closest_name("fliplr", ["clip"]) is None and find_closest_name("flipr", ["clip"])
     assert find_closest_name("weight", ["weights"]) == "weights"
     assert find_closest_name("eta_min", ["floor"]) == "floor" and find_safe_replacement("eta_min", ["floor"]) is None
-
-
-def test_every_difference_is_of_a_name_of_others() -> None:
-    assert set(DIFFERENCES) <= set(SYNONYMS)
-
-
-def test_a_note_at_a_binding_is_taken_away(bench: Any) -> None:
-    (found,) = bench.model_errors("y: [B, 48, H/2, W/2] = x -> ReLU()")
-    assert found.slug == "colon-for-equals" and found.fix is not None
-    text = (bench.folder / "main.seg").read_text(encoding="utf-8")
-    mended = text[: found.fix.span.start] + found.fix.text + text[found.fix.span.end :]
-    assert "  y = x -> ReLU()\n" in mended and bench.errors(mended) == []
-
-
-def test_an_argument_by_its_place_and_by_name_is_explained(bench: Any) -> None:
-    (found,) = bench.setting_errors("data.train.augment.crop = RandomResizedCrop(512, scale = 0.5..1.0)")
-    assert found.slug == "rebinding" and "`512`" in found.help and "`scale`" in found.help

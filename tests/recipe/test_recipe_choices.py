@@ -13,6 +13,7 @@ import pytest
 from segdsl.cli.commands.new import MODELS as OFFERED
 from segdsl.data.decode.decoded_cache import get_total_memory
 from segdsl.diagnostics import SegError
+from segdsl.ir.class_names import split_words
 from segdsl.recipe.balance import choose_loss, compute_class_weights
 from segdsl.recipe.choice import format_duration, format_percent
 from segdsl.recipe.content import (
@@ -20,7 +21,6 @@ from segdsl.recipe.content import (
     find_offset_class,
     find_thin_classes,
     has_mostly_thin_classes,
-    split_words,
 )
 from segdsl.recipe.cost import Cost, compute_model_cost
 from segdsl.recipe.facts import ClassFacts, DatasetFacts, Offset, PairMeasurements, measure_outline, pick_evenly

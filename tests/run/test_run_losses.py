@@ -17,7 +17,7 @@ from segdsl.diagnostics import SegError
 from segdsl.ir.program import Loss
 from segdsl.ir.word import list_words
 from segdsl.run.engine.criterion import CRITERION_BUILDERS, build_criterion
-from segdsl.words.losses import CrossEntropy, Dice, Focal, WeightedSum, needs_class_weights, replace_auto_weights
+from segdsl.words.losses import CrossEntropy, Dice, Focal, WeightedSum
 
 IGNORE = 255
 FEW = settings(max_examples=60, deadline=None)
@@ -230,9 +230,9 @@ def test_every_argument_changes_the_loss(kind: type[Loss]) -> None:
 def test_class_weights_replace_auto_in_nested_losses() -> None:
     inner = WeightedSum(losses=(Focal(class_weights="auto"), CrossEntropy(class_weights=(1.0, 2.0))))
     word = WeightedSum(losses=(Dice(), inner), weights=(1.0, 2.0))
-    assert needs_class_weights(word) and not needs_class_weights(WeightedSum(losses=(Dice(), CrossEntropy())))
-    found = replace_auto_weights(word, [3.0, 4.0])
-    assert not needs_class_weights(found)
+    assert word.needs_class_weights() and not WeightedSum(losses=(Dice(), CrossEntropy())).needs_class_weights()
+    found = word.replace_auto_weights([3.0, 4.0])
+    assert not found.needs_class_weights()
     filled = WeightedSum(losses=(Focal(class_weights=(3.0, 4.0)), CrossEntropy(class_weights=(1.0, 2.0))))
     assert found == WeightedSum(losses=(Dice(), filled), weights=(1.0, 2.0))
-    assert replace_auto_weights(Dice(), [3.0, 4.0]) == Dice()
+    assert Dice().replace_auto_weights([3.0, 4.0]) == Dice()

@@ -17,7 +17,7 @@ from segdsl.lang.lint.schedule_lints import find_length_issues
 from segdsl.lang.program import load
 from segdsl.text.plural import format_count
 from segdsl.words.optimizers import Group
-from segdsl.words.schedules import Horizon, ReduceOnPlateau, compute_rate_factor, list_phases
+from segdsl.words.schedules import Horizon, compute_rate_factor, list_phases
 
 WIDTH, ROWS = 80, 11
 """Maximum columns of the chart, and rows of the curve."""
@@ -97,8 +97,8 @@ def _sample_evenly(total: int, limit: int) -> Sequence[int]:
 
 def _collect_notes(program: Program, has_step_count: bool, images: int | None) -> tuple[str, ...]:
     train, notes = program.train, list[str]()
-    if any(isinstance(law, ReduceOnPlateau) for law in train.schedule):
-        notes.append(f"`ReduceOnPlateau` depends on `{train.monitor}`: the chart assumes no reduction")
+    for name in sorted({type(law).__name__ for law in train.schedule if law.follows_score}):
+        notes.append(f"`{name}` depends on `{train.monitor}`: the chart assumes no reduction")
     if train.stop is not None:
         notes.append("`train.stop` may end the run earlier")
     values = [v for law in train.schedule for name in type(law).model_fields for v in _as_tuple(getattr(law, name))]

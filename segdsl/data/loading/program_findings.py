@@ -25,24 +25,20 @@ def find_program_issues(program: Program, report: CheckReport) -> Findings:
     sizes = report.sizes.get(name)
     if not sizes:
         return []
-    # Imported here: a report without sizes needs no words.
-    from segdsl.words.augmentations import PhotometricDistortion, RandomCrop
-
     found: Findings = []
     total = sizes.total()
     for step, word in program.data.train.augment.items():
         path = f"data.train.augment.{step}"
-        if isinstance(word, RandomCrop):
-            size = word.size or program.data.input_size
+        size = word.get_crop_size(program.data.input_size)
+        if size is not None:
             small = sum(n for (height, width), n in sizes.items() if height < size.height or width < size.width)
             if small > MAJORITY * total:
                 message = f"`{path}` crops {size}, but {small} of {total} images are smaller and get padded"
                 help = "use a smaller crop, or put a `Resize` before it"
                 found.append(make_finding("crop-larger", message, help, report.root / name, "warning"))
-        needs_color = isinstance(word, PhotometricDistortion) and (word.hue.value > 0 or word.saturation.low != 1)
-        if needs_color and report.gray_counts.get(name, 0) == total:
+        if word.gray_arguments and report.gray_counts.get(name, 0) == total:
             message = f"`{path}` changes saturation and hue, but all {total} images are gray"
-            help = "write `saturation = 1.0..1.0, hue = 0 deg` to save the time: gray images have neither"
+            help = f"write `{word.gray_arguments}` to save the time: gray images have neither"
             found.append(make_finding("hue-on-grey", message, help, report.root / name, "warning"))
     return [*found, *_check_sampler_effect(program, report)]
 

@@ -24,7 +24,6 @@ from segdsl.data.pictures.text import PANEL, PAPER
 from segdsl.data.pictures.thumbnails import draw_overlay, fit_box, resize_thumbnail, shrink_mask
 from segdsl.ir.program import Augmentation
 from segdsl.ir.word import list_words
-from segdsl.words.gallery_examples import make_gallery_example
 
 EXAMPLE_NUMBER, PARTNER_NUMBERS, SEED = 45, (126, 50, 102, 12), 17
 """Numbers of demo images that show every class: the one that is augmented and those mixed into it; and a seed for which
@@ -42,7 +41,7 @@ CONTEXT = AugmentContext((IMAGE_SIZE, IMAGE_SIZE), IGNORE, CLASSES)
 def render_augmentation(word: type[Augmentation]) -> Image.Image:
     """Return the original and four draws of an augmentation, with their masks below: RGB, WIDTH x HEIGHT."""
     # Draws differ in their counter only, so that the images of all augmentations are comparable.
-    step = make_gallery_example(word)
+    step = word.make_gallery_example()
     draws = [
         apply_steps(
             [step], _make_example(EXAMPLE_NUMBER), counter_rng(SEED, 0, EXAMPLE_NUMBER, n), CONTEXT, _make_partner

@@ -16,6 +16,7 @@ from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator, ValidationError
 from pydantic.fields import FieldInfo
 
+from segdsl.diagnostics.aliases import Aliases
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import OrSingle, PathText, Units
 from segdsl.ir.word import Record, Word
@@ -153,8 +154,8 @@ def _check_element(check: ValueCheck, value: Any) -> Any:
 
 
 def _build_bound_check(item: Any) -> ValueCheck | None:
-    # These tell `convert` how to read an expression. Once it is read, they constrain nothing.
-    if isinstance(item, (Units, PathText, OrSingle, ClassScore)):
+    # These tell `convert` how to read an expression or a name. Once it is read, they constrain nothing.
+    if isinstance(item, (Aliases, Units, PathText, OrSingle, ClassScore)):
         return None
     if isinstance(item, AfterValidator):
         return typing.cast(ValueCheck, item.func)

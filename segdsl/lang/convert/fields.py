@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Union
 
 from pydantic.fields import FieldInfo
 
 from segdsl.diagnostics import Diagnostic, Span, find_closest_name, find_safe_replacement, suggest_name
-from segdsl.diagnostics.foreign import describe_difference, fold_name
+from segdsl.diagnostics.aliases import describe_difference, fold_name
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.program import Schedule
 from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, format_number
@@ -42,7 +42,6 @@ from segdsl.lang.suggest.remedies import (
     suggest_value,
     suggest_word,
 )
-from segdsl.lang.suggest.usual_form import chain_form, usual_form
 from segdsl.lang.suggest.verify_fix import drop_invalid_fix
 from segdsl.ops.parameter import Full
 from segdsl.syntax import tree
@@ -89,8 +88,8 @@ def validate_record(record: type[Record], values: dict[str, Any], places: Mappin
     except ValueError as error:
         name, reason, rejected = error.args
         help = f"use a value that is {reason.removeprefix('must be ')}" if "must be " in reason else "change the value"
-        if not values and issubclass(record, Word) and usual_form(record.__name__) != f"{record.__name__}()":
-            help = f"write `{usual_form(record.__name__)}`"
+        if not values and issubclass(record, Word) and record.usual_form:
+            help = f"write `{record.write_usual_form()}`"
         if name and values[name] == 0 and type(None) in typing.get_args(record.model_fields[name].annotation):
             help += f", or disable it with `{name} = none`"
         limit = re.fullmatch(r"must be (?:at most|less than) ([\d.]+)", reason)
@@ -132,7 +131,9 @@ def convert_field(expr: tree.Expr, info: FieldInfo, frame: Frame, name: str = ""
     except EvalStop as signal:
         family = find_word_family(kind)
         known = (
-            [f"`{usual_form(word)}`" for word in list_words(family)] if family else [describe_field_type(kind, meta)]
+            [f"`{word.write_usual_form()}`" for word in list_words(family).values()]
+            if family
+            else [describe_field_type(kind, meta)]
         )
         help = f"write {'one of ' if len(known) > 1 else ''}{', '.join(known)}"
         raise drop_invalid_fix(signal, expr, frame, help, convert_replacement) from None
@@ -273,7 +274,7 @@ def convert_word(
         if is_word_call(expr, kind, frame):
             word: Any = lookup_component(expr.func, frame)
             return build_word(word, match_arguments(expr, list(word.model_fields), word.__name__, frame), expr.span)
-        raise _wrong_call_error(expr, kind, frame, text, chain_form if in_chain else usual_form)
+        raise _wrong_call_error(expr, kind, frame, text, in_chain)
     if "Full" in family and kind.kind == "initializer":
         value = evaluate_expr(expr, frame, None)
         if isinstance(value, kind):
@@ -324,10 +325,8 @@ def is_bound(name: str, frame: Frame) -> bool:
     return name in frame.list_local_names() or name in frame.file.lets
 
 
-def _wrong_call_error(
-    call: tree.Call, kind: type[Word], frame: Frame, text: str, form: Callable[[str], str]
-) -> EvalStop:
-    """Return the error for a call of something outside a family; ``form`` writes a word that belongs to it."""
+def _wrong_call_error(call: tree.Call, kind: type[Word], frame: Frame, text: str, in_chain: bool) -> EvalStop:
+    """Return the error for a call of something outside a family."""
     family, component, parts = (
         list_words(kind),
         lookup_component(call.func, frame),
@@ -340,8 +339,9 @@ def _wrong_call_error(
             return eval_error("unknown-component", call.span, message, f"write `{suggestion}`", fix=suggestion)
         # The whole call is replaced only if it has no arguments that would be lost.
         near = find_safe_replacement(parts[-1], family)
-        if near and not call.args and form(near) != f"{near}()":
-            return eval_error("unknown-component", call.span, message, f"did you mean `{form(near)}`?", fix=form(near))
+        if near and not call.args and family[near].usual_form:
+            form = family[near].write_chain_form() if in_chain else family[near].write_usual_form()
+            return eval_error("unknown-component", call.span, message, f"did you mean `{form}`?", fix=form)
         near = find_closest_name(parts[-1], family)
         help = suggest_name(parts[-1], family, "words") if near else f"choose one of {known}"
         help = AUTOMATIC_STEP_HELP if fold_name(parts[-1]) in PIPELINE_STEPS and not near else help

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from segdsl.diagnostics import Fix, Label, Span, find_closest_name, match_name, suggest_name
-from segdsl.diagnostics.foreign import describe_difference
+from segdsl.diagnostics.aliases import describe_difference
 from segdsl.ir.shape import Dim
 from segdsl.ir.values import UNITS, Quantity, Range, Size, format_number
 from segdsl.ir.word import REGISTRY

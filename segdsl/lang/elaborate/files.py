@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from segdsl.diagnostics import Diagnostic, Label, Sink, Span, fail, find_closest_name, suggest_name
-from segdsl.diagnostics.foreign import describe_difference
+from segdsl.diagnostics.aliases import describe_difference
 from segdsl.ir.word import REGISTRY
 from segdsl.lang.elaborate.scopes import BlockDef, FileScope
 from segdsl.lang.elaborate.values import EvalStop, eval_error

@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from segdsl.diagnostics import Diagnostic, Sink, Span, suggest_name
-from segdsl.ir.graph import Op
+from segdsl.ir.class_names import find_upright_classes
 from segdsl.ir.labels import suggest_class
 from segdsl.ir.monitor import extract_class
 from segdsl.ir.program import Eval, Loss, Program
 from segdsl.ir.shape import Shape, evaluate_shape, format_shape
 from segdsl.lang.settings.merge import Settings
-from segdsl.ops.act import Identity, ReLU, Sigmoid, Softmax
-from segdsl.ops.drop import Noise
-from segdsl.ops.factor import NMF
-from segdsl.ops.pool import AdaptiveAvgPool
-from segdsl.ops.resize import ResizeTo
 from segdsl.syntax import tree
 from segdsl.text.listing import join_names
-from segdsl.words.augmentations import ClassMix, VerticalFlip
 
 
 def lint_program(
@@ -30,7 +24,7 @@ def lint_program(
     placeholders, which skips the checks that depend on their names.
     """
     _lint_label_space(program, sink, output_spans)
-    _lint_nmf_inputs(program, sink)
+    _lint_negative_inputs(program, sink)
     if has_class_names:
         _lint_augmentation(program, sink)
         _lint_monitor(program, sink)
@@ -47,8 +41,8 @@ def _lint_ineffective_settings(program: Program, sink: Sink) -> None:
                 "`eval.overlap`", "`eval.tile = data.input_size`", find_setting_span(program, "eval.overlap")
             )
         )
-    weights = getattr(program.train.loss, "weights", None)
-    if weights and not any(weights):
+    loss = program.train.loss
+    if loss is not None and not any(weight for weight, _ in loss.iterate_terms()):
         message = "every loss in this sum has weight 0, so the model learns nothing"
         span = find_setting_span(program, "train.loss.weights")
         add_warning(sink, "loss-without-weight", message, "remove `weights` to use weight 1 for every loss", span)
@@ -84,24 +78,21 @@ def _lint_label_space(program: Program, sink: Sink, output_spans: Mapping[str, S
             "use a value that is not a class id, such as 255",
             find_setting_span(program, "data.ignore"),
         )
-    _lint_class_weights(program, program.train.loss, sink)
+    for _, loss in program.train.loss.iterate_terms() if program.train.loss is not None else ():
+        _lint_class_weights(program, loss, sink)
     shapes = program.graph.collect_shapes()
     for name, path in program.graph.outputs.items():
         _lint_output(name, shapes[path], program, sink, output_spans.get(name) or find_setting_span(program, "model"))
 
 
-def _lint_class_weights(program: Program, loss: Loss | None, sink: Sink) -> None:
-    # Combined losses such as `WeightedSum` hold others, to any depth.
-    for inner in getattr(loss, "losses", ()):
-        _lint_class_weights(program, inner, sink)
-    weights = getattr(loss, "class_weights", None)
-    if weights in (None, "auto") or program.assumed_classes or len(weights) == len(program.classes):
-        return
-    message = f"`class_weights` has {len(weights)} values for {len(program.classes)} classes"
-    help = f"write one value per class, in this order: {join_names(program.classes)}"
-    sink.add(
-        Diagnostic("class-weights-count", message, help, span=find_setting_span(program, "train.loss.class_weights"))
-    )
+def _lint_class_weights(program: Program, loss: Loss, sink: Sink) -> None:
+    for name, weights in loss.get_class_weights().items():
+        if weights == "auto" or program.assumed_classes or len(weights) == len(program.classes):
+            continue
+        message = f"`{name}` has {len(weights)} values for {len(program.classes)} classes"
+        help = f"write one value per class, in this order: {join_names(program.classes)}"
+        span = find_setting_span(program, f"train.loss.{name}")
+        sink.add(Diagnostic("class-weights-count", message, help, span=span))
 
 
 def _lint_output(name: str, shape: Shape, program: Program, sink: Sink, origin: Span | None) -> None:
@@ -132,24 +123,18 @@ def _lint_output(name: str, shape: Shape, program: Program, sink: Sink, origin: 
         sink.add(Diagnostic("output-size", message, help, span=origin))
 
 
-UPRIGHT_CLASSES = frozenset(
-    {"sky", "road", "ground", "floor", "ceiling", "sidewalk", "pavement", "horizon", "roof", "street"}
-)
-"""Class names with a fixed place above or below the others in every image, in lower case."""
-
-
 def _lint_augmentation(program: Program, sink: Sink) -> None:
+    upright = find_upright_classes(program.classes)
     for name, word in program.data.train.augment.items():
         span = find_setting_span(program, f"data.train.augment.{name}")
-        if isinstance(word, VerticalFlip) and word.p > 0:
-            upright = [c for c in program.classes if c.lower() in UPRIGHT_CLASSES]
-            if upright:
-                message = f"`VerticalFlip` turns images upside down, but class `{upright[0]}` has a fixed orientation"
-                add_warning(sink, "flip-upside-down", message, "remove it, or use `HorizontalFlip` instead", span)
-        if isinstance(word, ClassMix):
-            for unknown in [c for c in word.classes or () if c not in program.classes]:
-                message, help = f"unknown class `{unknown}`", suggest_class(unknown, program.classes)
-                sink.add(Diagnostic("class-unknown", message, help, span=span))
+        if upright and word.turns_upside_down:
+            message = (
+                f"`{type(word).__name__}` turns images upside down, but class `{upright[0]}` has a fixed orientation"
+            )
+            add_warning(sink, "flip-upside-down", message, word.upright_help, span)
+        for unknown in (c for c in word.list_class_names() if c not in program.classes):
+            message, help = f"unknown class `{unknown}`", suggest_class(unknown, program.classes)
+            sink.add(Diagnostic("class-unknown", message, help, span=span))
 
 
 def _lint_monitor(program: Program, sink: Sink) -> None:
@@ -161,26 +146,19 @@ def _lint_monitor(program: Program, sink: Sink) -> None:
         sink.add(Diagnostic("class-unknown", message, help, span=find_setting_span(program, "train.monitor")))
 
 
-def _lint_nmf_inputs(program: Program, sink: Sink) -> None:
-    # NMF needs an input without negative values. Look through ops that preserve this to the one that decides it.
+def _lint_negative_inputs(program: Program, sink: Sink) -> None:
+    # Look through ops that preserve the sign of their input to the one that decides it.
     nodes = {node.path: node for node in program.graph.nodes}
     for node in nodes.values():
-        if not isinstance(node.op, NMF):
+        if not node.op.needs_nonnegative_input:
             continue
         source = nodes.get(node.operands[0])
-        while source is not None and _preserves_nonnegativity(source.op):
+        while source is not None and source.op.get_output_sign() == "input":
             source = nodes.get(source.operands[0])
-        if source is None or not isinstance(source.op, ReLU | Sigmoid | Softmax | NMF):
-            message = "`NMF` needs a non-negative input, but this input may contain negative values"
+        if source is None or source.op.get_output_sign() != "nonnegative":
+            name = type(node.op).__name__
+            message = f"`{name}` needs a non-negative input, but this input may contain negative values"
             add_warning(sink, "nmf-of-negative", message, "apply `ReLU()` before it", node.span)
-
-
-def _preserves_nonnegativity(op: Op) -> bool:
-    """Return whether an op maps non-negative inputs to non-negative outputs."""
-    # Bicubic interpolation overshoots at edges.
-    if isinstance(op, ResizeTo):
-        return op.mode != "bicubic"
-    return isinstance(op, Identity | Noise | AdaptiveAvgPool) and not isinstance(op, NMF)
 
 
 def collect_stateful_parts(program: Program) -> set[str]:

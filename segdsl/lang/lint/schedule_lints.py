@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Sink, Span
+from segdsl.ir.families import Schedule
 from segdsl.ir.parts import is_below
 from segdsl.ir.program import Program
-from segdsl.ir.values import Quantity
+from segdsl.ir.values import Horizon, Quantity
 from segdsl.lang.lint.program_lints import add_warning, collect_stateful_parts, find_setting_span, report_unknown_part
 from segdsl.lang.settings.merge import Settings
 from segdsl.syntax import tree
 from segdsl.words.optimizers import Group
-from segdsl.words.schedules import Cosine, Horizon, Law, Poly, ReduceOnPlateau, Step, Warmup, find_endless_schedule
+from segdsl.words.schedules import find_endless_schedule
 
 SCHEDULE_PATH, GROUPS_PATH = "train.schedule", "train.optimizer.groups"
 
@@ -67,11 +68,10 @@ class _StepMeasure:
 def _lint_lengths(program: Program, span: Span | None, measure: _EpochMeasure | _StepMeasure) -> Iterator[Diagnostic]:
     """Compare the lengths of the schedules in a chain with the length of the run."""
     total, end, unit, unknown = measure.total, 0.0, measure.unit_name, False
-    laws = cast("tuple[Law, ...]", program.train.schedule)
+    laws = program.train.schedule
     for law in laws:
-        if isinstance(law, Step):
-            yield from _lint_milestones(law, end, span, measure)
-        over: Quantity | None = getattr(law, "over", None)
+        yield from _lint_drops(law, end, span, measure)
+        over = law.get_length()
         # A schedule without `over` takes the rest of the run, so it always ends with the run.
         if over is None:
             return
@@ -80,7 +80,7 @@ def _lint_lengths(program: Program, span: Span | None, measure: _EpochMeasure | 
             unknown = True
             continue
         end += length
-        if isinstance(law, Warmup) and end >= total:
+        if law.is_warmup and end >= total:
             message = f"the warm-up takes {end:.10g} {unit}, but the run has only {total:.10g}"
             yield _make_warning("warmup-too-long", message, "shorten the warm-up, or train for more epochs", span)
         elif end > total:
@@ -89,24 +89,22 @@ def _lint_lengths(program: Program, span: Span | None, measure: _EpochMeasure | 
             remedy = "remove `over`" + (f", or write `over = {room:.10g} {measure.unit}`" if room > 0 else "")
             yield _make_warning("schedule-horizon", message, remedy, span)
     last = laws[-1] if laws else None
-    if not isinstance(last, Poly | Cosine) or last.over is None or unknown:
-        return
-    if end < total and getattr(last, "floor", 0) == 0:
+    if last is not None and last.ends_at_zero() and not unknown and end < total:
         rest = f"{total - end:.10g}"
         message = f"the learning rate reaches 0 after {end:.10g} {unit}, so the last {rest} have no effect"
         shorter = f", or write `epochs = {end:.10g}`" if unit == "epochs" else ""
         yield _make_warning("zero-rate-tail", message, f"remove `over`{shorter}", span)
 
 
-def _lint_milestones(
-    law: Step, start: float, span: Span | None, measure: _EpochMeasure | _StepMeasure
+def _lint_drops(
+    law: Schedule, start: float, span: Span | None, measure: _EpochMeasure | _StepMeasure
 ) -> Iterator[Diagnostic]:
-    """Warn about the first milestone of a `Step` that is not reached before the end of the run."""
-    for length in law.milestones or (law.every,):
-        after = measure.measure_length(length) if length is not None else None
+    """Warn about the first drop of the rate that is not reached before the end of the run."""
+    for length in law.list_drops():
+        after = measure.measure_length(length)
         if after is not None and start + after >= measure.total:
             where = f"{start + after:.10g} {measure.unit_name}"
-            message = f"`Step` lowers the rate after {where}, but the run has only {measure.total:.10g}"
+            message = f"`{type(law).__name__}` lowers the rate after {where}, but the run has only {measure.total:.10g}"
             yield _make_warning("schedule-horizon", message, "lower the rate earlier, or train for more epochs", span)
             return
 
@@ -117,12 +115,12 @@ def _make_warning(slug: str, message: str, help: str, span: Span | None) -> Diag
 
 def _lint_plateau(program: Program, sink: Sink) -> None:
     # Early stopping with no more patience than the schedule ends the run before the schedule ever acts.
-    law = next((law for law in program.train.schedule if isinstance(law, ReduceOnPlateau)), None)
-    patience: Quantity | None = getattr(program.train.stop, "patience", None)
-    if law is None or patience is None:
+    waits = [length for law in program.train.schedule if (length := law.get_patience()) is not None]
+    patience = program.train.stop.get_patience() if program.train.stop is not None else None
+    if not waits or patience is None:
         return
-    if patience.unit == law.patience.unit and patience.value <= law.patience.value:
-        message = f"the run stops after {patience} without improvement, before the rate drops after {law.patience}"
+    if patience.unit == waits[0].unit and patience.value <= waits[0].value:
+        message = f"the run stops after {patience} without improvement, before the rate drops after {waits[0]}"
         help = "set `train.stop` to a longer patience than the schedule"
         add_warning(sink, "plateau-never-reached", message, help, find_setting_span(program, "train.stop"))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Sink, Span, find_safe_replacement, match_name, suggest_name
-from segdsl.diagnostics.foreign import SYNONYMS, fold_name
+from segdsl.diagnostics.aliases import list_meanings
 from segdsl.ir.program import RESERVED_SECTIONS, SECTIONS, Section
 from segdsl.ir.word import REGISTRY, Word, find_word_family, list_words
 from segdsl.lang.elaborate.arguments import ArgumentExpr, match_arguments
@@ -191,7 +191,7 @@ class Settings:
         found = None
         if position == len(idents) - 1:
             found = find_remedy(self._make_unknown_setting(idents, braces, statement), valid_names)
-        elif position and idents[position - 1].name in (ident.name, *SYNONYMS.get(fold_name(ident.name), ())):
+        elif position and idents[position - 1].name in (ident.name, *list_meanings(ident.name)):
             return f"this repeats `{idents[position - 1].name}`; remove `{ident.name}`", None
         elif not (position == 0 and match_name(ident.name, valid_names)):
             section = next((h.path for h in find_slots(ident.name, ()) if accepts_subpath(h)), None)

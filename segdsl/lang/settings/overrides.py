@@ -22,7 +22,6 @@ from segdsl.lang.elaborate.scopes import FileScope
 from segdsl.lang.elaborate.values import EvalStop
 from segdsl.lang.settings.merge import Settings
 from segdsl.lang.suggest.remedies import FieldHint, describe_field_type, is_number_literal, suggest_list, suggest_value
-from segdsl.lang.suggest.usual_form import suggest_from_number, usual_form
 from segdsl.lang.suggest.verify_fix import TRIAL_PREFIX, find_faults, make_empty_frame
 from segdsl.syntax.parser import parse_override
 from segdsl.syntax.tree import Assign, Drop, Expr
@@ -125,7 +124,7 @@ def describe_path_type(path: Sequence[str]) -> str:
     annotation, metadata = _lookup_field(path)
     family = find_word_family(annotation)
     if family is not None:
-        return "one of " + ", ".join(f"`{usual_form(word)}`" for word in list_words(family))
+        return "one of " + ", ".join(f"`{word.write_usual_form()}`" for word in list_words(family).values())
     return describe_field_type(annotation, metadata)
 
 
@@ -158,10 +157,10 @@ def _suggest_word_value(value: str, family: dict[str, Any]) -> str:
     """
     only = next(iter(family)) if len(family) == 1 else ""
     if is_number_literal(value):
-        return suggest_from_number(only, float(value)) if only else ""
+        return family[only].write_number_form(float(value)) if only else ""
     near = find_safe_replacement(value, family) if value.isidentifier() else None
     if near or (only and value in ("", "true")):
-        return usual_form(near or only)
+        return family[near or only].write_usual_form()
     return value if "(" in value else ""
 
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from segdsl.diagnostics import find_closest_name, match_name, suggest_name
-from segdsl.diagnostics.foreign import SYNONYMS, fold_name
+from segdsl.diagnostics.aliases import fold_name, list_meanings
 from segdsl.ir.program import SECTIONS, Section
 from segdsl.ir.word import REGISTRY, Word, find_word_family, list_words
 from segdsl.lang.suggest.remedies import add_article, is_number_literal
@@ -135,8 +135,11 @@ def _iterate_section_slots(path: Path, record: type[Section]) -> Iterator[Settin
 
 def find_slots(name: str, section: Path) -> tuple[SettingSlot, ...]:
     """Return the slots outside ``section`` for a setting of this name or a synonym of it, the best first."""
-    for candidate in (name, *SYNONYMS.get(fold_name(name), ())):
-        found = [home for home in _index_slots().get(candidate, ()) if home.path[:-1] != section]
+    index = _index_slots()
+    # A key is more likely meant than an argument: `save_top_k` is `keep` before it is `best`.
+    meanings = sorted(list_meanings(name), key=lambda meant: all(home.words for home in index.get(meant, ())))
+    for candidate in (name, *meanings):
+        found = [home for home in index.get(candidate, ()) if home.path[:-1] != section]
         if found:
             return tuple(sorted(found, key=lambda home: _rank_slot(home, section)))
     return ()
@@ -300,7 +303,7 @@ def _suggest_without_slot(setting: UnknownSetting) -> Remedy | None:
     section = next((h.path for h in find_slots(setting.name, setting.section) if is_brace_group(h.path)), None)
     if section is not None:
         return Remedy(f"this is a section: write `{'.'.join(section)} {{ … }}`")
-    names = (setting.name, *SYNONYMS.get(fold_name(setting.name), ()))
+    names = (setting.name, *list_meanings(setting.name))
     word = next((REGISTRY[name] for name in names if name in REGISTRY), None)
     path = next(find_keys_for_word(word), None) if word is not None else None
     if word is None or path is None:

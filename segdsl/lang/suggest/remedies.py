@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple, Union
 from segdsl.diagnostics import find_closest_name, find_safe_replacement, match_name
 from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, format_number, quote_string
 from segdsl.ir.word import Word, find_word_family, list_words
-from segdsl.lang.suggest.usual_form import chain_form, suggest_from_number, usual_form
 from segdsl.syntax import tree
 
 TYPE_EXAMPLES: dict[Any, str] = {
@@ -285,13 +284,15 @@ def suggest_word(
     if isinstance(expr, tree.Constant) and isinstance(expr.value, bool):
         if not expr.value:
             return "none" if optional else ""
-        return usual_form(next(iter(known))) if len(known) == 1 else ""
+        return next(iter(known.values())).write_usual_form() if len(known) == 1 else ""
     if isinstance(expr, tree.Constant) and isinstance(expr.value, (int, float)):
-        return suggest_from_number(next(iter(known)), expr.value) if len(known) == 1 else ""
+        return next(iter(known.values())).write_number_form(expr.value) if len(known) == 1 else ""
     name = expr.name if isinstance(expr, tree.Name) else expr.value if isinstance(expr, tree.Constant) else None
     if isinstance(name, str):
         near = find_safe_replacement(name, known)
-        return (chain_form(near) if in_chain else usual_form(near)) if near else ""
+        if not near:
+            return ""
+        return known[near].write_chain_form() if in_chain else known[near].write_usual_form()
     if isinstance(expr, tree.Call):
         return _suggest_from_dict_call(expr, known, text)
     return suggest_combination(expr, family, text)

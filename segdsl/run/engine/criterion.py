@@ -124,7 +124,7 @@ def _sum_by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
 def _build_class_weights(word: CrossEntropy | Focal, classes: int) -> Tensor | None:
     if word.class_weights is None:
         return None
-    assert word.class_weights != "auto", "`with_weights` must replace `auto` first"
+    assert word.class_weights != "auto", "`replace_auto_weights` comes first"
     if len(word.class_weights) != classes:
         raise fail(
             "class-weights-count",

@@ -10,9 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from segdsl.ir.program import Loss
+from segdsl.ir.families import Loss, Reduction
 from segdsl.run.engine.criterion import Criterion, build_criterion
-from segdsl.words.losses import WeightedSum
 
 T = TypeVar("T")
 
@@ -68,18 +67,19 @@ class GroupLoss:
 
 def build_group_loss(loss: Loss, classes: int, ignore: int) -> GroupLoss:
     """Return the loss of a program for groups of batches. Raises SegError as building the criterion does."""
-    return GroupLoss(tuple(_collect_terms(loss, 1.0, classes, ignore)))
+    return GroupLoss(
+        tuple(
+            LossTerm(weight, build_criterion(term, classes, ignore), _count_elements(term.get_reduction(), ignore))
+            for weight, term in loss.iterate_terms()
+        )
+    )
 
 
-def _collect_terms(loss: Loss, weight: float, classes: int, ignore: int) -> Iterator[LossTerm]:
-    if isinstance(loss, WeightedSum):
-        weights = loss.weights or (1.0,) * len(loss.losses)
-        for inner, factor in zip(loss.losses, weights, strict=True):
-            yield from _collect_terms(inner, weight * factor, classes, ignore)
-        return
-    counts: dict[str, Callable[[Tensor], int]] = {
+def _count_elements(reduction: Reduction, ignore: int) -> Callable[[Tensor], int]:
+    """Return the function that counts what the mean over a batch with the target (N, H, W) is over."""
+    counts: dict[Reduction, Callable[[Tensor], int]] = {
         "valid": lambda target: int((target != ignore).sum()),
         "all": lambda target: target.numel(),
+        "images": len,
     }
-    # `len` counts images: the weight of a batch for losses without `average`, such as Dice.
-    yield LossTerm(weight, build_criterion(loss, classes, ignore), counts.get(getattr(loss, "average", ""), len))
+    return counts[reduction]

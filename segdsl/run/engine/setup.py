@@ -27,7 +27,6 @@ from segdsl.run.engine.precision import StepPrecision, choose_precision
 from segdsl.run.engine.validate import score_model
 from segdsl.run.program_data import open_checked_data
 from segdsl.weights.fetch import Watcher
-from segdsl.words.losses import needs_class_weights, replace_auto_weights
 from segdsl.words.schedules import Horizon
 
 
@@ -87,9 +86,9 @@ def prepare_run(
     train, val = make_loaders(program, index, report.class_presence[program.data.train.subset])
     loss, weights = program.train.loss, list[float]()
     assert loss is not None and program.train.optimizer is not None
-    if needs_class_weights(loss):
+    if loss.needs_class_weights():
         weights = compute_subset_weights(report, program.data.train.subset, index.ignore)
-        loss = replace_auto_weights(loss, weights)
+        loss = loss.replace_auto_weights(weights)
     setup = Setup(
         program=program,
         index=index,

@@ -9,7 +9,6 @@ from pathlib import Path
 from segdsl.ir.program import Program
 from segdsl.run.folder.log import read_log
 from segdsl.words.schedules import Horizon
-from segdsl.words.stoppers import EarlyStopping
 
 VALUE_LIMIT, EPOCH_LIMIT = 1e39, 1_000_000_000
 """Bounds that no single-precision number and no run reaches; larger numbers in a log are damage."""
@@ -43,7 +42,7 @@ class History:
         done, total, stop = len(self), program.train.epochs, program.train.stop
         if done >= total:
             return "finished"
-        if self.epochs and isinstance(stop, EarlyStopping):
+        if self.epochs and stop is not None:
             # The log does not record early stopping, so its rule is applied to the scores again.
             steps = self.get_column("step")[-1] / self.epochs[-1]
             horizon = Horizon(round(steps) if steps >= 1 else 1, total)

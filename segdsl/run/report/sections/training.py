@@ -11,7 +11,6 @@ from segdsl.run.report.markup import Html, tag
 from segdsl.run.report.run_data import RunData
 from segdsl.text.listing import join_names
 from segdsl.text.plural import format_count
-from segdsl.words.losses import needs_class_weights
 
 MAX_WEIGHTS = 12
 """Number of classes whose weights are listed."""
@@ -63,7 +62,7 @@ def _format_argument(word: Word, name: str, value: object) -> str:
 def _describe_class_weights(run: RunData, loss: Loss | None) -> str:
     """Describe the class weights that the loss derived from the dataset, heaviest first."""
     # Weights that the program sets are already part of the loss.
-    if not needs_class_weights(loss):
+    if loss is None or not loss.needs_class_weights():
         return ""
     weights = sorted(run.class_weights.items(), key=lambda pair: -pair[1])
     if not weights:
