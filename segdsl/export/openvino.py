@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,14 +23,11 @@ from segdsl.inference.models.tensor_names import find_logits_name, name_by_paths
 from segdsl.ir.program import Program
 from segdsl.lower.failure import explain_failure
 from segdsl.run.folder.checkpoint import open_run
-from segdsl.run.folder.layout import read_json_object
-from segdsl.run.folder.lock import describe_process, is_process_gone
+from segdsl.storage.draft_folders import open_draft_folder, publish_files
 from segdsl.words.exports import OpenVINO
 
 Precision = Literal["fp32", "fp16", "int8"]
-DRAFT_PREFIX = ".part-"
 """Name prefix of the folders in which exports are prepared."""
-OWNER_FILE = "owner.json"
 """The file in such a folder that identifies the process that writes there."""
 
 
@@ -94,7 +87,7 @@ def export_model(
     converted, logits = convert_to_openvino(shipped, program)
     info = {**model_info.build_model_info(program, precision), **provenance, model_info.LOGITS_KEY: logits}
     name = f"model-{precision}"
-    with _open_draft_folder(folder) as draft:
+    with _open_drafts(folder) as draft:
         certifier = Certifier(program, model, shipped, logits, trials)
         # Both are written and compared whatever the precision, so that users see what the other one would cost.
         for stored in ("fp32", "fp16"):
@@ -113,7 +106,7 @@ def export_model(
             progress("writing and comparing ONNX")
             certificate["onnx"] = write_onnx(program, model, draft / model_info.ONNX_FILE, trials, provenance)
             files.append(model_info.ONNX_FILE)
-        _publish_files(draft, folder, files)
+        _publish_model(draft, folder, files)
     return ExportResult(folder / f"{name}.xml", certificate, folder / model_info.ONNX_FILE if len(files) > 2 else None)
 
 
@@ -241,38 +234,22 @@ def _write_final_model(draft: Path, xml: Path, info: Mapping[str, str], certific
 
 
 @contextmanager
-def _open_draft_folder(folder: Path) -> Iterator[Path]:
-    """Open a temporary folder inside ``folder``; also remove those of exports that were killed."""
-    # Inside the target folder, so that publishing the files is a rename within one file system.
+def _open_drafts(folder: Path) -> Iterator[Path]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale_drafts(folder)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT_PREFIX) as draft:
-            Path(draft, OWNER_FILE).write_text(json.dumps(describe_process()), encoding="utf-8")
-            yield Path(draft)
+        with open_draft_folder(folder) as draft:
+            yield draft
     except OSError as error:
         raise _export_not_written_error(folder) from error
 
 
-def _remove_stale_drafts(folder: Path) -> None:
-    for left in folder.glob(f"{DRAFT_PREFIX}*"):
-        owner = read_json_object(left / OWNER_FILE)
-        if owner and is_process_gone(owner):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _publish_files(draft: Path, folder: Path, names: list[str]) -> None:
+def _publish_model(draft: Path, folder: Path, names: list[str]) -> None:
     """Move the files to ``folder`` in the order of ``names``, where each `.bin` precedes its `.xml`."""
-    for name in names:
-        with (draft / name).open("rb") as file:
-            os.fsync(file.fileno())
     # The `.xml` makes a model: the old one goes before its `.bin` is replaced, the new one comes last. A kill in
     # between leaves no model rather than a mixture of two.
     for name in names:
         if name.endswith(".xml"):
             (folder / name).unlink(missing_ok=True)
-    for name in names:
-        (draft / name).replace(folder / name)
+    publish_files(draft, folder, names)
 
 
 def _export_not_written_error(folder: Path) -> SegError:

@@ -16,7 +16,7 @@ from segdsl.run.folder.checkpoint import Run
 from segdsl.run.folder.layout import RunFolder, read_json_object, relocate_program
 from segdsl.run.program_data import make_relative_path
 from segdsl.run.report.history import History, read_history
-from segdsl.storage.whole_files import write_atomically
+from segdsl.storage.atomic import write_atomically
 from segdsl.weights.files import read_weights
 from segdsl.weights.sources import collect_weight_requests
 

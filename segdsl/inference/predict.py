@@ -15,7 +15,7 @@ from segdsl.data.pictures.palette import make_class_colors
 from segdsl.diagnostics import Diagnostic, SegError, fail, find_closest_name
 from segdsl.inference.models.model import Model, open_model
 from segdsl.inference.overlay import encode_mask_png, render_overlay_png
-from segdsl.storage.whole_files import write_atomically
+from segdsl.storage.atomic import write_atomically
 
 TABLE_FILE = "predictions.csv"
 """The table of images and masks; a folder that contains it is the output of an earlier prediction."""

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from segdsl.diagnostics import SegError, fail
 from segdsl.scores.confusion import Confusion, average_known
 from segdsl.scores.per_image import ImageScore
-from segdsl.storage.whole_files import make_draft_path, write_atomically
+from segdsl.storage.atomic import replace_atomically, write_atomically
 
 IMAGES_FILE, CLASSES_FILE, CONFUSION_FILE = "images.csv", "classes.csv", "confusion.csv"
 IMAGE_COLUMNS = ("image", "pixels", "void", "dice", "miou", "accuracy")
@@ -66,6 +66,7 @@ class ScoreWriter:
     def __init__(self, out: Path | None, classes: Sequence[str], image_folder: Path, has_boundary: bool) -> None:
         self.out, self.classes, self.image_folder, self.has_boundary = out, classes, image_folder, has_boundary
         self._file: TextIO | None = None
+        self._draft = ExitStack()
 
     def __enter__(self) -> ScoreWriter:
         if self.out is None:
@@ -73,7 +74,7 @@ class ScoreWriter:
         check_score_folder(self.out)
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            draft = make_draft_path(self.out / IMAGES_FILE)
+            draft = self._draft.enter_context(replace_atomically(self.out / IMAGES_FILE, is_durable=False))
             self._file = draft.open("w", newline="", encoding="utf-8", errors="surrogateescape")
         except OSError as error:
             raise _scores_not_written_error(self.out) from error
@@ -115,7 +116,7 @@ class ScoreWriter:
             write_atomically(self.out / CLASSES_FILE, _format_class_table(counts, boundary))
             rows = [[name, *row] for name, row in zip(counts.classes, counts.counts.tolist(), strict=True)]
             write_atomically(self.out / CONFUSION_FILE, _format_csv([CONFUSION_CORNER, *counts.classes], rows))
-            make_draft_path(self.out / IMAGES_FILE).replace(self.out / IMAGES_FILE)
+            self._draft.close()
         except OSError as error:
             raise _scores_not_written_error(self.out) from error
 
@@ -126,7 +127,9 @@ class ScoreWriter:
             # Closing flushes, which fails again on a full disk; that was reported when a row was written.
             with suppress(OSError):
                 self._file.close()
-            make_draft_path(self.out / IMAGES_FILE).unlink(missing_ok=True)
+            # Removes the draft, unless `finish` has published it.
+            failure = error or RuntimeError("incomplete")
+            self._draft.__exit__(type(failure), failure, trace)
 
 
 def _format_class_table(counts: Confusion, boundary: npt.NDArray[np.float64] | None) -> bytes:

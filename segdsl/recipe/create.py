@@ -18,6 +18,7 @@ from segdsl.recipe.machine import Machine, detect_machine
 from segdsl.recipe.plan import Plan, make_plan
 from segdsl.recipe.program import ProgramText, generate_program
 from segdsl.recipe.subsets import pick_subsets
+from segdsl.storage.atomic import create_atomically
 
 PROGRAM_SUFFIX = ".seg"
 
@@ -136,15 +137,7 @@ def require_valid_program(text: str, file: Path) -> None:
 def write_new_file(file: Path, text: str) -> None:
     """Write a file that must not exist yet, completely or not at all."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Mode `x` fails if another process has created the file since the check.
-        with open(file, "xb") as stream:
-            try:
-                stream.write(text.encode("utf-8"))
-                stream.flush()
-            except OSError:
-                file.unlink(missing_ok=True)
-                raise
+        create_atomically(file, text.encode("utf-8"))
     except FileExistsError:
         require_new_file(file)
         raise _make_write_error(file, "its folder is a file") from None

@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from segdsl.storage.atomic import write_text_atomically
 
 # Longer names are truncated and made unique by a digest. File systems allow 255 bytes, and suffixes are added later.
 MAX_NAME_LENGTH = 120
@@ -78,13 +79,7 @@ def read_record(cache_path: Path) -> FetchRecord | None:
 
 def write_record(cache_path: Path, record: FetchRecord) -> None:
     """Write a record atomically. Raises OSError."""
-    handle, name = tempfile.mkstemp(dir=cache_path.parent, prefix=f".{cache_path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(record), file, indent=1)
-        Path(name).replace(build_record_path(cache_path))
-    finally:
-        Path(name).unlink(missing_ok=True)
+    write_text_atomically(build_record_path(cache_path), json.dumps(asdict(record), indent=1))
 
 
 def compute_file_sha256(path: Path) -> str:

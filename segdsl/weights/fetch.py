@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
-
-from filelock import FileLock, Timeout
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.storage.cache import (
@@ -21,6 +19,7 @@ from segdsl.storage.cache import (
     read_record,
     write_record,
 )
+from segdsl.storage.lock import hold_lock
 from segdsl.weights.download import DiskWriteError, DownloadError, download_file, remove_partial_file
 from segdsl.words.published import WeightSource
 
@@ -159,22 +158,16 @@ def _require_readable_weights(source: WeightSource, cache_path: Path, file: Path
 @contextmanager
 def _lock_cache_entry(cache_path: Path, watcher: Watcher) -> Iterator[None]:
     """Hold the lock for downloading one file. Raises OSError if the lock cannot be written and the file is missing."""
-    lock = FileLock(cache_path.with_name(f".{cache_path.name}.lock"))
-    try:
-        cache_path.parent.mkdir(parents=True, exist_ok=True)
+    lock = hold_lock(cache_path.with_name(f".{cache_path.name}.lock"), lambda: watcher.on_wait(cache_path.name))
+    with ExitStack() as stack:
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            watcher.on_wait(cache_path.name)
-            lock.acquire(poll_interval=0.1)
-    except OSError:
-        # A read-only cache that has the file needs no lock.
-        if not cache_path.is_file():
-            raise
-    try:
+            cache_path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(lock)
+        except OSError:
+            # A read-only cache that has the file needs no lock.
+            if not cache_path.is_file():
+                raise
         yield
-    finally:
-        lock.release()
 
 
 def _choose_url_and_token(source: WeightSource) -> tuple[str, str]:

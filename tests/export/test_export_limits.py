@@ -22,10 +22,9 @@ from segdsl import verbs
 from segdsl.cli import streams
 from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.export.int8 import quantize as quantizing
-from segdsl.export.openvino import DRAFT_PREFIX, OWNER_FILE
 from segdsl.inference.models import extras
 from segdsl.inference.models.model import open_model
-from segdsl.run.folder.lock import describe_process
+from segdsl.storage.draft_folders import DRAFT_FOLDER_PREFIX
 
 LARGE = """
 extends "std/semantic.seg"
@@ -229,28 +228,17 @@ def test_other_folders_are_not_runs(tmp_path: Path, fp32: Path, capsys: pytest.C
         assert [e["slug"] for e in refused(capsys, "export", str(path))] == ["run-not-found"]
 
 
-def test_drafts_of_killed_exports_are_removed_and_others_kept(copied: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    owners = {"dead": {**describe_process(), "pid": int(ended.stdout), "started": "1"}, "alive": describe_process()}
-    for name, owner in owners.items():
-        (copied / "export" / f"{DRAFT_PREFIX}{name}").mkdir(parents=True)
-        (copied / "export" / f"{DRAFT_PREFIX}{name}" / OWNER_FILE).write_text(json.dumps(owner), encoding="utf-8")
-    verbs.export(copied)
-    names = {p.name for p in (copied / "export").iterdir()}
-    assert names == {f"{DRAFT_PREFIX}alive", "model-fp32.xml", "model-fp32.bin"}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["fp32.xml", "model-fp32.xml", "model.onnx"])
 def test_a_kill_leaves_nothing_that_looks_finished(file: str, copied: Path) -> None:
     """At several places: as soon as ``file`` is there, under a draft's name."""
     command = [sys.executable, "-m", "segdsl", "export", str(copied), "--set", "export.onnx=ONNX()"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        while not list((copied / "export").glob(f"{DRAFT_PREFIX}*/{file}")):
+        while not list((copied / "export").glob(f"{DRAFT_FOLDER_PREFIX}*/{file}")):
             assert child.poll() is None, "it ended before it could be killed"
             time.sleep(0.002)
         child.send_signal(signal.SIGKILL)
-    assert [p.name for p in (copied / "export").iterdir() if not p.name.startswith(DRAFT_PREFIX)] == []
+    assert [p.name for p in (copied / "export").iterdir() if not p.name.startswith(DRAFT_FOLDER_PREFIX)] == []
     found = verbs.export(copied)
     assert open_model(found.model).classes
     assert {p.name for p in (copied / "export").iterdir()} == {"model-fp32.xml", "model-fp32.bin"}

@@ -290,7 +290,7 @@ def test_a_read_only_cache_works(cache: Any, weights_file: bytes, monkeypatch) -
     def refuse(*arguments: object, **options: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("segdsl.weights.fetch.FileLock.acquire", refuse)
+    monkeypatch.setattr("segdsl.storage.lock.FileLock.acquire", refuse)
     monkeypatch.setattr("segdsl.weights.fetch.write_record", refuse)
     assert fetch_weights_file(wanted).path == place and not build_record_path(place).exists()
 

@@ -218,10 +218,10 @@ def _write_model_folder(compiled: CompileResult, out: Path, data: Mapping[str, A
     With ``torch_source``, also write `model.py` and the `weights.pt` that it loads.
     """
     import json
-    from tempfile import TemporaryDirectory
 
     from segdsl.diagnostics import SegError
     from segdsl.run.folder.layout import not_writable_error
+    from segdsl.storage.draft_folders import open_draft_folder, publish_files
 
     texts = {
         "program.seg": compiled.program.resolved,
@@ -230,18 +230,15 @@ def _write_model_folder(compiled: CompileResult, out: Path, data: Mapping[str, A
         **({"model.py": torch_source} if torch_source else {}),
     }
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        # Everything goes to a temporary folder first, so that a full disk or a kill leaves no half-written file.
-        with TemporaryDirectory(dir=out, prefix=".part-") as folder:
-            draft = Path(folder)
+        # Everything goes to a draft folder first, so that a full disk or a kill leaves no half-written file.
+        with open_draft_folder(out) as draft:
             for name, text in texts.items():
                 (draft / name).write_text(text, encoding="utf-8")
             _write_weights(compiled, draft, with_torch_file=bool(torch_source))
             # An earlier `compile` may have written these for another model: they would not match the new weights.
             for name in TORCH_FILES:
                 (out / name).unlink(missing_ok=True)
-            for written in draft.iterdir():
-                written.replace(out / written.name)
+            publish_files(draft, out, [*texts, "weights.safetensors", *(["weights.pt"] if torch_source else [])])
     except (OSError, RuntimeError, SegError) as error:
         # torch raises a bare RuntimeError when the disk is full, hence the second type.
         raise not_writable_error(out) from error

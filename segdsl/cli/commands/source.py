@@ -138,6 +138,7 @@ def _read_stdin() -> str:
 def _format_file(path: Path, only_check: bool) -> bool:
     """Format a file in place, unless ``only_check``; return whether its text differs from the formatted one."""
     from segdsl.lang.elaborate.files import read_source
+    from segdsl.storage.atomic import write_text_atomically
     from segdsl.syntax.printer.format import format_text
 
     text = read_source(path, str(path))
@@ -145,23 +146,9 @@ def _format_file(path: Path, only_check: bool) -> bool:
     # Bytes are compared, because reading as text hides Windows line ends.
     same = path.read_bytes() == tidy.encode()
     if not same and not only_check:
-        _replace_file(path, tidy)
+        # Resolved first: replacing a symbolic link would turn it into a file.
+        write_text_atomically(path.resolve(), tidy)
     return not same
-
-
-def _replace_file(path: Path, text: str) -> None:
-    """Replace a file atomically, keeping its permissions."""
-    import shutil
-
-    # Resolved first: replacing a symbolic link would turn it into a file.
-    path = path.resolve()
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        shutil.copymode(path, draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def find_programs(names: Sequence[str]) -> list[str]:

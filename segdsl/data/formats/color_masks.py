@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import io
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from PIL import Image
 
 from segdsl.data.decode.images import decode_mask, has_color_channels, read_bytes
 from segdsl.data.formats.labels import LabelSpace
+from segdsl.storage.atomic import write_atomically
 from segdsl.storage.cache import get_cache_folder
 from segdsl.storage.fact_cache import read_stamp
 
@@ -56,9 +56,5 @@ def _write_cache_mask(ids: np.ndarray, target: Path) -> None:
     packed = io.BytesIO()
     Image.fromarray(ids).save(packed, "PNG", compress_level=1)
     with contextlib.suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Several loader workers may convert the same mask: each writes its own file, and the last rename wins.
-        handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
-        with open(handle, "wb") as file:
-            file.write(packed.getvalue())
-        Path(name).replace(target)
+        # Several loader workers may convert the same mask: each writes its own draft, and the last rename wins.
+        write_atomically(target, packed.getvalue())

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +23,7 @@ from segdsl.data.findings import Findings, check_link, make_finding
 from segdsl.data.formats.labels import LabelSpace, find_shared_label_space
 from segdsl.data.formats.layout import Layout, Request, Subset, select_subsets
 from segdsl.diagnostics import SegError, fail
+from segdsl.storage.atomic import write_atomically
 from segdsl.storage.cache import get_cache_folder
 from segdsl.storage.fact_cache import read_stamp
 from segdsl.storage.file_states import encode_names, read_stamps
@@ -349,11 +349,7 @@ def decode_coco_counts(text: str) -> list[int] | None:
 def _write_cache_file(path: Path, data: bytes) -> None:
     """Write a cache file atomically. Raise SegError (`cache-not-written`) on failure."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".draft-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
+        write_atomically(path, data)
     except OSError as error:
         reason = (error.strerror or "input/output error").lower()
         help = "fix the folder, or set the environment variable `SEGDSL_CACHE` to another one"

@@ -15,6 +15,7 @@ from segdsl.data.pictures.palette import Color, make_class_colors
 from segdsl.data.pictures.text import GREY, INK, PAPER, load_font, make_readable, shorten_text
 from segdsl.data.pictures.thumbnails import make_hatching
 from segdsl.diagnostics import fail
+from segdsl.storage.atomic import write_atomically
 
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """File extensions of the supported image formats; JPEG reproduces class colors only approximately."""
@@ -58,14 +59,8 @@ def write_sheet_image(image: Image.Image, out: Path) -> None:
     """
     content = BytesIO()
     image.save(content, IMAGE_FORMATS[out.suffix.lower()], quality=95, subsampling=0)
-    draft = out.with_name(f".{out.name}.part")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_bytes(content.getbuffer())
-            draft.replace(out)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_atomically(out, content.getbuffer())
     except OSError as error:
         reason = (error.strerror or "refused by the operating system").lower()
         help = "choose another file, or free some disk space"

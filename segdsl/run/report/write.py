@@ -11,6 +11,7 @@ from segdsl.run.engine.machine_faults import diagnose_machine_faults
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.report.page import render_page
 from segdsl.run.report.run_data import collect_run_data
+from segdsl.storage.atomic import write_atomically
 
 
 class ReportFile(NamedTuple):
@@ -40,13 +41,8 @@ def write_report(root: str | Path, data: str | Path | None = None) -> ReportFile
     """
     run = collect_run_data(root, data)
     text, out = render_page(run), run.folder.report
-    draft = out.with_name(f".{out.name}.part")
     try:
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(out)
-        finally:
-            draft.unlink(missing_ok=True)
+        write_atomically(out, text.encode())
     except OSError as error:
         raise _report_not_written_error(out, error) from error
     return ReportFile(out, run.missing)
