@@ -326,7 +326,7 @@ def collect_choices() -> dict[str, set[str]]:
     import segdsl.ops
     import segdsl.words  # noqa: F401 - importing registers every word
     from segdsl.ir.program import SECTIONS, Section
-    from segdsl.ir.word import REGISTRY, list_choices
+    from segdsl.ir.word import REGISTRY, is_bare_choice, list_choices
 
     found: dict[str, set[str]] = {}
     records: list[Any] = [*REGISTRY.values(), *SECTIONS.values()]
@@ -335,7 +335,7 @@ def collect_choices() -> dict[str, set[str]]:
         for name, info in record.model_fields.items():
             if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
                 records.append(info.annotation)
-            members = set(list_choices(info.annotation))
+            members = {name for name in list_choices(info.annotation) if is_bare_choice(name)}
             if members:
                 found.setdefault(name, set()).update(members)
     return found

@@ -15,7 +15,15 @@ from pydantic import AfterValidator
 from segdsl.editor.highlight import PROPERTIES
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import UNITS, PathText, Quantity, Range, Size, Units
-from segdsl.ir.word import REGISTRY, Word, list_choices, read_field_docs
+from segdsl.ir.word import (
+    REGISTRY,
+    Word,
+    format_choice,
+    has_only_choices,
+    list_choice_forms,
+    list_choices,
+    read_field_docs,
+)
 
 PAGE_HEAD = """\
 # The `.seg` language: reference
@@ -123,14 +131,15 @@ def _render_sections() -> Iterator[str]:
 
 
 def _render_formats() -> Iterator[str]:
-    from segdsl.words.formats import FORMAT_DOCS
+    import segdsl.words  # noqa: F401 - importing registers every format
+    from segdsl.ir.data_format import DATA_FORMATS
 
     yield (
         "### Formats of data\n\n`data.format` names the layout of a dataset on disk; `auto` detects it. For benchmarks "
         "that call their subsets `training` and `validation`, `train` and `val` are accepted too. Images may be JPEG, "
         "PNG, BMP, TIFF, WebP, PNM, JPEG 2000 or TGA; masks must be PNG.\n"
     )
-    rows = [(f"`{name}`", *doc) for name, doc in FORMAT_DOCS.items()]
+    rows = [(f"`{format_choice(f.name)}`", f.layout, f.masks, f.evidence) for f in DATA_FORMATS.values()]
     yield _render_table(("format", "files", "masks", "tested on"), rows)
 
 
@@ -253,6 +262,8 @@ def describe_type(kind: Any, metadata: tuple[Any, ...] = ()) -> str:
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
         return describe_type(args[0], (*args[1:], *metadata))
+    if has_only_choices(kind):
+        return " · ".join(f"`{member}`" for member in list_choice_forms(list_choices(kind)))
     if origin in (Union, types.UnionType):
         # `| None` is not mentioned: the default says that the field may be `none`.
         inner = [k for k in args if k is not type(None)]
@@ -262,8 +273,6 @@ def describe_type(kind: Any, metadata: tuple[Any, ...] = ()) -> str:
     scores = next((m for m in metadata if isinstance(m, ClassScore)), None)
     if scores is not None:
         return f"{' · '.join(f'`{one}`' for one in scores.list_forms())} with a class name"
-    if origin is Literal:
-        return " · ".join(f"`{member}`" for member in args)
     bounds = list(_describe_bounds(kind, metadata))
     if origin is tuple:
         items = [k for k in args if k is not Ellipsis]

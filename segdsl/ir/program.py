@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.diagnostics.aliases import Aliases, register_aliases
+from segdsl.ir.data_format import DEFAULT_FORMAT, DataFormatName
 from segdsl.ir.families import (
     Augmentation,
     Averager,
@@ -62,17 +63,6 @@ MaskValues = Annotated[Range, OrSingle(), AfterValidator(_validate_mask_values)]
 """Mask values: `7`, or `0..127`."""
 MemoryAmount = Annotated[Memory, AfterValidator(_validate_natural_amount)]
 """An amount of memory, 0 included."""
-DataFormat = Literal[
-    "common_semantic_segmentation", "voc_segmentation", "coco_instances", "datumaro", "cityscapes",
-    "kitti_segmentation", "ade20k", "mapillary_vistas", "folders", "auto",
-]  # fmt: skip
-"""The layout of a dataset on disk; `segdsl/data/formats` has a reader for each."""
-register_aliases("coco_instances", "coco")
-register_aliases("voc_segmentation", "voc pascal_voc pascal")
-register_aliases("mapillary_vistas", "mapillary")
-register_aliases("kitti_segmentation", "kitti")
-register_aliases("folders", "folder directory custom image_folder")
-register_aliases("common_semantic_segmentation", "semantic_segmentation common")
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 """Single or half precision; `auto` uses the half precision that the GPU supports best, and `fp32` on a CPU."""
 register_aliases("fp16", "float16 half amp mixed 16 16_mixed f16 true")
@@ -147,7 +137,7 @@ class Data(Section):
 
     root: Annotated[str | None, Aliases("data_root data_dir dataset_root root_dir dataset path data_path dir")] = None
     """Folder of the dataset, relative to the program; `--data` overrides it."""
-    format: DataFormat = "common_semantic_segmentation"
+    format: DataFormatName = DEFAULT_FORMAT
     """Layout of the dataset folder; `auto` detects it, and fails if two layouts match."""
     classes: Annotated[
         tuple[str, ...] | None, Aliases("class_names labels names label_names categories num_classes nc")

@@ -7,6 +7,7 @@ the annotation is its validation. The reference, hover texts, completion and hig
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 from segdsl.diagnostics.aliases import Aliases, register_aliases
 from segdsl.ir.shape import Dim
-from segdsl.ir.values import format_number
+from segdsl.ir.values import format_number, quote_string
 
 
 class Record(BaseModel):
@@ -147,11 +148,43 @@ def find_word_family(kind: Any) -> type[Word] | None:
     return kind if isinstance(kind, type) and issubclass(kind, Word) else None
 
 
+class Choices:
+    """Marks a string field that takes one of the names in a registry, which other modules fill."""
+
+    def __init__(self, registry: Mapping[str, Any]) -> None:
+        self.registry = registry
+
+
 def list_choices(kind: Any) -> tuple[str, ...]:
-    """Return the literal names that a field of this type accepts; empty if it has no choices."""
+    """Return the names that a field of this type accepts; empty if it has no choices."""
+    if isinstance(kind, Choices):
+        return tuple(kind.registry)
     if get_origin(kind) is Literal:
         return tuple(member for member in get_args(kind) if isinstance(member, str))
     return tuple(member for inner in get_args(kind) for member in list_choices(inner))
+
+
+def has_only_choices(kind: Any) -> bool:
+    """Return whether a type accepts nothing but names: a literal, a registry of names, or a union of them."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return all(has_only_choices(inner) for inner in get_args(kind))
+    return get_origin(kind) is Literal or any(isinstance(m, Choices) for m in getattr(kind, "__metadata__", ()))
+
+
+def is_bare_choice(name: str) -> bool:
+    """Return whether a choice is written without quotes: a name, or several with dots between them."""
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def format_choice(name: str) -> str:
+    """Return a choice as it is written in a program: bare where the language can, otherwise in quotes."""
+    return name if is_bare_choice(name) else quote_string(name)
+
+
+def list_choice_forms(choices: Iterable[str]) -> tuple[str, ...]:
+    """Return choices as they are written, and those of one prefix as a single form: `"datumaro:NAME"`."""
+    shortened = (f"{name.partition(':')[0]}:NAME" if ":" in name else name for name in choices)
+    return tuple(dict.fromkeys(format_choice(name) for name in shortened))
 
 
 def read_field_docs(record: type[BaseModel]) -> dict[str, str]:

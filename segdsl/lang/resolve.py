@@ -11,7 +11,7 @@ from typing import Any
 
 from segdsl.ir.program import SECTIONS, Program, Section
 from segdsl.ir.values import Quantity, Range, Size, format_number, quote_string
-from segdsl.ir.word import Record, Word, list_choices
+from segdsl.ir.word import Record, Word, format_choice, list_choices
 from segdsl.lang.elaborate.block_checks import find_calls, resolve_callee
 from segdsl.lang.elaborate.blocks import build_block_recipe
 from segdsl.lang.elaborate.context import Frame
@@ -85,7 +85,8 @@ def render_value(value: Any, *, chain: bool = False) -> str:
 def render_field(record: type[Record], name: str, value: Any) -> str:
     """Render the value of a field as source: a choice without quotes, a schedule as a chain."""
     if isinstance(value, str):
-        return value if value in list_choices(record.model_fields[name].annotation) else quote_string(value)
+        is_choice = value in list_choices(record.model_fields[name].annotation)
+        return format_choice(value) if is_choice else quote_string(value)
     return render_value(value, chain=name == "schedule")
 
 

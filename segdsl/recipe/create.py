@@ -98,7 +98,7 @@ def choose_subsets(request: ProgramRequest) -> tuple[str, str]:
         train, val = request.subsets
         return train, val
     layout = read_layout(request.root, request.format, request.make_data_request(None), [])
-    return pick_subsets(list(layout.subsets), layout.format, request.root)
+    return pick_subsets(list(layout.subsets), layout.format.split_help, request.root)
 
 
 def make_relative_path(folder: Path, root: Path) -> str:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from segdsl.ir.word import format_choice
 from segdsl.recipe.balance import choose_loss
 from segdsl.recipe.choice import Choice, format_percent
 from segdsl.recipe.content import choose_photometric_step, decide_vertical_flip, find_thin_classes, format_sided_classes
@@ -41,7 +42,7 @@ def collect_choices(facts: DatasetFacts, plan: Plan, root: str) -> dict[str, Cho
     ignored = format_percent(facts.void) if facts.void else "none"
     return {
         "data.root": Choice(format_string(root), ""),
-        "data.format": Choice(facts.format, "the layout of this dataset"),
+        "data.format": Choice(format_choice(facts.format), "the layout of this dataset"),
         **_choose_classes(facts),
         **_choose_background(facts),
         "data.ignore": Choice(str(facts.ignore), f"neither learned nor scored: {ignored} of the training pixels"),

@@ -6,32 +6,22 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from segdsl.data.formats.layout import COMMON_FORMAT, FLAT_SUBSET
+from segdsl.data.formats.layout import FLAT_SUBSET
 from segdsl.diagnostics import SegError, fail
 
 TRAIN_NAMES = ("train", "training", "trainval", "learn")
 VAL_NAMES = ("val", "valid", "validation", "dev", "test", "testing", "eval")
 """Usual names of the subsets, in order of preference."""
-SPLIT_HELP = {
-    COMMON_FORMAT: "create the folders `train` and `val`, each with `images`, `masks` and `dataset_meta.json`, and "
-    "move about a fifth of the images with their masks into `val`",
-    "folders": "create the folders `train` and `val`, each with `images` and `masks`, and move about a fifth of the "
-    "images with their masks into `val`",
-    "voc_segmentation": "move about a fifth of the names into a second list, `ImageSets/Segmentation/val.txt`",
-    "datumaro": "move about a fifth of the items into a second file, `annotations/val.json`",
-    "coco_instances": "move about a fifth of the images with their annotations into a second file, "
-    "`annotations/instances_val.json`",
-}
 
 
-def pick_subsets(names: Sequence[str], format: str, root: Path) -> tuple[str, str]:
-    """Return the names of the training and the validation subset.
+def pick_subsets(names: Sequence[str], split_help: str, root: Path) -> tuple[str, str]:
+    """Return the names of the training and the validation subset; ``split_help`` tells how to make a second subset.
 
     Raises :class:`SegError` if there is only one subset (`subset-single`) or the names are ambiguous
     (`subset-unclear`).
     """
     if len(names) == 1:
-        raise _make_single_subset_error(names[0], format, root)
+        raise _make_single_subset_error(names[0], split_help, root)
     train, val = _match_name(names, TRAIN_NAMES), _match_name(names, VAL_NAMES)
     # With two subsets and one clear name, the other one has the other purpose.
     if len(names) == 2 and (train is None) != (val is None):
@@ -61,9 +51,8 @@ def _match_name(names: Sequence[str], candidates: Sequence[str]) -> str | None:
     return None
 
 
-def _make_single_subset_error(name: str, format: str, root: Path) -> SegError:
+def _make_single_subset_error(name: str, split_help: str, root: Path) -> SegError:
     only = "the dataset has a single subset" + ("" if name == FLAT_SUBSET else f", `{name}`")
     message = f"{only}; validation needs images that are not used for training"
-    split = SPLIT_HELP.get(format, "move about a fifth of the images with their masks into a second subset, `val`")
-    help = f"{split}; keep images of the same scene, video or patient in the same subset"
+    help = f"{split_help}; keep images of the same scene, video or patient in the same subset"
     return fail("subset-single", message, help, path=str(root))

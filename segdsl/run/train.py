@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from segdsl.data.loading.loader import Batch
 from segdsl.diagnostics import SegError, SignalInterrupt
 from segdsl.ir.program import Program
+from segdsl.ir.word import format_choice
 from segdsl.lang.lint.program_lints import find_random_frozen_parts
 from segdsl.lang.lint.schedule_lints import find_length_issues
 from segdsl.lower.compiled import CompileResult
@@ -153,7 +154,7 @@ def train(
             stack.enter_context(lock_run_folder(folder))
         overrides = [
             *build_location_overrides(folder.root, program, data, weights),
-            f"data.format={setup.index.format}",
+            f"data.format={format_choice(setup.index.format)}",
         ]
         crowded = limit_threads(program.data.train.workers) if place.type == "cpu" else []
         write_run_start(folder, setup, compiled, relocate_program(program, overrides), resumable)

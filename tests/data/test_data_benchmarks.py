@@ -15,8 +15,8 @@ from segdsl.data.augment.lazy import read_sample
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import Index, open_index
 from segdsl.data.formats.layout import Request
+from segdsl.data.formats.readers.voc import compute_voc_color
 from segdsl.data.formats.registry import detect_format
-from segdsl.data.formats.voc import compute_voc_color
 
 SIZE = (6, 8)
 

@@ -20,8 +20,8 @@ from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
 from segdsl.data.decode.images import read_mask
 from segdsl.data.findings import Findings
-from segdsl.data.formats.datumaro import ELLIPSE_POINTS, detect_datumaro, read_datumaro
 from segdsl.data.formats.layout import Layout, Request
+from segdsl.data.formats.readers.datumaro import ELLIPSE_POINTS, detect_datumaro, read_datumaro
 from segdsl.data.formats.registry import detect_format
 from segdsl.diagnostics import SegError
 
@@ -237,7 +237,7 @@ def test_subsets_with_equal_files_have_separate_masks(dm: Any, tmp_path: Path) -
 
 
 def test_ellipses_match_datumaro(dm: Any) -> None:
-    from segdsl.data.formats.datumaro import _trace_ellipse
+    from segdsl.data.formats.readers.datumaro import _trace_ellipse
 
     assert np.allclose(_trace_ellipse([1, 2, 7, 5]), dm["Ellipse"](1, 2, 7, 5).as_polygon(ELLIPSE_POINTS))  # type: ignore
     assert _trace_ellipse([1, 2, 7]) is None and _trace_ellipse([1, 2, 7, "x"]) is None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from segdsl.data.check import facts
 from segdsl.data.check.index import MAX_ERRORS, Index, open_index, truncate_errors
 from segdsl.data.formats.layout import Request
 from segdsl.data.loading.dataset import EvalDataset
@@ -104,36 +104,32 @@ def test_digest_depends_on_names_and_sizes_only(tree: Path) -> None:
     assert opened(moved).digest != first
 
 
-IMPORTS = """
-import sys
-from pathlib import Path
-from segdsl.data.check.index import open_index
-from segdsl.data.formats.layout import Request
-open_index(Path(sys.argv[1]), "common_semantic_segmentation", Request(["train", "val"]))
-print("datumaro" in sys.modules, "torch" in sys.modules)
-"""
+def test_masks_are_decoded_once_until_a_file_changes(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+    real = facts.decode_mask
 
+    def decode_mask(data: bytes, path: Path, *rest: Any) -> np.ndarray:
+        decoded.append(path.name)
+        return real(data, path, *rest)
 
-def test_datumaro_imports_once_until_a_file_changes(tree: Path) -> None:
-    def run() -> str:
-        done = subprocess.run([sys.executable, "-c", IMPORTS, str(tree)], capture_output=True, text=True, check=True)
-        assert done.stderr == ""
-        return done.stdout.strip()
-
-    assert run() == "True False"
-    assert run() == "False False"
+    monkeypatch.setattr(facts, "decode_mask", decode_mask)
+    opened(tree)
+    assert sorted(decoded) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    opened(tree)
+    assert len(decoded) == 5
     Image.fromarray(np.ones((24, 32), dtype=np.uint8)).save(tree / "val" / "masks" / "d.png")
-    assert run() == "True False"
+    opened(tree)
+    assert decoded[5:] == ["d.png"]
 
 
-def test_mask_that_datumaro_cannot_import_is_named(tree: Path) -> None:
+def test_unreadable_mask_is_named(tree: Path) -> None:
     path = tree / "train" / "masks" / "b.png"
     path.write_bytes(path.read_bytes()[:60])
     found = only_error(tree)
     assert found.slug == "image-truncated" and found.path == str(path)
 
 
-def test_import_failure_is_reported_with_all_other_errors(tree: Path) -> None:
+def test_unreadable_mask_is_reported_with_all_other_errors(tree: Path) -> None:
     for path in (tree / "train/masks/b.png", tree / "val/images/d.png"):
         path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(SegError) as caught:
@@ -145,7 +141,7 @@ def test_import_failure_is_reported_with_all_other_errors(tree: Path) -> None:
 
 
 def test_palette_masks_with_an_ignore_color_are_usable(tree: Path) -> None:
-    """As in Pascal VOC; Datumaro fails on the undeclared color."""
+    """As in Pascal VOC, where the color of ignored pixels is not declared."""
     colors = json.loads((tree / "train" / "dataset_meta.json").read_text(encoding="utf-8"))["segmentation_colors"]
     for path in (tree / "train" / "masks").iterdir():
         mask = Image.open(path)
@@ -169,7 +165,7 @@ def test_unwritable_cache_is_ignored(tree: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @needs_shared
-def test_camvid_small_is_imported_completely() -> None:
+def test_camvid_small_is_indexed_completely() -> None:
     index = opened(SHARED / "camvid_small")
     assert len(index.classes) == 11 and index.classes[0] == "sky"
     assert (len(index.get_subset("train")), len(index.get_subset("val"))) == (24, 12)

@@ -15,10 +15,10 @@ from segdsl.cli.invoke import run_cli
 from segdsl.data.augment.lazy import read_sample
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
-from segdsl.data.formats.benchmarks import STREET_CLASSES
 from segdsl.data.formats.labels import LabelSpace
 from segdsl.data.formats.layout import Request
-from segdsl.data.formats.voc import VOC_CLASSES as VOC_CLASSES
+from segdsl.data.formats.readers.benchmarks import STREET_CLASSES
+from segdsl.data.formats.readers.voc import VOC_CLASSES as VOC_CLASSES
 from segdsl.diagnostics import SegError
 from segdsl.inference.models.model_info import build_model_info
 from segdsl.ir.labels import find_label_faults, relabel_classes

@@ -16,7 +16,9 @@ from segdsl.data.check import index
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
 from segdsl.data.findings import Findings
-from segdsl.data.formats.layout import COMMON_FORMAT, Request, pair_files
+from segdsl.data.formats.layout import Request, pair_files
+from segdsl.diagnostics import SegError
+from segdsl.ir.data_format import DEFAULT_FORMAT
 from segdsl.storage import file_states
 from segdsl.storage.fact_cache import FactCache, read_stamp
 from segdsl.storage.file_states import (
@@ -101,15 +103,15 @@ def test_digest_matches_earlier_versions(tree: Path) -> None:
         for image in sorted((tree / subset / "images").iterdir()):
             for path in (image, tree / subset / "masks" / image.name):
                 total.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-    assert open_index(tree, COMMON_FORMAT, BOTH).digest == total.hexdigest()
+    assert open_index(tree, DEFAULT_FORMAT, BOTH).digest == total.hexdigest()
 
 
-def test_large_subsets_are_not_imported_by_datumaro(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(index, "_import_with_datumaro", lambda layout, subset: not asked.append(subset.name))
-    monkeypatch.setattr(index, "MAX_DATUMARO_ITEMS", 2)
-    assert len(open_index(tree, COMMON_FORMAT, BOTH).get_subset("train")) == 3
-    assert asked == ["val"]
+def test_masks_of_large_subsets_are_not_decoded_in_advance(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "train" / "masks" / "a.png").write_bytes(b"")
+    with pytest.raises(SegError, match="data-file-empty"):
+        open_index(tree, DEFAULT_FORMAT, BOTH)
+    monkeypatch.setattr(index, "MAX_VERIFIED_ITEMS", 2)
+    assert len(open_index(tree, DEFAULT_FORMAT, BOTH).get_subset("train")) == 3
 
 
 def test_facts_are_queried_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,4 +140,4 @@ def test_undecodable_names_are_supported(tree: Path) -> None:
     for _ in range(2):
         report = check_data(tree)
         assert not report.errors and report.digest and report.items == 5
-    assert open_index(tree, COMMON_FORMAT, BOTH).get_subset("train").list_item_ids()[-1] == "\udcff"
+    assert open_index(tree, DEFAULT_FORMAT, BOTH).get_subset("train").list_item_ids()[-1] == "\udcff"

@@ -29,6 +29,7 @@ from segdsl.recipe.plan import MODELS, LibraryModel, choose_input_size, is_uneve
 from segdsl.recipe.program import choose_augmentations, choose_crop
 from segdsl.recipe.subsets import pick_subsets
 from segdsl.text.plural import format_count
+from segdsl.words.formats import COCO, FOLDERS
 
 DESK, SERVER = Machine(cores=2, memory=24 * GIB), Machine(cores=16, memory=256 * GIB, accelerator_bytes=80 * GIB)
 
@@ -294,7 +295,7 @@ NAMES = {
 
 @pytest.mark.parametrize("names", NAMES)
 def test_subsets_are_known_by_their_names(names: tuple[str, ...]) -> None:
-    assert pick_subsets(names, "folders", Path("set")) == NAMES[names]
+    assert pick_subsets(names, FOLDERS.split_help, Path("set")) == NAMES[names]
 
 
 @pytest.mark.parametrize(("names", "slug", "help"), [
@@ -305,7 +306,7 @@ def test_subsets_are_known_by_their_names(names: tuple[str, ...]) -> None:
 ])  # fmt: skip
 def test_unclear_subset_names_are_reported(names: tuple[str, ...], slug: str, help: str) -> None:
     with pytest.raises(SegError) as caught:
-        pick_subsets(names, "coco_instances", Path("set"))
+        pick_subsets(names, COCO.split_help, Path("set"))
     (found,) = caught.value.diagnostics
     assert found.slug == slug and help in found.help and found.path == "set"
 

@@ -20,10 +20,11 @@ from segdsl.data.check.pair_findings import describe_unknown_value, make_size_mi
 from segdsl.data.decode.samples import check_channels
 from segdsl.data.findings import Findings
 from segdsl.data.formats.labels import VOID_LIKE_NAMES, LabelSpace
-from segdsl.data.formats.layout import COMMON_FORMAT, DEFAULT_REQUEST, Layout, Request, Subset
+from segdsl.data.formats.layout import DEFAULT_REQUEST, Layout, Request, Subset
 from segdsl.data.formats.registry import read_layout
 from segdsl.data.stats.samplers import pack_presence
 from segdsl.diagnostics import Diagnostic, SegError, Severity
+from segdsl.ir.data_format import DEFAULT_FORMAT
 from segdsl.storage.fact_cache import FactCache
 from segdsl.text.listing import join_names, quote_names
 
@@ -69,7 +70,7 @@ class CheckReport:
 
 def check_data(
     root: str | Path,
-    format: str = COMMON_FORMAT,
+    format: str = DEFAULT_FORMAT,
     request: Request = DEFAULT_REQUEST,
     progress: ProgressCallback | None = None,
 ) -> CheckReport:
@@ -85,7 +86,7 @@ def check_data(
         report.add_findings([*found, *error.diagnostics])
         return report
     report.add_findings(found)
-    report.format = layout.format
+    report.format = layout.format.name
     report.subsets = {name: len(subset) for name, subset in layout.subsets.items()}
     report.items = sum(report.subsets.values())
     if layout.labels is None:
@@ -99,7 +100,7 @@ def check_data(
 def _find_declaration_problems(layout: Layout, labels: LabelSpace, request: Request) -> Findings:
     found: Findings = []
     classes = request.classes
-    file = layout.meta_files[0 if layout.format == COMMON_FORMAT else -1] if layout.meta_files else layout.root
+    file = layout.class_file
     if classes is not None and tuple(classes) != labels.mask_classes:
         declared, stored = quote_names(classes), quote_names(labels.mask_classes)
         message = f"the program declares the classes {declared}, but the dataset {stored}"
@@ -224,7 +225,7 @@ class _Checker:
         return []
 
     def _find_size_mismatch(self, subset: Subset, position: int, image: ImageFacts, mask: MaskFacts) -> Findings:
-        if self.layout.is_rasterized:
+        if self.layout.format.is_rasterized:
             message = f"the image is {image.width} x {image.height} pixels (width x height), but its annotation "
             message += f"is for {mask.width} x {mask.height}"
             help = f"use the image that was annotated, or scale its annotations in `{subset.folder.name}`"

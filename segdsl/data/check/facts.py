@@ -61,17 +61,34 @@ class PairFacts:
 
 def read_pair_facts(subset: Subset, labels: LabelSpace, cache: FactCache) -> Iterator[PairFacts]:
     """Yield the facts of every pair in order, decoding in threads with a bounded number of files in memory."""
-    # Mask facts depend on how values become ids, so the label space is part of the cache key.
-    tag = hashlib.blake2b(repr((labels.colors, labels.value_to_id)).encode(), digest_size=6).hexdigest()
     images = _FactReader(cache, "image", subset.image_folder, _parse_image_facts, _read_image_facts)
-    masks = _FactReader(cache, tag, subset.mask_folder, _parse_mask_facts, lambda path: _read_mask_facts(path, labels))
+    masks = _make_mask_reader(subset, labels, cache)
     position = 0
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+    with _make_pool() as pool:
         for names in iterate_blocks(subset.images, subset.masks, length=CHUNK_PAIRS):
             facts = (files.read_facts(part, pool) for files, part in zip((images, masks), names, strict=True))
             for image, mask in zip(*facts, strict=True):
                 yield _join_facts(position, image, mask)
                 position += 1
+
+
+def read_mask_facts(subset: Subset, labels: LabelSpace, cache: FactCache) -> Iterator[MaskFacts | None]:
+    """Yield the facts of every mask in order; None for one that cannot be decoded."""
+    masks = _make_mask_reader(subset, labels, cache)
+    with _make_pool() as pool:
+        for (names,) in iterate_blocks(subset.masks, length=CHUNK_PAIRS):
+            for facts in masks.read_facts(names, pool):
+                yield facts if isinstance(facts, MaskFacts) else None
+
+
+def _make_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1))
+
+
+def _make_mask_reader(subset: Subset, labels: LabelSpace, cache: FactCache) -> _FactReader:
+    # Mask facts depend on how values become ids, so the label space is part of the cache key.
+    tag = hashlib.blake2b(repr((labels.colors, labels.value_to_id)).encode(), digest_size=6).hexdigest()
+    return _FactReader(cache, tag, subset.mask_folder, _parse_mask_facts, lambda path: _read_mask_facts(path, labels))
 
 
 class _FactReader(NamedTuple):

@@ -1,36 +1,31 @@
 """The index of a dataset: its classes, and the files of each subset, sorted by id.
 
-Common Semantic Segmentation is read by this package, and Datumaro's importer cross-checks the result. Datumaro decodes
-every mask, so files that it has imported once are skipped until one changes, and subsets of more than
-:data:`MAX_DATUMARO_ITEMS` items are never imported.
+A damaged mask must stop a run before it starts, so every mask is decoded once, and again only if a file changes; in
+subsets of more than :data:`MAX_VERIFIED_ITEMS` items, masks are first decoded when they are used.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from segdsl.data.decode.images import ReadOptions, read_image_size
+from segdsl.data.check.facts import read_mask_facts, read_pair_facts
+from segdsl.data.decode.images import ReadOptions
 from segdsl.data.findings import Findings
 from segdsl.data.formats.labels import LabelSpace
-from segdsl.data.formats.layout import COMMON_FORMAT, Layout, Request, Subset
-from segdsl.data.formats.registry import FORMATS, read_layout
+from segdsl.data.formats.layout import Layout, Request, Subset
+from segdsl.data.formats.registry import read_layout
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.storage.fact_cache import FactCache
 from segdsl.storage.file_states import iterate_blocks, read_states
-from segdsl.text.plural import format_count
 
 MAX_ERRORS = 20
 """Number of errors that a run prints before it only counts the rest."""
-MAX_DATUMARO_ITEMS = 5_000
-"""Largest subset that Datumaro imports; masks of two megapixels take about ten milliseconds each."""
+MAX_VERIFIED_ITEMS = 5_000
+"""Largest subset whose masks are decoded in advance; masks of two megapixels take about ten milliseconds each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +67,14 @@ def open_index(root: str | Path, format: str, request: Request) -> Index:
     errors = [d for d in found if d.severity == "error"]
     if errors or layout.labels is None:
         raise SegError(truncate_errors(errors))
-    digest, found_states, written = _compute_digests(layout)
-    for name, subset in layout.subsets.items() if layout.format == COMMON_FORMAT else ():
-        if len(subset) <= MAX_DATUMARO_ITEMS and not _is_importable(layout, subset, found_states[name]):
-            _raise_check_errors(layout, format, request)
+    digest, states, written = _compute_digests(layout)
+    # Rasterized masks are our own files.
+    for name, subset in () if layout.format.is_rasterized else layout.subsets.items():
+        if len(subset) <= MAX_VERIFIED_ITEMS:
+            _require_readable_masks(layout, layout.labels, subset, states[name])
     return Index(
         layout.root,
-        layout.format,
+        layout.format.name,
         layout.labels,
         request.void_id,
         layout.subsets,
@@ -110,7 +106,7 @@ def _compute_digests(layout: Layout) -> tuple[str, dict[str, str], dict[str, lis
     for subset in layout.subsets.values():
         total.update(f"{subset.name}\0".encode())
         state = hashlib.sha256(b"".join(file.read_bytes() for file in layout.meta_files))
-        folders = [subset.image_folder] + ([] if layout.is_rasterized else [subset.mask_folder])
+        folders = [subset.image_folder] + ([] if layout.format.is_rasterized else [subset.mask_folder])
         times: list[list[np.ndarray]] = [[np.array([], np.int64)] for _ in folders]
         for columns in iterate_blocks(subset.images, subset.masks):
             rows: list[list[bytes]] = []
@@ -134,75 +130,21 @@ def _encode_names_and_sizes(names: np.ndarray, file_states: np.ndarray) -> list[
     ]
 
 
-def _is_importable(layout: Layout, subset: Subset, files_digest: str) -> bool:
-    """Return whether Datumaro imports the subset. Success is cached for the digest ``files_digest`` of its files."""
+def _require_readable_masks(layout: Layout, labels: LabelSpace, subset: Subset, files_digest: str) -> None:
+    """Decode every mask of a subset once. Raise :class:`SegError` with the unreadable files of the dataset.
+
+    Success is cached for the digest ``files_digest`` of the subset's files.
+    """
     with FactCache(layout.root) as cache:
-        if cache.get(f"{subset.name}/", (len(subset), 0)) == files_digest:
-            return True
-        if _has_undecodable_mask(subset) or not _import_with_datumaro(layout, subset):
-            return False
-        cache.put(f"{subset.name}/", (len(subset), 0), files_digest)
-        return True
+        key, state = f"{subset.name}/", (len(subset), 0)
+        if cache.get(key, state) == files_digest:
+            return
+        if all(mask is not None for mask in read_mask_facts(subset, labels, cache)):
+            cache.put(key, state, files_digest)
+            return
+        parts = (read_pair_facts(part, labels, cache) for part in layout.subsets.values())
+        found = [error for facts in parts for pair in facts for error in pair.diagnostics]
+    raise SegError(truncate_errors(found))
 
 
-def _has_undecodable_mask(subset: Subset) -> bool:
-    """Return whether a mask is too large or too damaged to be passed to another library."""
-    try:
-        for position in range(len(subset)):
-            read_image_size(subset.get_mask_path(position))
-    except SegError:
-        return True
-    return False
-
-
-def _import_with_datumaro(layout: Layout, subset: Subset) -> bool:
-    """Import once with Datumaro; return False on failure. Raise :class:`SegError` if it differs from our own index."""
-    assert layout.labels is not None
-    with _silence_logging():
-        # Import each subset on its own: at the root, Datumaro takes every folder for a subset.
-        from datumaro.components.annotation import AnnotationType
-        from datumaro.components.dataset import Dataset
-
-        # Datumaro raises anything on data that it does not like; our own check then finds the cause.
-        try:
-            dataset = Dataset.import_from(str(subset.folder), "common_semantic_segmentation")
-            categories = dataset.categories().get(AnnotationType.label)
-            imported = {item.id for item in dataset if item.media is not None}
-        except Exception:
-            return False
-    names = tuple(str(getattr(c, "name", c)) for c in getattr(categories, "items", ()))
-    if names != layout.labels.mask_classes:
-        raise _make_disagreement_error(subset, f"it finds the classes {', '.join(names)}")
-    lost = [stem for stem in subset.list_item_ids() if stem not in imported]
-    if lost:
-        raise _make_disagreement_error(subset, f"it misses {format_count(len(lost), 'item')}, such as `{lost[0]}`")
-    return True
-
-
-@contextlib.contextmanager
-def _silence_logging() -> Iterator[None]:
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
-
-
-def _raise_check_errors(layout: Layout, format: str, request: Request) -> None:
-    """Find the files that stopped an import with our own check. Raise :class:`SegError` with all errors."""
-    # If there are no errors, the dataset is usable although Datumaro cannot read it: palette masks whose ignored pixels
-    # have a color of their own (as in Pascal VOC), or hidden files.
-    from segdsl.data.check.checker import check_data
-
-    check_data(layout.root, format, request).raise_errors()
-
-
-def _make_disagreement_error(subset: Subset, message: str) -> SegError:
-    help = "please report this as a bug of segdsl, with the file names; a plain layout with unique names avoids it"
-    return fail("index-disagrees", f"Datumaro reads this subset differently: {message}", help, path=str(subset.folder))
-
-
-__all__ = ["FORMATS", "Index", "Subset", "open_index", "truncate_errors"]
+__all__ = ["Index", "Subset", "open_index", "truncate_errors"]

@@ -1,4 +1,4 @@
-"""Datasets as subsets of image/mask pairs with a label space, and the reader of Common Semantic Segmentation.
+"""Datasets as subsets of image/mask pairs with a label space.
 
 Only file names and meta files are read here; nothing is decoded. All problems are collected, file by file.
 """
@@ -15,8 +15,9 @@ import numpy as np
 
 from segdsl.data.decode.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS, RGB_OPTIONS, ReadOptions
 from segdsl.data.findings import Findings, check_link, make_finding
-from segdsl.data.formats.labels import META_FILE, LabelSpace, find_shared_label_space, read_label_space
+from segdsl.data.formats.labels import META_FILE, LabelSpace
 from segdsl.diagnostics import Diagnostic, SegError, fail, find_closest_name
+from segdsl.ir.data_format import DATA_FORMATS, DataFormat
 from segdsl.ir.labels import VOID_ID, Merges
 from segdsl.ir.values import Range
 from segdsl.storage.file_states import ImageNames, encode_names, find_odd_stems, sort_image_names, split_name
@@ -24,7 +25,6 @@ from segdsl.storage.file_states import ImageNames, encode_names, find_odd_stems,
 if TYPE_CHECKING:
     from segdsl.ir.program import Program
 
-COMMON_FORMAT = "common_semantic_segmentation"
 IMAGES, MASKS, ANNOTATIONS = "images", "masks", "annotations"
 FolderNames = tuple[str, str]
 """Names of the image folder and of the mask folder."""
@@ -105,36 +105,16 @@ class Subset:
 class Layout:
     """The requested subsets of a dataset, and the label space that they share (None if it is unusable).
 
-    ``meta_files`` define the classes and the members of subsets. ``is_rasterized`` means that the masks were rasterized
-    from these files (polygons, run lengths), so that they alone are the dataset's annotation.
+    ``meta_files`` define the classes and the members of subsets; messages about the classes point to ``class_file``. If
+    the format rasterizes masks (polygons, run lengths), the meta files alone are the dataset's annotation.
     """
 
     root: Path
-    format: str
+    format: DataFormat
     labels: LabelSpace | None
     subsets: dict[str, Subset]
     meta_files: tuple[Path, ...]
-    is_rasterized: bool = False
-
-
-def read_common(root: Path, request: Request, findings: Findings) -> Layout:
-    """Read file names and meta files of the requested subsets.
-
-    Append errors and warnings to ``findings``. Raise :class:`SegError` if ``root`` is not a dataset of this format.
-    """
-    flat, folders = find_subset_folders(root, request.subsets or ())
-    if not folders:
-        raise make_unknown_layout_error(root)
-    names = select_subsets(root, folders, request.subsets, is_flat=flat)
-    spaces: dict[str, LabelSpace] = {}
-    for name in names:
-        try:
-            spaces[name] = read_label_space(folders[name] / META_FILE)
-        except SegError as error:
-            findings.extend(error.diagnostics)
-    labels = find_shared_label_space(spaces, {name: folders[name] / META_FILE for name in names}, findings)
-    pairs = {name: pair_files(name, folders[name], root, findings) for name in names}
-    return Layout(root, COMMON_FORMAT, labels, pairs, tuple(folders[name] / META_FILE for name in names))
+    class_file: Path
 
 
 def select_subsets(
@@ -150,15 +130,6 @@ def select_subsets(
     if missing:
         raise SegError([_make_missing_subset_finding(root, name, existing, is_flat) for name in missing])
     return names
-
-
-def detect_common(root: Path) -> str:
-    """Return what marks ``root`` as a dataset of this format, or an empty string."""
-    # The root itself comes first: it is the whole dataset in the flat form, where subset folders are absent.
-    for folder in (root, *list_folders(root)):
-        if (folder / META_FILE).is_file() and ((folder / MASKS).is_dir() or (folder / IMAGES).is_dir()):
-            return f"`{META_FILE}` in {'it' if folder == root else f'`{folder.name}`'}"
-    return ""
 
 
 def require_dataset_folder(root: Path) -> None:
@@ -224,11 +195,8 @@ def make_unknown_layout_error(root: Path, folder_names: FolderNames = (IMAGES, M
     inside = [p for p in list_folders(root) if find_subset_folders(p, folder_names=folder_names)[1]]
     if inside:
         help = f"did you mean `{inside[0]}`?"
-    # The reader of the format found nothing, so its own detector would not match: look for its most telling folder.
-    elif (root / "JPEGImages").is_dir() or (root / ANNOTATIONS).is_dir():
-        coco = "coco_instances" if any((root / ANNOTATIONS).glob("instances_*.json")) else "datumaro"
-        other = "voc_segmentation" if (root / "JPEGImages").is_dir() else coco
-        help = f"this looks like `{other}`: set that format (`data.format`; for `data` and `new`, `--format`)"
+    elif (other := _find_landmark_format(root)) is not None:
+        help = f"this looks like `{other.name}`: set that format (`data.format`; for `data` and `new`, `--format`)"
     else:
         help = (
             _COMMON_LAYOUT_HELP
@@ -236,6 +204,13 @@ def make_unknown_layout_error(root: Path, folder_names: FolderNames = (IMAGES, M
             else f"it should contain the folders `{folder_names[0]}` and `{folder_names[1]}`"
         )
     return fail("data-layout-unknown", "no subset with images and masks found", help, path=str(root))
+
+
+def _find_landmark_format(root: Path) -> DataFormat | None:
+    """Return the format whose landmark is in the folder; of several, the one with the most specific pattern."""
+    # The reader of the format found nothing, so its own detector would not match either.
+    found = [f for f in DATA_FORMATS.values() if f.landmark and any(root.glob(f.landmark))]
+    return max(found, key=lambda record: len(record.landmark), default=None)
 
 
 def _make_missing_subset_finding(root: Path, name: str, available: Sequence[str], is_flat: bool) -> Diagnostic:

@@ -23,6 +23,7 @@ from segdsl.data.findings import Findings, check_link, make_finding
 from segdsl.data.formats.labels import LabelSpace, find_shared_label_space
 from segdsl.data.formats.layout import Layout, Request, Subset, select_subsets
 from segdsl.diagnostics import SegError, fail
+from segdsl.ir.data_format import DataFormat
 from segdsl.storage.atomic import write_atomically
 from segdsl.storage.cache import get_cache_folder
 from segdsl.storage.fact_cache import read_stamp
@@ -81,7 +82,7 @@ A = TypeVar("A", bound=AnnotationFile)
 
 def rasterize_layout(
     root: Path,
-    format: str,
+    format: DataFormat,
     files: Mapping[str, Path],
     request: Request,
     readers: tuple[Callable[[Path, Request], A], Callable[[str, Path, A, Findings], Subset]],
@@ -103,7 +104,8 @@ def rasterize_layout(
     labels = find_shared_label_space(spaces, {name: files[name] for name in annotations}, findings)
     pairs = {name: make_subset(name, root, part, findings) for name, part in annotations.items()}
     meta = tuple(files[name] for name in names)
-    return Layout(root, format, labels if len(annotations) == len(names) else None, pairs, meta, is_rasterized=True)
+    shared = labels if len(annotations) == len(names) else None
+    return Layout(root, format, shared, pairs, meta, class_file=meta[-1] if meta else root)
 
 
 def rasterize_subset(name: str, root: Path, job: RasterJob, findings: Findings) -> Subset:

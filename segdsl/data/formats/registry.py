@@ -1,55 +1,21 @@
-"""Registry of dataset formats: each detects and reads one layout of files."""
+"""Reading of a dataset in any format: detection, the reader of the format, and the label space of the program."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from segdsl.data.findings import Findings, make_finding
-from segdsl.data.formats import benchmarks
-from segdsl.data.formats.coco import detect_coco, read_coco
-from segdsl.data.formats.datumaro import detect_datumaro, read_datumaro
-from segdsl.data.formats.folders import detect_folders, read_folders
 from segdsl.data.formats.labels import LabelSpace
-from segdsl.data.formats.layout import (
-    COMMON_FORMAT,
-    IMAGES,
-    MASKS,
-    Layout,
-    Request,
-    detect_common,
-    read_common,
-    require_dataset_folder,
-)
+from segdsl.data.formats.layout import IMAGES, MASKS, Layout, Request, require_dataset_folder
 from segdsl.data.formats.rasterize import VOID
-from segdsl.data.formats.voc import detect_voc, read_voc
-from segdsl.diagnostics import fail
+from segdsl.data.formats.reader import READERS, load_readers
+from segdsl.diagnostics import SegError, fail
+from segdsl.ir.data_format import AUTO_FORMAT, DATA_FORMATS, DEFAULT_FORMAT, list_variants, suggest_format
 from segdsl.ir.labels import Fault, describe_control_character, find_label_faults, has_control_character, suggest_class
+from segdsl.ir.word import format_choice, list_choice_forms
 
-AUTO = "auto"
-
-
-class Format(NamedTuple):
-    """How to read a format, and how to detect it: the signs of it in a folder, or an empty string."""
-
-    read: Callable[[Path, Request, Findings], Layout]
-    detect: Callable[[Path], str]
-
-
-# If several formats match a folder, messages suggest the first match: the default format comes first.
-FORMATS = {
-    COMMON_FORMAT: Format(read_common, detect_common),
-    "voc_segmentation": Format(read_voc, detect_voc),
-    "coco_instances": Format(read_coco, detect_coco),
-    "datumaro": Format(read_datumaro, detect_datumaro),
-    "cityscapes": Format(benchmarks.read_cityscapes, benchmarks.detect_cityscapes),
-    "kitti_segmentation": Format(benchmarks.read_kitti, benchmarks.detect_kitti),
-    "ade20k": Format(benchmarks.read_ade20k, benchmarks.detect_ade20k),
-    "mapillary_vistas": Format(benchmarks.read_vistas, benchmarks.detect_vistas),
-    "folders": Format(read_folders, detect_folders),
-}
+load_readers()
 
 
 def read_layout(root: Path, format: str, request: Request, findings: Findings) -> Layout:
@@ -58,38 +24,46 @@ def read_layout(root: Path, format: str, request: Request, findings: Findings) -
     Raise :class:`SegError` if ``root`` is not a dataset of this format, or if `auto` cannot decide on one.
     """
     root = Path(root)
-    if format != AUTO and format not in FORMATS:
-        help = "choose one of " + ", ".join(f"`{f}`" for f in (*FORMATS, AUTO))
-        raise fail("format-unknown", f"unknown data format `{format}`", help, path=str(root))
+    if format != AUTO_FORMAT and format not in DATA_FORMATS:
+        raise _make_unknown_format_error(root, format)
     require_dataset_folder(root)
-    if format == COMMON_FORMAT:
+    if format == DEFAULT_FORMAT:
         _reject_other_formats(root)
-    layout = FORMATS[detect_format(root) if format == AUTO else format].read(root, request, findings)
+    layout = READERS[detect_format(root) if format == AUTO_FORMAT else format].read(root, request, findings)
     if layout.labels is None:
         return layout
     # Class names go to terminals, reports and exported models, where control characters could do anything.
     broken = [name for name in layout.labels.classes if has_control_character(name)]
     for name in broken:
-        file = layout.meta_files[-1] if layout.meta_files else root
-        findings.append(make_finding("class-control-character", *describe_control_character(name), file))
+        slug = "class-control-character"
+        findings.append(make_finding(slug, *describe_control_character(name), layout.class_file))
     return replace(layout, labels=None) if broken else _relabel_layout(layout, layout.labels, request, findings)
+
+
+def _make_unknown_format_error(root: Path, format: str) -> SegError:
+    near = suggest_format(format)
+    names = list_variants(format) or list_choice_forms([*DATA_FORMATS, AUTO_FORMAT])
+    listing = "choose one of " + ", ".join(f"`{name}`" for name in names)
+    help = f"did you mean `{near}`?" if near else listing
+    return fail("format-unknown", f"unknown data format `{format}`", help, path=str(root))
 
 
 def _find_unused_settings(layout: Layout, labels: LabelSpace, request: Request) -> list[Fault]:
     """Return faults for settings that have no effect with this format."""
     found: list[Fault] = []
-    slug, remove = "setting-without-effect", "remove it"
-    if request.values and (labels.value_to_id or labels.colors or layout.is_rasterized):
-        message = f"masks in format `{layout.format}` already define their classes"
+    record, slug, remove = layout.format, "setting-without-effect", "remove it"
+    if request.values and ("values" not in record.settings or labels.value_to_id or labels.colors):
+        message = f"masks in format `{record.name}` already define their classes"
         help = f"{remove}; it applies only to single-channel masks without colors"
         found.append(Fault("values", 0, slug, message, help))
-    if request.background and not layout.is_rasterized:
-        message = f"masks in format `{layout.format}` label every pixel, so no background is left to define"
+    if request.background and "background" not in record.settings:
+        message = f"masks in format `{record.name}` label every pixel, so no background is left to define"
         found.append(Fault("background", 0, slug, message, remove))
     for name, folder, default in zip(("images", "masks"), request.folder_names, (IMAGES, MASKS), strict=True):
-        if folder != default and layout.format != "folders":
-            message = f"format `{layout.format}` has fixed folder names"
-            found.append(Fault(name, 0, slug, message, f"{remove}, or write `data.format = folders`"))
+        if folder != default and name not in record.settings:
+            other = next(f for f in DATA_FORMATS.values() if name in f.settings)
+            message = f"format `{record.name}` has fixed folder names"
+            found.append(Fault(name, 0, slug, message, f"{remove}, or write `{other.setting_text}`"))
     return found
 
 
@@ -97,7 +71,7 @@ def _relabel_layout(layout: Layout, labels: LabelSpace, request: Request, findin
     """Apply the class settings of the request; on errors, append findings and return a layout without labels."""
     wrong = find_label_faults(labels.classes, request.ignore, request.exclude, request.merges, request.values)
     wrong += _find_unused_settings(layout, labels, request)
-    if layout.is_rasterized and request.background not in (None, VOID, *labels.classes):
+    if layout.format.is_rasterized and request.background not in (None, VOID, *labels.classes):
         message, help = f"unknown class `{request.background}`", suggest_class(request.background, labels.classes)
         wrong.append(Fault("background", 0, "class-unknown", message, help))
     for fault in wrong:
@@ -108,32 +82,29 @@ def _relabel_layout(layout: Layout, labels: LabelSpace, request: Request, findin
 
 def _reject_other_formats(root: Path) -> None:
     """Raise :class:`SegError` if the folder is not in the default format but looks like another one."""
-    if FORMATS[COMMON_FORMAT].detect(root):
+    if READERS[DEFAULT_FORMAT].detect(root):
         return
-    signs = {
-        n: evidence
-        for n, form in FORMATS.items()
-        if n not in (COMMON_FORMAT, "folders") and (evidence := form.detect(root))
-    }
-    # `folders` is left out: two folders of images prove little, and many broken datasets have them.
+    signs = {name: evidence for name, evidence in _find_signs(root).items() if READERS[name].is_conclusive}
     if signs:
         name, evidence = next(iter(signs.items()))
-        message = f"this is not a `{COMMON_FORMAT}` dataset; it looks like `{name}`: it has {evidence}"
-        raise fail(
-            "data-layout-unknown",
-            message,
-            f"write `data.format = {name}` (`--set data.format={name}`; for `data` and `new`, `--format {name}`)",
-            path=str(root),
-        )
+        message = f"this is not a `{DEFAULT_FORMAT}` dataset; it looks like `{name}`: it has {evidence}"
+        written = DATA_FORMATS[name].setting_text
+        help = f"write `{written}` (`--set {written.replace(' ', '')}`; for `data` and `new`, `--format {name}`)"
+        raise fail("data-layout-unknown", message, help, path=str(root))
+
+
+def _find_signs(root: Path) -> dict[str, str]:
+    """Return the signs of every format that a folder may be in; those of the preferred format come first."""
+    return {name: evidence for name in DATA_FORMATS if (evidence := READERS[name].detect(root))}
 
 
 def detect_format(root: Path) -> str:
     """Return the format that a folder looks like. Raise :class:`SegError` (`format-unclear`) if it is more than one."""
-    signs = {name: evidence for name, format in FORMATS.items() if (evidence := format.detect(root))}
+    signs = _find_signs(root)
     if len(signs) > 1:
         candidates = "; ".join(f"`{name}` ({evidence})" for name, evidence in signs.items())
         message = f"the folder looks like several formats: {candidates}"
-        help = f"choose one: `data.format = {next(iter(signs))}` (for `data` and `new`, `--format`)"
+        help = f"choose one: `data.format = {format_choice(next(iter(signs)))}` (for `data` and `new`, `--format`)"
         raise fail("format-unclear", message, help, path=str(root))
     # A folder without any sign is read in the default format, whose reader then reports what is missing.
-    return next(iter(signs), COMMON_FORMAT)
+    return next(iter(signs), DEFAULT_FORMAT)

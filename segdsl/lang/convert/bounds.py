@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from segdsl.diagnostics.aliases import Aliases
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import OrSingle, PathText, Units
-from segdsl.ir.word import Record, Word
+from segdsl.ir.word import Choices, Record, Word
 
 ValueCheck = Callable[[Any], Any]
 """Returns the value, possibly changed by a validator; raises ValueError with the reason if it is out of bounds."""
@@ -155,7 +155,7 @@ def _check_element(check: ValueCheck, value: Any) -> Any:
 
 def _build_bound_check(item: Any) -> ValueCheck | None:
     # These tell `convert` how to read an expression or a name. Once it is read, they constrain nothing.
-    if isinstance(item, (Aliases, Units, PathText, OrSingle, ClassScore)):
+    if isinstance(item, (Aliases, Units, PathText, OrSingle, ClassScore, Choices)):
         return None
     if isinstance(item, AfterValidator):
         return typing.cast(ValueCheck, item.func)

@@ -7,6 +7,7 @@ from typing import Any
 from segdsl.diagnostics import Label, Span, find_closest_name, match_name
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import quote_string
+from segdsl.ir.word import format_choice, is_bare_choice, list_choice_forms
 from segdsl.lang.elaborate.context import Frame, evaluate_expr
 from segdsl.lang.elaborate.expressions import get_dotted_parts
 from segdsl.lang.elaborate.values import EvalStop, eval_error
@@ -75,6 +76,8 @@ def read_member(expr: tree.Expr, choices: tuple[Any, ...], frame: Frame, other_c
     if isinstance(expr, tree.Constant) and expr.value is None and "none" in choices:
         return "none"
     if isinstance(expr, tree.Constant) and expr.value in choices:
+        if not is_bare_choice(str(expr.value)):
+            return expr.value
         raise eval_error(
             "quoted-member",
             expr.span,
@@ -85,8 +88,11 @@ def read_member(expr: tree.Expr, choices: tuple[Any, ...], frame: Frame, other_c
     if text is None and isinstance(expr, tree.Constant) and expr.value is not None:
         text = str(expr.value).lower()
     # From here on the expression is wrong; its text serves to find what was probably meant.
-    listing = ", ".join(f"`{k}`" for k in (*choices, *other_choices))
+    prefix, colon, _ = (text or "").partition(":")
+    alike = [format_choice(k) for k in choices if colon and str(k).startswith(f"{prefix}:")]
+    listing = ", ".join(f"`{k}`" for k in alike or (*list_choice_forms(str(k) for k in choices), *other_choices))
     near = _find_nearest_choice(text, [str(k) for k in choices]) if text else None
+    near = format_choice(near) if near else None
     raise eval_error(
         "unknown-member",
         expr.span,

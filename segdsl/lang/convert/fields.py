@@ -16,7 +16,7 @@ from segdsl.diagnostics.aliases import describe_difference, fold_name
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.program import Schedule
 from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, format_number
-from segdsl.ir.word import Record, Word, find_word_family, list_words
+from segdsl.ir.word import Record, Word, find_word_family, has_only_choices, list_choices, list_words
 from segdsl.lang.convert.bounds import accepts_value, build_record
 from segdsl.lang.convert.choices import is_choice, read_member, read_member_or_score
 from segdsl.lang.elaborate.arguments import ArgumentExpr, match_arguments
@@ -156,6 +156,8 @@ def _convert_expr(expr: tree.Expr, kind: Any, meta: tuple[Any, ...], frame: Fram
         scores = next((m for m in marks if isinstance(m, ClassScore)), None)
         if scores is not None:
             return read_member_or_score(expr, known, scores, frame)
+        if has_only_choices(kind):
+            return read_member(expr, list_choices(kind), frame)
         if known and len(kinds) > 1 and is_choice(expr, known, frame):
             return read_member(expr, known, frame)
         return _convert_expr(expr, float if set(kinds) == {int, float} else kinds[0], meta, frame)

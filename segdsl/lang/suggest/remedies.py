@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import types
 import typing
-from typing import Any, Literal, NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
 from segdsl.diagnostics import find_closest_name, find_safe_replacement, match_name
 from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, format_number, quote_string
-from segdsl.ir.word import Word, find_word_family, list_words
+from segdsl.ir.word import Word, find_word_family, has_only_choices, list_choice_forms, list_choices, list_words
 from segdsl.syntax import tree
 
 TYPE_EXAMPLES: dict[Any, str] = {
@@ -61,10 +61,10 @@ def describe_field_type(kind: Any, meta: tuple[Any, ...]) -> str:
     if origin is typing.Annotated:
         inner, *more = typing.get_args(kind)
         return describe_field_type(inner, (*more, *meta))
+    if has_only_choices(kind):
+        return "one of " + ", ".join(f"`{k}`" for k in list_choice_forms(list_choices(kind)))
     if origin in (Union, types.UnionType):
         return describe_field_type(next(k for k in typing.get_args(kind) if k is not type(None)), meta)
-    if origin is Literal:
-        return "one of " + ", ".join(f"`{k}`" for k in typing.get_args(kind))
     units, default = _get_units(meta), get_field_hint(meta).default
     if any(isinstance(m, PathText) for m in meta):
         return "a path in the model, such as `backbone`"

@@ -14,8 +14,11 @@ from segdsl.data.decode.images import read_bytes
 from segdsl.data.findings import Findings, check_link, make_finding
 from segdsl.data.formats.labels import MAX_CLASSES, LabelSpace
 from segdsl.data.formats.layout import Layout, Request, Subset, select_subsets
+from segdsl.data.formats.reader import FormatReader, register_reader
 from segdsl.diagnostics import fail
+from segdsl.ir.data_format import DataFormat
 from segdsl.storage.file_states import encode_names
+from segdsl.words.formats import ADE20K, CITYSCAPES, KITTI, VISTAS
 
 SUBSET_ALIASES = {"train": "training", "val": "validation"}
 """Full names of the subsets `train` and `val` in datasets that spell them out."""
@@ -46,7 +49,7 @@ class FilePattern(NamedTuple):
 class Benchmark(NamedTuple):
     """A benchmark: the files of images and masks of each subset, and the classes with their mapping of mask values."""
 
-    name: str
+    record: DataFormat
     subsets: dict[str, tuple[FilePattern, FilePattern]]
     labels: LabelSpace
     meta_files: tuple[Path, ...] = ()
@@ -62,7 +65,8 @@ def read_benchmark(benchmark: Benchmark, root: Path, subsets: Sequence[str] | No
     files |= {name: files[full] for name, full in SUBSET_ALIASES.items() if name not in files and full in files}
     names = select_subsets(root, files, list(benchmark.subsets) if subsets is None else subsets)
     pairs = {name: _pair_subset(name, *files[name], root, findings) for name in names}
-    return Layout(root, benchmark.name, benchmark.labels, pairs, benchmark.meta_files)
+    meta = benchmark.meta_files
+    return Layout(root, benchmark.record, benchmark.labels, pairs, meta, class_file=meta[-1] if meta else root)
 
 
 def _pair_subset(name: str, images: FilePattern, masks: FilePattern, root: Path, findings: Findings) -> Subset:
@@ -117,7 +121,7 @@ def read_cityscapes(root: Path, request: Request, findings: Findings) -> Layout:
     files = {
         n: (FilePattern(images / n, "_leftImg8bit.png"), FilePattern(masks / n, "_gtFine_labelIds.png")) for n in names
     }
-    return read_benchmark(Benchmark("cityscapes", files, _make_street_labels(request)), root, request.subsets, findings)
+    return read_benchmark(Benchmark(CITYSCAPES, files, _make_street_labels(request)), root, request.subsets, findings)
 
 
 def _make_street_labels(request: Request) -> LabelSpace:
@@ -139,9 +143,7 @@ def read_kitti(root: Path, request: Request, findings: Findings) -> Layout:
     names = _find_kitti_subsets(root)
     _require_subsets(names, root, "KITTI", "`<subset>/image_2` and `<subset>/semantic`")
     files = {n: (FilePattern(root / n / "image_2", ".png"), FilePattern(root / n / "semantic", ".png")) for n in names}
-    return read_benchmark(
-        Benchmark("kitti_segmentation", files, _make_street_labels(request)), root, request.subsets, findings
-    )
+    return read_benchmark(Benchmark(KITTI, files, _make_street_labels(request)), root, request.subsets, findings)
 
 
 def detect_ade20k(root: Path) -> str:
@@ -175,7 +177,7 @@ def read_ade20k(root: Path, request: Request, findings: Findings) -> Layout:
     # Mask value 0 stands for all other objects, and class ids start at 1.
     table = _build_value_table(range(1, len(classes) + 1), [0], request.ignore)
     meta = (file,) if file.is_file() else ()
-    benchmark = Benchmark("ade20k", files, LabelSpace(tuple(classes), (), table), meta)
+    benchmark = Benchmark(ADE20K, files, LabelSpace(tuple(classes), (), table), meta)
     return read_benchmark(benchmark, root, request.subsets, findings)
 
 
@@ -223,7 +225,7 @@ def read_vistas(root: Path, request: Request, findings: Findings) -> Layout:
         raise fail("meta-malformed", message, "download it again", path=str(file))
     files = {n: (FilePattern(root / n / "images", ".jpg"), FilePattern(folder, ".png")) for n, folder in masks.items()}
     labels = LabelSpace(tuple(classes), (), _build_value_table(scored, range(len(entries)), request.ignore))
-    return read_benchmark(Benchmark("mapillary_vistas", files, labels, (file,)), root, request.subsets, findings)
+    return read_benchmark(Benchmark(VISTAS, files, labels, (file,)), root, request.subsets, findings)
 
 
 def _require_subsets(names: Sequence[str], root: Path, dataset: str, layout: str) -> None:
@@ -231,3 +233,9 @@ def _require_subsets(names: Sequence[str], root: Path, dataset: str, layout: str
         raise fail(
             "data-layout-unknown", f"this is not a {dataset} dataset", f"it should contain {layout}", path=str(root)
         )
+
+
+register_reader(CITYSCAPES, FormatReader(read_cityscapes, detect_cityscapes))
+register_reader(KITTI, FormatReader(read_kitti, detect_kitti))
+register_reader(ADE20K, FormatReader(read_ade20k, detect_ade20k))
+register_reader(VISTAS, FormatReader(read_vistas, detect_vistas))

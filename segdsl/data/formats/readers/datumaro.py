@@ -36,10 +36,11 @@ from segdsl.data.formats.rasterize import (
     rasterize_subset,
     resolve_background,
 )
+from segdsl.data.formats.reader import FormatReader, register_reader
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.text.listing import quote_names
+from segdsl.words.formats import DATUMARO
 
-FORMAT = "datumaro"
 SEGMENT_TYPES = ("polygon", "mask", "ellipse")
 ELLIPSE_POINTS = 720
 HEAD_BYTES = 1 << 16
@@ -81,7 +82,7 @@ def read_datumaro(root: Path, request: Request, findings: Findings) -> Layout:
     if not files:
         help = f"it should contain `{ANNOTATIONS}/<subset>.json` and `{IMAGES}/<subset>`"
         raise fail("data-layout-unknown", "this is not a Datumaro dataset: it has no annotations", help, path=str(root))
-    return rasterize_layout(root, FORMAT, files, request, (_read_annotations, _make_subset), findings)
+    return rasterize_layout(root, DATUMARO, files, request, (_read_annotations, _make_subset), findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,3 +241,6 @@ def _trace_ellipse(points: object) -> object:
     columns = 0.5 * (left + right) + 0.5 * (right - left) * np.cos(angle)
     rows = 0.5 * (top + bottom) + 0.5 * (bottom - top) * np.sin(angle)
     return np.stack([columns, rows], axis=1).ravel().tolist()
+
+
+register_reader(DATUMARO, FormatReader(read_datumaro, detect_datumaro))

@@ -8,8 +8,10 @@ from segdsl.data.decode.images import Color, read_bytes
 from segdsl.data.findings import Findings, make_finding
 from segdsl.data.formats.labels import MAX_CLASSES, VOID_NAMES, LabelSpace
 from segdsl.data.formats.layout import Layout, Request, Subset, list_image_files, select_subsets
+from segdsl.data.formats.reader import FormatReader, register_reader
 from segdsl.diagnostics import SegError, fail
 from segdsl.storage.file_states import encode_names
+from segdsl.words.formats import VOC
 
 LIST_FOLDER, IMAGES, MASKS, LABEL_MAP_FILE = (
     Path("ImageSets", "Segmentation"),
@@ -56,7 +58,7 @@ def read_voc(root: Path, request: Request, findings: Findings) -> Layout:
     masks = list_image_files(root / MASKS, root, findings)
     pairs = {name: _read_subset(name, lists[name], root, images, masks, findings) for name in subsets}
     meta = [lists[name] for name in subsets] + [p for p in [root / LABEL_MAP_FILE] if p.is_file()]
-    return Layout(root, "voc_segmentation", labels, pairs, tuple(meta))
+    return Layout(root, VOC, labels, pairs, tuple(meta), class_file=meta[-1] if meta else root)
 
 
 def _read_subset(
@@ -188,3 +190,6 @@ def compute_voc_color(index: int) -> Color:
         blue |= (index >> 2 & 1) << shift
         index >>= 3
     return red, green, blue
+
+
+register_reader(VOC, FormatReader(read_voc, detect_voc))

@@ -17,6 +17,8 @@ from segdsl.data.formats.layout import (
     pair_files,
     select_subsets,
 )
+from segdsl.data.formats.reader import FormatReader, register_reader
+from segdsl.words.formats import FOLDERS
 
 
 def detect_folders(root: Path) -> str:
@@ -49,4 +51,9 @@ def read_folders(root: Path, request: Request, findings: Findings) -> Layout:
         )
         findings.append(make_finding("meta-missing", "plain folders do not define class names", help, root))
     pairs = {name: pair_files(name, folders[name], root, findings, request.folder_names) for name in names}
-    return Layout(root, "folders", LabelSpace(tuple(request.classes)) if request.classes else None, pairs, ())
+    labels = LabelSpace(tuple(request.classes)) if request.classes else None
+    return Layout(root, FOLDERS, labels, pairs, (), class_file=root)
+
+
+# Two folders of images prove little, and many broken datasets have them.
+register_reader(FOLDERS, FormatReader(read_folders, detect_folders, is_conclusive=False))

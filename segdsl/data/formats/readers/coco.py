@@ -18,7 +18,6 @@ import numpy as np
 
 from segdsl.data.decode.images import read_bytes
 from segdsl.data.findings import Findings, make_finding
-from segdsl.data.formats.datumaro import is_datumaro_file
 from segdsl.data.formats.labels import LabelSpace, make_annotation_labels
 from segdsl.data.formats.layout import ANNOTATIONS, IMAGES, Layout, Request, Subset
 from segdsl.data.formats.rasterize import (
@@ -34,7 +33,10 @@ from segdsl.data.formats.rasterize import (
     rasterize_subset,
     resolve_background,
 )
+from segdsl.data.formats.reader import FormatReader, register_reader
+from segdsl.data.formats.readers.datumaro import is_datumaro_file
 from segdsl.diagnostics import SegError, fail
+from segdsl.words.formats import COCO
 
 FILE_PREFIX = "instances_"
 OUTLINE_FORMS = "a list of polygons with at least three points, or run lengths of the image's size"
@@ -62,7 +64,7 @@ def read_coco(root: Path, request: Request, findings: Findings) -> Layout:
     if not files:
         help = f"it should contain `{ANNOTATIONS}/{FILE_PREFIX}<subset>.json` and `{IMAGES}/<subset>`"
         raise fail("data-layout-unknown", "this is not a COCO dataset: it has no annotations", help, path=str(root))
-    return rasterize_layout(root, "coco_instances", files, request, (_read_annotations, _make_subset), findings)
+    return rasterize_layout(root, COCO, files, request, (_read_annotations, _make_subset), findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +159,6 @@ def _parse_shape(entry: Mapping[str, Any], size: Size, annotations: _CocoFile) -
         message = f"the `segmentation` of {name} is invalid: it must be {OUTLINE_FORMS}"
         raise fail("meta-malformed", message, "annotate the instance again, or remove it", path=str(annotations.file))
     return Shape(runs, annotations.class_ids[entry["category_id"]])
+
+
+register_reader(COCO, FormatReader(read_coco, detect_coco))
