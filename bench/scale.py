@@ -85,14 +85,15 @@ def list_folders(root: Path) -> list[list[str]]:
 def measure_open(root: Path) -> dict[str, float]:
     """Return the CPU seconds and bytes to open the index, and the seconds of the baseline."""
     from segdsl.data.check.index import open_index
-    from segdsl.data.formats.layout import COMMON_FORMAT, Request
+    from segdsl.data.formats.layout import Request
+    from segdsl.ir.data_format import DEFAULT_FORMAT
 
     # Resets the peak memory, which the imports have raised.
     Path("/proc/self/clear_refs").write_text("5")
     before = read_memory("VmRSS")
-    index = open_index(root, COMMON_FORMAT, Request(["train"]))
+    index = open_index(root, DEFAULT_FORMAT, Request(["train"]))
     taken = read_memory("VmHWM") - before
-    seconds = measure_best_seconds(lambda: open_index(root, COMMON_FORMAT, Request(["train"])))
+    seconds = measure_best_seconds(lambda: open_index(root, DEFAULT_FORMAT, Request(["train"])))
     return {
         "items": len(index.get_subset("train")),
         "seconds": seconds,
@@ -110,13 +111,14 @@ def measure_worker(root: Path) -> dict[str, float]:
 
     whole, own = read_memory("VmRSS"), read_memory("RssAnon")
     from segdsl.data.check.index import open_index
-    from segdsl.data.formats.layout import COMMON_FORMAT, Request
+    from segdsl.data.formats.layout import Request
     from segdsl.data.loading.dataset import TrainDataset
     from segdsl.data.loading.loader import TrainLoader
+    from segdsl.ir.data_format import DEFAULT_FORMAT
     from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
     steps = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
-    index = open_index(root, COMMON_FORMAT, Request(["train"]))
+    index = open_index(root, DEFAULT_FORMAT, Request(["train"]))
     batches = TrainLoader(TrainDataset(index, "train", (SIZE, SIZE), steps), BATCH, 1).iterate_epoch(0)
     for _ in range(BATCHES):
         assert next(batches).images.dtype == torch.uint8
