@@ -11,8 +11,14 @@ STAMP := .venv/.installed
 PYTHON ?=
 PIP_EXTRA ?=
 DEMO := demo
+WORKERS ?= logical
+PYTEST = $(BIN)/pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: setup setup-tools browser demo test test-slow lint fmt bench clean
+# The tests start many processes; without bytecode files each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: setup setup-tools browser demo test test-slow test-quick coverage
+.PHONY: lint lint-style lint-types lint-layers fmt bench clean
 
 setup: $(STAMP)
 
@@ -55,18 +61,31 @@ demo: setup
 	@echo "The exported model: $$(ls $(DEMO)/run/export/*.xml)"
 	@echo "What it sees:       $(CURDIR)/$(DEMO)/pictures"
 
-lint: setup
+lint: lint-style lint-types lint-layers
+
+lint-style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
-	$(BIN)/lint-imports
 	$(BIN)/segdsl fmt --check specs segdsl/std
 
-test: lint
-	$(BIN)/pytest -m "not slow"
+lint-types: setup
+	$(BIN)/pyright
+
+lint-layers: setup
+	$(BIN)/lint-imports
+
+# Pyright keeps one core busy for a minute, so it runs beside the tests.
+test: setup
+	@$(MAKE) --no-print-directory -j 2 lint test-quick
+
+test-quick: setup
+	$(PYTEST) -m "not slow"
 
 test-slow: setup
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
+
+coverage: setup
+	$(PYTEST) -m "not slow" --cov=segdsl --cov-branch --cov-report=term:skip-covered
 
 fmt: setup
 	$(BIN)/ruff check --fix .

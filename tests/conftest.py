@@ -1,10 +1,11 @@
-"""Shared fixtures: the repository root, golden files, and a CI check that rejects skipped tests."""
+"""Shared fixtures: the repository root, folders built once, golden files, and a CI check that rejects skipped tests."""
 
 from __future__ import annotations
 
 import enum
 import os
 import re
+import shutil
 import signal
 import sys
 import types
@@ -14,6 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
+
+# Threads of several test processes spin while they wait for each other's cores. This must precede the import of torch.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+Build = Callable[[str, Callable[[Path], object]], Path]
+"""Return the folder of a name; it is filled by the given function at the first call in any worker."""
 
 ROOT = Path(__file__).resolve().parents[1]
 ALLOWED_SKIPS = re.compile(r"shared|accelerator|CUDA|GPU|root user|file system", re.IGNORECASE)
@@ -51,6 +59,27 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def root() -> Path:
     """The root of the repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def build_once(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Fill a folder once for all workers of pytest-xdist. Tests must not change it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def build(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, complete = shared / "shared" / name, shared / "shared" / f"{name}.complete"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not complete.exists():
+                # A build that failed in another worker leaves its files.
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                complete.touch()
+        return folder
+
+    return build
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,23 +57,29 @@ def segdsl(folder: Path, *args: str, status: int = 0) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from segdsl.data.demo.generate import write_demo_dataset
+def folder(build_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
+    """A project with a run that was trained and exported, and what these commands printed."""
 
-    folder = tmp_path_factory.mktemp("chain")
-    write_demo_dataset(folder / "data", train=8, val=4)
-    (folder / "tiny.seg").write_text(PROGRAM, encoding="utf-8")
-    return folder
+    def fill(folder: Path) -> None:
+        from segdsl.data.demo.generate import write_demo_dataset
+
+        write_demo_dataset(folder / "data", train=8, val=4)
+        (folder / "tiny.seg").write_text(PROGRAM, encoding="utf-8")
+        run = segdsl(folder, "train", "tiny.seg", "--data", "data", "--out", "run")
+        exported = segdsl(folder, "export", run["run"])
+        (folder / "printed.json").write_text(json.dumps([run, exported]), encoding="utf-8")
+
+    return build_once("chain", fill)
 
 
 @pytest.fixture(scope="module")
 def run(folder: Path) -> dict[str, Any]:
-    return segdsl(folder, "train", "tiny.seg", "--data", "data", "--out", "run")
+    return json.loads((folder / "printed.json").read_text(encoding="utf-8"))[0]
 
 
 @pytest.fixture(scope="module")
-def exported(folder: Path, run: dict[str, Any]) -> str:
-    return segdsl(folder, "export", run["run"])["model"]
+def exported(folder: Path) -> str:
+    return json.loads((folder / "printed.json").read_text(encoding="utf-8"))[1]["model"]
 
 
 def test_compile_counts_and_writes(folder: Path) -> None:

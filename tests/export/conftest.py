@@ -77,6 +77,7 @@ def write_data(root: Path) -> None:
             Image.fromarray(mask).save(root / subset / "masks" / f"{subset}_{k}.png")
 
 
+Build = Callable[[str, Callable[[Path], object]], Path]
 Filled = Callable[[Any], None]
 
 
@@ -107,12 +108,14 @@ def looked_around(model: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(build_once: Build) -> Path:
     """A folder with `data` and `run`."""
-    home = tmp_path_factory.mktemp("export")
-    write_data(home / "data")
-    write_run(home / "run", PROGRAM, looked_around)
-    return home
+
+    def fill(home: Path) -> None:
+        write_data(home / "data")
+        write_run(home / "run", PROGRAM, looked_around)
+
+    return build_once("export", fill)
 
 
 @pytest.fixture(scope="session")
@@ -127,14 +130,21 @@ def data(home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fp32(run: Path) -> Path:
+def fp32(run: Path, build_once: Build) -> Path:
     """The exported model, `.xml`."""
-    return export_run(run).model
+    return _export_once(run, build_once, "fp32")
 
 
 @pytest.fixture(scope="session")
-def fp16(run: Path) -> Path:
-    return export_run(run, "fp16").model
+def fp16(run: Path, build_once: Build) -> Path:
+    return _export_once(run, build_once, "fp16")
+
+
+def _export_once(run: Path, build_once: Build, precision: str) -> Path:
+    def fill(folder: Path) -> None:
+        (folder / "model").write_text(str(export_run(run, precision).model), encoding="utf-8")
+
+    return Path((build_once(f"export-{precision}", fill) / "model").read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -31,14 +31,16 @@ def refusal(call: Callable[[], object]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def exported(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(home: Path, build_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """The `.onnx` of a run, with its data beside it."""
-    folder = tmp_path_factory.mktemp("onnx")
-    shutil.copytree(home / "data", folder / "data")
-    shutil.copytree(home / "run", folder / "run", ignore=shutil.ignore_patterns("export"))
-    found = verbs.export(folder / "run", overrides=["export.onnx=ONNX()"]).onnx
-    assert found is not None
-    return found
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(home / "data", folder / "data")
+        shutil.copytree(home / "run", folder / "run", ignore=shutil.ignore_patterns("export"))
+        verbs.export(folder / "run", overrides=["export.onnx=ONNX()"])
+
+    (file,) = build_once("onnx", fill).glob("run/**/*.onnx")
+    return file
 
 
 def test_the_file_is_opened_like_any_other(exported: Path, run: Path) -> None:

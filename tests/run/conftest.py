@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import json
+import pickle
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from segdsl.run.train import RunResult
 
+Build = Callable[[str, Callable[[Path], object]], Path]
 CLASSES = ("ground", "red", "blue")
 COLORS = np.array([(60, 90, 60), (220, 40, 40), (40, 40, 220)], dtype=np.uint8)
 
@@ -110,38 +113,35 @@ def noisy(project: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path, Callable[[], object]], None]:
-    """Fills a folder as a function fills the working directory, which has a project; it is called the first time
-    only."""
-    places: dict[str, Path] = {}
+def copy_result(build_once: Build) -> Callable[[Path, Callable[[], object]], None]:
+    """Copy into a folder what a function leaves in a working directory with a project. The function runs once."""
 
-    def fill(folder: Path, make: Callable[[], object]) -> None:
-        name = f"{make.__module__}.{make.__qualname__}"
-        if name not in places:
-            places[name] = tmp_path_factory.mktemp("once")
-            write_project(places[name])
-            with contextlib.chdir(places[name]):
+    def copy(folder: Path, make: Callable[[], object]) -> None:
+        def fill(place: Path) -> None:
+            write_project(place)
+            with contextlib.chdir(place):
                 make()
-        shutil.copytree(places[name], folder, dirs_exist_ok=True)
 
-    return fill
+        built = build_once(f"{make.__module__}.{make.__qualname__}", fill)
+        shutil.copytree(built, folder, dirs_exist_ok=True)
+
+    return copy
 
 
 @pytest.fixture(scope="session")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RunResult]:
-    """A run of the project, or of the noisy one, in one go; made once for each list of settings, and not to be
-    changed."""
-    made: dict[tuple[str, ...], RunResult] = {}
+def whole_run(build_once: Build) -> Callable[..., RunResult]:
+    """An uninterrupted run of the project, or of the noisy one. Each list of settings runs once."""
 
     def run(overrides: Sequence[str], noisy: bool = False) -> RunResult:
         from segdsl.run.train import train_file
 
-        key = (str(noisy), *overrides)
-        if key not in made:
-            place = tmp_path_factory.mktemp("whole")
+        def fill(place: Path) -> None:
             write_project(place, NOISY if noisy else PROGRAM)
-            made[key] = train_file(place / "tiny.seg", overrides, out=place / "run", quiet=True)
-        return made[key]
+            result = train_file(place / "tiny.seg", overrides, out=place / "run", quiet=True)
+            (place / "result.pickle").write_bytes(pickle.dumps(result))
+
+        key = hashlib.sha256(repr((noisy, *overrides)).encode()).hexdigest()[:16]
+        return pickle.loads((build_once(f"whole-{key}", fill) / "result.pickle").read_bytes())
 
     return run
 

@@ -41,10 +41,12 @@ GOES_ON = {
 
 
 @pytest.fixture
-def left(project: Path, monkeypatch: pytest.MonkeyPatch, once: Callable[[Path, Callable[[], object]], None]) -> Path:
+def left(
+    project: Path, monkeypatch: pytest.MonkeyPatch, copy_result: Callable[[Path, Callable[[], object]], None]
+) -> Path:
     """A run of one epoch, of two."""
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
-    once(project, leave)
+    copy_result(project, leave)
     return project
 
 

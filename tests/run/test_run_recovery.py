@@ -26,11 +26,11 @@ STEP = 4096
 
 @pytest.fixture
 def left(
-    project: Path, monkeypatch: pytest.MonkeyPatch, once: Callable[[Path, Callable[[], object]], None]
+    project: Path, monkeypatch: pytest.MonkeyPatch, copy_result: Callable[[Path, Callable[[], object]], None]
 ) -> RunFolder:
     """A run of three epochs that ended before it could remove the state of the second; `whole` did not."""
     monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
-    once(project, leave)
+    copy_result(project, leave)
     return RunFolder(Path("left"))
 
 

@@ -21,23 +21,17 @@ from segdsl.run.train import train_file
 Damage = Callable[[RunFolder], object]
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder for the run that the tests of this module share."""
-    return tmp_path_factory.mktemp("kept") / "left"
-
-
 @pytest.fixture
-def left(project: Path, kept: Path) -> RunFolder:
+def left(project: Path, copy_result: Callable[[Path, Callable[[], object]], None]) -> RunFolder:
     """A run that was resumed once, with everything that a report reads."""
-    settings = ["train.loss=CrossEntropy(class_weights = auto)", "train.monitor=val.dice.red"]
-    for epochs in (2, 3) if not kept.exists() else ():
-        train_file("tiny.seg", [*settings, f"train.epochs={epochs}"], out="left", quiet=True, resume=True)
-    if kept.exists():
-        shutil.copytree(kept, project / "left")
-    else:
-        shutil.copytree(project / "left", kept)
+    copy_result(project, train_twice)
     return RunFolder(project / "left")
+
+
+def train_twice() -> None:
+    settings = ["train.loss=CrossEntropy(class_weights = auto)", "train.monitor=val.dice.red"]
+    for epochs in (2, 3):
+        train_file("tiny.seg", [*settings, f"train.epochs={epochs}"], out="left", quiet=True, resume=True)
 
 
 def reported(folder: RunFolder) -> str:
