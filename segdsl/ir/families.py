@@ -46,6 +46,11 @@ class Augmentation(Word, abstract=True):
         return False
 
     @property
+    def swaps_sides(self) -> bool:
+        """Whether an image may come out mirrored."""
+        return False
+
+    @property
     def upright_help(self) -> str:
         """The remedy for images that must stay upright."""
         return "remove it"

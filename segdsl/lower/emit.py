@@ -123,9 +123,9 @@ class _Emitter:
             return _emit_parameter(node.op, self.sizes[node.path])
         if isinstance(torch_op, nn.Module):
             kind = type(torch_op)
-            if kind.__module__ == modules.__name__:
+            if not kind.__module__.startswith("torch."):
                 self._require_helper(kind)
-            return CONSTRUCTORS[kind](torch_op)
+            return CONSTRUCTORS.get(kind, _emit_constructor_call)(torch_op)
         return ""
 
     def _require_helper(self, item: Callable[..., Any] | type) -> None:
@@ -245,10 +245,11 @@ class _Emitter:
 
     def _emit_function_name(self, function: Callable[..., Any]) -> str:
         name = function.__name__
-        if getattr(functional, name, None) is function:
-            self._require_helper(function)
-            return name
-        return f"torch.{name}" if getattr(torch, name, None) is function else f"F.{name}"
+        for prefix, module in (("torch", torch), ("F", nn.functional)):
+            if getattr(module, name, None) is function:
+                return f"{prefix}.{name}"
+        self._require_helper(function)
+        return name
 
 
 class _TensorNames:
@@ -325,6 +326,12 @@ def _emit_call(name: str, *positional: object, **named: tuple[object, object]) -
     return f"{name}({', '.join(arguments)})"
 
 
+def _emit_constructor_call(module: nn.Module) -> str:
+    """Return the constructor expression of a module whose `extra_repr` lists its arguments, as torch's own do."""
+    name = type(module).__name__
+    return f"{'nn.' if getattr(nn, name, None) is type(module) else ''}{name}({module.extra_repr()})"
+
+
 def _emit_conv(name: str) -> Callable[[Any], str]:
     return lambda m: _emit_call(
         name, m.in_channels, m.out_channels, m.kernel_size, stride=(m.stride, (1, 1)), padding=(m.padding, (0, 0)),
@@ -342,10 +349,8 @@ CONSTRUCTORS: dict[type[nn.Module], Callable[[Any], str]] = {
     modules.RepeatedBatchNorm: lambda m: f"RepeatedBatchNorm({m.num_features}, {m.eps!r}, {m.once!r}, {m.updates})",
     modules.LayerNorm: lambda m: _emit_call("LayerNorm", m.normalized_shape[0], eps=(m.eps, 1e-5)),
     nn.GroupNorm: lambda m: _emit_call("nn.GroupNorm", m.num_groups, m.num_channels, eps=(m.eps, 1e-5)),
-    nn.Identity: lambda m: "nn.Identity()",
     nn.Dropout: lambda m: f"nn.Dropout({m.p!r})",
     nn.Dropout2d: lambda m: f"nn.Dropout2d({m.p!r})",
     modules.DropPath: lambda m: f"DropPath({m.p!r})",
-    modules.NMF: lambda m: f"NMF({m.extra_repr()})",
 }
-"""The constructor expression of each kind of module."""
+"""The constructor expression of each kind of module whose `extra_repr` does not list its arguments."""

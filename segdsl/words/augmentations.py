@@ -158,6 +158,10 @@ class HorizontalFlip(Augmentation):
     p: Chance = 0.5
     """Probability of the flip."""
 
+    @property
+    def swaps_sides(self) -> bool:
+        return self.p > 0
+
 
 class VerticalFlip(Augmentation):
     """Mirror top and bottom.
@@ -170,6 +174,10 @@ class VerticalFlip(Augmentation):
 
     p: Chance = 0.5
     """Probability of the flip."""
+
+    @property
+    def swaps_sides(self) -> bool:
+        return self.p > 0
 
     @property
     def turns_upside_down(self) -> bool:

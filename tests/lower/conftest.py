@@ -78,7 +78,8 @@ def draw_model(data: Any, sketch: type[Sketch]) -> Graph:
         op = data.draw(
             st.sampled_from([op for op in OPS if not (is_name_taken(name) and op.declare_state([(1, 4, 6, 8)]))])
         )
-        path = f"{name}:{type(op).__name__.lower()}" if data.draw(st.booleans()) and not op.state([(1, 4)]) else name
+        is_unnamed = data.draw(st.booleans()) and not op.declare_state([(1, 4)])
+        path = f"{name}:{type(op).__name__.lower()}" if is_unnamed else name
         if isinstance(op, Conv | BatchNorm):
             # The weights are called by the binding; a sum in front of them has taken the node's path.
             values.append(drawn.add(f"{name}:conv", op, drawn.add(name, Add(), one, two), module=name))

@@ -44,7 +44,7 @@ def facts(*classes: ClassFacts, **more: Any) -> DatasetFacts:
     """A hundred images of 256x256 in colour, of two classes unless others are given."""
     usual: dict[str, Any] = {
         "format": "folders", "ignore": 255, "train": "train", "val": "val", "train_images": 100, "val_images": 20,
-        "sizes": Counter({(256, 256): 100}), "void": 0.01, "sampled": 100, "colored": 100,
+        "sizes": Counter({(256, 256): 100}), "void": 0.01, "sample_images": 100, "color_images": 100,
     }  # fmt: skip
     return DatasetFacts(classes=classes or (kind("background", 0.7), kind("thing", 0.3)), **{**usual, **more})
 
@@ -125,7 +125,7 @@ def test_a_side_is_matched_as_a_whole_word(name: str) -> None:
 
 @pytest.mark.parametrize(("colored", "hue"), [(0, "hue = 0 deg"), (4, "hue = 0 deg"), (5, "()"), (100, "()")])
 def test_grey_images_keep_their_hue(colored: int, hue: str) -> None:
-    photo = choose_augmentations(facts(colored=colored), (256, 256))["photo"]
+    photo = choose_augmentations(facts(color_images=colored), (256, 256))["photo"]
     assert hue in photo.value and ("saturation = 1.0..1.0" in photo.value) == (colored < 5)
 
 

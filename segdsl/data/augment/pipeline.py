@@ -8,6 +8,7 @@ only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from segdsl.data.augment import geometry, mixing, photometry
 from segdsl.data.augment.lazy import LazySample
@@ -17,6 +18,10 @@ from segdsl.words.augmentations import RandomResizedCrop
 
 STEPS: dict[type[Augmentation], Step] = {**geometry.STEPS, **photometry.STEPS, **mixing.STEPS}
 """The implementation of every augmentation word."""
+LAZY_STEPS: dict[type[Augmentation], Callable[[LazySample, Any, Rng, AugmentContext], Sample]] = {
+    RandomResizedCrop: LazySample.decode_crop
+}
+"""The implementations that decode the image themselves, at the size that they need."""
 AnySample = Sample | LazySample
 DrawOther = Callable[[Rng], AnySample]
 """A function that draws another sample of the same subset, before any step."""
@@ -78,8 +83,8 @@ def _apply_step(
 ) -> Sample:
     word = words[number]
     # Cropping first and decoding at a fraction of the size saves most of the time of large JPEG files.
-    if isinstance(sample, LazySample) and isinstance(word, RandomResizedCrop):
-        return sample.decode_crop(word, rng, context)
+    if isinstance(sample, LazySample) and type(word) in LAZY_STEPS:
+        return LAZY_STEPS[type(word)](sample, word, rng, context)
     return STEPS[type(word)](word, _decode_fully(sample), rng, _add_partner(words[:number], context, draw_other))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from segdsl.diagnostics import Diagnostic, Sink, Span, suggest_name
-from segdsl.ir.class_names import find_upright_classes
+from segdsl.ir.class_names import find_sided_classes, find_upright_classes
 from segdsl.ir.labels import suggest_class
 from segdsl.ir.monitor import extract_class
 from segdsl.ir.program import Eval, Loss, Program
@@ -124,7 +124,7 @@ def _lint_output(name: str, shape: Shape, program: Program, sink: Sink, origin: 
 
 
 def _lint_augmentation(program: Program, sink: Sink) -> None:
-    upright = find_upright_classes(program.classes)
+    upright, sided = find_upright_classes(program.classes), find_sided_classes(program.classes)
     for name, word in program.data.train.augment.items():
         span = find_setting_span(program, f"data.train.augment.{name}")
         if upright and word.turns_upside_down:
@@ -132,6 +132,10 @@ def _lint_augmentation(program: Program, sink: Sink) -> None:
                 f"`{type(word).__name__}` turns images upside down, but class `{upright[0]}` has a fixed orientation"
             )
             add_warning(sink, "flip-upside-down", message, word.upright_help, span)
+        if sided and word.swaps_sides:
+            message = f"`{type(word).__name__}` mirrors images, but class `{sided[0]}` is not the same in a mirror"
+            help = f"remove it, or write `drop data.train.augment.{name}` if it is inherited"
+            add_warning(sink, "flip-swaps-sides", message, help, span)
         for unknown in (c for c in word.list_class_names() if c not in program.classes):
             message, help = f"unknown class `{unknown}`", suggest_class(unknown, program.classes)
             sink.add(Diagnostic("class-unknown", message, help, span=span))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Sequence
 
 import torch
@@ -47,8 +48,10 @@ def build_optimizer(word: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
             {"params": parameters, "lr": rate, BASE_RATE: rate, "weight_decay": decay if decays else 0.0}
         )
     module, name = word.target.split(":")
-    # Fused: one kernel for all parameters takes a third of the time on a CPU.
-    return getattr(importlib.import_module(module), name)(param_groups, **arguments, fused=True)
+    implementation = getattr(importlib.import_module(module), name)
+    # One kernel for all parameters takes a third of the time on a CPU, but not every optimizer has one.
+    fused = {"fused": True} if "fused" in inspect.signature(implementation).parameters else {}
+    return implementation(param_groups, **arguments, **fused)
 
 
 def set_rates(
