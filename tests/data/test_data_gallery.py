@@ -48,20 +48,19 @@ def test_the_reference_shows_each_where_it_is_explained() -> None:
     assert {name: found for name, found in links.items() if found} == {n: [f"{GALLERY_FOLDER}/{n}.jpg"] for n in NAMES}
 
 
-def panels(picture: Image.Image) -> list[np.ndarray]:
-    pixels = np.array(picture)
+def panels(pixels: np.ndarray) -> list[np.ndarray]:
     lefts = [0, *(TILE_SIZE + FIRST_GAP + k * (TILE_SIZE + GAP) for k in range(4))]
     return [pixels[:, left : left + TILE_SIZE] for left in lefts]
 
 
 def test_a_strip_has_the_picture_and_draws_of_it() -> None:
     picture = render_augmentation(words.HorizontalFlip)
-    assert picture.size == (WIDTH, HEIGHT) and picture.mode == "RGB"
+    assert picture.shape == (HEIGHT, WIDTH, 3) and picture.dtype == np.uint8
     first, *draws = panels(picture)
     kept = [np.array_equal(draw[:TILE_SIZE], first[:TILE_SIZE]) for draw in draws]
     turned = [np.array_equal(draw[:TILE_SIZE], first[:TILE_SIZE, ::-1]) for draw in draws]
     assert len(draws) == 4 and sum(kept) == sum(turned) == 2
-    assert np.array_equal(np.array(picture), np.array(render_augmentation(words.HorizontalFlip)))
+    assert np.array_equal(picture, render_augmentation(words.HorizontalFlip))
 
 
 @pytest.mark.parametrize("name", NAMES)

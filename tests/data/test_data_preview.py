@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,16 +20,9 @@ from segdsl.data.augment.pipeline import apply_steps
 from segdsl.data.augment.sample import counter_rng
 from segdsl.data.loading.dataset import make_train_dataset
 from segdsl.data.pictures import preview as previews
-from segdsl.data.pictures.canvas import INNER_WIDTH, WIDTH
+from segdsl.data.pictures.grid import GAP
 from segdsl.data.pictures.preview import Preview, make_preview
-from segdsl.data.pictures.preview_sheet import (
-    MAX_HEIGHT,
-    MIN_HEIGHT,
-    STAGE_GAP,
-    compute_preview_geometry,
-    draw_preview_sheet,
-    lay_out,
-)
+from segdsl.data.pictures.preview_sheet import BOX, render_preview_sheet, write_preview_sheet
 from segdsl.data.pictures.thumbnails import DARK_GRAY, LIGHT_GRAY
 from segdsl.run.program_data import open_data, resolve_classes
 
@@ -132,7 +126,8 @@ def test_what_a_step_left_as_it_was_is_told_apart(program: Path, monkeypatch: py
 def test_no_steps_are_two_stages(tree: Path) -> None:
     found = previewed(write_program(tree.parent, "\n      drop crop\n      drop photo\n      drop flip\n"))
     assert [stage.name for stage in found.samples[0].stages] == ["image", "network"]
-    assert draw_preview_sheet(found).width == WIDTH
+    page = render_preview_sheet(found)
+    assert len(stage_classes(page)) == 2 * len(found.samples) and "<table" not in page
 
 
 def test_stages_of_large_images_are_kept_small(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,53 +138,61 @@ def test_stages_of_large_images_are_kept_small(program: Path, monkeypatch: pytes
         assert shown.stages[0].size == (24, 32)
 
 
-def colors_in(picture: Image.Image) -> set[tuple[int, ...]]:
-    return {tuple(c) for c in np.unique(np.array(picture).reshape(-1, 3), axis=0).tolist()}
+def stage_classes(page: str) -> list[str]:
+    return re.findall(r'<figure class="stage( idle)?">', page)
 
 
-def test_a_sheet_has_its_margins_the_classes_and_void(program: Path) -> None:
+def grid_of(found: Preview, out: Path) -> np.ndarray:
+    write_preview_sheet(found, out)
+    return np.array(Image.open(out))
+
+
+def test_a_page_shows_every_stage_and_its_mask(program: Path) -> None:
     found = previewed(program)
-    picture = draw_preview_sheet(found)
-    pixels = np.array(picture)
-    assert (pixels[:, [*range(40), *range(WIDTH - 40, WIDTH)]] == 255).all() and (pixels[-40:] == 255).all()
-    assert {(128, 64, 128), (0, 0, 142), (70, 130, 180), (DARK_GRAY,) * 3, (LIGHT_GRAY,) * 3} <= colors_in(picture)
-    assert np.array_equal(pixels, np.array(draw_preview_sheet(previewed(program))))
+    page = render_preview_sheet(found)
+    stages = [stage for shown in found.samples for stage in shown.stages]
+    assert stage_classes(page) == [" idle" if stage.is_idle else "" for stage in stages]
+    assert page.count('<img src="data:image/jpeg;base64,') == 2 * len(stages)
+    legend = page[page.index('<ul class="legend') :].partition("</ul>")[0]
+    assert all(color in legend for color in ("#804080", "#00008e", "#4682b4")) and "hatch" in legend
+    flips = sum(stage.has_changed for stage in stages if stage.name == "flip")
+    assert f"<bdi>flip</bdi></th><td>HorizontalFlip</td><td>{flips} of {len(found.samples)}</td>" in page
+    assert page == render_preview_sheet(previewed(program))
 
 
-def test_void_is_in_the_legend_where_it_is_in_the_sheet(program: Path) -> None:
+def test_a_page_runs_nothing_of_its_program_and_data(program: Path, tree: Path) -> None:
+    for kind, ending in (("images", "png"), ("masks", "png")):
+        (tree / "train" / kind / f"a.{ending}").rename(tree / "train" / kind / f"<script>a.{ending}")
+    page = render_preview_sheet(previewed(program))
+    assert "&lt;script&gt;a.png" in page and page.count("<script") == 1
+
+
+def test_ignored_is_in_the_legend_where_it_is_in_the_masks(program: Path) -> None:
     found = previewed(program, 1)
     (shown,) = found.samples
     none = shown._replace(stages=tuple(s._replace(mask=s.mask * (s.mask != 255)) for s in shown.stages))
-
-    def grays(given: Preview) -> set[tuple[int, ...]]:
-        return colors_in(draw_preview_sheet(given).crop((0, 120, WIDTH, 160))) & {(LIGHT_GRAY,) * 3, (DARK_GRAY,) * 3}
-
-    assert len(grays(found)) == 2 and not grays(found._replace(samples=(none,)))
+    assert "hatch" in render_preview_sheet(found).partition("</style>")[2]
+    assert "hatch" not in render_preview_sheet(found._replace(samples=(none,))).partition("</style>")[2]
 
 
-def test_an_idle_step_is_paled(program: Path) -> None:
+def test_a_grid_has_a_row_of_images_and_one_of_masks_per_sample(program: Path, tmp_path: Path) -> None:
+    found = previewed(program, 3)
+    pixels = grid_of(found, tmp_path / "p.png")
+    rows, columns = 2 * len(found.samples), len(found.samples[0].stages)
+    assert pixels.shape == (rows * (BOX[0] + GAP) + GAP, columns * (BOX[1] + GAP) + GAP, 3)
+    colors = {tuple(c) for c in np.unique(pixels.reshape(-1, 3), axis=0).tolist()}
+    assert {(128, 64, 128), (0, 0, 142), (70, 130, 180), (DARK_GRAY,) * 3, (LIGHT_GRAY,) * 3} <= colors
+
+
+def test_an_idle_step_is_pale_in_a_grid(program: Path, tmp_path: Path) -> None:
     found = previewed(program, 1, 0, "data.train.augment.flip.p=0")
     (shown,) = found.samples
     busy = shown._replace(stages=tuple(stage._replace(has_changed=True) for stage in shown.stages))
-    idle = [stage for stage in shown.stages if stage.is_idle]
-    assert "flip" in [stage.name for stage in idle]
-    paled, full = (np.array(draw_preview_sheet(found._replace(samples=(s,)))).astype(int) for s in (shown, busy))
-    lighter = (paled - full)[(paled != full).any(axis=2)]
-    geometry = compute_preview_geometry([shown])
-    width = min(width for line in geometry.lines for width in line)
-    assert lighter.mean() > 40 and len(lighter) > 0.9 * len(idle) * 2 * geometry.height * width
-
-
-@pytest.mark.parametrize("aspects", [[1.0], [1.5] * 3 + [1.0] * 5, [0.4] * 9, [3.0] * 11, [1.33] * 30, [3.0, 0.4] * 4])
-def test_many_steps_go_on_in_another_line(aspects: list[float]) -> None:
-    geometry = lay_out(aspects)
-    assert [len(line) for line in geometry.lines] and sum(map(len, geometry.lines)) == len(aspects)
-    assert all(sum(line) + (len(line) - 1) * STAGE_GAP <= INNER_WIDTH for line in geometry.lines)
-    assert MIN_HEIGHT <= geometry.height <= MAX_HEIGHT
-
-
-def test_the_lines_are_of_like_length() -> None:
-    assert [len(line) for line in lay_out([2.0] * 4 + [1.0] * 6).lines] == [4, 6]
+    names = [stage.name for stage in shown.stages]
+    assert "flip" in [stage.name for stage in shown.stages if stage.is_idle]
+    pale, full = (grid_of(found._replace(samples=(s,)), tmp_path / "p.png").astype(int) for s in (shown, busy))
+    left = GAP + names.index("flip") * (BOX[1] + GAP)
+    assert (pale - full)[:, left : left + BOX[1]].mean() > 20 and (pale == full)[:, : GAP + BOX[1]].all()
 
 
 def answer(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, Any, str]:
@@ -209,7 +212,7 @@ def test_the_command_reports_what_it_drew(
     status, out, err = answer(capsys, "my.seg", "--samples", "2", "--epoch", "4")
     assert status == 0 and not err
     wording(out)
-    assert Image.open(tmp_path / "preview.png").width == WIDTH
+    assert len(stage_classes((tmp_path / "preview.html").read_text(encoding="utf-8"))) == 2 * 11
     status, out, err = answer(capsys, "my.seg", "--samples", "9", "--out", "new/p.jpg", "--json", "--data", "set")
     facts = json.loads(out)
     assert status == 0 and not err and Image.open(tmp_path / facts["sheet"]).format == "JPEG"

@@ -1,8 +1,11 @@
-"""The sheet of a data set: every class in its colour, whole or not at all, and over nothing that is worth more."""
+"""The sheet of a dataset: every class in its color, complete or not at all, and over nothing that is worth more."""
 
 from __future__ import annotations
 
 import json
+import re
+from base64 import b64decode
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +15,9 @@ from PIL import Image
 from segdsl.cli.invoke import run_cli
 from segdsl.data.check.index import open_index
 from segdsl.data.formats.layout import DEFAULT_REQUEST
-from segdsl.data.pictures import canvas
-from segdsl.data.pictures.canvas import WIDTH, choose_colors
-from segdsl.data.pictures.contact_sheet import compute_sheet_geometry, write_contact_sheet
-from segdsl.data.pictures.palette import make_class_colors
-from segdsl.data.pictures.text import load_font, make_readable, shorten_text
+from segdsl.data.pictures.contact_sheet import BOX, PAIRS_PER_ROW, write_contact_sheet
+from segdsl.data.pictures.grid import GAP
+from segdsl.data.pictures.palette import choose_colors, format_color, make_class_colors
 from segdsl.data.pictures.thumbnails import DARK_GRAY, LIGHT_GRAY, draw_overlay, find_borders, fit_box, shrink_mask
 from segdsl.data.stats.survey import survey_dataset
 from segdsl.diagnostics import SegError
@@ -41,58 +42,94 @@ def write_set(
     return root
 
 
+def sheet_of(root: Path, out: Path) -> Path:
+    assert run_cli(["data", "stats", str(root), "--out", str(out)]) == 0
+    return out
+
+
+def page_of(root: Path, out: Path) -> str:
+    return sheet_of(root, out).read_text(encoding="utf-8")
+
+
 def colors_in(path: Path) -> set[tuple[int, ...]]:
     return {tuple(c) for c in np.unique(np.array(Image.open(path).convert("RGB")).reshape(-1, 3), axis=0).tolist()}
 
 
-def sheet_of(root: Path, out: Path) -> Image.Image:
-    assert run_cli(["data", "stats", str(root), "--out", str(out)]) == 0
-    return Image.open(out)
+def legend_of(page: str) -> list[str | None]:
+    legend = page[page.index('<ul class="legend') :].partition("</ul>")[0]
+    return [
+        None if "hatch" in entry else re.findall('fill="(#[0-9a-f]{6})"', entry)[0]
+        for entry in legend.split("<li>")[1:]
+    ]
 
 
-def test_a_sheet_shows_every_class_in_its_colour(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root, out = write_set(tmp_path / "set", [(48, 64)] * 5), tmp_path / "new" / "sheet.png"
-    picture = sheet_of(root, out)
-    assert str(out) in capsys.readouterr().out
-    geometry = compute_sheet_geometry(survey_dataset(root, "auto"))
-    assert picture.size[0] == WIDTH and geometry.columns == 3 and geometry.width == round(geometry.height * 4 / 3)
-    rows = -(-5 // geometry.columns)
-    assert picture.height > rows * geometry.height and [p.name for p in out.parent.iterdir()] == ["sheet.png"]
-    assert {*make_class_colors(CLASSES), (DARK_GRAY,) * 3, (LIGHT_GRAY,) * 3} <= colors_in(out)
+def test_a_page_shows_every_class_in_its_color(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = write_set(tmp_path / "set", [(48, 64)] * 5), tmp_path / "new" / "sheet.html"
+    page = page_of(root, out)
+    assert str(out) in capsys.readouterr().out and [p.name for p in out.parent.iterdir()] == ["sheet.html"]
+    assert legend_of(page) == [*map(format_color, make_class_colors(CLASSES)), None], "ignored pixels are hatched"
+    pictures = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" alt="([^"]+)" width="(\d+)" height="(\d+)"', page)
+    assert len(pictures) == 10, "each image and its mask"
+    for content, _, width, height in pictures:
+        assert Image.open(BytesIO(b64decode(content))).size == (int(width), int(height)) == (320, 240)
+    assert {alt for _, alt, *_ in pictures} == {f"{mask}p{k}.png" for k in range(5) for mask in ("", "the mask of ")}
+    assert "20.3%" in page and "Classes in train" in page
 
 
-def test_a_set_is_drawn_in_its_own_colours(tmp_path: Path) -> None:
+def test_a_page_loads_and_runs_nothing_of_its_dataset(tmp_path: Path) -> None:
+    script = "<script>window.hacked = 1</script>"
+    root = write_set(tmp_path / "s\u202eet & <b>", [(48, 64)] * 2, ("background", script, "c\u202e"))
+    for kind in ("images", "masks"):
+        (root / "train" / kind / "p0.png").rename(root / "train" / kind / "<img src=x onerror=y>.png")
+    page = page_of(root, tmp_path / "sheet.html")
+    assert page.count("<script") == 1 and "&lt;script&gt;window.hacked" in page
+    assert "onerror" not in re.sub("&lt;.*?&gt;", "", page) and "\u202e" not in page and "<b>" not in page
+    assert "url(" not in page and "@import" not in page and "http" not in re.sub('http-equiv="', "", page)
+
+
+def test_a_grid_has_the_images_and_no_text(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "set", [(48, 64)] * 5)
+    picture = Image.open(sheet_of(root, tmp_path / "sheet.png"))
+    columns, rows = 2 * PAIRS_PER_ROW, -(-5 // PAIRS_PER_ROW)
+    assert picture.size == (columns * (BOX[1] + GAP) + GAP, rows * (BOX[0] + GAP) + GAP)
+    # The leftmost class has no border in its full color.
+    assert {*make_class_colors(CLASSES)[1:], (DARK_GRAY,) * 3, (LIGHT_GRAY,) * 3} <= colors_in(tmp_path / "sheet.png")
+    assert (np.array(picture)[: BOX[0] + GAP, GAP : GAP + BOX[1]][GAP:] == 200).all(), "the first image, enlarged"
+
+
+def test_a_dataset_is_drawn_in_its_own_colors(tmp_path: Path) -> None:
     own = [[10, 20, 30], [200, 100, 50], None, [1, 2, 3]]
     root, out = write_set(tmp_path / "set", [(48, 64)], colors=own), tmp_path / "sheet.png"
     sheet_of(root, out)
     chosen = make_class_colors(CLASSES)
     expected = [(10, 20, 30), (200, 100, 50), chosen[2], (1, 2, 3)]
     labels = open_index(root, "auto", DEFAULT_REQUEST).labels
-    assert choose_colors(labels) == expected and set(expected) <= colors_in(out)
+    assert choose_colors(labels) == expected and set(expected[1:]) <= colors_in(out)
+    assert legend_of(page_of(root, tmp_path / "s.html"))[:4] == list(map(format_color, expected))
 
 
-def test_the_same_set_gives_the_same_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["png", "html"])
+def test_the_same_set_gives_the_same_file(tmp_path: Path, ending: str) -> None:
     root = write_set(tmp_path / "set", [(20, 64), (64, 20), (300, 300)] * 6)
-    for name in ("a.png", "b.png"):
-        sheet_of(root, tmp_path / name)
-    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    first, second = (sheet_of(root, tmp_path / f"{name}.{ending}") for name in "ab")
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize("size", [(400, 20), (20, 400), (1, 1), (2000, 3000)])
 def test_any_shape_fits(tmp_path: Path, size: tuple[int, int]) -> None:
-    classes = CLASSES if size != (1, 1) else ("background",)
-    assert sheet_of(write_set(tmp_path / "set", [size], classes), tmp_path / "s.png").width == WIDTH
+    root = write_set(tmp_path / "set", [size], CLASSES if size != (1, 1) else ("background",))
+    assert Image.open(sheet_of(root, tmp_path / "s.png")).width == 2 * (BOX[1] + GAP) + GAP
+    assert f"{size[0]}x{size[1]}" in page_of(root, tmp_path / "s.HTM")
 
 
 def test_many_classes_of_long_and_foreign_names_fit(tmp_path: Path) -> None:
     names = tuple(f"{'long ' * 90}{k}" if k % 2 else f"\u6f22{k}\u00e9" for k in range(60))
-    picture = sheet_of(write_set(tmp_path / "s\u00ebt \u6f22", [(48, 130)], names), tmp_path / "s.png")
-    edge = np.array(picture)[:, [*range(40), *range(WIDTH - 40, WIDTH)]]
-    assert (edge == 255).all()  # the margins are free
+    page = page_of(write_set(tmp_path / "s\u00ebt \u6f22", [(48, 130)], names), tmp_path / "s.html")
+    assert "<h1><bdi>s\u00ebt \u6f22</bdi></h1>" in page and all(f"<bdi>{name}</bdi>" in page for name in names)
 
 
 def test_jpeg_is_written_as_such(tmp_path: Path) -> None:
-    assert sheet_of(write_set(tmp_path / "set", [(48, 64)]), tmp_path / "s.JPG").format == "JPEG"
+    assert Image.open(sheet_of(write_set(tmp_path / "set", [(48, 64)]), tmp_path / "s.JPG")).format == "JPEG"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +159,7 @@ def test_a_sheet_that_cannot_be_put_in_place_leaves_nothing(tmp_path: Path, monk
     def refuse(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(canvas.Path, "replace", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
     with pytest.raises(SegError) as caught:
         write_contact_sheet(survey_dataset(root, "auto"), out)
     assert caught.value.diagnostics[0].slug == "sheet-not-written"
@@ -133,9 +170,9 @@ def test_thin_things_stay_in_a_thumbnail() -> None:
     mask = np.zeros((400, 400), np.uint8)
     mask[:, 201:203] = 1
     mask[7, 9] = 2
-    small = shrink_mask(mask, (50, 50), [0, 1, 2])
+    small = shrink_mask(mask, (50, 50))
     assert (small == 1).sum() in (50, 100) and (small == 2).sum() == 1
-    assert np.array_equal(shrink_mask(mask, (400, 400), [0, 1, 2]), mask)
+    assert np.array_equal(shrink_mask(mask, (400, 400)), mask)
 
 
 def test_a_mask_is_drawn_over_its_image() -> None:
@@ -150,15 +187,3 @@ def test_a_mask_is_drawn_over_its_image() -> None:
 def test_a_box_is_filled_without_another_shape() -> None:
     assert fit_box(100, 200, (50, 50)) == (25, 50) and fit_box(10, 5, (40, 40)) == (40, 20)
     assert fit_box(1, 5000, (40, 40)) == (1, 40)
-
-
-def test_names_are_cut_and_spelt_in_letters_that_are_there() -> None:
-    face = load_font(16)
-    text = shorten_text("a_very_long_name_of_0123.png", face, 120)
-    assert face.getlength(text) <= 120 and text.startswith("a_") and text.endswith(".png") and "…" in text
-    assert shorten_text("short", face, 120) == "short" and shorten_text(
-        "train  ·  3 x 4", face, 60, at_end=True
-    ).endswith("…")
-    assert (
-        make_readable("f\u00fcr \u6f22 x", "class 3") == "fur ? x" and make_readable("\u6f22", "class 3") == "class 3"
-    )

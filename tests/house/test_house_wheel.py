@@ -56,7 +56,7 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel: Path) -> None:
     here = {
         p.relative_to(ROOT).as_posix()
         for p in (ROOT / "segdsl").rglob("*")
-        if p.suffix in (".py", ".seg", ".md", ".table", ".css", ".js")
+        if p.suffix in (".py", ".seg", ".md", ".table", ".css", ".js", ".j2")
     }
     assert here <= set(names)
     assert "segdsl/grammar/seg.lark" in names

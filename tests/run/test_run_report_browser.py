@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from segdsl.pages.page import open_templates
 from segdsl.run.report.history import History
-from segdsl.run.report.sections.class_curves import render_class_curves
+from segdsl.run.report.page import TEMPLATES
+from segdsl.run.report.sections.class_curves import collect_class_curves
 from segdsl.run.train import train_file
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -175,7 +177,8 @@ def test_selected_classes_are_on_top(browser, report: Path) -> None:
 def test_the_oldest_of_too_many_selected_classes_is_dropped(browser, report: Path) -> None:
     names = [f"class {k}" for k in range(12)]
     columns = {f"val.dice.{name}": [0.1, k / 20] for k, name in enumerate(names)}
-    chart = render_class_curves(names, History((1, 2), columns), 1)
+    template = open_templates(TEMPLATES).get_template("class_curves.html.j2")
+    chart = template.module.class_curves(collect_class_curves(names, History((1, 2), columns), 1))  # pyright: ignore
     page, complaints = opened(browser, report)
     page.evaluate("html => { document.getElementById('by-class').outerHTML = html; choosing(); }", chart)
     boxes = page.locator("#by-class").get_by_role("checkbox")

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from segdsl.pages.page import open_templates
 from segdsl.run.engine.setup import build_network, pick_device
 from segdsl.run.folder.checkpoint import open_run
 from segdsl.run.program_data import open_data
 from segdsl.run.report.best_worst import build_validation_loader, rank_images
 from segdsl.run.report.chart import FAINT_STYLE, STYLE_COUNT
 from segdsl.run.report.history import History
-from segdsl.run.report.sections.class_curves import render_class_curves
-from segdsl.run.report.sections.classes import render_confused_pairs
+from segdsl.run.report.page import TEMPLATES
+from segdsl.run.report.sections.class_curves import collect_class_curves
+from segdsl.run.report.sections.classes import list_confused_pairs
 from segdsl.run.report.sections.training import format_word
 from segdsl.run.report.write import write_report
 from segdsl.run.train import train_file
@@ -81,10 +83,15 @@ def history_of(count: int, epochs: int) -> tuple[list[str], History]:
     return names, History(tuple(range(1, epochs + 1)), columns)
 
 
+def draw_class_curves(names: list[str], history: History, best: int | None) -> str:
+    template = open_templates(TEMPLATES).get_template("class_curves.html.j2")
+    return template.module.class_curves(collect_class_curves(names, history, best))  # pyright: ignore
+
+
 @pytest.mark.parametrize("count", [2, 8, 11, 150])
 def test_every_class_has_a_curve_and_the_lowest_are_colored(count: int) -> None:
     names, history = history_of(count, 5)
-    html = render_class_curves(names, history, 4)
+    html = draw_class_curves(names, history, 4)
     assert html.count("<path") == count == html.count('type="checkbox"')
     coloured = re.findall(r'<g class="line (\w+)">', html)
     assert [s for s in coloured[::-1] if s != FAINT_STYLE] == [f"c{k + 1}" for k in range(min(count, STYLE_COUNT))]
@@ -98,7 +105,7 @@ def test_every_class_has_a_curve_and_the_lowest_are_colored(count: int) -> None:
 def test_a_class_without_a_score_comes_last() -> None:
     names, history = history_of(12, 3)
     history.columns["val.dice.class 11"] = [float("nan")] * 3
-    listed = re.findall(r"<bdi>(class \d+)</bdi>", render_class_curves(names, history, None))
+    listed = re.findall(r"<bdi>(class \d+)</bdi>", draw_class_curves(names, history, None))
     assert listed[0] == "class 10" and listed[-1] == "class 11"
 
 
@@ -173,7 +180,8 @@ def test_a_word_is_formatted_without_defaults() -> None:
 def test_confused_pairs_are_sorted_by_share() -> None:
     confusion = Confusion(("a", "b", "c"), 255)
     confusion.counts[:] = [[90, 10, 0], [1, 1, 2], [300, 0, 700]]
-    html = "".join(render_confused_pairs(confusion))
+    pairs_template = open_templates(TEMPLATES).get_template("confused_pairs.html.j2")
+    html = pairs_template.module.confused_pairs(list_confused_pairs(confusion))  # pyright: ignore
     pairs = re.findall(r"<bdi>(\w)</bdi></th><td><bdi>(\w)</bdi></td><td>([\d.]+)%</td><td>([\d,]+)", html)
     assert pairs == [
         ("b", "c", "50.00", "2"),

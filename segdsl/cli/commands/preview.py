@@ -40,10 +40,10 @@ MAX_EPOCH = 1_000_000
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("preview.png"),
+    default=Path("preview.html"),
     show_default=True,
-    metavar="FILE.png",
-    help="Output file.",
+    metavar="FILE.html",
+    help="Output file: a page; with .png, a plain grid of the images.",
 )
 @json_option
 def data_preview_command(
@@ -54,9 +54,9 @@ def data_preview_command(
     Shows the first training images of an epoch after each step of data.train.augment, exactly as a run will use them.
     Epochs are counted from 1.
     """
-    from segdsl.data.pictures.canvas import require_sheet_target, write_sheet_image
+    from segdsl.data.pictures.output import require_sheet_target
     from segdsl.data.pictures.preview import make_preview
-    from segdsl.data.pictures.preview_sheet import draw_preview_sheet
+    from segdsl.data.pictures.preview_sheet import write_preview_sheet
     from segdsl.run.program_data import get_data_root, open_checked_data, open_data, resolve_classes
 
     program = resolve_classes(file, overrides, root)
@@ -68,7 +68,7 @@ def data_preview_command(
         index, report = open_checked_data(program, root)
         class_images = report.class_presence[program.data.train.subset]
     sheet = make_preview(program, index, samples, epoch - 1, class_images)
-    write_sheet_image(draw_preview_sheet(sheet), out)
+    write_preview_sheet(sheet, out)
     return CommandResult(collect_preview_facts(sheet, out), format_preview(sheet, out))
 
 

@@ -1,4 +1,4 @@
-"""The command `data stats`: statistics of a dataset as text, as JSON and as a contact sheet."""
+"""The command `data stats`: statistics of a dataset as text, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ MAX_EXAMPLES = 3
 
 @click.command("stats")
 @add_dataset_options
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw example images of every class.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE.html",
+    help="Write a page with images of every class; with .png, a plain grid of the images.",
+)
 @json_option
 def data_stats_command(out: Path | None, **source: Any) -> CommandResult:
     """Print statistics of a dataset.
@@ -39,7 +44,7 @@ def data_stats_command(out: Path | None, **source: Any) -> CommandResult:
     dataset = resolve_data_source(**source)
     # An output file that cannot be written is reported now, not after minutes of reading.
     if out is not None:
-        from segdsl.data.pictures.canvas import require_sheet_target
+        from segdsl.data.pictures.output import require_sheet_target
 
         require_sheet_target(out, dataset.root)
     with show_file_progress() as progress:
@@ -100,12 +105,8 @@ def _collect_class_facts(stats: SubsetStats, class_stats: ClassStats) -> dict[st
         "share": class_stats.pixels / stats.pixels,
         "images": class_stats.images,
         "image_share": class_stats.images / stats.images,
-        "examples": [_format_image_name(stats, e.position) for e in class_stats.list_examples()],
+        "examples": [stats.get_image_name(e.position) for e in class_stats.list_examples()],
     }
-
-
-def _format_image_name(stats: SubsetStats, position: int) -> str:
-    return stats.subset.get_image_path(position).relative_to(stats.subset.image_folder).as_posix()
 
 
 def format_stats(survey: Survey, out: Path | None) -> str:
@@ -163,7 +164,7 @@ def _format_examples(stats: SubsetStats, class_stats: ClassStats, label: str) ->
     """Return a line with a class and as many example images as fit on it."""
     room = COLUMNS - _display_width(label) - 4
     names = [
-        _truncate_middle(_format_image_name(stats, e.position), COLUMNS // 2)
+        _truncate_middle(stats.get_image_name(e.position), COLUMNS // 2)
         for e in class_stats.list_examples()[:MAX_EXAMPLES]
     ]
     while True:

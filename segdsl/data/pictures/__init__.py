@@ -1,1 +1,1 @@
-"""Pictures of a dataset: previews and contact sheets."""
+"""Pictures of a dataset: pages and grids of its images, and previews of the augmentation."""

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 import segdsl.words  # noqa: F401 - importing registers every word
 from segdsl.data.augment.pipeline import apply_steps
 from segdsl.data.augment.sample import AugmentContext, Rng, Sample, counter_rng
 from segdsl.data.demo.defects import CLASSES, COLORS, IGNORE
 from segdsl.data.demo.generate import IMAGE_SIZE, make_demo_sample
-from segdsl.data.pictures.text import PANEL, PAPER
-from segdsl.data.pictures.thumbnails import draw_overlay, fit_box, resize_thumbnail, shrink_mask
+from segdsl.data.pictures.grid import draw_tile, make_canvas
+from segdsl.data.pictures.thumbnails import draw_thumbnails, encode_jpeg
 from segdsl.ir.program import Augmentation
 from segdsl.ir.word import list_words
 
@@ -38,8 +36,8 @@ MAX_BYTES = 60_000
 CONTEXT = AugmentContext((IMAGE_SIZE, IMAGE_SIZE), IGNORE, CLASSES)
 
 
-def render_augmentation(word: type[Augmentation]) -> Image.Image:
-    """Return the original and four draws of an augmentation, with their masks below: RGB, WIDTH x HEIGHT."""
+def render_augmentation(word: type[Augmentation]) -> np.ndarray:
+    """Return the original and four draws of an augmentation, with their masks below, uint8 (HEIGHT, WIDTH, 3)."""
     # Draws differ in their counter only, so that the images of all augmentations are comparable.
     step = word.make_gallery_example()
     draws = [
@@ -48,10 +46,10 @@ def render_augmentation(word: type[Augmentation]) -> Image.Image:
         )
         for n in range(DRAW_COUNT)
     ]
-    canvas = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
+    canvas = make_canvas(HEIGHT, WIDTH)
     for number, sample in enumerate([_make_example(EXAMPLE_NUMBER), *draws]):
         left = number * (TILE_SIZE + GAP) + (FIRST_GAP - GAP if number else 0)
-        _draw_tile(canvas, left, sample)
+        _draw_sample(canvas, left, sample)
     return canvas
 
 
@@ -63,26 +61,12 @@ def _make_partner(rng: Rng) -> Sample:
     return _make_example(int(rng.choice(PARTNER_NUMBERS)))
 
 
-def _draw_tile(canvas: Image.Image, left: int, sample: Sample) -> None:
+def _draw_sample(canvas: np.ndarray, left: int, sample: Sample) -> None:
     """Draw image and mask at the scale of the original, so that a change of size is visible."""
-    box = [min(TILE_SIZE, round(side * TILE_SIZE / IMAGE_SIZE)) for side in sample.size]
-    size = fit_box(*sample.size, (box[0], box[1]))
-    small = resize_thumbnail(sample.image, size)
-    over = draw_overlay(small, shrink_mask(sample.mask, size, range(len(CLASSES))), COLORS, IGNORE)
-    for top, pixels in ((0, small), (TILE_SIZE + MASK_GAP, over)):
-        ImageDraw.Draw(canvas).rectangle((left, top, left + TILE_SIZE - 1, top + TILE_SIZE - 1), fill=PANEL)
-        canvas.paste(Image.fromarray(pixels), (left + (TILE_SIZE - size[1]) // 2, top + (TILE_SIZE - size[0]) // 2))
-
-
-def _encode_jpeg(picture: Image.Image) -> bytes:
-    content = b""
-    for quality in QUALITIES:
-        buffer = BytesIO()
-        picture.save(buffer, "JPEG", quality=quality, optimize=True)
-        content = buffer.getvalue()
-        if len(content) < MAX_BYTES:
-            break
-    return content
+    height, width = (min(TILE_SIZE, round(side * TILE_SIZE / IMAGE_SIZE)) for side in sample.size)
+    tiles = draw_thumbnails(sample.image, [sample.mask], COLORS, IGNORE, (height, width))
+    for number, pixels in enumerate(tiles):
+        draw_tile(canvas, (number * (TILE_SIZE + MASK_GAP), left), pixels, (TILE_SIZE, TILE_SIZE))
 
 
 def write_gallery(arguments: Sequence[str]) -> int:
@@ -93,7 +77,7 @@ def write_gallery(arguments: Sequence[str]) -> int:
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
     for name, word in list_words(Augmentation).items():
-        (folder / f"{name}.jpg").write_bytes(_encode_jpeg(render_augmentation(word)))
+        (folder / f"{name}.jpg").write_bytes(encode_jpeg(render_augmentation(word), QUALITIES, MAX_BYTES))
         print(folder / f"{name}.jpg")
     return 0
 

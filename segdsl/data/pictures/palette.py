@@ -1,9 +1,11 @@
-"""Class colors for datasets that define none."""
+"""The colors of classes: those of the dataset, and a palette for classes without one."""
 
 from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+
+from segdsl.data.formats.labels import LabelSpace
 
 Color = tuple[int, int, int]
 
@@ -14,6 +16,17 @@ _PALETTE: tuple[Color, ...] = (
     (228, 54, 60), (46, 134, 222), (52, 172, 88), (250, 176, 36), (148, 82, 196), (24, 188, 190),
     (240, 110, 170), (150, 190, 40), (250, 120, 50), (110, 120, 230), (150, 98, 60), (20, 120, 100),
 )  # fmt: skip
+
+
+def choose_colors(labels: LabelSpace) -> list[Color]:
+    """Return the dataset's own colors, and colors of the palette for classes without one."""
+    own = [*(() if labels.source_classes else labels.colors), *[None] * len(labels.classes)]
+    return [mine or chosen for mine, chosen in zip(own, make_class_colors(labels.classes), strict=False)]
+
+
+def format_color(color: Color) -> str:
+    """Format a color as in HTML."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def make_class_colors(classes: Sequence[str]) -> list[Color]:

@@ -92,12 +92,4 @@ def _is_same_sample(one: Sample, other: Sample) -> bool:
 def _shrink_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     box = min(MAX_SIDE, max(sample.size))
     size = fit_box(*sample.size, (box, box))
-    return resize_thumbnail(convert_to_rgb(sample.image), size), shrink_mask(
-        sample.mask, size, sort_values_by_frequency(sample.mask)
-    )
-
-
-def sort_values_by_frequency(mask: np.ndarray) -> list[int]:
-    """Return the values of a mask, the most frequent first."""
-    counts = np.bincount(mask.ravel(), minlength=256)
-    return sorted(np.flatnonzero(counts).tolist(), key=lambda value: -counts[value])
+    return resize_thumbnail(convert_to_rgb(sample.image), size), shrink_mask(sample.mask, size)

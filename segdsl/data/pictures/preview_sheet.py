@@ -1,170 +1,119 @@
-"""The sheet of a preview: one row per sample, with its stages side by side and their masks below."""
+"""The sheet of a preview: samples of an epoch, each with its stages side by side and their masks below."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from statistics import median
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
 
-from segdsl.data.pictures.canvas import (
-    GAP,
-    INNER_WIDTH,
-    MARGIN,
-    WIDTH,
-    LegendEntry,
-    choose_colors,
-    draw_header,
-    make_legend,
-)
-from segdsl.data.pictures.palette import Color
-from segdsl.data.pictures.preview import LAST_STAGE, Preview, PreviewSample, Stage, sort_values_by_frequency
-from segdsl.data.pictures.text import GREY, INK, PANEL, PAPER, load_font, make_readable, shorten_text
-from segdsl.data.pictures.thumbnails import draw_overlay, fit_box, resize_thumbnail, shrink_mask
+from segdsl.data.pictures.grid import PAPER
+from segdsl.data.pictures.output import is_page, write_grid, write_sheet
+from segdsl.data.pictures.palette import choose_colors, format_color
+from segdsl.data.pictures.preview import LAST_STAGE, Preview, PreviewSample, Stage
+from segdsl.data.pictures.thumbnails import draw_thumbnails, make_picture
+from segdsl.pages.page import Picture, Section, render_page
 
-STAGE_GAP, MASK_GAP = 14, 4
-"""Gap between two stages, and between an image and its mask, in pixels."""
-MIN_WIDTH, MIN_HEIGHT, MAX_HEIGHT = 145, 90, 320
-"""Bounds of an image, in pixels: if it would be smaller, the stages continue on another line."""
-NAME_HEIGHT, LABEL_HEIGHT, FOOT_HEIGHT = 46, 46, 22
-"""Height of the file name, of the two lines above a stage, and of the space below a line of stages, in pixels."""
+TEMPLATES = Path(__file__).parent / "templates"
+BOX = (240, 240)
+"""Maximum height and width of an image on the sheet, in pixels."""
 FADE = 0.62
-"""Share of the background color that covers a stage without changes."""
+"""Share of the background color that covers a stage without changes in a grid."""
 
 
-class PreviewGeometry(NamedTuple):
-    """The layout of the stages: the width of each, line by line, and the height of an image."""
+class StageView(NamedTuple):
+    """A stage of a sample: ``about`` tells what makes it, ``size`` is empty if the step changed nothing."""
 
-    lines: tuple[tuple[int, ...], ...]
-    height: int
-
-    @property
-    def line_height(self) -> int:
-        """The height of a line, with its text and the space below it."""
-        return LABEL_HEIGHT + 2 * self.height + MASK_GAP + FOOT_HEIGHT
-
-    @property
-    def row_height(self) -> int:
-        """The height of a sample."""
-        return NAME_HEIGHT + len(self.lines) * self.line_height
+    name: str
+    about: str
+    size: str
+    image: Picture
+    mask: Picture
 
 
-def draw_preview_sheet(found: Preview) -> Image.Image:
-    """Draw the sheet of a preview, RGB, :data:`WIDTH` wide."""
-    geometry = compute_preview_geometry(found.samples)
-    colors = choose_colors(found.index.labels)
-    entries = make_legend(found.index.classes, colors)
-    if any((stage.mask == found.index.ignore).any() for shown in found.samples for stage in shown.stages):
-        entries.append(LegendEntry(None, "void"))
-    top = draw_header(_format_title(found), _format_subtitle(found), entries)
-    row = geometry.row_height + GAP
-    canvas = Image.new("RGB", (WIDTH, top.height + len(found.samples) * row - GAP + MARGIN - FOOT_HEIGHT), PAPER)
-    canvas.paste(top, (0, 0))
-    for number, shown in enumerate(found.samples):
-        _draw_sample(canvas, top.height + number * row, shown, geometry, colors, found.index.ignore)
-    return canvas
+class SampleView(NamedTuple):
+    """A sample of the page."""
+
+    name: str
+    size: str
+    is_repeated: bool
+    stages: list[StageView]
 
 
-def compute_preview_geometry(samples: Sequence[PreviewSample]) -> PreviewGeometry:
-    """Return stages as large as the width allows, each with the median aspect ratio over all samples."""
-    stages = zip(*(shown.stages for shown in samples), strict=True)
-    return lay_out([min(max(median(s.size[1] / s.size[0] for s in stage), 0.4), 3.0) for stage in stages])
+class StepView(NamedTuple):
+    """A step of the augmentation, and the number of samples that it changed."""
+
+    name: str
+    word: str
+    changed: int
 
 
-def lay_out(aspects: Sequence[float]) -> PreviewGeometry:
-    """Lay out images of equal height with these aspect ratios, in as few lines as keep them readable."""
-    for lines in range(1, len(aspects) + 1):
-        parts = _balance_lines(aspects, lines)
-        height = min(MAX_HEIGHT, *(int((INNER_WIDTH - (len(p) - 1) * STAGE_GAP) / sum(p)) for p in parts))
-        if height == MAX_HEIGHT or (height >= MIN_HEIGHT and height * min(aspects) >= MIN_WIDTH):
-            break
-    return PreviewGeometry(tuple(tuple(int(height * a) for a in part) for part in parts), height)
+def write_preview_sheet(found: Preview, out: Path) -> None:
+    """Write the sheet of a preview to a file: a page or a grid of images, by the ending of its name.
+
+    Raises :class:`SegError` if the file cannot be written (`sheet-not-written`).
+    """
+    if is_page(out):
+        write_sheet(out, render_preview_sheet(found).encode())
+    else:
+        write_grid(out, [row for sample in found.samples for row in _draw_rows(found, sample)], BOX)
 
 
-def _balance_lines(aspects: Sequence[float], lines: int) -> list[list[float]]:
-    """Split the images into at most ``lines`` lines, so that the longest line is as short as possible."""
-    lengths = sorted({sum(aspects[a:b]) for b in range(1, len(aspects) + 1) for a in range(b)})
-    return next(parts for most in lengths if len(parts := list(_fill_lines(aspects, most))) <= lines)
+def _draw_rows(found: Preview, sample: PreviewSample) -> Sequence[Sequence[np.ndarray]]:
+    """Return the images of the stages, and below them their masks, pale where a step changed nothing."""
+    stages = [(stage.is_idle, *_draw_stage(found, stage)) for stage in sample.stages]
+    rows = [[(image, idle) for idle, image, _ in stages], [(mask, idle) for idle, _, mask in stages]]
+    return [[_fade_pixels(pixels) if idle else pixels for pixels, idle in row] for row in rows]
 
 
-def _fill_lines(aspects: Sequence[float], most: float) -> Iterator[list[float]]:
-    line: list[float] = []
-    for aspect in aspects:
-        if line and sum([*line, aspect]) > most + 1e-6:
-            yield line
-            line = []
-        line.append(aspect)
-    yield line
-
-
-def _format_title(found: Preview) -> str:
-    return f"{make_readable(found.program.name, 'a program')}: what the network sees"
-
-
-def _format_subtitle(found: Preview) -> str:
-    data, images = found.program.data, len(found.index.get_subset(found.program.data.train.subset))
-    root = make_readable(found.index.root.resolve().name, "dataset")
-    run = f"epoch {found.epoch + 1}  ·  seed {found.program.train.seed}  ·  input {data.input_size}"
-    return f"{len(found.samples)} of {images:,} images, {root} {make_readable(data.train.subset, '?')}  ·  {run}"
-
-
-def _draw_sample(
-    canvas: Image.Image, top: int, shown: PreviewSample, geometry: PreviewGeometry, colors: Sequence[Color], ignore: int
-) -> None:
-    """Draw a rule, the file name, and the stages."""
-    draw = ImageDraw.Draw(canvas)
-    draw.line((MARGIN, top, WIDTH - MARGIN - 1, top), fill=PANEL, width=2)
-    size = "{}x{}".format(*shown.stages[0].size)
-    notes = "  ·  ".join([size, *(["used again with a new draw"] if shown.key.draw else [])])
-    name = shorten_text(
-        make_readable(shown.image_path.name, f"image {shown.key.position}"), load_font(18), INNER_WIDTH - 400
-    )
-    draw.text((MARGIN, top + 14), name, fill=INK, font=load_font(18))
-    draw.text((MARGIN + load_font(18).getlength(name) + 14, top + 16), notes, fill=GREY, font=load_font(16))
-    stages = iter(shown.stages)
-    for number, widths in enumerate(geometry.lines):
-        left = MARGIN
-        for width, stage in zip(widths, stages, strict=False):
-            place = (left, top + NAME_HEIGHT + number * geometry.line_height)
-            _draw_stage(canvas, place, stage, (geometry.height, width), colors, ignore)
-            left += width + STAGE_GAP
-
-
-def _draw_stage(
-    canvas: Image.Image,
-    at: tuple[int, int],
-    stage: Stage,
-    box: tuple[int, int],
-    colors: Sequence[Color],
-    ignore: int,
-) -> None:
-    """Draw the label of a stage, its image, and its mask below."""
-    _draw_label(canvas, at, stage, box[1])
-    size = fit_box(stage.image.shape[0], stage.image.shape[1], box)
-    small = resize_thumbnail(stage.image, size)
-    over = draw_overlay(small, shrink_mask(stage.mask, size, sort_values_by_frequency(stage.mask)), colors, ignore)
-    draw = ImageDraw.Draw(canvas)
-    for number, pixels in enumerate((small, over)):
-        top = at[1] + LABEL_HEIGHT + number * (box[0] + MASK_GAP)
-        draw.rectangle((at[0], top, at[0] + box[1] - 1, top + box[0] - 1), fill=PANEL)
-        place = (at[0] + (box[1] - size[1]) // 2, top + (box[0] - size[0]) // 2)
-        canvas.paste(Image.fromarray(_fade_pixels(pixels) if stage.is_idle else pixels), place)
+def _draw_stage(found: Preview, stage: Stage) -> list[np.ndarray]:
+    index = found.index
+    return draw_thumbnails(stage.image, [stage.mask], choose_colors(index.labels), index.ignore, BOX)
 
 
 def _fade_pixels(pixels: np.ndarray) -> np.ndarray:
-    return (pixels * (1 - FADE) + np.array(PAPER) * FADE).round().astype(np.uint8)
+    return (pixels * (1 - FADE) + PAPER * FADE).round().astype(np.uint8)
 
 
-def _draw_label(canvas: Image.Image, at: tuple[int, int], stage: Stage, width: int) -> None:
-    draw, face, small = ImageDraw.Draw(canvas), load_font(16), load_font(14)
-    note = "unchanged" if stage.is_idle else "{}x{}".format(*stage.size)
-    room = width - small.getlength(note) - 10
-    draw.text((at[0], at[1] + 2), shorten_text(make_readable(stage.name, "step"), face, room), fill=INK, font=face)
-    draw.text((at[0] + width, at[1] + 4), note, fill=GREY, font=small, anchor="ra")
-    draw.text((at[0], at[1] + 22), shorten_text(_format_stage_label(stage), small, width), fill=GREY, font=small)
+def render_preview_sheet(found: Preview) -> str:
+    """Render the page of a preview."""
+    subset = found.program.data.train.subset
+    steps = {"steps": list(_collect_steps(found)), "count": len(found.samples)}
+    images = {"legend": _collect_legend(found), "samples": [_collect_sample_view(found, s) for s in found.samples]}
+    sections = [
+        Section("pictures", "Images", "samples.html.j2", images),
+        Section("steps", "Steps", "steps.html.j2", steps),
+    ]
+    values = {"name": found.program.name, "subset": subset, "images": len(found.index.get_subset(subset))}
+    return render_page(TEMPLATES, "preview_sheet", sections, preview=found, **values)
 
 
-def _format_stage_label(stage: Stage) -> str:
-    return stage.word or ("network input" if stage.name == LAST_STAGE else "as decoded")
+def _collect_steps(found: Preview) -> Iterator[StepView]:
+    # The first stage is the image as read and the last the network input: neither is a step of the augmentation.
+    for stages in zip(*(sample.stages[1:-1] for sample in found.samples), strict=True):
+        yield StepView(stages[0].name, stages[0].word or "", sum(stage.has_changed for stage in stages))
+
+
+def _collect_sample_view(found: Preview, sample: PreviewSample) -> SampleView:
+    folder = found.index.get_subset(found.program.data.train.subset).image_folder
+    name = sample.image_path.relative_to(folder).as_posix()
+    stages = [_collect_stage_view(found, name, stage) for stage in sample.stages]
+    return SampleView(name, "{}x{}".format(*sample.stages[0].size), sample.key.draw > 0, stages)
+
+
+def _collect_stage_view(found: Preview, sample: str, stage: Stage) -> StageView:
+    about = stage.word or ("network input" if stage.name == LAST_STAGE else "as decoded")
+    size = "" if stage.is_idle else "{}x{}".format(*stage.size)
+    texts = f"{sample}: {stage.name}", f"{sample}: mask of {stage.name}"
+    image, mask = (make_picture(*pair) for pair in zip(_draw_stage(found, stage), texts, strict=True))
+    return StageView(stage.name, about, size, image, mask)
+
+
+def _collect_legend(found: Preview) -> list[tuple[str, str | None, str]]:
+    """Return each class with its color, and ignored pixels if there are any in the masks."""
+    index, masks = found.index, (stage.mask for sample in found.samples for stage in sample.stages)
+    entries: list[tuple[str, str | None, str]] = [
+        (name, format_color(color), "") for name, color in zip(index.classes, choose_colors(index.labels), strict=True)
+    ]
+    return [*entries, *([("ignored", None, "")] if any((mask == index.ignore).any() for mask in masks) else [])]

@@ -102,6 +102,10 @@ class SubsetStats:
         """Return the counts of a mask value, all zero if it does not occur."""
         return self.values.get(value) or ClassStats()
 
+    def get_image_name(self, position: int) -> str:
+        """Return the path of an image in the folder of images."""
+        return self.subset.get_image_path(position).relative_to(self.subset.image_folder).as_posix()
+
     def add_pair(self, facts: PairFacts, ignore: int) -> None:
         """Count one pair whose files are both readable."""
         image, mask = facts.image, facts.mask
@@ -156,6 +160,12 @@ class Survey:
     def classes(self) -> tuple[str, ...]:
         """The class names by id."""
         return self.report.classes
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The label space; only a survey without errors has one."""
+        assert self.layout is not None and self.layout.labels is not None
+        return self.layout.labels
 
 
 def survey_dataset(

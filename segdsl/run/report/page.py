@@ -2,91 +2,54 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from segdsl.pages.page import UNKNOWN, Section, render_page
 from segdsl.run.console.display import format_duration
-from segdsl.run.report.markup import UNKNOWN, Html, render_facts, tag
 from segdsl.run.report.run_data import RunData
-from segdsl.run.report.sections.classes import render_class_table, render_confusion
-from segdsl.run.report.sections.curves import render_curves
-from segdsl.run.report.sections.dataset import render_dataset
-from segdsl.run.report.sections.images import render_images
-from segdsl.run.report.sections.model import render_model, render_program
-from segdsl.run.report.sections.timings import render_timings
-from segdsl.run.report.sections.training import render_training
-from segdsl.version import __version__
+from segdsl.run.report.sections.classes import collect_class_table, collect_confusion
+from segdsl.run.report.sections.curves import collect_curves
+from segdsl.run.report.sections.dataset import collect_dataset
+from segdsl.run.report.sections.images import collect_images
+from segdsl.run.report.sections.model import collect_model, collect_program
+from segdsl.run.report.sections.timings import collect_timings
+from segdsl.run.report.sections.training import list_training_settings
 
-ASSET_FOLDER = Path(__file__).parent
-SectionRenderer = Callable[[RunData], Html]
-SECTIONS: dict[str, tuple[str, SectionRenderer]] = {
-    "curves": ("Learning curves", render_curves),
-    "classes": ("Classes", render_class_table),
-    "confusion": ("Confusion", render_confusion),
-    "pictures": ("Images", render_images),
-    "data": ("Data", render_dataset),
-    "model": ("Model", render_model),
-    "program": ("Program", render_program),
-    "timings": ("Timings and machine", render_timings),
+TEMPLATES = Path(__file__).parent / "templates"
+SECTIONS: dict[str, tuple[str, str, Callable[[RunData], Mapping[str, object]]]] = {
+    "curves": ("Learning curves", "curves.html.j2", collect_curves),
+    "classes": ("Classes", "classes.html.j2", collect_class_table),
+    "confusion": ("Confusion", "confusion.html.j2", collect_confusion),
+    "pictures": ("Images", "images.html.j2", collect_images),
+    "data": ("Data", "dataset.html.j2", collect_dataset),
+    "model": ("Model", "model.html.j2", collect_model),
+    "program": ("Program", "program.html.j2", collect_program),
+    "timings": ("Timings and machine", "timings.html.j2", collect_timings),
 }
-"""Title and renderer of each section by its anchor, in the order of the page."""
+"""Title, template, and collector of the data of each section by its anchor, in the order of the page."""
 INITIALLY_CLOSED = ("program",)
 """Sections that are initially collapsed."""
 
 
-def render_page(run: RunData) -> str:
+def render_report(run: RunData) -> str:
     """Render the whole document."""
-    style, script = (Html((ASSET_FOLDER / name).read_text(encoding="utf-8")) for name in ("report.css", "report.js"))
-    # Names and paths on the page are untrusted input. Even if some of it escaped escaping, this policy prevents that it
-    # runs or loads anything.
-    style_hash, script_hash = _compute_csp_hash(style), _compute_csp_hash(script)
-    policy = f"default-src 'none'; img-src data:; style-src {style_hash}; script-src {script_hash}; "
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=f"{policy}base-uri 'none'; form-action 'none'"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{run.name}: run report"),
-        tag("style", style),
-    )
-    links = [tag("li", tag("a", title, href=f"#{name}")) for name, (title, _) in SECTIONS.items()]
-    contents = tag("nav", tag("ul", *links), aria_label="Contents")
-    sections = [_render_section(name, title, make(run)) for name, (title, make) in SECTIONS.items()]
-    foot = tag("footer", f"Written by segdsl {__version__}.")
-    # For keyboard and screen reader users, who would otherwise walk through the contents first.
-    skip = tag("a", "Skip to content", href="#main", class_="skip")
-    main = tag("main", render_header(run), *sections, foot, id="main")
-    body = tag("body", skip, contents, main, tag("script", script))
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+    sections = [
+        Section(anchor, title, template, collect(run), anchor not in INITIALLY_CLOSED)
+        for anchor, (title, template, collect) in SECTIONS.items()
+    ]
+    resumed = len(run.resumptions)
+    outcome = run.history.describe_outcome(run.program)
+    outcome += f" (resumed {'once' if resumed == 1 else f'{resumed} times'})" if resumed else ""
+    values = {"figures": _list_key_figures(run), "settings": list_training_settings(run), "outcome": outcome}
+    return render_page(TEMPLATES, "report", sections, run=run, **values)
 
 
-def render_header(run: RunData) -> Html:
-    """Render the name of the run and its key figures."""
+def _list_key_figures(run: RunData) -> list[tuple[str, str]]:
     monitor, best, history = run.program.train.monitor, run.best_index, run.history
-    size, outcome = run.program.data.input_size, history.describe_outcome(run.program)
-    figures = render_facts(
+    return [
         ("best epoch", UNKNOWN if best is None else f"{history.epochs[best]} of {history.epochs[-1]}"),
         (monitor, UNKNOWN if best is None else f"{history.get_column(monitor)[best]:.4f}"),
         ("time", format_duration(history.get_column("seconds")[-1]) if len(history) else UNKNOWN),
         ("parameters", f"{run.parts.parameters:,}"),
-    )
-    about = f"{run.program.graph.name} from {run.source_files}: {len(run.classes)} classes at {size}"
-    resumed = len(run.resumptions)
-    outcome += f" (resumed {'once' if resumed == 1 else f'{resumed} times'})" if resumed else ""
-    ended = f"{outcome} after {len(history)} of {run.program.train.epochs} epochs"
-    return tag("header", tag("h1", run.name), tag("p", f"{about}; {ended}."), figures, render_training(run))
-
-
-def _render_section(name: str, title: str, content: Html) -> Html:
-    summary = tag("summary", tag("h2", title, id=f"{name}-title"))
-    inner = tag("div", content, class_="content")
-    details = tag("details", summary, inner, id=name, open=name not in INITIALLY_CLOSED)
-    return tag("section", details, aria_labelledby=f"{name}-title")
-
-
-def _compute_csp_hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"'sha256-{digest}'"
+    ]

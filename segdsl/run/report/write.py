@@ -9,7 +9,7 @@ from segdsl.diagnostics import SegError, fail
 from segdsl.run.console.display import Display
 from segdsl.run.engine.machine_faults import diagnose_machine_faults
 from segdsl.run.folder.layout import RunFolder
-from segdsl.run.report.page import render_page
+from segdsl.run.report.page import render_report
 from segdsl.run.report.run_data import collect_run_data
 from segdsl.storage.atomic import write_atomically
 
@@ -40,7 +40,7 @@ def write_report(root: str | Path, data: str | Path | None = None) -> ReportFile
     `report-not-written`, and the errors of the program).
     """
     run = collect_run_data(root, data)
-    text, out = render_page(run), run.folder.report
+    text, out = render_report(run), run.folder.report
     try:
         write_atomically(out, text.encode())
     except OSError as error:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from segdsl.run.report.chart import LEFT, RIGHT, Series, format_value, get_curve_style, render_figure
+from segdsl.run.report.chart import AREA, Series, format_value, get_curve_style, make_chart
 from segdsl.run.report.history import History
-from segdsl.run.report.markup import Html, join_html, render_table, tag
 from segdsl.run.report.run_data import RunData
-from segdsl.run.report.sections.class_curves import render_class_curves
+from segdsl.run.report.sections.class_curves import collect_class_curves
 
 MAX_POINTS, MIN_POINTS, MAX_ROWS = 800, 100, 400
 """Maximum number of epochs in a chart, its minimum with many classes, and the maximum in the table."""
@@ -22,32 +21,26 @@ CLASS_PREFIXES = ("val.dice.", "val.iou.")
 """Prefixes of the columns of single classes."""
 
 
-def render_curves(run: RunData) -> Html:
-    """Render the charts, a slider to read them epoch by epoch, and the table of epochs."""
-    warnings = [_render_bad_lines(run.history.bad_lines)] if run.history.bad_lines else []
+def collect_curves(run: RunData) -> dict[str, object]:
+    """Return the charts, and the epochs as a table."""
     if not run.history.epochs:
-        message = "The run has not finished an epoch, so there are no curves."
-        return join_html(tag("p", message, class_="missing"), *warnings)
+        return {
+            "missing": "The run has not finished an epoch, so there are no curves.",
+            "bad_lines": run.history.bad_lines,
+        }
     limit = max(MIN_POINTS, min(MAX_POINTS, CLASS_CHART_POINTS // len(run.classes)))
     history = run.history.thin_out(limit, run.best_index)
     best = _find_best_index(history, run)
-    charts = [render_figure(title, series, history, best) for title, series in _list_charts(run)]
-    index = best if best is not None else len(history) - 1
-    slider = tag("input", type="range", id="epoch", min=0, max=len(history) - 1, value=index, aria_label="epoch")
-    epoch = tag("output", str(history.epochs[index]), for_="epoch", id="epoch-shown")
-    # Hidden until the script, without which it has no effect, shows it.
-    control = tag("p", tag("label", "epoch ", epoch, for_="epoch"), slider, class_="slider", hidden=True)
-    texts = {"epochs": history.epochs, "start": LEFT, "end": RIGHT}
-    grid = tag("div", *charts, render_class_curves(run.classes, history, best), class_="charts", id="charts",
-               data_axis=json.dumps(texts))  # fmt: skip
-    return join_html(
-        *warnings, control, grid, tag("details", tag("summary", "Epochs as a table"), _render_epoch_table(run))
-    )
-
-
-def _render_bad_lines(count: int) -> Html:
-    lines = "1 line of metrics.csv is" if count == 1 else f"{count} lines of metrics.csv are"
-    return tag("p", f"{lines} not valid and ignored.", class_="missing")
+    return {
+        "missing": "",
+        "bad_lines": run.history.bad_lines,
+        "epochs": history.epochs,
+        "index": best if best is not None else len(history) - 1,
+        "axis": json.dumps({"epochs": history.epochs, "start": AREA.left, "end": AREA.right}),
+        "charts": [make_chart(title, series, history, best) for title, series in _list_charts(run)],
+        "class_curves": collect_class_curves(run.classes, history, best),
+        **_collect_epoch_table(run),
+    }
 
 
 def _find_best_index(history: History, run: RunData) -> int | None:
@@ -87,21 +80,20 @@ def _list_rate_series(run: RunData) -> list[Series]:
     ]
 
 
-def _render_epoch_table(run: RunData) -> Html:
-    """Render the log as a table, without the columns of single classes."""
+def _collect_epoch_table(run: RunData) -> dict[str, object]:
+    """Return the log as a table, without the columns of single classes."""
     history = run.history.thin_out(MAX_ROWS, run.best_index)
     names = [name for name in history.columns if name not in INDEX_COLUMNS and not name.startswith(CLASS_PREFIXES)]
     columns = {name: history.get_column(name) for name in names}
     # From the complete log: in the thinned one, differences of times would span several epochs.
     times = dict(zip(run.history.epochs, run.history.compute_epoch_seconds(), strict=True))
-    rows: list[list[str]] = [
+    best = _find_best_index(history, run)
+    rows = [
         [
-            f"{epoch}{' (best)' if k == _find_best_index(history, run) else ''}",
+            f"{epoch} (best)" if k == best else str(epoch),
             *(format_value(c[k]) for c in columns.values()),
             f"{times[epoch]:.1f}",
         ]
         for k, epoch in enumerate(history.epochs)
     ]
-    omitted = len(run.history) - len(history)
-    caption = "Epochs" + (f" ({omitted} omitted in between)" if omitted else "")
-    return render_table(["epoch", *columns, "seconds"], rows, caption=caption)
+    return {"header": ["epoch", *columns, "seconds"], "rows": rows, "omitted": len(run.history) - len(history)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
@@ -13,63 +13,71 @@ from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 
 from segdsl.ir.parts import Part
-from segdsl.run.report.markup import Html, join_html, render_facts, tag, wrap_scrollable
 from segdsl.run.report.run_data import RunData
-from segdsl.run.report.sections.dataset import render_bar
 from segdsl.text.columns import sanitize_text
 
 MAX_PARTS, MAX_DEPTH = 1_000, 8
 """Maximum number of parts and of levels in the tree; with more parts, fewer levels are rendered."""
-COLUMNS = ("part", "output", "parameters", "GFLOPs", "share")
 
 
-def render_model(run: RunData) -> Html:
-    """Render the cost of the model and the tree of its parts."""
+class PartView(NamedTuple):
+    """A part of the tree; ``share`` is that of the cost. ``children`` is None if they are not shown."""
+
+    name: str
+    state: str
+    output: str
+    parameters: int
+    gflops: float
+    share: float
+    children: list[PartView] | None
+
+
+def collect_model(run: RunData) -> dict[str, object]:
+    """Return the cost of the model and the tree of its parts."""
     whole, graph = run.parts, run.program.graph
     names = {path: name for name, path in graph.outputs.items()}
     depth = next(d for d in range(MAX_DEPTH, 0, -1) if d == 1 or sum(1 for _ in whole.walk_rows(d)) <= MAX_PARTS)
-    about = render_facts(
+    facts = [
         ("model", graph.name),
         ("parameters", f"{whole.parameters:,}"),
         ("trainable", f"{whole.trained:,}"),
         ("fixed", f"{whole.fixed:,}" if whole.fixed else None),
         ("FLOPs", f"{2 * whole.macs / 1e9:.3f} G for one image of {run.program.data.input_size}"),
-    )
-    head = tag("div", *(tag("span", name) for name in COLUMNS), class_="part head", aria_hidden="true")
-    tree = [_render_part(part, whole, names, 0, depth) for part in whole.children.values()]
-    return join_html(about, tag("div", head, *tree, class_="tree"))
-
-
-def _render_part(part: Part, whole: Part, names: dict[str, str], level: int, depth: int) -> Html:
-    """Render a part and its children; empty for a part without parameters and cost that is not an output."""
-    if not (part.parameters or part.macs or part.path in names):
-        return Html("")
-    share = part.macs / whole.macs if whole.macs else 0.0
-    label = join_html(
-        part.find_display_name(names), *([tag("small", f" {part.freeze_state}")] if part.freeze_state else [])
-    )
-    cells = [
-        tag("span", label, class_="label"),
-        tag("span", part.format_sizes(), data_name="output "),
-        tag("span", f"{part.parameters:,}", data_name="parameters "),
-        tag("span", f"{2 * part.macs / 1e9:.3f}", data_name="GFLOPs "),
-        tag("span", render_bar(share), tag("span", f"{share:.1%}"), class_="share"),
     ]
-    if not part.needs_expansion(level, depth):
-        return tag("div", *cells, class_="part")
-    inner = [_render_part(child, whole, names, level + 1, depth) for child in part.children.values()]
-    return tag("details", tag("summary", *cells, class_="part"), tag("div", *inner, class_="inner"), open=level == 0)
+    tree = _PartTree(names, depth, max(whole.macs, 1))
+    return {"facts": facts, "parts": list(tree.collect_parts(whole.children.values(), 0))}
 
 
-def render_program(run: RunData) -> Html:
-    """Render the complete program of the run, highlighted, and its lock file."""
+class _PartTree(NamedTuple):
+    """Collects the parts down to ``depth`` levels; ``names`` are those of the outputs, ``macs`` the whole cost."""
+
+    names: dict[str, str]
+    depth: int
+    macs: int
+
+    def collect_parts(self, parts: Iterable[Part], level: int) -> Iterator[PartView]:
+        """Yield the parts at a level, except those without parameters and cost that are not an output."""
+        for part in parts:
+            if part.parameters or part.macs or part.path in self.names:
+                yield self._collect_part(part, level)
+
+    def _collect_part(self, part: Part, level: int) -> PartView:
+        expanded = part.needs_expansion(level, self.depth)
+        return PartView(
+            part.find_display_name(self.names),
+            part.freeze_state,
+            part.format_sizes(),
+            part.parameters,
+            2 * part.macs / 1e9,
+            part.macs / self.macs,
+            list(self.collect_parts(part.children.values(), level + 1)) if expanded else None,
+        )
+
+
+def collect_program(run: RunData) -> dict[str, object]:
+    """Return the complete program of the run, highlighted, and its lock file."""
     text = run.folder.program.read_text(encoding="utf-8")
-    code = wrap_scrollable(tag("pre", tag("code", highlight_program(text))), "program.seg")
-    lock = _format_lock(run.lock)
-    lock_html = (
-        wrap_scrollable(tag("pre", tag("code", lock)), "lock.json") if lock else tag("p", "No readable lock file.")
-    )
-    return join_html(tag("h3", "program.seg"), code, tag("h3", "lock.json"), lock_html)
+    return {"code": highlight_program(text), "lock": _format_lock(run.lock)}
 
 
 def _format_lock(lock: Mapping[str, Any]) -> str:
@@ -81,11 +89,11 @@ def _format_lock(lock: Mapping[str, Any]) -> str:
         return ""
 
 
-def highlight_program(text: str) -> Html:
-    """Render a program as HTML, highlighted and escaped by Pygments; without colors if our lexer is not installed."""
+def highlight_program(text: str) -> str:
+    """Return a program as HTML, highlighted and escaped by Pygments; without colors if our lexer is not installed."""
     # By name, as a plugin of Pygments: the lexer belongs to a higher layer, which must not be imported here.
     try:
         lexer = get_lexer_by_name("seg")
     except ClassNotFound:
         lexer = TextLexer()
-    return Html(highlight(sanitize_text(text, "\n\t"), lexer, HtmlFormatter(nowrap=True)))
+    return highlight(sanitize_text(text, "\n\t"), lexer, HtmlFormatter(nowrap=True))

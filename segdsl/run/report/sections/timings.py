@@ -7,47 +7,36 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from segdsl.pages.page import UNKNOWN
 from segdsl.run.console.display import format_duration
-from segdsl.run.report.markup import UNKNOWN, Html, join_html, render_facts, render_table, tag
 from segdsl.run.report.run_data import RunData
 
 GIB, MAX_MEMORY = 1 << 30, 1 << 60
 """A gibibyte in bytes, and a bound that no machine reaches: a larger number in a file is damage."""
 
 
-def render_timings(run: RunData) -> Html:
-    """Render the times of the epochs, the throughput, and the machine."""
-    history = run.history
+def collect_timings(run: RunData) -> dict[str, object]:
+    """Return the times of the epochs, the throughput, and the machine."""
+    history, machine = run.history, _list_machine_facts(run.machine)
     if not history.epochs:
-        return join_html(tag("p", "The run has not finished an epoch.", class_="missing"), _render_machine(run))
+        return {"missing": "The run has not finished an epoch.", "machine": machine}
     # The time of the first epoch includes preparation, so it is left out if there are others.
-    times = history.compute_epoch_seconds()[1:] or history.compute_epoch_seconds()
+    first, *others = history.compute_epoch_seconds()
     waits = [value for value in history.get_column("waiting") if math.isfinite(value)]
     speeds = [value for value in history.get_column("images_per_second") if math.isfinite(value) and value > 0]
-    pairs = render_facts(
+    facts = [
         ("whole run", format_duration(history.get_column("seconds")[-1])),
-        ("epoch, with validation", format_epoch_times(times)),
-        (
-            "preparation and first epoch",
-            format_duration(history.compute_epoch_seconds()[0]) if len(history) > 1 else None,
-        ),
+        ("epoch, with validation", format_epoch_times(others or [first])),
+        ("preparation and first epoch", format_duration(first) if others else None),
         ("training images per second", f"{median(speeds):.1f}, including loading" if speeds else None),
         ("waiting for data", f"{median(waits):.1%} of training time" if waits else None),
         ("steps", f"{history.get_column('step')[-1]:,.0f}" if "step" in history.columns else None),
-    )
-    return join_html(pairs, *_render_resumptions(run), _render_machine(run))
-
-
-def _render_resumptions(run: RunData) -> list[Html]:
-    """Render a table of the times at which the run was resumed; return an empty list if it was not."""
-    if not run.resumptions:
-        return []
-    rows = [
-        [_format_time(r), *(_format_count(r, key) for key in ("epoch", "step")), _format_changes(r)]
+    ]
+    resumptions = [
+        (_format_time(r), _format_count(r, "epoch"), _format_count(r, "step"), _format_changes(r))
         for r in run.resumptions
     ]
-    header = ["resumed at", "after epoch", "step", "changed settings"]
-    return [tag("h3", "Interruptions"), render_table(header, rows, caption="Resumptions")]
+    return {"missing": "", "facts": facts, "resumptions": resumptions, "machine": machine}
 
 
 def _format_time(entry: Mapping[str, Any]) -> str:
@@ -75,21 +64,17 @@ def _format_seconds(seconds: float) -> str:
     return f"{seconds:.1f}s" if seconds < 10 else format_duration(seconds)
 
 
-def _render_machine(run: RunData) -> Html:
-    known = run.machine
-    if not known:
-        return tag("p", "Unknown machine: the run has no machine.json.", class_="missing")
+def _list_machine_facts(known: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Return the properties of the machine; an empty list if it is unknown."""
     texts = {key: str(value) for key, value in known.items() if value is not None}
     memory = known.get("memory")
-    return join_html(
-        tag("h3", "Machine"),
-        render_facts(
-            ("device", texts.get("accelerator") or texts.get("device")),
-            ("processor", texts.get("cpu")),
-            ("cores", texts.get("cores")),
-            ("PyTorch threads", texts.get("threads")),
-            ("memory", f"{memory / GIB:.1f} GiB" if isinstance(memory, int) and memory < MAX_MEMORY else None),
-            ("system", texts.get("system")),
-            *((name, texts.get(name)) for name in ("python", "torch", "segdsl")),
-        ),
-    )
+    facts = [
+        ("device", texts.get("accelerator") or texts.get("device")),
+        ("processor", texts.get("cpu")),
+        ("cores", texts.get("cores")),
+        ("PyTorch threads", texts.get("threads")),
+        ("memory", f"{memory / GIB:.1f} GiB" if isinstance(memory, int) and memory < MAX_MEMORY else None),
+        ("system", texts.get("system")),
+        *((name, texts.get(name)) for name in ("python", "torch", "segdsl")),
+    ]
+    return facts if known else []

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from segdsl.ir.program import Loss
 from segdsl.ir.word import Word
 from segdsl.lang.resolve import render_field
-from segdsl.run.report.markup import Html, tag
 from segdsl.run.report.run_data import RunData
 from segdsl.text.listing import join_names
 from segdsl.text.plural import format_count
@@ -22,13 +21,12 @@ PRECISION_TEXTS = {
 }
 
 
-def render_training(run: RunData) -> Html:
-    """Render the settings as a list of names and values."""
-    rows = [tag("div", tag("dt", name), tag("dd", text)) for name, text in _list_facts(run) if text]
-    return tag("dl", *rows, class_="about")
+def list_training_settings(run: RunData) -> list[tuple[str, str]]:
+    """Return the settings that the program has, as names and values."""
+    return [(name, text) for name, text in _list_settings(run) if text]
 
 
-def _list_facts(run: RunData) -> Iterator[tuple[str, str]]:
+def _list_settings(run: RunData) -> Iterator[tuple[str, str]]:
     train, data = run.program.train, run.program.data
     yield "loss", format_word(train.loss) if train.loss else ""
     yield "class weights", _describe_class_weights(run, train.loss)
