@@ -40,6 +40,11 @@ def test_the_score_of_a_class(bench: Any, written: str, name: str) -> None:
     assert extract_class(monitor) == name and monitor in (f"val.dice.{name}", f"val.iou.{name}")
 
 
+def test_a_class_with_the_name_of_a_score_changes_no_score(bench: Any) -> None:
+    text = 'data.classes = ["road", "miou"]\n\ntrain.monitor = val.miou\n'
+    assert bench.settings(text).train.monitor == "val.miou"
+
+
 @pytest.mark.parametrize(
     ("written", "slug", "help"),
     [

@@ -20,6 +20,7 @@ from segdsl.diagnostics.aliases import Aliases
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import OrSingle, PathText, Units
 from segdsl.ir.word import Choices, Record, Word
+from segdsl.lang.convert.misfit import BoundViolation
 
 ValueCheck = Callable[[Any], Any]
 """Returns the value, possibly changed by a validator; raises ValueError with the reason if it is out of bounds."""
@@ -30,10 +31,7 @@ class NeedsPydantic(Exception):
 
 
 def build_record(record: type[Record], values: dict[str, Any]) -> Any:
-    """Return the record with these converted values.
-
-    Raises ValueError(field, reason, rejected value) for the first value that is out of bounds.
-    """
+    """Return the record with these converted values, or the first :class:`BoundViolation`."""
     try:
         checks = _build_field_checks(record)
     except NeedsPydantic:
@@ -46,7 +44,7 @@ def build_record(record: type[Record], values: dict[str, Any]) -> Any:
             except ValueError as error:
                 # Two arguments come from `_check_element`: the reason, and the element of the list that is at fault.
                 wrong, culprit = error.args if len(error.args) == 2 else (str(error), value)
-                raise ValueError(name, wrong, culprit) from None
+                return BoundViolation(name, wrong, culprit)
     return record.build_unchecked(values)
 
 
@@ -71,7 +69,7 @@ def _build_with_pydantic(record: type[Record], values: dict[str, Any]) -> Any:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         own = first.get("ctx", {}).get("error")
-        raise ValueError(name, str(own) if own else "is not valid here", values.get(name)) from None
+        return BoundViolation(name, str(own) if own else "is not valid here", values.get(name))
 
 
 _WORD_VALIDATORS = Word.__pydantic_decorators__.model_validators

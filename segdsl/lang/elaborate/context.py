@@ -283,6 +283,16 @@ class Frame:
         """Return all local names, innermost first."""
         return [*self.vars, *(self.parent.list_local_names() if self.parent else ())]
 
+    def is_bound(self, name: str) -> bool:
+        """Return whether a name is bound in the block or by a `let` of the file."""
+        return name in self.list_local_names() or name in self.file.lets
+
+    def find_let(self, name: str) -> tree.Let | None:
+        """Return the `let` of this name in the block or in the file, or None."""
+        body = self.block.tree.body if self.block else ()
+        own = (s for s in body if isinstance(s, tree.Let) and s.name.name == name)
+        return next(own, self.file.lets.get(name))
+
     def get_source(self, span: Span) -> str:
         """Return the source text at a place, or "" if the source is not available."""
         return self.context.sink.sources.get(span.file, "")[span.start : span.end]

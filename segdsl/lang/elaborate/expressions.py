@@ -6,16 +6,14 @@ from typing import Any
 
 from segdsl.diagnostics import Fix, Label, Span, find_closest_name, match_name, suggest_name
 from segdsl.diagnostics.aliases import describe_difference
-from segdsl.ir.shape import Dim
 from segdsl.ir.values import UNITS, Quantity, Range, Size, format_number
-from segdsl.ir.word import REGISTRY
+from segdsl.ir.word import REGISTRY, Word
 from segdsl.lang.elaborate.context import Frame, check_magnitude, evaluate_expr, register_evaluator
 from segdsl.lang.elaborate.files import suggest_definition
 from segdsl.lang.elaborate.scopes import BlockDef, FileScope
 from segdsl.lang.elaborate.values import (
     POISON,
     EvalStop,
-    Module,
     Poison,
     Tensor,
     describe_value,
@@ -169,6 +167,14 @@ def get_dotted_parts(expr: tree.Expr) -> tuple[str, ...] | None:
         head = get_dotted_parts(expr.value)
         return None if head is None else (*head, expr.name.name)
     return None
+
+
+def get_bare_text(expr: tree.Expr, frame: Frame) -> str | None:
+    """Return the text of a free name or of a dotted path, or None for any other expression."""
+    if isinstance(expr, tree.Name) and frame.is_bound(expr.name):
+        return None
+    parts = get_dotted_parts(expr)
+    return ".".join(parts) if parts else None
 
 
 @register_evaluator(tree.Attribute)
@@ -353,6 +359,12 @@ def lookup_component(func: tree.Expr, frame: Frame) -> BlockDef | type | None:
     return lookup_component_in_file(func, frame.file)
 
 
+def is_word_call(call: tree.Call, family: type[Word], frame: Frame) -> bool:
+    """Return whether a call builds a word of a family."""
+    word = lookup_component(call.func, frame)
+    return isinstance(word, type) and issubclass(word, family)
+
+
 def lookup_component_in_file(func: tree.Expr, file: FileScope) -> BlockDef | type | None:
     """Return the block or word that ``func`` names in a file, or None."""
     parts = get_dotted_parts(func)
@@ -363,16 +375,3 @@ def lookup_component_in_file(func: tree.Expr, file: FileScope) -> BlockDef | typ
     if len(parts) == 2 and parts[0] in file.namespaces:
         return file.namespaces[parts[0]].find_component(parts[1])
     return None
-
-
-__all__ = [
-    "Dim",
-    "Module",
-    "collect_bindings",
-    "evaluate_condition",
-    "find_later_binding",
-    "get_dotted_parts",
-    "lookup_component",
-    "lookup_component_in_file",
-    "unknown_component_error",
-]

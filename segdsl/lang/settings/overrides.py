@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,8 +10,9 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from segdsl.diagnostics import Diagnostic, Fix, SegError, Sink, Span, find_safe_replacement
+from segdsl.ir.field_type import FieldType, read_field_type
 from segdsl.ir.program import SECTIONS, Section
-from segdsl.ir.values import Quantity, Units, quote_string
+from segdsl.ir.values import Quantity, quote_string
 from segdsl.ir.word import find_word_family, list_words
 from segdsl.lang.convert.bounds import accepts_value
 from segdsl.lang.convert.fields import convert_field
@@ -21,7 +20,7 @@ from segdsl.lang.elaborate.context import Frame
 from segdsl.lang.elaborate.scopes import FileScope
 from segdsl.lang.elaborate.values import EvalStop
 from segdsl.lang.settings.merge import Settings
-from segdsl.lang.suggest.remedies import FieldHint, describe_field_type, is_number_literal, suggest_list, suggest_value
+from segdsl.lang.suggest.remedies import describe_field_type, is_number_literal, suggest_list, suggest_value
 from segdsl.lang.suggest.verify_fix import TRIAL_PREFIX, find_faults, make_empty_frame
 from segdsl.syntax.parser import parse_override
 from segdsl.syntax.tree import Assign, Drop, Expr
@@ -86,7 +85,8 @@ def is_text_path(path: str) -> bool:
     head, *rest = path.split(".")
     if head == "weights":
         return bool(rest) and rest != ["adapt"]
-    return _unwrap_annotation(_lookup_field((head, *rest))[0]) is str
+    info = _lookup_field((head, *rest))
+    return info is not None and read_field_type(info.annotation, info.metadata).base is str
 
 
 def format_override(path: Sequence[str], value: str) -> str:
@@ -94,44 +94,52 @@ def format_override(path: Sequence[str], value: str) -> str:
 
     The value is an ellipsis if it is empty or cannot be made valid.
     """
-    annotation, metadata = _lookup_field(path)
-    kind, family = _unwrap_annotation(annotation), find_word_family(annotation)
-    suggestion = value
-    if family is not None:
-        suggestion = _suggest_word_value(value, list_words(family))
-    elif value and kind is str:
-        suggestion = quote_string(value)
-    elif (
-        is_number_literal(value)
-        and typing.get_origin(kind) is tuple
-        and _unwrap_annotation(typing.get_args(kind)[0]) is str
-    ):
-        suggestion = ""
-    elif value and typing.get_origin(kind) is tuple:
-        suggestion = suggest_list(value, typing.get_args(kind)[0]) or (value if value.startswith("[") else f"[{value}]")
-    elif value and kind is Quantity and is_number_literal(value):
-        units = next((m.names for m in metadata if isinstance(m, Units)), ())
-        suggestion = f"{value} {'epochs' if 'epochs' in units else units[0]}" if units else value
-    elif value and not (kind is float and is_number_literal(value)):
-        suggestion = suggest_value(value, kind, (*metadata, FieldHint(None, False))) or value
-    if suggestion and annotation is not None:
-        suggestion = _correct_value(suggestion, path[-1], annotation, metadata)
+    info = _lookup_field(path)
+    suggestion = value if info is None else _suggest_text(value, read_field_type(info.annotation, info.metadata))
+    if suggestion and info is not None:
+        suggestion = _correct_value(suggestion, path[-1], info)
     return f"{'.'.join(path)}={suggestion or '…'}"
+
+
+def _suggest_text(value: str, expected: FieldType) -> str:
+    """Return the source of a value for a field, as far as its text and the type of the field tell."""
+    family = expected.family or next((item.family for item in expected.items), None)
+    if family is not None:
+        return _suggest_word_value(value, list_words(family))
+    if not value:
+        return ""
+    if expected.base is tuple:
+        return _suggest_list_value(value, expected.items[0])
+    if expected.base is str:
+        return quote_string(value)
+    if is_number_literal(value) and expected.base is Quantity:
+        # A bare amount of memory stays as it is: a wrong unit would be worse than none.
+        unit = "epochs" if "epochs" in expected.units else expected.units[0] if len(expected.units) == 1 else ""
+        return f"{value} {unit}".rstrip()
+    if is_number_literal(value) and expected.base is float:
+        return value
+    return suggest_value(value, replace(expected, is_optional=False)) or value
+
+
+def _suggest_list_value(value: str, item: FieldType) -> str:
+    if is_number_literal(value) and item.base is str:
+        return ""
+    return suggest_list(value, item) or (value if value.startswith("[") else f"[{value}]")
 
 
 def describe_path_type(path: Sequence[str]) -> str:
     """Describe the values that a path of the program takes: `an integer`, `one of …`."""
-    annotation, metadata = _lookup_field(path)
-    family = find_word_family(annotation)
+    info = _lookup_field(path)
+    if info is None:
+        return "another value"
+    family = find_word_family(info.annotation)
     if family is not None:
         return "one of " + ", ".join(f"`{word.write_usual_form()}`" for word in list_words(family).values())
-    return describe_field_type(annotation, metadata)
+    return describe_field_type(read_field_type(info.annotation, info.metadata))
 
 
-def _correct_value(text: str, name: str, annotation: Any, metadata: tuple[Any, ...]) -> str:
+def _correct_value(text: str, name: str, info: FieldInfo) -> str:
     """Return a value's text in a form that its field accepts, or "" if there is none."""
-    info = FieldInfo.from_annotation(annotation)
-    info.metadata = list(metadata)
 
     def convert_text(expr: Expr, frame: Frame) -> None:
         if not accepts_value(info, convert_field(expr, info, frame, name)):
@@ -164,27 +172,19 @@ def _suggest_word_value(value: str, family: dict[str, Any]) -> str:
     return value if "(" in value else ""
 
 
-def _lookup_field(path: Sequence[str]) -> tuple[Any, tuple[Any, ...]]:
-    """Return the annotation and metadata of a key, or of an argument below one; `(None, ())` if there is none."""
+def _lookup_field(path: Sequence[str]) -> FieldInfo | None:
+    """Return the field of a key, or of an argument below one; None if there is none."""
     kind: Any = SECTIONS.get(path[0])
-    metadata: tuple[Any, ...] = ()
+    info: FieldInfo | None = None
     for name in path[1:]:
         is_section = isinstance(kind, type) and issubclass(kind, Section)
         family = None if is_section or kind is None else find_word_family(kind)
         records: list[Any] = [kind] if is_section else list(list_words(family).values()) if family else []
         info = next((record.model_fields[name] for record in records if name in record.model_fields), None)
         if info is None:
-            return None, ()
-        kind, metadata = info.annotation, tuple(info.metadata)
-    return kind, metadata
-
-
-def _unwrap_annotation(annotation: Any) -> Any:
-    """Return the type of an annotation without its bounds and without None."""
-    kinds = [k for k in typing.get_args(annotation) if k is not type(None)]
-    if typing.get_origin(annotation) in (types.UnionType, typing.Union, typing.Annotated):
-        return _unwrap_annotation(kinds[0])
-    return annotation
+            return None
+        kind = info.annotation
+    return info
 
 
 def check_override(

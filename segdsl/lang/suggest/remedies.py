@@ -6,13 +6,13 @@ The intended value is guessed from the value alone, so that there is one rule pe
 from __future__ import annotations
 
 import re
-import types
 import typing
-from typing import Any, NamedTuple, Union
+from typing import Any, Literal
 
 from segdsl.diagnostics import find_closest_name, find_safe_replacement, match_name
-from segdsl.ir.values import OrSingle, PathText, Quantity, Range, Size, Units, format_number, quote_string
-from segdsl.ir.word import Word, find_word_family, has_only_choices, list_choice_forms, list_choices, list_words
+from segdsl.ir.field_type import FieldType
+from segdsl.ir.values import Quantity, Range, Size, format_number, quote_string
+from segdsl.ir.word import Word, find_word_family, list_choice_forms, list_words
 from segdsl.syntax import tree
 
 TYPE_EXAMPLES: dict[Any, str] = {
@@ -32,19 +32,6 @@ _NUMBER_PATTERN = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?")
 _BARE_TEXT_PATTERN = re.compile(r"[\w./~:-]+")
 
 
-class FieldHint(NamedTuple):
-    """Extra metadata of a field for suggestions: its default, whether it may be `none`, and its name."""
-
-    default: Any
-    is_optional: bool
-    name: str = ""
-
-
-def get_field_hint(meta: tuple[Any, ...]) -> FieldHint:
-    """Return the :class:`FieldHint` in a field's metadata, or an empty one."""
-    return next((m for m in meta if isinstance(m, FieldHint)), FieldHint(None, False))
-
-
 def add_article(noun: str) -> str:
     """Return a noun with its article: `a loss`, `an optimizer`."""
     return f"{'an' if noun[:1] in 'aeiou' else 'a'} {noun}"
@@ -55,52 +42,46 @@ def format_alternatives(names: tuple[str, ...]) -> str:
     return " or ".join(f"`{n}`" for n in names)
 
 
-def describe_field_type(kind: Any, meta: tuple[Any, ...]) -> str:
+def describe_field_type(expected: FieldType) -> str:
     """Describe what a field accepts: `an integer`, `one of …`, `a list, each element a string`."""
-    origin = typing.get_origin(kind)
-    if origin is typing.Annotated:
-        inner, *more = typing.get_args(kind)
-        return describe_field_type(inner, (*more, *meta))
-    if has_only_choices(kind):
-        return "one of " + ", ".join(f"`{k}`" for k in list_choice_forms(list_choices(kind)))
-    if origin in (Union, types.UnionType):
-        return describe_field_type(next(k for k in typing.get_args(kind) if k is not type(None)), meta)
-    units, default = _get_units(meta), get_field_hint(meta).default
-    if any(isinstance(m, PathText) for m in meta):
+    if expected.base is Literal:
+        return "one of " + ", ".join(f"`{form}`" for form in list_choice_forms(expected.choices))
+    if expected.is_path:
         return "a path in the model, such as `backbone`"
-    if any(isinstance(m, OrSingle) for m in meta):
+    if expected.takes_single:
         return "a number or a range such as `0..127`"
-    if units:
-        example = f"-10 {units[0]}..10 {units[0]}" if kind is Range else f"100 {units[0]}"
-        return f"a {'range' if kind is Range else 'number'} in {format_alternatives(units)}, such as `{example}`"
-    if kind is Range and isinstance(default, Range):
-        return f"a range such as `{default}`"
-    if origin is tuple:
-        return f"a list, each element {describe_field_type(typing.get_args(kind)[0], ())}"
-    if isinstance(kind, type) and issubclass(kind, Word):
-        return add_article(kind.kind)
-    return TYPE_EXAMPLES.get(kind, "another value")
+    if expected.units:
+        return _describe_quantity(expected)
+    if expected.base is Range and isinstance(expected.default, Range):
+        return f"a range such as `{expected.default}`"
+    if expected.base is tuple:
+        return f"a list, each element {describe_field_type(expected.items[0])}"
+    if expected.family is not None:
+        return add_article(expected.family.kind)
+    return TYPE_EXAMPLES.get(expected.base, "another value")
 
 
-def _get_units(meta: tuple[Any, ...]) -> tuple[str, ...]:
-    return next((m.names for m in meta if isinstance(m, Units)), ())
+def _describe_quantity(expected: FieldType) -> str:
+    unit, noun = expected.units[0], "range" if expected.base is Range else "number"
+    example = f"-10 {unit}..10 {unit}" if expected.base is Range else f"100 {unit}"
+    return f"a {noun} in {format_alternatives(expected.units)}, such as `{example}`"
 
 
-def suggest_value(value: Any, kind: Any, meta: tuple[Any, ...]) -> str:
+def suggest_value(value: Any, expected: FieldType) -> str:
     """Return the source of the value that was probably meant by one of the wrong type, or ""."""
-    if get_field_hint(meta).is_optional and value is False and kind is not bool:
+    if expected.is_optional and value is False and expected.base is not bool:
         return "none"
-    if isinstance(value, str) and re.fullmatch(r"(?i)none|null", value) and get_field_hint(meta).is_optional:
+    if expected.is_optional and isinstance(value, str) and re.fullmatch(r"(?i)none|null", value):
         return "none"
-    guess = _GUESSES.get(kind)
-    return guess(value, meta) if guess else ""
+    guess = _GUESSES.get(expected.base)
+    return guess(value, expected) if guess else ""
 
 
-def _guess_size(value: Any, meta: tuple[Any, ...]) -> str:
+def _guess_size(value: Any, expected: FieldType) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
-        return "" if get_field_hint(meta).name == "kernel" and value > MAX_KERNEL_GUESS else f"{value}x{value}"
+        return "" if expected.name == "kernel" and value > MAX_KERNEL_GUESS else f"{value}x{value}"
     if isinstance(value, tuple) and len(value) == 2 and all(type(side) is int for side in value):
         return f"{value[0]}x{value[1]}"
     if isinstance(value, str):
@@ -109,20 +90,20 @@ def _guess_size(value: Any, meta: tuple[Any, ...]) -> str:
     return ""
 
 
-def _guess_integer(value: Any, meta: tuple[Any, ...]) -> str:
-    plain = _extract_number(value, meta)
+def _guess_integer(value: Any, expected: FieldType) -> str:
+    plain = _extract_number(value, expected)
     return format_number(int(plain)) if plain is not None and plain == int(plain) else ""
 
 
-def _guess_float(value: Any, meta: tuple[Any, ...]) -> str:
-    plain = _extract_number(value, meta)
+def _guess_float(value: Any, expected: FieldType) -> str:
+    plain = _extract_number(value, expected)
     return "" if plain is None else format_number(plain)
 
 
-def _extract_number(value: Any, meta: tuple[Any, ...]) -> float | None:
+def _extract_number(value: Any, expected: FieldType) -> float | None:
     # `epochs = 10 epochs` repeats its unit and is clearly a number; `batch = 10 epochs` is not.
     if isinstance(value, Quantity):
-        return value.value if value.unit == get_field_hint(meta).name else None
+        return value.value if value.unit == expected.name else None
     if isinstance(value, str) and is_number_literal(value.strip()):
         return float(value)
     return value if isinstance(value, float) else None
@@ -133,18 +114,18 @@ def is_number_literal(text: str) -> bool:
     return bool(_NUMBER_PATTERN.fullmatch(text))
 
 
-def _guess_bool(value: Any, meta: tuple[Any, ...]) -> str:
+def _guess_bool(value: Any, expected: FieldType) -> str:
     if isinstance(value, str):
         return match_name(value, ("true", "false")) or ""
     return {"0": "false", "1": "true"}.get(format_number(value), "") if isinstance(value, (int, float)) else ""
 
 
-def _guess_string(value: Any, meta: tuple[Any, ...]) -> str:
+def _guess_string(value: Any, expected: FieldType) -> str:
     return f'"{value}"' if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
-def _guess_range(value: Any, meta: tuple[Any, ...]) -> str:
-    units, default = _get_units(meta), get_field_hint(meta).default
+def _guess_range(value: Any, expected: FieldType) -> str:
+    units, default = expected.units, expected.default
     unit = units[0] if units else None
     if isinstance(value, Quantity) and value.unit in units:
         value = value.value
@@ -159,9 +140,9 @@ def _guess_range(value: Any, meta: tuple[Any, ...]) -> str:
     return ""
 
 
-def _guess_quantity(value: Any, meta: tuple[Any, ...]) -> str:
+def _guess_quantity(value: Any, expected: FieldType) -> str:
     match = _AMOUNT_PATTERN.fullmatch(value) if isinstance(value, str) else None
-    unit = find_closest_name(match[2], _get_units(meta)) if match else None
+    unit = find_closest_name(match[2], expected.units) if match else None
     return f"{match[1]} {unit}" if match and unit else ""
 
 
@@ -177,9 +158,9 @@ _GUESSES = {
 """Expected type -> guess of the intended value."""
 
 
-def suggest_list(value: Any, item: Any) -> str:
+def suggest_list(value: Any, item: FieldType) -> str:
     """Return the list that a single value probably stands for, or "" if it cannot be an element."""
-    inner = typing.get_args(item)[0] if typing.get_origin(item) is typing.Annotated else item
+    inner = item.base
     if isinstance(value, str) and inner is str:
         return "[" + ", ".join(quote_string(part.strip()) for part in value.split(",")) + "]"
     if isinstance(value, bool):
@@ -189,11 +170,11 @@ def suggest_list(value: Any, item: Any) -> str:
     return f"[{value}]" if isinstance(inner, type) and isinstance(value, inner) else ""
 
 
-def suggest_literal(text: str, kind: Any) -> str:
+def suggest_literal(text: str, expected: FieldType) -> str:
     """Return the literal that was probably meant by an expression without a value, or ""."""
-    if kind is str and _BARE_TEXT_PATTERN.fullmatch(text):
+    if expected.base is str and _BARE_TEXT_PATTERN.fullmatch(text):
         return f'"{text}"'
-    if kind is bool:
+    if expected.base is bool:
         return match_name(text, ("true", "false")) or ""
     return ""
 
@@ -238,24 +219,31 @@ def _takes_word_list(word: type[Word], family: type[Word]) -> bool:
 
 def _iterate_terms(expr: tree.Expr, start: int, text: str) -> typing.Iterator[tuple[str, str]]:
     """Yield the factor and the source of each word in a list or sum; "" for terms of any other kind."""
-    shown = text[expr.span.start - start : expr.span.end - start]
+    if isinstance(expr, tree.Binary) and expr.op == "*":
+        yield from _iterate_weighted_terms(expr, start, text)
+        return
+    parts = _list_terms(expr)
+    if parts is None:
+        yield "", text[expr.span.start - start : expr.span.end - start] if isinstance(expr, tree.Call) else ""
+    for part in parts or ():
+        yield from _iterate_terms(part, start, text)
+
+
+def _list_terms(expr: tree.Expr) -> tuple[tree.Expr, ...] | None:
+    """Return the terms of a list, chain or sum, or None for any other expression."""
     if isinstance(expr, tree.ListExpr):
-        for item in expr.items:
-            yield from _iterate_terms(item, start, text)
-    elif isinstance(expr, tree.Flow) and all(step.name is step.repeat is None for step in expr.steps):
-        for part in (expr.source, *(step.component for step in expr.steps)):
-            yield from _iterate_terms(part, start, text)
-    elif isinstance(expr, tree.Binary) and expr.op == "+":
-        yield from _iterate_terms(expr.left, start, text)
-        yield from _iterate_terms(expr.right, start, text)
-    elif isinstance(expr, tree.Binary) and expr.op == "*":
-        factor, rest = (expr.left, expr.right) if isinstance(expr.left, tree.Constant) else (expr.right, expr.left)
-        weight = text[factor.span.start - start : factor.span.end - start] if isinstance(factor, tree.Constant) else ""
-        # A factor of a factor would have to be multiplied out; give up on the term instead.
-        for inner, word in _iterate_terms(rest, start, text):
-            yield weight, word if weight and not inner else ""
-    else:
-        yield "", shown if isinstance(expr, tree.Call) else ""
+        return expr.items
+    if isinstance(expr, tree.Flow) and all(step.name is step.repeat is None for step in expr.steps):
+        return (expr.source, *(step.component for step in expr.steps))
+    return (expr.left, expr.right) if isinstance(expr, tree.Binary) and expr.op == "+" else None
+
+
+def _iterate_weighted_terms(expr: tree.Binary, start: int, text: str) -> typing.Iterator[tuple[str, str]]:
+    factor, rest = (expr.left, expr.right) if isinstance(expr.left, tree.Constant) else (expr.right, expr.left)
+    weight = text[factor.span.start - start : factor.span.end - start] if isinstance(factor, tree.Constant) else ""
+    # A factor of a factor would have to be multiplied out; give up on the term instead.
+    for inner, word in _iterate_terms(rest, start, text):
+        yield weight, word if weight and not inner else ""
 
 
 def suggest_chain(expr: tree.Expr, text: str) -> str:
