@@ -172,9 +172,9 @@ def test_the_largest_class_is_never_thin() -> None:
     )
 
 
-def fixed(activation_bytes: float = 50 * 2**20, macs: float = 0.2e9) -> Any:
+def fixed(nodes: float = 50 * 2**20, macs: float = 0.2e9) -> Any:
     """A cost of so many bytes and operations for each 256x256 pixels, whatever the model."""
-    return lambda model, size: Cost(activation_bytes, 2**19, macs, 10**6).scale_pixels(size[0] * size[1] / 256**2)
+    return lambda model, size: Cost(nodes, 2**19, macs, 10**6).scale_pixels(size[0] * size[1] / 256**2)
 
 
 MODEL_CASES = {
@@ -195,7 +195,7 @@ def test_the_model_suits_the_number_and_the_width(case: str) -> None:
 
 def test_a_model_that_the_machine_is_too_small_for_is_passed_over() -> None:
     def cost_of(model: LibraryModel, size: tuple[int, int]) -> Cost:
-        return fixed(activation_bytes=5 * GIB if model.name == "SegNeXtT" else 2**20)(model, size)
+        return fixed(nodes=5 * GIB if model.name == "SegNeXtT" else 2**20)(model, size)
 
     found = make_plan(facts(train_images=5000), DESK, compute_cost=cost_of)
     assert found.model.name == "LiteHRNetS" and "SegNeXtT" in found.choices["model"].reason
@@ -214,7 +214,7 @@ BATCH_CASES = {
 @pytest.mark.parametrize("case", BATCH_CASES)
 def test_the_batch_fits_the_memory_and_the_number(case: str) -> None:
     images, machine, mebibytes, batch, reason = BATCH_CASES[case]
-    found = make_plan(facts(train_images=images), machine, compute_cost=fixed(activation_bytes=mebibytes * 2**20)).choices["batch"]
+    found = make_plan(facts(train_images=images), machine, compute_cost=fixed(nodes=mebibytes * 2**20)).choices["batch"]
     assert found.value == batch and reason in found.reason
 
 
@@ -224,10 +224,10 @@ def test_an_input_is_shrunk_for_memory_and_time_within_limits() -> None:
     height, width = found.size
     assert width == 2 * height < 2048 and "4 images fit into 4.0 GiB" in found.choices["input_size"].reason
     slow = make_plan(
-        facts(sizes=large, train_images=900), Machine(2, 999 * GIB), compute_cost=fixed(activation_bytes=2**20, macs=50e9)
+        facts(sizes=large, train_images=900), Machine(2, 999 * GIB), compute_cost=fixed(nodes=2**20, macs=50e9)
     )
     assert slow.size == (512, 1024) and "24 h" in slow.choices["input_size"].reason
-    assert make_plan(facts(sizes=large), SERVER, compute_cost=fixed(activation_bytes=2**20, macs=50e9)).size == (1024, 2048)
+    assert make_plan(facts(sizes=large), SERVER, compute_cost=fixed(nodes=2**20, macs=50e9)).size == (1024, 2048)
 
 
 def test_thin_things_are_not_shrunk_for_time_and_hardly_for_memory() -> None:
