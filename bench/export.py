@@ -37,11 +37,11 @@ def convert_models(name: str) -> dict[str, Any]:
     import torch
 
     from segdsl.export.convert.deployable import DeployableModel
-    from segdsl.export.openvino import convert_to_openvino
-    from segdsl.inference.models.model_info import resolve_exporter
+    from segdsl.export.convert.openvino import convert_to_openvino
     from segdsl.lang.program import load
     from segdsl.lower.compiled import compile_program
     from segdsl.lower.graph import build_module
+    from segdsl.words.exports import name_exporters
 
     program = load(SPECS / f"{name}.seg", classes=2)
     torch.manual_seed(0)
@@ -53,7 +53,7 @@ def convert_models(name: str) -> dict[str, Any]:
                 parameter.add_(0.2 * torch.randn_like(parameter))
     plain = build_module(program.graph, {})
     plain.load_state_dict(ours.state_dict(), strict=False)
-    form = resolve_exporter(program)
+    form = name_exporters(program.export)["openvino"]
     return {
         "ours": convert_to_openvino(DeployableModel(ours, program, form), program)[0],
         "plain": convert_to_openvino(DeployableModel(plain, program, form, optimize=False), program)[0],

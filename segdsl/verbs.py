@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segdsl.export.openvino import ExportResult
+    from segdsl.export.export import ExportResult
     from segdsl.ir.program import Program
     from segdsl.lower.compiled import CompileResult
     from segdsl.run.report.write import ReportFile
@@ -110,7 +110,7 @@ def evaluate(
         device: where a run computes.
     """
     from segdsl.inference.evaluate import evaluate_model
-    from segdsl.inference.models.model import open_model
+    from segdsl.inference.models.opener import open_model
     from segdsl.inference.score_files import check_score_folder
 
     folder = None if out is None else Path(out)
@@ -140,7 +140,7 @@ def export(
     data: PathLike | None = None,
     told: Callable[[str], None] | None = None,
 ) -> ExportResult:
-    """Write the OpenVINO model of a run into its folder `export`.
+    """Write the OpenVINO model of a run, and further formats that it sets, into its folder `export`.
 
     Args:
         run: the run folder.
@@ -149,7 +149,7 @@ def export(
         data: replaces the folder of the run's data, on which the model is compared with torch.
         told: called with a short description of each step of the work.
     """
-    from segdsl.export.openvino import check_precision, export_run
+    from segdsl.export.export import check_precision, export_run
 
     if precision is not None:
         check_precision(precision)
@@ -166,7 +166,8 @@ def export(
 
 def origin(model: PathLike) -> dict[str, Any]:
     """Return the provenance of an exported model: `program`, `lock`, `metrics`, `certificate` …"""
-    from segdsl.export.provenance import describe_provenance, read_model_info
+    from segdsl.export.provenance import describe_provenance
+    from segdsl.inference.models.opener import read_model_info
 
     return describe_provenance(read_model_info(model))
 

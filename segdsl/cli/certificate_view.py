@@ -37,9 +37,10 @@ def format_certificate(certificate: Mapping[str, Any]) -> str:
         "\n".join(_format_class_rows(certificate)),
         "\n".join(_format_int8_summary(certificate)),
     ]
-    parts.append(
-        "\n".join([*_format_interface("", certificate), *_format_interface("onnx ", certificate.get("onnx", {}))])
-    )
+    interfaces = [*_format_interface("", certificate)]
+    for name in certificate.get("also", ()):
+        interfaces += _format_interface(f"{name} ", certificate[name])
+    parts.append("\n".join(interfaces))
     return "\n\n".join(part for part in parts if part)
 
 
@@ -54,9 +55,7 @@ def warn_if_unscored(certificate: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
 
 
 def _format_precision_rows(certificate: Mapping[str, Any]) -> Iterator[str]:
-    rows = dict(certificate["rows"])
-    if "onnx" in certificate:
-        rows["onnx"] = certificate["onnx"]
+    rows = {**certificate["rows"], **{name: certificate[name] for name in certificate.get("also", ())}}
     yield from format_columns(
         ("form", "pixels changed", "Dice", "change", "logit error", "diverges at"),
         [

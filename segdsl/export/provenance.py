@@ -9,8 +9,9 @@ from typing import Any
 
 from segdsl.diagnostics import fail
 from segdsl.inference.models import model_info
-from segdsl.inference.models.model import ONNX_SUFFIX, find_base_folder, find_exported_file, read_xml
+from segdsl.inference.models.model import find_base_folder
 from segdsl.inference.models.model_info import ModelInfo
+from segdsl.inference.models.opener import find_exported_file, read_model_info
 from segdsl.ir.values import quote_string
 from segdsl.run.folder.checkpoint import Run
 from segdsl.run.folder.layout import RunFolder, read_json_object, relocate_program
@@ -47,16 +48,6 @@ def _find_epoch_index(history: History, run: Run) -> int | None:
     if epoch.isdecimal():
         return history.epochs.index(int(epoch)) if int(epoch) in history.epochs else None
     return history.find_best_index(run.program.train.monitor)
-
-
-def read_model_info(path: str | Path) -> ModelInfo:
-    """Read the metadata of the exported model at ``path``. Raises SegError as opening it does."""
-    file = find_exported_file(Path(path))
-    if file.suffix.lower() == ONNX_SUFFIX:
-        from segdsl.inference.models.onnx_model import read_onnx_info
-
-        return read_onnx_info(file)
-    return read_xml(file)[1]
 
 
 def describe_provenance(info: ModelInfo) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from segdsl.inference.models.model import Model, open_model
+from segdsl.inference.models.model import Model, RuntimeModel
+from segdsl.inference.models.opener import open_model
 from segdsl.inference.preprocess import Image
 from segdsl.lang.program import load
 
@@ -37,7 +38,7 @@ def measure_speed(path: str | Path, device: str = "auto") -> dict[str, Any]:
     size = model.input_size
     image = np.random.default_rng(0).integers(0, 256, (size.height, size.width, model.program.channels), np.uint8)
     latency = measure_median_ms(lambda: model.predict_probabilities(image))
-    step = None if model.kind != "torch" else _make_training_step(cast("TorchModel", model), image)
+    step = None if isinstance(model, RuntimeModel) else _make_training_step(cast("TorchModel", model), image)
     graph = model.program.graph
     return {
         "latency_ms": round(latency, 3),

@@ -11,7 +11,8 @@ from segdsl.data.check.index import Index, open_index
 from segdsl.data.formats.layout import Request
 from segdsl.data.loading.dataset import EvalDataset
 from segdsl.diagnostics import SegError, fail
-from segdsl.inference.models.model import Model, open_model
+from segdsl.inference.models.model import Model
+from segdsl.inference.models.opener import open_model
 from segdsl.inference.preprocess import restore_mask_size
 from segdsl.inference.score_files import ScoreWriter, check_score_folder
 from segdsl.inference.tiling import classify_image

@@ -13,7 +13,8 @@ from typing import Any
 from segdsl.data.decode.images import IMAGE_EXTENSIONS, read_image
 from segdsl.data.pictures.palette import make_class_colors
 from segdsl.diagnostics import Diagnostic, SegError, fail, find_closest_name
-from segdsl.inference.models.model import Model, open_model
+from segdsl.inference.models.model import Model
+from segdsl.inference.models.opener import open_model
 from segdsl.inference.overlay import encode_mask_png, render_overlay_png
 from segdsl.storage.atomic import write_atomically
 

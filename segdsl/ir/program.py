@@ -70,10 +70,21 @@ register_aliases("bf16", "bfloat16 bf16_mixed bf16_true")
 register_aliases("fp32", "float32 single full float 32 32_true f32 false")
 
 
-class AnyExporter(Word, abstract=True):
-    """A file format of exported models."""
+class Exporter(Word, abstract=True):
+    """A file format of exported models.
+
+    ``suffix`` is the extension of its files, ``companions`` those of files that belong to them. ``runtime`` and
+    ``writer`` are the classes that run and write such files, as `module:name`: a `RuntimeModel` of
+    ``segdsl.inference.models.model`` and a `Writer` of ``segdsl.export.writer``.
+    """
 
     kind: ClassVar[str] = "exporter"
+    suffix: ClassVar[str] = ""
+    companions: ClassVar[tuple[str, ...]] = ()
+    runtime: ClassVar[str] = ""
+    writer: ClassVar[str] = ""
+    needs_background: ClassVar[bool] = False
+    """Whether channel 0 must be the background, so that another class 0 gets an empty channel before it."""
     size: Literal["static", "dynamic"] = "static"
     """Accept images of `data.input_size` only, which is fastest, or of any height and width that the network takes."""
     normalize: bool = False
@@ -84,11 +95,17 @@ class AnyExporter(Word, abstract=True):
     before the first class, as openvino-model-api requires; `segdsl show MODEL.xml` lists the channels."""
 
 
-class Exporter(AnyExporter, abstract=True):
-    """A variant of an OpenVINO model."""
+class OpenVINOExporter(Exporter, abstract=True):
+    """A variant of an OpenVINO model, the one that every export writes."""
+
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    """Storage of the weights. `fp32` stores them as trained and `fp16` in half the bytes; either way the device chooses
+    the precision it computes in. `int8` stores 8 bits per weight, and most layers also compute in 8 bits."""
+    calibration: PositiveInt = 64
+    """Number of training images, evenly spaced over the subset, that set the value ranges of the 8-bit layers."""
 
 
-class OnnxExporter(AnyExporter, abstract=True):
+class OnnxExporter(Exporter, abstract=True):
     """A variant of an ONNX model."""
 
 
@@ -262,10 +279,12 @@ class Tolerance(Section):
 class Export(Section):
     """`export`: the exported models."""
 
-    openvino: Exporter | None = None
+    openvino: OpenVINOExporter | None = None
     """The OpenVINO model."""
     onnx: OnnxExporter | None = None
     """An additional ONNX model; by default none is written."""
+    also: tuple[Exporter, ...] = ()
+    """Further models, such as a second variant of a format: `[ONNX(size = dynamic)]`."""
     images: PositiveInt | None = None
     """Number of validation images, evenly chosen, for comparing export and trained model; by default all."""
     tolerance: Tolerance = Field(default_factory=lambda: Tolerance.build_unchecked({}))
@@ -336,8 +355,8 @@ RESERVED_SECTIONS = ("sweep",)
 """Sections reserved for a later version."""
 
 __all__ = [
-    "RESERVED_SECTIONS", "SECTIONS", "AnyExporter", "Augmentation", "Averager", "Data", "Duration", "Eval",
-    "EvalSubset", "Export", "Exporter", "Keeper", "Loss", "MaskValues", "Monitor", "NaturalFloat", "NaturalInt",
-    "OnnxExporter", "Optimizer", "PositiveFloat", "PositiveInt", "Precision", "Probability", "Program", "Remap",
+    "RESERVED_SECTIONS", "SECTIONS", "Augmentation", "Averager", "Data", "Duration", "Eval", "EvalSubset", "Export",
+    "Exporter", "Keeper", "Loss", "MaskValues", "Monitor", "NaturalFloat", "NaturalInt", "OnnxExporter",
+    "OpenVINOExporter", "Optimizer", "PositiveFloat", "PositiveInt", "Precision", "Probability", "Program", "Remap",
     "Sampler", "Schedule", "Section", "Source", "Stopper", "Tolerance", "Train", "TrainSubset",
 ]  # fmt: skip

@@ -107,7 +107,7 @@ def test_ids_mean_the_same_from_mask_to_export(
     program = load(file)
     index = open_index(folder, "common_semantic_segmentation", Request.from_program(program, ["train"]))
     seen = read_sample(index, index.get_subset("train"), 0).mask
-    exported = json.loads(build_model_info(program, "fp32")["segdsl_classes"])
+    exported = json.loads(build_model_info(program, "openvino", "fp32")["segdsl_classes"])
     assert index.classes == program.classes == tuple(exported)
     (logits,) = program.graph.outputs.values()
     assert program.graph.collect_shapes()[logits][1] == len(exported)

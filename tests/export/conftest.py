@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from segdsl.export.openvino import export_run
+from segdsl.export.export import export_run
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.weights.files import save_weights

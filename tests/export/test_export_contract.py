@@ -14,7 +14,7 @@ from PIL import Image
 
 from segdsl import verbs
 from segdsl.inference.models import openvino_runtime
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 from segdsl.inference.preprocess import Mask
 
 HEIGHT, WIDTH = 48, 64

@@ -12,7 +12,7 @@ from PIL import Image
 
 from segdsl.diagnostics import SegError
 from segdsl.inference.evaluate import evaluate_path
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 
 
 def pairs(data: Path, subset: str = "val") -> list[tuple[np.ndarray, np.ndarray]]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segdsl.export.convert.deployable import DeployableModel
-from segdsl.export.openvino import export_model
+from segdsl.export.export import export_model
 from segdsl.inference.models import openvino_runtime
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program

@@ -18,15 +18,16 @@ from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.diagnostics import SegError
 from segdsl.export.certify.certificate import check_certificate
 from segdsl.export.certify.trial_images import generate_noise_images, open_trials
-from segdsl.export.openvino import ExportResult, export_model
+from segdsl.export.export import ExportResult, export_model
 from segdsl.inference.models import extras, model_info, openvino_runtime
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 from segdsl.inference.preprocess import preprocess_image, preprocess_raw
 from segdsl.ir.program import Program, Tolerance
 from segdsl.ir.values import Size
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.run.folder.checkpoint import open_run
+from segdsl.words.exports import OpenVINO
 
 
 def changed(run: Path, tmp_path: Path, *overrides: str) -> Program:
@@ -90,8 +91,8 @@ def test_onnx_runtime_agrees_with_torch(form: str, run: Path, tmp_path: Path) ->
     import onnxruntime
 
     found = exported(run, tmp_path, f"export.onnx={form}")
-    assert found.onnx is not None and found.certificate["onnx"]["differing"] == 0.0
-    session = onnxruntime.InferenceSession(str(found.onnx), providers=["CPUExecutionProvider"])
+    assert found.certificate["also"] == ["onnx"] and found.certificate["onnx"]["differing"] == 0.0
+    session = onnxruntime.InferenceSession(str(found.files["onnx"]), providers=["CPUExecutionProvider"])
     (given,), (output,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.shape, output.name) == ("image", [1, 3, 45, 64], "output1")
     image = generate_noise_images(45, 64)[0]
@@ -118,12 +119,12 @@ def test_missing_onnx_says_what_to_install(run: Path, tmp_path: Path, monkeypatc
 
 def test_a_class_0_of_another_name_has_its_own_channel(run: Path, tmp_path: Path) -> None:
     program = changed(run, tmp_path, 'data.classes=["metal", "rust", "paint", "dust"]')
-    assert model_info.needs_empty_channel(program)
-    assert model_info.build_model_info(program, "fp32")["labels"] == "metal rust paint dust"
+    assert model_info.needs_empty_channel(program, OpenVINO())
+    assert model_info.build_model_info(program, "openvino", "fp32")["labels"] == "metal rust paint dust"
     hard = changed(
         run, tmp_path, 'data.classes=["metal", "a", "b", "c"]', "export.openvino=OpenVINO(prediction = hard)"
     )
-    assert not model_info.needs_empty_channel(hard)
+    assert not model_info.needs_empty_channel(hard, OpenVINO(prediction="hard"))
 
 
 def test_the_certificate_has_a_row_for_each_form(run: Path, fp32: Path, data: Path) -> None:
@@ -147,7 +148,7 @@ def test_export_images_limits_the_trials(run: Path, tmp_path: Path) -> None:
 def test_an_exceeded_limit_leaves_no_file(
     limit: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from segdsl.export import openvino
+    from segdsl.export.formats import openvino
 
     shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
     settings = [] if limit == "spoilt" else ["--set", limit]
@@ -160,7 +161,7 @@ def test_an_exceeded_limit_leaves_no_file(
             return convert(shipped, program)
 
         monkeypatch.setattr(openvino, "convert_to_openvino", spoilt)
-        monkeypatch.setattr(openvino.Certifier, "_find_divergence", lambda *_: "low")
+        monkeypatch.setattr(openvino.OpenVINOWriter, "_find_divergence", lambda *_: "low")
     assert segdsl(["export", str(tmp_path / "run"), "--json", *settings]) == 1
     errors = json.loads(capsys.readouterr().out)["errors"]
     assert {error["slug"] for error in errors} == {"export-differs"}
@@ -168,7 +169,7 @@ def test_an_exceeded_limit_leaves_no_file(
 
 
 def test_the_first_divergent_node_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segdsl.export import openvino
+    from segdsl.export.formats import openvino
 
     convert = openvino.convert_to_openvino
 
@@ -186,12 +187,12 @@ def test_the_first_divergent_node_is_named(run: Path, tmp_path: Path, monkeypatc
 
 def test_each_exceeded_limit_is_explained(wording: Callable[[str], None]) -> None:
     row = {"differing": 0.02, "max_error": 0.3, "max_logit_error": 1.0, "relative_logit_error": 0.2}
-    bad = {**row, "dice": 0.8, "dice_change": -0.1, "parts_at": "stem.conv"}
-    unscored = {**row, "dice": None, "dice_change": None, "parts_at": None}
+    bad = {**row, "dice": 0.8, "dice_change": -0.1, "parts_at": "stem.conv", "single_precision": False}
+    unscored = {**row, "dice": None, "dice_change": None, "parts_at": None, "single_precision": False}
     infinite = {**bad, "max_logit_error": float("inf")}
     tolerance = Tolerance(pixels=1e-4, dice=0.01, logits=1e-3)
     tables = [
-        {"precision": "fp32", "rows": {"fp32": bad, "device": bad}},
+        {"precision": "fp32", "rows": {"fp32": {**bad, "single_precision": True}, "device": bad}},
         {"precision": "fp16", "rows": {"fp32": infinite, "fp16": unscored}},
         {"precision": "int8", "rows": {"int8": bad}},
     ]

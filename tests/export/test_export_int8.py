@@ -12,6 +12,7 @@ import pytest
 
 from segdsl.diagnostics import SegError
 from segdsl.export.certify.trial_images import open_trials, read_calibration_images
+from segdsl.export.export import export_model, export_run
 from segdsl.export.int8 import quantize as quantizing
 from segdsl.export.int8.job import QuantizationJob
 from segdsl.export.int8.layer_cost import (
@@ -22,9 +23,9 @@ from segdsl.export.int8.layer_cost import (
     split_into_parts,
 )
 from segdsl.export.int8.worker import Score
-from segdsl.export.openvino import export_model, export_run
+from segdsl.export.job import ExportJob
 from segdsl.inference.models import openvino_runtime
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 from segdsl.run.folder.checkpoint import open_run
 from segdsl.words.exports import OpenVINO
 
@@ -65,11 +66,10 @@ def test_the_program_sets_the_number_of_calibration_images(run: Path, data: Path
     whole = list(read_calibration_images(program, run, 64))
     assert [image.shape for image in whole] == [(45, 64, 3)] * 2
     assert len(list(read_calibration_images(program, run, 1))) == 1
-    word = OpenVINO(calibration=1)
-    program = program.model_copy(update={"export": program.export.model_copy(update={"openvino": word})})
     folder = data.parent / "prepared" / "int8"
     folder.mkdir(parents=True)
-    job = quantizing._prepare_job(program, run, folder, open_trials(program, run), "logits")
+    export = ExportJob(program, OpenVINO(calibration=1), None, run, open_trials(program, run))
+    job = quantizing._prepare_job(export, folder, 1, "logits")
     assert np.load(job.calibration).shape == (1, 45, 64, 3)
     assert np.load(job.masks).shape == (5, 45, 64)
     assert (job.channel_offset, job.is_hard, job.normalize, job.has_attention) == (0, False, "imagenet", False)

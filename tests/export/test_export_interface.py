@@ -9,7 +9,7 @@ import pytest
 
 from segdsl.cli.certificate_view import format_certificate
 from segdsl.export.certify.interface import describe_interface
-from segdsl.export.openvino import export_model
+from segdsl.export.export import export_model
 from segdsl.inference.models import openvino_runtime
 from segdsl.ir.program import Program
 from segdsl.lang.program import load

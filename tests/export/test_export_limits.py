@@ -23,7 +23,7 @@ from segdsl.cli import streams
 from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.export.int8 import quantize as quantizing
 from segdsl.inference.models import extras
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 from segdsl.storage.draft_folders import DRAFT_FOLDER_PREFIX
 
 LARGE = """

@@ -13,7 +13,7 @@ import torch
 from segdsl import verbs
 from segdsl.export.certify.trial_images import generate_noise_images
 from segdsl.inference.models import openvino_runtime
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 from segdsl.inference.models.tensor_names import add_outputs
 
 PROGRAM = """

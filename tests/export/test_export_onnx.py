@@ -15,10 +15,11 @@ from segdsl import verbs
 from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.diagnostics import SegError
 from segdsl.export.certify.trial_images import generate_noise_images
-from segdsl.export.openvino import export_model
+from segdsl.export.export import export_model
 from segdsl.inference import bench as benchmark
 from segdsl.inference.models import extras
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.onnx_model import OnnxModel
+from segdsl.inference.models.opener import open_model
 from segdsl.ir.values import Size
 from segdsl.run.folder.checkpoint import open_run
 
@@ -45,7 +46,8 @@ def exported(home: Path, build_once: Callable[[str, Callable[[Path], object]], P
 
 def test_the_file_is_opened_like_any_other(exported: Path, run: Path) -> None:
     model, trained = open_model(exported), open_model(run)
-    assert (model.kind, model.classes, model.ignore) == ("onnx", trained.classes, trained.ignore)
+    assert (model.classes, model.ignore) == (trained.classes, trained.ignore)
+    assert isinstance(model, OnnxModel)
     assert (model.input_size, model.base_folder) == (Size(45, 64), exported.parent.parent)
     image = generate_noise_images(50, 77)[0]
     assert np.abs(model.predict_probabilities(image) - trained.predict_probabilities(image)).max() < 1e-5
@@ -170,7 +172,7 @@ def test_what_onnx_cannot_say_is_a_finding_and_leaves_nothing(run: Path, tmp_pat
 
 
 def test_what_differs_in_onnx_alone_is_called_so(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from segdsl.export.convert import onnx
+    from segdsl.export.formats import onnx
 
     write = onnx._write_graph
 

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 
 from segdsl.diagnostics import SegError
-from segdsl.export import openvino as exporting
 from segdsl.export.certify import certificate
 from segdsl.export.certify.trial_images import generate_noise_images, open_trials
 from segdsl.export.convert.deployable import DeployableModel
-from segdsl.export.openvino import export_model, export_run
+from segdsl.export.export import export_model, export_run, resolve_exporters
+from segdsl.export.formats import openvino as exporting
 from segdsl.inference.models import openvino_runtime
-from segdsl.inference.models.model import open_model
 from segdsl.inference.models.model_info import format_label
+from segdsl.inference.models.opener import open_model
 from segdsl.run.folder.checkpoint import Run, open_run
 from segdsl.version import __version__
 
@@ -229,9 +229,10 @@ def test_the_program_sets_the_precision(run: Path) -> None:
     program = opened(run).program
     for said in ("fp32", "fp16", "int8"):
         export = program.export.model_copy(update={"openvino": OpenVINO(precision=said)})
-        assert exporting.resolve_precision(program.model_copy(update={"export": export})) == said
+        assert resolve_exporters(program.model_copy(update={"export": export}))["openvino"].precision == said
     silent = program.export.model_copy(update={"openvino": None})
-    assert exporting.resolve_precision(program.model_copy(update={"export": silent})) == "fp32"
+    assert resolve_exporters(program.model_copy(update={"export": silent})) == {"openvino": OpenVINO()}
+    assert resolve_exporters(program, "fp16") == {"openvino": OpenVINO(precision="fp16")}
 
 
 def test_nothing_is_printed(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from segdsl.cli.certificate_view import MAX_WIDTH, UNREADABLE_CERTIFICATE, forma
 from segdsl.cli.invoke import run_cli as segdsl
 from segdsl.diagnostics import SegError
 from segdsl.inference.models import model_info, openvino_runtime
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 from segdsl.run.program_data import get_data_root
 from segdsl.text.columns import measure_char
 from segdsl.weights.files import save_weights

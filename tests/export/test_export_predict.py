@@ -16,7 +16,7 @@ from PIL import Image
 from segdsl.data.pictures.palette import make_class_colors
 from segdsl.diagnostics import SegError
 from segdsl.inference import predict as predicting
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 from segdsl.inference.overlay import encode_mask_png, render_overlay_png, tint_classes
 from segdsl.inference.predict import collect_jobs, predict_files
 

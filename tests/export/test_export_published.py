@@ -14,9 +14,9 @@ from torch import nn
 
 from segdsl.data.demo.generate import write_demo_dataset
 from segdsl.export.convert.deployable import DeployableModel, LayerNormGroupNorm
-from segdsl.export.openvino import convert_to_openvino, export_model
+from segdsl.export.convert.openvino import convert_to_openvino
+from segdsl.export.export import export_model
 from segdsl.inference.models import openvino_runtime
-from segdsl.inference.models.model_info import resolve_exporter
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 
@@ -25,7 +25,7 @@ import json, sys
 from pathlib import Path
 import torch
 from segdsl.export.certify.trial_images import val_trials
-from segdsl.export.openvino import export_model
+from segdsl.export.export import export_model
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 torch.manual_seed(0)
@@ -80,7 +80,7 @@ def test_a_dynamic_size_is_that_of_the_image(root: Path, name: str) -> None:
     program = load(root / "specs" / f"{name}.seg", ["data.input_size=64x96", form], 3)
     torch.manual_seed(0)
     model = compile_program(program, weights="none").model.eval()
-    shipped = DeployableModel(model, program, resolve_exporter(program))
+    shipped = DeployableModel(model, program, program.export.openvino)
     compiled = openvino_runtime.compile_model(convert_to_openvino(shipped, program)[0], "f32", root)
     for size in ((64, 96), (96, 64), (128, 160)):
         image = torch.randn(1, 3, *size)
@@ -96,7 +96,7 @@ def test_onnx_with_a_dynamic_size(root: Path, tmp_path: Path) -> None:
     program = load(root / "specs" / "segnext_t.seg", ["data.input_size=64x96", "export.onnx=ONNX(size = dynamic)"], 3)
     torch.manual_seed(0)
     model = compile_program(program, weights="none").model.eval()
-    session = onnxruntime.InferenceSession(str(export_model(program, model, tmp_path, "fp32").onnx))
+    session = onnxruntime.InferenceSession(str(export_model(program, model, tmp_path, "fp32").files["onnx"]))
     for size in ((64, 96), (96, 64), (128, 160)):
         image = torch.randn(1, 3, *size)
         with torch.inference_mode():

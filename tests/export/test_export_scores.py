@@ -15,7 +15,7 @@ from segdsl.cli.invoke import run_cli as cli
 from segdsl.diagnostics import SegError
 from segdsl.inference import score_files
 from segdsl.inference.evaluate import evaluate_path
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 
 NAMES = ["classes.csv", "confusion.csv", "images.csv"]
 

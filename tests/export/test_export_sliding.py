@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from segdsl.inference.evaluate import evaluate_model
-from segdsl.inference.models.model import Model, open_model
+from segdsl.inference.models.model import Model
+from segdsl.inference.models.opener import open_model
 from segdsl.inference.preprocess import ClassMaps, Image, stretch_image
 from segdsl.inference.tiling import BandResampler, classify_image, iterate_bands, plan_windows, select_best_class
 from segdsl.ir.program import Eval, Program

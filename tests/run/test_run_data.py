@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from segdsl.cli.invoke import run_cli
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 
 
 def as_bands(root: Path, channels: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from segdsl.cli.invoke import run_cli
 from segdsl.diagnostics import SegError
 from segdsl.inference.bench import measure_speed
-from segdsl.inference.models.model import open_model
+from segdsl.inference.models.opener import open_model
 from segdsl.run.engine import device
 from segdsl.run.train import train_file
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -78,13 +79,18 @@ def export_command(run: str, precision: str | None, root: str | None, overrides:
     """
     from segdsl.cli.certificate_view import format_certificate, warn_if_unscored
     from segdsl.run.signals import Signals
+    from segdsl.words.exports import get_format_name, list_formats
 
     # A signal must still remove half-written files and end the process that quantizes.
     with Signals():
         result = verbs.export(run, precision, overrides, root, streams.print_note)
-    files = [str(path) for path in (result.model, result.onnx) if path is not None]
-    data = {"model": files[0], "onnx": files[1] if len(files) > 1 else None, "certificate": result.certificate}
-    written = "\n".join(f"written to {file}" for file in files)
+    files = {name: str(file) for name, file in result.files.items()}
+    model, *others = files
+    # A format that the program does not export is null.
+    missing = {name: None for name in map(get_format_name, list_formats()) if name != model}
+    data: dict[str, Any] = {"model": files[model], **missing, **{name: files[name] for name in others}}
+    data["certificate"] = result.certificate
+    written = "\n".join(f"written to {file}" for file in files.values())
     text = f"{format_certificate(result.certificate)}\n\n{written}"
     return CommandResult(data, text, findings=warn_if_unscored(result.certificate))
 

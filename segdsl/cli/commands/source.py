@@ -203,7 +203,9 @@ def show_command(
         return show_learning_rate(file, overrides, steps_per_epoch, images)
     if overrides or steps_per_epoch is not None or images is not None:
         raise click.UsageError("--set, --steps-per-epoch and --images need --lr.")
-    if Path(file).suffix.lower() in (".xml", ".onnx"):
+    from segdsl.words.exports import find_format
+
+    if find_format(Path(file).suffix) is not None:
         from segdsl.cli.certificate_view import show_origin
 
         return show_origin(file)

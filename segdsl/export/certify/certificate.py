@@ -20,13 +20,12 @@ from segdsl.inference.preprocess import ClassMaps, Mask, preprocess_image, resto
 from segdsl.ir.program import Program, Tolerance
 from segdsl.scores.confusion import Confusion, nan_to_none
 
-TORCH, DEVICE, ONNX = "torch", "device", "onnx"
-"""Rows of the trained model, of the file in the precision that the device prefers, and of the ONNX file."""
-SINGLE_PRECISION = ("fp32", ONNX)
-"""Rows computed in single precision."""
-TIE_THRESHOLDS: dict[str, float] = {"fp32": 1e-4, ONNX: 1e-4}
-ROUNDING_TIE_THRESHOLD = 1e-2
+TORCH, DEVICE = "torch", "device"
+"""Rows of the trained model, and of the file in the precision that the device prefers."""
+TIE_THRESHOLD, ROUNDING_TIE_THRESHOLD = 1e-4, 1e-2
 """A pixel is a tie if its two best logits differ by less than this share of the standard deviation of all logits.
+
+The second threshold is for forms that do not compute in single precision.
 
 Half precision changes logits by about a thousandth of their standard deviation.
 """
@@ -42,6 +41,15 @@ Predictor = Callable[[npt.NDArray[np.float32], npt.NDArray[np.uint8]], "tuple[Cl
 """A form of the model: maps a normalized image (1, C, h, w) and its pixels to logits (K, h, w) and class ids (h, w)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form of an exported model: how it predicts, whether it computes in single precision, and facts for its row."""
+
+    predict: Predictor
+    is_single: bool = True
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class CertificateRow:
     """Differences between one form of the model and PyTorch, over all images.
@@ -49,11 +57,13 @@ class CertificateRow:
     Of all ``pixels``, ``ties`` are undecided in PyTorch, ``class_changes`` have another class than in PyTorch, and
     ``mismatches`` have another class without being a tie. ``max_error`` is the largest error of a probability,
     ``max_logit_error`` that of a logit, ``relative_logit_error`` the same divided by the standard deviation of the
-    image's logits in PyTorch. ``has_mask`` tells whether any image had a mask.
+    image's logits in PyTorch. ``has_mask`` tells whether any image had a mask, ``is_single`` whether the
+    form computes in single precision.
     """
 
     name: str
     confusion: Confusion
+    is_single: bool = True
     pixels: int = 0
     ties: int = 0
     mismatches: int = 0
@@ -69,7 +79,7 @@ class CertificateRow:
     ) -> None:
         """Add an image: logits (K, h, w) and ids (h, w) of this form, the ``expected`` logits, its size and mask."""
         best = expected.argmax(0).astype(np.uint8)
-        tied = find_ties(expected, TIE_THRESHOLDS.get(self.name, ROUNDING_TIE_THRESHOLD))
+        tied = find_ties(expected, TIE_THRESHOLD if self.is_single else ROUNDING_TIE_THRESHOLD)
         # Counted at the size of the image: that is the mask which users of the model get.
         predicted, truth, tied = (restore_mask_size(a.astype(np.uint8), *image_size) for a in (ids, best, tied))
         changed = predicted != truth
@@ -107,6 +117,7 @@ class CertificateRow:
             "dice": nan_to_none(self.confusion.dice) if self.has_mask else None,
             "dice_change": nan_to_none(self.confusion.dice - torch_row.confusion.dice) if self.has_mask else None,
             "per_class": per_class if self.has_mask else None,
+            "single_precision": self.is_single,
             **self.facts,
         }
 
@@ -125,22 +136,25 @@ def _logit_resolution(logits: ClassMaps) -> float:
 
 
 def measure_forms(
-    program: Program, network: Any, forms: Mapping[str, Predictor], trials: TrialSet
+    program: Program, network: Any, forms: Mapping[str, Form], trials: TrialSet
 ) -> dict[str, CertificateRow]:
     """Run PyTorch and each of ``forms`` on ``trials`` and return a row for each.
 
     ``network`` is the trained model in PyTorch, from normalized images to logits.
     """
     size, normalize = program.data.input_size, program.data.normalize
-    rows = {name: CertificateRow(name, Confusion(program.classes, program.void)) for name in (TORCH, *forms)}
+    rows = {TORCH: CertificateRow(TORCH, Confusion(program.classes, program.void))}
+    for name, form in forms.items():
+        counts = Confusion(program.classes, program.void)
+        rows[name] = CertificateRow(name, counts, form.is_single, facts=dict(form.facts))
     for image, mask in trials:
         tensor = preprocess_image(image, size, normalize)
         with torch.inference_mode():
             expected = network(torch.from_numpy(tensor))[0].numpy()
         image_size = image.shape[:2]
         rows[TORCH].add_image(expected, expected.argmax(0).astype(np.uint8), expected, image_size, mask)
-        for name, predict in forms.items():
-            rows[name].add_image(*predict(tensor, image), expected, image_size, mask)
+        for name, form in forms.items():
+            rows[name].add_image(*form.predict(tensor, image), expected, image_size, mask)
     return rows
 
 
@@ -185,30 +199,30 @@ def _find_violations(certificate: Mapping[str, Any], tolerance: Tolerance) -> It
 
 
 def _check_row(name: str, row: Mapping[str, Any], tolerance: Tolerance) -> Iterable[SegError]:
-    single = name in SINGLE_PRECISION
+    single = row["single_precision"]
     limit = tolerance.pixels if single else UNSCORED_FACTOR * tolerance.pixels
     # Lower precision changes borders without harm, so with masks it is judged by Dice instead of by changed pixels.
-    limits_pixels = single or (name == "fp16" and row["dice"] is None)
+    limits_pixels = single or (name != DEVICE and row["dice"] is None)
     if limits_pixels and row["differing"] > limit:
         message = (
             f"{_describe_form(name)} classifies {row['differing']:.2%} of the pixels differently from the trained "
             f"model, more than the allowed {limit:.2%}; probabilities differ by up to {row['max_error']:.1e}"
             f"{_format_divergence(row)}"
         )
-        yield fail("export-differs", message, _suggest_remedy(name, "pixels"))
+        yield fail("export-differs", message, _suggest_remedy(name, single, "pixels"))
     loss = -(row["dice_change"] or 0.0)
     if loss > tolerance.dice:
         message = (
             f"{_describe_form(name)} loses {100 * loss:.2f} points of Dice on the validation subset "
             f"({row['dice']:.4f}), more than the allowed {100 * tolerance.dice:.2f}{_format_divergence(row)}"
         )
-        yield fail("export-differs", message, _suggest_remedy(name, "dice"))
+        yield fail("export-differs", message, _suggest_remedy(name, single, "dice"))
     if single and tolerance.logits is not None and row["relative_logit_error"] > tolerance.logits:
         message = (
             f"{_describe_form(name)} has a logit error of {row['relative_logit_error']:.1e} standard deviations, "
             f"more than the allowed {tolerance.logits:.1e}{_format_divergence(row)}"
         )
-        yield fail("export-differs", message, _suggest_remedy(name, "logits"))
+        yield fail("export-differs", message, _suggest_remedy(name, single, "logits"))
 
 
 def _describe_form(name: str) -> str:
@@ -219,9 +233,9 @@ def _format_divergence(row: Mapping[str, Any]) -> str:
     return f"; results diverge at `{row['parts_at']}`" if row.get("parts_at") else ""
 
 
-def _suggest_remedy(name: str, limit: Literal["pixels", "dice", "logits"]) -> str:
+def _suggest_remedy(name: str, single: bool, limit: Literal["pixels", "dice", "logits"]) -> str:
     """Suggest what to do about a form that exceeds one of the limits in `export.tolerance`."""
-    if name in SINGLE_PRECISION:
+    if single:
         return f"the conversion is wrong: please report it, or raise the limit `export.tolerance.{limit}`"
     if name == DEVICE:
         return f"raise `export.tolerance.{limit}`, and run the deployed model in single precision"

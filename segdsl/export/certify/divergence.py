@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +22,33 @@ TAPS_PER_COMPILATION = 48
 """Number of nodes that are compared in one compilation of the model."""
 
 
-def find_first_divergence(
-    network: fx.GraphModule,
-    model: Any,
-    hint: openvino_runtime.Hint,
-    xml: Path,
-    normalized: npt.NDArray[np.float32],
-    model_input: npt.NDArray[np.float32],
-) -> str | None:
-    """Return the path of the first node at which the OpenVINO ``model`` diverges from ``network``, or None.
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A network in PyTorch and the OpenVINO ``model`` in ``xml``, which compute the same image (1, C, h, w).
 
-    Both process the same image (1, C, h, w): ``network`` as ``normalized``, the model as ``model_input``.
+    ``network`` takes it as ``normalized``, ``model`` as ``model_input``; ``hint`` is the precision of the model.
     """
-    tensors = map_tensors_by_name(model)
+
+    network: fx.GraphModule
+    model: Any
+    hint: openvino_runtime.Hint
+    xml: Path
+    normalized: npt.NDArray[np.float32]
+    model_input: npt.NDArray[np.float32]
+
+
+def find_first_divergence(comparison: Comparison) -> str | None:
+    """Return the path of the first node at which the model diverges from the network, or None."""
+    tensors = map_tensors_by_name(comparison.model)
     # Nodes that OpenVINO has fused or removed cannot be compared.
-    paths = [path for path in list_compute_paths(network) if path in tensors]
+    paths = [path for path in list_compute_paths(comparison.network) if path in tensors]
     result: str | None = None
     while paths:
         # Evenly spread probes first, then those before the first divergent one. A divergence that disappears again
         # between two probes is missed.
         step = -(-len(paths) // TAPS_PER_COMPILATION)
         probes = list(dict.fromkeys([*paths[step - 1 :: step], paths[-1]]))
-        divergent = _find_divergent_paths(network, model, hint, xml, normalized, model_input, probes)
+        divergent = _find_divergent_paths(comparison, probes)
         first = next((k for k, path in enumerate(probes) if path in divergent), None)
         if first is None:
             return result
@@ -58,17 +64,11 @@ def list_compute_paths(network: fx.GraphModule) -> list[str]:
     return list(dict.fromkeys(node.meta["path"] for node in computed if "path" in node.meta))
 
 
-def _find_divergent_paths(
-    network: fx.GraphModule,
-    model: Any,
-    hint: openvino_runtime.Hint,
-    xml: Path,
-    normalized: npt.NDArray[np.float32],
-    model_input: npt.NDArray[np.float32],
-    paths: Sequence[str],
-) -> set[str]:
-    values = openvino_runtime.compile_model(add_outputs(model, paths), hint, xml, has_inner_outputs=True)(model_input)
-    expected = compute_activations(network, torch.from_numpy(normalized), paths)
+def _find_divergent_paths(comparison: Comparison, paths: Sequence[str]) -> set[str]:
+    tapped = add_outputs(comparison.model, paths)
+    compiled = openvino_runtime.compile_model(tapped, comparison.hint, comparison.xml, has_inner_outputs=True)
+    values = compiled(comparison.model_input)
+    expected = compute_activations(comparison.network, torch.from_numpy(comparison.normalized), paths)
     divergent: set[str] = set()
     # Output 0 is the model's own; those of the paths follow.
     for index, path in enumerate(paths, 1):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from segdsl.data.decode.images import get_normalization
 from segdsl.inference.models import model_info
-from segdsl.ir.program import AnyExporter, Program
+from segdsl.ir.program import Exporter, Program
 
 MAX_CLASSES = 3
 """Maximum number of classes listed before the last one."""
 CHANNEL_NAMES = {1: "grey", 3: "RGB"}
 
 
-def describe_interface(program: Program, exporter: AnyExporter, has_empty_channel: bool) -> dict[str, str]:
+def describe_interface(program: Program, exporter: Exporter, has_empty_channel: bool) -> dict[str, str]:
     """Return name, shape and values of the input (`takes`) and of the output (`gives`) of an exported model."""
     dynamic = exporter.size == "dynamic"
     size = "H, W" if dynamic else f"{program.data.input_size.height}, {program.data.input_size.width}"
@@ -29,7 +29,7 @@ def describe_interface(program: Program, exporter: AnyExporter, has_empty_channe
     return {"takes": takes, "gives": f"`{model_info.OUTPUT_NAME}` {shape}, {values}"}
 
 
-def _describe_values(program: Program, exporter: AnyExporter) -> str:
+def _describe_values(program: Program, exporter: Exporter) -> str:
     if exporter.normalize:
         return "0 to 255"
     if program.data.normalize == "none":

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from segdsl.data.decode.images import get_normalization
 from segdsl.export.certify.divergence import TapInterpreter
 from segdsl.export.convert.rewrites import rewrite_even_pools
-from segdsl.ir.program import AnyExporter, Program
+from segdsl.inference.models.model_info import needs_empty_channel
+from segdsl.ir.program import Exporter, Program
 from segdsl.lower.inference_rewrites import INFERENCE_REWRITES, optimize_for_inference
 
 EMPTY_LOGIT = -1e4
@@ -21,8 +22,8 @@ EMPTY_LOGIT = -1e4
 class DeployableModel(nn.Module):
     """A trained model with the input and output that ``exporter`` sets; on the CPU, in evaluation mode.
 
-    ``model`` maps normalized images to logits. With ``has_empty_channel``, an empty channel precedes the first class.
-    Without ``optimize``, the graph stays as it was trained, which benchmarks use as a baseline.
+    ``model`` maps normalized images to logits. Without ``optimize``, the graph stays as it was trained, which
+    benchmarks use as a baseline.
     """
 
     mean: Tensor
@@ -32,8 +33,7 @@ class DeployableModel(nn.Module):
         self,
         model: fx.GraphModule,
         program: Program,
-        exporter: AnyExporter,
-        has_empty_channel: bool = False,
+        exporter: Exporter,
         optimize: bool = True,
     ) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class DeployableModel(nn.Module):
         for name, module in list(self.model.named_modules()):
             if isinstance(module, nn.GroupNorm):
                 self.model.set_submodule(name, LayerNormGroupNorm(module, exporter.size == "dynamic"))
-        self.exporter, self.has_empty_channel = exporter, has_empty_channel
+        self.exporter, self.has_empty_channel = exporter, needs_empty_channel(program, exporter)
         for name, values in zip(
             ("mean", "deviation"), get_normalization(program.data.normalize, program.channels), strict=True
         ):

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ import numpy as np
 
 from segdsl.data.augment.sample import resize_mask
 from segdsl.diagnostics import SegError, fail
-from segdsl.export.certify.trial_images import TrialSet, missing_data_error, read_calibration_images
+from segdsl.export.certify.trial_images import missing_data_error, read_calibration_images
 from segdsl.export.int8.job import PROGRESS_MARK, QuantizationJob
+from segdsl.export.job import ExportJob, ProgressCallback, ignore_progress
 from segdsl.inference.bench import measure_interleaved_medians
 from segdsl.inference.models import openvino_runtime
-from segdsl.inference.models.model_info import needs_empty_channel, resolve_exporter
+from segdsl.inference.models.model_info import needs_empty_channel
 from segdsl.inference.preprocess import Image, stretch_image
-from segdsl.ir.program import Program
+from segdsl.ir.program import OpenVINOExporter
 from segdsl.ops.attention import Attention
-from segdsl.words.exports import OpenVINO
 
 WORKER_MODULE = "segdsl.export.int8.worker"
 MAX_TRIALS = 100
@@ -38,54 +38,33 @@ MAX_LOG_LINES = 200
 """Number of output lines of the process that are kept for an error message."""
 OUT_OF_MEMORY_MARKS = ("alloc", "emory")
 """Parts of words by which libraries report that memory is exhausted (`bad_alloc`, `Memory`, `memory`)."""
-ProgressCallback = Callable[[str], None]
-"""Called with a short text before each step."""
 
 
-def ignore_progress(text: str) -> None:
-    """Ignore progress messages."""
-
-
-def quantize_to_int8(
-    program: Program,
-    base_folder: Path,
-    draft: Path,
-    trials: TrialSet,
-    logits_name: str,
-    progress: ProgressCallback = ignore_progress,
-) -> dict[str, Any]:
+def quantize_to_int8(export: ExportJob, draft: Path, logits_name: str) -> dict[str, Any]:
     """Write `int8.xml` next to `fp32.xml` in the folder ``draft``; return its entries for the certificate.
 
-    A relative `data.root` starts from ``base_folder``; ``logits_name`` is the name of the logits tensor. Raises
-    SegError (`int8-without-data`, `quantization-failed`, and the errors of reading images).
+    ``logits_name`` is the name of the logits tensor. Raises SegError (`int8-without-data`, `quantization-failed`, and
+    the errors of reading images).
     """
+    exporter = export.exporter
+    assert isinstance(exporter, OpenVINOExporter)
     folder = draft / "int8"
     folder.mkdir()
-    progress("reading images")
-    job = _prepare_job(program, base_folder, folder, trials, logits_name)
-    outcome = _run_worker(job, folder, progress)
-    return {"int8": {**outcome, "calibration_asked": _get_calibration_count(program), **_compare_models(job)}}
+    export.progress("reading images")
+    job = _prepare_job(export, folder, exporter.calibration, logits_name)
+    outcome = _run_worker(job, folder, export.progress)
+    return {"int8": {**outcome, "calibration_asked": exporter.calibration, **_compare_models(job)}}
 
 
-def _get_calibration_count(program: Program) -> int:
-    """Return the number of training images that the program sets for calibration."""
-    form = resolve_exporter(program)
-    return (form if isinstance(form, OpenVINO) else OpenVINO()).calibration
-
-
-def _prepare_job(
-    program: Program, base_folder: Path, folder: Path, trials: TrialSet, logits_name: str
-) -> QuantizationJob:
+def _prepare_job(export: ExportJob, folder: Path, calibration: int, logits_name: str) -> QuantizationJob:
+    program, trials, exporter = export.program, export.trials, export.exporter
     if trials.source == "noise":
         raise missing_data_error(
             f"the accuracy of 8-bit models is measured on validation images: {trials.missing_reason}"
         )
-    form, data = resolve_exporter(program), program.data
-    _store_images(
-        folder / "calibration.npy",
-        read_calibration_images(trials.program, base_folder, _get_calibration_count(program)),
-    )
-    size = data.input_size
+    images = read_calibration_images(trials.program, export.base_folder, calibration)
+    _store_images(folder / "calibration.npy", images)
+    size = program.data.input_size
     samples = [(stretch_image(t.image, size), t.mask) for t in trials.take_evenly(MAX_TRIALS)]
     masks = [resize_mask(mask, (size.height, size.width)) for _, mask in samples if mask is not None]
     if all((mask == program.void).all() for mask in masks):
@@ -101,9 +80,9 @@ def _prepare_job(
         masks=str(folder / "masks.npy"),
         classes=program.classes,
         ignore=program.void,
-        normalize=None if form.normalize else data.normalize,
-        is_hard=form.prediction == "hard",
-        channel_offset=int(needs_empty_channel(program)),
+        normalize=None if exporter.normalize else program.data.normalize,
+        is_hard=exporter.prediction == "hard",
+        channel_offset=int(needs_empty_channel(program, exporter)),
         logits_name=logits_name,
         max_dice_loss=TOLERANCE_SHARE * program.export.tolerance.dice,
         has_attention=any(isinstance(node.op, Attention) for node in program.graph.nodes),

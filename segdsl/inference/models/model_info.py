@@ -22,15 +22,13 @@ from typing import Any
 from segdsl.data.decode.images import get_normalization
 from segdsl.data.pictures.palette import is_background
 from segdsl.diagnostics import SegError, fail
-from segdsl.ir.program import AnyExporter, Program
+from segdsl.ir.program import Exporter, Program
 from segdsl.lang.program import load
 from segdsl.version import __version__
-from segdsl.words.exports import OpenVINO
+from segdsl.words.exports import find_format, name_exporters
 
 EXPORT_FOLDER = "export"
 """The folder for exported models inside a run folder."""
-ONNX_FILE = "model.onnx"
-"""Name of the ONNX file in that folder."""
 INFO_SECTION = "model_info"
 INPUT_NAME, OUTPUT_NAME = "image", "output1"
 """Names of the input and output tensors."""
@@ -40,6 +38,8 @@ LOGITS_KEY = "segdsl_logits"
 """Key of the name of the logits tensor."""
 LOCK_KEY, METRICS_KEY, CERTIFICATE_KEY = "segdsl_lock", "segdsl_metrics", "segdsl_certificate"
 """Keys of the run's `lock.json`, of the scores of its weights, and of the certificate; all are JSON."""
+EXPORTER_KEY = "segdsl_exporter"
+"""Key of the name of the exporter in the program that wrote the file, see `words.exports.name_exporters`."""
 CLASSES_KEY, IGNORE_KEY, OFFSET_KEY = "segdsl_classes", "segdsl_ignore", "segdsl_shift"
 """Keys of the class names (JSON), of the ignore value, and of the number of empty channels before the first class."""
 # Deeper JSON comes from no run, and would exhaust the stack of whoever walks it.
@@ -65,11 +65,13 @@ REQUIRED_KEYS = (
 class ModelInfo:
     """Our part of a model's metadata; ``digest`` is the SHA-256 of its weights.
 
-    ``program_text`` is the source of ``program``, ``channel_offset`` the number of empty channels before the first
-    class, ``logits_name`` the name of the logits tensor, ``provenance`` the information about the run, by key.
+    ``program_text`` is the source of ``program``, ``exporter`` the one of its exporters that wrote the file,
+    ``channel_offset`` the number of empty channels before the first class, ``logits_name`` the name of the logits
+    tensor, ``provenance`` the information about the run, by key.
     """
 
     program: Program
+    exporter: Exporter
     program_text: str
     precision: str
     digest: str
@@ -78,25 +80,23 @@ class ModelInfo:
     provenance: dict[str, Any]
 
 
-def resolve_exporter(program: Program) -> AnyExporter:
-    """Return the OpenVINO exporter of the program, or the default one."""
-    return program.export.openvino or OpenVINO()
-
-
-def needs_empty_channel(program: Program) -> bool:
+def needs_empty_channel(program: Program, exporter: Exporter) -> bool:
     """Return whether an empty channel is needed before the first class, because that is not the background."""
-    return not is_background(program.classes[0]) and resolve_exporter(program).prediction == "soft"
+    return exporter.needs_background and exporter.prediction == "soft" and not is_background(program.classes[0])
 
 
-def build_model_info(program: Program, precision: str) -> dict[str, str]:
-    """Return the entries of `model_info`, except for weights digest, provenance and name of the logits."""
+def build_model_info(program: Program, exporter_name: str, precision: str) -> dict[str, str]:
+    """Return the entries of `model_info`, except for weights digest, provenance and name of the logits.
+
+    ``exporter_name`` is the name of an exporter of the program, ``precision`` that of the form in the file.
+    """
     mean, scale = get_normalization(program.data.normalize, program.channels)
-    form = resolve_exporter(program)
+    exporter = name_exporters(program.export)[exporter_name]
     names = list(program.classes)
     ids = [str(k) for k in range(len(names))]
     first = 1 if is_background(names[0]) else 0
     # openvino-model-api would normalize once more if a model that does so itself listed these values.
-    built_in = ("mean_values", "scale_values") if form.normalize else ()
+    built_in = ("mean_values", "scale_values") if exporter.normalize else ()
     label_info = {
         "label_names": names,
         "label_ids": ids,
@@ -115,7 +115,7 @@ def build_model_info(program: Program, precision: str) -> dict[str, str]:
         "resize_type": "standard",
         "pad_value": "0",
         "reverse_input_channels": "False",
-        "return_soft_prediction": str(form.prediction == "soft"),
+        "return_soft_prediction": str(exporter.prediction == "soft"),
         "soft_threshold": "0.5",
         "blur_strength": "-1",
         "segdsl_version": __version__,
@@ -123,7 +123,8 @@ def build_model_info(program: Program, precision: str) -> dict[str, str]:
         CLASSES_KEY: json.dumps(names),
         IGNORE_KEY: str(program.void),
         "segdsl_precision": precision,
-        OFFSET_KEY: str(int(needs_empty_channel(program))),
+        EXPORTER_KEY: exporter_name,
+        OFFSET_KEY: str(int(needs_empty_channel(program, exporter))),
     }
     return {key: value for key, value in entries.items() if key not in built_in}
 
@@ -151,11 +152,10 @@ def read_entries(model: Any) -> dict[str, str]:
     return {key: str(model.get_rt_info([INFO_SECTION, key]).value) for key in names}
 
 
-def parse_entries(entries: Mapping[str, str], file: Path, allows_padding: bool = True) -> ModelInfo:
+def parse_entries(entries: Mapping[str, str], file: Path) -> ModelInfo:
     """Parse the metadata ``entries`` of the model in ``file``.
 
-    ``allows_padding`` is False for formats without an empty channel, even if the program needs one. Raises SegError
-    (`model-foreign`, `model-info-damaged`, `model-program-refused`).
+    Raises SegError (`model-foreign`, `model-info-damaged`, `model-program-refused`).
     """
     if any(key not in entries for key in REQUIRED_KEYS):
         raise _foreign_model_error(file)
@@ -166,14 +166,25 @@ def parse_entries(entries: Mapping[str, str], file: Path, allows_padding: bool =
         raise info_damaged_error(file) from error
     text = entries["segdsl_program"]
     program = _load_program_text(text, entries["segdsl_version"], file)
-    shift = int(allows_padding and needs_empty_channel(program))
+    exporter = _find_exporter(program, entries.get(EXPORTER_KEY), file)
+    shift = int(needs_empty_channel(program, exporter))
     # The program decides; the other entries repeat it for other tools, so a difference means that someone edited one.
     stated = (classes, entries[IGNORE_KEY], entries[OFFSET_KEY])
     if stated != (list(program.classes), str(program.void), str(shift)):
         raise info_damaged_error(file)
-    return ModelInfo(
-        program, text, entries["segdsl_precision"], entries[DIGEST_KEY], shift, entries[LOGITS_KEY], origin
-    )
+    precision, digest = entries["segdsl_precision"], entries[DIGEST_KEY]
+    return ModelInfo(program, exporter, text, precision, digest, shift, entries[LOGITS_KEY], origin)
+
+
+def _find_exporter(program: Program, name: str | None, file: Path) -> Exporter:
+    """Return the exporter of this name; without one, the first for files of this kind, or the default of their word."""
+    named, word = name_exporters(program.export), find_format(file.suffix)
+    assert word is not None
+    if name is None:
+        return next((exporter for exporter in named.values() if isinstance(exporter, word)), word())
+    if not isinstance(named.get(name), word):
+        raise info_damaged_error(file)
+    return named[name]
 
 
 def _parse_object(text: str) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from segdsl.diagnostics import fail
-from segdsl.inference.models import model_info, openvino_runtime
+from segdsl.inference.models import model_info
 from segdsl.inference.models.extras import require_modules
 from segdsl.inference.models.model import RuntimeModel, matches_input_shape
 from segdsl.inference.models.model_info import LOGITS_KEY, ModelInfo, parse_entries
+from segdsl.inference.models.openvino_runtime import Hint
 from segdsl.inference.preprocess import ClassMaps, Image
-from segdsl.words.exports import ONNX
 
 SILENT_LOG_LEVEL = 4
 """Log level of ONNX Runtime at which only fatal errors are printed."""
@@ -28,11 +28,18 @@ VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 class OnnxModel(RuntimeModel):
     """An exported ONNX model."""
 
-    kind = "onnx"
-
     def __init__(self, path: Path, info: ModelInfo, session: Any) -> None:
-        super().__init__(path, info, info.program.export.onnx or ONNX())
+        super().__init__(path, info)
         self._session = session
+
+    @classmethod
+    def open_file(cls, path: Path, hint: Hint) -> OnnxModel:
+        session = open_session(path)
+        return cls(path, _read_session_info(session, path), session)
+
+    @classmethod
+    def read_info(cls, path: Path) -> ModelInfo:
+        return _read_session_info(open_session(path), path)
 
     def predict_logits(self, image: Image) -> ClassMaps:
         """Return log-probabilities: the logits up to an unknown constant per pixel."""
@@ -43,24 +50,9 @@ class OnnxModel(RuntimeModel):
         return self._session.run([model_info.OUTPUT_NAME], {model_info.INPUT_NAME: model_input})[0][0]
 
 
-def open_onnx(path: Path) -> OnnxModel:
-    """Open the `.onnx` at ``path``.
-
-    Raises SegError (`onnx-not-installed`, `model-unreadable`, `model-foreign`, `model-info-damaged`, `model-damaged`,
-    `model-program-refused`).
-    """
-    session = open_session(path)
-    return OnnxModel(path, _read_session_info(session, path), session)
-
-
-def read_onnx_info(path: Path) -> ModelInfo:
-    """Read the metadata of the `.onnx` at ``path``. Raises SegError as :func:`open_onnx` does."""
-    return _read_session_info(open_session(path), path)
-
-
 def open_session(path: Path) -> Any:
     """Open an `onnxruntime.InferenceSession` on the CPU. Raises SegError (`onnx-not-installed`, `model-unreadable`)."""
-    require_modules(["onnxruntime"], "an ONNX model", "onnx")
+    require_modules(["onnxruntime"], "an ONNX model", "onnx", "onnx-not-installed")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -69,13 +61,18 @@ def open_session(path: Path) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         # A damaged file can raise anything, and the messages of ONNX Runtime do not help users.
-        raise openvino_runtime.unreadable_model_error(path) from error
+        raise fail(
+            "model-unreadable",
+            f"`{path.name}` is not an ONNX model, or is damaged",
+            "copy the file again, or export the run again with `segdsl export RUN`",
+            path=str(path),
+        ) from error
 
 
 def _read_session_info(session: Any, path: Path) -> ModelInfo:
     entries = dict(session.get_modelmeta().custom_metadata_map)
     # An ONNX file outputs no logits, so it has no name for them.
-    info = parse_entries({**entries, LOGITS_KEY: ""}, path, allows_padding=False)
+    info = parse_entries({**entries, LOGITS_KEY: ""}, path)
     if not matches_input_shape(session.get_inputs()[0].shape, info.program):
         raise model_info.info_damaged_error(path)
     if compute_onnx_digest(path) != info.digest:

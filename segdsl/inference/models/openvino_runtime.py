@@ -100,13 +100,10 @@ def read_compute_precision(compiled: Any) -> str:
 
 
 def unreadable_model_error(file: Path) -> Exception:
-    """Return the error for a file that OpenVINO (ONNX Runtime for an `.onnx`) cannot read."""
-    onnx = file.suffix.lower() == ".onnx"
+    """Return the error for a file that OpenVINO cannot read."""
     return fail(
         "model-unreadable",
-        f"`{file.name}` is not an ONNX model, or is damaged"
-        if onnx
-        else f"`{file.name}` and its `.bin` are not an OpenVINO model, or are damaged",
-        f"copy {'the file' if onnx else 'both files'} again, or export the run again with `segdsl export RUN`",
+        f"`{file.name}` and its `.bin` are not an OpenVINO model, or are damaged",
+        "copy both files again, or export the run again with `segdsl export RUN`",
         path=str(file),
     )

@@ -20,8 +20,6 @@ from segdsl.run.folder.checkpoint import open_run
 class TorchModel(Model):
     """The model of a run on ``device``, by default the accelerator if there is one."""
 
-    kind = "torch"
-
     def __init__(self, path: Path, program: Program, model: nn.Module, device: str = "auto") -> None:
         super().__init__(path, program)
         self.device = pick_device(device)

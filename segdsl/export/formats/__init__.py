@@ -1,0 +1,1 @@
+"""The writers of the exporter words, one module for each format."""
