@@ -95,7 +95,7 @@ def export_model(
     """
     exporters = resolve_exporters(program, precision)
     for exporter in exporters.values():
-        load_writer(exporter).check_installed(exporter)
+        load_writer(type(exporter)).check_installed(exporter)
     trials, context = trials or make_noise_trials(program), context or ExportContext()
     certificates: dict[str, dict[str, Any]] = {}
     files: dict[str, list[Path]] = {}
@@ -103,7 +103,7 @@ def export_model(
         for name, exporter in exporters.items():
             job = ExportJob(program, exporter, model, folder.parent, trials, context.progress)
             (draft / name).mkdir()
-            writer = load_writer(exporter)(job, draft / name)
+            writer = load_writer(type(exporter))(job, draft / name)
             certificates[name] = _certify_forms(writer)
             files[name] = _write_files(writer, name, certificates[name], context.provenance)
         _publish_files(list(files.values()), folder)
@@ -158,10 +158,12 @@ def _write_files(
     # `model.onnx` and `model_2.onnx`, but `model-fp32.xml`: the form is part of the name where a format has several.
     form = "" if writer.published_form == base else f"-{writer.published_form}"
     file = writer.draft / f"model{form}{name.removeprefix(base)}{word.suffix}"
-    entries = model_info.build_model_info(writer.job.program, name, writer.published_form)
-    writer.write_final_file(
-        file, {**entries, **provenance, model_info.CERTIFICATE_KEY: model_info.dump_json(certificate)}
-    )
+    entries = {
+        **model_info.build_model_info(writer.job.program, name, writer.published_form),
+        **provenance,
+        model_info.CERTIFICATE_KEY: model_info.dump_json(certificate),
+    }
+    writer.write_final_file(file, entries)
     return [*(file.with_suffix(suffix) for suffix in word.companions), file]
 
 

@@ -10,7 +10,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from segdsl.export.job import ExportJob
 from segdsl.inference.models.model_info import needs_empty_channel
 from segdsl.inference.preprocess import Image, Mask, preprocess_raw
 from segdsl.ir.program import Exporter
+from segdsl.lower.rewriting import Rewrite, apply_rewrites
 
 
 class Writer(ABC):
@@ -28,6 +29,9 @@ class Writer(ABC):
 
     The methods are called in the order in which they are defined.
     """
+
+    rewrites: ClassVar[Mapping[str, Rewrite]] = {}
+    """The rewrites for this format, which follow those for every format."""
 
     def __init__(self, job: ExportJob, draft: Path) -> None:
         self.job, self.draft, self.exporter = job, draft, job.exporter
@@ -62,7 +66,9 @@ class Writer(ABC):
 
     def make_deployable(self) -> DeployableModel:
         """Return the model to convert, with the input and output that the exporter sets."""
-        return DeployableModel(self.job.model, self.job.program, self.exporter)
+        deployable = DeployableModel(self.job.model, self.job.program, self.exporter)
+        apply_rewrites(deployable.model, self.rewrites)
+        return deployable
 
     def select_input(self, normalized: npt.NDArray[np.float32], image: Image) -> npt.NDArray[np.float32]:
         """Return the input (1, C, h, w) of the file: pixels from 0 to 255 if it normalizes them itself."""
@@ -75,7 +81,7 @@ class Writer(ABC):
         return ids.astype(np.uint8)
 
 
-def load_writer(exporter: Exporter) -> type[Writer]:
-    """Return the class that writes the files of an exporter."""
-    module, name = exporter.writer.split(":")
+def load_writer(word: type[Exporter]) -> type[Writer]:
+    """Return the class that writes the files of an exporter word."""
+    module, name = word.writer.split(":")
     return getattr(importlib.import_module(module), name)

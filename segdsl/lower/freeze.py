@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from torch import fx, nn
 
@@ -34,10 +34,7 @@ def freeze_parts(model: nn.Module, paths: Sequence[str]) -> None:
 def _move_frozen_first(model: SegModule) -> None:
     """Move the nodes that need no gradient to the front, where the generated code runs them in inference mode."""
     graph = model.graph
-    # Undo the copies of an earlier call, which froze fewer paths.
-    for node in [node for node in graph.nodes if BORDER in node.meta]:
-        node.replace_all_uses_with(node.all_input_nodes[0])
-        graph.erase_node(node)
+    _remove_borders(graph)
     body = [node for node in graph.nodes if node.op not in ("placeholder", "output")]
     trained: set[fx.Node] = set()
     for node in body:
@@ -50,21 +47,32 @@ def _move_frozen_first(model: SegModule) -> None:
         return
     for node in before:
         first.prepend(node)
-    borders = []
-    for node in before:
-        users = [user for user in node.users if user in trained or user.op == "output"]
-        # Autograd rejects inference tensors; a clone made outside inference mode is an ordinary tensor.
-        if users:
-            with graph.inserting_before(first):
-                border = graph.create_node("call_method", "clone", (node,), {}, f"{BORDER}_{node.name}")
-            border.meta, border.stack_trace = {**node.meta, BORDER: True}, node.stack_trace
-            for user in users:
-                user.replace_input_with(node, border)
-            borders.append(border)
+    borders = [border for node in before for border in _insert_borders(node, first, trained)]
     if borders:
         graph.on_generate_code(lambda earlier: lambda body: _wrap_inference_mode(body, borders[0].name))
     graph.lint()
     model.recompile()
+
+
+def _remove_borders(graph: fx.Graph) -> None:
+    """Undo the copies of an earlier call, which froze fewer paths."""
+    for node in [node for node in graph.nodes if BORDER in node.meta]:
+        node.replace_all_uses_with(node.all_input_nodes[0])
+        graph.erase_node(node)
+
+
+def _insert_borders(node: fx.Node, first: fx.Node, trained: Set[fx.Node]) -> Iterator[fx.Node]:
+    """Copy the result of ``node`` before ``first`` if nodes that are ``trained`` use it, and yield the copy."""
+    users = [user for user in node.users if user in trained or user.op == "output"]
+    if not users:
+        return
+    # Autograd rejects inference tensors; a clone made outside inference mode is an ordinary tensor.
+    with node.graph.inserting_before(first):
+        border = node.graph.create_node("call_method", "clone", (node,), {}, f"{BORDER}_{node.name}")
+    border.meta, border.stack_trace = {**node.meta, BORDER: True}, node.stack_trace
+    for user in users:
+        user.replace_input_with(node, border)
+    yield border
 
 
 def _has_trainable(model: nn.Module, node: fx.Node) -> bool:

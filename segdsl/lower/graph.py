@@ -81,9 +81,11 @@ class _FxBuilder:
         first = next(iter(self.spans.values()), None)
         for path in self.graph.inputs:
             self.values[path] = self._annotate_node(self.fx_graph.placeholder(_to_identifier(path)), path, first)
+            self.values[path].meta["shape"] = self.sizes[path]
         realised = self._lower_nodes()
         for node in self.graph.nodes:
             self.values[node.path] = self._emit_node(node, realised[self.keys[node.path]])
+            self.values[node.path].meta["shape"] = self.sizes[node.path]
         self._emit_output(output_paths)
         self.fx_graph.lint()
         modules = {key: value for key, value in realised.items() if not isinstance(value, Call)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,27 +16,24 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from segdsl.lower.modules import DropPath
+from segdsl.lower.rewriting import Rewrite, apply_rewrites
 
 NOISE_MODULES = (nn.Dropout, nn.Dropout2d, DropPath, nn.Identity)
-Rewrite = Callable[[fx.GraphModule], None]
 LinearModule = nn.Conv2d | nn.Linear
 CallCounts = Counter[Any]
 """Number of nodes that call each module, by target."""
 
 
-def optimize_for_inference(model: fx.GraphModule, rewrites: Mapping[str, Rewrite] | None = None) -> fx.GraphModule:
+def optimize_for_inference(
+    model: fx.GraphModule, rewrites: Mapping[str, Rewrite] | None = None, until: str | None = None
+) -> fx.GraphModule:
     """Return a copy of ``model`` optimized by ``rewrites`` (default: all), on the CPU in evaluation mode.
 
-    The copy is in contiguous layout and has different modules; its outputs differ only by rounding.
+    With ``until``, it is optimized up to and including the rewrite of that name. The copy is in contiguous layout and
+    has different modules; its outputs differ only by rounding.
     """
     copied: Any = copy.deepcopy(model).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    with torch.no_grad():
-        for rewrite in (INFERENCE_REWRITES if rewrites is None else rewrites).values():
-            rewrite(copied)
-            copied.graph.eliminate_dead_code()
-    copied.delete_all_unused_submodules()
-    copied.graph.lint()
-    copied.recompile()
+    apply_rewrites(copied, INFERENCE_REWRITES if rewrites is None else rewrites, until)
     return copied
 
 
@@ -48,7 +45,7 @@ def drop_noise(model: fx.GraphModule) -> None:
             model.graph.erase_node(node)
 
 
-def share_equal_nodes(model: fx.GraphModule) -> None:
+def share_equal_calls(model: fx.GraphModule) -> None:
     """Merge nodes with equal operations and operands."""
     # Only valid for inference: in training, dropout noise and updates of batch statistics differ between equal nodes.
     first_nodes: dict[str, fx.Node] = {}
@@ -99,7 +96,7 @@ def merge_chains(model: fx.GraphModule) -> None:
 # Dropout goes first, since it separates equal nodes and chains; folding norms creates the chains to merge.
 INFERENCE_REWRITES: dict[str, Rewrite] = {
     "drop_noise": drop_noise,
-    "share_equal": share_equal_nodes,
+    "share_equal_calls": share_equal_calls,
     "fold_norms": fold_norms,
     "merge_chains": merge_chains,
 }

@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from segdsl.data.demo.generate import write_demo_dataset
-from segdsl.export.convert.deployable import DeployableModel, LayerNormGroupNorm
+from segdsl.export.convert.deployable import DeployableModel
 from segdsl.export.convert.openvino import convert_to_openvino
+from segdsl.export.convert.rewrites import LayerNormGroupNorm
 from segdsl.export.export import export_model
 from segdsl.inference.models import openvino_runtime
 from segdsl.lang.program import load

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 BASE_FILES = ("program.seg", "graph.json", "summary.json", "weights.safetensors")
 TORCH_FILES = ("model.py", "weights.pt")
 """Files that `--out` writes: always, and with `--emit torch`."""
+ELABORATE = "elaborate"
+"""The name in `--dump` of the graph before any rewrite."""
 
 
 @click.command("compile")
@@ -41,47 +44,62 @@ TORCH_FILES = ("model.py", "weights.pt")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Write program, graph and weights to this folder."
 )
-@click.option("--dump", metavar="PASS", help="Print the graph after this pass; `elaborate` prints it before any pass.")
+@click.option(
+    "--dump",
+    metavar="REWRITE",
+    help="Print the graph after this rewrite; `elaborate` prints it before any, an unknown name lists them.",
+)
 @set_option
 @json_option
-def compile_command(
-    file: str,
-    classes: int | None,
-    weights: str | None,
-    depth: int,
-    emit: str | None,
-    out: Path | None,
-    dump: str | None,
-    overrides: tuple[str, ...],
-) -> CommandResult:
+def compile_command(**options: Any) -> CommandResult:
     """Build the model of a program and print its parts.
 
     One line per part: output sizes, parameters and operations.
     """
+    request = CompileRequest(**options)
+    if request.dump is not None:
+        if request.emit or request.out is not None or request.weights is not None:
+            raise click.UsageError("--dump only prints a graph: remove --emit, --out and --weights.")
+        return _dump_graph(request, request.dump)
+    if request.emit and request.out is None and request.weights not in (None, "none"):
+        raise click.UsageError("--emit with --weights needs --out DIR to write the weights to.")
+    return _build_model(request)
+
+
+@dataclass(frozen=True, slots=True)
+class CompileRequest:
+    """The arguments and options of the command."""
+
+    file: str
+    classes: int | None
+    weights: str | None
+    depth: int
+    emit: str | None
+    out: Path | None
+    dump: str | None
+    overrides: tuple[str, ...]
+
+
+def _build_model(request: CompileRequest) -> CommandResult:
     from segdsl.ir.parts import build_parts
 
-    begin = time.perf_counter()
-    if dump is not None:
-        if emit or out is not None or weights is not None:
-            raise click.UsageError("--dump only prints a graph: remove --emit, --out and --weights.")
-        return _dump_graph(file, overrides, classes, dump)
-    if emit and out is None and weights not in (None, "none"):
-        raise click.UsageError("--emit with --weights needs --out DIR to write the weights to.")
+    begin, out = time.perf_counter(), request.out
     # The folder is checked before the model is built: a refusal must not cost a download of weights.
     if out is not None:
         _check_out_folder(out)
-    compiled = compile_with_progress(file, overrides, classes, weights)
+    compiled = compile_with_progress(request.file, request.overrides, request.classes, request.weights)
     program = compiled.program
     whole = build_parts(program.graph, program.train.freeze)
-    data = {**summarize_model(program, whole, depth), "weights": [report.as_json() for report in compiled.load_reports]}
+    reports = [report.as_json() for report in compiled.load_reports]
+    data = {**summarize_model(program, whole, request.depth), "weights": reports}
     # Without the time of writing: the summary is one of the files that are written.
     data["seconds"] = round(time.perf_counter() - begin, 3)
-    text = emit_torch_source(program) if emit else ""
+    text = emit_torch_source(program) if request.emit else ""
     if out is not None:
         _write_model_folder(compiled, out, data, text)
     elif text:
         data["torch"] = text
-    report = text if text and out is None else _format_model_report(compiled, whole, data, depth, out)
+    report = text if text and out is None else _format_model_report(compiled, whole, data, request.depth, out)
     return CommandResult(data, report, findings=program.warnings, sources=_collect_source_texts(program))
 
 
@@ -181,18 +199,41 @@ def _format_model_report(
     return "\n".join([head, "", table, "", *lines])
 
 
-def _dump_graph(file: str, overrides: tuple[str, ...], classes: int | None, pass_name: str) -> CommandResult:
-    from segdsl.diagnostics import suggest_name
+def _dump_graph(request: CompileRequest, name: str) -> CommandResult:
+    """Print the graph of a program after the rewrite ``name``: of the IR, or of the fx graph for later stages."""
     from segdsl.lang.program import load
     from segdsl.passes import PASSES, run_passes
 
-    names = ["elaborate", *PASSES]
-    if pass_name not in names:
-        raise click.UsageError(f"No such pass '{pass_name}': {suggest_name(pass_name, names, 'passes')}")
-    program = load(file, overrides, classes)
-    graph = program.graph if pass_name == "elaborate" else run_passes(program.graph, until=pass_name)
-    data = {"name": program.name, "pass": pass_name, "graph": graph.model_dump(mode="json")}
-    return CommandResult(data, format_graph(graph), findings=program.warnings, sources=_collect_source_texts(program))
+    # Stages after the IR import torch, which takes seconds.
+    stage = None if name == ELABORATE or name in PASSES else _find_later_stage(name)
+    program = load(request.file, request.overrides, request.classes)
+    data = {"name": program.name, "pass": name, "stage": stage or "ir"}
+    if stage is None:
+        graph = program.graph if name == ELABORATE else run_passes(program.graph, until=name)
+        text, data["graph"] = format_graph(graph), graph.model_dump(mode="json")
+    else:
+        from segdsl.export.stages import rewrite_until
+        from segdsl.lower.fx_text import format_fx_graph, serialize_fx_graph
+
+        model = rewrite_until(program, stage, name)
+        text, data["graph"] = format_fx_graph(model), serialize_fx_graph(model)
+    return CommandResult(data, text, findings=program.warnings, sources=_collect_source_texts(program))
+
+
+def _find_later_stage(name: str) -> str:
+    """Return the stage of a rewrite of the fx graph. Raises UsageError, which lists all rewrites by stage."""
+    from segdsl.diagnostics import find_closest_name
+    from segdsl.export.stages import IR_STAGE, find_stage, list_stages
+
+    stage = find_stage(name)
+    if stage is not None:
+        return stage
+    names = {stage: list(rewrites) for stage, rewrites in list_stages().items()}
+    names[IR_STAGE].insert(0, ELABORATE)
+    closest = find_closest_name(name, [rewrite for rewrites in names.values() for rewrite in rewrites])
+    hint = f" Did you mean '{closest}'?" if closest else ""
+    listed = "".join(f"\n  {stage}: {', '.join(rewrites)}" for stage, rewrites in names.items())
+    raise click.UsageError(f"No such rewrite '{name}'.{hint} These exist, by stage and in order:{listed}")
 
 
 def format_graph(graph: Graph) -> str:

@@ -16,7 +16,7 @@ from segdsl.cli.tables import format_facts
 
 @click.command("train")
 @click.argument("file")
-@click.option("--data", "root", metavar="ROOT", help="Dataset folder, instead of data.root.")
+@click.option("--data", metavar="ROOT", help="Dataset folder, instead of data.root.")
 @click.option("--weights", metavar="SOURCE|none", help="Weights for the whole model; none starts from random weights.")
 @click.option(
     "--out", type=click.Path(path_type=Path), metavar="DIR", help="Run folder; a new one in runs/ if omitted."
@@ -25,21 +25,13 @@ from segdsl.cli.tables import format_facts
 @device_option
 @set_option
 @json_option
-def train_command(
-    file: str,
-    root: str | None,
-    weights: str | None,
-    out: Path | None,
-    resume: bool,
-    device: str,
-    overrides: tuple[str, ...],
-) -> CommandResult:
+def train_command(file: str, overrides: tuple[str, ...], **options: Any) -> CommandResult:
     """Train a program.
 
     Weights, log and training curves are written to the run folder. Use --resume to resume an interrupted run; FILE may
     then be its run folder.
     """
-    result = verbs.train(file, overrides, data=root, weights=weights, out=out, device=device, resume=resume)
+    result = verbs.train(file, overrides, **options)
     data = {
         "run": str(result.run),
         "epochs": result.epochs,

@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from segdsl.data.decode.images import get_normalization
 from segdsl.export.certify.divergence import TapInterpreter
-from segdsl.export.convert.rewrites import rewrite_even_pools
+from segdsl.export.convert.rewrites import EXPORT_REWRITES, split_group_norms
 from segdsl.inference.models.model_info import needs_empty_channel
 from segdsl.ir.program import Exporter, Program
-from segdsl.lower.inference_rewrites import INFERENCE_REWRITES, optimize_for_inference
+from segdsl.lower.inference_rewrites import optimize_for_inference
+from segdsl.lower.rewriting import apply_rewrites, forget_shapes
 
 EMPTY_LOGIT = -1e4
 """Logit of a channel that never wins; it gives probability 0, also in half precision."""
@@ -38,12 +39,7 @@ class DeployableModel(nn.Module):
     ) -> None:
         super().__init__()
         # A copy, so that the caller's model keeps its device, memory format and mode.
-        self.model: Any = optimize_for_inference(model, INFERENCE_REWRITES if optimize else {})
-        if optimize and exporter.size == "static":
-            rewrite_even_pools(self.model, program.graph.collect_shapes(), program.graph.env)
-        for name, module in list(self.model.named_modules()):
-            if isinstance(module, nn.GroupNorm):
-                self.model.set_submodule(name, LayerNormGroupNorm(module, exporter.size == "dynamic"))
+        self.model: Any = optimize_for_export(model, exporter) if optimize else prepare_baseline(model, exporter)
         self.exporter, self.has_empty_channel = exporter, needs_empty_channel(program, exporter)
         for name, values in zip(
             ("mean", "deviation"), get_normalization(program.data.normalize, program.channels), strict=True
@@ -66,6 +62,24 @@ class DeployableModel(nn.Module):
         return logits.softmax(1)
 
 
+def optimize_for_export(model: fx.GraphModule, exporter: Exporter, until: str | None = None) -> fx.GraphModule:
+    """Return a copy of ``model`` with the rewrites for inference and for every format, or those up to ``until``."""
+    optimized = optimize_for_inference(model)
+    if exporter.size == "dynamic":
+        forget_shapes(optimized)
+    apply_rewrites(optimized, EXPORT_REWRITES, until)
+    return optimized
+
+
+def prepare_baseline(model: fx.GraphModule, exporter: Exporter) -> fx.GraphModule:
+    """Return a copy of ``model`` as it was trained, but for group norms, on which OpenVINO crashes."""
+    prepared = optimize_for_inference(model, {})
+    if exporter.size == "dynamic":
+        forget_shapes(prepared)
+    split_group_norms(prepared)
+    return prepared
+
+
 class TapModel(nn.Module):
     """A deployable model that also returns the tensor of every node; ``paths`` are their paths, in the same order."""
 
@@ -80,26 +94,3 @@ class TapModel(nn.Module):
         logits = taps.run(image)
         self.paths = list(taps.activations)
         return self.deployable.make_output(logits), logits, *taps.activations.values()
-
-
-class LayerNormGroupNorm(nn.Module):
-    """Group normalization as a layer norm of each group, followed by a scale and an offset for each channel."""
-
-    # OpenVINO 2026.4 crashes in single precision when it compiles a `GroupNormalization` whose result is added to that
-    # of another one on small maps, as in SegNeXt's head below 512x512. This form compiles and is as fast.
-
-    def __init__(self, norm: nn.GroupNorm, has_dynamic_size: bool = False) -> None:
-        super().__init__()
-        self.groups, self.eps, self.has_dynamic_size = norm.num_groups, norm.eps, has_dynamic_size
-        self.weight, self.bias = norm.weight, norm.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        groups = x.reshape(batch, self.groups, -1)
-        if self.has_dynamic_size:
-            # A layer norm would fix the number of values of the traced size in the file.
-            centered = groups - groups.mean(-1, keepdim=True)
-            normalized = centered / torch.sqrt((centered * centered).mean(-1, keepdim=True) + self.eps)
-        else:
-            normalized = F.layer_norm(groups, (channels // self.groups * height * width,), eps=self.eps)
-        return normalized.view(x.shape) * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)

@@ -11,7 +11,7 @@ import torch
 from segdsl.diagnostics import fail
 from segdsl.export.certify.certificate import CertificateRow, Form
 from segdsl.export.convert.deployable import DeployableModel
-from segdsl.export.convert.rewrites import rewrite_for_onnx
+from segdsl.export.convert.rewrites import ONNX_REWRITES
 from segdsl.export.writer import Writer
 from segdsl.inference.models import model_info, openvino_runtime
 from segdsl.inference.models.extras import require_modules
@@ -27,6 +27,8 @@ LOGITS_NAME = "logits"
 class OnnxWriter(Writer):
     """Writes `model.onnx`, with the same tensor names as the OpenVINO model."""
 
+    rewrites = ONNX_REWRITES
+
     @staticmethod
     def check_installed(exporter: Exporter) -> None:
         require_modules(["onnx", "onnxruntime"], "an ONNX model", "onnx", "onnx-not-installed")
@@ -37,14 +39,7 @@ class OnnxWriter(Writer):
     def write_forms(self) -> dict[str, Any]:
         """Write the draft, which also outputs the logits; raises SegError (`onnx-failed`)."""
         self.job.progress("writing and comparing ONNX")
-        program, deployable = self.job.program, self.make_deployable()
-        rewrite_for_onnx(
-            deployable.model,
-            program.graph.collect_shapes(),
-            program.graph.env,
-            has_dynamic_size=self.exporter.size == "dynamic",
-        )
-        _write_graph(program, deployable, self._draft_file)
+        _write_graph(self.job.program, self.make_deployable(), self._draft_file)
         return {}
 
     def open_forms(self) -> dict[str, Form]:

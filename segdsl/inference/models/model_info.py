@@ -86,7 +86,7 @@ def needs_empty_channel(program: Program, exporter: Exporter) -> bool:
 
 
 def build_model_info(program: Program, exporter_name: str, precision: str) -> dict[str, str]:
-    """Return the entries of `model_info`, except for weights digest, provenance and name of the logits.
+    """Return the entries of `model_info`, except for weights digest and provenance; the name of the logits is empty.
 
     ``exporter_name`` is the name of an exporter of the program, ``precision`` that of the form in the file.
     """
@@ -124,6 +124,7 @@ def build_model_info(program: Program, exporter_name: str, precision: str) -> di
         IGNORE_KEY: str(program.void),
         "segdsl_precision": precision,
         EXPORTER_KEY: exporter_name,
+        LOGITS_KEY: "",
         OFFSET_KEY: str(int(needs_empty_channel(program, exporter))),
     }
     return {key: value for key, value in entries.items() if key not in built_in}

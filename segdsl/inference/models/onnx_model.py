@@ -13,7 +13,7 @@ from segdsl.diagnostics import fail
 from segdsl.inference.models import model_info
 from segdsl.inference.models.extras import require_modules
 from segdsl.inference.models.model import RuntimeModel, matches_input_shape
-from segdsl.inference.models.model_info import LOGITS_KEY, ModelInfo, parse_entries
+from segdsl.inference.models.model_info import ModelInfo, parse_entries
 from segdsl.inference.models.openvino_runtime import Hint
 from segdsl.inference.preprocess import ClassMaps, Image
 
@@ -71,8 +71,7 @@ def open_session(path: Path) -> Any:
 
 def _read_session_info(session: Any, path: Path) -> ModelInfo:
     entries = dict(session.get_modelmeta().custom_metadata_map)
-    # An ONNX file outputs no logits, so it has no name for them.
-    info = parse_entries({**entries, LOGITS_KEY: ""}, path)
+    info = parse_entries(entries, path)
     if not matches_input_shape(session.get_inputs()[0].shape, info.program):
         raise model_info.info_damaged_error(path)
     if compute_onnx_digest(path) != info.digest:
