@@ -231,7 +231,7 @@ def _find_later_stage(name: str) -> str:
     names = {stage: list(rewrites) for stage, rewrites in list_stages().items()}
     names[IR_STAGE].insert(0, ELABORATE)
     closest = find_closest_name(name, [rewrite for rewrites in names.values() for rewrite in rewrites])
-    hint = f" Did you mean '{closest}'?" if closest else ""
+    hint = f" Did you mean `{closest}`?" if closest else ""
     listed = "".join(f"\n  {stage}: {', '.join(rewrites)}" for stage, rewrites in names.items())
     raise click.UsageError(f"No such rewrite '{name}'.{hint} These exist, by stage and in order:{listed}")
 
