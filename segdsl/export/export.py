@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,15 +19,10 @@ from segdsl.inference.models import model_info
 from segdsl.ir.program import Exporter, OpenVINOExporter, Program
 from segdsl.lower.inference_rewrites import optimize_for_inference
 from segdsl.run.folder.checkpoint import open_run
-from segdsl.run.folder.layout import read_json_object
-from segdsl.run.folder.lock import describe_process, is_process_gone
+from segdsl.storage.draft_folders import open_draft_folder, publish_files
 from segdsl.words.exports import get_format_name, name_exporters
 
 Precision = Literal["fp32", "fp16", "int8"]
-DRAFT_PREFIX = ".part-"
-"""Name prefix of the folders in which exports are prepared."""
-OWNER_FILE = "owner.json"
-"""The file in such a folder that identifies the process that writes there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +89,21 @@ def export_model(
         load_writer(type(exporter)).check_installed(exporter)
     trials, context = trials or make_noise_trials(program), context or ExportContext()
     certificates: dict[str, dict[str, Any]] = {}
-    files: dict[str, list[Path]] = {}
-    with _open_draft_folder(folder) as draft:
+    files: dict[str, list[str]] = {}
+    with _open_drafts(folder) as draft:
         for name, exporter in exporters.items():
             job = ExportJob(program, exporter, model, folder.parent, trials, context.progress)
             (draft / name).mkdir()
             writer = load_writer(type(exporter))(job, draft / name)
             certificates[name] = _certify_forms(writer)
-            files[name] = _write_files(writer, name, certificates[name], context.provenance)
-        _publish_files(list(files.values()), folder)
-    return ExportResult(
-        {name: folder / drafts[-1].name for name, drafts in files.items()}, _merge_certificates(certificates)
-    )
+            provenance = {
+                **context.provenance,
+                model_info.CERTIFICATE_KEY: model_info.dump_json(certificates[name]),
+            }
+            files[name] = _write_files(writer, name, draft, provenance)
+        _publish_models(draft, folder, files.values())
+    published = {name: folder / names[-1] for name, names in files.items()}
+    return ExportResult(published, _merge_certificates(certificates))
 
 
 def resolve_exporters(program: Program, precision: Precision | None = None) -> dict[str, Exporter]:
@@ -149,22 +143,19 @@ def _certify_forms(writer: Writer) -> dict[str, Any]:
     return result
 
 
-def _write_files(
-    writer: Writer, name: str, certificate: Mapping[str, Any], provenance: Mapping[str, str]
-) -> list[Path]:
-    """Write the final files of an exporter: those that belong to the model first, then the model itself."""
+def _write_files(writer: Writer, name: str, draft: Path, provenance: Mapping[str, str]) -> list[str]:
+    """Write the final files of an exporter into ``draft``.
+
+    Returns their names: those that belong to the model first, then the model itself.
+    """
     word = type(writer.exporter)
     base = get_format_name(word)
     # `model.onnx` and `model_2.onnx`, but `model-fp32.xml`: the form is part of the name where a format has several.
     form = "" if writer.published_form == base else f"-{writer.published_form}"
-    file = writer.draft / f"model{form}{name.removeprefix(base)}{word.suffix}"
-    entries = {
-        **model_info.build_model_info(writer.job.program, name, writer.published_form),
-        **provenance,
-        model_info.CERTIFICATE_KEY: model_info.dump_json(certificate),
-    }
-    writer.write_final_file(file, entries)
-    return [*(file.with_suffix(suffix) for suffix in word.companions), file]
+    file = draft / f"model{form}{name.removeprefix(base)}{word.suffix}"
+    entries = model_info.build_model_info(writer.job.program, name, writer.published_form)
+    writer.write_final_file(file, {**entries, **provenance})
+    return [*(file.with_suffix(suffix).name for suffix in word.companions), file.name]
 
 
 def _merge_certificates(certificates: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -178,39 +169,22 @@ def _merge_certificates(certificates: Mapping[str, Mapping[str, Any]]) -> dict[s
 
 
 @contextmanager
-def _open_draft_folder(folder: Path) -> Iterator[Path]:
-    """Open a temporary folder inside ``folder``; also remove those of exports that were killed."""
-    # Inside the target folder, so that publishing the files is a rename within one file system.
+def _open_drafts(folder: Path) -> Iterator[Path]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _remove_stale_drafts(folder)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT_PREFIX) as draft:
-            Path(draft, OWNER_FILE).write_text(json.dumps(describe_process()), encoding="utf-8")
-            yield Path(draft)
+        with open_draft_folder(folder) as draft:
+            yield draft
     except OSError as error:
         raise _export_not_written_error(folder) from error
 
 
-def _remove_stale_drafts(folder: Path) -> None:
-    for left in folder.glob(f"{DRAFT_PREFIX}*"):
-        owner = read_json_object(left / OWNER_FILE)
-        if owner and is_process_gone(owner):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _publish_files(models: list[list[Path]], folder: Path) -> None:
-    """Move the files of each model to ``folder``, in their order."""
-    drafts = [draft for files in models for draft in files]
-    for draft in drafts:
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
+def _publish_models(draft: Path, folder: Path, models: Collection[Sequence[str]]) -> None:
+    """Move the files of each model to ``folder``."""
     # The last file makes a model of several: the old one goes before the others are replaced, the new one comes last.
     # A kill in between leaves no model rather than a mixture of two.
-    for files in models:
-        if len(files) > 1:
-            (folder / files[-1].name).unlink(missing_ok=True)
-    for draft in drafts:
-        draft.replace(folder / draft.name)
+    for names in models:
+        if len(names) > 1:
+            (folder / names[-1]).unlink(missing_ok=True)
+    publish_files(draft, folder, [name for names in models for name in names])
 
 
 def _export_not_written_error(folder: Path) -> SegError:

@@ -38,7 +38,7 @@ class OnnxWriter(Writer):
 
     def write_forms(self) -> dict[str, Any]:
         """Write the draft, which also outputs the logits; raises SegError (`onnx-failed`)."""
-        self.job.progress("writing and comparing ONNX")
+        self.job.progress("writing ONNX")
         _write_graph(self.job.program, self.make_deployable(), self._draft_file)
         return {}
 
