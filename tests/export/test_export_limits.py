@@ -285,7 +285,7 @@ def test_an_interrupt_ends_the_worker() -> None:
 
 
 def test_the_worker_ends_with_its_parent() -> None:
-    code = "import segdsl.export.int8.worker as q, time; q.watch_the_other(); print('up', flush=True); time.sleep(600)"
+    code = "import segdsl.export.int8.worker as q, time; q.exit_with_parent(); print('up', flush=True); time.sleep(600)"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout is not None and child.stdin is not None
         assert child.stdout.readline() == b"up\n"

@@ -213,7 +213,8 @@ def test_an_exported_model_needs_no_torch(images: Path, fp32: Path, data: Path, 
     code = (
         "import sys; from pathlib import Path; from segdsl.inference import evaluate, predict\n"
         "xml, images, data, out = sys.argv[1:]\n"
-        "predict.predict(xml, [images], Path(out)); evaluate.evaluate(xml, data); print('torch' in sys.modules)"
+        "predict.predict_files(xml, [images], Path(out)); evaluate.evaluate_path(xml, data)\n"
+        "print('torch' in sys.modules)"
     )
     arguments = [str(fp32), str(images / "dot.bmp"), str(data), str(tmp_path / "seen")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)

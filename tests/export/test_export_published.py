@@ -20,6 +20,7 @@ from segdsl.export.export import export_model
 from segdsl.inference.models import openvino_runtime
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
+from segdsl.words.exports import name_exporters
 
 EXPORT = """
 import json, sys
@@ -81,7 +82,7 @@ def test_a_dynamic_size_is_that_of_the_image(root: Path, name: str) -> None:
     program = load(root / "specs" / f"{name}.seg", ["data.input_size=64x96", form], 3)
     torch.manual_seed(0)
     model = compile_program(program, weights="none").model.eval()
-    shipped = DeployableModel(model, program, program.export.openvino)
+    shipped = DeployableModel(model, program, name_exporters(program.export)["openvino"])
     compiled = openvino_runtime.compile_model(convert_to_openvino(shipped, program)[0], "f32", root)
     for size in ((64, 96), (96, 64), (128, 160)):
         image = torch.randn(1, 3, *size)

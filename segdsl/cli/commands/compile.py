@@ -207,7 +207,7 @@ def _dump_graph(request: CompileRequest, name: str) -> CommandResult:
     # Stages after the IR import torch, which takes seconds.
     stage = None if name == ELABORATE or name in PASSES else _find_later_stage(name)
     program = load(request.file, request.overrides, request.classes)
-    data = {"name": program.name, "pass": name, "stage": stage or "ir"}
+    data: dict[str, Any] = {"name": program.name, "pass": name, "stage": stage or "ir"}
     if stage is None:
         graph = program.graph if name == ELABORATE else run_passes(program.graph, until=name)
         text, data["graph"] = format_graph(graph), graph.model_dump(mode="json")
