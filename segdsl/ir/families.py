@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from annotated_types import MinLen
 
 from segdsl.diagnostics.aliases import Aliases, register_aliases
-from segdsl.ir.fields import PositiveFloat, VisibleName
+from segdsl.ir.fields import PositiveFloat, PositiveInt, VisibleName
 from segdsl.ir.values import Horizon, Quantity, Size
 from segdsl.ir.word import Word
 
@@ -190,12 +190,29 @@ class Keeper(Word, abstract=True):
     """A rule for which checkpoints to keep."""
 
     kind: ClassVar[str] = "keeper"
+    best: Annotated[PositiveInt, Aliases("save_top_k max_keep_ckpts")] = 1
+    """Number of best epochs to keep: `best.safetensors`, `best-2.safetensors`, …"""
+    last: bool = True
+    """Also keep the last epoch, with the state needed to resume the run."""
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the state needed to resume the run is ever saved."""
+        return self.last
+
+    def is_due(self, step: int, horizon: Horizon) -> bool:
+        """Return whether to save the resume state after ``step``, counted from 1 over the whole run."""
+        return False
 
 
 class Averager(Word, abstract=True):
     """An average of the weights over the steps of a run."""
 
     kind: ClassVar[str] = "averager"
+
+    def compute_decay(self, updates: int) -> float:
+        """Return the share of the average that the next update keeps, after ``updates`` updates."""
+        raise NotImplementedError
 
 
 class Remap(Word, abstract=True):

@@ -29,6 +29,5 @@ class EMA(Averager):
     1 turns the limit off."""
 
     def compute_decay(self, updates: int) -> float:
-        """Return the decay of the next update after ``updates`` updates, with the ramp of TensorFlow's
-        `ExponentialMovingAverage`."""
+        # The ramp of TensorFlow's `ExponentialMovingAverage`.
         return min(self.decay, (1 + updates) / (self.ramp + updates))
