@@ -1,6 +1,7 @@
 """Public Python API: one function per CLI command.
 
-An override is the text of a `--set`: ``"data.input_size=256x256"``. All functions raise :class:`segdsl.SegError` when
+An override is the text of a `--set`, ``"data.input_size=256x256"``, or a pair of a path and a value,
+``("data.root", "photos")``. All functions raise :class:`segdsl.SegError` when
 the input is at fault.
 """
 
@@ -8,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 if TYPE_CHECKING:
     from segdsl.export.export import ExportResult
     from segdsl.ir.program import Program
+    from segdsl.lang.settings.overrides import Override
     from segdsl.lower.compiled import CompileResult
     from segdsl.run.report.write import ReportFile
+    from segdsl.run.request import RunOptions
     from segdsl.run.train import RunResult
     from segdsl.weights.fetch import Watcher
 
@@ -26,7 +29,7 @@ EXPORT_SETTINGS = ("data.root", "data.format", "export")
 """Settings that can still be changed when a run is exported."""
 
 
-def check(path: PathLike, overrides: Iterable[str] = ()) -> Program:
+def check(path: PathLike, overrides: Iterable[Override] = ()) -> Program:
     """Return the checked program of a file; its warnings are in ``.warnings``. Imports no torch and opens no data."""
     # Every function imports what it needs by itself, so that `import segdsl` and `check` stay free of torch.
     from segdsl.lang.program import load
@@ -36,7 +39,7 @@ def check(path: PathLike, overrides: Iterable[str] = ()) -> Program:
 
 def compile(
     path: PathLike,
-    overrides: Iterable[str] = (),
+    overrides: Iterable[Override] = (),
     classes: int | Sequence[str] | None = None,
     weights: str | None = None,
     outputs: Sequence[str] = (),
@@ -62,22 +65,13 @@ def compile(
     return compile_program(load(path, overrides, classes), source, outputs, watcher)
 
 
-def train(
-    path: PathLike,
-    overrides: Iterable[str] = (),
-    *,
-    data: PathLike | None = None,
-    weights: str | None = None,
-    out: PathLike | None = None,
-    quiet: bool = False,
-    device: str = "auto",
-    resume: bool = False,
-) -> RunResult:
+def train(path: PathLike, overrides: Iterable[Override] = (), **options: Unpack[RunOptions]) -> RunResult:
     """Train a program and fill a run folder. Classes that the program does not name are read from the dataset.
 
     Args:
         path: the `.seg` file; with ``resume`` it may be the run folder itself.
         overrides: settings to change.
+        options: any of the following.
         data: replaces `data.root`, relative to the working directory.
         weights: a source of weights for the whole model; ``"none"`` starts from random ones.
         out: the run folder, by default the next free one in `runs`.
@@ -87,15 +81,16 @@ def train(
     """
     from segdsl.run.train import train_file
 
-    weights = None if weights == "program" else weights
-    return train_file(path, overrides, data, weights, out, quiet, device, resume)
+    if options.get("weights") == "program":
+        del options["weights"]
+    return train_file(path, overrides, **options)
 
 
 def evaluate(
     path: PathLike,
     data: PathLike | None = None,
     subset: str = "val",
-    overrides: Iterable[str] = (),
+    overrides: Iterable[Override] = (),
     out: PathLike | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
@@ -136,7 +131,7 @@ def report(run: PathLike, data: PathLike | None = None) -> ReportFile:
 def export(
     run: PathLike,
     precision: str | None = None,
-    overrides: Iterable[str] = (),
+    overrides: Iterable[Override] = (),
     data: PathLike | None = None,
     told: Callable[[str], None] | None = None,
 ) -> ExportResult:
@@ -199,25 +194,20 @@ def format(text: str) -> str:
     return format_text(text)
 
 
-def _apply_overrides(program: Program, overrides: Iterable[str], allowed: Sequence[str]) -> Program:
+def _apply_overrides(program: Program, overrides: Iterable[Override], allowed: Sequence[str]) -> Program:
     """Return the program of a finished run with ``overrides`` applied, all of them below the paths ``allowed``."""
-    from tempfile import TemporaryDirectory
-
-    from segdsl.lang.program import load
+    from segdsl.lang.program import load_text
 
     overrides = tuple(overrides)
-    for text in overrides:
-        _check_override_allowed(text, allowed)
+    for override in overrides:
+        _check_override_allowed(override, allowed)
     if not overrides:
         return program
-    # Overrides work on source, not on a loaded program: the resolved program is written out and loaded again.
-    with TemporaryDirectory() as folder:
-        file = Path(folder, f"{program.name}.seg")
-        file.write_text(program.resolved, encoding="utf-8")
-        return load(file, overrides)
+    # Overrides work on source, so the resolved program is loaded again with them.
+    return load_text(program.resolved, next(iter(program.sources)), overrides)
 
 
-def _check_override_allowed(text: str, allowed: Sequence[str]) -> None:
+def _check_override_allowed(override: Override, allowed: Sequence[str]) -> None:
     """Reject an override of a setting that was fixed at training time (`setting-without-effect`)."""
     from segdsl.lang.settings.overrides import check_override
 
@@ -227,5 +217,5 @@ def _check_override_allowed(text: str, allowed: Sequence[str]) -> None:
         return message, f"train again with it, or remove it; {settings} can be set here" if settings else "train again"
 
     check_override(
-        text, lambda path: any(path == prefix or path.startswith(f"{prefix}.") for prefix in allowed), make_refusal
+        override, lambda path: any(path == prefix or path.startswith(f"{prefix}.") for prefix in allowed), make_refusal
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,32 +70,47 @@ def add_dataset_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def resolve_data_source(
-    source: str,
-    form: str = DEFAULT_FORMAT,
-    ignore: int = DEFAULT_IGNORE,
-    subsets: tuple[str, ...] = (),
-    classes: tuple[str, ...] = (),
-    background: str | None = None,
-    root: str | None = None,
-    overrides: tuple[str, ...] = (),
-) -> DataSource:
-    """Resolve the dataset that a command line names.
+@dataclass(frozen=True, slots=True)
+class DatasetOptions:
+    """What a command line says about a dataset: the argument and the options of :data:`_DATASET_OPTIONS`."""
+
+    source: str
+    form: str = DEFAULT_FORMAT
+    ignore: int = DEFAULT_IGNORE
+    subsets: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    background: str | None = None
+    root: str | None = None
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def describes_data(self) -> bool:
+        """Whether an option is given that a program has too."""
+        is_default = self.form == DEFAULT_FORMAT and self.ignore == DEFAULT_IGNORE
+        return bool(self.classes or self.background) or not is_default
+
+
+def resolve_data_source(**options: Any) -> DataSource:
+    """Resolve the dataset that a command line names by :class:`DatasetOptions`.
 
     Raises SegError where the program does not load, and UsageError for options that cannot be combined.
     """
     from segdsl.data.decode.images import ReadOptions
     from segdsl.data.formats.layout import Request
 
-    if not source.endswith(".seg"):
-        if root is not None or overrides:
+    asked = DatasetOptions(**options)
+    if not asked.source.endswith(".seg"):
+        if asked.root is not None or asked.overrides:
             raise click.UsageError("--data and --set need a program: segdsl data check FILE.seg --data ROOT.")
-        asked = Request(subsets or None, ignore, classes or None, background, read_options=ReadOptions(None))
-        return DataSource(Path(source), form, asked)
+        reading = ReadOptions(None)
+        request = Request(
+            asked.subsets or None, asked.ignore, asked.classes or None, asked.background, read_options=reading
+        )
+        return DataSource(Path(asked.source), asked.form, request)
     # Options that a program also has would compete with it; `--set` is the one way to override a program.
-    if classes or background or form != DEFAULT_FORMAT or ignore != DEFAULT_IGNORE:
+    if asked.describes_data:
         raise click.UsageError("With a program, use --set to change format, classes, background or ignore value.")
-    return _resolve_program_data(source, root, overrides, subsets)
+    return _resolve_program_data(asked.source, asked.root, asked.overrides, asked.subsets)
 
 
 def _resolve_program_data(

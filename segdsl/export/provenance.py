@@ -12,9 +12,9 @@ from segdsl.inference.models import model_info
 from segdsl.inference.models.model import find_base_folder
 from segdsl.inference.models.model_info import ModelInfo
 from segdsl.inference.models.opener import find_exported_file, read_model_info
-from segdsl.ir.values import quote_string
+from segdsl.lang.resolve import move_program
 from segdsl.run.folder.checkpoint import Run
-from segdsl.run.folder.layout import RunFolder, read_json_object, relocate_program
+from segdsl.run.folder.layout import RunFolder, read_json_object
 from segdsl.run.program_data import make_relative_path
 from segdsl.run.report.history import History, read_history
 from segdsl.storage.atomic import write_atomically
@@ -95,5 +95,8 @@ def _relocate_program_text(folder: Path, info: ModelInfo, base_folder: Path) -> 
     moved = {
         name: make_relative_path(folder, base_folder / path) for name, path in paths.items() if not path.is_absolute()
     }
-    settings = [f"{name}={quote_string(path)}" for name, path in moved.items()]
-    return relocate_program(info.program, settings).resolved if settings else info.program_text
+    if not moved:
+        return info.program_text
+    data = {"root": moved["data.root"]} if "data.root" in moved else {}
+    sources = {part: moved.get(f"weights.{part}", text) for part, text in info.program.weights.items()}
+    return move_program(info.program, folder / "program.seg", data, sources).resolved

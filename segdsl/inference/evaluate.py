@@ -78,15 +78,8 @@ def score_images(
         else:
             # Resized like the masks in validation during training, so that both give the same scores.
             prediction, target = (resize_mask(ids, (size.height, size.width)) for ids in (prediction, target))
-        yield score_image(
-            position,
-            samples.get_image_path(position),
-            prediction,
-            target,
-            model.classes,
-            model.ignore,
-            boundaries=boundaries,
-        )
+        confusion = Confusion(model.classes, model.ignore)
+        yield score_image(position, samples.get_image_path(position), confusion, prediction, target, boundaries)
 
 
 def summarize_scores(

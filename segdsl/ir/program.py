@@ -298,14 +298,22 @@ class Source(Record):
     digest: str
 
 
+class ModelSource(Record):
+    """The source of a program's model without imports: the doc comment, the blocks in use, and the model's call."""
+
+    doc: str = ""
+    blocks: tuple[str, ...] = ()
+    call: str = ""
+
+
 class Program(Record):
     """A checked program.
 
     ``name`` is the file name without its suffix; ``resolved`` is the whole program as one formatted `.seg` text without
-    imports; ``spans`` maps the path of every setting (`train.optimizer.lr`) to its source; ``warnings`` come from the
-    lints; ``assumed_classes`` means that `data.classes` is missing and two classes were assumed. ``weights`` maps parts
-    of the graph to the source of their weights; with ``adapt_weights``, filters over the image may be changed to fit
-    its channels (`weights.adapt`).
+    imports, rendered from the sections and from ``model_source``; ``spans`` maps the path of every setting
+    (`train.optimizer.lr`) to its source; ``warnings`` come from the lints; ``assumed_classes`` means that
+    `data.classes` is missing and two classes were assumed. ``weights`` maps parts of the graph to the source of their
+    weights; with ``adapt_weights``, filters over the image may be changed to fit its channels (`weights.adapt`).
     """
 
     name: str
@@ -318,6 +326,7 @@ class Program(Record):
     adapt_weights: bool = False
     sources: dict[str, Source] = Field(default_factory=dict)
     spans: dict[str, Span] = Field(default_factory=dict)
+    model_source: ModelSource = Field(default_factory=lambda: ModelSource.build_unchecked({}))
     resolved: str = ""
     assumed_classes: bool = False
     warnings: tuple[Diagnostic, ...] = ()
@@ -356,7 +365,7 @@ RESERVED_SECTIONS = ("sweep",)
 
 __all__ = [
     "RESERVED_SECTIONS", "SECTIONS", "Augmentation", "Averager", "Data", "Duration", "Eval", "EvalSubset", "Export",
-    "Exporter", "Keeper", "Loss", "MaskValues", "Monitor", "NaturalFloat", "NaturalInt", "OnnxExporter",
+    "Exporter", "Keeper", "Loss", "MaskValues", "ModelSource", "Monitor", "NaturalFloat", "NaturalInt", "OnnxExporter",
     "OpenVINOExporter", "Optimizer", "PositiveFloat", "PositiveInt", "Precision", "Probability", "Program", "Remap",
     "Sampler", "Schedule", "Section", "Source", "Stopper", "Tolerance", "Train", "TrainSubset",
 ]  # fmt: skip

@@ -116,6 +116,17 @@ def quote_string(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
 
 
+def format_literal(value: object) -> str:
+    """Format a number, string, boolean, none, size, range or quantity for `.seg`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return format_number(value, floating=True)
+    if isinstance(value, str):
+        return quote_string(value)
+    return "none" if value is None else str(value)
+
+
 __all__ = [
     "UNITS",
     "Angle",
@@ -131,6 +142,7 @@ __all__ = [
     "Range",
     "Size",
     "Units",
+    "format_literal",
     "format_number",
     "quote_string",
 ]

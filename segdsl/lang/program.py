@@ -4,85 +4,137 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import segdsl.ops
 import segdsl.words  # noqa: F401 - importing registers every word
-from segdsl.diagnostics import Diagnostic, SegError, Sink, Span, fail, suggest_name
-from segdsl.ir.graph import Graph
-from segdsl.ir.program import SECTIONS, Program, Source
-from segdsl.ir.shape import make_symbol
-from segdsl.ir.values import Size
+from segdsl.diagnostics import Diagnostic, SegError, Sink, fail
+from segdsl.ir.program import SECTIONS, ModelSource, Program, Source
 from segdsl.lang.elaborate import (
     expressions,
     flows,  # noqa: F401 - importing registers the evaluations
 )
 from segdsl.lang.elaborate.block_checks import check_blocks
-from segdsl.lang.elaborate.blocks import bind_input, build_block_recipe, evaluate_note_extent, run_body
 from segdsl.lang.elaborate.context import Context, Frame
 from segdsl.lang.elaborate.files import STD, FileLoader, find_project_root
-from segdsl.lang.elaborate.scopes import BlockDef, FileScope
-from segdsl.lang.elaborate.values import POISON, EvalStop, Module, Tensor, copy_modules, eval_error
+from segdsl.lang.elaborate.scopes import FileScope
+from segdsl.lang.elaborate.values import EvalStop
 from segdsl.lang.lint.program_lints import lint_program
 from segdsl.lang.lint.schedule_lints import lint_learning_rates
-from segdsl.lang.settings.merge import Settings, match_model_arguments
-from segdsl.lang.settings.overrides import add_shell_option, apply_overrides
+from segdsl.lang.model import build_graph, list_models
+from segdsl.lang.settings.merge import Settings
+from segdsl.lang.settings.overrides import Override, add_shell_option, apply_overrides, list_overrides
 from segdsl.lang.settings.sections import SectionReader
 from segdsl.syntax import tree
 
 # The parser allows 100 levels of nesting per expression and blocks nest 60 deep, each level taking several Python
 # frames. Python's default of 1,000 frames would be reached first.
 RECURSION_LIMIT = 20_000
-RGB_CHANNELS, MAX_CHANNELS = 3, 4096
-"""The channels of an image if the model does not declare them, and the maximum that it may declare."""
 
 
-def load(path: str | Path, overrides: Iterable[str] = (), classes: int | Sequence[str] | None = None) -> Program:
+@dataclass(frozen=True, slots=True)
+class ParsedProgram:
+    """A program whose files are read and parsed; it can be elaborated any number of times, with other settings.
+
+    ``scope`` is that of the program's file, ``files`` also has those that it imports; ``diagnostics`` and ``sources``
+    come from parsing them.
+    """
+
+    name: str
+    scope: FileScope
+    files: tuple[FileScope, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    sources: Mapping[str, str]
+
+    def start_sink(self) -> Sink:
+        """Return a new sink with what parsing found."""
+        return Sink(list(self.diagnostics), dict(self.sources))
+
+
+def load(path: str | Path, overrides: Iterable[Override] = (), classes: int | Sequence[str] | None = None) -> Program:
     """Load and check the program in a `.seg` file.
 
-    ``overrides`` are values of `--set`. ``classes`` replaces `data.classes`; a number creates placeholder names.
-    Raises :class:`SegError` with every independent error. Warnings are in ``program.warnings``.
+    ``overrides`` are values of `--set`, or pairs of a path and a value. ``classes`` replaces `data.classes`; a number
+    creates placeholder names. Raises :class:`SegError` with every independent error. Warnings are in
+    ``program.warnings``.
     """
-    sink = Sink()
-    try:
-        with _allow_deep_recursion():
-            scope = _read_scope(Path(path), str(path), sink)
-            return _load_scope(scope, Path(path).stem, _list_overrides(overrides), classes, sink, resolve=True)
-    except SegError as error:
-        raise _complete_error(sink, error) from None
-    except RecursionError:
-        raise _nesting_error(sink, str(path)) from None
+    return elaborate_program(parse_program(path), overrides, classes)
+
+
+def load_text(
+    text: str, path: str | Path, overrides: Iterable[Override] = (), classes: int | Sequence[str] | None = None
+) -> Program:
+    """Load and check a program that is in memory, like :func:`load`.
+
+    ``path`` is where the text belongs: it names the program, and relative paths in it start there.
+    """
+    return elaborate_program(parse_program(path, text), overrides, classes)
+
+
+def parse_program(path: str | Path, text: str | None = None) -> ParsedProgram:
+    """Read and parse the file of a program, or ``text`` instead of it, and the files that it imports.
+
+    Raises :class:`SegError` if there is nothing to elaborate; other errors are raised by the elaboration.
+    """
+    sink, loader_path = Sink(), Path(path)
+    with _collect_errors(sink, str(path)):
+        loader = FileLoader(sink)
+        scope = _read_scope(loader, loader_path, str(path), text)
+        return ParsedProgram(
+            loader_path.stem, scope, tuple(loader.files.values()), tuple(sink.items), dict(sink.sources)
+        )
+
+
+def elaborate_program(
+    parsed: ParsedProgram,
+    overrides: Iterable[Override] = (),
+    classes: int | Sequence[str] | None = None,
+    *,
+    resolve: bool = True,
+) -> Program:
+    """Return the checked program with its settings; see :func:`load`. Without ``resolve`` its text is not rendered."""
+    sink = parsed.start_sink()
+    with _collect_errors(sink, parsed.scope.name):
+        program = _elaborate(parsed, list_overrides(overrides), classes, sink)
+        if not resolve:
+            return program
+        from segdsl.lang.resolve import render_program
+
+        return program.model_copy(update={"resolved": render_program(program)})
 
 
 def check_file(
-    path: str | Path, overrides: Iterable[str] = ()
+    path: str | Path, overrides: Iterable[Override] = (), text: str | None = None
 ) -> tuple[Program | None, tuple[Diagnostic, ...], dict[str, str]]:
     """Check a program or a library. Return the program (None for a library), the warnings, and the sources.
 
-    Raises :class:`SegError` like :func:`load`.
+    ``text`` stands in for the contents of the file. Raises :class:`SegError` like :func:`load`.
     """
-    sink = Sink()
+    parsed = parse_program(path, text)
+    sink = parsed.start_sink()
+    with _collect_errors(sink, str(path)):
+        # An override can only apply to a program, so it also makes a missing model an error.
+        if not overrides and (not is_program(parsed.scope) or is_recipe(parsed.scope)):
+            _check_definitions(parsed.scope, sink)
+            return None, tuple(sink.items), dict(sink.sources)
+        program = _elaborate(parsed, list_overrides(overrides), None, sink, keep_source=False)
+        return program, program.warnings, dict(sink.sources)
+
+
+@contextmanager
+def _collect_errors(sink: Sink, name: str) -> Iterator[None]:
+    """Add what ``sink`` has collected to an error that ends the loading of the file ``name``."""
     try:
         with _allow_deep_recursion():
-            scope = _read_scope(Path(path), str(path), sink)
-            # An override can only apply to a program, so it also makes a missing model an error.
-            if not overrides and (not is_program(scope) or is_recipe(scope)):
-                _check_definitions(scope, sink)
-                return None, tuple(sink.items), dict(sink.sources)
-            program = _load_scope(scope, Path(path).stem, _list_overrides(overrides), None, sink, resolve=False)
-            return program, program.warnings, dict(sink.sources)
+            yield
     except SegError as error:
         raise _complete_error(sink, error) from None
     except RecursionError:
-        raise _nesting_error(sink, str(path)) from None
-
-
-def _list_overrides(overrides: Iterable[str]) -> list[str]:
-    # A single string is one override, not a sequence of characters.
-    return [overrides] if isinstance(overrides, str) else list(overrides)
+        raise _nesting_error(sink, name) from None
 
 
 def _nesting_error(sink: Sink, name: str) -> SegError:
@@ -101,7 +153,7 @@ def is_recipe(scope: FileScope) -> bool:
     paths = [
         s.path[0].name for f in scope.list_lineage() for s in f.tree.body if isinstance(s, (tree.Assign, tree.Section))
     ]
-    return "model" not in paths and not _list_models(scope)
+    return "model" not in paths and not list_models(scope)
 
 
 def _check_definitions(scope: FileScope, sink: Sink) -> None:
@@ -138,16 +190,17 @@ def _allow_deep_recursion() -> Any:
         sys.setrecursionlimit(old)
 
 
-def _read_scope(path: Path, name: str, sink: Sink) -> FileScope:
+def _read_scope(loader: FileLoader, path: Path, name: str, text: str | None) -> FileScope:
+    sink = loader.sink
     try:
         # `std/…` works on the command line as it does in `import`, unless the author has such a folder.
-        if not path.is_file() and name.startswith("std/") and (STD / name[4:]).is_file():
+        if text is None and not path.is_file() and name.startswith("std/") and (STD / name[4:]).is_file():
             path = STD / name[4:]
         root = STD if path.resolve().is_relative_to(STD) else find_project_root(path)
     except (OSError, ValueError, RuntimeError):
         raise fail("file-unreadable", f"{name!r} is not a valid path", "check the path", path=name) from None
     try:
-        scope = FileLoader(sink).load_file(path, name, root)
+        scope = loader.load_file(path, name, root) if text is None else loader.load_text(text, path, name, root)
         # With a built-in word redefined, every use of it would be an error of its own.
         if any(d.slug == "word-redefined" for d in sink.items):
             sink.raise_if_errors()
@@ -156,16 +209,18 @@ def _read_scope(path: Path, name: str, sink: Sink) -> FileScope:
         raise SegError([signal.diagnostic] if signal.diagnostic else [], sink.sources) from None
 
 
-def _load_scope(
-    scope: FileScope,
-    name: str,
-    overrides: list[str],
+def _elaborate(
+    parsed: ParsedProgram,
+    overrides: Sequence[Override],
     classes: int | Sequence[str] | None,
     sink: Sink,
-    *,
-    resolve: bool,
+    keep_source: bool = True,
 ) -> Program:
-    settings = Settings(sink)
+    """Return the program without its resolved text; with ``keep_source`` it keeps what that text is rendered from."""
+    scope, settings = parsed.scope, Settings(sink)
+    # A `let` may use `data.classes`, so its value belongs to one elaboration.
+    for file in parsed.files:
+        file.values.clear()
     for file in scope.list_lineage():
         settings.merge_statements(file, file.tree.body)
     apply_overrides(settings, scope, overrides, sink)
@@ -176,14 +231,15 @@ def _load_scope(
     _check_lets(scope, sections.context)
     # Elaborating a block that contains itself would only end at the nesting budget, with a second error.
     circular = any(d.slug == "recursion" for d in sink.items)
-    graph = None if circular else _build_graph(settings, scope, sections)
+    graph = None if circular else build_graph(settings, scope, sections)
     sink.raise_if_errors()
     assert graph is not None
     program = Program.model_construct(
-        name=name,
+        name=parsed.name,
         graph=graph,
         weights=weights,
         adapt_weights=adapt,
+        model_source=ModelSource.build_unchecked({}),
         sources={name: _make_source(text) for name, text in sink.sources.items()},
         spans=settings.collect_spans(),
         assumed_classes=sections.assumes_classes,
@@ -193,12 +249,12 @@ def _load_scope(
     lint_program(program, sink, settings, sections.context.output_spans, sections.has_class_names)
     lint_learning_rates(program, sink, settings)
     sink.raise_if_errors()
-    text = ""
-    if resolve:
-        from segdsl.lang.resolve import render_program
+    warnings: dict[str, Any] = {"warnings": tuple(sink.items)}
+    if not keep_source:
+        return program.model_copy(update=warnings)
+    from segdsl.lang.resolve import inline_model
 
-        text = render_program(program, settings, sections, scope)
-    return program.model_copy(update={"warnings": tuple(sink.items), "resolved": text})
+    return program.model_copy(update={**warnings, "model_source": inline_model(program, settings, sections, scope)})
 
 
 def _check_lets(scope: FileScope, context: Context) -> None:
@@ -216,136 +272,7 @@ def _make_source(text: str) -> Source:
     return Source.build_unchecked({"text": text, "digest": hashlib.sha256(text.encode()).hexdigest()})
 
 
-def _build_graph(settings: Settings, scope: FileScope, sections: SectionReader) -> Graph | None:
-    context = sections.context
-    setting = settings.values.get(("model",))
-    try:
-        if setting is None and scope.is_incomplete:
-            raise EvalStop
-        if setting is None:
-            known = ", ".join(f"`{n}(…)`" for n in _list_models(scope)[:4])
-            end = Span(
-                scope.name,
-                max(len(sections.sink.sources.get(scope.name, "")) - 1, 0),
-                len(sections.sink.sources.get(scope.name, "")),
-            )
-            help = (
-                f"add `model = …`, using one of {known}"
-                if known
-                else "import a library and add `model = …(classes = len(data.classes))`"
-            )
-            raise eval_error("model-missing", end, "the program sets no model", help)
-        module = _build_root_module(setting, context)
-        return _elaborate_model(module, setting.expr, context, sections.read_input_size())
-    except EvalStop as signal:
-        if signal.diagnostic:
-            context.report(signal.diagnostic)
-        return None
-
-
-def _list_models(scope: FileScope) -> list[str]:
-    return [n for f in scope.list_lineage() for n, b in {**f.blocks, **f.imports}.items() if b.tree.kind == "model"]
-
-
-def _build_root_module(setting: Any, context: Context) -> Module:
-    frame = Frame(context, setting.file)
-    expr = setting.expr
-    component = expressions.lookup_component(expr.func, frame) if isinstance(expr, tree.Call) else None
-    if not isinstance(expr, tree.Call) or component is None:
-        if isinstance(expr, tree.Call):
-            raise expressions.unknown_component_error(expr.func, frame, wants_model=True)
-        if isinstance(expr, tree.Name) and frame.file.find_component(expr.name):
-            raise eval_error(
-                "component-not-built",
-                expr.span,
-                f"`{expr.name}` is missing its parentheses",
-                f"write `{expr.name}(classes = len(data.classes))`",
-            )
-        raise eval_error(
-            "wrong-component",
-            expr.span,
-            "`model` must be a call of a model",
-            "write `model = Name(classes = len(data.classes))`",
-        )
-    if not isinstance(component, BlockDef) or component.tree.kind != "model":
-        what = "a block" if isinstance(component, BlockDef) else "a built-in component"
-        names = _list_models(setting.file)
-        raise eval_error(
-            "wrong-component",
-            expr.func.span,
-            f"`{'.'.join(expressions.get_dotted_parts(expr.func) or ())}` is {what}, not a model",
-            suggest_name("", names, "models") if names else "import a library, or start the definition with `model`",
-        )
-    return Module(
-        build_block_recipe(component, expr, frame, match_model_arguments(setting, component, context)), "", expr.span
-    )
-
-
-def _elaborate_model(module: Module, expr: tree.Expr, context: Context, size: Size) -> Graph:
-    recipe: Any = module.recipe
-    block: BlockDef = recipe.block
-    inputs = block.list_inputs()
-    if len(inputs) != 1:
-        if block.file.has_syntax_errors:
-            raise EvalStop
-        has_several = len(inputs) > 1
-        raise eval_error(
-            "model-inputs",
-            inputs[1].span if has_several else block.tree.name.span,
-            f"a model must have exactly one `in`, this one has {len(inputs)}",
-            "remove this `in`; the only input of a model is the image batch"
-            if has_several
-            else "add `in image: [B, 3, H, W]`",
-        )
-    ident = inputs[0].name
-    # The input is not a node, but no node may take its path.
-    context.used_paths.add(ident.name)
-    frame = Frame(context, block.file, "", dict(recipe.arguments), None, False, block, recipe.argument_spans)
-    for key, value in recipe.arguments.items():
-        frame.vars[key] = copy_modules(value, key)
-    shape = (make_symbol("B"), _read_input_channels(inputs[0], frame), make_symbol("H"), make_symbol("W"))
-    image = Tensor(ident.name, shape, ident.span)
-    context.block_stack.append((block, expr.span))
-    bind_input(inputs[0], image, expr, frame)
-    run_body(block, frame)
-    context.block_stack.pop()
-    outs = {s.name.name: frame.vars.get(s.name.name) for s in block.tree.body if isinstance(s, tree.Out)}
-    for key, value in outs.items():
-        if value is POISON:
-            raise EvalStop
-        if isinstance(value, Tensor):
-            context.output_spans[key] = value.span
-        else:
-            raise eval_error(
-                "not-a-tensor",
-                block.tree.name.span,
-                f"the model output `{key}` must be a single tensor",
-                "join the list into one tensor, or use it within a block",
-            )
-    return Graph.model_construct(
-        name=block.name,
-        inputs={image.path: image.shape},
-        nodes=tuple(context.nodes),
-        outputs={key: value.path for key, value in outs.items() if isinstance(value, Tensor)},
-        size=(size.height, size.width),
-        names=dict(context.names),
-    )
-
-
-def _read_input_channels(declaration: tree.In, frame: Frame) -> int:
-    """Return the number of image channels from the note of the model's input, or 3 if the note leaves it open."""
-    dims = declaration.note.dims if declaration.note is not None else None
-    if (
-        dims is None
-        or len(dims) != 4
-        or (isinstance(dims[1], tree.Name) and dims[1].name not in frame.list_local_names())
-    ):
-        return RGB_CHANNELS
-    channels = evaluate_note_extent(dims[1], frame)
-    if not isinstance(channels, int) or not 1 <= channels <= MAX_CHANNELS:
-        message = f"an image must have between 1 and {MAX_CHANNELS} channels, got {channels}"
-        raise eval_error("out-of-bounds", frame.find_origin(dims[1]), message, "write `[B, 3, H, W]` for color images")
-    return channels
-
-
 __all__ = ["check_file", "is_program", "load"]
+
+
+__all__ = ["ParsedProgram", "check_file", "elaborate_program", "is_program", "load", "load_text", "parse_program"]

@@ -5,12 +5,15 @@ A run writes this file into its folder, so that it can be repeated after the lib
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from segdsl.ir.program import SECTIONS, Program, Section
-from segdsl.ir.values import Quantity, Range, Size, format_number, quote_string
+from segdsl.diagnostics import Span
+from segdsl.ir.program import SECTIONS, ModelSource, Program, Section, Source
+from segdsl.ir.values import Quantity, Range, Size, format_literal, quote_string
 from segdsl.ir.word import Record, Word, format_choice, list_choices
 from segdsl.lang.elaborate.block_checks import find_calls, resolve_callee
 from segdsl.lang.elaborate.blocks import build_block_recipe
@@ -23,8 +26,8 @@ from segdsl.syntax import tree
 from segdsl.syntax.printer.format import format_text
 
 
-def render_program(program: Program, settings: Settings, sections: SectionReader, scope: FileScope) -> str:
-    """Return the source of the program. Loading it gives the same graph and sections."""
+def inline_model(program: Program, settings: Settings, sections: SectionReader, scope: FileScope) -> ModelSource:
+    """Return the source of a program's model without imports: the blocks in use, and the call of the model."""
     setting = settings.values[("model",)]
     root = (
         lookup_component(setting.expr.func, Frame(sections.context, setting.file))
@@ -34,25 +37,53 @@ def render_program(program: Program, settings: Settings, sections: SectionReader
     assert isinstance(root, BlockDef)
     inliner = _Inliner({name: source.text for name, source in program.sources.items()})
     inliner.add_block(root)
-    model = _render_model_call(setting, root, sections, inliner)
+    call = _render_model_call(setting, root, sections, inliner)
     doc = "".join(f"## {line}\n" for line in scope.tree.doc.splitlines())
-    parts = ["seg 1\n" + ("\n" + doc if doc else ""), *inliner.render_definitions()]
-    for name in SECTIONS:
-        parts.append(_render_section((name,), getattr(program, name), sections))
-    parts.append(f"model = {model}\n")
+    return ModelSource.build_unchecked({"doc": doc, "blocks": tuple(inliner.render_definitions()), "call": call})
+
+
+def render_program(program: Program) -> str:
+    """Return the source of the program as it is now. Loading it gives the same graph and sections."""
+    source = program.model_source
+    parts = ["seg 1\n" + ("\n" + source.doc if source.doc else ""), *source.blocks]
+    parts += [_render_section((name,), getattr(program, name)) for name in SECTIONS]
+    parts.append(f"model = {source.call}\n")
     if program.weights:
-        lines = "".join(f"  {path} = {quote_string(source)}\n" for path, source in program.weights.items())
+        lines = "".join(f"  {path} = {quote_string(text)}\n" for path, text in program.weights.items())
         lines += "  adapt = true\n" if program.adapt_weights else ""
         parts.append("weights {\n" + lines + "}\n")
     return format_text("\n".join(part for part in parts if part), f"{program.name} (resolved)")
 
 
-def _render_section(path: tuple[str, ...], section: Section, sections: SectionReader, indent: str = "") -> str:
+def move_program(program: Program, file: Path, data: Mapping[str, Any], weights: Mapping[str, str]) -> Program:
+    """Return the program as it reads in ``file``, with these settings of `data` and these sources of weights.
+
+    Nothing is checked: the settings are locations, relative to the new file. Its text is rendered.
+    """
+    moved = program.model_copy(
+        update={
+            "name": file.stem,
+            "data": program.data.model_copy(update=dict(data)),
+            "weights": dict(weights),
+            "adapt_weights": program.adapt_weights and bool(weights),
+            # Sources are relative to the file of their setting, which is now another one.
+            "spans": {**program.spans, **{f"weights.{part}": Span(str(file), 0, 0) for part in weights}},
+            "warnings": (),
+        }
+    )
+    text = render_program(moved)
+    source = Source.build_unchecked({"text": text, "digest": hashlib.sha256(text.encode()).hexdigest()})
+    # The first source is the program's own file; the others stay, because spans in the graph lead to them.
+    sources = {str(file): source, **{name: one for name, one in program.sources.items() if name != str(file)}}
+    return moved.model_copy(update={"resolved": text, "sources": sources})
+
+
+def _render_section(path: tuple[str, ...], section: Section, indent: str = "") -> str:
     lines: list[str] = []
     for name in type(section).model_fields:
         value = getattr(section, name)
         if isinstance(value, Section):
-            lines.append("\n" + _render_section((*path, name), value, sections, indent + "  "))
+            lines.append("\n" + _render_section((*path, name), value, indent + "  "))
         elif isinstance(value, dict):
             if value:
                 steps = "".join(f"{indent}    {key} = {render_value(word)}\n" for key, word in value.items())
@@ -73,13 +104,7 @@ def render_value(value: Any, *, chain: bool = False) -> str:
     if isinstance(value, tuple):
         items = [render_value(v) for v in value]
         return " -> ".join(items) if chain and all(isinstance(v, Word) for v in value) else f"[{', '.join(items)}]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return format_number(value, floating=True)
-    if isinstance(value, str):
-        return quote_string(value)
-    return "none" if value is None else str(value)
+    return format_literal(value)
 
 
 def render_field(record: type[Record], name: str, value: Any) -> str:
@@ -230,4 +255,4 @@ def _iterate_steps(node: Any) -> Iterator[tree.Step]:
         yield from _iterate_steps(part)
 
 
-__all__ = ["render_field", "render_program", "render_value"]
+__all__ = ["inline_model", "move_program", "render_field", "render_program", "render_value"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
+import torch
 from torch import fx
 
 from segdsl.diagnostics import SegError
@@ -91,6 +92,21 @@ def compile_program(
     except SegError as error:
         raise SegError(error.diagnostics, {**sources, **error.sources}) from error
     return CompileResult(program, model, loaded)
+
+
+def build_unfilled_model(program: Program) -> fx.GraphModule:
+    """Build the model of ``program`` with zeros for weights, which a checkpoint of the same program is to replace.
+
+    Draws no random numbers.
+    """
+    sources = {name: source.text for name, source in program.sources.items()}
+    # On the meta device, initializing costs nothing.
+    with torch.device("meta"):
+        model = build_module(_reduce_graph(program.graph, ()), sources)
+    model.to_empty(device="cpu")
+    for tensor in model.state_dict().values():
+        tensor.zero_()
+    return model
 
 
 def _reduce_graph(graph: Graph, outputs: Sequence[str]) -> Graph:

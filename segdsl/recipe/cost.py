@@ -7,12 +7,11 @@ to 150 classes, in float32, on one core.
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from segdsl.ir.graph import Graph
 from segdsl.ir.shape import evaluate_shape
+from segdsl.ir.values import Size
 from segdsl.recipe.machine import GIB
 
 FLOAT_BYTES = 4
@@ -92,11 +91,7 @@ def compute_graph_cost(graph: Graph) -> Cost:
 
 def compute_model_cost(library: str, model: str, classes: int, size: tuple[int, int]) -> Cost:
     """Return the cost of a model of the library `std/NAME.seg` at an input size of (height, width)."""
-    from segdsl.lang.program import load
+    from segdsl.lang.program import load_text
 
     text = f'seg 1\nimport "std/{library}.seg"\nmodel = {model}(classes = {classes})\n'
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "model.seg")
-        file.write_text(text, encoding="utf-8")
-        graph = load(file, [f"data.input_size={size[0]}x{size[1]}"], classes).graph
-    return compute_graph_cost(graph)
+    return compute_graph_cost(load_text(text, "model.seg", [("data.input_size", Size(*size))], classes).graph)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from segdsl.data.check.checker import ProgressCallback
 from segdsl.data.decode.images import ReadOptions
@@ -125,13 +124,10 @@ def require_valid_program(text: str, file: Path) -> None:
     """
     from segdsl.lang.program import check_file
 
-    with TemporaryDirectory() as folder:
-        draft = Path(folder, file.name)
-        draft.write_text(text, encoding="utf-8")
-        try:
-            check_file(draft)
-        except SegError as error:
-            raise AssertionError(f"{error.diagnostics}\n{text}") from error
+    try:
+        check_file(file, text=text)
+    except SegError as error:
+        raise AssertionError(f"{error.diagnostics}\n{text}") from error
 
 
 def write_new_file(file: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from segdsl.data.check.checker import CheckReport, ProgressCallback, check_data
@@ -12,8 +12,9 @@ from segdsl.data.formats.layout import Request
 from segdsl.data.loading.program_findings import check_monitor_class_present, find_program_issues
 from segdsl.diagnostics import fail
 from segdsl.ir.program import Program
-from segdsl.ir.values import quote_string
-from segdsl.lang.program import load
+from segdsl.lang.program import ParsedProgram, elaborate_program, parse_program
+from segdsl.lang.resolve import move_program
+from segdsl.lang.settings.overrides import Override, list_overrides
 from segdsl.weights.sources import collect_weight_requests
 
 
@@ -45,43 +46,50 @@ def open_data(program: Program, data: str | Path | None = None, subsets: Sequenc
     return open_index(root, settings.format, Request.from_program(program, names))
 
 
-def find_classes_override(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> list[str]:
-    """Return the override that sets `data.classes` to the classes of the program's dataset.
+def find_dataset_classes(
+    path: str | Path, overrides: Iterable[Override] = (), data: str | Path | None = None
+) -> tuple[str, ...] | None:
+    """Return the classes of a program's dataset.
 
-    Empty if the program names its classes itself, or if its data is missing and ``data`` is not given. Raises SegError
+    None if the program names its classes itself, or if its data is missing and ``data`` is not given. Raises SegError
     as loading and opening do.
     """
-    program = load(path, overrides)
+    program = elaborate_program(parse_program(path), overrides, resolve=False)
     if not program.assumed_classes or (data is None and not _has_data(program)):
-        return []
-    return [_make_classes_override(program, data)]
+        return None
+    return _read_classes(program, data)
 
 
-def _make_classes_override(program: Program, data: str | Path | None) -> str:
-    # `exclude` and `remap` are checked later, when the program is loaded with these names: then errors have spans.
+def _read_classes(program: Program, data: str | Path | None) -> tuple[str, ...]:
+    # `exclude` and `remap` are checked later, when the program is elaborated with these names: then errors have spans.
     plain = program.data.model_copy(update={"exclude": (), "remap": ()})
     index = open_data(program.model_copy(update={"data": plain}), data)
     if len(index.classes) == 1:
         message = f"the dataset has only the class `{index.classes[0]}`; segmentation needs at least two"
         help = "set `data.background` if masks are drawn as shapes, or add a second class to the masks"
         raise fail("too-few-classes", message, help, path=str(index.root))
-    return f"data.classes=[{', '.join(quote_string(name) for name in index.classes)}]"
+    return tuple(index.classes)
 
 
 def _has_data(program: Program) -> bool:
     return program.data.root is not None and get_data_root(program).is_dir()
 
 
-def resolve_classes(path: str | Path, overrides: Iterable[str] = (), data: str | Path | None = None) -> Program:
-    """Return the program of a file, with the classes of its dataset if it names none.
+def resolve_classes(
+    program: str | Path | ParsedProgram,
+    overrides: Iterable[Override] = (),
+    data: str | Path | None = None,
+) -> Program:
+    """Return a program with the classes of its dataset if it names none. Its resolved text is not rendered.
 
-    The names become an override, so that the resolved program states them. Raises SegError as loading and opening do.
+    ``program`` is its file, or the program parsed. Raises SegError as loading and opening do.
     """
-    overrides = list(overrides)
-    program = load(path, overrides)
-    if not program.assumed_classes:
-        return program
-    return load(path, [*overrides, _make_classes_override(program, data)])
+    parsed = program if isinstance(program, ParsedProgram) else parse_program(program)
+    overrides = list_overrides(overrides)
+    checked = elaborate_program(parsed, overrides, resolve=False)
+    if not checked.assumed_classes:
+        return checked
+    return elaborate_program(parsed, [*overrides, ("data.classes", _read_classes(checked, data))], resolve=False)
 
 
 def open_checked_data(
@@ -107,15 +115,29 @@ def open_checked_data(
     return index, report
 
 
-def build_location_overrides(folder: Path, program: Program, data: str | Path | None, weights: str | None) -> list[str]:
-    """Return overrides that make ``program`` use the same data and weights when it is moved into ``folder``."""
-    overrides = [f"data.root={quote_string(make_relative_path(folder, get_data_root(program, data)))}"]
+def collect_weight_sources(folder: Path, program: Program, weights: str | None) -> dict[str, str]:
+    """Return the source of weights of each part of the model, as a program in ``folder`` names it.
+
+    ``weights`` replaces the sources of the program.
+    """
     sources = {request.part or "model": request for request in collect_weight_requests(program, weights)}
-    overrides += [f"drop weights.{part}" for part in program.weights if part not in sources]
-    for part, request in sources.items():
-        text = request.source.text if request.source.is_remote else make_relative_path(folder, request.file_path)
-        overrides.append(f"weights.{part}={quote_string(text)}")
-    return overrides
+    # The parts of the program keep their order, so that its text stays the same when nothing moves.
+    order = [*(part for part in program.weights if part in sources), *(p for p in sources if p not in program.weights)]
+    return {
+        part: request.source.text if request.source.is_remote else make_relative_path(folder, request.file_path)
+        for part, request in ((part, sources[part]) for part in order)
+    }
+
+
+def move_into_run(
+    program: Program, folder: Path, data: str | Path | None, form: str, weights: Mapping[str, str]
+) -> Program:
+    """Return the program as it is written into a run folder: with the dataset ``data`` in format ``form``.
+
+    ``weights`` are its sources of weights, see :func:`collect_weight_sources`.
+    """
+    root = make_relative_path(folder, get_data_root(program, data))
+    return move_program(program, folder / "program.seg", {"root": root, "format": form}, weights)
 
 
 def make_relative_path(folder: Path, path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +18,17 @@ from segdsl.weights.classes import find_class_keys, match_rows
 from segdsl.weights.files import read_weights
 from segdsl.weights.layouts import detect_file_kind, find_drop_reason, find_spare_reason, read_class_names
 from segdsl.weights.match_layout import LayoutMatch, find_best_match
-from segdsl.weights.mismatch_report import KeyMismatches, build_mismatch_error
+from segdsl.weights.mismatch_report import KeyMismatches, MismatchedFile, build_mismatch_error
 from segdsl.weights.position_embeddings import INPUT_SIZE_KEY, Grid, infer_grid, resize_table
 from segdsl.weights.report import Finding, LoadReport, Outcome
 from segdsl.weights.stem_channels import adapt_channels, find_stem_keys
+
+
+class ClassifierRules(NamedTuple):
+    """How a file may differ from the model: its classifier by the names of ``classes``, its stem if ``adapt``."""
+
+    classes: tuple[str, ...]
+    adapt: bool
 
 
 def load_weights(
@@ -31,17 +39,32 @@ def load_weights(
     graph: Graph | None = None,
     classes: Sequence[str] = (),
     adapt: bool = False,
-    exact: bool = False,
 ) -> LoadReport:
     """Copy the tensors of a file into ``model``, or into the part of it at the path ``part``.
 
     The file must fill the whole part, except for a classifier of other classes: its rows are matched by name to
     ``classes``, else it keeps its initial values. ``graph`` is needed to resize position tables, and ``adapt`` adapts
-    filters over the image to other channels. With ``exact``, for a model's own checkpoint, only position tables may be
-    changed to fit, and the file must not contain anything else.
+    filters over the image to other channels.
 
     Raises SegError (`weights-missing`, `weights-unreadable`, `weights-do-not-fit`); in that case nothing was copied.
     """
+    return _fill_model(
+        model, Path(path), part, graph, None if graph is None else ClassifierRules(tuple(classes), adapt)
+    )
+
+
+def load_checkpoint(model: nn.Module, path: str | Path, graph: Graph | None = None) -> LoadReport:
+    """Copy a checkpoint of the model itself into ``model``.
+
+    Only position tables may be changed to fit, and the file must not contain anything else. Raises SegError like
+    :func:`load_weights`.
+    """
+    return _fill_model(model, Path(path), "", graph, None, exact=True)
+
+
+def _fill_model(
+    model: nn.Module, path: Path, part: str, graph: Graph | None, rules: ClassifierRules | None, exact: bool = False
+) -> LoadReport:
     start = f"{part}." if part else ""
     ours = {key: value for key, value in model.state_dict().items() if key.startswith(start)}
     if not ours:
@@ -49,7 +72,7 @@ def load_weights(
         raise fail(
             "weights-do-not-fit", f"the model has no part `{part}` with weights", suggest_name(part, parts, "parts")
         )
-    content, metadata = read_weights(Path(path))
+    content, metadata = read_weights(path)
     match = find_best_match(content, ours, start)
     fit = _WeightFitter(str(path), ours, match, detect_file_kind(content, metadata), graph)
     # Every step works on tensors of the file only. The model is written last, when nothing can fail any more.
@@ -57,16 +80,17 @@ def load_weights(
     fit.require_dense_tensors()
     fit.drop_by_rules()
     fit.resize_position_tables(metadata)
-    if not exact and graph is not None:
-        fit.carry_class_rows(read_class_names(content, metadata), classes)
-        fit.adapt_stems(adapt)
+    if rules is not None:
+        fit.carry_class_rows(read_class_names(content, metadata), rules.classes)
+        fit.adapt_stems(rules.adapt)
     fit.exempt_absent_keys(exact)
     gaps = fit.find_mismatches(exact)
     if not gaps.total and not fit.keys_to_load:
         why = fit.findings[0].reason if fit.findings else "the file contains only batch counters"
         raise fail("weights-do-not-fit", f"no tensor to load: {why}", "remove it from `weights`", path=str(path))
     if gaps.total:
-        raise build_mismatch_error(str(path), content, ours, fit.match, gaps, fit.remedies, part)
+        error = MismatchedFile(str(path), content, ours, fit.match, gaps, part)
+        raise build_mismatch_error(error, fit.remedies)
     fit.convert_dtypes()
     fit.explain_leftovers(start, model.state_dict())
     with torch.no_grad():

@@ -31,19 +31,23 @@ class KeyMismatches(NamedTuple):
         return len(self.missing) + len(self.shape_mismatches) + len(self.extra)
 
 
-def build_mismatch_error(
-    path: str,
-    content: Mapping[str, Any],
-    model_tensors: Mapping[str, Tensor],
-    match: LayoutMatch,
-    mismatches: KeyMismatches,
-    remedies: Mapping[str, str],
-    part: str,
-) -> SegError:
+class MismatchedFile(NamedTuple):
+    """A file that does not fit: its path and content, the tensors of the model, and what was compared."""
+
+    path: str
+    content: Mapping[str, Any]
+    model_tensors: Mapping[str, Tensor]
+    match: LayoutMatch
+    mismatches: KeyMismatches
+    part: str
+
+
+def build_mismatch_error(file: MismatchedFile, remedies: Mapping[str, str]) -> SegError:
     """Return an error with a summary, followed by a diagnostic for each of the first keys that do not fit.
 
     ``remedies`` are help texts for single keys.
     """
+    path, content, model_tensors, match, mismatches, part = file
     fitting = None if part else _find_matching_part(content, model_tensors, match)
     if fitting is not None:
         message = f"the file fits only the part `{fitting}`, not the whole model"

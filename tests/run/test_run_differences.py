@@ -45,7 +45,7 @@ def left(
     project: Path, monkeypatch: pytest.MonkeyPatch, copy_result: Callable[[Path, Callable[[], object]], None]
 ) -> Path:
     """A run of one epoch, of two."""
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
     copy_result(project, leave)
     return project
 
@@ -144,7 +144,7 @@ def test_other_changes_are_accepted(left: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_more_epochs_follow_a_run_that_had_ended(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
     train_file("tiny.seg", out="left", quiet=True)
     result = train_file("left", ["train.epochs=5"], quiet=True, resume=True)
     assert (result.epochs, result.resume_step) == (5, 4)
@@ -160,6 +160,6 @@ def test_another_layout_of_the_source_is_no_difference(left: Path) -> None:
 def test_a_note_tells_of_another_version(
     left: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("segdsl.run.train.__version__", "9.9.9")
+    monkeypatch.setattr("segdsl.run.engine.session.__version__", "9.9.9")
     assert resumed() == 0
     assert re.search(r"segdsl changed from \S+ to 9\.9\.9", " ".join(capsys.readouterr().out.split()))

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from segdsl.diagnostics import Diagnostic
-from segdsl.run.console.display import Display, RunSummary, fit_parts, format_duration
+from segdsl.run.console.display import Display, RunSummary, StepFacts, fit_parts, format_duration
 from segdsl.run.console.missing_classes import format_absence_notes
 from segdsl.run.engine.clock import Clock
 from segdsl.run.folder.log import EpochRow
@@ -37,10 +37,10 @@ def shown(terminal: bool, width: int = 80) -> str:
     display.show_summary(HEAD)
     with display.show_live_line():
         display.show_epoch(row(199), 359_990, True)
-        display.show_step(200, 4599, 12.345, 1e-5, 1234.5, 359_990)
+        display.show_step(StepFacts(200, 4599, 12.345, 1e-5, 1234.5, 359_990))
         display.show_epoch(row(200), 0, False)
     weights, report = Path("runs/x-1/checkpoints/best.safetensors"), Path("runs/x-1/report.html")
-    display.show_results(row(199), row(200), "val.dice", weights, "finished", report)
+    display.show_results((row(199), row(200), "finished"), "val.dice", weights, report)
     return text.getvalue()
 
 
@@ -98,7 +98,7 @@ def test_sixty_epochs_are_a_short_log() -> None:
     display.show_summary(HEAD)
     for number in range(1, 61):
         display.show_epoch(row(number), 359_990, True)
-    display.show_results(row(1), row(60), "val.dice", Path("best.safetensors"), "finished")
+    display.show_results((row(1), row(60), "finished"), "val.dice", Path("best.safetensors"))
     assert len(text.getvalue().encode()) < 20_000
     assert len([line for line in text.getvalue().splitlines() if line.startswith("epoch ")]) == 60
 
@@ -121,7 +121,7 @@ def test_long_names_of_classes_keep_the_width_of_the_terminal() -> None:
     display.show_class_weights(dict.fromkeys(names, 1.0))
     one = EpochRow(1, 4600, 1.0, 1e-3, 1.0, 1.0, confusion, 1.0)
     display.show_epoch(one, 1.0, True)
-    display.show_results(one, one, f"val.dice.{names[1]}", Path("best.safetensors"), "finished")
+    display.show_results((one, one, "finished"), f"val.dice.{names[1]}", Path("best.safetensors"))
     lines = text.getvalue().splitlines()
     assert max(sum(map(measure_char, line)) for line in lines) <= 80
     cut = ("x" * 31, "\u5927" * 15 + " ", "a name of many words a name of ")
@@ -164,9 +164,9 @@ def test_quiet_prints_nothing(capsys: pytest.CaptureFixture) -> None:
     display = Display(quiet=True)
     display.show_summary(HEAD)
     with display.show_live_line():
-        display.show_step(1, 1, 1.0, 1.0, 1.0, 1.0)
+        display.show_step(StepFacts(1, 1, 1.0, 1.0, 1.0, 1.0))
         display.show_epoch(row(1), 1.0, True)
-    display.show_results(row(1), row(1), "val.dice", Path("best.safetensors"), "finished")
+    display.show_results((row(1), row(1), "finished"), "val.dice", Path("best.safetensors"))
     assert capsys.readouterr() == ("", "")
 
 
@@ -210,5 +210,5 @@ def test_note_on_a_score_that_never_changes(hits: tuple[int, ...], noted: bool) 
     for one, more in zip(rows, hits, strict=True):
         one.confusion.counts[0, 0] += more
         display.show_epoch(one, 0, True)
-    display.show_results(rows[0], rows[-1], "val.dice", Path("best.safetensors"), "finished")
+    display.show_results((rows[0], rows[-1], "finished"), "val.dice", Path("best.safetensors"))
     assert ("in every epoch" in text.getvalue()) is noted

@@ -22,8 +22,8 @@ from PIL import Image
 
 from segdsl.data.loading.loader import Batch, TrainLoader
 from segdsl.diagnostics import SegError
-from segdsl.run import train as loop
-from segdsl.run.console.display import Display
+from segdsl.run.console.display import Display, StepFacts
+from segdsl.run.engine import loop
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.folder.recovery import find_newest_state
 from segdsl.run.train import RunResult, train_file
@@ -35,7 +35,7 @@ OVERRIDES = ["train.epochs=4", "train.keep=Checkpoints(best=2, every=1 iters)", 
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
 
 
 @contextmanager
@@ -43,11 +43,11 @@ def after(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[], obje
     """While something happens once, after a step of the run and before it is saved."""
     shown, left = Display.show_step, [step]
 
-    def see(self: Display, *given: int) -> None:
+    def see(self: Display, facts: StepFacts) -> None:
         left[0] -= 1
         if left[0] == 0:
             happens()
-        shown(self, *given)
+        shown(self, facts)
 
     with monkeypatch.context() as patch:
         patch.setattr(Display, "show_step", see)
@@ -268,7 +268,7 @@ def test_memory_that_runs_out(
 def test_memory_that_the_system_refuses(project: Path, goes_on: GoesOn) -> None:
     code = """import resource, sys
 from segdsl.cli.invoke import run_cli
-from segdsl.run import train as loop
+from segdsl.run.engine import loop
 made = loop.make_step
 def make(setup, state, *rest):
     if state.progress.step == 2:

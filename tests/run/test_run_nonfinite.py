@@ -66,7 +66,7 @@ def test_the_weights_are_those_before_the_step(project: Path) -> None:
 def test_a_failure_that_does_not_repeat(
     project: Path, monkeypatch: pytest.MonkeyPatch, wording: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("segdsl.run.train.get_total_norm", lambda gradients: gradients[0].new_tensor(math.inf))
+    monkeypatch.setattr("segdsl.run.engine.loop.get_total_norm", lambda gradients: gradients[0].new_tensor(math.inf))
     with pytest.raises(SegError) as caught:
         train_file("tiny.seg", out="spoilt", quiet=True)
     (found,) = caught.value.diagnostics

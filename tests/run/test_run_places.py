@@ -18,7 +18,7 @@ Slugs = Callable[[Callable[[], object]], list[str]]
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
 
 
 def content(folder: str) -> dict[Path, bytes]:
@@ -79,7 +79,7 @@ def test_the_lock_is_that_of_the_program_also_after_a_kill(project: Path, monkey
 
     with monkeypatch.context() as patch:
         for name in ("resume", "layout"):
-            patch.setattr(f"segdsl.run.folder.{name}.write_text", killed)
+            patch.setattr(f"segdsl.run.folder.{name}.write_text_atomically", killed)
         with pytest.raises(KeyboardInterrupt):
             train_file("left", ["train.epochs=3"], resume=True, quiet=True)
     assert content("left")[Path("left/lock.json")] != before[Path("left/lock.json")]

@@ -23,7 +23,7 @@ SIZES = {
 @pytest.mark.parametrize("name", SIZES)
 def test_twenty_steps_lower_the_loss(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     losses: list[float] = []
-    monkeypatch.setattr(Display, "show_step", lambda self, epoch, step, loss, lr, speed, left: losses.append(loss))
+    monkeypatch.setattr(Display, "show_step", lambda self, facts: losses.append(facts.loss))
     overrides = [
         f"data.input_size={SIZES[name]}", "data.train.batch=6", "data.train.workers=0", "data.val.workers=0",
         "train.epochs=5",

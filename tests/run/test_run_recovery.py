@@ -29,7 +29,7 @@ def left(
     project: Path, monkeypatch: pytest.MonkeyPatch, copy_result: Callable[[Path, Callable[[], object]], None]
 ) -> RunFolder:
     """A run of three epochs that ended before it could remove the state of the second; `whole` did not."""
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
     copy_result(project, leave)
     return RunFolder(Path("left"))
 
@@ -174,7 +174,7 @@ def test_checkpoints_with_changed_content_are_refused(tmp_path: Path, slugs: Slu
 
 
 def test_the_best_are_put_in_order(project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same) -> None:
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
     overrides = ["train.epochs=4", "train.keep=Checkpoints(best=3)"]
     train_file("tiny.seg", overrides, out="whole", quiet=True)
     shutil.copytree("whole", "left")

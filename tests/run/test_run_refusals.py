@@ -14,8 +14,9 @@ from PIL import Image
 from segdsl.diagnostics import SegError
 from segdsl.lang.program import load
 from segdsl.run.engine import machine_faults
+from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
 from segdsl.run.folder.checkpoint import open_run
-from segdsl.run.train import train, train_file
+from segdsl.run.train import train_file
 
 Slugs = Callable[[Callable[[], object]], list[str]]
 
@@ -58,9 +59,13 @@ def test_a_broken_image_is_refused_by_name(project: Path) -> None:
 
 
 def test_a_program_without_the_names_of_its_classes_is_refused(project: Path, slugs: Slugs) -> None:
-    assert slugs(lambda: train(load("tiny.seg"), quiet=True)) == ["classes-unknown"]
-    assert slugs(lambda: train(load("tiny.seg", classes=["a", "b", "c"]), quiet=True)) == ["classes-differ"]
-    assert train(load("tiny.seg", classes=["ground", "red", "blue"]), quiet=True).epochs == 2
+    assert slugs(lambda: prepare_run(compile_start_model(load("tiny.seg")))) == ["classes-unknown"]
+
+    def prepare(*classes: str) -> Setup:
+        return prepare_run(compile_start_model(load("tiny.seg", classes=classes)))
+
+    assert slugs(lambda: prepare("a", "b", "c")) == ["classes-differ"]
+    assert prepare("ground", "red", "blue").horizon.epochs == 2
 
 
 def test_an_output_folder_is_not_shared(project: Path, slugs: Slugs) -> None:

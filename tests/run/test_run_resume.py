@@ -40,7 +40,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def test_a_kill_before_and_after_every_file_that_is_written(
     assert number > 30
 
 
-@pytest.mark.parametrize("owner", ["log.RunLog.epoch", "checkpoint.CheckpointWriter.write_weights"])
+@pytest.mark.parametrize("owner", ["log.RunLog.write_epoch", "checkpoint.CheckpointWriter.write_weights"])
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_a_kill_between_what_an_epoch_writes(
     noisy: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same, whole_run: Whole, owner: str, number: int

@@ -66,7 +66,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     before: int,
     after: int,
 ) -> None:
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
     for workers, steps in ((before, KILLS.get(name, 5)), (after, 2)):
         left = iter(range(steps))
 

@@ -109,12 +109,12 @@ def test_a_signal_saves_all_and_leaves_no_process(
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this file system has no /proc")
 def test_a_second_ctrl_c_ends_it_at_once(project: Path) -> None:
     """Also while a library works, and though a terminal and a wrapper each send the first one."""
-    stuck = "import time\nfrom segdsl.run import train\nmake = train.make_step\n"
+    stuck = "import time\nfrom segdsl.run.engine import loop\nmake = loop.make_step\n"
     stuck += "def step(*given):\n    made = make(*given)\n"
     stuck += (
         "    if given[1].progress.step > 1:\n        open('stuck', 'w').close(); time.sleep(600)\n    return made\n"
     )
-    stuck += "train.make_step = step"
+    stuck += "loop.make_step = step"
     with running("left", stuck) as (process, workers):
         wait_for(Path("stuck").exists)
         process.send_signal(signal.SIGINT)
@@ -165,7 +165,7 @@ def test_the_step_is_completed_and_the_handlers_are_restored(project: Path, monk
 def test_a_signal_while_it_is_scored_loses_nothing(
     project: Path, monkeypatch: pytest.MonkeyPatch, same_run: Same
 ) -> None:
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
     overrides = ["train.epochs=3", "train.ema=EMA()"]
     train_file("tiny.seg", overrides, out="whole", quiet=True)
     watched = Signals.iterate_interruptibly
@@ -190,7 +190,7 @@ def send(number: int) -> Callable[..., None]:
 
 
 def test_a_signal_before_the_first_step(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: None)
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: None)
     with monkeypatch.context() as patch:
         patch.setattr("segdsl.run.train.prepare_run", send(signal.SIGTERM))
         with pytest.raises(SignalInterrupt) as caught:
@@ -208,11 +208,11 @@ def test_a_signal_before_the_first_step(project: Path, monkeypatch: pytest.Monke
 
 
 def test_the_advice_for_a_signal_after_the_last_step(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segdsl.run.train.report_at_end", send(signal.SIGINT))
+    monkeypatch.setattr("segdsl.run.train.write_final_report", send(signal.SIGINT))
     with pytest.raises(SignalInterrupt) as caught:
         train_file("tiny.seg", out="-left", quiet=True)
     assert "`segdsl report ./-left`" in caught.value.help
-    monkeypatch.setattr("segdsl.run.train.report_at_end", lambda folder, display: pytest.fail("it was asked to end"))
+    monkeypatch.setattr("segdsl.run.train.write_final_report", lambda *_: pytest.fail("it was asked to end"))
     monkeypatch.setattr("segdsl.run.folder.checkpoint.CheckpointWriter.save_epoch", with_signal(signal.SIGTERM))
     with pytest.raises(SignalInterrupt) as caught:
         train_file("tiny.seg", ["train.epochs=1"], out="next", quiet=True)
@@ -232,7 +232,7 @@ def with_signal(number: int) -> Callable[..., bool]:
 
 def test_ignored_signals_stay_ignored(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `nohup` asks for SIGHUP, and a shell for the SIGINT of what a script has put into the background."""
-    monkeypatch.setattr("segdsl.run.train.report_at_end", send(signal.SIGHUP))
+    monkeypatch.setattr("segdsl.run.train.write_final_report", send(signal.SIGHUP))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert train_file("tiny.seg", ["train.epochs=1"], out="left", quiet=True).epochs == 1

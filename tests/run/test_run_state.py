@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 from segdsl.run.console.display import Display
 from segdsl.run.engine.clock import Clock
+from segdsl.run.engine.loop import train_epoch
+from segdsl.run.engine.session import build_checkpoint_writer, build_start_state
 from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
 from segdsl.run.engine.state import TrainState, derive_noise_seed
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.program_data import resolve_classes
-from segdsl.run.train import build_checkpoint_writer, build_start_state, train_epoch
 
 EPOCHS = 2
 
@@ -32,7 +33,7 @@ class Stopping(Display):
         super().__init__(quiet=True)
         self.state, self.steps = state, steps
 
-    def step(self, *_: object) -> None:
+    def show_step(self, *_: object) -> None:
         if self.state.progress.step == self.steps:
             raise Stopped
 

@@ -18,11 +18,13 @@ from segdsl.run.console.display import Display
 from segdsl.run.engine.clock import Clock
 from segdsl.run.engine.criterion import build_criterion
 from segdsl.run.engine.group_loss import GroupLoss, build_group_loss, group_batches
+from segdsl.run.engine.loop import make_step, train_epoch
 from segdsl.run.engine.precision import StepPrecision, choose_precision
+from segdsl.run.engine.session import build_start_state
 from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
 from segdsl.run.engine.state import TrainState
 from segdsl.run.program_data import resolve_classes
-from segdsl.run.train import build_start_state, make_step, train_epoch, train_file
+from segdsl.run.train import train_file
 from segdsl.words.losses import CrossEntropy, Dice, WeightedSum
 from segdsl.words.weight_averaging import EMA
 
@@ -139,7 +141,7 @@ def test_the_average_is_its_closed_form(project: Path) -> None:
     assert set(expected) == {"stem.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"}
 
     class Follow(Display):
-        def step(self, *_: object) -> None:
+        def show_step(self, *_: object) -> None:
             decay = word.compute_decay(state.progress.step - 1)
             for name, tensor in expected.items():
                 expected[name] = decay * tensor + (1 - decay) * setup.model.state_dict()[name]

@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from segdsl.data.loading.dataset import Sample, SampleKey, TrainDataset
 from segdsl.lang.program import load
-from segdsl.run.console.display import Display
+from segdsl.run.console.display import Display, StepFacts
 from segdsl.run.engine.setup import compile_start_model, prepare_run
-from segdsl.run.engine.validate import count_predictions
+from segdsl.run.engine.validate import score_model
 from segdsl.run.folder.checkpoint import open_run
 from segdsl.run.program_data import open_data, resolve_classes
 from segdsl.run.train import train_file
@@ -60,10 +60,10 @@ def test_a_run_leaves_its_folder(project: Path) -> None:
 def test_a_run_that_waits_for_data_prints_a_note(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("segdsl.run.train.NOTABLE_WAITING_SHARE", 1.0)
+    monkeypatch.setattr("segdsl.run.engine.loop.NOTABLE_WAITING_SHARE", 1.0)
     train_file("tiny.seg", ["train.epochs=3"])
     assert "waiting for data" not in capsys.readouterr().out
-    monkeypatch.setattr("segdsl.run.train.NOTABLE_WAITING_SHARE", 0.1)
+    monkeypatch.setattr("segdsl.run.engine.loop.NOTABLE_WAITING_SHARE", 0.1)
     read = TrainDataset.__getitem__
 
     def late(dataset: TrainDataset, key: SampleKey) -> Sample:
@@ -91,7 +91,7 @@ def test_the_best_weights_give_the_logged_score(project: Path) -> None:
     assert run.program.data.root == "../../set"
     index = open_data(run.program)
     setup = prepare_run(compile_start_model(run.program, str(run.weights)))
-    confusion = count_predictions(setup.network, setup.val_loader, run.classes, index.ignore)
+    confusion, _ = score_model(setup.network, setup.val_loader, run.classes, index.ignore, None)
     best = max(rows(result.run), key=lambda row: float(row["val.miou"]))
     assert confusion.miou == pytest.approx(float(best["val.miou"]), abs=1e-5)
     assert confusion.dice == pytest.approx(result.best["dice"], abs=1e-6)
@@ -148,7 +148,7 @@ def test_workers_do_not_change_a_run(project: Path) -> None:
 def test_the_rate_at_every_step_is_the_schedule(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
     schedule = "train.schedule=Warmup(3 iters) -> ReduceOnPlateau(factor=0.5, patience=0 epochs)"
-    monkeypatch.setattr(Display, "show_step", lambda self, epoch, step, loss, lr, speed, left: seen.append(lr))
+    monkeypatch.setattr(Display, "show_step", lambda self, facts: seen.append(facts.lr))
     result = train_file("tiny.seg", [schedule, "train.epochs=6", "train.optimizer.lr=1e-4"], quiet=True)
     chain = load("tiny.seg", [schedule]).train.schedule
     history = [float(row["val.dice"]) for row in rows(result.run)]
@@ -195,8 +195,8 @@ def test_only_the_checkpoints_of_the_policy_are_saved(project: Path) -> None:
 def test_ctrl_c_keeps_the_weights(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    def interrupt(self: Display, epoch: int, step: int, *rest: float) -> None:
-        if (epoch, step) == (2, 1):
+    def interrupt(self: Display, facts: StepFacts) -> None:
+        if (facts.epoch, facts.step) == (2, 1):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Display, "show_step", interrupt)

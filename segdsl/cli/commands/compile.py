@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,7 @@ def _build_model(request: CompileRequest) -> CommandResult:
 
 
 def compile_with_progress(
-    file: str, overrides: tuple[str, ...], classes: int | None, weights: str | None
+    file: str, overrides: tuple[str, ...], classes: int | Sequence[str] | None, weights: str | None
 ) -> CompileResult:
     """Compile a program with weights from a source, showing a progress bar while they download."""
     if weights in (None, "none"):

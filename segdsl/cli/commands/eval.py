@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ COLUMNS, MAX_NAME_WIDTH = 80, 40
 
 @click.command("eval")
 @click.argument("model", metavar="RUN|MODEL.xml")
-@click.option("--data", "root", metavar="ROOT", help="Dataset folder, instead of the run's own.")
+@click.option("--data", metavar="ROOT", help="Dataset folder, instead of the run's own.")
 @click.option("--subset", default="val", show_default=True, metavar="S", help="Subset to score on.")
 @click.option("--scale", type=click.Choice(["image", "input"]), help="Size at which masks are compared: eval.scale.")
 @click.option("--tile", metavar="HxW|input", help="Predict in windows of this size: eval.tile.")
@@ -33,42 +34,53 @@ COLUMNS, MAX_NAME_WIDTH = 80, 40
 @device_option
 @set_option
 @json_option
-def eval_command(
-    model: str,
-    root: str | None,
-    subset: str,
-    out: Path | None,
-    device: str,
-    overrides: tuple[str, ...],
-    **settings: Any,
-) -> CommandResult:
+def eval_command(model: str, overrides: tuple[str, ...], **options: Any) -> CommandResult:
     """Score a run or an exported model.
 
     Pixel counts are summed over the whole subset, by default at the original size of the images.
     """
-    data = verbs.evaluate(model, root, subset, (*_build_overrides(settings), *overrides), out, device)
+    chosen = EvalOptions(**options)
+    settings = (*chosen.build_overrides(), *overrides)
+    data = verbs.evaluate(model, chosen.data, chosen.subset, settings, chosen.out, chosen.device)
     # Only known after the evaluation: the program itself may ask for windows.
-    unused = settings["overlap"] is not None and not _has_windows(data)
+    unused = chosen.overlap is not None and not _has_windows(data)
     return CommandResult(data, format_scores(data), findings=(_warn_unused_overlap(),) if unused else ())
+
+
+@dataclass(frozen=True, slots=True)
+class EvalOptions:
+    """The options of `eval`; those from ``scale`` on are keys of the section `eval`, None if they are not given."""
+
+    data: str | None
+    subset: str
+    out: Path | None
+    device: str
+    scale: str | None
+    tile: str | None
+    overlap: float | None
+    flip: bool | None
+    scales: str | None
+    boundary: float | None
+
+    def build_overrides(self) -> list[str]:
+        """Return the options as overrides of the section `eval`, named after the options in error messages."""
+        from segdsl.lang.settings.overrides import OptionOverride
+
+        texts = {
+            "scale": self.scale,
+            "tile": "data.input_size" if self.tile == INPUT_TILE else self.tile,
+            "overlap": self.overlap,
+            "flip": None if self.flip is None else str(self.flip).lower(),
+            "scales": None if self.scales is None else f"[{self.scales}]",
+            "boundary": self.boundary,
+        }
+        return [OptionOverride(f"eval.{key}={text}", f"--{key}") for key, text in texts.items() if text is not None]
 
 
 def _warn_unused_overlap() -> Diagnostic:
     from segdsl.lang.lint.program_lints import make_overlap_warning
 
     return make_overlap_warning("--overlap", "`--tile input` or `--tile 512x512`", None)
-
-
-def _build_overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Return the options as overrides of the section `eval`, named after the options in error messages."""
-    from segdsl.lang.settings.overrides import OptionOverride
-
-    found = {key: value for key, value in settings.items() if value is not None}
-    if found.get("tile") == INPUT_TILE:
-        found["tile"] = "data.input_size"
-    if "scales" in found:
-        found["scales"] = f"[{found['scales']}]"
-    texts = {key: str(value).lower() if key == "flip" else value for key, value in found.items()}
-    return [OptionOverride(f"eval.{key}={text}", f"--{key}") for key, text in texts.items()]
 
 
 def format_scores(data: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,10 +32,9 @@ SUMMARY_PATHS = {
 
 @click.command("new")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.seg")
-@click.option("--data", "root", required=True, metavar="ROOT", help="Dataset folder.")
+@click.option("--data", "root", type=click.Path(path_type=Path), required=True, metavar="ROOT", help="Dataset folder.")
 @click.option(
     "--format",
-    "form",
     default=DEFAULT_FORMAT,
     show_default=True,
     metavar="F",
@@ -55,27 +54,18 @@ SUMMARY_PATHS = {
 )
 @click.option("--model", type=click.Choice(MODELS), help="Model, instead of the one chosen for the data.")
 @json_option
-def new_command(
-    file: Path,
-    root: str,
-    form: str,
-    ignore: int,
-    classes: tuple[str, ...],
-    background: str | None,
-    subsets: tuple[str, ...],
-    model: str | None,
-) -> CommandResult:
+def new_command(file: Path, **options: Any) -> CommandResult:
     """Write a program that fits a dataset.
 
     Reads the data, chooses model and settings, and explains each choice in a comment.
     """
     from segdsl.recipe.create import ProgramRequest, create_program
 
-    if len(subsets) not in (0, 2):
+    request = ProgramRequest(**options)
+    if len(request.subsets) not in (0, 2):
         raise click.UsageError(
             "Give --subset twice (first the training subset, then the validation subset) or not at all."
         )
-    request = ProgramRequest(Path(root), form, ignore, classes, background, subsets, model)
     with show_file_progress() as progress:
         result = create_program(file, request, progress=progress)
     next_command = shlex.join(["segdsl", "train", str(file)])

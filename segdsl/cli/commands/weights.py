@@ -106,13 +106,12 @@ def weights_check_command(
     Downloads the weights if necessary; does not train. If the program names no classes, they are read from its dataset.
     """
     from segdsl.cli.commands.compile import compile_with_progress
-    from segdsl.run.program_data import find_classes_override
+    from segdsl.run.program_data import find_dataset_classes
     from segdsl.weights.report import format_load_table
 
     # Class names matter: classifier weights of a file are matched to the classes by name.
-    if classes is None:
-        overrides = (*overrides, *find_classes_override(file, overrides, root))
-    compiled = compile_with_progress(file, overrides, classes, "program")
+    known = find_dataset_classes(file, overrides, root) if classes is None else classes
+    compiled = compile_with_progress(file, overrides, known, "program")
     data = {"weights": [report.as_json() for report in compiled.load_reports], "random": compiled.find_random_parts()}
     table = format_load_table(compiled.load_reports, compiled.find_random_parts(), streams.detect_width(sys.stdout))
     program = compiled.program

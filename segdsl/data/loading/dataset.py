@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import InitVar, dataclass
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -32,27 +33,25 @@ class SampleKey(NamedTuple):
     draw: int = 0
 
 
+@dataclass(eq=False)
 class TrainDataset:
-    """The training samples of a subset: image and mask after the steps of `data.train.augment`.
+    """The training samples of the subset ``name``: image and mask after the steps of `data.train.augment`.
 
     ``cache`` may hold decoded pixels; samples are the same with and without it. ``repeats`` is how often an epoch uses
     each image on average (see :mod:`segdsl.data.stats.samplers`); by default once.
     """
 
-    def __init__(
-        self,
-        index: Index,
-        subset: str,
-        size: tuple[int, int],
-        augmentations: Iterable[Augmentation] = (),
-        seed: int = 0,
-        cache: PixelCache = NO_CACHE,
-        repeats: np.ndarray | None = None,
-    ) -> None:
-        self.subset = index.get_subset(subset)
-        self.repeats = repeats
-        self.pair_reader, self.seed = PairReader(index, self.subset, cache), seed
-        self.augmentations = tuple(augmentations)
+    index: InitVar[Index]
+    name: InitVar[str]
+    size: InitVar[tuple[int, int]]
+    augmentations: Sequence[Augmentation] = ()
+    seed: int = 0
+    cache: InitVar[PixelCache] = NO_CACHE
+    repeats: np.ndarray | None = None
+
+    def __post_init__(self, index: Index, name: str, size: tuple[int, int], cache: PixelCache) -> None:
+        self.subset = index.get_subset(name)
+        self.pair_reader = PairReader(index, self.subset, cache)
         self.context = AugmentContext(size, index.ignore, index.classes)
 
     def __len__(self) -> int:
@@ -108,7 +107,7 @@ def make_train_dataset(
         if sampler is None or class_presence is None
         else compute_repeats(sampler, class_presence, len(index.classes))
     )
-    steps = data.train.augment.values()
+    steps = tuple(data.train.augment.values())
     return TrainDataset(index, data.train.subset, size, steps, program.train.seed, cache, average_uses)
 
 

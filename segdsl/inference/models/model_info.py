@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from segdsl.data.decode.images import get_normalization
 from segdsl.data.pictures.palette import is_background
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Exporter, Program
-from segdsl.lang.program import load
+from segdsl.lang.program import load_text
 from segdsl.version import __version__
 from segdsl.words.exports import find_format, name_exporters
 
@@ -227,14 +226,11 @@ def _foreign_model_error(file: Path) -> SegError:
 
 
 def _load_program_text(text: str, version: str, model_file: Path) -> Program:
-    with tempfile.TemporaryDirectory(prefix="segdsl-") as folder:
-        file = Path(folder, "program.seg")
-        file.write_text(text, encoding="utf-8")
-        try:
-            return load(file)
-        except SegError as error:
-            # The full diagnostics would point into a temporary file that is gone, so only the slug is passed on.
-            raise _program_rejected_error(model_file, version, error.diagnostics[0].slug) from error
+    try:
+        return load_text(text, model_file / "program.seg")
+    except SegError as error:
+        # The diagnostics point into a text that the user has never seen, so only the slug is passed on.
+        raise _program_rejected_error(model_file, version, error.diagnostics[0].slug) from error
 
 
 def _program_rejected_error(file: Path, version: str, slug: str) -> SegError:

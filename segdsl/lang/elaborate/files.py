@@ -34,7 +34,11 @@ class FileLoader:
             raise self._import_cycle_error(real, use_span)
         if real in self.files:
             return self.files[real]
-        text = read_source(path, name, use_span)
+        return self.load_text(read_source(path, name, use_span), path, name, root)
+
+    def load_text(self, text: str, path: Path, name: str, root: Path) -> FileScope:
+        """Return the scope of a file with this text, which need not be on the disk; see :meth:`load_file`."""
+        real = path.resolve()
         self.sink.sources[name] = text
         parsed = parse(text, name)
         for diagnostic in parsed.diagnostics:

@@ -188,33 +188,36 @@ class Settings:
         """Return the help and fix for an unknown name in a path: a synonym, a misplaced key, or a misspelling."""
         ident, valid_names = idents[position], list(valid_names)
         braces = len(idents) - len(getattr(statement, "path", idents))
-        found = None
-        if position == len(idents) - 1:
+        found, is_last = None, position == len(idents) - 1
+        if is_last:
             found = find_remedy(self._make_unknown_setting(idents, braces, statement), valid_names)
-        elif position and idents[position - 1].name in (ident.name, *list_meanings(ident.name)):
-            return f"this repeats `{idents[position - 1].name}`; remove `{ident.name}`", None
-        elif not (position == 0 and match_name(ident.name, valid_names)):
-            section = next((h.path for h in find_slots(ident.name, ()) if accepts_subpath(h)), None)
-            if section is not None:
-                return self._suggest_full_path(section, idents[position + 1 :], statement), None
-        if position and position < len(idents) - 1:
-            valid_names = [
-                key for key in valid_names if accepts_subpath(SettingSlot((*(i.name for i in idents[:position]), key)))
-            ]
+        elif help := self._suggest_section(idents, position, statement, valid_names):
+            return help, None
+        if position and not is_last:
+            prefix = tuple(i.name for i in idents[:position])
+            valid_names = [key for key in valid_names if accepts_subpath(SettingSlot((*prefix, key)))]
         if found is None:
             near = find_safe_replacement(ident.name, valid_names)
             return suggest_name(ident.name, valid_names, noun), Fix(ident.span, near) if near else None
-        fix = (
-            Fix(idents[braces].span.extend_to(ident.span), found.replacement_path)
-            if found.replacement_path and position >= braces
-            else None
-        )
-        if fix is not None:
-            # The right place may hold a component without this argument; then the fix would be the next error.
-            whole = (*(i.name for i in idents[:braces]), *found.replacement_path.split("."))
-            lacking = self._suggest_other_component(whole, statement)
-            return lacking or found.help, None if lacking else fix
-        return found.help, None
+        if not found.replacement_path or position < braces:
+            return found.help, None
+        # The right place may hold a component without this argument; then the fix would be the next error.
+        whole = (*(i.name for i in idents[:braces]), *found.replacement_path.split("."))
+        lacking = self._suggest_other_component(whole, statement)
+        fix = Fix(idents[braces].span.extend_to(ident.span), found.replacement_path)
+        return lacking or found.help, None if lacking else fix
+
+    def _suggest_section(
+        self, idents: Idents, position: int, statement: tree.Statement, valid_names: Sequence[str]
+    ) -> str:
+        """Return the help for an unknown section in a path: it is repeated, or stands elsewhere; "" if neither."""
+        ident = idents[position]
+        if position and idents[position - 1].name in (ident.name, *list_meanings(ident.name)):
+            return f"this repeats `{idents[position - 1].name}`; remove `{ident.name}`"
+        if position == 0 and match_name(ident.name, valid_names):
+            return ""
+        section = next((h.path for h in find_slots(ident.name, ()) if accepts_subpath(h)), None)
+        return "" if section is None else self._suggest_full_path(section, idents[position + 1 :], statement)
 
     def _suggest_full_path(self, section: Path, rest: Idents, statement: tree.Statement) -> str:
         """Return the help for a path that starts with a section or component from another place."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from segdsl.diagnostics import Diagnostic, Fix, SegError, Sink, Span, find_safe_replacement
 from segdsl.ir.field_type import FieldType, read_field_type
 from segdsl.ir.program import SECTIONS, Section
-from segdsl.ir.values import Quantity, quote_string
+from segdsl.ir.values import Quantity, Size, format_literal, quote_string
 from segdsl.ir.word import find_word_family, list_words
 from segdsl.lang.convert.bounds import accepts_value
 from segdsl.lang.convert.fields import convert_field
@@ -23,7 +23,7 @@ from segdsl.lang.settings.merge import Settings
 from segdsl.lang.suggest.remedies import describe_field_type, is_number_literal, suggest_list, suggest_value
 from segdsl.lang.suggest.verify_fix import TRIAL_PREFIX, find_faults, make_empty_frame
 from segdsl.syntax.parser import parse_override
-from segdsl.syntax.tree import Assign, Drop, Expr
+from segdsl.syntax.tree import Assign, Constant, Drop, Expr, Ident, ListExpr, SizeLiteral
 
 SET_OPTION = "--set"
 VALUE_OPENERS = ('"', "'", "[", "(")
@@ -43,12 +43,27 @@ class OptionOverride(str):
         return made
 
 
-def apply_overrides(settings: Settings, scope: FileScope, overrides: Sequence[str], sink: Sink) -> None:
+Value = bool | int | float | str | Size | tuple["Value", ...] | None
+Override = str | tuple[str, Value]
+"""A change to a program: the text of a `--set`, or the path of a setting and its value."""
+
+
+def list_overrides(overrides: Iterable[Override]) -> list[Override]:
+    """Return the overrides as a list; a single text is one override, not a sequence of characters."""
+    return [overrides] if isinstance(overrides, str) else list(overrides)
+
+
+def apply_overrides(settings: Settings, scope: FileScope, overrides: Sequence[Override], sink: Sink) -> None:
     """Merge the overrides into the settings of the files, in order; the last one wins."""
     # With several `--set`, errors name the one at fault by its number.
-    unnamed = [text for text in overrides if not isinstance(text, OptionOverride)]
+    unnamed = [text for text in overrides if isinstance(text, str) and not isinstance(text, OptionOverride)]
     number = 0
     for text in overrides:
+        if isinstance(text, tuple):
+            assignment, name, source = build_assignment(*text)
+            sink.sources[name] = source
+            settings.merge_statements(scope, [assignment])
+            continue
         if isinstance(text, OptionOverride):
             name = text.option
         else:
@@ -60,6 +75,32 @@ def apply_overrides(settings: Settings, scope: FileScope, overrides: Sequence[st
             sink.add(suggest_quotes(diagnostic, text))
         if statement is not None and not found:
             settings.merge_statements(scope, [statement])
+
+
+def build_assignment(path: str, value: Value) -> tuple[Assign, str, str]:
+    """Return the assignment of a value to a path, and the name and text that errors about it show."""
+    name, head = f"<{path}>", f"{path} = "
+    idents, start = [], 0
+    for part in path.split("."):
+        idents.append(Ident(part, Span(name, start, start + len(part))))
+        start += len(part) + 1
+    expr, text = _build_literal(value, name, len(head))
+    return Assign(tuple(idents), expr, Span(name, 0, len(head + text))), name, head + text
+
+
+def _build_literal(value: Value, name: str, start: int) -> tuple[Expr, str]:
+    """Return the expression and the text of a value that is written at ``start``."""
+    if isinstance(value, tuple):
+        items, text = [], "["
+        for each in value:
+            text += ", " if items else ""
+            item, written = _build_literal(each, name, start + len(text))
+            items.append(item)
+            text += written
+        return ListExpr(tuple(items), Span(name, start, start + len(text) + 1)), f"{text}]"
+    text = format_literal(value)
+    span = Span(name, start, start + len(text))
+    return (SizeLiteral(value.height, value.width, span) if isinstance(value, Size) else Constant(value, span)), text
 
 
 def suggest_quotes(diagnostic: Diagnostic, text: str) -> Diagnostic:
@@ -188,23 +229,26 @@ def _lookup_field(path: Sequence[str]) -> FieldInfo | None:
 
 
 def check_override(
-    text: str, is_allowed: Callable[[str], bool], explain_refusal: Callable[[str], tuple[str, str]]
+    override: Override, is_allowed: Callable[[str], bool], explain_refusal: Callable[[str], tuple[str, str]]
 ) -> None:
     """Check an override that is not applied to a program file.
 
     Raises SegError if it does not parse, or if ``is_allowed`` refuses its path (`setting-without-effect`);
     ``explain_refusal`` returns the message and the help for the path.
     """
-    name = text.option if isinstance(text, OptionOverride) else SET_OPTION
-    statement, found = parse_override(text, name)
-    if found or not isinstance(statement, Assign | Drop):
-        sources = {name: str(text)}
-        raise SegError([add_shell_option(suggest_quotes(each, text), sources) for each in found], sources)
+    if isinstance(override, tuple):
+        statement, name, text = build_assignment(*override)
+    else:
+        name, text = override.option if isinstance(override, OptionOverride) else SET_OPTION, str(override)
+        statement, found = parse_override(text, name)
+        if found or not isinstance(statement, Assign | Drop):
+            sources = {name: text}
+            raise SegError([add_shell_option(suggest_quotes(each, text), sources) for each in found], sources)
     path = ".".join(ident.name for ident in statement.path)
     if not is_allowed(path):
         message, help = explain_refusal(path)
         span = statement.path[0].span.extend_to(statement.path[-1].span)
-        raise SegError([Diagnostic("setting-without-effect", message, help, span=span)], {name: str(text)})
+        raise SegError([Diagnostic("setting-without-effect", message, help, span=span)], {name: text})
 
 
 def add_shell_option(diagnostic: Diagnostic, sources: Mapping[str, str]) -> Diagnostic:

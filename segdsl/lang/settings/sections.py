@@ -171,35 +171,10 @@ class SectionReader:
 
     def _read_declared_classes(self, setting: Setting) -> tuple[str, ...]:
         names = self._read_setting(setting, SECTIONS["data"].model_fields["classes"], "classes")
-        duplicates = sorted({n for n in names or () if names.count(n) > 1})
-        if duplicates:
-            places = _find_element_spans(
-                setting.expr, lambda e: isinstance(e, tree.Constant) and e.value == duplicates[0]
-            )
-            raise eval_error(
-                "class-twice",
-                places[-1],
-                f'two classes are named "{duplicates[0]}"',
-                "use a different name for every class",
-                labels=[Label(places[0], "first used here")] if len(places) > 1 else [],
-            )
-        if names is not None and len(names) < 2:
-            raise eval_error(
-                "too-few-classes",
-                setting.expr.span,
-                f"segmentation needs at least two classes, got {len(names)}",
-                "add the background as a class",
-            )
-        if names and any(not n.strip() for n in names):
-            places = _find_element_spans(
-                setting.expr, lambda e: isinstance(e, tree.Constant) and not str(e.value).strip()
-            )
-            raise eval_error("class-unnamed", places[0], "this class name is empty", "give every class a name")
-        invalid = next((n for n in names or () if has_control_character(n)), None)
-        if invalid is not None:
-            places = _find_element_spans(setting.expr, lambda e: isinstance(e, tree.Constant) and e.value == invalid)
-            raise eval_error("class-control-character", places[0], *describe_control_character(invalid))
-        return names if names is not None else ("class_0", "class_1")
+        if names is None:
+            return ("class_0", "class_1")
+        _check_class_names(names, setting.expr)
+        return names
 
     def _read_setting(self, setting: Setting, info: Any, name: str) -> Any:
         frame = Frame(self.context, setting.file)
@@ -295,6 +270,35 @@ class SectionReader:
             if signal.diagnostic:
                 self.context.report(signal.diagnostic)
             return False
+
+
+def _check_class_names(names: tuple[str, ...], expr: tree.Expr) -> None:
+    """Raise :class:`EvalStop` for the first fault among the names of the classes, which ``expr`` lists."""
+
+    def find_places(name: str) -> list[Span]:
+        return _find_element_spans(expr, lambda e: isinstance(e, tree.Constant) and e.value == name)
+
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        places = find_places(duplicates[0])
+        raise eval_error(
+            "class-twice",
+            places[-1],
+            f'two classes are named "{duplicates[0]}"',
+            "use a different name for every class",
+            labels=[Label(places[0], "first used here")] if len(places) > 1 else [],
+        )
+    if len(names) < 2:
+        message = f"segmentation needs at least two classes, got {len(names)}"
+        raise eval_error("too-few-classes", expr.span, message, "add the background as a class")
+    unnamed = next((name for name in names if not name.strip()), None)
+    if unnamed is not None:
+        raise eval_error(
+            "class-unnamed", find_places(unnamed)[0], "this class name is empty", "give every class a name"
+        )
+    invalid = next((name for name in names if has_control_character(name)), None)
+    if invalid is not None:
+        raise eval_error("class-control-character", find_places(invalid)[0], *describe_control_character(invalid))
 
 
 def _find_element_spans(expr: tree.Expr, predicate: Callable[[tree.Expr], bool]) -> list[Span]:

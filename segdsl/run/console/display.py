@@ -53,6 +53,18 @@ class RunSummary:
     samples_per_epoch: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """The numbers of a step that the live line shows; ``epoch`` and ``step`` (in the epoch) count from 1."""
+
+    epoch: int
+    step: int
+    loss: float
+    lr: float
+    images_per_second: float
+    seconds_left: float
+
+
 class Display:
     """Prints the progress of a run to ``console``, by default standard output; nothing if ``quiet``."""
 
@@ -62,6 +74,7 @@ class Display:
         self._live: Live | None = None
         self._last_dice: float | None = None
         self._monitor_values: list[float] = []
+        self._shown_kinds: set[str] = set()
 
     def show_warnings(self, warnings: Sequence[Diagnostic]) -> None:
         """Print warnings, one line each; of many only the first."""
@@ -78,6 +91,12 @@ class Display:
     def show_note(self, text: str) -> None:
         """Print a note."""
         self._print_wrapped(Text.assemble(("note: ", "cyan"), sanitize_text(text, "\n")))
+
+    def show_note_once(self, kind: str, text: str) -> None:
+        """Print a note unless one of its kind was printed before."""
+        if kind not in self._shown_kinds:
+            self._shown_kinds.add(kind)
+            self.show_note(text)
 
     @contextmanager
     def show_check_progress(self) -> Iterator[Callable[[int, int], None] | None]:
@@ -135,26 +154,24 @@ class Display:
             finally:
                 self._live = None
 
-    def show_step(
-        self, epoch: int, step: int, loss: float, lr: float, images_per_second: float, seconds_left: float
-    ) -> None:
-        """Update the live line after a step; ``epoch`` and ``step`` (in the epoch) count from 1."""
+    def show_step(self, facts: StepFacts) -> None:
+        """Update the live line after a step."""
         if self._live is None or self.summary is None:
             return
         parts = {
-            "loss": f"loss {loss:.3f}",
-            "lr": f"lr {lr:.1e}",
+            "loss": f"loss {facts.loss:.3f}",
+            "lr": f"lr {facts.lr:.1e}",
             "dice": f"dice {self._last_dice:.3f}" if self._last_dice is not None else "",
-            "speed": f"{images_per_second:.1f} img/s",
-            "left": f"{format_duration(seconds_left)} left",
+            "speed": f"{facts.images_per_second:.1f} img/s",
+            "left": f"{format_duration(facts.seconds_left)} left",
         }
-        name, columns = f"epoch {epoch}/{self.summary.epochs}", self.console.width - 1
+        name, columns = f"epoch {facts.epoch}/{self.summary.epochs}", self.console.width - 1
         text = fit_parts(parts, columns - len(name) - MIN_BAR - 2, " ")
         # The bar takes the columns that the numbers leave, so that the line never wraps.
         room = min(columns - len(name) - len(text) - 2, MAX_BAR)
         line = Table.grid(padding=(0, 1))
         if room >= MIN_BAR:
-            line.add_row(name, ProgressBar(total=self.summary.steps_per_epoch, completed=step, width=room), text)
+            line.add_row(name, ProgressBar(total=self.summary.steps_per_epoch, completed=facts.step, width=room), text)
         else:
             line.add_row(name, text)
         self._live.update(line)
@@ -191,9 +208,13 @@ class Display:
             yield
 
     def show_results(
-        self, best: EpochRow, last: EpochRow, monitor: str, weights: Path, end_reason: str, report: Path | None = None
+        self, outcome: tuple[EpochRow, EpochRow, str], monitor: str, weights: Path, report: Path | None = None
     ) -> None:
-        """Print the results: the best epoch, its classes, the files of the run, and what to do next."""
+        """Print the results: the best epoch, its classes, the files of the run, and what to do next.
+
+        ``outcome`` are the rows of the best and the last epoch, and the reason for the end.
+        """
+        best, last, end_reason = outcome
         run = self.summary.run if self.summary else weights.parent
         self._print_line(
             Text(

@@ -185,14 +185,15 @@ def find_run_folder(path: str | Path) -> RunFolder:
     return folder
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | Path, program: Program | None = None) -> Run:
     """Open a run from its folder: its program, and the model with the best weights, or the last ones if there are none.
 
-    Raises SegError (`run-not-found`, `run-without-weights`, and the errors of loading its program and weights).
+    ``program`` is that of the run, if it is in memory. Raises SegError (`run-not-found`, `run-without-weights`, and the
+    errors of loading its program and weights).
     """
     from segdsl.lang.program import load
-    from segdsl.lower.compiled import compile_program
-    from segdsl.weights.load import load_weights
+    from segdsl.lower.compiled import build_unfilled_model
+    from segdsl.weights.load import load_checkpoint
 
     folder = find_run_folder(path)
     weights = next((p for p in (folder.best, folder.last, *folder.find_displaced_paths()) if p.is_file()), None)
@@ -203,8 +204,8 @@ def open_run(path: str | Path) -> Run:
             f"resume it: `segdsl train {path} --resume`",
             path=str(path),
         )
-    program = load(folder.program)
-    # The program's own sources of weights may be gone by now, and the checkpoint replaces all of them anyway.
-    model: Any = compile_program(program, weights="none").model
-    load_weights(model, weights, graph=program.graph, exact=True)
+    program = program or load(folder.program)
+    # The checkpoint replaces all weights, so none are drawn or loaded from the program's own sources first.
+    model: Any = build_unfilled_model(program)
+    load_checkpoint(model, weights, program.graph)
     return Run(program, model.eval(), folder.root, weights)

@@ -13,12 +13,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
-from segdsl.lang.program import load
 from segdsl.storage.atomic import sync_folder, write_text_atomically
 from segdsl.weights.report import LoadReport
 
@@ -164,17 +162,6 @@ def is_unfilled_run_folder(out: Path) -> bool:
         path in files or HIDDEN_FILE.fullmatch(path.name) or (path in folders and not any(path.iterdir()))
         for path in out.iterdir()
     )
-
-
-def relocate_program(program: Program, overrides: Iterable[str]) -> Program:
-    """Return the program as it is written into a run folder.
-
-    It is resolved, with ``overrides`` for the locations of data and weights, which are relative to that folder.
-    """
-    with TemporaryDirectory() as elsewhere:
-        file = Path(elsewhere) / "program.seg"
-        file.write_text(program.resolved, encoding="utf-8")
-        return load(file, overrides)
 
 
 def write_program(

@@ -119,10 +119,12 @@ def _shorten_text(text: str) -> str:
     return text if len(text) <= MAX_VALUE_LENGTH else f"{text[: MAX_VALUE_LENGTH - 1]}…"
 
 
-def compare_weights(folder: RunFolder, old: Program, new: Program, lock: Mapping[str, Any]) -> Iterator[Difference]:
-    """Yield the sources of initial weights that differ from those that the run started from."""
-    for part in dict.fromkeys([*old.weights, *new.weights]):
-        before, now = old.weights.get(part), new.weights.get(part)
+def compare_weights(
+    folder: RunFolder, old: Program, new: Mapping[str, str], lock: Mapping[str, Any]
+) -> Iterator[Difference]:
+    """Yield the sources of initial weights, by part, that differ from those that the run started from."""
+    for part in dict.fromkeys([*old.weights, *new]):
+        before, now = old.weights.get(part), new.get(part)
         if before != now and not (before and now and _is_same_weights(before, folder.root / now, part, lock)):
             yield Difference(f"weights.{part}", before or UNSET_TEXT, now or UNSET_TEXT)
 

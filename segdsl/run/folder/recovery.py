@@ -117,20 +117,25 @@ def arrange_best_weights(checkpoints: CheckpointWriter, state: TrainState, best_
     del checkpoints.best_epochs[checkpoints.policy.best :]
     places = {entry.epoch: checkpoints.get_best_path(rank) for rank, entry in enumerate(checkpoints.best_epochs)}
     with report_write_errors(checkpoints.folder.best):
-        for epoch, path in list(files.items()):
-            if epoch not in places and epoch <= state.progress.epoch:
-                path.unlink()
-            elif path != places.get(epoch):
-                files[epoch] = path.replace(checkpoints.folder.get_displaced_path(epoch))
-        # Only now, when no place is occupied by the weights of another rank.
-        for epoch, place in places.items():
-            if epoch in files and files[epoch] != place:
-                files[epoch].replace(place)
+        _move_best_files(files, places, checkpoints.folder, state.progress.epoch)
     for rank, entry in enumerate(checkpoints.best_epochs):
         if entry.epoch not in files:
             checkpoints.write_best(state, rank)
     if fresh and checkpoints.policy.last and _read_epoch(checkpoints.folder.last) != fresh:
         checkpoints.write_weights(checkpoints.folder.last, state)
+
+
+def _move_best_files(files: dict[int, Path], places: Mapping[int, Path], folder: RunFolder, last_epoch: int) -> None:
+    """Move the files of best weights, by epoch, to their places; delete those that have none up to ``last_epoch``."""
+    for epoch, path in list(files.items()):
+        if epoch not in places and epoch <= last_epoch:
+            path.unlink()
+        elif path != places.get(epoch):
+            files[epoch] = path.replace(folder.get_displaced_path(epoch))
+    # Only now, when no place is occupied by the weights of another rank.
+    for epoch, place in places.items():
+        if epoch in files and files[epoch] != place:
+            files[epoch].replace(place)
 
 
 def _collect_best_files(folder: RunFolder) -> list[tuple[int, Path]]:

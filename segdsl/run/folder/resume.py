@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
-from segdsl.lang.program import load
+from segdsl.lang.program import ParsedProgram, elaborate_program, parse_program
 from segdsl.run.engine.device import pick_device
 from segdsl.run.engine.setup import Setup
 from segdsl.run.folder.checkpoint import find_run_folder
@@ -24,7 +24,6 @@ from segdsl.run.folder.layout import (
     is_run_folder,
     not_writable_error,
     read_json_object,
-    relocate_program,
     write_lock,
 )
 from segdsl.run.folder.machine import collect_machine_facts
@@ -98,10 +97,13 @@ def resolve_run_to_resume(path: str | Path, out: Path | None) -> tuple[Path, Pat
     return file, out
 
 
-def find_resumable(folder: RunFolder, program: Program, overrides: Iterable[str]) -> ResumableRun | None:
+def find_resumable(
+    folder: RunFolder, program: Program, parsed: ParsedProgram, weights: Mapping[str, str]
+) -> ResumableRun | None:
     """Return the run in ``folder``, whose lock the caller holds; None if it has not saved a state yet.
 
-    ``overrides`` adapt the locations of data and weights to the folder. Raises SegError (`checkpoint-damaged`,
+    ``parsed`` is what ``program`` was elaborated from, which may be the program of the run itself; ``weights`` are its
+    sources of weights as seen from the folder. Raises SegError (`checkpoint-damaged`,
     `resume-without-state`, `resume-differs`).
     """
     for place in (folder.root, folder.checkpoints):
@@ -109,19 +111,19 @@ def find_resumable(folder: RunFolder, program: Program, overrides: Iterable[str]
     found = find_newest_state(folder) if is_run_folder(folder.root) else None
     if found is None:
         # Restarting would overwrite these weights, so a run without a state is refused rather than started again.
-        weights = next((path for path in (folder.best, folder.last) if path.is_file()), None)
-        if weights is not None:
+        old_weights = next((path for path in (folder.best, folder.last) if path.is_file()), None)
+        if old_weights is not None:
             raise fail(
                 "resume-without-state",
-                f"cannot resume the run in `{folder.root}`: it has `{weights.name}` but no training state",
-                f"start a new run from its weights: `--weights {weights} --out NEW`; "
+                f"cannot resume the run in `{folder.root}`: it has `{old_weights.name}` but no training state",
+                f"start a new run from its weights: `--weights {old_weights} --out NEW`; "
                 "`train.keep = Checkpoints(last = true)` saves the state too",
                 path=str(folder.root),
             )
         return None
-    old, lock = load(folder.program), read_json_object(folder.lock)
-    stated = relocate_program(program, overrides)
-    changes = [*compare_programs(old, program), *compare_weights(folder, old, stated, lock)]
+    written = parsed if parsed.scope.path == folder.program.resolve() else parse_program(folder.program)
+    old, lock = elaborate_program(written, resolve=False), read_json_object(folder.lock)
+    changes = [*compare_programs(old, program), *compare_weights(folder, old, weights, lock)]
     check_resumable(folder, program, changes)
     return ResumableRun(folder, found, lock, tuple(changes))
 

@@ -93,20 +93,20 @@ class RunData:
         return build_parts(self.program.graph, self.program.train.freeze)
 
 
-def collect_run_data(root: str | Path, data: str | Path | None = None) -> RunData:
+def collect_run_data(root: str | Path, data: str | Path | None = None, program: Program | None = None) -> RunData:
     """Read the run in ``root`` and evaluate its best weights (else its last) on its validation subset.
 
-    ``data`` is the dataset folder, by default that of the run. Raises SegError (`run-not-found`, and the errors of the
-    program and of ``data``).
+    ``data`` is the dataset folder, by default that of the run; ``program`` is the run's, read from its folder if
+    omitted. Raises SegError (`run-not-found`, and the errors of the program and of ``data``).
     """
     folder = find_run_folder(root)
-    program = load(folder.program)
+    program = program or load(folder.program)
     index, ranking, missing = None, None, ""
     stats: Mapping[str, SubsetStats] = {}
     try:
         index = _open_matching_data(program, data)
         stats = count_subsets(index.root, index.labels, index.subsets, index.ignore)
-        ranking = _rank_run_images(folder, index)
+        ranking = _rank_run_images(folder, program, index)
     except SegError as error:
         # A folder that the user passed has to be right; that of the run may be gone by now.
         if data is not None and index is None:
@@ -137,8 +137,8 @@ def _open_matching_data(program: Program, data: str | Path | None) -> Index:
     return index
 
 
-def _rank_run_images(folder: RunFolder, index: Index) -> ImageRanking:
-    run = open_run(folder.root)
+def _rank_run_images(folder: RunFolder, program: Program, index: Index) -> ImageRanking:
+    run = open_run(folder.root, program)
     network = build_network(run.program, run.model, pick_device())
     with diagnose_machine_faults():
         return rank_images(network, build_validation_loader(run.program, index), run.classes, index.ignore)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from segdsl.diagnostics import SegError, fail
+from segdsl.ir.program import Program
 from segdsl.run.console.display import Display
 from segdsl.run.engine.machine_faults import diagnose_machine_faults
 from segdsl.run.folder.layout import RunFolder
@@ -21,25 +22,28 @@ class ReportFile(NamedTuple):
     missing: str
 
 
-def write_final_report(folder: RunFolder, display: Display) -> Path | None:
-    """Write the report of a run that has just ended. On failure, print a note and return None."""
+def write_final_report(folder: RunFolder, display: Display, program: Program) -> Path | None:
+    """Write the report of a run that has just ended, with its ``program``.
+
+    On failure, print a note and return None.
+    """
     # The run itself succeeded and its weights are safe, so a failed report must not look like a failed run.
     try:
         with display.show_report_progress(), diagnose_machine_faults():
-            return write_report(folder.root).path
+            return write_report(folder.root, program=program).path
     except SegError as error:
         display.show_note(f"the report could not be written: {error.diagnostics[0].message}")
         return None
 
 
-def write_report(root: str | Path, data: str | Path | None = None) -> ReportFile:
+def write_report(root: str | Path, data: str | Path | None = None, program: Program | None = None) -> ReportFile:
     """Write `report.html` into the run folder ``root``, atomically.
 
     Evaluates the best weights on the validation subset of the run, in the dataset folder ``data`` or that of the run.
-    If something is missing (dataset, checkpoint), the report says so. Raises SegError (`run-not-found`,
-    `report-not-written`, and the errors of the program).
+    ``program`` is that of the run, if it is in memory; else it is read. If something is missing (dataset, checkpoint),
+    the report says so. Raises SegError (`run-not-found`, `report-not-written`, and the errors of the program).
     """
-    run = collect_run_data(root, data)
+    run = collect_run_data(root, data, program)
     text, out = render_report(run), run.folder.report
     try:
         write_atomically(out, text.encode())
