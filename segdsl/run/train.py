@@ -24,7 +24,6 @@ from segdsl.run.engine.clock import Clock
 from segdsl.run.engine.device import pick_device
 from segdsl.run.engine.loop import Outcome, find_end_reason, train_until_end
 from segdsl.run.engine.machine_faults import diagnose_machine_faults
-from segdsl.run.engine.session import Session, build_checkpoint_writer, build_start_state
 from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
 from segdsl.run.engine.state import RunProgress
 from segdsl.run.engine.threads import limit_threads
@@ -54,6 +53,7 @@ from segdsl.run.folder.write_probe import probe_writing
 from segdsl.run.program_data import collect_weight_sources, move_into_run, resolve_classes
 from segdsl.run.report.write import write_final_report
 from segdsl.run.request import RunOptions, RunRequest
+from segdsl.run.session import Session, build_checkpoint_writer, build_start_state
 from segdsl.run.signals import Signals
 
 

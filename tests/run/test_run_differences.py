@@ -160,6 +160,6 @@ def test_another_layout_of_the_source_is_no_difference(left: Path) -> None:
 def test_a_note_tells_of_another_version(
     left: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("segdsl.run.engine.session.__version__", "9.9.9")
+    monkeypatch.setattr("segdsl.run.session.__version__", "9.9.9")
     assert resumed() == 0
     assert re.search(r"segdsl changed from \S+ to 9\.9\.9", " ".join(capsys.readouterr().out.split()))

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from segdsl.run.console.display import Display
 from segdsl.run.engine.clock import Clock
 from segdsl.run.engine.loop import train_epoch
-from segdsl.run.engine.session import build_checkpoint_writer, build_start_state
 from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
 from segdsl.run.engine.state import TrainState, derive_noise_seed
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.program_data import resolve_classes
+from segdsl.run.session import build_checkpoint_writer, build_start_state
 
 EPOCHS = 2
 

@@ -20,10 +20,10 @@ from segdsl.run.engine.criterion import build_criterion
 from segdsl.run.engine.group_loss import GroupLoss, build_group_loss, group_batches
 from segdsl.run.engine.loop import make_step, train_epoch
 from segdsl.run.engine.precision import StepPrecision, choose_precision
-from segdsl.run.engine.session import build_start_state
 from segdsl.run.engine.setup import Setup, compile_start_model, prepare_run
 from segdsl.run.engine.state import TrainState
 from segdsl.run.program_data import resolve_classes
+from segdsl.run.session import build_start_state
 from segdsl.run.train import train_file
 from segdsl.words.losses import CrossEntropy, Dice, WeightedSum
 from segdsl.words.weight_averaging import EMA

@@ -13,11 +13,11 @@ import pytest
 
 from segdsl.diagnostics import SegError
 from segdsl.run.engine import loop
-from segdsl.run.engine.session import build_checkpoint_writer, build_start_state
 from segdsl.run.engine.setup import compile_start_model, prepare_run
 from segdsl.run.folder import write_probe
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.program_data import resolve_classes
+from segdsl.run.session import build_checkpoint_writer, build_start_state
 from segdsl.run.train import train_file
 
 Slugs = Callable[[Callable[[], object]], list[str]]

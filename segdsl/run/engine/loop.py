@@ -18,12 +18,12 @@ from segdsl.run.engine.clock import Clock
 from segdsl.run.engine.group_loss import group_batches
 from segdsl.run.engine.nonfinite import diagnose_nonfinite
 from segdsl.run.engine.optimizers import set_rates
-from segdsl.run.engine.session import Session
 from segdsl.run.engine.setup import Setup
 from segdsl.run.engine.state import RunProgress, TrainState, derive_noise_seed
 from segdsl.run.engine.validate import score_model
 from segdsl.run.folder.log import EpochRow
 from segdsl.run.folder.resume import format_report_command, format_resume_command
+from segdsl.run.session import Session
 from segdsl.scores.confusion import find_background
 
 MAX_OVERFLOWS = 24
