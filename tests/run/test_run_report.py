@@ -231,7 +231,7 @@ def test_a_failed_report_does_not_fail_the_run(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(
-        "segdsl.run.report.write.render_report", lambda material: monkeypatch.setattr(Path, "write_text", refused)
+        "segdsl.run.report.write.render_report", lambda material: monkeypatch.setattr(Path, "write_bytes", refused)
     )
     result = train_file("tiny.seg", ["train.epochs=1"])
     out = capsys.readouterr().out
