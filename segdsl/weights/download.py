@@ -17,6 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from segdsl.storage.atomic import write_text_atomically
 from segdsl.version import __version__
 
 # Seconds without a byte after which a connection counts as dead.
@@ -61,18 +62,17 @@ class _RetryableError(Exception):
         self.retry_after = retry_after
 
 
-def download_file(url: str, part: Path, report: DownloadProgress, token: str = "") -> None:
+def download_file(url: str, part: Path, report: DownloadProgress) -> None:
     """Download ``url`` into the file ``part``, and resume from its end if it exists.
 
-    ``token`` is sent only to the host of ``url``, not to hosts it redirects to. Raises :class:`DownloadError` and
-    :class:`DiskWriteError`. After a :class:`DownloadError`, ``part`` contains the bytes received so far, so that a
-    later call resumes from there.
+    Raises :class:`DownloadError` and :class:`DiskWriteError`. After a :class:`DownloadError`, ``part`` contains the
+    bytes received so far, so that a later call resumes from there.
     """
     failures = 0
     while True:
         before = _get_size(part)
         try:
-            return _attempt_download(url, part, report, token)
+            return _attempt_download(url, part, report)
         except _RetryableError as fault:
             failures = 1 if _get_size(part) - before >= PROGRESS_BYTES else failures + 1
             if failures >= MAX_FAILURES:
@@ -86,14 +86,12 @@ def remove_partial_file(part: Path) -> None:
     _build_tag_path(part).unlink(missing_ok=True)
 
 
-def _attempt_download(url: str, part: Path, report: DownloadProgress, token: str) -> None:
+def _attempt_download(url: str, part: Path, report: DownloadProgress) -> None:
     # Without `identity` a proxy may compress the content, and its length and ranges would be those of the archive.
     request = Request(
         quote(url, safe=URL_SAFE_CHARACTERS),
         headers={"User-Agent": f"segdsl/{__version__}", "Accept-Encoding": "identity"},
     )
-    if token:
-        request.add_unredirected_header("Authorization", f"Bearer {token}")
     have, tag = _get_size(part), _read_tag(part)
     # Without a version tag the two halves could come from different files, so that the download starts over.
     if have and tag:
@@ -118,8 +116,9 @@ def _attempt_download(url: str, part: Path, report: DownloadProgress, token: str
 def _copy_body(answer: Any, part: Path, done: int, total: int | None, report: DownloadProgress) -> None:
     # Only the calls that touch the disk are wrapped: an OSError from reading the socket is a connection error.
     with _translate_disk_errors(part):
-        file = open(part, "ab" if done else "wb", buffering=0)  # noqa: SIM115
-    with file:
+        # The name is known in advance, so that a later call finds the file: a link that was planted there is an error.
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    with open(handle, "ab", buffering=0) as file:
         with _translate_disk_errors(part):
             file.truncate(done)
             _write_tag(part, answer)
@@ -170,12 +169,7 @@ class _SecureRedirectHandler(HTTPRedirectHandler):
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
             raise DownloadError("the server redirects to a URL that is not encrypted", code)
-        request = super().redirect_request(req, fp, code, msg, headers, newurl)
-        # urllib drops unredirected headers on every redirect; a redirect within one server still needs the token.
-        token = req.unredirected_hdrs.get("Authorization")
-        if request is not None and token and (old.scheme, old.netloc) == (new.scheme, new.netloc):
-            request.add_unredirected_header("Authorization", token)
-        return request
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 @contextmanager
@@ -262,8 +256,8 @@ def _build_tag_path(part: Path) -> Path:
 def _read_tag(part: Path) -> str:
     """Read the version tag (ETag or date) under which the server sent the file ``part``; empty if there is none."""
     try:
-        tag = _build_tag_path(part).read_text(encoding="latin-1").strip()
-    except OSError:
+        tag = _build_tag_path(part).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
         return ""
     # The tag becomes a request header: a line break in it could add headers.
     return tag if re.fullmatch(r"[ -~]{1,500}", tag) else ""
@@ -273,4 +267,4 @@ def _write_tag(part: Path, answer: Any) -> None:
     # `If-Range` accepts strong tags only, and a weak one begins with `W/`.
     entity = answer.headers.get("ETag", "")
     tag = entity if entity.startswith('"') else answer.headers.get("Last-Modified", "")
-    _build_tag_path(part).write_text(tag, encoding="latin-1", errors="replace")
+    write_text_atomically(_build_tag_path(part), tag.encode("latin-1", "replace").decode("latin-1"))

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.storage.cache import (
@@ -19,8 +18,15 @@ from segdsl.storage.cache import (
     read_record,
     write_record,
 )
+from segdsl.storage.draft_folders import open_draft_folder
 from segdsl.storage.lock import hold_lock
-from segdsl.weights.download import DiskWriteError, DownloadError, download_file, remove_partial_file
+from segdsl.weights.download import (
+    DiskWriteError,
+    DownloadError,
+    DownloadProgress,
+    download_file,
+    remove_partial_file,
+)
 from segdsl.words.published import WeightSource
 
 
@@ -73,9 +79,8 @@ def is_cached(source: WeightSource) -> bool:
 def _download_to_cache(source: WeightSource, cache_path: Path, watcher: Watcher, expected_sha256: str) -> LocalFile:
     """Download the file beside its final path, verify it, and move it there."""
     part = cache_path.with_name(f".{cache_path.name}.part")
-    url, token = _choose_url_and_token(source)
     try:
-        download_file(url, part, lambda done, total: watcher.on_progress(cache_path.name, done, total), token)
+        _download_source(source, part, lambda done, total: watcher.on_progress(cache_path.name, done, total))
     except DownloadError as error:
         raise _build_fetch_error(source, cache_path, str(error), error.status) from error
     except DiskWriteError as error:
@@ -170,26 +175,28 @@ def _lock_cache_entry(cache_path: Path, watcher: Watcher) -> Iterator[None]:
         yield
 
 
-def _choose_url_and_token(source: WeightSource) -> tuple[str, str]:
-    """Return the URL to request, which may be that of a mirror, and the token for it."""
-    if source.kind == "published" and (mirror := os.environ.get("SEGDSL_MIRROR", "")):
-        return f"{_parse_mirror_url('SEGDSL_MIRROR', mirror)}/{source.url.rpartition('/')[2]}", ""
+def _download_source(source: WeightSource, part: Path, report: DownloadProgress) -> None:
     if source.kind == "hub":
+        from segdsl.weights.hub import download_hub_file
+
         token = os.environ.get("HF_TOKEN", "").strip()
         # The message must not contain the token, not even an invalid one: it may be a secret with a typo.
         if not re.fullmatch(r"[!-~]*", token):
             message = "`HF_TOKEN` is not a valid token: it contains spaces, line breaks or other invalid characters"
             raise fail("weights-not-fetched", message, "set it again or unset it")
-        if mirror := os.environ.get("HF_ENDPOINT", ""):
-            return _parse_mirror_url("HF_ENDPOINT", mirror) + urlunsplit(
-                ("", "", urlsplit(source.url).path, "", "")
-            ), token
-        return source.url, token
-    return source.url, ""
+        endpoint = _read_mirror_url("HF_ENDPOINT")
+        with open_draft_folder(part.parent) as folder:
+            download_hub_file(source.url, folder, report, token, endpoint).replace(part)
+    elif source.kind == "published" and (mirror := _read_mirror_url("SEGDSL_MIRROR")):
+        download_file(f"{mirror}/{source.url.rpartition('/')[2]}", part, report)
+    else:
+        download_file(source.url, part, report)
 
 
-def _parse_mirror_url(variable: str, value: str) -> str:
-    if not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[!-~]*)?", value):
+def _read_mirror_url(variable: str) -> str:
+    """Return the URL of a mirror from the environment, empty if none is set."""
+    value = os.environ.get(variable, "")
+    if value and not re.fullmatch(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?(/[!-~]*)?", value):
         raise fail(
             "weights-not-fetched", f"`{variable}` is not a valid URL: `{value}`", "set it to `https://…` or unset it"
         )

@@ -33,6 +33,8 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
 
+    do_HEAD = do_GET
+
     def log_message(self, *arguments: object) -> None:
         """Says nothing."""
 
@@ -46,8 +48,11 @@ class Handler(BaseHTTPRequestHandler):
         if length is not None:
             self.send_header("Connection", "close")
             self.close_connection = True
+        # A server of the hub tells the commit; the hub's library asks for it by HEAD first.
+        self.send_header("X-Repo-Commit", "0" * 40)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command == "GET":
+            self.wfile.write(body)
 
     def serve(self, body: bytes, most: int | None = None, **headers: str) -> None:
         """Serves a file as a good server does, going on where it is asked to; breaks off after ``most`` bytes."""

@@ -205,7 +205,8 @@ def test_a_redirect_to_an_unencrypted_url_is_rejected() -> None:
 def test_a_token_is_sent_only_to_the_hub(server: Any, cache: Any, weights_file: bytes, monkeypatch) -> None:
     def answer(handler: Any) -> None:
         if handler.path.startswith("/org/"):
-            handler.send(b"", 302, Location=f"http://localhost:{handler.server.server_port}/cdn")
+            cdn = f"http://localhost:{handler.server.server_port}/cdn"
+            handler.send(b"", 302, Location=cdn, X_Linked_Size=str(len(weights_file)), X_Linked_ETag='"1"')
         else:
             handler.serve(weights_file)
 
@@ -214,15 +215,48 @@ def test_a_token_is_sent_only_to_the_hub(server: Any, cache: Any, weights_file: 
     monkeypatch.setenv("HF_TOKEN", "secret")
     wanted = parse_source("hf://org/repo@v1/sub/model.safetensors")
     assert fetch_weights_file(wanted).path == cache / "weights/huggingface.co/org/repo/resolve/v1/sub/model.safetensors"
-    (first, with_token), (second, without) = server.asked
-    assert (first, second) == ("/org/repo/resolve/v1/sub/model.safetensors", "/cdn")
-    assert with_token["Authorization"] == "Bearer secret" and "Authorization" not in without
+    assert not cache.leftovers() and not list(cache.rglob(".part-*"))
+    # The library asks for the facts of the file at first.
+    tokens = [(path, headers.get("authorization")) for path, headers in server.asked]
+    assert tokens == [("/org/repo/resolve/v1/sub/model.safetensors", "Bearer secret"), ("/cdn", None)]
+    assert "torch" not in server.asked[0][1]["user-agent"]
 
 
 def test_a_hub_that_requires_a_login_suggests_a_token(server: Any, cache: Any, monkeypatch) -> None:
     server.answers(lambda h: h.send(b"", 401))
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     assert "HF_TOKEN" in cache.refused(parse_source("hf://org/repo/w.pth")).help
+
+
+HUB_FAULTS = {
+    "not found": lambda h, w: h.send(b"", 404),
+    "forbidden": lambda h, w: h.send(b"", 403),
+    "another server": lambda h, w: h.send(w),
+    "web page": lambda h, w: h.send(PAGE, ETag='"1"', Content_Type="text/html"),
+    "half a file": lambda h, w: h.send(w[: len(w) // 2], ETag='"1"'),
+}
+
+
+@pytest.mark.parametrize("kind", HUB_FAULTS)
+def test_a_hub_that_fails_leaves_nothing_in_the_cache(
+    server: Any, cache: Any, weights_file: bytes, kind: str, wording: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.answers(lambda handler: HUB_FAULTS[kind](handler, weights_file))
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    found = cache.refused(parse_source("hf://org/repo/w.pth"))
+    assert found.slug == "weights-not-fetched"
+    wording(f"{found.message}\n{found.help}".replace(str(cache), "<cache>"))
+    assert cache.whole_files() == [] and not cache.leftovers() and not list(cache.rglob("*.trust.json"))
+
+
+def test_a_planted_link_is_not_written_through(server: Any, cache: Any, weights_file: bytes, tmp_path: Path) -> None:
+    server.answers(lambda h: h.serve(weights_file))
+    place = build_cache_path(server.source().url)
+    place.parent.mkdir(parents=True)
+    (tmp_path / "victim").write_bytes(b"old")
+    place.with_name(".w.pth.part").symlink_to(tmp_path / "victim")
+    assert cache.refused(server.source()).slug == "cache-not-written"
+    assert (tmp_path / "victim").read_bytes() == b"old"
 
 
 @pytest.mark.parametrize("digits", [8, 64])
