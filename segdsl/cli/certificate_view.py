@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from segdsl import verbs
@@ -13,10 +13,10 @@ from segdsl.cli import streams
 from segdsl.cli.result import CommandResult
 from segdsl.cli.tables import format_facts
 from segdsl.diagnostics import Diagnostic
-from segdsl.text.columns import measure_char, sanitize_text, slice_columns
+from segdsl.text.columns import sanitize_text
+from segdsl.text.table import TERMINAL_WIDTH, render_table
 
 TORCH_ROW = "torch"
-MAX_WIDTH = 80
 MAX_PARTS = 12
 """How many parts of an INT8 model are listed, costliest first."""
 UNREADABLE_CERTIFICATE = "the certificate was written by another version of segdsl; `--json` prints it unformatted"
@@ -56,7 +56,7 @@ def warn_if_unscored(certificate: Mapping[str, Any]) -> tuple[Diagnostic, ...]:
 
 def _format_precision_rows(certificate: Mapping[str, Any]) -> Iterator[str]:
     rows = {**certificate["rows"], **{name: certificate[name] for name in certificate.get("also", ())}}
-    yield from format_columns(
+    yield from render_table(
         ("form", "pixels changed", "Dice", "change", "logit error", "diverges at"),
         [
             (
@@ -69,7 +69,8 @@ def _format_precision_rows(certificate: Mapping[str, Any]) -> Iterator[str]:
             )
             for name, row in rows.items()
         ],
-        shrink_column=5,
+        shrink=5,
+        overflow="fold",
     )
 
 
@@ -79,14 +80,14 @@ def _format_class_rows(certificate: Mapping[str, Any]) -> Iterator[str]:
         names = list(rows[TORCH_ROW])
         head = ("Dice", *(name for name in rows))
         table = [(sanitize_text(name), *(_format_dice(row[name]["dice"]) for row in rows.values())) for name in names]
-        yield from format_columns(head, table, shrink_column=0)
+        yield from render_table(head, table, overflow="fold")
 
 
 def _format_interface(prefix: str, certificate: Mapping[str, Any]) -> Iterator[str]:
     """Describe the inputs and outputs of a model file."""
     for verb, text in certificate.get("interface", {}).items():
         start = f"{prefix}{verb}  "
-        yield from textwrap.wrap(start + sanitize_text(text), MAX_WIDTH, subsequent_indent=" " * len(start))
+        yield from textwrap.wrap(start + sanitize_text(text), TERMINAL_WIDTH, subsequent_indent=" " * len(start))
 
 
 def _format_int8_summary(certificate: Mapping[str, Any]) -> Iterator[str]:
@@ -114,39 +115,11 @@ def _format_int8_summary(certificate: Mapping[str, Any]) -> Iterator[str]:
             )
             for p in costliest
         ]
-        yield from format_columns(
-            ("only this part in int8", "layers", "logit error", "Dice", "computes in"), table, shrink_column=0
+        yield from render_table(
+            ("only this part in int8", "layers", "logit error", "Dice", "computes in"), table, overflow="fold"
         )
         if len(int8["parts"]) > MAX_PARTS:
             yield f"and {len(int8['parts']) - MAX_PARTS} more that cost less"
-
-
-def format_columns(header: Sequence[str], rows: Sequence[Sequence[str]], shrink_column: int) -> list[str]:
-    """Align rows below a header: the first column to the left, the others to the right.
-
-    Cells of the column ``shrink_column`` lose their beginning where a line would exceed :data:`MAX_WIDTH` columns.
-    """
-    table = [list(header), *(list(row) for row in rows)]
-    widths = [max(_display_width(row[k]) for row in table) for k in range(len(header))]
-    room = MAX_WIDTH - sum(widths) - 2 * (len(header) - 1) + widths[shrink_column]
-    widths[shrink_column] = min(widths[shrink_column], room)
-    lines = []
-    for row in table:
-        row[shrink_column] = _truncate_start(row[shrink_column], widths[shrink_column])
-        blanks = [" " * (width - _display_width(cell)) for cell, width in zip(row, widths, strict=True)]
-        first = row[0] + blanks[0]
-        lines.append("  ".join([first, *(b + c for b, c in zip(blanks[1:], row[1:], strict=True))]).rstrip())
-    return lines
-
-
-def _truncate_start(text: str, width: int) -> str:
-    have = _display_width(text)
-    # The end is kept: names of layers and classes share their beginnings and differ at their ends.
-    return text if have <= width else f"…{slice_columns(text, have - width + 1, have)}"
-
-
-def _display_width(text: str) -> int:
-    return sum(map(measure_char, text))
 
 
 def _format_dice(value: float | None) -> str:

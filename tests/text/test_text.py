@@ -7,6 +7,7 @@ import pytest
 from segdsl.text.columns import measure_width, truncate_end, truncate_middle
 from segdsl.text.listing import join_names, quote_names
 from segdsl.text.plural import format_count, pick_noun
+from segdsl.text.table import render_table
 
 
 def test_a_noun_agrees_with_its_number() -> None:
@@ -32,3 +33,11 @@ def test_a_text_is_cut_to_its_columns(text: str, truncate) -> None:
 
 def test_the_middle_is_left_out() -> None:
     assert truncate_middle("abcdefghij", 6) == "abc…ij"
+
+
+def test_a_wide_cell_is_cut_or_folded() -> None:
+    rows = [("道" * 50, "1"), ("b[red]", "23")]
+    cut = render_table(["name", "count"], rows, width=20)
+    assert cut == ["name           count", "道道道道道道…      1", "b[red]            23"]
+    folded = render_table(["name", "count"], rows, width=20, overflow="fold")
+    assert "".join(folded).count("道") == 50 and max(map(measure_width, folded)) <= 20

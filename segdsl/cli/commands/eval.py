@@ -85,10 +85,10 @@ def _warn_unused_overlap() -> Diagnostic:
 
 def format_scores(data: Mapping[str, Any]) -> str:
     """Format the scores by class, their means, the confusion matrix, and how the images were predicted."""
-    from segdsl.scores.table import render_class_table, render_confusion_table, shorten_name
-    from segdsl.text.columns import sanitize_text
+    from segdsl.scores.table import render_class_table, render_confusion_table
+    from segdsl.text.columns import sanitize_text, truncate_end
 
-    background = shorten_name(sanitize_text(data["background"]), MAX_NAME_WIDTH)
+    background = truncate_end(sanitize_text(data["background"]), MAX_NAME_WIDTH)
     whole = {"dice": data["dice"], "iou": data["miou"]}
     if "boundary_f1" in data:
         whole["boundary_f1"] = data["boundary_f1"]

@@ -11,7 +11,7 @@ import click
 
 from segdsl.cli.dataset_options import add_dataset_options, finding_to_dict, resolve_data_source, show_file_progress
 from segdsl.cli.result import EXIT_ERROR, EXIT_OK, CommandResult, json_option
-from segdsl.text.columns import measure_char
+from segdsl.text.columns import measure_width, truncate_middle
 from segdsl.text.plural import format_count
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def _format_subset(survey: Survey, name: str, stats: SubsetStats) -> Iterator[st
     yield from _wrap_labeled("sizes (height x width)", format_sizes(stats))
     yield from _wrap_labeled("channels              ", format_channels(stats))
     yield ""
-    names = [_truncate_middle(n, MAX_NAME_WIDTH) for n in [*survey.classes, VOID]]
-    width = max(map(_display_width, names))
+    names = [truncate_middle(n, MAX_NAME_WIDTH) for n in [*survey.classes, VOID]]
+    width = max(map(measure_width, names))
     yield f"  {'':{width}}    pixels            images"
     for value, label in zip([*range(len(survey.classes)), survey.ignore], names, strict=True):
         yield f"  {_pad_text(label, width)}  {_format_counts(stats, stats.get_class(value))}"
@@ -134,17 +134,13 @@ def _format_subset(survey: Survey, name: str, stats: SubsetStats) -> Iterator[st
     if least:
         yield ""
         yield "  rarest classes, and images that show them best"
-        width = max(_display_width(names[k]) for k in least)
+        width = max(measure_width(names[k]) for k in least)
         for k in least:
             yield from _format_examples(stats, stats.get_class(k), _pad_text(names[k], width))
 
 
-def _display_width(text: str) -> int:
-    return sum(map(measure_char, text))
-
-
 def _pad_text(text: str, width: int) -> str:
-    return text + " " * (width - _display_width(text))
+    return text + " " * (width - measure_width(text))
 
 
 def _format_counts(stats: SubsetStats, class_stats: ClassStats) -> str:
@@ -162,28 +158,17 @@ def _wrap_labeled(label: str, text: str) -> list[str]:
 
 def _format_examples(stats: SubsetStats, class_stats: ClassStats, label: str) -> list[str]:
     """Return a line with a class and as many example images as fit on it."""
-    room = COLUMNS - _display_width(label) - 4
+    room = COLUMNS - measure_width(label) - 4
     names = [
-        _truncate_middle(stats.get_image_name(e.position), COLUMNS // 2)
+        truncate_middle(stats.get_image_name(e.position), COLUMNS // 2)
         for e in class_stats.list_examples()[:MAX_EXAMPLES]
     ]
     while True:
         more = class_stats.images - len(names)
         rest = f" and {more:,} more" if more else ""
         if len(names) == 1:
-            names = [_truncate_middle(names[0], room - len(rest))]
+            names = [truncate_middle(names[0], room - len(rest))]
         text = ", ".join(names) + rest
-        if len(names) == 1 or _display_width(text) <= room:
+        if len(names) == 1 or measure_width(text) <= room:
             return [f"  {label}  {text}"]
         names.pop()
-
-
-def _truncate_middle(text: str, width: int) -> str:
-    """Truncate a text in the middle to at most ``width`` columns."""
-    text = whole = " ".join(text.split())
-    # In the middle, because file names differ at their ends. One character at a time, since some take two columns.
-    length = len(whole)
-    while _display_width(text) > width and length:
-        length -= 1
-        text = f"{whole[: length // 2]}…{whole[len(whole) - (length - length // 2) :]}"
-    return text

@@ -19,8 +19,8 @@ from segdsl.run.console.fetch_display import FetchDisplay
 from segdsl.run.console.missing_classes import format_absence_notes
 from segdsl.run.console.stdout import open_lasting_stdout
 from segdsl.run.folder.log import EpochRow
-from segdsl.scores.table import measure_width, render_class_table, shorten_class_name, shorten_name
-from segdsl.text.columns import sanitize_text
+from segdsl.scores.table import render_class_table, shorten_class_name
+from segdsl.text.columns import measure_width, sanitize_text, truncate_end
 from segdsl.text.plural import format_count
 from segdsl.weights.report import LoadReport, format_load_table
 
@@ -125,7 +125,7 @@ class Display:
         trainable = f", {summary.trainable:,} of them trainable" if summary.trainable != summary.parameters else ""
         self._print_line(
             Text(
-                f"{shorten_name(summary.name, NAME_WIDTH)}: {summary.classes} classes at {summary.size}, "
+                f"{truncate_end(summary.name, NAME_WIDTH)}: {summary.classes} classes at {summary.size}, "
                 f"on {summary.device}"
             )
         )
