@@ -38,3 +38,36 @@ def publish_files(draft: Path, folder: Path, names: Sequence[str]) -> None:
         sync_file(draft / name)
     for name in names:
         (draft / name).replace(folder / name)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder, and replace the folder ``path`` by it when the block ends. Raises OSError.
+
+    In that case the new folder is removed and ``path`` is unchanged.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    with remove_afterwards(draft):
+        # mkdtemp makes a private folder; this one has to be readable by other users.
+        draft.chmod(0o755)
+        yield draft
+        if not path.exists():
+            draft.rename(path)
+            return
+        # The old folder is only moved aside, and is restored if the new one cannot take its place.
+        old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-old-"))
+        aside = old / path.name
+        try:
+            path.rename(aside)
+            try:
+                draft.rename(path)
+            except OSError:
+                aside.rename(path)
+                raise
+        except OSError:
+            # Fails, and keeps the old folder, if that could not be restored.
+            with contextlib.suppress(OSError):
+                old.rmdir()
+            raise
+        shutil.rmtree(old, ignore_errors=True)

@@ -15,7 +15,7 @@ import pytest
 
 from segdsl.storage import atomic
 from segdsl.storage.atomic import create_atomically, replace_atomically, write_atomically, write_text_atomically
-from segdsl.storage.draft_folders import open_draft_folder, publish_files
+from segdsl.storage.draft_folders import open_draft_folder, publish_files, replace_folder
 
 WRITERS: dict[str, Callable[[Path], None]] = {
     "text": lambda path: write_text_atomically(path, "new"),
@@ -133,9 +133,30 @@ def test_files_are_published_over_links(tmp_path: Path, victim: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "victim"]
 
 
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "set"
+    for text in ("first", "second"):
+        with replace_folder(target) as draft:
+            (draft / text).write_text(text)
+        assert [p.name for p in target.iterdir()] == [text]
+    with pytest.raises(OSError), replace_folder(target):
+        raise OSError
+    rename = Path.rename
+
+    def refuse(source: Path, to: Path) -> Path:
+        if to == target and source.parent == tmp_path:
+            raise PermissionError
+        return rename(source, to)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError), replace_folder(target):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["set"] and [p.name for p in target.iterdir()] == ["second"]
+
+
 def test_nothing_else_in_the_product_writes_drafts(root: Path) -> None:
     pattern = re.compile(
-        r"mkstemp|NamedTemporaryFile\(\n? *dir|os\.replace\(|TemporaryDirectory\(dir|f\"[^\"\n]*\.part\""
+        r"mkstemp|mkdtemp|NamedTemporaryFile\(\n? *dir|os\.replace\(|TemporaryDirectory\(dir|f\"[^\"\n]*\.part\""
     )
     allowed = {"storage", "weights/fetch.py"}
     found = {

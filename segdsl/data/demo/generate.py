@@ -5,11 +5,8 @@ The classes are in ``defects``. The same seed gives the same images, no matter h
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ from segdsl.data.demo.surfaces import make_illumination, make_surface
 from segdsl.data.formats.labels import META_FILE
 from segdsl.data.formats.layout import IMAGES, MASKS
 from segdsl.diagnostics import SegError, fail
+from segdsl.storage.draft_folders import replace_folder
 
 IMAGE_SIZE = 192
 """Height and width of an image."""
@@ -51,19 +49,10 @@ def write_demo_dataset(out: str | Path, seed: int = 0, train: int = 160, val: in
     started, out = time.monotonic(), Path(out)
     _require_available(out)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        with replace_folder(out) as draft:
+            _write_dataset(draft, seed, train, val)
     except OSError as error:
         raise _make_write_error(out, error) from None
-    try:
-        # mkdtemp makes a private folder; a dataset has to be readable by other users.
-        staging.chmod(0o755)
-        _write_dataset(staging, seed, train, val)
-        _replace_folder(staging, out)
-    except OSError as error:
-        raise _make_write_error(out, error) from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return DemoInfo(out, train, val, CLASSES, time.monotonic() - started)
 
 
@@ -128,23 +117,6 @@ def _require_available(out: Path) -> None:
     else:
         return
     raise fail("demo-target-taken", message, help, path=str(out))
-
-
-def _replace_folder(staging: Path, out: Path) -> None:
-    if not out.exists():
-        staging.rename(out)
-        return
-    # The old dataset is only moved aside, and is restored if the new one cannot take its place.
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}-old-", dir=out.parent))
-    out.rename(old / "data")
-    try:
-        staging.rename(out)
-    except OSError:
-        (old / "data").rename(out)
-        raise
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(old)
 
 
 def _make_write_error(out: Path, error: OSError) -> SegError:
