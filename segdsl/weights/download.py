@@ -165,11 +165,12 @@ def _reject_web_page(answer: Any) -> None:
 class _SecureRedirectHandler(HTTPRedirectHandler):
     """Follows redirects, but never from an encrypted URL to an unencrypted one or to another protocol."""
 
-    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
+    def redirect_request(self, req: Request, *response: Any) -> Request | None:
+        code, new_url = response[1], response[-1]
+        old, new = urlsplit(req.full_url), urlsplit(new_url)
         if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
             raise DownloadError("the server redirects to a URL that is not encrypted", code)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        return super().redirect_request(req, *response)
 
 
 @contextmanager
