@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -276,20 +275,10 @@ def test_an_unprintable_folder_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def __init__(self, path: Path, mode: str) -> None:
-            path.touch()
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
 
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *args: Any) -> None:
-            pass
-
-        def write(self, data: bytes) -> None:
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(creating, "open", Full, raising=False)
+    monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(SegError, match="no space left"):
         creating.write_new_file(tmp_path / "my.seg", "seg 1\n")
     assert not list(tmp_path.iterdir())
