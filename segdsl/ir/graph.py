@@ -82,6 +82,8 @@ class Op(Word, abstract=True):
     takes: ClassVar[tuple[Operand, ...]] = ()
     returns: ClassVar[Literal["tensor", "list"]] = "tensor"
     target: ClassVar[str] = ""
+    is_random: ClassVar[bool] = False
+    """Whether two applications to one tensor can differ, because it draws random numbers in training."""
     needs_nonnegative_input: ClassVar[bool] = False
     """Whether operand 0 should not contain negative values."""
 

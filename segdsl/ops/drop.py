@@ -17,6 +17,8 @@ Rate = Annotated[float, Ge(0), Lt(1)]
 class Noise(Op, abstract=True):
     """An op that draws random numbers during training: two applications to one tensor differ, and are never merged."""
 
+    is_random = True
+
     def get_output_sign(self) -> Literal["any", "nonnegative", "input"]:
         return "input"
 

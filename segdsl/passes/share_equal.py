@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 
 from segdsl.ir.graph import Graph, Node
-from segdsl.ops.drop import Noise
 from segdsl.ops.norm import BatchNorm
 from segdsl.passes.rewrite import redirect_operands, replace_nodes
 
@@ -34,7 +33,7 @@ def _group_equal_nodes(graph: Graph, excluded_modules: set[str]) -> tuple[list[G
     for node in (redirect_operands(node, replacements) for node in graph.nodes):
         key = (node.op, node.operands, node.module)
         # Two applications of dropout draw different random numbers, so noise is never shared.
-        if isinstance(node.op, Noise) or node.module in excluded_modules or key not in by_key:
+        if node.op.is_random or node.module in excluded_modules or key not in by_key:
             by_key[key] = [node]
             groups.append(by_key[key])
         else:

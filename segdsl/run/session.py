@@ -20,7 +20,6 @@ from segdsl.run.signals import Signals
 from segdsl.version import __version__
 from segdsl.weights.position_embeddings import INPUT_SIZE_KEY
 from segdsl.words.checkpoint_policies import Checkpoints
-from segdsl.words.weight_averaging import EMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Session:
 def build_checkpoint_writer(setup: Setup, folder: RunFolder) -> CheckpointWriter:
     """Build the writer of a run's checkpoints."""
     train = setup.program.train
-    keeper = train.keep if isinstance(train.keep, Checkpoints) else Checkpoints()
+    keeper = train.keep if train.keep is not None else Checkpoints()
     facts = {
         "model": setup.program.graph.name,
         "classes": json.dumps(setup.program.classes),
@@ -59,5 +58,5 @@ def build_checkpoint_writer(setup: Setup, folder: RunFolder) -> CheckpointWriter
 def build_start_state(setup: Setup) -> TrainState:
     """Build the state before the first step."""
     word = setup.program.train.ema
-    average = WeightAverage(word, setup.model) if isinstance(word, EMA) else None
+    average = WeightAverage(word, setup.model) if word is not None else None
     return TrainState(setup.model, setup.optimizer, average, setup.precision.build_scaler(), RunProgress())

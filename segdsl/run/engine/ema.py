@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from segdsl.words.weight_averaging import EMA
+from segdsl.ir.families import Averager
 
 
 class WeightAverage:
@@ -19,7 +19,7 @@ class WeightAverage:
     the model's own.
     """
 
-    def __init__(self, word: EMA, model: nn.Module) -> None:
+    def __init__(self, word: Averager, model: nn.Module) -> None:
         self.word, self.updates = word, 0
         moved = [(name, p.detach()) for name, p in model.named_parameters() if p.requires_grad]
         # Running means and variances are averaged too, not copied from the model: the model's describe the

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from segdsl.diagnostics import fail
+from segdsl.ir.families import Keeper
 from segdsl.ir.program import Program
+from segdsl.lang.resolve import render_value
 from segdsl.run.engine.clock import Clock
 from segdsl.run.engine.state import TrainState
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.folder.log import EpochRow
 from segdsl.weights.files import write_tensors
-from segdsl.words.checkpoint_policies import Checkpoints
 
 COUNTS_KIND = "counts"
 """Prefix of the confusion counts of an epoch's row among the tensors of a state file."""
@@ -56,7 +57,7 @@ class CheckpointWriter:
     """
 
     folder: RunFolder
-    policy: Checkpoints
+    policy: Keeper
     facts: dict[str, str]
     clock: Clock | None = None
     best_epochs: list[BestEpoch] = field(default_factory=list)
@@ -110,8 +111,7 @@ class CheckpointWriter:
         """Return the metadata of weights: how far the run was, and whether they are an average (`averaged`)."""
         facts = {**self.facts, "epoch": str(state.progress.epoch), "step": str(state.progress.step)}
         if state.average is not None:
-            word = state.average.word
-            facts["averaged"] = f"EMA(decay = {word.decay}, ramp = {word.ramp})"
+            facts["averaged"] = render_value(state.average.word)
         return facts
 
     def _insert_best(self, state: TrainState, rank: int) -> None:
