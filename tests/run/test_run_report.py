@@ -230,9 +230,11 @@ def test_a_failed_report_does_not_fail_the_run(
     def refused(self: Path, *args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(
-        "segdsl.run.report.write.render_report", lambda material: monkeypatch.setattr(Path, "write_bytes", refused)
-    )
+    def fill_disk(run: object) -> str:
+        monkeypatch.setattr(Path, "write_bytes", refused)
+        return ""
+
+    monkeypatch.setattr("segdsl.run.report.write.render_report", fill_disk)
     result = train_file("tiny.seg", ["train.epochs=1"])
     out = capsys.readouterr().out
     assert result.epochs == 1 and "`report.html` cannot be written into" in out and "report:  " not in out
