@@ -140,6 +140,11 @@ def find_closest_name(name: str, known: Iterable[str]) -> str | None:
     found = match_name(name, candidates)
     if found:
         return found
+    prefix, colon, rest = name.partition(":")
+    alike = {c.removeprefix(f"{prefix}:"): c for c in candidates if colon and c.startswith(f"{prefix}:")}
+    if alike:
+        # Only the rest is compared: by letters alone, any two names are alike that begin with `datumaro:`.
+        return alike.get(find_closest_name(rest, alike) or "")
 
     import difflib
 

@@ -237,10 +237,10 @@ def test_subsets_with_equal_files_have_separate_masks(dm: Any, tmp_path: Path) -
 
 
 def test_ellipses_match_datumaro(dm: Any) -> None:
-    from segdsl.data.formats.readers.datumaro import _trace_ellipse
+    from segdsl.data.formats.readers.datumaro import trace_ellipse
 
-    assert np.allclose(_trace_ellipse([1, 2, 7, 5]), dm["Ellipse"](1, 2, 7, 5).as_polygon(ELLIPSE_POINTS))  # type: ignore
-    assert _trace_ellipse([1, 2, 7]) is None and _trace_ellipse([1, 2, 7, "x"]) is None
+    assert np.allclose(trace_ellipse([1, 2, 7, 5]), dm["Ellipse"](1, 2, 7, 5).as_polygon(ELLIPSE_POINTS))  # type: ignore
+    assert trace_ellipse([1, 2, 7]) is None and trace_ellipse([1, 2, 7, "x"]) is None
 
 
 def test_coco_and_datumaro_are_distinguished_by_content(dm: Any, tmp_path: Path) -> None:

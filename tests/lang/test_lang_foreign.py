@@ -12,7 +12,7 @@ import segdsl.words  # noqa: F401 - importing registers every word
 from segdsl.cli.group import _COMMAND_MODULES as COMMANDS
 from segdsl.diagnostics import find_closest_name, match_name
 from segdsl.diagnostics.aliases import list_aliases, resolve_alias
-from segdsl.ir.data_format import DATA_FORMATS
+from segdsl.ir.data_format import AUTO_FORMAT, DATA_FORMATS
 from segdsl.ir.values import UNITS
 from segdsl.ir.word import REGISTRY, list_words
 from segdsl.lang.suggest.misplaced import FOREIGN_SETTINGS, _iterate_slots, find_section, find_slots, list_key_paths
@@ -225,7 +225,7 @@ def test_every_synonym_means_something() -> None:
     arguments = {name for word in REGISTRY.values() for name in word.model_fields}
     known = {*(p.rpartition(".")[2] for p in list_key_paths()), *REGISTRY, *arguments, *UNITS, *COMMANDS, *choices}
     known |= {"model", "data", "train", "eval", "export", "weights"}
-    known |= set(DATA_FORMATS)
+    known |= {*DATA_FORMATS, AUTO_FORMAT}
     known |= set(re.findall(r"'([\w.]+)'", str(find_section(("train",)).model_fields["monitor"].annotation)))  # type: ignore[union-attr]
     assert {ours for meanings in list_aliases().values() for ours in meanings} <= known
 

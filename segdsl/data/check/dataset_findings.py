@@ -136,30 +136,22 @@ def find_class_problems(layout: Layout, labels: LabelSpace, ignore: int, pixels:
     scored = [k for k in range(len(labels.classes)) if k != ignore]
     present = {name: {k for k in scored if counts[k]} for name, counts in pixels.items()}
     everywhere = set().union(*present.values())
-    if 0 in everywhere and (soft := _detect_black_and_white(labels, ignore, pixels)):
+    # Masks of formats that do not take the remedy cannot be what is wrong.
+    is_suspect = "values" in layout.format.settings and 0 in everywhere
+    if soft := _detect_black_and_white(labels, ignore, pixels) if is_suspect else "":
         name, values = labels.classes[1], "[0..127, 128..255]" if soft == "soft" else "[0, 255]"
         message = f"masks hold 0 and 255, but 255 means ignored, so almost no pixel has the class `{name}`"
         help = f"if 255 means `{name}`, set `data.values = {values}`, or replace 255 with 1 in the masks"
         return [make_finding("mask-0-255", message, help, layout.root)]
-    found: Findings = []
-    never = [labels.classes[k] for k in scored if k not in everywhere]
-    if never and everywhere:
-        several = len(never) > 1
-        message = (
-            f"no mask of the dataset contains the {pick_noun(len(never), 'class', 'classes')} {quote_names(never)}"
-        )
-        help = f"add images with {'them' if several else 'it'}"
-        # Without two classes left there would be nothing to segment, so removing this one is no remedy.
-        if len(labels.classes) - len(never) >= 2:
-            help += f", or {suggest_exclude(never, labels)}: a class without pixels cannot be learned"
-        found.append(make_finding("class-absent", message, help, layout.root, "warning"))
+    found = _find_absent_classes(layout, labels, scored, everywhere)
     for name, classes in present.items():
         folder = layout.subsets[name].folder
+        missing = [labels.classes[k] for k in sorted(everywhere - classes)]
         if not classes and pixels[name].any():
             message = f"every pixel of the subset `{name}` is ignored"
             help = "label some pixels, or check that `data.ignore` is the value of ignored pixels"
             found.append(make_finding("subset-all-void", message, help, folder))
-        elif missing := [labels.classes[k] for k in sorted(everywhere - classes) if classes]:
+        elif classes and missing:
             noun = pick_noun(len(missing), "class", "classes")
             message = f"no mask of the subset `{name}` contains the {noun} {quote_names(missing)}"
             help = (
@@ -167,6 +159,19 @@ def find_class_problems(layout: Layout, labels: LabelSpace, ignore: int, pixels:
             )
             found.append(make_finding("class-absent", message, help, folder, "warning"))
     return found
+
+
+def _find_absent_classes(layout: Layout, labels: LabelSpace, scored: Sequence[int], present: set[int]) -> Findings:
+    """Report the scored classes that no mask of the dataset contains, unless that is all of them."""
+    never = [labels.classes[k] for k in scored if k not in present]
+    if not never or not present:
+        return []
+    message = f"no mask of the dataset contains the {pick_noun(len(never), 'class', 'classes')} {quote_names(never)}"
+    help = f"add images with {'them' if len(never) > 1 else 'it'}"
+    # Without two classes left there would be nothing to segment, so removing this one is no remedy.
+    if len(labels.classes) - len(never) >= 2:
+        help += f", or {suggest_exclude(never, labels)}: a class without pixels cannot be learned"
+    return [make_finding("class-absent", message, help, layout.root, "warning")]
 
 
 def _detect_black_and_white(labels: LabelSpace, ignore: int, pixels: PixelCounts) -> str:

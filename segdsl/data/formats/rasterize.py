@@ -124,7 +124,7 @@ def rasterize_subset(name: str, root: Path, job: RasterJob, findings: Findings) 
         lacking = _rasterize_masks(job, pairs, masks, findings)
         # Only a subset without errors is marked: others are looked at, and reported, every time.
         if not lacking and len(pairs) == len(job.entries):
-            _write_cache_file(masks / COMPLETE_MARKER, _hash_masks(masks, names))
+            write_cache_file(masks / COMPLETE_MARKER, _hash_masks(masks, names))
     keys = sorted(pairs.keys() - lacking)
     columns = (encode_names(pairs[key][0] for key in keys), encode_names(f"{key}.png" for key in keys))
     return Subset(name, job.file, job.image_folder, masks, *columns)
@@ -234,7 +234,7 @@ def _rasterize_masks(job: RasterJob, pairs: _ImagesByKey, folder: Path, findings
             continue
         file = io.BytesIO()
         Image.fromarray(mask).save(file, "PNG")
-        _write_cache_file(path, file.getvalue())
+        write_cache_file(path, file.getvalue())
     return failed
 
 
@@ -348,7 +348,7 @@ def decode_coco_counts(text: str) -> list[int] | None:
     return counts if not shift else None
 
 
-def _write_cache_file(path: Path, data: bytes) -> None:
+def write_cache_file(path: Path, data: bytes) -> None:
     """Write a cache file atomically. Raise SegError (`cache-not-written`) on failure."""
     try:
         write_atomically(path, data)

@@ -151,11 +151,12 @@ def _make_subset(name: str, root: Path, annotations: _DatumaroFile, findings: Fi
         name, root, RasterJob(annotations.file, annotations.digest, root / IMAGES, entries, rasterize_item), findings
     )
     if incomplete:
-        findings.append(_make_background_finding(annotations.file, incomplete))
+        findings.append(make_background_finding(annotations.file, incomplete))
     return subset
 
 
-def _make_background_finding(file: Path, item_ids: Sequence[str]) -> Diagnostic:
+def make_background_finding(file: Path, item_ids: Sequence[str]) -> Diagnostic:
+    """Return the finding that pixels of these items have no annotation, although no class is set for them."""
     message = f"pixels of the item {quote_names(item_ids, 1)} have no annotation, and their class is undefined"
     help = (
         f'set `data.background = "{DEFAULT_BACKGROUND}"` to make them a class, or "{VOID}" to ignore them in training '
@@ -215,7 +216,7 @@ def _parse_label(entry: Mapping[str, Any], name: str, annotations: _DatumaroFile
 def _parse_runs(entry: Mapping[str, Any], size: Size, name: str, file: Path) -> Any:
     """Return an annotation as run lengths. Raise :class:`SegError` if it is malformed or outside its image."""
     points = entry.get("points")
-    ring = _trace_ellipse(points) if entry["type"] == "ellipse" else points
+    ring = trace_ellipse(points) if entry["type"] == "ellipse" else points
     runs = encode_outline(entry.get("rle") if entry["type"] == "mask" else [ring], size)
     if runs is None:
         message = f"{name} needs an outline of at least three points, or run lengths of its image's size"
@@ -232,7 +233,7 @@ def _is_outside(ring: Any, size: Size) -> bool:
     return max(columns) <= 0 or max(rows) <= 0 or min(columns) >= size[1] or min(rows) >= size[0]
 
 
-def _trace_ellipse(points: object) -> object:
+def trace_ellipse(points: object) -> object:
     """Return the outline of an ellipse from the corners of its bounding box, or None if they are invalid."""
     if not isinstance(points, list) or len(points) != 4 or not all(isinstance(p, (int, float)) for p in points):
         return None

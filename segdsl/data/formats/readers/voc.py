@@ -125,17 +125,21 @@ def _read_label_map(file: Path, ignore: int) -> LabelSpace:
         else:
             names.append(name)
             colors.append(color)
-    present = [color for color in colors if color is not None]
-    twice = next((color for color in present if present.count(color) > 1), None)
-    if twice is not None:
-        message = f"two classes have the color {','.join(map(str, twice))}"
-        raise fail("color-twice", message, "give every class a unique color", path=str(file))
+    _require_unique_colors(colors, file)
     if not names or len(names) > MAX_CLASSES:
         message = f"the file declares {len(names) or 'no'} classes; a mask can hold 1 to {MAX_CLASSES}"
         raise fail("meta-malformed", message, f"write {LABEL_MAP_FORM}", path=str(file))
     return _add_void_colors(
         LabelSpace(tuple(names), _place_void_color(colors, void or [BORDER_COLOR], ignore)), void[1:], ignore
     )
+
+
+def _require_unique_colors(colors: list[Color | None], file: Path) -> None:
+    present = [color for color in colors if color is not None]
+    twice = next((color for color in present if present.count(color) > 1), None)
+    if twice is not None:
+        message = f"two classes have the color {','.join(map(str, twice))}"
+        raise fail("color-twice", message, "give every class a unique color", path=str(file))
 
 
 def _add_void_colors(labels: LabelSpace, extra_colors: list[Color], ignore: int) -> LabelSpace:
