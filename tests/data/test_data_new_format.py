@@ -16,7 +16,7 @@ from segdsl.data.check.checker import check_data
 from segdsl.data.formats.layout import Request
 from segdsl.data.formats.reader import READERS
 from segdsl.data.formats.registry import detect_format
-from segdsl.diagnostics import SegError
+from segdsl.diagnostics import SegError, aliases
 from segdsl.ir.data_format import DATA_FORMATS
 
 RECORD = """
@@ -85,6 +85,7 @@ train {
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working directory, with a program, a dataset in a new format, and the two files that add the format."""
     known = set(DATA_FORMATS)
+    monkeypatch.setattr(aliases, "_MEANINGS", dict(aliases._MEANINGS))
     for name, text in (("toy_record", RECORD), ("toy_reader", READER)):
         (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     rng = np.random.default_rng(0)
