@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,29 +42,41 @@ def format_part_table(
     or cost are omitted unless they are outputs. The column of outputs and the bars need enough ``width``.
     """
     rows = [(level, p) for level, p in root_part.walk_rows(depth) if p.parameters or p.macs or p.path in output_names]
-    shares = [part.macs / root_part.macs if root_part.macs else 0.0 for _, part in rows]
+    shares = [part.macs / (root_part.macs or 1) for _, part in rows]
     columns = {
         "part": ["  " * level + part.find_display_name(output_names) for level, part in rows],
-        "output": [part.format_sizes("…" if unicode else "...") for _, part in rows],
-        "parameters": [f"{part.parameters:,}" for _, part in rows],
-        "GFLOPs": [f"{2 * part.macs / 1e9:.3f}" for _, part in rows],
-        "share": [f"{share:.1%}" for share in shares],
-        " ": [part.freeze_state for _, part in rows],
+        **_format_part_figures([part for _, part in rows], shares, unicode),
     }
-    if not any(columns[" "]):
-        del columns[" "]
     widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
     # Output sizes are the widest column and the least important figure of the table.
     if sum(widths.values()) + 2 * len(widths) > width:
         del columns["output"], widths["output"]
     room = min(width - sum(widths.values()) - 2 * len(widths), BAR_WIDTH)
-    lines = [_format_row({name: name for name in columns}, widths)]
-    for row, (level, part) in enumerate(rows):
-        line = _format_row({name: cells[row] for name, cells in columns.items()}, widths)
+    header, *texts = _format_rows(columns, widths)
+    lines = [header]
+    for row, ((level, part), line) in enumerate(zip(rows, texts, strict=True)):
         # A part whose inner parts follow has no bar: theirs add up to it.
         bar = _draw_bar(shares[row], room, unicode) if not part.needs_expansion(level, depth) else ""
         lines.append(f"{_apply_style(line, BOLD if level == 0 and color else '')}  {bar}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _format_part_figures(parts: Sequence[Part], shares: Sequence[float], unicode: bool) -> dict[str, list[str]]:
+    """Return the columns behind the names of the parts; the one of frozen parts only if there are any."""
+    columns = {
+        "output": [part.format_sizes("…" if unicode else "...") for part in parts],
+        "parameters": [f"{part.parameters:,}" for part in parts],
+        "GFLOPs": [f"{2 * part.macs / 1e9:.3f}" for part in parts],
+        "share": [f"{share:.1%}" for share in shares],
+    }
+    frozen = [part.freeze_state for part in parts]
+    return {**columns, " ": frozen} if any(frozen) else columns
+
+
+def _format_rows(columns: Mapping[str, Sequence[str]], widths: Mapping[str, int]) -> list[str]:
+    """Return the header and the rows of a table."""
+    rows = zip(*columns.values(), strict=True)
+    return [_format_row(dict(zip(columns, cells, strict=True)), widths) for cells in (tuple(columns), *rows)]
 
 
 def _format_row(cells: Mapping[str, str], widths: Mapping[str, int]) -> str:

@@ -265,29 +265,36 @@ def describe_type(kind: Any, metadata: tuple[Any, ...] = ()) -> str:
     if has_only_choices(kind):
         return " · ".join(f"`{member}`" for member in list_choice_forms(list_choices(kind)))
     if origin in (Union, types.UnionType):
-        # `| None` is not mentioned: the default says that the field may be `none`.
-        inner = [k for k in args if k is not type(None)]
-        if len(inner) > 1 and any(typing.get_origin(k) is Literal for k in inner):
-            return ", or ".join(describe_type(k, metadata) for k in inner)
-        return "extent" if len(inner) > 1 else describe_type(inner[0], metadata)
+        return _describe_union(args, metadata)
     scores = next((m for m in metadata if isinstance(m, ClassScore)), None)
     if scores is not None:
         return f"{' · '.join(f'`{one}`' for one in scores.list_forms())} with a class name"
-    bounds = list(_describe_bounds(kind, metadata))
+    return ", ".join([_describe_plain_type(kind, metadata), *_describe_bounds(kind, metadata)])
+
+
+def _describe_union(kinds: tuple[Any, ...], metadata: tuple[Any, ...]) -> str:
+    # `| None` is not mentioned: the default says that the field may be `none`.
+    inner = [k for k in kinds if k is not type(None)]
+    if len(inner) > 1 and any(typing.get_origin(k) is Literal for k in inner):
+        return ", or ".join(describe_type(k, metadata) for k in inner)
+    return "extent" if len(inner) > 1 else describe_type(inner[0], metadata)
+
+
+def _describe_plain_type(kind: Any, metadata: tuple[Any, ...]) -> str:
+    """Describe a type without its bounds: a list, a word, a number with its unit."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         items = [k for k in args if k is not Ellipsis]
-        text = f"list of {describe_type(items[0])}" + ("" if Ellipsis in args else f", {len(items)} of them")
-    elif origin is dict:
-        text = f"names of your choice, each {describe_type(args[1])}"
-    elif any(isinstance(m, PathText) for m in metadata):
-        text = "path of the graph"
-    elif isinstance(kind, type) and issubclass(kind, Word):
-        text = kind.kind
-    else:
-        text = TYPE_NAMES.get(kind, getattr(kind, "__name__", str(kind)))
-        units = next((m.names for m in metadata if isinstance(m, Units)), ())
-        text += f" in {' or '.join(f'`{u}`' for u in units)}" if units else ""
-    return ", ".join([text, *bounds])
+        return f"list of {describe_type(items[0])}" + ("" if Ellipsis in args else f", {len(items)} of them")
+    if origin is dict:
+        return f"names of your choice, each {describe_type(args[1])}"
+    if any(isinstance(m, PathText) for m in metadata):
+        return "path of the graph"
+    if isinstance(kind, type) and issubclass(kind, Word):
+        return kind.kind
+    units = next((m.names for m in metadata if isinstance(m, Units)), ())
+    text = TYPE_NAMES.get(kind, getattr(kind, "__name__", str(kind)))
+    return text + (f" in {' or '.join(f'`{u}`' for u in units)}" if units else "")
 
 
 LIMIT_PHRASES = (

@@ -7,7 +7,7 @@ exported labels use the remaining classes, in the order of their original ids.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from segdsl.diagnostics import find_closest_name
@@ -70,24 +70,31 @@ def find_label_faults(
     for position, (names, into) in enumerate(merges):
         for name in names:
             found += _record_move("remap", position, name, f"merged into `{into}`", declared, moved)
-    for position, (names, into) in enumerate(merges):
-        if into in moved and into not in names:
-            message = f"classes are merged into `{into}`, but `{into}` itself is {moved[into]}"
-            help = f"set `into` to the final class, or leave `{into}` unchanged"
-            found.append(Fault("remap", position, "class-moved-twice", message, help))
+    found += _find_moved_targets(merges, moved)
     # Without `values`, mask values are the ids: once classes are renumbered, the ignore value must not be one of them.
     if (exclude or merges) and values is None and ignore < len(declared):
         message = f"ignore value {ignore} is also the id of class `{declared[ignore]}`, and class ids change here"
         help = f'replace `ignore` with `exclude = ["{declared[ignore]}"]`'
         found.append(Fault("ignore", 0, "ignore-is-class", message, help))
-    changed = bool(exclude or merges)
+    return found or list(_find_lost_classes(declared, exclude, merges))
+
+
+def _find_moved_targets(merges: Merges, moved: dict[str, str]) -> Iterator[Fault]:
+    """Yield an error for each class that others are merged into although it is excluded or merged itself."""
+    for position, (names, into) in enumerate(merges):
+        if into in moved and into not in names:
+            message = f"classes are merged into `{into}`, but `{into}` itself is {moved[into]}"
+            help = f"set `into` to the final class, or leave `{into}` unchanged"
+            yield Fault("remap", position, "class-moved-twice", message, help)
+
+
+def _find_lost_classes(declared: Sequence[str], exclude: Sequence[str], merges: Merges) -> Iterator[Fault]:
+    """Yield an error if the changes leave fewer than two classes."""
     left = relabel_classes(declared, exclude, merges).classes
-    if not found and changed and len(left) < 2:
+    if (exclude or merges) and len(left) < 2:
         message = f"{len(left)} of {len(declared)} classes remain, but segmentation needs at least 2"
-        found.append(
-            Fault("exclude" if exclude else "remap", 0, "too-few-classes", message, "exclude or merge fewer classes")
-        )
-    return found
+        setting = "exclude" if exclude else "remap"
+        yield Fault(setting, 0, "too-few-classes", message, "exclude or merge fewer classes")
 
 
 def has_control_character(name: str) -> bool:

@@ -61,17 +61,21 @@ def lex(text: str, name: str) -> LexResult:
         elif kind in _SUSPECT_KINDS:
             found.extend(check_token(kind, word, m.end() - len(word), tokens[-1] if tokens else None, name))
             kind = _FALLBACK_KINDS.get(kind, kind)
-        elif kind == "END":
-            kind = END
+        else:
+            kind = _FALLBACK_KINDS.get(kind, kind)
         start, at = m.end() - len(word), m.end()
         add(make(Token, (kind, word, start, at, m[1])))
         if kind == END:
             break
     # Keywords are decided last, because the decision looks at the following tokens.
-    for index in words:
+    _mark_keywords(tokens, words)
+    return LexResult(tuple(tokens), tuple(found))
+
+
+def _mark_keywords(tokens: list[Token], indices: list[int]) -> None:
+    for index in indices:
         if is_keyword(tokens, index):
             tokens[index] = tokens[index]._replace(kind=tokens[index].text.upper())
-    return LexResult(tuple(tokens), tuple(found))
 
 
 _NUMBER_KINDS = frozenset({"INT", "FLOAT", "SIZE"})
@@ -81,19 +85,18 @@ _SUSPECT_KINDS = frozenset({"PERCENT", "QUOTED", "ERROR", "STRING"})
 def is_keyword(tokens: list[Token], index: int) -> bool:
     """Return whether the word at ``index`` (its text is in KEYWORDS) is a keyword: in `model = X()` it is a name."""
     # Only the neighboring tokens count: a bracket left open somewhere above must not turn keywords into names.
-    word = tokens[index].text
-    before = tokens[index - 1] if index else None
-    after = tokens[index + 1]
-    if after.kind in ("EQUAL", "DOT") or (before and before.kind == "DOT"):
+    word, after = tokens[index].text, tokens[index + 1]
+    before = tokens[index - 1].kind if index else ""
+    if after.kind in ("EQUAL", "DOT") or before == "DOT":
         return False
-    if before and before.kind in DECLARATION_KINDS and "\n" not in tokens[index].trivia:
+    if before in DECLARATION_KINDS and "\n" not in tokens[index].trivia:
         return False
-    if after.kind == "COLON" and before and before.kind in ("LPAR", "COMMA"):
+    if after.kind == "COLON" and before in ("LPAR", "COMMA"):
         return False
     if word == "seg" and index == 0:
         return after.kind != "LBRACE"
     if word == "each":
-        return before is not None and before.kind == "ARROW"
+        return before == "ARROW"
     if word in STATEMENT_KEYWORDS and _opens_statement(tokens, index):
         return True
     return word in EXPRESSION_KEYWORDS and not (after.kind == "LBRACE" and starts_line(tokens, index))

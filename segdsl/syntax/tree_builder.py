@@ -156,14 +156,9 @@ class TreeBuilder:
         return tree.Flow(source, tuple(steps), span)
 
     def step(
-        self,
-        span: Span,
-        each: Token | None,
-        component: tree.Expr,
-        repeat: tree.Expr | None,
-        name: Token | None,
-        note: tree.ShapeNote | None,
+        self, span: Span, each: Token | None, component: tree.Expr, repeat: tree.Expr | None, *naming: Any
     ) -> tree.Step:
+        name, note = naming
         return tree.Step(component, each is not None, repeat, self._make_optional_ident(name), note, span)
 
     def binary(self, span: Span, left: tree.Expr, mark: Token, right: tree.Expr) -> tree.Binary:
@@ -234,14 +229,9 @@ class TreeBuilder:
         return tree.ListExpr(tuple(items or ()), span)
 
     def comprehension(
-        self,
-        span: Span,
-        element: tree.Expr,
-        targets: list[Token],
-        source: tree.Expr,
-        carry: Token | None,
-        start: tree.Expr | None,
+        self, span: Span, element: tree.Expr, targets: list[Token], source: tree.Expr, *carrying: Any
     ) -> tree.Comprehension:
+        carry, start = carrying
         return tree.Comprehension(
             element, tuple(map(self._make_ident, targets)), source, self._make_optional_ident(carry), start, span
         )

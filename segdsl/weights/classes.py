@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from segdsl.ir.graph import Graph
+from segdsl.ir.graph import Graph, Node
 from segdsl.ir.shape import evaluate_shape
 
 BACKGROUND = "background"
@@ -33,9 +33,13 @@ def find_class_keys(graph: Graph) -> tuple[str, ...]:
                 found[f"{node.module}.{leaf}" if node.module else leaf] = None
         # A layer with a matrix mixes channels: in front of it a channel is no longer a class.
         if not any(len(tensor.shape) > 1 for tensor in state.values()):
-            sources = [path for path in node.operands if path in nodes and len(nodes[path].shape) > 1]
-            waiting += [path for path in sources if evaluate_shape(nodes[path].shape, env)[1] == channels]
+            waiting += [path for path in node.operands if _has_channels(nodes.get(path), channels, env)]
     return tuple(found)
+
+
+def _has_channels(node: Node | None, channels: int, env: Mapping[str, int]) -> bool:
+    """Return whether a node gives a map or tokens of so many channels; False for an input."""
+    return node is not None and len(node.shape) > 1 and evaluate_shape(node.shape, env)[1] == channels
 
 
 @dataclass(frozen=True, slots=True)

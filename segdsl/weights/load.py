@@ -214,27 +214,31 @@ class _WeightFitter:
             return
         for key, ours in self.model_tensors.items():
             value = self.tensors[key] if key in keys else None
-            if value is None or value.dim() != ours.dim() or value.shape[1:] != ours.shape[1:]:
-                continue
-            rows = match_rows(file_classes, len(value), model_classes)
-            if rows is not None and rows.is_identity and len(value) == len(ours):
-                continue
-            if rows is None and len(value) == len(ours):
-                if model_classes:
-                    self.add_finding("carried", [key], "all rows in file order: the file does not name its classes")
-                continue
-            if rows is not None and rows.common_classes:
-                self.tensors[key] = rows.copy_rows(value, ours)
-                fresh = f"; random: {quote_names(rows.new_classes)}" if rows.new_classes else ""
-                self.add_finding("carried", [key], f"rows matched by name: {quote_names(rows.common_classes)}{fresh}")
-            else:
-                noun = "class" if len(value) == 1 else "classes"
-                why = f"the file has {len(value)} {noun}, the program has {len(ours)}"
-                if rows is not None:
-                    why = f"the program has none of the file's classes ({quote_names(file_classes)})"
-                del self.tensors[key]
-                self.exempt_keys.add(key)
-                self.add_finding("left out", [key], f"{why}; starts from random values")
+            if value is not None and value.dim() == ours.dim() and value.shape[1:] == ours.shape[1:]:
+                self._carry_rows_of(key, ours, file_classes, model_classes)
+
+    def _carry_rows_of(
+        self, key: str, ours: torch.Tensor, file_classes: Sequence[str], model_classes: Sequence[str]
+    ) -> None:
+        """Match the rows of one tensor by class name, or leave the tensor out if no class matches."""
+        value = self.tensors[key]
+        rows = match_rows(file_classes, len(value), model_classes)
+        if len(value) == len(ours) and (rows is None or rows.is_identity):
+            if rows is None and model_classes:
+                self.add_finding("carried", [key], "all rows in file order: the file does not name its classes")
+            return
+        if rows is not None and rows.common_classes:
+            self.tensors[key] = rows.copy_rows(value, ours)
+            fresh = f"; random: {quote_names(rows.new_classes)}" if rows.new_classes else ""
+            self.add_finding("carried", [key], f"rows matched by name: {quote_names(rows.common_classes)}{fresh}")
+            return
+        noun = "class" if len(value) == 1 else "classes"
+        why = f"the file has {len(value)} {noun}, the program has {len(ours)}"
+        if rows is not None:
+            why = f"the program has none of the file's classes ({quote_names(file_classes)})"
+        del self.tensors[key]
+        self.exempt_keys.add(key)
+        self.add_finding("left out", [key], f"{why}; starts from random values")
 
     def adapt_stems(self, is_enabled: bool) -> None:
         """Adapt the filters over the image to its channels if ``is_enabled``, otherwise suggest the setting."""

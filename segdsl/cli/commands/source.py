@@ -93,20 +93,9 @@ def fmt_command(files: tuple[str, ...], only_check: bool) -> CommandResult:
     Given a folder, formats all .seg files below it; - formats stdin to stdout.
     """
     from segdsl.diagnostics.serialize import serialize_diagnostic
-    from segdsl.syntax.printer.format import format_text
 
     if files == (STDIN,):
-        text = _read_stdin()
-        tidy = format_text(text, "<stdin>")
-        same = tidy.encode() == text.encode()
-        if only_check:
-            status = EXIT_OK if same else EXIT_ERROR
-            return CommandResult(
-                {"changed": [] if same else ["<stdin>"]}, "" if same else "would reformat <stdin>", status
-            )
-        # The formatted text replaces the user's: no character may be lost to the encoding of a terminal.
-        streams.set_stdout_utf8()
-        return CommandResult({"changed": [] if same else ["<stdin>"], "text": tidy}, tidy)
+        return _format_stdin(only_check)
     changed: list[str] = []
     findings: list[Diagnostic] = []
     sources: dict[str, str] = {}
@@ -122,6 +111,20 @@ def fmt_command(files: tuple[str, ...], only_check: bool) -> CommandResult:
     verb = "would reformat" if only_check else "reformatted"
     text = "\n".join(f"{verb} {path}" for path in changed)
     return CommandResult({"changed": changed, **failure}, text, status, tuple(findings), sources)
+
+
+def _format_stdin(only_check: bool) -> CommandResult:
+    from segdsl.syntax.printer.format import format_text
+
+    text = _read_stdin()
+    tidy = format_text(text, "<stdin>")
+    changed = [] if tidy.encode() == text.encode() else ["<stdin>"]
+    if only_check:
+        status = EXIT_ERROR if changed else EXIT_OK
+        return CommandResult({"changed": changed}, "would reformat <stdin>" if changed else "", status)
+    # The formatted text replaces the user's: no character may be lost to the encoding of a terminal.
+    streams.set_stdout_utf8()
+    return CommandResult({"changed": changed, "text": tidy}, tidy)
 
 
 def _read_stdin() -> str:

@@ -32,20 +32,18 @@ def fit_choice(expr: tree.Expr, expected: FieldType, frame: Frame) -> Any:
 
     A choice is a bare name, or the name of a `let` whose string is one of the choices.
     """
-    text = get_bare_text(expr, frame)
-    if isinstance(expr, tree.Name) and expr.name in expected.choices:
-        text = expr.name
-    if text is not None and text in expected.choices:
+    text = expr.name if isinstance(expr, tree.Name) else get_bare_text(expr, frame)
+    if text in expected.choices:
         # Neither meaning may win silently: readers see a `let` and a choice of the same name.
-        return Misfit("shadowed-choice", expected, expr) if frame.find_let(text) else text
+        return Misfit("shadowed-choice", expected, expr) if frame.find_let(str(text)) else text
     if isinstance(expr, tree.Name) and frame.is_bound(expr.name):
         value = evaluate_expr(expr, frame, None)
         if isinstance(value, str) and value in expected.choices:
             return value
-    if isinstance(expr, tree.Constant) and expr.value is None and "none" in expected.choices:
-        return "none"
-    if isinstance(expr, tree.Constant) and expr.value in expected.choices and not is_bare_choice(str(expr.value)):
-        return expr.value
+    if isinstance(expr, tree.Constant):
+        value = "none" if expr.value is None else expr.value
+        if value in expected.choices and (expr.value is None or not is_bare_choice(str(value))):
+            return value
     return Misfit("choice", expected, expr)
 
 

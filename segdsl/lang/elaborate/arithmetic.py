@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from segdsl.diagnostics import Label
+from segdsl.diagnostics import Label, Span
 from segdsl.ir.graph import Op, ShapeError
 from segdsl.ir.shape import Dim, ceil_div, floor_div, format_shape
 from segdsl.ir.values import Quantity
@@ -16,6 +16,7 @@ from segdsl.lang.elaborate.context import (
     NODE_BUDGET,
     Frame,
     check_magnitude,
+    emit_node,
     evaluate_expr,
     register_evaluator,
 )
@@ -41,7 +42,7 @@ def evaluate_unary(expr: tree.Unary, frame: Frame, path: str | None) -> Any:
     value = evaluate_expr(expr.operand, frame, path)
     sign = -1 if expr.op == "-" else 1
     if isinstance(value, Tensor):
-        return value if sign > 0 else emit_tensor_op("*", -1, value, expr.span, expr.span, frame, path)
+        return value if sign > 0 else emit_tensor_op("*", (-1, value), expr.span, expr.span, frame, path)
     if isinstance(value, Quantity):
         return Quantity(sign * value.value, value.unit)
     if isinstance(value, bool) or not isinstance(value, (int, float, Dim)):
@@ -60,7 +61,7 @@ def evaluate_binary(expr: tree.Binary, frame: Frame, path: str | None) -> Any:
     if expr.op in COMPARISONS:
         return _compare_values(expr, left, right, frame)
     if isinstance(left, Tensor) or isinstance(right, Tensor):
-        return emit_tensor_op(expr.op, left, right, expr.op_span, expr.span, frame, path)
+        return emit_tensor_op(expr.op, (left, right), expr.op_span, expr.span, frame, path)
     if isinstance(left, Module) and expr.op == "*":
         return repeat_module(left, right, expr, frame, path)
     if isinstance(left, tuple) and isinstance(right, tuple) and expr.op == "+":
@@ -140,13 +141,15 @@ def _compute_extent(expr: tree.Binary, left: Any, right: Any) -> Any:
     )
 
 
-def emit_tensor_op(op: str, left: Any, right: Any, op_span: Any, span: Any, frame: Frame, path: str | None) -> Tensor:
+def emit_tensor_op(
+    op: str, sides: tuple[Any, Any], op_span: Span, span: Span, frame: Frame, path: str | None
+) -> Tensor:
     """Emit the node of an operator between two tensors, or a tensor and a number."""
     if op not in TENSOR_OPS:
         raise eval_error("wrong-type", op_span, f"`{op}` is not defined for tensors", "use one of `+ - * /`")
-    operands = [v for v in (left, right) if isinstance(v, Tensor)]
+    operands = [v for v in sides if isinstance(v, Tensor)]
     scalars: dict[str, float] = {}
-    for side, value in (("left", left), ("right", right)):
+    for side, value in zip(("left", "right"), sides, strict=True):
         if isinstance(value, Tensor):
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -166,7 +169,7 @@ def emit_tensor_op(op: str, left: Any, right: Any, op_span: Any, span: Any, fram
         raise eval_error(
             error.slug, op_span, error.message.replace("Operands", f"`{op}`"), error.help, labels=labels
         ) from None
-    return frame.context.emit_node(node, operands, shape, path, frame, span)
+    return emit_node(node, operands, shape, path, frame, span)
 
 
 def repeat_module(module: Module, count: Any, expr: tree.Binary, frame: Frame, path: str | None) -> Module:

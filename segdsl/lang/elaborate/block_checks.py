@@ -205,22 +205,26 @@ class _NameChecker:
             parts = value.items if isinstance(value, tree.ListExpr) and paths else (value,)
             # Arguments of words may be bare names that are no values: a choice, or in a list a path of the graph.
             self._visit_node(tuple(p for p in parts if not (isinstance(p, tree.Name) and isinstance(used, type))))
+        if used is not None:
+            self._check_argument_names(call, used)
+        elif not self.file.is_incomplete:
+            self._report_unknown_component(call)
+
+    def _report_unknown_component(self, call: tree.Call) -> None:
         parts = get_dotted_parts(call.func) or ("?",)
-        if used is None and self.file.is_incomplete:
-            return
-        if used is None:
-            known = self.file.list_component_names()
-            near, same = find_closest_name(parts[-1], known), find_safe_replacement(parts[-1], known)
-            self.sink.add(
-                Diagnostic(
-                    "unknown-component",
-                    f"unknown component `{'.'.join(parts)}`",
-                    suggest_definition(parts[-1], near),
-                    span=call.func.span,
-                    fix=Fix(call.func.span, same) if same and len(parts) == 1 else None,
-                )
+        known = self.file.list_component_names()
+        near, same = find_closest_name(parts[-1], known), find_safe_replacement(parts[-1], known)
+        self.sink.add(
+            Diagnostic(
+                "unknown-component",
+                f"unknown component `{'.'.join(parts)}`",
+                suggest_definition(parts[-1], near),
+                span=call.func.span,
+                fix=Fix(call.func.span, same) if same and len(parts) == 1 else None,
             )
-            return
+        )
+
+    def _check_argument_names(self, call: tree.Call, used: Any) -> None:
         names = list_argument_names(used)
         for argument in call.args:
             if argument.name is not None and argument.name.name not in names:

@@ -15,6 +15,7 @@ from segdsl.lang.elaborate.context import (
     NESTING_BUDGET,
     Frame,
     check_magnitude,
+    emit_node,
     evaluate_expr,
     is_in_library,
 )
@@ -336,7 +337,7 @@ def _emit_parameter(statement: tree.Param, frame: Frame) -> Tensor:
         op.infer_shape([], frame.context.env)
     except ShapeError as error:
         raise eval_error(error.slug, statement.note.span, error.message, error.help) from None
-    tensor = frame.context.emit_node(op, [], shape, path, frame, statement.span)
+    tensor = emit_node(op, [], shape, path, frame, statement.span)
     return bind_name(statement.name, tensor, frame)
 
 

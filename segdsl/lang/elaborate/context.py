@@ -97,23 +97,8 @@ class Context:
             known = self.list_sizes[id(values)] = (values, len(values) + inner)
         return known[1]
 
-    def emit_node(
-        self, op: Op, operands: list[Tensor], shape: Shape, at_path: str | None, frame: Frame, span: Span
-    ) -> Tensor:
-        """Append a node and return its tensor. An op with state needs a path of its own (LANGUAGE.md §4)."""
-        module = None
-        for extent in shape:
-            check_magnitude(extent, span)
-        shapes = [o.shape for o in operands]
-        if op.declare_state(shapes):
-            module = self._claim_state_path(op, shapes, at_path, frame, span)
-        path = self._pick_free_path(module if module is not None else (frame.path if at_path is None else at_path), op)
-        operand_paths = tuple(o.path for o in operands)
-        values = {"path": path, "op": op, "operands": operand_paths, "shape": shape, "module": module, "span": span}
-        self.nodes.append(Node.build_unchecked(values))
-        return Tensor(path, shape, span)
-
-    def _claim_state_path(self, op: Op, shapes: list[Shape], path: str | None, frame: Frame, span: Span) -> str:
+    def claim_state_path(self, op: Op, shapes: list[Shape], path: str | None, frame: Frame, span: Span) -> str:
+        """Record the state of an op under its path. An op with state needs a path of its own (LANGUAGE.md §4)."""
         if not path or ANONYMOUS in path:
             raise eval_error(
                 "unnamed-parameters",
@@ -147,7 +132,8 @@ class Context:
             )
         return path
 
-    def _pick_free_path(self, base_path: str, op: Op) -> str:
+    def pick_free_path(self, base_path: str, op: Op) -> str:
+        """Return an unused node path at or below a path, and take it."""
         # Nodes need unique paths too, but without state nobody refers to them: any free name will do.
         path = re.sub(r"\?\w*\.?", "", base_path).strip(".") or type(op).__name__.lower()
         if path in self.used_paths:
@@ -300,6 +286,22 @@ class Frame:
     def qualify_name(self, name: str) -> str:
         """Return the full path of a binding of this block."""
         return join_path(self.path, name)
+
+
+def emit_node(op: Op, operands: list[Tensor], shape: Shape, at_path: str | None, frame: Frame, span: Span) -> Tensor:
+    """Append a node and return its tensor. An op with state is stored under ``at_path``."""
+    module, context = None, frame.context
+    for extent in shape:
+        check_magnitude(extent, span)
+    shapes = [o.shape for o in operands]
+    if op.declare_state(shapes):
+        module = context.claim_state_path(op, shapes, at_path, frame, span)
+    base_path = module if module is not None else (frame.path if at_path is None else at_path)
+    path = context.pick_free_path(base_path, op)
+    operand_paths = tuple(o.path for o in operands)
+    values = {"path": path, "op": op, "operands": operand_paths, "shape": shape, "module": module, "span": span}
+    context.nodes.append(Node.build_unchecked(values))
+    return Tensor(path, shape, span)
 
 
 Handler = Callable[[Any, Frame, "str | None"], Any]

@@ -12,7 +12,7 @@ from segdsl.lang.convert.fields import build_word
 from segdsl.lang.elaborate.arguments import match_arguments
 from segdsl.lang.elaborate.arithmetic import check_repeat_count
 from segdsl.lang.elaborate.blocks import apply_block, bind_name, build_block_recipe, check_shape_note
-from segdsl.lang.elaborate.context import Frame, evaluate_expr, is_in_library, register_evaluator
+from segdsl.lang.elaborate.context import Frame, emit_node, evaluate_expr, is_in_library, register_evaluator
 from segdsl.lang.elaborate.expressions import get_dotted_parts, lookup_component, unknown_component_error
 from segdsl.lang.elaborate.functions import call_function
 from segdsl.lang.elaborate.scopes import BlockDef
@@ -233,7 +233,7 @@ def _apply_op(module: Module, recipe: OpRecipe, value: Any, expr: tree.Expr, fra
     except ShapeError as error:
         raise _shape_error(error, operands, expr, frame) from None
     inner_frame = Frame(frame.context, frame.file, frame.path, {}, None, reuse, frame.block)
-    result = frame.context.emit_node(op, operands, shape, module.path, inner_frame, expr.span)
+    result = emit_node(op, operands, shape, module.path, inner_frame, expr.span)
     if not isinstance(op, Split):
         return result
     # The graph has one output per node, so each part of a split gets a node that selects it.
@@ -242,7 +242,7 @@ def _apply_op(module: Module, recipe: OpRecipe, value: Any, expr: tree.Expr, fra
         item = Item.build_unchecked({"index": position, "channels": channels})
         inner = item.infer_shape([shape], frame.context.env)
         path = join_path(result.path, str(position))
-        items.append(frame.context.emit_node(item, [result], inner, path, inner_frame, expr.span))
+        items.append(emit_node(item, [result], inner, path, inner_frame, expr.span))
     return tuple(items)
 
 

@@ -67,7 +67,7 @@ def _call_sum(args: Arguments, call: tree.Call, frame: Frame, path: str | None) 
     total = values[0]
     for value in values[1:]:
         if isinstance(total, Tensor) or isinstance(value, Tensor):
-            total = emit_tensor_op("+", total, value, call.span, call.span, frame, path)
+            total = emit_tensor_op("+", (total, value), call.span, call.span, frame, path)
             continue
         for part in (total, value):
             if isinstance(part, bool) or not isinstance(part, (int, float, Dim)):

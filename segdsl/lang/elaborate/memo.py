@@ -109,6 +109,15 @@ def replay_application(context: Context, recipe: BlockRecipe, path: str, value: 
         return None
     if state:
         check_reserved_names(path, recipe.block.tree.name.span)
+    _copy_recording(context, recording, path, moved, state)
+    return _rebase_value(recording.result, moved)
+
+
+def _copy_recording(
+    context: Context, recording: Recording, path: str, moved: dict[str, str], state: dict[str, str]
+) -> None:
+    """Add the nodes, state and names of a recording at the paths in ``moved`` and ``state``."""
+    fresh = [moved[n.path] for n in recording.nodes]
     context.used_paths.update(fresh)
     # Copies are cheap but fill the memory all the same, so they count against the budget.
     context.applications += len(fresh)
@@ -123,8 +132,7 @@ def replay_application(context: Context, recipe: BlockRecipe, path: str, value: 
     for key in recording.state:
         context.state[state[key]] = context.state[key]
     for name, target in recording.names:
-        context.names.setdefault(_rebase_path(name, old, path), moved.get(target) or target)
-    return _rebase_value(recording.result, moved)
+        context.names.setdefault(_rebase_path(name, recording.path, path), moved.get(target) or target)
 
 
 def _rebase_path(path: str, old: str, new: str) -> str:

@@ -28,13 +28,12 @@ def eval_error(
     message: str,
     help: str,
     *,
-    label: str = "",
     labels: Iterable[Label] = (),
     fix: str | None = None,
 ) -> EvalStop:
     """Return an :class:`EvalStop` with one error, to be raised; ``fix`` is the correct text in place of ``span``."""
     replacement = Fix(span, fix) if fix else None
-    return EvalStop(Diagnostic(slug, message, help, span=span, label=label, labels=tuple(labels), fix=replacement))
+    return EvalStop(Diagnostic(slug, message, help, span=span, labels=tuple(labels), fix=replacement))
 
 
 class Tensor:

@@ -80,20 +80,28 @@ def _lint_lengths(program: Program, span: Span | None, measure: _EpochMeasure | 
             unknown = True
             continue
         end += length
-        if law.is_warmup and end >= total:
-            message = f"the warm-up takes {end:.10g} {unit}, but the run has only {total:.10g}"
-            yield _make_warning("warmup-too-long", message, "shorten the warm-up, or train for more epochs", span)
-        elif end > total:
-            message = f"`{type(law).__name__}` ends after {end:.10g} {unit}, but the run has only {total:.10g}"
-            room = total - end + length
-            remedy = "remove `over`" + (f", or write `over = {room:.10g} {measure.unit}`" if room > 0 else "")
-            yield _make_warning("schedule-horizon", message, remedy, span)
+        yield from _lint_end(law, end, length, span, measure)
     last = laws[-1] if laws else None
     if last is not None and last.ends_at_zero() and not unknown and end < total:
         rest = f"{total - end:.10g}"
         message = f"the learning rate reaches 0 after {end:.10g} {unit}, so the last {rest} have no effect"
         shorter = f", or write `epochs = {end:.10g}`" if unit == "epochs" else ""
         yield _make_warning("zero-rate-tail", message, f"remove `over`{shorter}", span)
+
+
+def _lint_end(
+    law: Schedule, end: float, length: float, span: Span | None, measure: _EpochMeasure | _StepMeasure
+) -> Iterator[Diagnostic]:
+    """Warn about a schedule that ends after the run."""
+    if law.is_warmup and end >= measure.total:
+        message = f"the warm-up takes {end:.10g} {measure.unit_name}, but the run has only {measure.total:.10g}"
+        yield _make_warning("warmup-too-long", message, "shorten the warm-up, or train for more epochs", span)
+    elif end > measure.total:
+        place = f"{end:.10g} {measure.unit_name}"
+        message = f"`{type(law).__name__}` ends after {place}, but the run has only {measure.total:.10g}"
+        room = measure.total - end + length
+        remedy = "remove `over`" + (f", or write `over = {room:.10g} {measure.unit}`" if room > 0 else "")
+        yield _make_warning("schedule-horizon", message, remedy, span)
 
 
 def _lint_drops(

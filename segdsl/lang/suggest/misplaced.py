@@ -229,20 +229,30 @@ def find_remedy(setting: UnknownSetting, valid_names: Iterable[str]) -> Remedy |
     if match_name(setting.name, valid_names) and not (same and not found[0].words):
         return None
     # Key and value may be swapped: `export.format = "onnx"` for `export.onnx = …`.
-    text = value.name if isinstance(value, tree.Name) else value.value if isinstance(value, tree.Constant) else None
-    if isinstance(text, str) and text in valid_names:
+    text = _get_plain_text(value)
+    if text in valid_names:
         return Remedy(f"`{text}` is a key: write `{'.'.join((*setting.section, text))} = …`")
-    word = REGISTRY.get(value.func.name) if isinstance(value, tree.Call) and isinstance(value.func, tree.Name) else None
-    if word is not None:
-        # What the value builds says more about the intended place than the name of the setting.
-        taken = tuple(
-            SettingSlot((*path[:-1], setting.name) if path[-1] == ANY_NAME else path)
-            for path in find_keys_for_word(word)
-        )
-        found = taken or found
-    if not found:
-        return _suggest_without_slot(setting) if value is not None else None
-    return _suggest_slot(setting, found)
+    # What the value builds says more about the intended place than the name of the setting.
+    found = _find_slots_for_value(setting) or found
+    if found:
+        return _suggest_slot(setting, found)
+    return _suggest_without_slot(setting) if value is not None else None
+
+
+def _get_plain_text(value: tree.Expr | None) -> str:
+    """Return a bare name or the text of a string, otherwise ""."""
+    if isinstance(value, tree.Constant) and isinstance(value.value, str):
+        return value.value
+    return value.name if isinstance(value, tree.Name) else ""
+
+
+def _find_slots_for_value(setting: UnknownSetting) -> tuple[SettingSlot, ...]:
+    """Return the slots for the word that a value builds; none for any other value."""
+    value = setting.value
+    if not (isinstance(value, tree.Call) and isinstance(value.func, tree.Name) and value.func.name in REGISTRY):
+        return ()
+    paths = find_keys_for_word(REGISTRY[value.func.name])
+    return tuple(SettingSlot((*path[:-1], setting.name) if path[-1] == ANY_NAME else path) for path in paths)
 
 
 def _can_hold(home: SettingSlot, value: tree.Expr | None, section: Path) -> bool:

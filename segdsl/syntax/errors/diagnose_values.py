@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from segdsl.diagnostics import Diagnostic, Label
 from segdsl.syntax.errors.diagnose_statements import Pattern
 from segdsl.syntax.errors.parse_error import CLOSING_KINDS, KEYWORD_KINDS, STATEMENT_ENDS, VALUE_STARTS, Problem
@@ -167,10 +169,9 @@ def detect_chained_operator(p: Problem) -> Diagnostic | None:
         return None
     if p.token.kind == "COMPARE":
         first = next(t for t in reversed(p.tokens[p.start : p.position]) if t.kind == "COMPARE")
-        return p.diagnose(
-            "chained-comparison", "comparisons cannot be chained", "combine two comparisons: `a < b and b < c`",
-            labels=(Label(p.locate_token(first), "first comparison"),),
-        )  # fmt: skip
+        help = "combine two comparisons: `a < b and b < c`"
+        error = p.diagnose("chained-comparison", "comparisons cannot be chained", help)
+        return replace(error, labels=(Label(p.locate_token(first), "first comparison"),))
     if p.token.kind == "RANGE":
         return p.diagnose("chained-range", "a range has exactly two ends", "write `low..high`")
     return None
@@ -204,8 +205,8 @@ def detect_parenthesized_list(p: Problem) -> Diagnostic | None:
         if p.is_between_integers and p.peek(-2).kind == "LPAR":
             first, second = p.previous.text, p.peek(1).text
             help = f"write a size as `{first}x{second}`, a list as `[{first}, {second}]`"
-        return p.diagnose("parenthesised-list", "`()` only groups a single value", help,
-                      labels=(Label(p.locate_token(p.tokens[opener]), "opened here"),))  # fmt: skip
+        error = p.diagnose("parenthesised-list", "`()` only groups a single value", help)
+        return replace(error, labels=(Label(p.locate_token(p.tokens[opener]), "opened here"),))
     return p.diagnose("index-count", "an index must be a single integer", "index twice: `xs[i][j]`")
 
 

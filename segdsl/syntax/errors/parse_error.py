@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from segdsl.diagnostics import Diagnostic, Fix, Label, Span
+from segdsl.diagnostics import Diagnostic, Fix, Span
 from segdsl.syntax.line_ends import NEWLINE
 from segdsl.syntax.tokens import END, KEYWORDS, MARKS, Token
 
@@ -107,11 +107,10 @@ class Problem(NamedTuple):
         *,
         token: Token | None = None,
         fix: tuple[int, int, str] | None = None,
-        labels: tuple[Label, ...] = (),
     ) -> Diagnostic:
         """Return a diagnostic at ``token``, by default the unexpected one; ``fix`` is (start, end, replacement)."""
         replacement = Fix(Span(self.name, fix[0], fix[1]), fix[2]) if fix else None
-        return Diagnostic(slug, message, help, span=self.locate_token(token), labels=labels, fix=replacement)
+        return Diagnostic(slug, message, help, span=self.locate_token(token), fix=replacement)
 
 
 def describe_token(problem: Problem, token: Token) -> str:
@@ -134,23 +133,29 @@ def describe_expected(problem: Problem) -> str:
     if problem.position == problem.start:
         return "a statement or `}`" if "RBRACE" in expected else "a statement"
     if problem.needs_value:
-        parts = ["a value"]
-    elif problem.has_value_before:
-        parts = [text for kind, text in _AFTER_VALUES if kind in expected] or ["`->`"]
-        if END in expected and NEWLINE not in expected:
-            parts.append("the end of the file" if problem.level else "the end of the option")
-        if problem.token.kind in VALUE_STARTS:
-            parts.insert(0, "an operator")
-    elif "NAME" in expected:
-        parts = ["a name"]
-    elif "STRING" in expected:
-        parts = ["a string in double quotes"]
-    else:
-        parts = [text for kind, text in _BEFORE_VALUES if kind in expected]
+        return "a value"
+    if problem.has_value_before:
+        return _join_alternatives(_list_after_value(problem))
+    if "NAME" in expected:
+        return "a name"
+    if "STRING" in expected:
+        return "a string in double quotes"
+    parts = [text for kind, text in _BEFORE_VALUES if kind in expected]
     if not parts:
         # Where a line may end, the file and the block may end too; naming them adds nothing.
         implied = {"DOT", END, "RBRACE"} if NEWLINE in expected else {"DOT"}
         parts = sorted(_describe_kind(kind) for kind in expected - implied or expected)
+    return _join_alternatives(parts)
+
+
+def _list_after_value(problem: Problem) -> list[str]:
+    parts = [text for kind, text in _AFTER_VALUES if kind in problem.expected] or ["`->`"]
+    if END in problem.expected and NEWLINE not in problem.expected:
+        parts.append("the end of the file" if problem.level else "the end of the option")
+    return ["an operator", *parts] if problem.token.kind in VALUE_STARTS else parts
+
+
+def _join_alternatives(parts: list[str]) -> str:
     return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
