@@ -6,6 +6,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,11 @@ def heights(lines: list[str]) -> list[int]:
     return found
 
 
-def test_the_curve_is_that_of_the_pure_function(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_curve_is_that_of_the_pure_function(
+    capsys: pytest.CaptureFixture[str], wording: Callable[[str], None]
+) -> None:
     lines = shown(capsys, "--steps-per-epoch", "20")
-    assert lines[0] == "learning rate of my: 6 epochs of 20 steps"
+    assert lines[0].endswith("6 epochs of 20 steps")
     schedule, horizon = load("my.seg").train.schedule, Horizon(20, 6)
     for x, height in enumerate(heights(lines)):
         steps = range(max(x * 120 // 140 - 1, 0), x * 120 // 140 + 2)
@@ -75,11 +78,7 @@ def test_the_curve_is_that_of_the_pure_function(capsys: pytest.CaptureFixture[st
     assert labelled == ["2.0e-01", "1.0e-01", "0"]
     below = next(line for line in lines if line.endswith("6 epochs"))
     assert below.split() == ["0", "3", "6", "epochs"] and below.index("3") == 8 + 35
-    assert lines[-3:] == [
-        "Warmup           epochs 0 to 0.5         2.0e-02 to 2.0e-01",
-        "Step             epochs 0.5 to 6         2.0e-01 to 1.0e-01",
-        "2.0e-02 instead of 2.0e-01 for: backbone",
-    ]
+    wording("\n".join(lines[-3:]))
 
 
 def test_the_points_are_those_of_the_pure_function(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +104,7 @@ def test_images_make_batches(capsys: pytest.CaptureFixture[str]) -> None:
     assert points(capsys, "--images", "81", "--set", "train.accumulate=4")["steps_per_epoch"] == 3
     assert points(capsys)["steps_per_epoch"] == 100
     (note,) = points(capsys)["notes"]
-    assert note.startswith("assuming 100 steps per epoch")
+    assert "100 steps" in note
     assert points(capsys, "--set", "train.schedule=Poly()")["notes"] == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,8 @@ def test_shapes_and_channels_are_those_of_the_file(tmp_path: Path, classes: str,
     image = np.random.default_rng(0).random((1, 3, 32, 48), np.float32)
     found = np.asarray(openvino_runtime.compile_model(model, "f32", result.model)(image)[0])
     if "0 is empty" in said["gives"]:
-        assert found[:, 0].max() < 1e-6 and "1 is sky, 2 is road, 3 is car" in said["gives"]
+        assert found[:, 0].max() < 1e-6
+        assert re.findall(r"(\d) is (\w+)", said["gives"])[1:] == [("1", "sky"), ("2", "road"), ("3", "car")]
     else:
         assert f"0 is {program.classes[0]}, 1 is {program.classes[1]}" in said["gives"]
         assert found.ndim == 3 or found[:, 0].max() > 1e-6
@@ -72,9 +74,9 @@ def test_the_interface_is_part_of_the_certificate(tmp_path: Path) -> None:
     assert all(len(line) <= 80 for line in lines)
     text = " ".join(" ".join(lines).split())
     assert "`image` [1, 3, 32, 48], RGB, normalized: (v - [123.675, 116.28, 103.53])" in text
-    assert "`output1` [1, 4, 32, 48], probabilities: 0 is empty, 1 is sky" in text
+    assert re.search(r"`output1` \[1, 4, 32, 48\], \w+: 0 is empty, 1 is sky", text)
     assert "`image` [1, 3, 32, 48], RGB, 0 to 255" in text
-    assert "`output1` [1, 3, 32, 48], probabilities: 0 is sky" in text
+    assert re.search(r"`output1` \[1, 3, 32, 48\], \w+: 0 is sky", text)
 
 
 @pytest.mark.parametrize(("normalize", "values"), [("none", "0 to 1"), ("imagenet", "normalized: ")])
@@ -86,4 +88,5 @@ def test_the_value_range_is_described(tmp_path: Path, normalize: str, values: st
 
 def test_long_class_lists_are_shortened(tmp_path: Path) -> None:
     program = program_of(tmp_path, ", ".join(f'"c{k}"' for k in range(20)))
-    assert describe_interface(program, OpenVINO(), True)["gives"].endswith("1 is c0, 2 is c1, 3 is c2, …, 20 is c19")
+    shown = re.findall(r"(\d+) is c(\d+)", describe_interface(program, OpenVINO(), True)["gives"])
+    assert shown == [("1", "0"), ("2", "1"), ("3", "2"), ("20", "19")]

@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,14 +33,16 @@ def to_relative_name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", PYTHON_FILES, ids=to_relative_name)
-def test_a_file_and_its_functions_fit_on_a_screen_or_so(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= MAX_LINES
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            lines = (node.end_lineno or 0) - node.lineno + 1
-            assert lines <= MAX_FUNCTION, f"{node.name} has {lines} lines"
+def test_files_and_functions_fit_on_a_screen_or_so(sources: list[Any]) -> None:
+    sizes = {source.name: source.text.count("\n") for source in sources}
+    assert {name: lines for name, lines in sizes.items() if lines > MAX_LINES} == {}
+    functions = {
+        f"{source.name}:{node.name}": (node.end_lineno or 0) - node.lineno + 1
+        for source in sources
+        for node in source.nodes
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    }
+    assert {name: lines for name, lines in functions.items() if lines > MAX_FUNCTION} == {}
 
 
 def test_no_module_has_a_catch_all_name() -> None:
@@ -81,7 +84,7 @@ def test_check_imports_nothing_heavy(file: str) -> None:
 
 @pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["--version"]])
 def test_help_imports_neither_torch_nor_pydantic(args: list[str]) -> None:
-    code = f"from segdsl.cli.invoke import run_cli\nassert run({args!r}) == 0"
+    code = f"from segdsl.cli.invoke import run_cli\nassert run_cli({args!r}) == 0"
     assert find_imports_after(code, *HEAVY, "pydantic", "lark") == []
 
 
@@ -89,10 +92,10 @@ def test_import_segdsl_imports_nothing_heavy() -> None:
     assert find_imports_after("import segdsl", *HEAVY, "pydantic", "lark", "click") == []
 
 
-def find_third_party(path: Path) -> set[str]:
-    """Return the top-level packages that a file imports, except for the standard library and segdsl."""
+def find_third_party(sources: list[Any]) -> set[str]:
+    """Return the top-level packages that files import, except for the standard library and segdsl."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in (node for source in sources for node in source.nodes):
         if isinstance(node, ast.Import):
             found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -113,9 +116,8 @@ def read_declared() -> dict[str, str]:
     return {NAMES_OF_IMPORTS.get(name, name.replace("-", "_")): line for name, line in names.items()}
 
 
-def test_every_dependency_is_used_and_every_import_declared() -> None:
-    used = set().union(*(find_third_party(p) for p in PYTHON_FILES if "segdsl" in p.relative_to(ROOT).parts[0]))
-    by_tests = set().union(*(find_third_party(p) for p in PYTHON_FILES))
+def test_every_dependency_is_used_and_every_import_declared(sources: list[Any], package: list[Any]) -> None:
+    used, by_tests = find_third_party(package), find_third_party(sources)
     known = set(read_declared())
     assert used - known - PARTS_OF_DECLARED == set(), "imported, not declared"
     assert known - by_tests == set(), "declared, not imported"

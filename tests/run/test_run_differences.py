@@ -162,4 +162,4 @@ def test_a_note_tells_of_another_version(
 ) -> None:
     monkeypatch.setattr("segdsl.run.session.__version__", "9.9.9")
     assert resumed() == 0
-    assert re.search(r"segdsl changed from \S+ to 9\.9\.9", " ".join(capsys.readouterr().out.split()))
+    assert re.search(r"from \S+ to 9\.9\.9", " ".join(capsys.readouterr().out.split()))

@@ -93,15 +93,14 @@ def test_a_note_tells_of_another_machine(project: Path, capsys: pytest.CaptureFi
     train_file("tiny.seg", out="left", quiet=True, device="cpu")
     machine = json.loads(Path("left/machine.json").read_text(encoding="utf-8"))
     here = machine["threads"]
-    machine.update(cpu="A processor of another make", threads=here + 1)
+    machine.update(cpu="another-processor", threads=here + 1)
     Path("left/machine.json").write_text(json.dumps(machine), encoding="utf-8")
     said = []
     for epochs in (3, 4):
         train_file("left", [f"train.epochs={epochs}"], resume=True, device="cpu")
         said.append(" ".join(capsys.readouterr().out.split()))
-    assert "changed from A processor of another make to" in said[0]
-    assert f"the number of threads changed from {here + 1} to {here}" in said[0]
-    assert "the number of threads changed" not in said[1]
+    assert "from another-processor to" in said[0] and f"from {here + 1} to {here}" in said[0]
+    assert "threads" in said[0] and "threads" not in said[1]
 
 
 def test_the_names_of_new_folders_are_brought_to_the_disk(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,13 +204,13 @@ def test_a_run_folder_with_nothing_but_its_program(left: RunFolder) -> None:
         path.unlink()
     shutil.rmtree(left.checkpoints)
     words = reported(left)
-    assert "no machine.json" in words and "No readable lock file" in words
+    assert "no machine.json" in words and "lock file" in words
 
 
 def test_a_dataset_with_other_classes(left: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     for meta in (left.root.parent / "set").glob("*/dataset_meta.json"):
         edited(meta, lambda text: text.replace('"red"', '"rot"').replace('"blue"}', '"blue", "3": "x"}'))
     words = reported(left)
-    assert "4 in the dataset, 3 in the run" in words and "Learning curves" in words
+    assert re.search(r"\b4 in the dataset, 3\b", words) and "Learning curves" in words
     assert run_cli(["report", str(left.root), "--data", "set"]) == 1
     assert "classes-differ" in capsys.readouterr().err
