@@ -18,7 +18,7 @@ from segdsl.run.folder.log import RunLog
 from segdsl.run.folder.resume import ORIGIN_FACTS
 from segdsl.run.signals import Signals
 from segdsl.version import __version__
-from segdsl.weights.position_embeddings import INPUT_SIZE_KEY
+from segdsl.weights.adapt import INPUT_SIZE_KEY
 from segdsl.words.checkpoint_policies import Checkpoints
 
 

@@ -14,14 +14,13 @@ from segdsl.diagnostics import fail, suggest_name
 from segdsl.ir.graph import Graph
 from segdsl.text.listing import quote_names
 from segdsl.text.plural import format_count
+from segdsl.weights.adapt import INPUT_SIZE_KEY, Grid, adapt_channels, find_stem_keys, infer_grid, resize_table
 from segdsl.weights.classes import find_class_keys, match_rows
 from segdsl.weights.files import read_weights
 from segdsl.weights.layouts import detect_file_kind, find_drop_reason, find_spare_reason, read_class_names
 from segdsl.weights.match_layout import LayoutMatch, find_best_match
 from segdsl.weights.mismatch_report import KeyMismatches, MismatchedFile, build_mismatch_error
-from segdsl.weights.position_embeddings import INPUT_SIZE_KEY, Grid, infer_grid, resize_table
 from segdsl.weights.report import Finding, LoadReport, Outcome
-from segdsl.weights.stem_channels import adapt_channels, find_stem_keys
 
 
 class ClassifierRules(NamedTuple):

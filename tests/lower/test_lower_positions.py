@@ -15,7 +15,7 @@ from segdsl.ir.graph import Table
 from segdsl.ir.shape import match_grid, parse_extent
 from segdsl.lang.program import load
 from segdsl.lower.compiled import CompileResult, compile_program
-from segdsl.weights.position_embeddings import infer_grid, resize_table
+from segdsl.weights.adapt import infer_grid, resize_table
 from segdsl.weights.report import Finding
 
 ROOT = Path(__file__).resolve().parents[2]

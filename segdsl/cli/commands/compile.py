@@ -288,8 +288,8 @@ def _write_model_folder(compiled: CompileResult, out: Path, data: Mapping[str, A
 def _write_weights(compiled: CompileResult, folder: Path, with_torch_file: bool) -> None:
     import torch
 
+    from segdsl.weights.adapt import INPUT_SIZE_KEY
     from segdsl.weights.files import save_weights
-    from segdsl.weights.position_embeddings import INPUT_SIZE_KEY
 
     program, model = compiled.program, compiled.model
     facts = {"program": program.resolved, INPUT_SIZE_KEY: str(program.data.input_size)}
