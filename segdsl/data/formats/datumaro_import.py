@@ -148,7 +148,7 @@ def import_dataset(root: Path, name: str, image_sizes: Mapping[str, tuple[int, i
     from datumaro.components.dataset import Dataset
     from datumaro.components.environment import Environment
 
-    options = {"image_meta": dict(image_sizes)} if name in TAKES_IMAGE_SIZES else {}
+    options: dict[str, Any] = {"image_meta": dict(image_sizes)} if name in TAKES_IMAGE_SIZES else {}
     with guard_import(root, name) as messages:
         if name not in Environment().importers:
             raise ValueError("this version of Datumaro has no such importer")

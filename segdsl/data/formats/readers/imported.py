@@ -99,7 +99,7 @@ def _report_losses(root: Path, index: _ImportIndex, findings: Findings) -> None:
         findings.append(make_finding("annotation-unused", message, help, root, severity="warning"))
     if index.notes:
         more = f", and {format_count(len(index.notes) - 1, 'more warning')}" if len(index.notes) > 1 else ""
-        message = f"Datumaro may have left something out: {index.notes[0]}{more}"
+        message = f"Datumaro may have left something out: {next(iter(index.notes))}{more}"
         help = "compare the counts of `segdsl data stats` with what you expect; correct the files if they differ"
         findings.append(make_finding("import-incomplete", message, help, root, severity="warning"))
     for item in index.bare:
