@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON_FILES = sorted(p for folder in ("segdsl", "tests", "bench") for p in (ROOT / folder).rglob("*.py"))
-MAX_LINES, MAX_FUNCTION = 400, 60
+MAX_LINES, MAX_FUNCTION, MAX_COMPLEXITY = 400, 60, 15
 HEAVY = ("torch", "torchvision", "numpy", "cv2", "datumaro", "openvino", "safetensors", "rich", "tensorboard", "PIL")
 FRONT = ("diagnostics", "explain", "syntax", "ir", "ops", "words", "lang", "passes", "editor")
 NAMES_OF_IMPORTS = {
@@ -43,6 +43,29 @@ def test_files_and_functions_fit_on_a_screen_or_so(sources: list[Any]) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     }
     assert {name: lines for name, lines in functions.items() if lines > MAX_FUNCTION} == {}
+
+
+def measure_complexity(function: ast.AST) -> int:
+    """Return the cyclomatic complexity: one and every branch, loop, condition and handler."""
+    branches = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.match_case)
+    nodes = list(ast.walk(function))
+    conditions = sum(len(node.values) - 1 for node in nodes if isinstance(node, ast.BoolOp))
+    return 1 + conditions + sum(isinstance(node, branches) for node in nodes)
+
+
+def find_functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Yield every function of the package with its place."""
+    for path in PYTHON_FILES:
+        if path.is_relative_to(ROOT / "segdsl"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    yield f"{to_relative_name(path)}:{node.lineno} {node.name}", node
+
+
+def test_no_function_is_too_complex() -> None:
+    found = {place: measure_complexity(node) for place, node in find_functions()}
+    assert len(found) > 1000
+    assert not {place: number for place, number in found.items() if number > MAX_COMPLEXITY}
 
 
 def test_no_module_has_a_catch_all_name() -> None:

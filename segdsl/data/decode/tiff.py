@@ -70,17 +70,29 @@ def decode_tiff(data: bytes, path: object, max_bytes: int) -> RawSamples | int:
         raise
     # Everything else: on a damaged file tifffile raises whatever its parsing runs into, and documents none of it.
     except Exception as error:
-        # tifffile needs imagecodecs for LZW and the like. OpenCV decodes those itself, but only the first page.
-        deep = decode_deep_samples(data) if page is not None and page.index == 0 else None
-        if page is not None and deep is not None and deep.shape[:2] == (page.imagelength, page.imagewidth):
-            return RawSamples(deep, _read_page_orientation(page), _has_alpha(page))
         if page is None:
             # Not even the page list can be read: Pillow gets to try, and reports the damage.
             return 0
-        packed = isinstance(error, _UnsupportedCompression) or "imagecodecs" in str(error)
-        message = "this TIFF compression is not supported" if packed else "the TIFF is truncated or damaged"
-        help = "save it uncompressed or with Deflate compression" if packed else "copy it again from its source"
-        raise fail("image-unknown" if packed else "image-truncated", message, help, path=str(path)) from None
+        deep = _decode_first_page(page, data)
+        if deep is not None:
+            return deep
+        raise _explain_failure(error, path) from None
+
+
+def _decode_first_page(page: Any, data: bytes) -> RawSamples | None:
+    """Return what OpenCV makes of the first page, or None if that is not the whole page."""
+    # tifffile needs imagecodecs for LZW and the like. OpenCV decodes those itself, but only the first page.
+    deep = decode_deep_samples(data) if page.index == 0 else None
+    if deep is None or deep.shape[:2] != (page.imagelength, page.imagewidth):
+        return None
+    return RawSamples(deep, _read_page_orientation(page), _has_alpha(page))
+
+
+def _explain_failure(error: Exception, path: object) -> SegError:
+    packed = isinstance(error, _UnsupportedCompression) or "imagecodecs" in str(error)
+    message = "this TIFF compression is not supported" if packed else "the TIFF is truncated or damaged"
+    help = "save it uncompressed or with Deflate compression" if packed else "copy it again from its source"
+    return fail("image-unknown" if packed else "image-truncated", message, help, path=str(path))
 
 
 class _UnsupportedCompression(Exception):
