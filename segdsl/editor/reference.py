@@ -13,6 +13,7 @@ from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import AfterValidator
 
 from segdsl.editor.highlight import PROPERTIES
+from segdsl.editor.markdown import escape_markdown, render_table
 from segdsl.ir.monitor import ClassScore
 from segdsl.ir.values import UNITS, PathText, Quantity, Range, Size, Units
 from segdsl.ir.word import (
@@ -140,7 +141,7 @@ def _render_formats() -> Iterator[str]:
         "PNG, BMP, TIFF, WebP, PNM, JPEG 2000 or TGA; masks must be PNG.\n"
     )
     rows = [(f"`{format_choice(f.name)}`", f.layout, f.masks, f.evidence) for f in DATA_FORMATS.values()]
-    yield _render_table(("format", "files", "masks", "tested on"), rows)
+    yield render_table(("format", "files", "masks", "tested on"), rows)
 
 
 def _render_weights() -> Iterator[str]:
@@ -157,8 +158,8 @@ def _render_weights() -> Iterator[str]:
         ('`"https://HOST/PATH/FILE"`', "a file to download; append `#sha256=DIGEST` to verify its digest"),
         ('`"hf://ORG/REPO/FILE"`', f"a file on the Hugging Face Hub: {HUB_FORM}"),
     ]
-    yield _render_table(("source", ""), sources)
-    yield _render_table(
+    yield render_table(("source", ""), sources)
+    yield render_table(
         ("key", "default", ""),
         [("`adapt`", "`false`", "Allow adapting the first convolution to the number of image channels.")],
     )
@@ -166,7 +167,7 @@ def _render_weights() -> Iterator[str]:
         (f"`{name}`", f"`{entry.model}`", f"`{entry.fills}`", entry.by, f"`{entry.url.rpartition('/')[2]}`")
         for name, entry in PUBLIC_WEIGHTS.items()
     ]
-    yield _render_table(("name", "model", "fills", "trained by, on", "file"), rows)
+    yield render_table(("name", "model", "fills", "trained by, on", "file"), rows)
 
 
 def _render_section(path: tuple[str, ...], record: type[Any]) -> Iterator[str]:
@@ -180,8 +181,8 @@ def _render_section(path: tuple[str, ...], record: type[Any]) -> Iterator[str]:
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             inner.append((name, info.annotation))
             continue
-        rows.append((f"`{name}`", *describe_field(info), _escape_markdown(docs[name])))
-    yield _render_table(("key", "type", "default", ""), rows)
+        rows.append((f"`{name}`", *describe_field(info), escape_markdown(docs[name])))
+    yield render_table(("key", "type", "default", ""), rows)
     for name, section in inner:
         yield from _render_section((*path, name), section)
 
@@ -201,16 +202,16 @@ def _render_words() -> Iterator[str]:
 def _render_word(word: type[Any]) -> Iterator[str]:
     takes = getattr(word, "takes", ())
     docs = read_field_docs(word)
-    needed = [(f"`{o.name}`", "tensor", "", _escape_markdown(o.doc)) for o in takes if not o.optional]
-    optional = [(f"`{o.name}`", "tensor", "`none`", _escape_markdown(o.doc)) for o in takes if o.optional]
+    needed = [(f"`{o.name}`", "tensor", "", escape_markdown(o.doc)) for o in takes if not o.optional]
+    optional = [(f"`{o.name}`", "tensor", "`none`", escape_markdown(o.doc)) for o in takes if o.optional]
     fields = [
-        (f"`{name}`", *describe_field(info), _escape_markdown(docs[name])) for name, info in word.model_fields.items()
+        (f"`{name}`", *describe_field(info), escape_markdown(docs[name])) for name, info in word.model_fields.items()
     ]
     flow = ["Takes a list of tensors."] if getattr(word, "flows", "") == "list" else []
     yield f"#### `{word.__name__}`\n\n{' '.join([_clean_docstring(word), *flow])}\n"
     rows = [*needed, *fields, *optional]
     if rows:
-        yield _render_table(("argument", "type", "default", ""), rows)
+        yield render_table(("argument", "type", "default", ""), rows)
     if word.kind == "augmentation":
         yield _render_gallery_image(word)
 
@@ -344,12 +345,12 @@ def _render_library() -> Iterator[str]:
     for path in sorted(STD.glob("*.seg")):
         text = path.read_text(encoding="utf-8")
         file = parse(text, f"std/{path.name}").file
-        yield f"### `std/{path.name}`\n\n{_escape_markdown(file.doc)}\n"
+        yield f"### `std/{path.name}`\n\n{escape_markdown(file.doc)}\n"
         blocks = [statement for statement in file.body if isinstance(statement, Block)]
         if blocks:
-            yield _render_table(
+            yield render_table(
                 (_join_kinds(blocks), ""),
-                [(f"`{_format_signature(block, text)}`", _escape_markdown(block.doc)) for block in blocks],
+                [(f"`{_format_signature(block, text)}`", escape_markdown(block.doc)) for block in blocks],
             )
 
 
@@ -367,13 +368,13 @@ def _render_small_sections() -> Iterator[str]:
     from segdsl.syntax.tokens import KEYWORDS
 
     yield "## Functions\n\nFunctions are evaluated while the graph is built.\n"
-    yield _render_table(
+    yield render_table(
         ("", ""), [(" · ".join(f"`{c}`" for c in call.split(" · ")), doc) for call, doc in FUNCTION_DOCS.values()]
     )
     yield "## Types of block parameters\n"
-    yield _render_table(("type", ""), [(f"`{name}`", doc) for name, doc in PARAMETER_TYPE_DOCS.items()])
+    yield render_table(("type", ""), [(f"`{name}`", doc) for name, doc in PARAMETER_TYPE_DOCS.items()])
     yield "## Units\n"
-    yield _render_table(("unit", ""), [(f"`{unit}`", UNIT_DOCS[unit]) for unit in UNITS])
+    yield render_table(("unit", ""), [(f"`{unit}`", UNIT_DOCS[unit]) for unit in UNITS])
     yield f"## Properties\n\nProperties of tensors and sizes: {', '.join(f'`.{p}`' for p in PROPERTIES)}.\n"
     keywords = ", ".join(f"`{k}`" for k in sorted(KEYWORDS))
     yield f"## Keywords\n\n{keywords}. After a dot and before `=` they are ordinary names.\n"
@@ -388,15 +389,4 @@ def _render_diagnostics() -> Iterator[str]:
 
 
 def _clean_docstring(record: type[Any]) -> str:
-    return _escape_markdown(inspect.cleandoc(record.__doc__ or ""))
-
-
-def _escape_markdown(text: str) -> str:
-    """Escape `*` and `<` for Markdown, except within backticks."""
-    return re.sub(r"`[^`]*`|[*<]", lambda m: m[0] if len(m[0]) > 1 else f"\\{m[0]}", text)
-
-
-def _render_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in line] for line in lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells) + "\n"
+    return escape_markdown(inspect.cleandoc(record.__doc__ or ""))

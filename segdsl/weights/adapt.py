@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from segdsl.ir.graph import Graph, Table
 from segdsl.ops.conv import Conv
 
+Grid = tuple[int, int]
+
 
 def find_stem_keys(graph: Graph) -> tuple[str, ...]:
     """Return the keys of the convolution weights that are applied to the image itself.

@@ -1,9 +1,6 @@
-"""Decoding of image files to uint8 and of mask files to class ids, with a diagnostic for every file that is unfit.
+"""Decoding of images to uint8 and of masks to class ids. Sizes are checked in the header before anything is decoded."""
 
-Pillow decodes by default, because it rejects truncated files where OpenCV returns a partial image. Sizes are checked in
-the header before anything is decoded.
-"""
-
+# Pillow decodes by default: it rejects truncated files where OpenCV returns a partial image.
 from __future__ import annotations
 
 import io
