@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segdsl.editor import reference
+from segdsl.editor import markdown, reference
 from segdsl.editor.generate import find_stale_files, generate_files, write_stale_files
 from segdsl.editor.reference import FUNCTION_DOCS, KIND_DOCS, PARAMETER_TYPE_DOCS, UNIT_DOCS
 from segdsl.explain import explanations
@@ -89,7 +89,7 @@ def test_types_are_in_the_words_of_the_language(page: str, word: str, argument: 
 
 
 def test_asterisks_are_escaped() -> None:
-    assert reference._escape_markdown("i*g `a*b` <x>") == "i\\*g `a*b` \\<x>"
+    assert markdown.escape_markdown("i*g `a*b` <x>") == "i\\*g `a*b` \\<x>"
 
 
 def test_gitattributes_cover_programs_and_generated_files() -> None:

@@ -21,7 +21,7 @@ import pytest
 from segdsl.data.loading.loader import Batch, EvalLoader
 from segdsl.diagnostics import SignalInterrupt
 from segdsl.run import signals
-from segdsl.run.console.display import Display
+from segdsl.run.console.display import Display, StepFacts
 from segdsl.run.folder.checkpoint import CheckpointWriter
 from segdsl.run.signals import Signals
 from segdsl.run.train import train_file
@@ -142,10 +142,10 @@ def asking(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int) -> None:
     """Sends SIGINT to this process while it makes a step."""
     make = Display.show_step
 
-    def send(self: Display, *given: int) -> None:
-        if given[:2] == (epoch, step):
+    def send(self: Display, facts: StepFacts) -> None:
+        if (facts.epoch, facts.step) == (epoch, step):
             os.kill(os.getpid(), signal.SIGINT)
-        make(self, *given)
+        make(self, facts)
 
     monkeypatch.setattr(Display, "show_step", send)
 
