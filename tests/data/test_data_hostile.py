@@ -93,7 +93,7 @@ HOSTILE: dict[str, tuple[str, Callable[[], bytes], set[str]]] = {
 SOURCE = """
 import pathlib, sys
 from segdsl.cli.invoke import run_cli
-status = run(sys.argv[1:])
+status = run_cli(sys.argv[1:])
 told = pathlib.Path("/proc/self/status")
 # What getrusage says begins with the memory of the process that started this one.
 lines = told.read_text().splitlines() if told.exists() else ["VmHWM: 0 kB"]

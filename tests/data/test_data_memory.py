@@ -84,7 +84,7 @@ def test_cache_returns_what_the_decoder_returned(index: Index, steps: tuple) -> 
 def test_no_file_is_read_twice_if_all_fit(index: Index, steps: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = PixelCache(COUNT, 1 << 22)
     read: list[str] = []
-    for name in ("read_image", "read_ids", "reducible"):
+    for name in ("read_image", "read_class_ids", "open_reducible_jpeg"):
         real = getattr(lazy, name)
         monkeypatch.setattr(lazy, name, lambda path, how, real=real: read.append(str(path)) or real(path, how))
     list(samples(index, steps, cache))
@@ -196,8 +196,8 @@ def test_nothing_is_cached_without_fork_or_memory(monkeypatch: pytest.MonkeyPatc
     import pickle
 
     copied = pickle.loads(pickle.dumps(PixelCache(3, 1000)))
-    copied.put(0, IMAGE_KIND, np.zeros((2, 2, 3), np.uint8))
-    assert copied.get(0, IMAGE_KIND) is None and copied.used == 0 and copied.size(0) is None
+    copied.put_array(0, IMAGE_KIND, np.zeros((2, 2, 3), np.uint8))
+    assert copied.get_array(0, IMAGE_KIND) is None and copied.byte_count == 0 and copied.get_image_size(0) is None
     monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
     assert PixelCache(3, 1000).budget == 0
     monkeypatch.undo()

@@ -42,7 +42,7 @@ def counted(folder: Path) -> Confusion:
         ("val.iou.blue", lambda c: c.iou_by_class[2]),
         ("val.foreground.dice", lambda c: np.mean(c.dice_by_class[1:])),
         ("val.foreground.miou", lambda c: np.mean(c.iou_by_class[1:])),
-        ("val.foreground.dice_micro", lambda c: c.foreground(0)["dice_micro"]),
+        ("val.foreground.dice_micro", lambda c: c.compute_foreground_scores(0)["dice_micro"]),
     ],
 )
 def test_the_monitor_decides_the_best_weights(

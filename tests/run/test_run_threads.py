@@ -41,7 +41,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
-    monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 2)
+    monkeypatch.setattr("segdsl.run.engine.threads.count_cores", lambda: 2)
     (note,) = limit_threads(workers=2)
     assert threads == [2] and "2 threads" in note
     assert limit_threads(workers=2) == []
@@ -50,7 +50,7 @@ def test_no_more_threads_than_cores(monkeypatch: pytest.MonkeyPatch, threads: li
 def test_the_number_of_threads_that_the_user_sets_stays(
     monkeypatch: pytest.MonkeyPatch, threads: list[int], wording: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 1)
+    monkeypatch.setattr("segdsl.run.engine.threads.count_cores", lambda: 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "8")
     asked, loading = limit_threads(workers=4)
     assert threads == []
@@ -58,14 +58,14 @@ def test_the_number_of_threads_that_the_user_sets_stays(
 
 
 def test_no_note_for_as_many_threads_as_cores(monkeypatch: pytest.MonkeyPatch, threads: list[int]) -> None:
-    monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 8)
+    monkeypatch.setattr("segdsl.run.engine.threads.count_cores", lambda: 8)
     assert limit_threads(workers=8) == [] and threads == []
 
 
 def test_the_advice_names_the_workers_of_the_run_first(
     monkeypatch: pytest.MonkeyPatch, threads: list[int], wording: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("segdsl.run.engine.threads.cores", lambda: 8)
+    monkeypatch.setattr("segdsl.run.engine.threads.count_cores", lambda: 8)
     wording(f"{format_crowding_advice(workers=1)}\n{format_crowding_advice(workers=2)}")
 
 
