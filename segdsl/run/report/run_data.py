@@ -58,7 +58,7 @@ class RunData:
         found = self.lock.get("sources")
         names = found if isinstance(found, dict) else {}
         # Neither the standard library nor overrides from the command line are files of the user.
-        sources = [name for name in names if not name.startswith(("std/", "--set"))]
+        sources = [name for name in names if not name.startswith(("std/", "--set", "<"))]
         return ", ".join(sources) or self.folder.program.name
 
     @property
