@@ -26,7 +26,7 @@ EXPORT = """
 import json, sys
 from pathlib import Path
 import torch
-from segdsl.export.certify.trial_images import val_trials
+from segdsl.export.certify.trial_images import open_trials
 from segdsl.export.export import export_model
 from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
@@ -34,7 +34,7 @@ torch.manual_seed(0)
 names = ["background", "scratch", "stain", "dent"]
 program = load(sys.argv[1], ["data.input_size=" + sys.argv[2], *sys.argv[5:]], classes=names)
 model = compile_program(program, weights="none").model
-trials = val_trials(program, Path(sys.argv[3]).parent)
+trials = open_trials(program, Path(sys.argv[3]).parent)
 print(json.dumps(export_model(program, model, Path(sys.argv[3]), sys.argv[4], trials).certificate))
 """
 
@@ -79,7 +79,7 @@ def test_each_quantizes(root: Path, tmp_path: Path, name: str, size: str) -> Non
 @pytest.mark.parametrize("name", ["litehrnet_s", "segnext_t"])
 def test_a_dynamic_size_is_that_of_the_image(root: Path, name: str) -> None:
     form = "export.openvino=OpenVINO(size = dynamic)"
-    program = load(root / "specs" / f"{name}.seg", ["data.input_size=64x96", form], 3)
+    program = load(root / "specs" / f"{name}.seg", ["data.input_size=64x96", form], ["background", "a", "b"])
     torch.manual_seed(0)
     model = compile_program(program, weights="none").model.eval()
     shipped = DeployableModel(model, program, name_exporters(program.export)["openvino"])
