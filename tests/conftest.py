@@ -119,14 +119,15 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
 
 @pytest.fixture
 def wording(request: pytest.FixtureRequest, tmp_path: Path, golden: Callable[[Path, str], None]) -> Callable[..., None]:
-    """Compare the wording of a text with ``tests/goldens/wording/<module>/<test>[-suffix].txt``.
+    """Compare the wording of a text with ``tests/goldens/wording/<path of the module>/<test>[-suffix].txt``.
 
     ``tmp_path`` is written as ``<tmp>``, so that the golden is the same on every machine.
     """
 
     def compare(text: str, suffix: str = "") -> None:
         name = re.sub(r"[^\w.-]+", "-", request.node.name).strip("-") + (f"-{suffix}" if suffix else "")
-        place = ROOT / "tests" / "goldens" / "wording" / request.path.stem / f"{name}.txt"
+        module = request.path.relative_to(ROOT / "tests").with_suffix("")
+        place = ROOT / "tests" / "goldens" / "wording" / module / f"{name}.txt"
         golden(place, text.replace(str(tmp_path), "<tmp>").rstrip("\n") + "\n")
 
     return compare

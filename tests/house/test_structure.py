@@ -11,10 +11,24 @@ ROOT = Path(__file__).resolve().parents[2]
 MAX_MODULES = 14
 OWN_FOLDERS = {"house", "goldens", "support"}
 """Folders of tests/ that mirror no folder of the package."""
+MATERIAL = {"lang/examples", "syntax/printer/format", "words/members"}
+"""Folders of what tests read."""
 
 
 def test_a_folder_holds_few_modules(package: list[Any]) -> None:
     counts = Counter(source.name.rpartition("/")[0] for source in package if not source.name.endswith("__init__.py"))
+    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
+
+
+def test_the_tree_of_tests_mirrors_the_package(sources: list[Any]) -> None:
+    tests = {Path(source.name).parent.relative_to("tests") for source in sources if source.name.startswith("tests/")}
+    assert len(tests) > 20
+    own = {folder.as_posix() for folder in tests if folder.parts and folder.parts[0] not in OWN_FOLDERS} - MATERIAL
+    assert sorted(folder for folder in own if not (ROOT / "segdsl" / folder / "__init__.py").is_file()) == []
+
+
+def test_a_folder_holds_few_tests(sources: list[Any]) -> None:
+    counts = Counter(source.name.rpartition("/")[0] for source in sources if source.name.startswith("tests/"))
     assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
 
 

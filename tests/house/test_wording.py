@@ -62,7 +62,7 @@ with pytest.raises(SegError, match="weights-missing: .*no file has this name"):
 
 def test_every_golden_wording_belongs_to_a_test(sources: list[Any]) -> None:
     tests = {
-        Path(source.name).stem: {
+        source.name.removeprefix("tests/").removesuffix(".py"): {
             node.name for node in source.nodes if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
         }
         for source in sources

@@ -1,0 +1,3 @@
+"""Fixtures of the tests of passes: handwritten graphs."""
+
+from sketches import drawn_model, sketch  # noqa: F401 - fixtures
