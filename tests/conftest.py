@@ -19,6 +19,7 @@ from filelock import FileLock
 
 # Threads of several test processes spin while they wait for each other's cores. This must precede the import of torch.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 Build = Callable[[str, Callable[[Path], object]], Path]
 """Return the folder of a name; it is filled by the given function at the first call in any worker."""

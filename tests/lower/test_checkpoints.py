@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from segdsl.diagnostics import SegError
+from segdsl.lang.program import load
 from segdsl.lower.compiled import CompileResult, compile_program
 from segdsl.weights.load import load_weights
 from segdsl.words.published import PUBLIC_WEIGHTS
@@ -29,16 +30,7 @@ Tensors = dict[str, Tensor]
 
 def published_tensors(published: Any) -> Tensors:
     """The tensors of a trained model under the published keys, filled by the reference's rule."""
-    size = SIZES.get(published.name, SIZE)
-    filled: Tensors = {}
-    for key, shape, dtype in published.keys:
-        if key.startswith("decode_head.conv_seg."):
-            shape = [CLASSES, *shape[1:]]
-        if key == "backbone.pos_embed":
-            shape = [1, 1 + size[0] // 14 * (size[1] // 14), shape[2]]
-        filled[key] = torch.from_numpy(published.fill.fill(key, tuple(shape), published.name))
-        assert str(filled[key].dtype) == f"torch.{dtype}"
-    return filled
+    return published.tensors(CLASSES, SIZES.get(published.name, SIZE))
 
 
 def prefixed(prefix: str, tensors: Tensors) -> Tensors:
@@ -59,8 +51,6 @@ def assert_golden(published: Any, compiled: CompileResult) -> None:
 
 def compiled_with(published: Any, *overrides: str, weights: str | None = None) -> CompileResult:
     """The program with class names, its own `weights` replaced, and the classifier's logits as an output."""
-    from segdsl.lang.program import load
-
     size = SIZES.get(published.name, SIZE)
     settings = [f"data.input_size={size[0]}x{size[1]}", f"data.classes={json.dumps(list(NAMES))}"]
     program = load(published.spec, [*settings, "drop weights.backbone", *overrides])
@@ -257,15 +247,15 @@ def test_every_named_part_is_filled_by_its_own_tensors(published: Any, tmp_path:
     parts = {".".join(key.split(".")[:depth]) for key in tensors for depth in range(1, key.count(".") + 1)}
     named = sorted(part for part in parts if not re.search(r"\.\d", part))
     model = compiled_with(published, weights="none").model
-    files = {"whole": {"state_dict": prefixed("model.", tensors)}, "backbone": backbone(tensors)}
+    files = {"whole": prefixed("model.", tensors), "backbone": backbone(tensors)}
     for file, content in files.items():
-        torch.save(content, tmp_path / "w.pth")
+        save_file(content, tmp_path / "w.safetensors")
         for part in named if published.name in SMALL else named[:6]:
             if file == "backbone" and not part.startswith("backbone"):
                 continue
             for value in model.state_dict().values():
                 value.zero_()
-            report = load_weights(model, tmp_path / "w.pth", part=part)
+            report = load_weights(model, tmp_path / "w.safetensors", part=part)
             assert len(report.keys_loaded) == report.total > 0
             assert all(
                 torch.equal(value, tensors[key])
@@ -280,8 +270,6 @@ def test_a_file_of_another_model_is_refused(published: Any, tmp_path: Path) -> N
               "segnext_tiny": "segnext_s", "segnext_small": "segnext_b", "segnext_base": "segnext_t",
               "dinov2-small-seg": "segnext_t"}  # fmt: skip
     torch.save(backbone(published_tensors(published)), tmp_path / "w.pth")
-    from segdsl.lang.program import load
-
     file = published.spec.with_name(f"{others[published.name]}.seg")
     program = load(file, [f'weights.backbone="{tmp_path}/w.pth"'])
     with pytest.raises(SegError) as caught:

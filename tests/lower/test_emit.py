@@ -30,8 +30,12 @@ def emitted(text: str) -> dict[str, Any]:
     return scope
 
 
-@pytest.mark.parametrize("passes", [True, False], ids=["as computed", "as written"])
-@pytest.mark.parametrize("name", SPECS)
+QUICK = ("litehrnet_s", "segnext_t", "dinov2")
+"""One of each architecture is also emitted as written by the quick tests, the others by the slow ones."""
+AS_WRITTEN = [pytest.param(name, False, marks=() if name in QUICK else pytest.mark.slow) for name in SPECS]
+
+
+@pytest.mark.parametrize(("name", "passes"), [*((name, True) for name in SPECS), *AS_WRITTEN])
 def test_the_same_seed_gives_the_same_weights_logits_and_training(name: str, passes: bool) -> None:
     program = load(ROOT / "specs" / f"{name}.seg", ["data.input_size=70x98"], classes=3)
     text = emit_torch(run_passes(program.graph) if passes else program.graph, f"{name}.seg")

@@ -3,6 +3,7 @@ weights. Training has a file of its own."""
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from published_models import CLASSIFIER
 from torch.utils.flop_counter import FlopCounterMode
 
 from segdsl.ir.shape import evaluate_extent
+from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 from segdsl.ops.attention import Attention
 from segdsl.passes import run_passes
 
-CLASSIFIER = "decode_head.conv_seg"
 PARAMETERS = {
     "lite_hrnet_s": 828_894, "lite_hrnet_18": 1_131_834, "lite_hrnet_x": 1_503_636, "segnext_tiny": 4_229_474,
     "segnext_small": 13_898_946, "segnext_base": 27_568_578, "dinov2-small-seg": 24_421_634,
@@ -32,17 +34,10 @@ def cases(published: Any) -> list[tuple[int, tuple[int, int]]]:
     return [(int(t[1]), (int(t[2]), int(t[3]))) for t in tags if t]
 
 
-def levels(published: Any) -> list[str]:
-    """The paths of the backbone's outputs."""
-    tag = next(iter(published.expected["eval"].values()))
-    return [f"backbone.{index}" for index in range(len(tag["features"]))]
-
-
 def evaluated(published: Any, classes: int, size: tuple[int, int], batch: int = 2) -> dict[str, torch.Tensor]:
     """The logits before and after the upsample, and the backbone's levels, in evaluation."""
-    outputs = (*levels(published), CLASSIFIER, "logits")
     with torch.no_grad():
-        return published.model(classes, size, outputs).eval()(published.image(size, batch))
+        return published.evaluation_model(classes, size)(published.image(size, batch))
 
 
 def assert_statistics(got: torch.Tensor, expected: dict[str, Any]) -> None:
@@ -77,7 +72,7 @@ def test_cost_is_that_of_the_reference(published: Any) -> None:
 
 
 def test_torch_counts_the_same_cost(published: Any) -> None:
-    program = published.program(size=(70, 70))
+    program = load(published.spec, ["data.input_size=70x98"], classes=2)
     graph = run_passes(program.graph)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         compile_program(program, weights="none").model.eval()(torch.zeros(1, 3, *graph.size))
@@ -104,7 +99,7 @@ def test_logits_and_levels_are_those_of_the_reference(published: Any) -> None:
         assert np.abs(logits[:, :, ::5, ::7] - up).max() < TOLERANCE * up.std(), tag
         assert np.array_equal(logits.argmax(1), golden[f"argmax_{tag}"]), tag
         expected = published.expected["eval"][tag]
-        for path, statistics in zip(levels(published), expected["features"], strict=True):
+        for path, statistics in zip(published.levels, expected["features"], strict=True):
             assert_statistics(got[path], statistics)
         assert_statistics(got[CLASSIFIER], expected["logits_pre"])
         assert_statistics(got["logits"], expected["logits_up"])
@@ -114,7 +109,7 @@ def test_logits_and_levels_are_those_of_the_reference(published: Any) -> None:
 def test_statistics_at_full_size_are_those_of_the_reference(dinov2: Any, tag: str) -> None:
     expected = dinov2.expected["eval"][tag]
     got = evaluated(dinov2, int(tag[2]), (518, 518), expected["batch"])
-    for path, statistics in zip(levels(dinov2), expected["features"], strict=True):
+    for path, statistics in zip(dinov2.levels, expected["features"], strict=True):
         assert_statistics(got[path], statistics)
     assert_statistics(got[CLASSIFIER], expected["logits_pre"])
 
@@ -122,16 +117,14 @@ def test_statistics_at_full_size_are_those_of_the_reference(dinov2: Any, tag: st
 def test_the_layout_of_memory_changes_nothing(published: Any) -> None:
     classes, size = cases(published)[0]
     with torch.no_grad():
-        plain = published.model(classes, size).eval()
-        rows = plain(published.image(size))
-        last = plain.to(memory_format=torch.channels_last)(
-            published.image(size).contiguous(memory_format=torch.channels_last)
-        )
+        rows = published.evaluation_model(classes, size)(published.image(size))["logits"]
+        model = copy.deepcopy(published.evaluation_model(classes, size)).to(memory_format=torch.channels_last)
+        last = model(published.image(size).contiguous(memory_format=torch.channels_last))["logits"]
     assert (rows - last).abs().max() < TOLERANCE * rows.std()
 
 
 def test_a_checkpoint_with_published_key_names_loads(published: Any, tmp_path: Path) -> None:
-    expected = published.model(2, (70, 70)).state_dict()
+    expected = published.tensors(2, (70, 70))
     torch.save({"state_dict": {f"model.{key}": value for key, value in expected.items()}}, tmp_path / "otx.ckpt")
     program = published.program(2, (70, 70))
     model = compile_program(program, weights=str(tmp_path / "otx.ckpt")).model

@@ -33,7 +33,7 @@ def training_step(published: Any) -> tuple[fx.GraphModule, float, torch.Tensor]:
     """The filled model after one forward and backward, its loss over all pixels, and the logits before the upsample."""
     golden = published.expected["train"]
     size, classes = tuple(golden["size"]), golden["num_classes"]
-    model = published.model(classes, size, ("decode_head.conv_seg", "logits"))
+    model = published.trainable_model(classes, size, ("decode_head.conv_seg", "logits"))
     freeze_parts(model, published.program().train.freeze)
     without_noise(model.train())
     got = model(published.image(size))

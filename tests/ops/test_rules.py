@@ -225,7 +225,7 @@ def test_every_op_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.__name__)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data(), size=SIZES, other=SIZES)
 def test_shape_state_and_cost_are_those_of_torch(
     sketch: Any, kind: type[Op], data: Any, size: tuple[int, int], other: tuple[int, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from segdsl.lang.program import load
 from segdsl.lower.compiled import compile_program
 
 ROOT = Path(__file__).resolve().parents[2]
+CLASSIFIER = "decode_head.conv_seg"
+"""The path of the convolution that classifies, in each of the seven."""
 REFERENCE = ROOT.parent / "shared" / "reference"
 GOLDENS = REFERENCE / "goldens"
 SPECS = {
@@ -30,21 +32,32 @@ SPECS = {
 
 
 class Published:
-    """One of the seven published models: its program here, and the reference's numbers for it."""
+    """One of the seven published models: its program here, and the reference's numbers for it.
+
+    Programs, tensors and models in evaluation are built once for all tests; whoever changes a model asks for a
+    :meth:`trainable_model`.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.is_sized = name.startswith("dinov2")
         self.reference = REFERENCE
         self.spec = ROOT / "specs" / f"{SPECS[name]}.seg"
         self.expected = self._json(GOLDENS / "goldens.json")["models"][name]
         self.facts = self._json(REFERENCE / "facts.json")["models"][name]
         self.keys = self._json(REFERENCE / "keys" / f"{name}.json")["state_dict"]
         self.arrays = np.load(GOLDENS / f"{name}.npz")
+        self.levels = [
+            f"backbone.{index}" for index in range(len(next(iter(self.expected["eval"].values()))["features"]))
+        ]
+        self._load_once = lru_cache(maxsize=8)(lambda classes, *settings: load(self.spec, settings, classes))
+        self._fill_once = lru_cache(maxsize=2)(self._fill_tensors)
+        self._build_once = lru_cache(maxsize=1)(self._build_filled)
 
     def program(self, classes: int = 2, size: tuple[int, int] | None = None) -> Program:
         """The program for a number of classes; the CNNs take any size as they are, DINOv2 is built for one."""
-        fixed = size is not None and self.name.startswith("dinov2")
-        return load(self.spec, [f"data.input_size={size[0]}x{size[1]}"] if fixed and size else [], classes)
+        settings = [f"data.input_size={size[0]}x{size[1]}"] if size and self.is_sized else []
+        return self._load_once(classes, *settings)
 
     @cached_property
     def fill(self) -> Any:
@@ -56,13 +69,38 @@ class Published:
             sys.path.remove(str(REFERENCE))
         return fill
 
-    def model(self, classes: int, size: tuple[int, int], outputs: tuple[str, ...] = ()) -> fx.GraphModule:
-        """The model with the weights of the goldens, in training mode."""
+    def tensors(self, classes: int, size: tuple[int, int]) -> dict[str, torch.Tensor]:
+        """The tensors of the trained model under the published keys, as the reference fills them."""
+        return dict(self._fill_once(classes, size if self.is_sized else None))
+
+    def _fill_tensors(self, classes: int, size: tuple[int, int] | None) -> dict[str, torch.Tensor]:
+        filled = {}
+        for key, shape, dtype in self.keys:
+            if key.startswith("decode_head.conv_seg."):
+                shape = [classes, *shape[1:]]
+            if size is not None and key == "backbone.pos_embed":
+                shape = [1, 1 + size[0] // 14 * (size[1] // 14), shape[2]]
+            filled[key] = torch.from_numpy(self.fill.fill(key, tuple(shape), self.name))
+            assert str(filled[key].dtype) == f"torch.{dtype}"
+        return filled
+
+    def evaluation_model(self, classes: int, size: tuple[int, int]) -> fx.GraphModule:
+        """The model with the weights of the goldens, in evaluation. Its outputs are `levels`, classifier and logits."""
+        return self._build_once(classes, size if self.is_sized else None)
+
+    def trainable_model(self, classes: int, size: tuple[int, int], outputs: tuple[str, ...] = ()) -> fx.GraphModule:
+        """A model of its own with the weights of the goldens, in training mode."""
+        return self._build_filled(classes, size, outputs).train()
+
+    def _build_filled(
+        self, classes: int, size: tuple[int, int] | None, outputs: tuple[str, ...] = ()
+    ) -> fx.GraphModule:
+        outputs = outputs or (*self.levels, CLASSIFIER, "logits")
         model = compile_program(self.program(classes, size), weights="none", outputs=outputs).model
         checksum = self.fill.load(model, self.name)
-        if size[0] >= 64 and not self.name.startswith("dinov2"):
+        if not self.is_sized:
             assert checksum["sum"] == pytest.approx(self.expected["fill"][f"nc{classes}"]["sum"], abs=1e-3)
-        return model
+        return model.eval()
 
     def image(self, size: tuple[int, int], batch: int = 2) -> torch.Tensor:
         return torch.from_numpy(self.fill.image(batch, size))
