@@ -97,7 +97,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("texts")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=75, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(text=st.sampled_from(TEXTS), changes=edits)
 def test_a_spoilt_program_ends_in_diagnostics(folder: Path, text: str, changes: list[tuple[int, str, str]]) -> None:
     path = folder / "main.seg"

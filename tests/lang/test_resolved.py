@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,11 @@ def test_json_without_loss(path: Path) -> None:
 @pytest.mark.parametrize("path", SPECS, ids=lambda p: p.stem)
 def test_the_resolved_text_is_the_same_program(path: Path, tmp_path: Path) -> None:
     assert_resolves(load(path), tmp_path)
-    assert_resolves(load(path, ['data.classes=["a", "b", "c"]', "train.stop = none"]), tmp_path)
+
+
+def test_the_resolved_text_holds_what_was_set(tmp_path: Path) -> None:
+    text = assert_resolves(load(SPECS[0], ['data.classes=["a", "b", "c"]', "train.stop = none"]), tmp_path)
+    assert re.search(r'classes += \["a", "b", "c"\]', text) and "EarlyStopping" not in text
 
 
 def test_classes_that_were_given_are_recorded(tmp_path: Path) -> None:

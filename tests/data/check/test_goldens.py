@@ -10,14 +10,13 @@ import json
 import os
 import re
 import shutil
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from bombs import build_png
 from PIL import Image
 
 from segdsl.cli.invoke import run_cli
@@ -67,15 +66,6 @@ def turned(path: Path, orientation: int) -> None:
     Image.open(path).save(path, exif=exif)
 
 
-def bomb(path: Path, side: int) -> None:
-    """A PNG of few bytes that inflates to ``side`` times ``side`` pixels."""
-    packer = zlib.compressobj(9)
-    data = b"".join(packer.compress(bytes(side + 1)) for _ in range(min(side, 40_000))) + packer.flush()
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
-    body = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(body))
-
-
 def palette(path: Path, *colors: tuple[int, int, int]) -> None:
     picture = Image.fromarray(np.array(Image.open(path)) % 3).convert("P")
     picture.putpalette([channel for color in colors for channel in color])
@@ -108,8 +98,8 @@ LISTED: dict[str, Break] = {
         Image.open(r / IMAGE).convert("L").save(r / IMAGE),
         Image.open(r / "train/images/c.png").convert("RGBA").save(r / "train/images/c.png"),
     ),
-    "bomb": lambda r: bomb(r / IMAGE, 30_000),
-    "60000-by-60000": lambda r: bomb(r / IMAGE, 60_000),
+    "bomb": lambda r: (r / IMAGE).write_bytes(build_png(30_000, 30_000, "L", 30_000 * 30_001)),
+    "60000-by-60000": lambda r: (r / IMAGE).write_bytes(build_png(60_000, 60_000, "L", 40_000 * 60_001)),
     "meta-missing": lambda r: (r / META).unlink(),
     "meta-no-json": lambda r: (r / META).write_text("{'label_map': {}}"),
     "meta-differs": lambda r: meta(r / META, lambda m: m["label_map"].update({"1": "lorry"})),

@@ -208,7 +208,7 @@ class Writer:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_generated_programs(random: Random) -> None:
     text = Writer(random).program()
     assert parse(text, "a.seg").diagnostics == ()
