@@ -1,1 +1,1 @@
-"""Data sets: index, check, decoding, augmentation, batches, and the demo set. Only `loader` imports torch."""
+"""Datasets: index, checks, decoding, augmentation, batches, the demo dataset. Only `data/loading/` imports torch."""
