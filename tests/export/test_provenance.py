@@ -56,7 +56,7 @@ def test_the_scores_are_those_of_the_epoch_of_the_weights(copied: Path) -> None:
     assert found == {"epoch": 1, "step": 2, "val.dice": 0.25}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
+@pytest.mark.parametrize("text", ["", "[]", *(pytest.param(text, marks=pytest.mark.slow) for text in ("{", "\x00"))])
 def test_a_run_whose_lock_or_log_is_damaged_is_exported(text: str, copied: Path) -> None:
     for name in ("lock.json", "metrics.csv"):
         (copied / name).write_text(text, encoding="utf-8")

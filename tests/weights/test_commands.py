@@ -211,8 +211,14 @@ def test_rows_are_matched_by_class(folder: Path, case: Any, rows: list[int | Non
     assert torch.equal(got["backbone.conv.weight"], theirs["backbone.conv.weight"])
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 5, 7])
-@pytest.mark.parametrize("spec", ["segnext_t", "litehrnet_s", "dinov2"])
+@pytest.mark.parametrize(
+    ("spec", "channels"),
+    [
+        pytest.param(spec, channels, marks=() if channels in quick else pytest.mark.slow)
+        for spec, quick in (("segnext_t", (1, 4)), ("litehrnet_s", (2,)), ("dinov2", (7,)))
+        for channels in (1, 2, 4, 5, 7)
+    ],
+)
 def test_an_image_of_equal_channels_gives_the_same_logits(tmp_path: Path, spec: str, channels: int) -> None:
     file = ROOT / "specs" / f"{spec}.seg"
     size = "data.input_size=70x98" if spec == "dinov2" else "data.input_size=64x96"
@@ -255,7 +261,13 @@ def test_the_published_entries_match_the_reference() -> None:
     assert urls == {name: entry.url for name, entry in PUBLIC_WEIGHTS.items()}
 
 
-@pytest.mark.parametrize("name", PUBLIC_WEIGHTS)
+QUICK = ("lite_hrnet_s", "segnext_tiny", "dinov2-small-seg")
+"""One of each architecture; the slow tests fetch all."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in PUBLIC_WEIGHTS]
+)
 def test_every_published_entry_resolves(
     name: str, server: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -46,10 +46,16 @@ ENDS = {
     "as they are": "out logits = up",
     "joined with the image": "out logits = [image, up] -> Concat() -> Conv(classes)",
 }
+SPLIT = ("the first of two", "the last of two", "with nothing added")
+QUICK = {
+    ("the first of two", METAL, "soft"),
+    ("the last of two", METAL, "hard"),
+    ("with nothing added", BACKGROUND, "hard"),
+}
 FORMS = [(name, BACKGROUND, "soft") for name in ENDS] + [
-    (name, classes, prediction)
-    for name in ("the first of two", "the last of two", "with nothing added")
-    for classes, prediction in ((METAL, "soft"), (METAL, "hard"), (BACKGROUND, "hard"))
+    pytest.param(name, *form, marks=() if (name, *form) in QUICK else pytest.mark.slow)
+    for name in SPLIT
+    for form in ((METAL, "soft"), (METAL, "hard"), (BACKGROUND, "hard"))
 ]
 
 

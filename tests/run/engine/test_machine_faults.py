@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import signal
@@ -185,26 +186,25 @@ def paint(path: Path) -> None:
     os.utime(path, ns=(1, 1))
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "vanishes": (Path.unlink, "data-file-missing"),
+    "changes": (paint, "data-file-changed"),
+    "is emptied": (lambda path: path.write_bytes(b""), "data-file-empty"),
+}
+QUICK = [("images", "vanishes", 0), ("images", "changes", 1), ("masks", "is emptied", 0), ("masks", "vanishes", 1)]
+
+
 @pytest.mark.parametrize(
-    ("happens", "slug"),
+    ("kind", "fault", "workers"),
     [
-        (Path.unlink, "data-file-missing"),
-        (paint, "data-file-changed"),
-        (lambda p: p.write_bytes(b""), "data-file-empty"),
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in itertools.product(("images", "masks"), FAULTS, (0, 1))
     ],
-    ids=["vanishes", "changes", "is-emptied"],
 )
-@pytest.mark.parametrize("kind", ["images", "masks"])
-def test_a_file_of_the_data_set(
-    project: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    goes_on: GoesOn,
-    workers: int,
-    happens: Callable,
-    slug: str,
-    kind: str,
+def test_a_file_of_the_dataset(
+    project: Path, monkeypatch: pytest.MonkeyPatch, goes_on: GoesOn, kind: str, fault: str, workers: int
 ) -> None:
+    happens, slug = FAULTS[fault]
     files = [project / f"set/train/{kind}/1-{number}.png" for number in range(8)]
     kept = [(path, path.read_bytes(), path.stat()) for path in files]
     with after(monkeypatch, 3, lambda: [happens(path) for path in files]):
