@@ -21,6 +21,17 @@ from filelock import FileLock
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
+
+def keep_to_one_core(worker: str) -> None:
+    """Keep a worker of pytest-xdist to one core: OpenVINO and torch start as many threads as they may use cores."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    keep_to_one_core(os.environ["PYTEST_XDIST_WORKER"])
+
 Build = Callable[[str, Callable[[Path], object]], Path]
 """Return the folder of a name; it is filled by the given function at the first call in any worker."""
 
