@@ -29,7 +29,7 @@ from segdsl.data.decode.images import read_image
 from segdsl.data.demo.generate import write_demo_dataset
 from segdsl.data.formats.layout import Request
 from segdsl.data.loading.dataset import SampleKey, TrainDataset
-from segdsl.data.loading.loader import prepare_worker
+from segdsl.data.loading.worker import prepare_worker
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
 COMMON, SIZE, ROUNDS = "common_semantic_segmentation", 512, 5

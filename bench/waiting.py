@@ -46,7 +46,7 @@ def measure_waiting(name: str, root: Path, steps: int, overrides: list[str]) -> 
         if number:
             loaded.append(time.perf_counter() - begin)
             waits.append(setup.train_loader.wait_seconds - waited)
-    del batches, setup.train_loader._loader
+    setup.train_loader.close()
     assert batch is not None
     for _ in range(steps):
         begin = time.perf_counter()

@@ -108,8 +108,7 @@ def test_no_run_to_open(project: Path, slugs: Slugs) -> None:
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out-of-memory"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "out-of-memory"),
         (MemoryError(), "out-of-memory"),
-        (RuntimeError("unable to open shared memory object </torch_1> in read-write mode"), "shared-memory-full"),
-        (OSError(24, "Too many open files"), "shared-memory-full"),
+        (OSError(24, "Too many open files"), "too-many-open-files"),
     ],
 )
 def test_faults_of_the_machine_are_explained(slugs: Slugs, error: Exception, slug: str) -> None:

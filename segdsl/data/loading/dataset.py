@@ -53,6 +53,7 @@ class TrainDataset:
         self.subset = index.get_subset(name)
         self.pair_reader = PairReader(index, self.subset, cache)
         self.context = AugmentContext(size, index.ignore, index.classes)
+        self.sample_bytes = count_sample_bytes(index, size)
 
     def __len__(self) -> int:
         return len(self.subset)
@@ -111,6 +112,11 @@ def make_train_dataset(
     return TrainDataset(index, data.train.subset, size, steps, program.train.seed, cache, average_uses)
 
 
+def count_sample_bytes(index: Index, size: tuple[int, int]) -> int:
+    """Return the bytes of an image and its mask at a (height, width)."""
+    return size[0] * size[1] * ((index.read_options.channels or 3) + 1)
+
+
 class EvalDataset:
     """The samples of a subset without augmentation.
 
@@ -123,6 +129,7 @@ class EvalDataset:
     ) -> None:
         self.subset = index.get_subset(subset)
         self.index, self.size, self.cache = index, size, cache
+        self.sample_bytes = 0 if size is None else count_sample_bytes(index, size)
 
     def __len__(self) -> int:
         return len(self.subset)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from segdsl.data.augment.sample import NOISE_STREAM, counter_rng
 from segdsl.run.engine.ema import WeightAverage
+from segdsl.text.json import parse_json
 
 NOISE_SEEDS = 1 << 63
 
@@ -109,14 +110,14 @@ class TrainState:
         if self.average is not None:
             for name, mean in self.average.means.items():
                 mean.copy_(averages[name])
-            self.average.updates = json.loads(facts["updates"])
-        for key, number in json.loads(facts["optimizer"]).items():
+            self.average.updates = parse_json(facts["updates"])
+        for key, number in parse_json(facts["optimizer"]).items():
             kind, _, name = key.partition(":")
             kinds.setdefault(kind, {})[name] = number
         self._restore_optimizer(kinds)
-        self.scaler.load_state_dict(json.loads(facts["scaler"]))
+        self.scaler.load_state_dict(parse_json(facts["scaler"]))
         for entry in fields(RunProgress):
-            setattr(self.progress, entry.name, json.loads(facts[entry.name]))
+            setattr(self.progress, entry.name, parse_json(facts[entry.name]))
 
     def _iterate_optimizer_values(self) -> Iterator[tuple[str, str, Any]]:
         """Yield what the optimizer stores for each parameter: its name, the kind of value, the value."""

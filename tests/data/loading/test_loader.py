@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from segdsl.data.formats.layout import Request
 from segdsl.data.loading.dataset import EpochKeys, EvalDataset, SampleKey, TrainDataset
 from segdsl.data.loading.loader import DeviceShare, EvalLoader, TrainLoader, make_normalizer
 from segdsl.diagnostics import SegError
-from segdsl.run.engine.machine_faults import find_machine_fault
 from segdsl.words.augmentations import HorizontalFlip, PhotometricDistortion, RandomResizedCrop
 
 STEPS = (RandomResizedCrop(), PhotometricDistortion(), HorizontalFlip())
@@ -159,35 +157,9 @@ def test_a_changed_file_is_reported(index: Index, kind: str) -> None:
     assert EvalDataset(index, "val")[1] is not None
 
 
-def test_a_worker_that_is_killed_is_reported_with_what_it_was_reading(index: Index) -> None:
-    batches = loader(index, workers=1)
-    original = batches._batches.read_sample
-
-    def killed(key: SampleKey) -> object:
-        if key.position == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return original(key)
-
-    batches._batches.read_sample = killed  # type: ignore[assignment]
-    with pytest.raises(SegError) as caught:
-        list(batches.iterate_epoch(0))
-    (found,) = caught.value.diagnostics
-    assert found.slug == "worker-died" and str(index.get_subset("train").get_image_path(1)) in found.message
-    (said,) = (
-        find_machine_fault(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")) or caught.value
-    ).diagnostics
-    assert said.slug == "worker-died", "torch may raise it anywhere in a run"
-
-
 def test_the_normalizer_takes_out_mean_and_deviation() -> None:
     grey = torch.full((1, 3, 2, 2), 128, dtype=torch.uint8)
     expected = [(128 - m) / s for m, s in ((123.675, 58.395), (116.28, 57.12), (103.53, 57.375))]
     assert torch.allclose(make_normalizer("imagenet")(grey)[0, :, 0, 0], torch.tensor(expected), atol=1e-6)
     assert torch.allclose(make_normalizer("none")(grey), torch.tensor(128 / 255))
     assert make_normalizer("imagenet").state_dict() == {}
-
-
-def test_processes_that_are_not_forked_load_the_same(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone, spawned = loader(index), loader(index, workers=1)
-    spawned._loader.multiprocessing_context = "spawn"
-    assert contents(spawned, 0) == contents(alone, 0)

@@ -13,15 +13,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from segdsl.data.loading.loader import Batch, TrainLoader
 from segdsl.diagnostics import SegError
 from segdsl.run.console.display import Display, StepFacts
 from segdsl.run.engine import loop
@@ -96,7 +93,7 @@ def test_a_disk_that_refuses(
         "fsync": ("segdsl.storage.atomic.os.fsync",),
         "replace": ("segdsl.storage.atomic.Path.replace",),
         "log": ("segdsl.run.folder.log.RunLog._write_row",),
-        "folder": ("segdsl.storage.atomic.tempfile.mkstemp",),
+        "folder": ("segdsl.storage.atomic._create_draft",),
     }
     with monkeypatch.context() as patch, after(patch, 3, lambda: patch.setattr(*targets[place], refuse)):
         error = ends("left")
@@ -230,18 +227,6 @@ def test_a_killed_worker(project: Path, monkeypatch: pytest.MonkeyPatch, goes_on
     assert error.diagnostics[0].slug == "worker-died"
     assert is_whole("left") >= 3
     goes_on("left")
-
-
-@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()], ids=str)
-def test_a_worker_killed_while_passing_on_a_batch(error: Exception) -> None:
-    def broken() -> Iterator[Batch]:
-        raise error
-        yield
-
-    loader: Any = SimpleNamespace(waited=0.0)
-    with pytest.raises(SegError) as caught:
-        next(TrainLoader._iterate_batches(loader, broken()))
-    assert caught.value.diagnostics[0].slug == "worker-died"
 
 
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("out of memory"), "can't allocate memory"])
