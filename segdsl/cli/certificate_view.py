@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -133,17 +132,15 @@ def _format_dice_change(value: float | None) -> str:
 
 def show_origin(file: str) -> CommandResult:
     """Print the program of an exported model, followed by its lock file, scores and certificate."""
-    from segdsl.editor.ansi import highlight_source
-
     found = verbs.origin(file)
-    text = highlight_source(found["program"]) if streams.wants_color(sys.stdout) else found["program"]
     facts = {"weights": found["weights"], "lock": found["lock"], "metrics": found["metrics"]}
     # A certificate of another version may lack any key; the program above it is worth printing all the same.
     try:
         certificate = format_certificate(found["certificate"])
     except (KeyError, TypeError, ValueError):
         certificate = UNREADABLE_CERTIFICATE
-    return CommandResult({"file": file, **found}, f"{text}\n{format_facts(_shorten_digests(facts))}\n\n{certificate}")
+    text = "\n\n".join((format_facts(_shorten_digests(facts)), sanitize_text(certificate, "\n")))
+    return CommandResult({"file": file, **found}, f"{streams.format_source(found['program'])}\n{text}")
 
 
 def _shorten_digests(facts: Any) -> Any:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from segdsl.diagnostics import Diagnostic
+from segdsl.text.columns import sanitize_text
 
 SELF_EXPLANATORY = {"internal-error", "interrupted"}
 """Slugs whose message says all there is: no hint at `segdsl explain` follows them."""
@@ -91,6 +92,19 @@ def wants_color(stream: TextIO) -> bool:
     if os.environ.get("FORCE_COLOR"):
         return True
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+def format_source(text: str) -> str:
+    """Return a program as standard output shows it: in color and without control characters on a terminal, else as it
+    is."""
+    if not sys.stdout.isatty() and not wants_color(sys.stdout):
+        return text
+    shown = sanitize_text(text, "\n\t")
+    if not wants_color(sys.stdout):
+        return shown
+    from segdsl.editor.ansi import highlight_source
+
+    return highlight_source(shown)
 
 
 def can_print(text: str, stream: TextIO) -> bool:

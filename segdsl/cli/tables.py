@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from segdsl.text.columns import sanitize_text
+
 if TYPE_CHECKING:
     from segdsl.ir.parts import Part
 
@@ -19,11 +21,11 @@ def format_facts(facts: Mapping[str, Any]) -> str:
     width = max((len(name) for name in facts), default=0)
     lines: list[str] = []
     for name, value in facts.items():
-        label = name.replace("_", " ").ljust(width)
+        label = sanitize_text(name).replace("_", " ").ljust(width)
         if isinstance(value, Mapping):
             lines += [label.rstrip(), *(f"  {line}" for line in format_facts(value).splitlines())]
         else:
-            lines.append(f"{label}  {format_value(value)}")
+            lines.append(sanitize_text(f"{label}  {format_value(value)}"))
     return "\n".join(lines)
 
 

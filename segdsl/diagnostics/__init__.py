@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from segdsl.text.listing import quote_names
 
@@ -54,13 +54,23 @@ class Fix(NamedTuple):
     text: str
 
 
+class Setting(NamedTuple):
+    """A setting that remedies a problem, as `--set` takes it: its path, and its value as it is written."""
+
+    path: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.path} = {self.value}"
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
     """An error, warning or note.
 
     ``slug`` identifies the kind of problem, ``message`` states the problem, ``help`` states the remedy. ``span`` points
     into a program; ``path`` is a file other than a program (an image, a checkpoint). ``label`` is shown at the span,
-    ``labels`` are secondary places.
+    ``labels`` are secondary places. ``settings`` together are a remedy that `segdsl new` may write into a program.
     """
 
     slug: str
@@ -72,6 +82,7 @@ class Diagnostic:
     labels: tuple[Label, ...] = ()
     severity: Severity = "error"
     fix: Fix | None = None
+    settings: tuple[Setting, ...] = ()
 
 
 class SegError(Exception):
@@ -96,18 +107,37 @@ def fail(slug: str, message: str, help: str, *, span: Span | None = None, path: 
     return SegError([Diagnostic(slug, message, help, span=span, path=path)])
 
 
+MAX_ERRORS = 100
+"""Errors after which a check ends: nobody reads more, and each is compared with all names that are known."""
+
+
 @dataclass(slots=True)
 class Sink:
     """Collects diagnostics, so that all independent errors are reported together."""
 
     items: list[Diagnostic] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    _seen: set[Any] = field(init=False)
+    _error_count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._seen = set(map(_identify, self.items))
+        self._error_count = len(self.errors)
 
     def add(self, diagnostic: Diagnostic) -> None:
-        """Add ``diagnostic`` unless the same one (slug, place and message) is there already."""
-        same = (diagnostic.slug, diagnostic.span, diagnostic.path, diagnostic.message)
-        if all((d.slug, d.span, d.path, d.message) != same for d in self.items):
-            self.items.append(diagnostic)
+        """Add ``diagnostic`` unless the same one (slug, place and message) is there already.
+
+        Raises :class:`SegError` with all of them once there are too many errors.
+        """
+        if _identify(diagnostic) in self._seen:
+            return
+        self._seen.add(_identify(diagnostic))
+        self.items.append(diagnostic)
+        self._error_count += diagnostic.severity == "error"
+        if self._error_count >= MAX_ERRORS:
+            help = "correct these first; there may be more"
+            end = Diagnostic("too-many-errors", f"the check ended after {MAX_ERRORS} errors", help)
+            raise SegError([*self.items, end], self.sources)
 
     @property
     def errors(self) -> list[Diagnostic]:
@@ -121,6 +151,10 @@ class Sink:
         """Raise :class:`SegError` with all diagnostics if there is an error among them."""
         if self.errors:
             raise SegError(self.items, self.sources)
+
+
+def _identify(diagnostic: Diagnostic) -> Any:
+    return diagnostic.slug, diagnostic.span, diagnostic.path, diagnostic.message
 
 
 def match_name(name: str, known: Iterable[str]) -> str | None:

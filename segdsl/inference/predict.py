@@ -19,7 +19,8 @@ from segdsl.inference.overlay import encode_mask_png, render_overlay_png
 from segdsl.storage.atomic import write_atomically
 
 TABLE_FILE = "predictions.csv"
-"""The table of images and masks; a folder that contains it is the output of an earlier prediction."""
+"""The table of images and masks; a folder with such a table is the output of an earlier prediction."""
+TABLE_COLUMNS = ["image", "mask", "overlay"]
 MASK_FOLDER, OVERLAY_FOLDER = "masks", "overlays"
 
 
@@ -47,11 +48,11 @@ def predict_files(path: str | Path, inputs: Sequence[str], out: Path, device: st
     jobs = collect_jobs([Path(name) for name in inputs], out, faults)
     if not jobs:
         raise SegError(faults)
-    check_prediction_folder(out)
+    check_prediction_folder(out, jobs)
     model = open_model(path, device=device)
     try:
-        # The table exists from the start, so that an interrupted prediction can be repeated into the same folder.
-        write_atomically(out / TABLE_FILE, _format_prediction_table([]))
+        # The table names all results from the start, so that an interrupted prediction can be repeated.
+        write_atomically(out / TABLE_FILE, _format_prediction_table(jobs))
         done = list(_segment_all(model, jobs, out, faults))
         write_atomically(out / TABLE_FILE, _format_prediction_table(done))
     except OSError as error:
@@ -143,22 +144,43 @@ def _assign_result_paths(names_by_image: dict[Path, Path]) -> list[ImageJob]:
     return jobs
 
 
-def check_prediction_folder(out: Path) -> None:
-    """Check that ``out`` is new, empty, or contains earlier predictions. Raises SegError (`out-holds-other-files`)."""
+def check_prediction_folder(out: Path, jobs: Sequence[ImageJob]) -> None:
+    """Check that ``out`` is new, empty, or contains earlier predictions, and that no other file would be overwritten.
+
+    Raises SegError (`out-holds-other-files`).
+    """
     # Otherwise `--out data/val` could overwrite hand-drawn masks.
-    if out.is_dir() and ((out / TABLE_FILE).is_file() or not any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if out.exists():
-        problem = "contains other files" if out.is_dir() else "is a file"
-        message = f"the output folder `{out}` {problem}; predictions need a separate folder"
-        raise fail("out-holds-other-files", message, "choose a new folder with `--out`", path=str(out))
+    earlier = _read_earlier_results(out / TABLE_FILE) if out.is_dir() else None
+    problem = "contains other files" if out.is_dir() else "is a file"
+    if earlier is not None:
+        paths = [f"{folder}/{job.result_path.as_posix()}" for job in jobs for folder in (MASK_FOLDER, OVERLAY_FOLDER)]
+        other = [path for path in paths if path not in earlier and os.path.lexists(out / path)]
+        if not other:
+            return
+        problem = f"contains `{other[0]}`, which no prediction has written"
+    message = f"the output folder `{out}` {problem}; predictions need a separate folder"
+    raise fail("out-holds-other-files", message, "choose a new folder with `--out`", path=str(out))
+
+
+def _read_earlier_results(table: Path) -> set[str] | None:
+    """Return the masks and overlays that a table names, or None if it is not ours."""
+    try:
+        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = csv.reader(file)
+            if next(rows, None) != TABLE_COLUMNS:
+                return None
+            return {name for row in rows for name in row[1:]}
+    except (OSError, csv.Error):
+        return None
 
 
 def _format_prediction_table(done: Sequence[ImageJob]) -> bytes:
     """Format the table of results as CSV (`image,mask,overlay`), with results relative to the output folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "mask", "overlay"])
+    writer.writerow(TABLE_COLUMNS)
     for job in done:
         name = job.result_path.as_posix()
         writer.writerow([str(job.image), f"{MASK_FOLDER}/{name}", f"{OVERLAY_FOLDER}/{name}"])

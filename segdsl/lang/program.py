@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,10 +29,6 @@ from segdsl.lang.settings.merge import Settings
 from segdsl.lang.settings.overrides import Override, add_shell_option, apply_overrides, list_overrides
 from segdsl.lang.settings.sections import SectionReader
 from segdsl.syntax import tree
-
-# The parser allows 100 levels of nesting per expression and blocks nest 60 deep, each level taking several Python
-# frames. Python's default of 1,000 frames would be reached first.
-RECURSION_LIMIT = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +124,7 @@ def check_file(
 def _collect_errors(sink: Sink, name: str) -> Iterator[None]:
     """Add what ``sink`` has collected to an error that ends the loading of the file ``name``."""
     try:
-        with _allow_deep_recursion():
-            yield
+        yield
     except SegError as error:
         raise _complete_error(sink, error) from None
     except RecursionError:
@@ -178,16 +172,6 @@ def _complete_error(sink: Sink, error: SegError) -> SegError:
         seen.setdefault((diagnostic.slug, diagnostic.span, diagnostic.path, diagnostic.message), diagnostic)
     sources = {**sink.sources, **error.sources}
     return SegError([add_shell_option(diagnostic, sources) for diagnostic in seen.values()], sources)
-
-
-@contextmanager
-def _allow_deep_recursion() -> Any:
-    old = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(old, RECURSION_LIMIT))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(old)
 
 
 def _read_scope(loader: FileLoader, path: Path, name: str, text: str | None) -> FileScope:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import signal
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,8 +39,9 @@ def replace_atomically(path: Path, previous: Path | None = None, *, is_durable: 
     context manager returns. Raises OSError; in that case the draft is removed and ``path`` is unchanged.
     """
     with _open_draft(path) as draft:
+        mode = _read_mode(draft)
         yield draft
-        _finish_draft(draft, path, is_durable)
+        _finish_draft(draft, _read_mode(path) or mode, is_durable)
         aside = previous if previous is not None and path.exists() else None
         if aside is not None:
             path.replace(aside)
@@ -75,7 +76,7 @@ def create_atomically(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _open_draft(path) as draft:
         draft.write_bytes(content)
-        _finish_draft(draft, path, is_durable=True)
+        _finish_draft(draft, None, is_durable=True)
         try:
             os.link(draft, path)
         except FileExistsError:
@@ -88,27 +89,38 @@ def create_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _open_draft(path: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:MAX_NAME_LENGTH]}.", suffix=DRAFT_SUFFIX)
-    os.close(handle)
-    with remove_afterwards(Path(name)) as draft:
+    with remove_afterwards(_create_draft(path)) as draft:
         yield draft
 
 
-def _finish_draft(draft: Path, path: Path, is_durable: bool) -> None:
-    """Sync the content of a draft and give it the permissions of the final file."""
+def _create_draft(path: Path) -> Path:
+    """Create an empty file beside ``path`` with a name that nobody can guess."""
+    # A new file gets the permissions that the system gives to any; what replaces a private one is private from the
+    # start. O_EXCL follows no link.
+    mode = 0o666 if _read_mode(path) is None else 0o600
+    while True:
+        draft = path.parent / f".{path.name[:MAX_NAME_LENGTH]}.{secrets.token_hex(8)}{DRAFT_SUFFIX}"
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+            return draft
+
+
+def _read_mode(path: Path) -> int | None:
+    """Return the permissions of a regular file, None if there is none at ``path``."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return None
+    return stat.S_IMODE(mode) if stat.S_ISREG(mode) else None
+
+
+def _finish_draft(draft: Path, mode: int | None, is_durable: bool) -> None:
+    """Sync the content of a draft and give it its permissions, which a library that replaced the draft may not know."""
     if is_durable:
         # Before the rename: one that reaches the disk before the data would leave an empty file after a power failure.
         sync_file(draft)
-    try:
-        known = path.lstat().st_mode
-    except OSError:
-        known = 0
-    if not stat.S_ISREG(known):
-        # Drafts have mode 0600. The only way to read the umask is to set it.
-        mask = os.umask(0)
-        os.umask(mask)
-        known = 0o666 & ~mask
-    draft.chmod(stat.S_IMODE(known))
+    if mode is not None:
+        draft.chmod(mode)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from segdsl.storage.atomic import write_text_atomically
+from segdsl.text.json import parse_json
 
 # Longer names are truncated and made unique by a digest. File systems allow 255 bytes, and suffixes are added later.
 MAX_NAME_LENGTH = 120
@@ -70,9 +71,9 @@ def build_record_path(cache_path: Path) -> Path:
 def read_record(cache_path: Path) -> FetchRecord | None:
     """Read the record of a cached file. Return None if it is missing or invalid."""
     try:
-        found = json.loads(build_record_path(cache_path).read_text(encoding="utf-8"))
+        found = parse_json(build_record_path(cache_path).read_text(encoding="utf-8"))
         record = FetchRecord(str(found["url"]), str(found["sha256"]), int(found["size"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return record if SHA256_PATTERN.fullmatch(record.sha256) else None
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from segdsl.storage.cache import get_cache_folder
 from segdsl.storage.file_states import combine_change_times
+from segdsl.text.json import parse_json
 
 VERSION = 5
 """Increment whenever a fact is computed differently, so that older databases are not read."""
@@ -95,6 +96,6 @@ class FactCache:
 
 def _decode_value(row: tuple[int, int, str] | None, size: int, change_time: int) -> Any:
     try:
-        return json.loads(row[2]) if row and row[0] == size and row[1] == change_time else None
+        return parse_json(row[2]) if row and row[0] == size and row[1] == change_time else None
     except ValueError:
         return None

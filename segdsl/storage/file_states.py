@@ -45,7 +45,7 @@ class ImageNames(NamedTuple):
         if not names:
             return self
         left = ~np.isin(self.names, np.array(names, dtype=np.bytes_))
-        return ImageNames(self.names[left], self.stems[left], frozenset(split_name(name)[0] for name in names))
+        return ImageNames(self.names[left], self.stems[left], frozenset(self.stems[~left].tolist()))
 
 
 def sort_image_names(rows: Iterable[tuple[bytes, bytes]]) -> ImageNames:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from segdsl.text.json import parse_json
+
 NO_LOCK_ERRORS = {errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOLCK}
 """Errors of file systems that do not support locks."""
 POLL_SECONDS = 0.1
@@ -71,7 +73,7 @@ def _try_lock(lock: BaseFileLock, on_wait: Callable[[], None] | None) -> None:
 def _describe_owner(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
-        pid, host, *_ = json.loads(text) if text.startswith("[") else text.split()
+        pid, host, *_ = parse_json(text) if text.startswith("[") else text.split()
         since = datetime.fromtimestamp(path.stat().st_mtime)
     except (OSError, ValueError, TypeError):
         return "another process"

@@ -300,7 +300,8 @@ def _collect_doc_runs(token: Token) -> tuple[list[str], bool]:
         lines[0] = ""
     runs: list[str] = []
     current: list[str] = []
-    for line in lines[:-1]:
+    # The last piece is in front of the token, on its line; the end of the file has no line of its own.
+    for line in lines if token.kind == "$END" else lines[:-1]:
         line = line.strip(" \t\r\ufeff")
         if line.startswith("##"):
             current.append(line[2:].strip())

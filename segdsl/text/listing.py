@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import islice
 
@@ -22,3 +23,13 @@ def join_names(names: Sequence[str], limit: int = MAX_LISTED, total: int | None 
 def quote_names(names: Sequence[str], limit: int = MAX_LISTED) -> str:
     """Join the first names, each in backticks: `` `a`, `b` and 3 more ``."""
     return join_names([f"`{name}`" for name in islice(names, limit)], limit, len(names))
+
+
+def format_string(text: str) -> str:
+    """Return a string literal of the language."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def format_string_list(names: Sequence[str]) -> str:
+    """Return a list of string literals."""
+    return "[" + ", ".join(map(format_string, names)) + "]"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from segdsl.text.json import parse_json
 
 
 class Layout(NamedTuple):
@@ -126,8 +127,8 @@ def read_class_names(content: Mapping[str, Any], metadata: Mapping[str, str]) ->
     found: Any = None
     if "classes" in metadata:
         try:
-            found = json.loads(metadata["classes"])
-        except (ValueError, RecursionError):
+            found = parse_json(metadata["classes"])
+        except ValueError:
             return ()
     # OTX 2, OTX 1, MMEngine and MMCV, in this order.
     for path in (

@@ -9,6 +9,7 @@ from pathlib import Path
 from segdsl.diagnostics import Diagnostic, SegError, Span, fail
 from segdsl.ir.program import Program
 from segdsl.storage.cache import SHA256_PATTERN, compute_file_sha256
+from segdsl.text.json import parse_json
 from segdsl.weights.fetch import Watcher, fetch_weights_file
 from segdsl.weights.file_suggestions import require_weights_file
 from segdsl.words.published import SourceError, WeightSource, parse_source
@@ -107,7 +108,6 @@ def _verify_file_digest(path: Path, expected_sha256: str) -> str:
 
 def read_lock_digests(program: Program) -> Mapping[str, str]:
     """Return the SHA-256 of the weights of each part from the lock file of a run; empty for any other program."""
-    import json
 
     # Only the program in the folder of a run has a lock beside it. An unreadable one is as good as none: the weights
     # are then loaded without the extra check.
@@ -115,9 +115,9 @@ def read_lock_digests(program: Program) -> Mapping[str, str]:
     if file.name != "program.seg":
         return {}
     try:
-        lock = json.loads(file.with_name("lock.json").read_text(encoding="utf-8"))
+        lock = parse_json(file.with_name("lock.json").read_text(encoding="utf-8"))
         entries = [(part, e["sha256"], e["source"]) for part, e in lock["weights"].items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     known = [(part, digest) for part, digest, source in entries if source == program.weights.get(part)]
     return {part: digest for part, digest in known if isinstance(digest, str) and SHA256_PATTERN.fullmatch(digest)}

@@ -134,6 +134,18 @@ def test_predictions_may_be_made_again_but_replace_nothing_else(images: Path, ru
         assert not other.is_file() or other.read_bytes() == content
 
 
+def test_masks_beside_a_table_of_someone_else_are_kept(images: Path, run: Path, tmp_path: Path) -> None:
+    """A name is no mark: only what our own table lists was made by us."""
+    out = tmp_path / "labels"
+    (out / "masks").mkdir(parents=True)
+    (out / "predictions.csv").write_text("image,annotator\nplain.png,Ann\n")
+    (out / "masks" / "plain.png").write_bytes(b"a week of work")
+    with pytest.raises(SegError) as caught:
+        predict_files(run, [str(images / "plain.png")], out)
+    assert [d.slug for d in caught.value.diagnostics] == ["out-holds-other-files"]
+    assert (out / "masks" / "plain.png").read_bytes() == b"a week of work"
+
+
 def test_a_full_disk_is_reported(images: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
@@ -145,7 +157,7 @@ def test_a_full_disk_is_reported(images: Path, run: Path, tmp_path: Path, monkey
 
 
 def test_a_mask_is_read_back_as_its_ids(tmp_path: Path) -> None:
-    from segdsl.data.decode.images import read_mask
+    from segdsl.data.decode.masks import read_mask
 
     mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
     colors = make_class_colors([f"class {k}" for k in range(256)])

@@ -22,6 +22,7 @@ IN_WORDS = {
     "import-cycle",
     "import-outside-root",
     "nesting-budget",
+    "too-many-errors",
 }
 """Slugs whose examples need several files; the golden tests hold them."""
 TOP = ("data", "train", "eval", "export", "weights", "model", "block", "import", "extends", "drop", "seg", "training")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segdsl.text.columns import measure_width, truncate_end, truncate_middle
+from segdsl.text.json import parse_json
 from segdsl.text.listing import join_names, quote_names
 from segdsl.text.plural import format_count, pick_noun
 from segdsl.text.table import render_table
@@ -41,3 +42,9 @@ def test_a_wide_cell_is_cut_or_folded() -> None:
     assert cut == ["name           count", "道道道道道道…      1", "b[red]            23"]
     folded = render_table(["name", "count"], rows, width=20, overflow="fold")
     assert "".join(folded).count("道") == 50 and max(map(measure_width, folded)) <= 20
+
+
+@pytest.mark.parametrize("text", ["1" * 5000, '{"a": ' * 100_000, "[" * 100_000, "{", "", b"\xff"])
+def test_json_that_python_cannot_hold_is_a_value_error(text: str | bytes) -> None:
+    with pytest.raises(ValueError):
+        parse_json(text)

@@ -177,10 +177,14 @@ def find_programs(names: Sequence[str]) -> list[str]:
 
 
 def _walk_programs(folder: Path) -> Iterator[Path]:
-    """Yield the `.seg` files below a folder, skipping hidden and unreadable folders."""
+    """Yield the `.seg` files below a folder, skipping hidden and unreadable folders, pipes and devices."""
+    root = folder.resolve()
     for place, folders, names in os.walk(folder):
         folders[:] = [f for f in folders if not f.startswith(".")]
-        yield from (Path(place, n) for n in names if n.endswith(".seg") and not n.startswith("."))
+        for file in (Path(place, n) for n in names if n.endswith(".seg") and not n.startswith(".")):
+            # A link out of the folder is not the author's: `fmt` must not write through it.
+            if file.is_file() and (not file.is_symlink() or file.resolve().is_relative_to(root)):
+                yield file
 
 
 @click.command("show")
@@ -212,7 +216,6 @@ def show_command(
         from segdsl.cli.certificate_view import show_origin
 
         return show_origin(file)
-    from segdsl.editor.ansi import highlight_source
     from segdsl.lang.elaborate.files import STD, read_source
 
     path = Path(file)
@@ -228,9 +231,7 @@ def show_command(
                 path=file,
             )
     text = read_source(path, file)
-    return CommandResult(
-        {"file": file, "text": text}, highlight_source(text) if streams.wants_color(sys.stdout) else text
-    )
+    return CommandResult({"file": file, "text": text}, streams.format_source(text))
 
 
 @click.command("explain")

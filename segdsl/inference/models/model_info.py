@@ -23,6 +23,7 @@ from segdsl.data.pictures.palette import is_background
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Exporter, Program
 from segdsl.lang.program import load_text
+from segdsl.text.json import parse_json
 from segdsl.version import __version__
 from segdsl.words.exports import find_format, name_exporters
 
@@ -161,8 +162,8 @@ def parse_entries(entries: Mapping[str, str], file: Path) -> ModelInfo:
         raise _foreign_model_error(file)
     try:
         origin = {key: _parse_object(entries[key]) for key in (LOCK_KEY, METRICS_KEY, CERTIFICATE_KEY)}
-        classes = json.loads(entries[CLASSES_KEY])
-    except (ValueError, RecursionError) as error:
+        classes = parse_json(entries[CLASSES_KEY])
+    except ValueError as error:
         raise info_damaged_error(file) from error
     text = entries["segdsl_program"]
     program = _load_program_text(text, entries["segdsl_version"], file)
@@ -188,16 +189,20 @@ def _find_exporter(program: Program, name: str | None, file: Path) -> Exporter:
 
 
 def _parse_object(text: str) -> dict[str, Any]:
-    """Parse a JSON object. Raises ValueError and RecursionError."""
-    value = json.loads(text)
+    """Parse a JSON object. Raises ValueError."""
+    value = parse_json(text)
     if not isinstance(value, dict) or _measure_nesting(value) > MAX_NESTING:
         raise ValueError
     return value
 
 
 def _measure_nesting(value: Any) -> int:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(_measure_nesting, children), default=0)
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inner = [v.values() if isinstance(v, dict) else v if isinstance(v, list) else () for v in level]
+        level = [child for children in inner for child in children]
+    return depth
 
 
 def info_damaged_error(file: Path) -> SegError:

@@ -12,6 +12,8 @@ from segdsl.ir.graph import Op, ShapeError
 from segdsl.ir.shape import Dim, ceil_div, floor_div, format_shape
 from segdsl.ir.values import Quantity
 from segdsl.lang.elaborate.context import (
+    CHARS_PER_WORK,
+    EXTENT_WORK,
     LIST_BUDGET,
     NODE_BUDGET,
     Frame,
@@ -67,12 +69,18 @@ def evaluate_binary(expr: tree.Binary, frame: Frame, path: str | None) -> Any:
     if isinstance(left, tuple) and isinstance(right, tuple) and expr.op == "+":
         return frame.context.charge_list(left + right, expr.span)
     if isinstance(left, str) and isinstance(right, str) and expr.op == "+":
-        # Repeated doubling (`s + s`) would otherwise fill the memory within a few dozen lets.
-        if len(left) + len(right) > LIST_BUDGET:
-            message = f"the string exceeds {LIST_BUDGET:,} characters"
-            raise eval_error("list-budget", expr.span, message, "use a shorter string")
-        return left + right
-    return _compute_number(expr, left, right)
+        return _join_texts(expr, left, right, frame)
+    return _compute_number(expr, left, right, frame)
+
+
+def _join_texts(expr: tree.Binary, left: str, right: str, frame: Frame) -> str:
+    # Repeated doubling (`s + s`) would otherwise fill the memory within a few dozen lets.
+    length = len(left) + len(right)
+    if length > LIST_BUDGET:
+        message = f"the string exceeds {LIST_BUDGET:,} characters"
+        raise eval_error("list-budget", expr.span, message, "use a shorter string")
+    frame.context.charge_work(length // CHARS_PER_WORK, expr.span)
+    return left + right
 
 
 def _compare_values(expr: tree.Binary, left: Any, right: Any, frame: Frame) -> bool:
@@ -87,6 +95,8 @@ def _compare_values(expr: tree.Binary, left: Any, right: Any, frame: Frame) -> b
     # Symbolic extents such as `H/4` are compared at the program's input size: `data.input_size` decides the branch.
     left = frame.context.resolve_extent(left) if isinstance(left, Dim) else left
     right = frame.context.resolve_extent(right) if isinstance(right, Dim) else right
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        frame.context.charge_work(frame.context.count_elements(left), expr.span)
     try:
         # Python orders bool as int; the language does not.
         if expr.op not in ("==", "!=") and (isinstance(left, bool) or isinstance(right, bool)):
@@ -97,7 +107,7 @@ def _compare_values(expr: tree.Binary, left: Any, right: Any, frame: Frame) -> b
         raise eval_error("wrong-type", expr.span, message, "compare two numbers") from None
 
 
-def _compute_number(expr: tree.Binary, left: Any, right: Any) -> Any:
+def _compute_number(expr: tree.Binary, left: Any, right: Any, frame: Frame) -> Any:
     for value, part in ((left, expr.left), (right, expr.right)):
         if isinstance(value, bool) or not isinstance(value, (int, float, Dim)):
             raise eval_error(
@@ -109,6 +119,7 @@ def _compute_number(expr: tree.Binary, left: Any, right: Any) -> Any:
     if expr.op in ("/", "//") and right == 0:
         raise eval_error("division-by-zero", expr.right.span, "division by zero", "use a nonzero divisor")
     if isinstance(left, Dim) or isinstance(right, Dim):
+        frame.context.charge_work(EXTENT_WORK, expr.span)
         return check_magnitude(_compute_extent(expr, left, right), expr.span)
     if expr.op == "**" and right < 0 and left == 0:
         raise eval_error("division-by-zero", expr.span, "0 has no negative power", "use a nonzero base")
@@ -175,6 +186,7 @@ def emit_tensor_op(
 def repeat_module(module: Module, count: Any, expr: tree.Binary, frame: Frame, path: str | None) -> Module:
     """Build the chain of n fresh copies for `A(…) * n`, each with its position as path."""
     check_repeat_count(count, expr.right)
+    frame.context.charge_copies(module, expr.span, count)
     parts = tuple(module.copy_to(None if path is None else f"{path}.{i}".lstrip(".")) for i in range(count))
     return Module(ChainRecipe(parts), path, expr.span)
 

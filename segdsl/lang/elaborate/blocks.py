@@ -37,6 +37,7 @@ from segdsl.lang.elaborate.values import (
 )
 from segdsl.ops.parameter import Parameter
 from segdsl.syntax import tree
+from segdsl.syntax.recursion import call_deeply
 
 PARAMETER_TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((int,), "an integer"),
@@ -116,6 +117,7 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
     if len(context.block_stack) >= NESTING_BUDGET:
         message = f"blocks are nested more than {NESTING_BUDGET} levels deep"
         raise eval_error("nesting-budget", expr.span, message, "flatten the blocks")
+    context.charge_block(expr.span)
     path = join_path(caller.path, f"{ANONYMOUS}{block.name}") if module.path is None else module.path
     # A shared module adds no weights and an anonymous one has no path to copy to: neither can be replayed.
     copied = None if reuse or not path or ANONYMOUS in path else replay_application(context, recipe, path, value)
@@ -129,7 +131,7 @@ def apply_block(module: Module, value: Any, expr: tree.Expr, caller: Frame, reus
         frame = Frame(context, block.file, path, {}, None, reuse, block, recipe.argument_spans)
         _bind_parameters(recipe, frame)
         _bind_inputs(recipe, value, expr, frame)
-        result = run_body(block, frame)
+        result = call_deeply(lambda: run_body(block, frame))
     finally:
         context.block_stack.pop()
     if not reuse and path and ANONYMOUS not in path:
@@ -146,6 +148,7 @@ def _relocate_result(value: Any, span: Span) -> Any:
 
 def _bind_parameters(recipe: BlockRecipe, frame: Frame) -> None:
     for name, value in recipe.arguments.items():
+        frame.context.charge_copies(value, recipe.block.tree.name.span)
         frame.vars[name] = copy_modules(value, frame.qualify_name(name))
 
 

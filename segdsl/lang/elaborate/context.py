@@ -12,13 +12,19 @@ from segdsl.diagnostics import Diagnostic, Label, Sink, Span
 from segdsl.ir.graph import Node, Op
 from segdsl.ir.shape import Dim, Shape, evaluate_extent, evaluate_shape
 from segdsl.lang.elaborate.scopes import BlockDef, FileScope
-from segdsl.lang.elaborate.values import POISON, EvalStop, Tensor, eval_error, join_path
+from segdsl.lang.elaborate.values import POISON, EvalStop, Tensor, count_modules, eval_error, join_path
 from segdsl.ops.names import is_name_taken, suggest_free_name
 from segdsl.syntax import tree
 
 # The language has loops over lists and nested blocks, so a short program can ask for an endless amount of work. Each
 # budget is far above what real models need and low enough to be reached within seconds.
 NODE_BUDGET = 100_000
+WORK_BUDGET = 1_000_000
+"""Units of work of one elaboration, each about a microsecond: an expression is one, other things are a multiple."""
+BLOCK_WORK, MODULE_WORK, ARGUMENT_WORK, COPY_WORK, EXTENT_WORK = 20, 4, 8, 2, 20
+"""Units for applying a block, making a module and each of its arguments, copying one, and a symbolic extent."""
+CHARS_PER_WORK = 10
+"""Characters of text that one unit makes, which bounds the memory of all texts together."""
 NESTING_BUDGET = 60
 LIST_BUDGET = 100_000
 TOTAL_LIST_BUDGET = 3_000_000
@@ -51,6 +57,7 @@ class Context:
     block_stack: list[tuple[BlockDef, Span]] = field(default_factory=list)
     size_span: Span | None = None
     applications: int = 0
+    work: int = 0
     recordings: dict[Any, Any] = field(default_factory=dict)
     list_element_count: int = 0
     is_budget_exhausted: bool = False
@@ -74,12 +81,34 @@ class Context:
                 "reduce the repeat count or the range that leads here",
             )
 
+    def charge_work(self, units: int, span: Span) -> None:
+        """Count units of work against the budget."""
+        self.work += units
+        if self.work > WORK_BUDGET:
+            if self.is_budget_exhausted:
+                raise EvalStop
+            self.is_budget_exhausted = True
+            raise eval_error(
+                "work-budget",
+                span,
+                "this program takes too long to evaluate",
+                "use smaller ranges and fewer nested comprehensions; compute a list once in a `let`",
+            )
+
+    def charge_block(self, span: Span) -> None:
+        """Count the application of a block against the budget of work."""
+        self.charge_work(BLOCK_WORK, span)
+
+    def charge_copies(self, value: Any, span: Span, count: int = 1) -> None:
+        """Count ``count`` copies of the modules in a value against the budget of work."""
+        self.charge_work(count * count_modules(value) * COPY_WORK, span)
+
     def charge_list(self, values: tuple[Any, ...], span: Span) -> tuple[Any, ...]:
         """Return a new list after counting it, with the lists in it, against both list budgets."""
         self.list_element_count += len(values)
         if self.is_budget_exhausted:
             raise EvalStop
-        if self._count_elements(values) > LIST_BUDGET:
+        if self.count_elements(values) > LIST_BUDGET:
             message = f"this list exceeds {LIST_BUDGET:,} elements"
             raise eval_error("list-budget", span, message, "use a smaller range, or fewer nested lists")
         if self.list_element_count > TOTAL_LIST_BUDGET:
@@ -88,12 +117,13 @@ class Context:
             raise eval_error("list-budget", span, message, "use smaller ranges")
         return values
 
-    def _count_elements(self, values: tuple[Any, ...]) -> int:
+    def count_elements(self, values: tuple[Any, ...]) -> int:
+        """Return the number of elements of a list and of the lists in it."""
         # Nested lists are often shared (`[xs, xs]`), so their sizes are cached by id; otherwise thirty doublings would
         # take 2^30 steps. Keeping the list itself in the cache keeps its id from being reused.
         known = self.list_sizes.get(id(values))
         if known is None:
-            inner = sum(self._count_elements(value) for value in values if isinstance(value, tuple))
+            inner = sum(self.count_elements(value) for value in values if isinstance(value, tuple))
             known = self.list_sizes[id(values)] = (values, len(values) + inner)
         return known[1]
 
@@ -325,4 +355,8 @@ def evaluate_expr(expr: tree.Expr, frame: Frame, path: str | None) -> Any:
 
     ``path`` names the modules and nodes that the expression builds; None leaves them without a name.
     """
+    context = frame.context
+    context.work += 1
+    if context.work > WORK_BUDGET:
+        context.charge_work(0, expr.span)
     return HANDLERS[type(expr)](expr, frame, path)

@@ -21,6 +21,7 @@ from segdsl.lang.elaborate.values import (
     eval_error,
 )
 from segdsl.syntax import tree
+from segdsl.syntax.recursion import call_deeply
 from segdsl.text.plural import format_count
 
 
@@ -142,7 +143,7 @@ def evaluate_file_let(name: str, frame: Frame, use_span: Span) -> Any:
         # is being computed; the language has no such value.
         file.values[name] = Ellipsis
         try:
-            file.values[name] = evaluate_expr(let.value, Frame(frame.context, file), "")
+            file.values[name] = call_deeply(lambda: evaluate_expr(let.value, Frame(frame.context, file), ""))
         except EvalStop as signal:
             file.values[name] = POISON
             if signal.diagnostic:

@@ -249,11 +249,17 @@ def read_source(path: Path, name: str, span: Span | None = None) -> str:
             run_help += f", or use its program `{Path(name) / 'program.seg'}`"
             help = run_help if (path / "program.seg").is_file() else "name a `.seg` file"
             raise fail("file-unreadable", f"{name} is a folder", help, path=name, span=span)
-        # Checked before reading: the name may be that of a checkpoint of several gigabytes.
-        if path.stat().st_size > MAX_FILE_BYTES:
+        # A pipe that nobody writes to would be waited for without end, and a device may have no end.
+        if not path.is_file() and path.exists():
+            message = f"{name} is a pipe or a device"
+            raise fail("file-unreadable", message, "name a `.seg` file", path=name, span=span)
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        # The name may be that of a checkpoint of several gigabytes.
+        if len(content) > MAX_FILE_BYTES:
             message = f"{name} is larger than 4 MiB"
-            raise fail("file-unreadable", message, "name a `.seg` file, or split this one", path=name)
-        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+            raise fail("file-unreadable", message, "name a `.seg` file, or split this one", path=name, span=span)
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         message = f"{name} is not valid UTF-8 at byte {error.start}"
         raise fail("file-unreadable", message, "save the file as UTF-8", path=name, span=span) from None

@@ -12,7 +12,15 @@ from segdsl.lang.convert.fields import build_word
 from segdsl.lang.elaborate.arguments import match_arguments
 from segdsl.lang.elaborate.arithmetic import check_repeat_count
 from segdsl.lang.elaborate.blocks import apply_block, bind_name, build_block_recipe, check_shape_note
-from segdsl.lang.elaborate.context import Frame, emit_node, evaluate_expr, is_in_library, register_evaluator
+from segdsl.lang.elaborate.context import (
+    ARGUMENT_WORK,
+    MODULE_WORK,
+    Frame,
+    emit_node,
+    evaluate_expr,
+    is_in_library,
+    register_evaluator,
+)
 from segdsl.lang.elaborate.expressions import get_dotted_parts, lookup_component, unknown_component_error
 from segdsl.lang.elaborate.functions import call_function
 from segdsl.lang.elaborate.scopes import BlockDef
@@ -40,6 +48,7 @@ def evaluate_call(expr: tree.Call, frame: Frame, path: str | None) -> Any:
     component = lookup_component(expr.func, frame)
     if component is None:
         raise unknown_component_error(expr.func, frame)
+    frame.context.charge_work(MODULE_WORK + ARGUMENT_WORK * len(expr.args), expr.span)
     if isinstance(component, BlockDef):
         return Module(build_block_recipe(component, expr, frame), path, expr.span)
     if issubclass(component, Op):
@@ -174,6 +183,7 @@ def _build_chain(expr: tree.Flow, source: Module, frame: Frame, path: str | None
     counts = [_evaluate_repeat_count(step, frame) for step in expr.steps]
     parts: list[Module] = list(source.recipe.parts) if repeats and isinstance(source.recipe, ChainRecipe) else []
     if not repeats:
+        frame.context.charge_copies(source, expr.span)
         parts = [source.copy_to(element_path(path, 0)) if made_here else source]
     for step, count in zip(expr.steps, counts, strict=True):
         if step.name is not None or step.each:

@@ -61,6 +61,7 @@ def _call_len(args: Arguments, call: tree.Call, frame: Frame, path: str | None) 
 
 def _call_sum(args: Arguments, call: tree.Call, frame: Frame, path: str | None) -> Any:
     values = _require_list(args[0], "sum")
+    frame.context.charge_work(len(values), call.span)
     if not values:
         return 0
     # Start with the first value and not with 0: `0 + tensor` would be a node of the graph.
@@ -84,6 +85,7 @@ def _call_sum(args: Arguments, call: tree.Call, frame: Frame, path: str | None) 
 def _make_extreme(pick: Callable[..., Any], name: str) -> Callable[..., Any]:
     def call_extreme(args: Arguments, call: tree.Call, frame: Frame, path: str | None) -> Any:
         values = _require_list(args[0], name) if len(args) == 1 else tuple(v for v, _ in args)
+        frame.context.charge_work(len(values), call.span)
         for value in values:
             if isinstance(value, bool) or not isinstance(value, (int, float, Dim)):
                 raise eval_error(
@@ -97,7 +99,7 @@ def _make_extreme(pick: Callable[..., Any], name: str) -> Callable[..., Any]:
                 "empty-list", call.span, f"`{name}` of an empty list is undefined", "pass a non-empty list"
             )
         # Symbolic extents are compared at the input size.
-        return pick(values, key=frame.context.resolve_extent)
+        return pick(values, key=lambda v: frame.context.resolve_extent(v) if isinstance(v, Dim) else v)
 
     return call_extreme
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from segdsl.diagnostics import Span
 from segdsl.ir.graph import Node
 from segdsl.ir.shape import Dim
 from segdsl.ir.values import Quantity, Range, Size
-from segdsl.lang.elaborate.context import Context, check_reserved_names
+from segdsl.lang.elaborate.context import COPY_WORK, Context, check_reserved_names
 from segdsl.lang.elaborate.values import BlockRecipe, Module, OpRecipe, Tensor, join_path
 
 VALUE_TYPES = (bool, int, float, str, Dim, Size, Range, Quantity, type(None))
@@ -109,18 +110,19 @@ def replay_application(context: Context, recipe: BlockRecipe, path: str, value: 
         return None
     if state:
         check_reserved_names(path, recipe.block.tree.name.span)
-    _copy_recording(context, recording, path, moved, state)
+    _copy_recording(context, recording, path, moved, state, recipe.block.tree.name.span)
     return _rebase_value(recording.result, moved)
 
 
 def _copy_recording(
-    context: Context, recording: Recording, path: str, moved: dict[str, str], state: dict[str, str]
+    context: Context, recording: Recording, path: str, moved: dict[str, str], state: dict[str, str], span: Span
 ) -> None:
     """Add the nodes, state and names of a recording at the paths in ``moved`` and ``state``."""
     fresh = [moved[n.path] for n in recording.nodes]
     context.used_paths.update(fresh)
-    # Copies are cheap but fill the memory all the same, so they count against the budget.
+    # Copies are cheap but fill the memory all the same, so they count against the budgets.
     context.applications += len(fresh)
+    context.charge_work((len(recording.nodes) + len(recording.names) + len(recording.state)) * COPY_WORK, span)
     for node in recording.nodes:
         values = {
             **node.__dict__,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Fix, Label, Span
@@ -95,6 +95,12 @@ class Module:
     span: Span
     application_count: int = 0
     is_copied: bool = False
+    part_count: int = field(default=1, init=False)
+    """The number of modules that a copy of this one makes."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.recipe, ChainRecipe):
+            self.part_count += sum(part.part_count for part in self.recipe.parts)
 
     def copy_to(self, path: str | None) -> Module:
         """Return a fresh module of the same recipe at another path; parts of a chain get their position as path."""
@@ -120,6 +126,13 @@ def copy_modules(value: Any, path: str) -> Any:
     if isinstance(value, tuple) and any(isinstance(v, (Module, tuple)) for v in value):
         return tuple(copy_modules(v, join_path(path, str(i))) for i, v in enumerate(value))
     return value
+
+
+def count_modules(value: Any) -> int:
+    """Return the number of modules that :func:`copy_modules` makes."""
+    if isinstance(value, Module):
+        return value.part_count
+    return sum(map(count_modules, value)) if isinstance(value, tuple) else 0
 
 
 def join_path(*parts: str | None) -> str:

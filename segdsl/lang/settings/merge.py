@@ -187,7 +187,9 @@ class Settings:
     ) -> tuple[str, Fix | None]:
         """Return the help and fix for an unknown name in a path: a synonym, a misplaced key, or a misspelling."""
         ident, valid_names = idents[position], list(valid_names)
-        braces = len(idents) - len(getattr(statement, "path", idents))
+        # An `import` has a path too, but that of a file.
+        own = statement.path if isinstance(statement, (tree.Section, tree.Assign, tree.Drop)) else idents
+        braces = len(idents) - len(own)
         found, is_last = None, position == len(idents) - 1
         if is_last:
             found = find_remedy(self._make_unknown_setting(idents, braces, statement), valid_names)

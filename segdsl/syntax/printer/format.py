@@ -7,9 +7,7 @@ one arrow per line in a flow that its author broke before an arrow.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +18,6 @@ from segdsl.syntax.printer.expressions import ExpressionPrinter, TokenStream
 from segdsl.syntax.printer.pretty import INDENT_WIDTH, Doc, render_doc
 
 LINE_WIDTH = 120
-RECURSION_LIMIT = 10_000
-"""Python frames needed to print the deepest tree that the parser's nesting limit allows."""
 
 
 def format_text(text: str, name: str = "<text>") -> str:
@@ -30,12 +26,11 @@ def format_text(text: str, name: str = "<text>") -> str:
     if parsed.diagnostics:
         raise SegError(parsed.diagnostics, {name: text})
     source = TokenStream(parsed.tokens)
-    with _allow_deep_recursion():
-        formatted = _StatementPrinter(source).format_file(parsed.file)
-        # A formatter that changes a program or drops a comment does silent damage, so every result is verified.
-        again = parse(formatted, name)
-        if again.diagnostics or not source.is_exhausted or not _is_same_tree(parsed.file, again.file):
-            raise AssertionError(f"formatting {name} would change its meaning")
+    formatted = _StatementPrinter(source).format_file(parsed.file)
+    # A formatter that changes a program or drops a comment does silent damage, so every result is verified.
+    again = parse(formatted, name)
+    if again.diagnostics or not source.is_exhausted or not _is_same_tree(parsed.file, again.file):
+        raise AssertionError(f"formatting {name} would change its meaning")
     return formatted
 
 
@@ -47,16 +42,6 @@ def _is_same_tree(one: Any, other: Any) -> bool:
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(_is_same_tree, one, other))
     return bool(one == other)
-
-
-@contextmanager
-def _allow_deep_recursion() -> Iterator[None]:
-    old = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(old, RECURSION_LIMIT))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(old)
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import stat
 import sys
@@ -230,3 +231,49 @@ def test_dump_prints_the_graph_after_a_pass(capsys: pytest.CaptureFixture[str]) 
     assert found["graph"]["nodes"][0]["path"] == before.splitlines()[1].split(" = ")[0]
     assert run_cli(["compile", "good.seg", "--dump", "dead_node"]) == 2
     assert "`dead_nodes`" in capsys.readouterr().err
+
+
+def test_a_folder_is_searched_for_programs_of_its_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(here / "pipe.seg")
+    (here / "device.seg").symlink_to("/dev/zero")
+    outside = here.parent / f"{here.name}-outside"
+    outside.mkdir()
+    (outside / "other.seg").write_text("not a program", encoding="utf-8")
+    (here / "linked").symlink_to(outside)
+    (here / "linked.seg").symlink_to(outside / "other.seg")
+    (here / "bad.seg").unlink()
+    assert as_json(capsys, "check", ".") == (0, {"files": 2, "errors": [], "warnings": []})
+    assert run_cli(["fmt", "."]) == 0
+    assert (outside / "other.seg").read_text(encoding="utf-8") == "not a program"
+
+
+@pytest.mark.parametrize("name", ["pipe.seg", "device.seg", "good.seg/x.seg"])
+@pytest.mark.parametrize("command", ["check", "fmt", "show"])
+def test_what_is_no_file_is_refused(here: Path, capsys: pytest.CaptureFixture[str], command: str, name: str) -> None:
+    os.mkfifo(here / "pipe.seg")
+    (here / "device.seg").symlink_to("/dev/zero")
+    assert run_cli([command, name]) in (1, 2)
+    assert "error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("note", ["## what it is", "## what it is\n## and more", "# a comment"])
+def test_a_note_may_end_a_file_without_a_line_end(here: Path, note: str) -> None:
+    (here / "note.seg").write_text(GOOD + note, encoding="utf-8")
+    assert run_cli(["fmt", "note.seg"]) == 0
+    assert (here / "note.seg").read_text(encoding="utf-8").endswith(f"\n{note}\n")
+
+
+def test_a_terminal_gets_no_escape_sequences_of_a_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "escapes.seg").write_text("seg 1\n\n# \x1b]0;owned\x07\x1b[2J \u202e\n", encoding="utf-8")
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert run_cli(["show", "escapes.seg"]) == 0
+    assert "owned" in terminal.getvalue()
+    assert not [part for part in ("\x1b]", "\x07", "\x1b[2J", "\u202e") if part in terminal.getvalue()]
+
+
+def test_a_check_ends_after_a_hundred_errors(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "many.seg").write_text(GOOD + "\ntrain {\n" + "".join(f"  epoch{i} = 3\n" for i in range(400)) + "}\n")
+    status, found = as_json(capsys, "check", "many.seg")
+    assert (status, len(found["errors"]), found["errors"][-1]["slug"]) == (1, 101, "too-many-errors")

@@ -45,6 +45,37 @@ def test_a_spent_budget_is_reported_once(bench: Any) -> None:
     assert [d.slug for d in bench.model_errors("y = x -> A25()\nz = x -> A25()", blocks)] == ["node-budget"]
 
 
+WIDE = "max(" + ", ".join(["max(" + ", ".join("1" * 100) + ")"] * 100) + ")"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "let xs = range(100000)\nlet ys = [sum(xs) for i in range(99999)]",
+        "let xs = range(100000)\nlet ys = [max(xs) for i in range(99999)]",
+        "let xs = [[i] for i in range(30000)]\nlet zs = [[i] for i in range(30000)]\n"
+        "let ys = [xs == zs for i in range(30000)]",
+        f"let ys = [{WIDE} for i in range(99999)]",
+    ],
+    ids=["sum", "max", "equal", "wide"],
+)
+def test_what_a_comprehension_does_for_each_element_counts(bench: Any, body: str) -> None:
+    assert [d.slug for d in bench.model_errors(body)] == ["work-budget"]
+
+
+def test_applications_without_an_op_count(bench: Any) -> None:
+    blocks = "block A0() {\n  in x\n\n  out y = x\n}\n" + "".join(
+        f"block A{i + 1}() {{\n  in x\n\n  out y = x -> A{i}() -> A{i}()\n}}\n" for i in range(40)
+    )
+    assert [d.slug for d in bench.model_errors("y = x -> A40()", blocks)] == ["work-budget"]
+
+
+def test_texts_together_count(bench: Any) -> None:
+    texts = "let long = " + " + ".join(['"' + "a" * 900 + '"'] * 20)
+    body = f'{texts}\nlet all = [long + "b" for i in range(90000)]'
+    assert [d.slug for d in bench.model_errors(body)] in (["list-budget"], ["work-budget"])
+
+
 def test_nesting(bench: Any) -> None:
     def chain(depth: int) -> str:
         inner = "".join(f"block A{i}() {{\n  in x\n\n  out y = x -> A{i + 1}()\n}}\n" for i in range(depth))
