@@ -73,10 +73,11 @@ class PixelCache:
             # NORESERVE: pages count as used only once they are written, so a generous budget costs nothing up front.
             flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
             shared = mmap.mmap(-1, mmap.PAGESIZE + items * 8 + table + budget, flags=flags)
+            # A semaphore is a file in /dev/shm, which may be full or missing.
+            self._lock = multiprocessing.Lock()
         except (OSError, ValueError, OverflowError):
             self.budget = 0
             return
-        self._lock = multiprocessing.Lock()
         # Layout: one page with the number of bytes in use, the image sizes, the table of entries, then their pixels.
         self._used = np.frombuffer(shared, np.int64, 1)
         self._sizes = np.frombuffer(shared, np.int64, items, offset=mmap.PAGESIZE)

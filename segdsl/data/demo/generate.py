@@ -22,10 +22,13 @@ from segdsl.data.formats.labels import META_FILE
 from segdsl.data.formats.layout import IMAGES, MASKS
 from segdsl.diagnostics import SegError, fail
 from segdsl.storage.draft_folders import replace_folder
+from segdsl.text.json import parse_json
 
 IMAGE_SIZE = 192
 """Height and width of an image."""
 MARKER_FILE = "demo.json"
+MAKER = "segdsl demo-data"
+"""What the marker names as its maker."""
 """File in the root of a demo dataset that records how it was made; a folder without it is never overwritten."""
 DEMO_STYLE = DefectStyle()
 
@@ -91,7 +94,7 @@ def _write_dataset(root: Path, seed: int, train: int, val: int) -> None:
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for _ in pool.map(lambda job: _write_pair(*job), jobs):
             pass
-    marker = {"made by": "segdsl demo-data", "seed": seed, "train": train, "val": val}
+    marker = {"made by": MAKER, "seed": seed, "train": train, "val": val}
     (root / MARKER_FILE).write_text(json.dumps(marker) + "\n", encoding="utf-8")
 
 
@@ -107,9 +110,18 @@ def _write_pair(folder: Path, seed: int, subset: int, number: int) -> None:
     Image.fromarray(np.ascontiguousarray(mask)).save(folder / MASKS / f"{name}.png")
 
 
+def _has_marker(folder: Path) -> bool:
+    """Return whether a demo dataset was written into a folder: by the content of the marker, not by its name."""
+    try:
+        marker = parse_json((folder / MARKER_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(marker, dict) and marker.get("made by") == MAKER
+
+
 def _require_available(out: Path) -> None:
     if out.is_dir():
-        if (out / MARKER_FILE).is_file() or not any(out.iterdir()):
+        if _has_marker(out) or not any(out.iterdir()):
             return
         message, help = "the folder contains something other than a demo dataset", "choose a new or an empty folder"
     elif out.exists():

