@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from segdsl.diagnostics import Diagnostic, Severity
+from segdsl.diagnostics import Diagnostic, Setting, Severity
 
 Findings = list[Diagnostic]
 
 
-def make_finding(slug: str, message: str, help: str, path: Path, severity: Severity = "error") -> Diagnostic:
-    return Diagnostic(slug, message, help, path=str(path), severity=severity)
+def make_finding(
+    slug: str, message: str, help: str, path: Path, severity: Severity = "error", settings: tuple[Setting, ...] = ()
+) -> Diagnostic:
+    return Diagnostic(slug, message, help, path=str(path), severity=severity, settings=settings)
 
 
 def check_link(path: Path, root: Path, findings: Findings) -> bool:

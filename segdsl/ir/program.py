@@ -22,6 +22,7 @@ from segdsl.ir.families import (
     Stopper,
 )
 from segdsl.ir.fields import NaturalFloat, NaturalInt, PositiveFloat, PositiveInt, Probability, VisibleName
+from segdsl.ir.file_pattern import parse_file_pattern
 from segdsl.ir.graph import Graph
 from segdsl.ir.labels import VOID_ID, Merges, relabel_classes
 from segdsl.ir.monitor import Monitor
@@ -29,11 +30,9 @@ from segdsl.ir.values import Duration, GraphPath, Memory, OrSingle, Quantity, Ra
 from segdsl.ir.word import Record, Word
 
 
-def _validate_folder_name(value: str) -> str:
-    """Validate a folder name or a relative path that stays inside the dataset folder."""
-    # Forward slashes only, on every system: programs are shared between Windows and Linux.
-    if not value.strip() or value.startswith("/") or ".." in value.split("/") or "\\" in value:
-        raise ValueError("must be the name of a folder inside the dataset")
+def _validate_file_pattern(value: str) -> str:
+    """Validate a folder inside the dataset, or a pattern of the files in it."""
+    parse_file_pattern(value, default_folder=".")
     return value
 
 
@@ -58,7 +57,8 @@ def _validate_natural_amount(value: Quantity) -> Quantity:
     return value
 
 
-FolderName = Annotated[str, AfterValidator(_validate_folder_name)]
+FilePlace = Annotated[str, AfterValidator(_validate_file_pattern)]
+"""A folder inside the dataset, or a pattern: `masks/{subset}`, `{name}_mask.png`."""
 MaskValues = Annotated[Range, OrSingle(), AfterValidator(_validate_mask_values)]
 """Mask values: `7`, or `0..127`."""
 MemoryAmount = Annotated[Memory, AfterValidator(_validate_natural_amount)]
@@ -170,10 +170,10 @@ class Data(Section):
     """Class of pixels that no polygon covers, in formats that draw masks; "void" ignores them."""
     values: tuple[MaskValues, ...] | None = None
     """Mask values of each class in the order of `classes`: a number or a range; by default the class id."""
-    images: FolderName = "images"
-    """Name of the image folders, for the format `folders`."""
-    masks: FolderName = "masks"
-    """Name of the mask folders, for the format `folders`."""
+    images: FilePlace = "images"
+    """Folder of the images in each subset, or a pattern such as `images/{subset}`, `{name}_rgb.jpg`."""
+    masks: FilePlace = "masks"
+    """Folder of the masks in each subset, or a pattern such as `masks/{subset}`, `{name}_mask.png`."""
     input_size: Annotated[
         Size, Aliases("imgsz img_size image_size resolution input_shape img_scale patch_size crop_size size")
     ] = Size(512, 512)

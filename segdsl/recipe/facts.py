@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from segdsl.data.decode.images import RGB_OPTIONS, ReadOptions, read_image
+from segdsl.data.decode.images import ReadOptions, read_image
 from segdsl.data.formats.color_masks import read_class_ids
 from segdsl.data.stats.survey import ClassStats, Survey
 from segdsl.diagnostics import SegError
+from segdsl.ir.values import Range
+from segdsl.recipe.choice import Choice
 
 SAMPLE_SIZE = 200
 """Number of training pairs to measure, evenly spaced over the subset."""
@@ -57,8 +59,8 @@ class DatasetFacts:
     """Facts of a dataset.
 
     ``sizes`` are (height, width) of the training images; ``void`` is the share of their pixels that is ignored. Of the
-    ``sample_images`` measured, ``color_images`` are not gray. ``channels`` is 3 even if all are gray. ``background`` is
-    the class of pixels without an annotation, if the user named one.
+    ``sample_images`` measured, ``color_images`` are not gray. ``channels`` is 3 even if all are gray. ``settings`` of
+    `data`, by path, say how to read the dataset.
     """
 
     format: str
@@ -73,7 +75,7 @@ class DatasetFacts:
     sample_images: int
     color_images: int
     channels: int = 3
-    background: str | None = None
+    settings: Mapping[str, Choice] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -81,9 +83,11 @@ class DatasetFacts:
         return [c.name for c in self.classes]
 
 
-def collect_facts(survey: Survey, train: str, val: str) -> DatasetFacts:
-    """Collect the facts of the two subsets of a survey without errors. Raises :class:`SegError` for an unreadable
-    file."""
+def collect_facts(survey: Survey, train: str, val: str, settings: Mapping[str, Choice]) -> DatasetFacts:
+    """Collect the facts of the two subsets of a survey without errors, which the ``settings`` describe.
+
+    Raises :class:`SegError` for an unreadable file.
+    """
     stats = survey.subsets[train]
     sample = measure_subset(survey, train)
     void = stats.get_class(survey.ignore)
@@ -103,7 +107,7 @@ def collect_facts(survey: Survey, train: str, val: str) -> DatasetFacts:
         sample_images=sample.images,
         color_images=sample.color_images,
         channels=sample.channels,
-        background=survey.request.background,
+        settings=settings,
     )
 
 
@@ -183,21 +187,21 @@ def measure_subset(survey: Survey, subset: str, max_pairs: int = SAMPLE_SIZE) ->
     labels, files, sample = survey.layout.labels, survey.layout.subsets[subset], PairMeasurements()
     for position in pick_evenly(len(files), max_pairs):
         sample.add_pair(
-            _read_any_image(files.get_image_path(position)),
+            _read_any_image(files.get_image_path(position), survey.request.read_options.levels),
             read_class_ids(files.get_mask_path(position), labels),
             survey.ignore,
         )
     return sample
 
 
-def _read_any_image(path: Path) -> np.ndarray:
+def _read_any_image(path: Path, levels: Range | None) -> np.ndarray:
     """Read an image as RGB if possible, otherwise with all its channels."""
     try:
-        return read_image(path, RGB_OPTIONS)
+        return read_image(path, ReadOptions(3, levels))
     except SegError as error:
         if error.diagnostics[0].slug != "image-channels":
             raise
-    return read_image(path, ReadOptions(None))
+    return read_image(path, ReadOptions(None, levels))
 
 
 def pick_evenly(length: int, max_count: int) -> Sequence[int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from segdsl.ir.word import format_choice
@@ -14,6 +13,7 @@ from segdsl.recipe.content import choose_photometric_step, decide_vertical_flip,
 from segdsl.recipe.facts import DatasetFacts
 from segdsl.recipe.plan import Plan, is_uneven
 from segdsl.syntax.printer.format import format_text
+from segdsl.text.listing import format_string, format_string_list
 from segdsl.text.plural import format_count
 
 MAX_LINE_WIDTH = 118
@@ -44,7 +44,7 @@ def collect_choices(facts: DatasetFacts, plan: Plan, root: str) -> dict[str, Cho
         "data.root": Choice(format_string(root), ""),
         "data.format": Choice(format_choice(facts.format), "the layout of this dataset"),
         **_choose_classes(facts),
-        **_choose_background(facts),
+        **facts.settings,
         "data.ignore": Choice(str(facts.ignore), f"neither learned nor scored: {ignored} of the training pixels"),
         "data.input_size": plan.choices["input_size"],
         "data.train.subset": Choice(format_string(facts.train), train),
@@ -70,14 +70,6 @@ def _choose_classes(facts: DatasetFacts) -> dict[str, Choice]:
         return {}
     # The order fixes the ids, so that the model's channels are known without the dataset.
     return {"data.classes": Choice(format_string_list(facts.names), "in the order of their ids")}
-
-
-def _choose_background(facts: DatasetFacts) -> dict[str, Choice]:
-    """Return the class of pixels without an annotation, if the user named one."""
-    if facts.background is None:
-        return {}
-    reason = "the class of pixels without an annotation, chosen on the command line"
-    return {"data.background": Choice(format_string(facts.background), reason)}
 
 
 def _choose_schedule(steps: int) -> Choice:
@@ -118,16 +110,6 @@ def choose_crop(facts: DatasetFacts, size: tuple[int, int]) -> Choice:
     # The bounds of `ratio` in the word; a dataset may have longer images than it allows.
     low, high = (min(max(shape, 0.1), 10.0) for shape in (low, high))
     return Choice(f"RandomResizedCrop(scale = {least}..1.0, ratio = {low:.2f}..{high:.2f})", reason)
-
-
-def format_string(text: str) -> str:
-    """Return a string literal of the language."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def format_string_list(names: Sequence[str]) -> str:
-    """Return a list of string literals."""
-    return "[" + ", ".join(format_string(name) for name in names) + "]"
 
 
 def _render_lines(facts: DatasetFacts, plan: Plan, choices: dict[str, Choice]) -> Iterator[str]:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from segdsl.data.check.checker import CheckReport, ProgressCallback, check_data
-from segdsl.data.check.index import Index, open_index
+from segdsl.data.check.index import Index, explain_single_class, open_index
 from segdsl.data.formats.layout import Request
 from segdsl.data.loading.program_findings import check_monitor_class_present, find_program_issues
-from segdsl.diagnostics import fail
+from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.lang.program import ParsedProgram, elaborate_program, parse_program
 from segdsl.lang.resolve import move_program
@@ -65,9 +65,7 @@ def _read_classes(program: Program, data: str | Path | None) -> tuple[str, ...]:
     plain = program.data.model_copy(update={"exclude": (), "remap": ()})
     index = open_data(program.model_copy(update={"data": plain}), data)
     if len(index.classes) == 1:
-        message = f"the dataset has only the class `{index.classes[0]}`; segmentation needs at least two"
-        help = "set `data.background` if masks are drawn as shapes, or add a second class to the masks"
-        raise fail("too-few-classes", message, help, path=str(index.root))
+        raise SegError([explain_single_class(index)])
     return tuple(index.classes)
 
 

@@ -196,6 +196,8 @@ def run_training(start: RunStart, setup: Setup, folder: RunFolder) -> Outcome:
     state, checkpoints = build_start_state(setup), build_checkpoint_writer(setup, folder)
     saved, display = start.resumable.state_file if start.resumable else None, start.display
     since = RunProgress(saved.epoch, saved.step) if saved else RunProgress()
+    for loader in (setup.train_loader, setup.val_loader):
+        loader.announce_delays(display.show_note)
     try:
         with RunLog(folder, setup.program.classes, since if start.exist_ok else None) as log, diagnose_machine_faults():
             probe_writing(folder, checkpoints, state)

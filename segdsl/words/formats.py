@@ -17,6 +17,7 @@ COMMON = register_format(
         masks="index PNG, or palette and RGB masks with the colors of the meta file; 255 is ignored",
         evidence="CamVid (468 images); files written by Datumaro",
         aliases="semantic_segmentation common",
+        settings=frozenset({"values", "images", "masks"}),
         split_help="create the folders `train` and `val`, each with `images`, `masks` and `dataset_meta.json`, and "
         "move about a fifth of the images with their masks into `val`",
     )
@@ -101,8 +102,8 @@ VISTAS = register_format(
 FOLDERS = register_format(
     DataFormat(
         name="folders",
-        layout="`<subset>/images`, `<subset>/masks` (set other names with `data.images`, `data.masks`), or both in the "
-        "root",
+        layout="`<subset>/images`, `<subset>/masks`, or `images/<subset>`, `masks/<subset>`, or both in the root; any "
+        "others with patterns in `data.images`, `data.masks`",
         masks="index PNG in the order of `data.classes`, or with the values of `data.values`; 255 is ignored",
         evidence="small datasets with masks of ids and of 0 and 255, and in the layout of DIS5K",
         aliases="folder directory custom image_folder",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from segdsl.cli.commands.stats import COLUMNS
-from segdsl.cli.dataset_options import DEFAULT_FORMAT, DEFAULT_IGNORE, finding_to_dict, show_file_progress
+from segdsl.cli.dataset_options import LABEL_OPTIONS, finding_to_dict, show_file_progress, split_label_options
 from segdsl.cli.result import EXIT_OK, CommandResult, json_option
 
 if TYPE_CHECKING:
@@ -30,39 +31,34 @@ SUMMARY_PATHS = {
 """Labels of the choices that are printed, with their paths; the program documents all choices."""
 
 
+def _add_label_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(LABEL_OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command("new")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE.seg")
 @click.option("--data", "root", type=click.Path(path_type=Path), required=True, metavar="ROOT", help="Dataset folder.")
-@click.option(
-    "--format",
-    default=DEFAULT_FORMAT,
-    show_default=True,
-    metavar="F",
-    help="Format of the dataset; auto detects it.",
-)
-@click.option(
-    "--ignore",
-    type=click.IntRange(0, 255),
-    default=DEFAULT_IGNORE,
-    show_default=True,
-    help="Mask value of ignored pixels.",
-)
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Class name, in order of ids; for folders.")
-@click.option("--background", metavar="NAME", help="Class of pixels without annotation; void ignores them.")
+@_add_label_options
 @click.option(
     "--subset", "subsets", multiple=True, metavar="S", help="Give twice: training subset, then validation subset."
 )
 @click.option("--model", type=click.Choice(MODELS), help="Model, instead of the one chosen for the data.")
 @json_option
-def new_command(file: Path, **options: Any) -> CommandResult:
+def new_command(file: Path, root: Path, subsets: tuple[str, ...], model: str | None, **options: Any) -> CommandResult:
     """Write a program that fits a dataset.
 
     Reads the data, chooses model and settings, and explains each choice in a comment.
     """
     from segdsl.recipe.create import ProgramRequest, create_program
 
-    request = ProgramRequest(**options)
-    if len(request.subsets) not in (0, 2):
+    asked = split_label_options(options)
+    request = ProgramRequest(
+        root, asked.format, asked.ignore, asked.names, asked.background, subsets, model, asked.values, asked.images,
+        asked.masks,
+    )  # fmt: skip
+    if len(subsets) not in (0, 2):
         raise click.UsageError(
             "Give --subset twice (first the training subset, then the validation subset) or not at all."
         )

@@ -13,7 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from segdsl.data.check.dataset_findings import ImageKinds, find_class_problems, suggest_exclude
+from segdsl.data.check.dataset_findings import (
+    ImageKinds,
+    find_class_problems,
+    make_single_class_finding,
+    suggest_exclude,
+)
 from segdsl.data.check.facts import ImageFacts, MaskFacts, PairFacts, read_pair_facts
 from segdsl.data.check.index import truncate_errors
 from segdsl.data.check.pair_findings import describe_unknown_value, make_size_mismatch_error
@@ -155,6 +160,9 @@ class _Checker:
         if any(d.slug == "mask-0-255" for d in found):
             self.report.errors = [d for d in self.report.errors if d.slug != "mask-value-out-of-range"]
         self.report.add_findings(found)
+        if len(self.labels.classes) == 1 and not self.report.errors:
+            pixels, name = sum(self.report.pixels.values()), self.labels.classes[0]
+            self.report.errors.append(make_single_class_finding(self.layout.root, self.layout.format, name, pixels))
         self.report.add_findings(self.kinds.find_channel_problems(self.reading.channels))
         self.report.add_findings(self.kinds.find_depth_problems(self.reading.levels))
         self.report.digest = self.content_hash.hexdigest() if self.is_complete else ""

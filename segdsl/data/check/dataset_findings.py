@@ -13,10 +13,14 @@ import numpy as np
 from segdsl.data.findings import Findings, make_finding
 from segdsl.data.formats.labels import LabelSpace
 from segdsl.data.formats.layout import Layout
+from segdsl.diagnostics import Diagnostic, Setting
+from segdsl.ir.data_format import DataFormat
 from segdsl.ir.values import Range, format_number
-from segdsl.text.listing import quote_names
+from segdsl.text.listing import format_string_list, join_names, quote_names
 from segdsl.text.plural import format_count, pick_noun
 
+FOLDERS = "folders"
+"""The format in which the program names the classes."""
 PixelCounts = dict[str, np.ndarray]
 """Number of pixels of each of the 256 mask values, by subset."""
 
@@ -81,11 +85,13 @@ class ImageKinds:
             verb = "have" if odd.count > 1 else "has"
             message = f"{odd.count_text} {verb} no defined value range (observed {odd.range_text})"
             help = f"set the values that map to black and white: `data.levels = {odd.level_range}`"
-            found.append(make_finding("image-depth-unknown", message, help, odd.first_path))
+            settings = (Setting("data.levels", str(odd.level_range)),)
+            found.append(make_finding("image-depth-unknown", message, help, odd.first_path, settings=settings))
         if deep := self.depths.get(16):
             message = f"only the upper 8 bits of {deep.count_text} with 16 bits are used (values {deep.range_text})"
             help = f"if they look dark or flat, set the values of black and white: `data.levels = {deep.level_range}`"
-            found.append(make_finding("image-depth", message, help, deep.first_path, "warning"))
+            settings = (Setting("data.levels", str(deep.level_range)),)
+            found.append(make_finding("image-depth", message, help, deep.first_path, "warning", settings))
         return found
 
     def _find_level_misfits(self, levels: Range) -> Findings:
@@ -142,7 +148,7 @@ def find_class_problems(layout: Layout, labels: LabelSpace, ignore: int, pixels:
         name, values = labels.classes[1], "[0..127, 128..255]" if soft == "soft" else "[0, 255]"
         message = f"masks hold 0 and 255, but 255 means ignored, so almost no pixel has the class `{name}`"
         help = f"if 255 means `{name}`, set `data.values = {values}`, or replace 255 with 1 in the masks"
-        return [make_finding("mask-0-255", message, help, layout.root)]
+        return [make_finding("mask-0-255", message, help, layout.root, settings=(Setting("data.values", values),))]
     found = _find_absent_classes(layout, labels, scored, everywhere)
     for name, classes in present.items():
         folder = layout.subsets[name].folder
@@ -159,6 +165,22 @@ def find_class_problems(layout: Layout, labels: LabelSpace, ignore: int, pixels:
             )
             found.append(make_finding("class-absent", message, help, folder, "warning"))
     return found
+
+
+def make_single_class_finding(root: Path, format: DataFormat, name: str, pixels: np.ndarray | int) -> Diagnostic:
+    """Return the error for a dataset with one class, ``name``; ``pixels`` counts each value in (some of) its masks."""
+    message = f"the dataset has only the class `{name}`; a segmentation needs two or more"
+    if format.is_rasterized:
+        help = "name the class of all other pixels: `data.background`, or `--background NAME` for `data` and `new`"
+        return make_finding("too-few-classes", message, help, root)
+    values = np.flatnonzero(pixels).tolist()
+    if values not in ([0, 255], [0, 1]) or "values" not in format.settings:
+        return make_finding("too-few-classes", message, "add a class for the pixels around it", root)
+    classes = format_string_list(["background", name])
+    settings = [Setting("data.format", FOLDERS), Setting("data.classes", classes), Setting("data.values", str(values))]
+    message = f"{message}, and its masks hold the values 0 and {values[1]}"
+    help = f"if 0 is background and {values[1]} is `{name}`, set " + join_names([f"`{entry}`" for entry in settings])
+    return make_finding("too-few-classes", message, help, root, settings=tuple(settings))
 
 
 def _find_absent_classes(layout: Layout, labels: LabelSpace, scored: Sequence[int], present: set[int]) -> Findings:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segdsl.data.decode.images import ReadOptions, decode_image, decode_mask, read_bytes
+from segdsl.data.decode.images import ReadOptions, decode_image, read_bytes
+from segdsl.data.decode.masks import decode_mask
 from segdsl.data.formats.labels import LabelSpace
 from segdsl.data.formats.layout import Subset
 from segdsl.diagnostics import Diagnostic, SegError

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from segdsl.data.check.dataset_findings import make_single_class_finding
 from segdsl.data.check.facts import read_mask_facts, read_pair_facts
 from segdsl.data.decode.images import ReadOptions
 from segdsl.data.findings import Findings
@@ -19,6 +21,7 @@ from segdsl.data.formats.labels import LabelSpace
 from segdsl.data.formats.layout import Layout, Request, Subset
 from segdsl.data.formats.registry import read_layout
 from segdsl.diagnostics import Diagnostic, SegError, fail
+from segdsl.ir.data_format import DATA_FORMATS
 from segdsl.storage.fact_cache import FactCache
 from segdsl.storage.file_states import iterate_blocks, read_states
 
@@ -26,6 +29,9 @@ MAX_ERRORS = 20
 """Number of errors that a run prints before it only counts the rest."""
 MAX_VERIFIED_ITEMS = 5_000
 """Largest subset whose masks are decoded in advance; masks of two megapixels take about ten milliseconds each."""
+
+MAX_LOOKED_AT = 100
+"""Masks of a subset that are looked at to explain what is wrong with all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,17 @@ def open_index(root: str | Path, format: str, request: Request) -> Index:
         digest,
         written,
     )
+
+
+def explain_single_class(index: Index) -> Diagnostic:
+    """Return the error for a dataset with a single class, after a look at some of its masks."""
+    pixels = np.zeros(256, np.int64)
+    with FactCache(index.root) as cache:
+        for subset in index.subsets.values():
+            for mask in islice(read_mask_facts(subset, index.labels, cache), MAX_LOOKED_AT):
+                for value, count in mask.counts.items() if mask else ():
+                    pixels[value] += count
+    return make_single_class_finding(index.root, DATA_FORMATS[index.format], index.classes[0], pixels)
 
 
 def truncate_errors(errors: Findings, limit: int = MAX_ERRORS) -> Findings:

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segdsl.data.decode.images import decode_mask, has_color_channels, read_bytes
+from segdsl.data.decode.images import read_bytes
+from segdsl.data.decode.masks import decode_mask, has_color_channels
 from segdsl.data.formats.labels import LabelSpace
 from segdsl.storage.atomic import write_atomically
 from segdsl.storage.cache import get_cache_folder
@@ -32,7 +33,7 @@ def read_class_ids(path: Path, labels: LabelSpace) -> np.ndarray:
     cached = _locate_cache_file(path, labels) if labels.colors else None
     if cached is not None:
         # An entry that is absent or damaged (SyntaxError: Pillow's error for a broken PNG) is converted again.
-        with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(cached) as image:
+        with contextlib.suppress(OSError, SyntaxError, ValueError), Image.open(cached, formats=["PNG"]) as image:
             return np.array(image)
     data = read_bytes(path)
     ids = decode_mask(data, path, labels.colors, labels.value_to_id)

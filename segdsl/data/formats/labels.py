@@ -12,6 +12,7 @@ from segdsl.data.decode.images import Color, read_bytes
 from segdsl.diagnostics import Diagnostic, SegError, fail
 from segdsl.ir.labels import VOID_ID, Merges, relabel_classes
 from segdsl.ir.values import Range
+from segdsl.text.json import parse_json
 from segdsl.text.listing import join_names
 
 META_FILE = "dataset_meta.json"
@@ -104,12 +105,12 @@ def _read_json_object(path: Path) -> dict[str, Any]:
         raise fail("meta-missing", f"`{META_FILE}` is missing", help, path=str(path))
     try:
         # utf-8-sig: editors on Windows put a byte order mark in front, which json would reject.
-        meta = json.loads(
-            read_bytes(path).decode("utf-8-sig"), object_pairs_hook=lambda pairs: _reject_duplicate_keys(pairs, path)
+        meta = parse_json(
+            read_bytes(path).decode("utf-8-sig"), pair_hook=lambda pairs: _reject_duplicate_keys(pairs, path)
         )
     except json.JSONDecodeError as error:
         raise _make_malformed_error(path, f"invalid JSON at line {error.lineno}, column {error.colno}") from None
-    except (UnicodeDecodeError, RecursionError):
+    except ValueError:
         raise _make_malformed_error(path, "the file is not valid JSON in UTF-8") from None
     if not isinstance(meta, dict):
         raise _make_malformed_error(path, "the file must contain a JSON object")

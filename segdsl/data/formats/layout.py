@@ -5,31 +5,39 @@ Only file names and meta files are read here; nothing is decoded. All problems a
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from segdsl.data.decode.images import IMAGE_EXTENSIONS, MASK_EXTENSIONS, RGB_OPTIONS, ReadOptions
-from segdsl.data.findings import Findings, check_link, make_finding
+from segdsl.data.decode.images import RGB_OPTIONS, ReadOptions
+from segdsl.data.formats.foreign import find_foreign_layout
 from segdsl.data.formats.labels import META_FILE, LabelSpace
 from segdsl.diagnostics import Diagnostic, SegError, fail, find_closest_name
 from segdsl.ir.data_format import DATA_FORMATS, DataFormat
+from segdsl.ir.file_pattern import SUBSET, FilePattern, parse_file_pattern
 from segdsl.ir.labels import VOID_ID, Merges
 from segdsl.ir.values import Range
-from segdsl.storage.file_states import ImageNames, encode_names, find_odd_stems, sort_image_names, split_name
+from segdsl.storage.file_states import split_name
 
 if TYPE_CHECKING:
     from segdsl.ir.program import Program
 
 IMAGES, MASKS, ANNOTATIONS = "images", "masks", "annotations"
-FolderNames = tuple[str, str]
-"""Names of the image folder and of the mask folder."""
+FilePatterns = tuple[FilePattern, FilePattern]
+"""Where the images and the masks of each subset are."""
+DEFAULT_PATTERNS = (FilePattern(IMAGES), FilePattern(MASKS))
 FLAT_SUBSET = "default"
 """Name of the only subset if `images`, `masks` and the meta file are in the root itself, as in Datumaro."""
+
+
+def parse_patterns(images: str, masks: str) -> FilePatterns:
+    """Parse the settings `data.images` and `data.masks`, which are valid."""
+    return parse_file_pattern(images, IMAGES), parse_file_pattern(masks, MASKS)
 
 
 class Request(NamedTuple):
@@ -42,7 +50,7 @@ class Request(NamedTuple):
     values: Sequence[Range] | None = None
     exclude: Sequence[str] = ()
     merges: Merges = ()
-    folder_names: FolderNames = (IMAGES, MASKS)
+    patterns: FilePatterns = DEFAULT_PATTERNS
     read_options: ReadOptions = RGB_OPTIONS
 
     @property
@@ -56,7 +64,7 @@ class Request(NamedTuple):
         data = program.data
         return cls(
             subsets, data.ignore, data.classes, data.background, data.values, data.exclude, data.merges,
-            (data.images, data.masks), ReadOptions(program.channels, data.levels),
+            parse_patterns(data.images, data.masks), ReadOptions(program.channels, data.levels),
         )  # fmt: skip
 
 
@@ -166,22 +174,47 @@ def _suggest_root(root: Path) -> str:
     return f"`{parent}` exists, but has no `{child}`; set the folder with `data.root` or `--data`"
 
 
+class SubsetFolders(NamedTuple):
+    """The folders of one subset; messages about the whole subset point to ``folder``."""
+
+    folder: Path
+    images: Path
+    masks: Path
+
+
 def find_subset_folders(
-    root: Path, subsets: Sequence[str] = (), folder_names: FolderNames = (IMAGES, MASKS)
-) -> tuple[bool, dict[str, Path]]:
-    """Return whether the layout is flat (images and masks in the root itself), and the folder of every subset."""
+    root: Path, subsets: Sequence[str] = (), patterns: FilePatterns = DEFAULT_PATTERNS
+) -> tuple[bool, dict[str, SubsetFolders]]:
+    """Return whether the layout is flat (images and masks in the root itself), and the folders of every subset."""
+    if any(pattern.has_subset for pattern in patterns):
+        found = [_list_subsets(root, pattern) for pattern in patterns if pattern.has_subset]
+        # A subset that has images but no masks, or the reverse, is reported only if it is wanted.
+        names = sorted(set.intersection(*found) | (set.union(*found) & set(subsets)))
+        return False, {name: SubsetFolders(root, *(p.locate(root, name) for p in patterns)) for name in names}
     # Two of images, masks and meta file make a subset, so that the third can be reported as missing; a subset that was
     # requested by name needs only one.
-    folders = {
-        p.name: p for p in list_folders(root) if _count_parts(p, folder_names) >= (1 if p.name in subsets else 2)
-    }
-    if _count_parts(root, folder_names) >= (1 if not folders else 2):
-        return True, {FLAT_SUBSET: root}
-    return False, folders
+    folders = {p.name: p for p in list_folders(root) if _count_parts(p, patterns) >= (1 if p.name in subsets else 2)}
+    is_flat = _count_parts(root, patterns) >= (1 if not folders else 2)
+    places = {FLAT_SUBSET: root} if is_flat else folders
+    return is_flat, {name: SubsetFolders(p, *(q.locate(p, name) for q in patterns)) for name, p in places.items()}
 
 
-def _count_parts(folder: Path, folder_names: FolderNames) -> int:
-    return sum((folder / part).is_dir() for part in folder_names) + (folder / META_FILE).is_file()
+def _list_subsets(root: Path, pattern: FilePattern) -> set[str]:
+    """Return the names that `{subset}` stands for."""
+    before, _, after = pattern.folder.partition(SUBSET)
+    above, _, start = before.rpartition("/")
+    ending, _, below = after.partition("/")
+    names = [p.name for p in list_folders(root / above) if p.name.startswith(start) and p.name.endswith(ending)]
+    fitting = (name[len(start) : len(name) - len(ending)] for name in names if (root / above / name / below).is_dir())
+    return {name for name in fitting if name}
+
+
+def _count_parts(folder: Path, patterns: FilePatterns) -> int:
+    found = sum(pattern.folder != "." and pattern.locate(folder, "").is_dir() for pattern in patterns)
+    if all(pattern.folder == "." for pattern in patterns):
+        # Images and masks side by side: any folder with a mask is a subset.
+        return 2 * any(folder.glob(f"{glob.escape(patterns[1].prefix)}?*{glob.escape(patterns[1].ending)}*"))
+    return found + (folder / META_FILE).is_file()
 
 
 def list_folders(folder: Path) -> list[Path]:
@@ -191,19 +224,23 @@ def list_folders(folder: Path) -> list[Path]:
         return []
 
 
-def make_unknown_layout_error(root: Path, folder_names: FolderNames = (IMAGES, MASKS)) -> SegError:
-    inside = [p for p in list_folders(root) if find_subset_folders(p, folder_names=folder_names)[1]]
+def make_unknown_layout_error(root: Path, patterns: FilePatterns = DEFAULT_PATTERNS) -> SegError:
+    inside = [p for p in list_folders(root) if find_subset_folders(p, patterns=patterns)[1]]
+    message = "no subset with images and masks found"
     if inside:
         help = f"did you mean `{inside[0]}`?"
     elif (other := _find_landmark_format(root)) is not None:
         help = f"this looks like `{other.name}`: set that format (`data.format`; for `data` and `new`, `--format`)"
-    else:
+    elif (foreign := find_foreign_layout(root)) is not None:
+        message, help = f"{message}; the folder has {foreign.evidence}", foreign.help
+    elif patterns == DEFAULT_PATTERNS:
         help = (
-            _COMMON_LAYOUT_HELP
-            if folder_names == (IMAGES, MASKS)
-            else f"it should contain the folders `{folder_names[0]}` and `{folder_names[1]}`"
+            f"{_COMMON_LAYOUT_HELP};\n`segdsl explain data-layout-unknown` lists the formats (`data.format`), and "
+            "patterns for other folders (`data.images`, `data.masks`)"
         )
-    return fail("data-layout-unknown", "no subset with images and masks found", help, path=str(root))
+    else:
+        help = f"it should contain the folders `{patterns[0].folder}` and `{patterns[1].folder}`"
+    return fail("data-layout-unknown", message, help, path=str(root))
 
 
 def _find_landmark_format(root: Path) -> DataFormat | None:
@@ -228,146 +265,3 @@ def _make_missing_subset_finding(root: Path, name: str, available: Sequence[str]
             f'`data.train.subset = "{choice}"`, `data.val.subset`; for a command with this option, `--subset {choice}`'
         )
     return Diagnostic("subset-missing", f"the dataset has no subset `{name}`, only {have}", help, path=str(root))
-
-
-def pair_files(
-    name: str, folder: Path, root: Path, findings: Findings, folder_names: FolderNames = (IMAGES, MASKS)
-) -> Subset:
-    """Pair images and masks by name. Append errors and warnings to ``findings``."""
-    image_folder, mask_folder = folder / folder_names[0], folder / folder_names[1]
-    images = list_image_names(image_folder, root, findings, sibling=folder_names[1])
-    masks = list_image_names(mask_folder, root, findings, sibling=folder_names[0])
-    if images is None or masks is None:
-        return Subset(name, folder, image_folder, mask_folder, encode_names(()), encode_names(()))
-    odd = find_odd_stems(images, masks, {os.fsencode(ending) for ending in MASK_EXTENSIONS})
-    left, right = images.list_all_stems(), masks.list_all_stems()
-    # If no name matches at all, one error with an example says more than two per file.
-    if len(left) and len(right) and not np.isin(left, right).any():
-        findings.append(_make_names_differ_finding(folder, os.fsdecode(left[0]), os.fsdecode(right[0])))
-    else:
-        wrong = (
-            _check_stem((image_folder, mask_folder), images.get_names(stem), masks.get_names(stem))
-            for stem in odd.tolist()
-        )
-        findings.extend(fault for fault in wrong if fault)
-        if not len(left) and not len(right):
-            help = f"put images into `{folder_names[0]}` and masks with the same names into `{folder_names[1]}`"
-            findings.append(
-                make_finding("subset-empty", f"the subset `{name}` has no images and no masks", help, folder)
-            )
-    columns = [p.names[~np.isin(p.stems, odd)] if len(odd) else p.names for p in (images, masks)]
-    return Subset(name, folder, image_folder, mask_folder, *columns)
-
-
-def _make_names_differ_finding(folder: Path, image: str, mask: str) -> Diagnostic:
-    message = f"no mask has the name of an image: images are named like `{image}`, masks like `{mask}`"
-    help = "give every mask the name of its image, with the suffix `.png` and nothing added"
-    return make_finding("names-differ", message, help, folder)
-
-
-def _check_stem(folders: tuple[Path, Path], images: list[str] | None, masks: list[str] | None) -> Diagnostic | None:
-    """Return what is wrong with the images and masks of one stem; an empty list means a link already reported."""
-    if images == [] or masks == []:
-        return None
-    for names, folder in zip((images, masks), folders, strict=True):
-        if names and len(names) > 1:
-            listing = ", ".join(f"`{n}`" for n in names)
-            message = f"{listing} differ only in their suffix"
-            return make_finding("name-twice", message, "keep one of them", folder / names[1])
-    if images and not masks:
-        message = f"the image has no mask: `{folders[1].name}/{Path(images[0]).stem}.png` does not exist"
-        help = "add the mask (all background if there is nothing to label), or remove the image"
-        return make_finding("mask-missing", message, help, folders[0] / images[0])
-    if not masks:
-        return None
-    path = folders[1] / masks[0]
-    if path.suffix.lower() not in MASK_EXTENSIONS:
-        message = f"the mask is a `{path.suffix}` file, expected `.png`"
-        help = "export masks as 8-bit PNG from the original annotation; JPEG alters pixel values, and so class ids"
-        return make_finding("mask-format", message, help, path)
-    message = f"the mask has no image: there is no image file named `{path.stem}` in `{folders[0].name}`"
-    return make_finding("image-missing", message, "add the image, or remove the mask", path)
-
-
-def list_image_files(folder: Path, root: Path, findings: Findings) -> dict[str, list[str]]:
-    """Return the image files of a folder by stem; an empty list means a dangling link. A missing folder is an error."""
-    files = list_image_names(folder, root, findings)
-    if files is None:
-        return {}
-    names: dict[str, list[str]] = {os.fsdecode(stem): [] for stem in files.dead_stems}
-    for stem, name in zip(files.stems.tolist(), files.names.tolist(), strict=True):
-        names.setdefault(os.fsdecode(stem), []).append(os.fsdecode(name))
-    return names
-
-
-def list_image_names(folder: Path, root: Path, findings: Findings, sibling: str = "") -> ImageNames | None:
-    """Return the images in a folder, or None, with an error, if it is missing. ``sibling`` is the other folder.
-
-    Hidden files are skipped silently; other files that are not images give a warning.
-    """
-    scan = _FolderScan()
-    try:
-        with os.scandir(os.fsencode(folder)) as entries:
-            images = sort_image_names(scan.iterate_images(entries))
-    except FileNotFoundError:
-        help = f"put `{folder.name}` next to `{sibling}`: a subset needs both"
-        if not sibling:
-            help = "this format keeps its files there: check that the root is right and all archives are unpacked"
-        findings.append(make_finding("data-folder-missing", f"the folder `{folder.name}` is missing", help, folder))
-        return None
-    except OSError:
-        findings.append(
-            make_finding("data-file-unreadable", "the folder cannot be read", "check its permissions", folder)
-        )
-        return None
-    for name in sorted(scan.folders):
-        help = f"move its files up into `{folder.name}`, under unique names"
-        message = f"folders inside `{folder.name}` are not supported"
-        findings.append(make_finding("data-nested", message, help, folder / os.fsdecode(name)))
-    dead = [name for name in sorted(scan.links) if not check_link(folder / os.fsdecode(name), root, findings)]
-    if scan.others:
-        first, count = os.fsdecode(min(scan.others)), len(scan.others)
-        several = f"{count} files are not images and were ignored, such as `{first}`"
-        message = several if count > 1 else f"`{first}` is not an image and was ignored"
-        them = "them" if count > 1 else "it"
-        help = f"remove {them}, or convert {them} to PNG or JPEG if {'they are' if count > 1 else 'it is'} data"
-        findings.append(make_finding("data-file-unused", message, help, folder, severity="warning"))
-    return images.drop_dead_links(dead)
-
-
-_IMAGE_SUFFIXES = frozenset(os.fsencode(ending) for ending in IMAGE_EXTENSIONS)
-
-
-class _FolderScan:
-    """The subfolders, links and other files found while the images of a folder are listed; links count as images."""
-
-    def __init__(self) -> None:
-        self.folders: list[bytes] = []
-        self.links: list[bytes] = []
-        self.others: list[bytes] = []
-
-    def iterate_images(self, entries: Iterable[os.DirEntry[bytes]]) -> Iterator[tuple[bytes, bytes]]:
-        """Yield name and stem of each image among the entries of a folder."""
-        for entry in entries:
-            name = entry.name
-            stem, ending = split_name(name)
-            if name.startswith(b"."):
-                continue
-            plain = entry.is_file(follow_symlinks=False)
-            # Following a link costs a system call, so only entries that are no regular file are looked at closer.
-            if not plain and _is_folder(entry):
-                self.folders.append(name)
-            elif ending.lower() in _IMAGE_SUFFIXES:
-                if not plain and entry.is_symlink():
-                    self.links.append(name)
-                yield name, stem
-            else:
-                self.others.append(name)
-
-
-def _is_folder(entry: os.DirEntry[bytes]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        # A link that points to itself.
-        return False

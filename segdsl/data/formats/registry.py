@@ -6,8 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from segdsl.data.findings import Findings, make_finding
+from segdsl.data.formats.foreign import find_foreign_layout
 from segdsl.data.formats.labels import LabelSpace
-from segdsl.data.formats.layout import IMAGES, MASKS, Layout, Request, require_dataset_folder
+from segdsl.data.formats.layout import (
+    DEFAULT_PATTERNS,
+    Layout,
+    Request,
+    make_unknown_layout_error,
+    require_dataset_folder,
+)
 from segdsl.data.formats.rasterize import VOID
 from segdsl.data.formats.reader import READERS, load_readers
 from segdsl.diagnostics import SegError, fail
@@ -59,8 +66,8 @@ def _find_unused_settings(layout: Layout, labels: LabelSpace, request: Request) 
     if request.background and "background" not in record.settings:
         message = f"masks in format `{record.name}` label every pixel, so no background is left to define"
         found.append(Fault("background", 0, slug, message, remove))
-    for name, folder, default in zip(("images", "masks"), request.folder_names, (IMAGES, MASKS), strict=True):
-        if folder != default and name not in record.settings:
+    for name, pattern, default in zip(("images", "masks"), request.patterns, DEFAULT_PATTERNS, strict=True):
+        if pattern != default and name not in record.settings:
             other = next(f for f in DATA_FORMATS.values() if name in f.settings)
             message = f"format `{record.name}` has fixed folder names"
             found.append(Fault(name, 0, slug, message, f"{remove}, or write `{other.setting_text}`"))
@@ -91,6 +98,13 @@ def _reject_other_formats(root: Path) -> None:
         written = DATA_FORMATS[name].setting_text
         help = f"write `{written}` (`--set {written.replace(' ', '')}`; for `data` and `new`, `--format {name}`)"
         raise fail("data-layout-unknown", message, help, path=str(root))
+    _reject_foreign_layout(root)
+
+
+def _reject_foreign_layout(root: Path) -> None:
+    """Raise :class:`SegError` if a folder without signs of any format has those of another tool."""
+    if find_foreign_layout(root):
+        raise make_unknown_layout_error(root)
 
 
 def _find_signs(root: Path) -> dict[str, str]:
@@ -106,5 +120,7 @@ def detect_format(root: Path) -> str:
         message = f"the folder looks like several formats: {candidates}"
         help = f"choose one: `data.format = {format_choice(next(iter(signs)))}` (for `data` and `new`, `--format`)"
         raise fail("format-unclear", message, help, path=str(root))
+    if not signs:
+        _reject_foreign_layout(root)
     # A folder without any sign is read in the default format, whose reader then reports what is missing.
     return next(iter(signs), DEFAULT_FORMAT)

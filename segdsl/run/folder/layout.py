@@ -18,6 +18,7 @@ from typing import Any
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.program import Program
 from segdsl.storage.atomic import sync_folder, write_text_atomically
+from segdsl.text.json import parse_json
 from segdsl.weights.report import LoadReport
 
 RUNS_FOLDER = Path("runs")
@@ -214,8 +215,8 @@ def build_lock(program: Program, run_program: Program, weights: Iterable[LoadRep
 def read_json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file of a run; empty if the file is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from segdsl.run.folder.checkpoint import COUNTS_KIND, BestEpoch, CheckpointWrite
 from segdsl.run.folder.layout import RunFolder
 from segdsl.run.folder.log import EpochRow
 from segdsl.scores.confusion import Confusion
+from segdsl.text.json import parse_json
 from segdsl.weights.files import read_weights
 
 BEST_FILE = re.compile(r"best(-\d+|-of-\d+)?\.safetensors")
@@ -47,7 +47,7 @@ class StateFile:
     @property
     def seconds(self) -> float:
         """How long the run had taken."""
-        return float(json.loads(self.facts["course"])["seconds"])
+        return float(parse_json(self.facts["course"])["seconds"])
 
 
 def find_newest_state(folder: RunFolder) -> StateFile | None:
@@ -61,7 +61,7 @@ def find_newest_state(folder: RunFolder) -> StateFile | None:
             continue
         try:
             tensors, facts = read_weights(path)
-            json.loads(facts["course"])  # a file of another kind has none
+            parse_json(facts["course"])  # a file of another kind has none
         except (SegError, KeyError, ValueError):
             damaged.append(path)
             continue
@@ -94,10 +94,10 @@ def restore_run(state_file: StateFile, state: TrainState, checkpoints: Checkpoin
         if state_file.corrupt_paths:
             state_file.path.replace(checkpoints.folder.state)
     checkpoints.state_position = state_file.epoch, state_file.step
-    course = json.loads(state_file.facts["course"])
+    course = parse_json(state_file.facts["course"])
     for name, facts in course["rows"].items():
         # No mask is counted with this ignore value: the counts are replaced at once.
-        confusion = Confusion(json.loads(state_file.facts["classes"]), 255)
+        confusion = Confusion(parse_json(state_file.facts["classes"]), 255)
         confusion.counts = counts[f"{COUNTS_KIND}:{name}"].numpy()
         checkpoints.rows[name] = EpochRow(confusion=confusion, **facts)
     arrange_best_weights(checkpoints, state, [BestEpoch(*entry) for entry in course["kept"]])

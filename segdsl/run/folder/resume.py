@@ -36,6 +36,7 @@ from segdsl.run.folder.program_diff import (
 )
 from segdsl.run.folder.recovery import StateFile, find_newest_state
 from segdsl.storage.atomic import remove_drafts, write_text_atomically
+from segdsl.text.json import parse_json
 
 ORIGIN_FACTS = ("segdsl", "torch", "device")
 """Facts in a checkpoint about how it was made."""
@@ -162,8 +163,8 @@ def write_resumption(run: ResumableRun, setup: Setup) -> None:
 def read_resumptions(folder: RunFolder) -> list[dict[str, Any]]:
     """Return the records of `resumed.json`, oldest first; empty for a run that was never resumed."""
     try:
-        found = json.loads(folder.resumptions.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        found = parse_json(folder.resumptions.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return []
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 

@@ -136,9 +136,8 @@ MORE: dict[str, Break] = {
     "colour-twice": lambda r: metas(r, lambda m: m.update(segmentation_colors=[[0, 0, 0], [0, 0, 0], [1, 1, 1]])),
     "colours-missing": lambda r: (
         metas(r, lambda m: m.pop("segmentation_colors")),
-        mask(r / MASK, lambda m: np.dstack([m] * 3)),
+        mask(r / MASK, lambda m: np.dstack([m, m, m + 1])),
     ),
-    "mask-of-1-bit": lambda r: Image.open(r / MASK).convert("1").save(r / MASK),
     "mask-transparent": lambda r: mask(r / MASK, lambda m: np.dstack([m, m, m, m])),
     "palette-in-another-order": lambda r: palette(r / MASK, (0, 0, 142), (128, 64, 128), (1, 1, 1)),
     "all-void": lambda r: mask(r / MASK, lambda m: np.full_like(m, 255)),

@@ -16,7 +16,8 @@ from segdsl.data.check import index
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
 from segdsl.data.findings import Findings
-from segdsl.data.formats.layout import Request, pair_files
+from segdsl.data.formats.layout import Request, SubsetFolders
+from segdsl.data.formats.pairing import pair_files
 from segdsl.diagnostics import SegError
 from segdsl.ir.data_format import DEFAULT_FORMAT
 from segdsl.storage import file_states
@@ -51,7 +52,7 @@ def test_pairs_match_a_naive_implementation(
         for name in files:
             (root / folder / name).touch()
     found: Findings = []
-    subset = pair_files("train", root, root, found)
+    subset = pair_files("train", SubsetFolders(root, root / "images", root / "masks"), root, found)
     files = [[n for n in some if Path(n).suffix.lower() in (".png", ".jpg")] for some in (images, masks)]
     stems = [[Path(n).stem for n in some] for some in files]
     good = {s for s in stems[0] if stems[0].count(s) == stems[1].count(s) == 1}

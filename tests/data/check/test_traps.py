@@ -15,7 +15,8 @@ from PIL import Image
 from segdsl.data.augment.lazy import read_sample
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
-from segdsl.data.decode.images import ReadOptions, decode_image, decode_mask
+from segdsl.data.decode.images import ReadOptions, decode_image
+from segdsl.data.decode.masks import decode_mask
 from segdsl.data.formats.layout import Request
 from segdsl.diagnostics import SegError
 from segdsl.ir.values import Range

@@ -16,7 +16,7 @@ from segdsl.data.augment.lazy import read_sample
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
 from segdsl.data.formats.labels import LabelSpace
-from segdsl.data.formats.layout import Request
+from segdsl.data.formats.layout import Request, parse_patterns
 from segdsl.data.formats.readers.benchmarks import STREET_CLASSES
 from segdsl.data.formats.readers.voc import VOC_CLASSES as VOC_CLASSES
 from segdsl.diagnostics import SegError
@@ -168,7 +168,7 @@ def grey_set(root: Path, values: tuple[int, ...], names: tuple[str, str] = ("im"
 def test_masks_of_0_and_255_in_folders_of_other_names(tmp_path: Path) -> None:
     grey_set(tmp_path, (0, 255, 255))
     asked = Request(
-        ["train"], 254, ("ground", "object"), values=[Range(0, 0), Range(255, 255)], folder_names=("im", "gt")
+        ["train"], 254, ("ground", "object"), values=[Range(0, 0), Range(255, 255)], patterns=parse_patterns("im", "gt")
     )
     report = check_data(tmp_path, "folders", asked)
     assert [d.slug for d in report.errors] == []
@@ -176,7 +176,7 @@ def test_masks_of_0_and_255_in_folders_of_other_names(tmp_path: Path) -> None:
     grey_set(tmp_path / "soft", (0, 9, 255))
     (error,) = check_data(tmp_path / "soft", "folders", asked).errors
     assert (error.slug, Path(error.path or "").name) == ("mask-value-out-of-range", "a.png")
-    missing = check_data(tmp_path, "folders", asked._replace(folder_names=("img", "gt"))).errors
+    missing = check_data(tmp_path, "folders", asked._replace(patterns=parse_patterns("img", "gt"))).errors
     assert [d.slug for d in missing] == ["data-folder-missing"]
 
 
@@ -211,7 +211,7 @@ def test_colors_are_looked_up_once(tree: Path, own_cache: Path, monkeypatch: pyt
     first = [read_sample(index, index.get_subset("train"), k).mask for k in range(3)]
     kept = list((own_cache / "masks" / "colors").rglob("*.png"))
     assert len(kept) == 1, "index masks are not converted"
-    monkeypatch.setattr("segdsl.data.decode.images._map_colors", None)
+    monkeypatch.setattr("segdsl.data.decode.masks._map_colors", None)
     again = [read_sample(index, index.get_subset("train"), k).mask for k in range(3)]
     assert (first[0] == drawn).all()
     assert all((a == b).all() for a, b in zip(first, again, strict=True))

@@ -13,7 +13,7 @@ from PIL import Image
 
 import segdsl
 from segdsl.data.check.checker import check_data
-from segdsl.data.formats.layout import Request
+from segdsl.data.formats.layout import Request, parse_patterns
 from segdsl.data.formats.reader import READERS
 from segdsl.data.formats.registry import detect_format
 from segdsl.diagnostics import SegError, aliases
@@ -145,5 +145,5 @@ def test_data_is_detected_checked_and_trained(project: Path, wording: Callable[.
 
 
 def test_settings_that_the_format_does_not_take_are_reported(project: Path) -> None:
-    report = check_data("set", "side_by_side", Request(None, background="tree", folder_names=("im", "gt")))
+    report = check_data("set", "side_by_side", Request(None, background="tree", patterns=parse_patterns("im", "gt")))
     assert [d.slug for d in report.errors] == ["setting-without-effect"] * 3

@@ -117,7 +117,7 @@ def test_the_same_set_gives_the_same_file(tmp_path: Path, ending: str) -> None:
 
 @pytest.mark.parametrize("size", [(400, 20), (20, 400), (1, 1), (2000, 3000)])
 def test_any_shape_fits(tmp_path: Path, size: tuple[int, int]) -> None:
-    root = write_set(tmp_path / "set", [size], CLASSES if size != (1, 1) else ("background",))
+    root = write_set(tmp_path / "set", [size], CLASSES if size != (1, 1) else ("background", "other"))
     assert Image.open(sheet_of(root, tmp_path / "s.png")).width == 2 * (BOX[1] + GAP) + GAP
     assert f"{size[0]}x{size[1]}" in page_of(root, tmp_path / "s.HTM")
 

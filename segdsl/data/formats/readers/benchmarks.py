@@ -5,7 +5,6 @@ Ids are mapped to positions in the list of classes; ids that the benchmark does 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from segdsl.data.formats.reader import FormatReader, register_reader
 from segdsl.diagnostics import fail
 from segdsl.ir.data_format import DataFormat
 from segdsl.storage.file_states import encode_names
+from segdsl.text.json import parse_json
 from segdsl.words.formats import ADE20K, CITYSCAPES, KITTI, VISTAS
 
 SUBSET_ALIASES = {"train": "training", "val": "validation"}
@@ -212,10 +212,10 @@ def read_vistas(root: Path, request: Request, findings: Findings) -> Layout:
         raise AssertionError
     file, masks = version
     try:
-        entries = [dict(entry) for entry in json.loads(read_bytes(file))["labels"]]
+        entries = [dict(entry) for entry in parse_json(read_bytes(file))["labels"]]
         names = [str(entry["readable"]) for entry in entries]
         scored = [k for k, entry in enumerate(entries) if entry.get("evaluate", True) is not False]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         help = "download it again; it should have a list `labels` of objects with `readable` and `evaluate`"
         raise fail("meta-malformed", "the file does not define the classes", help, path=str(file)) from None
     classes = [names[k] for k in scored]

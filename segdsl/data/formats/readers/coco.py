@@ -7,11 +7,11 @@ instances. Pixels without an instance are background (`data.background`). pycoco
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ from segdsl.data.formats.rasterize import (
 from segdsl.data.formats.reader import FormatReader, register_reader
 from segdsl.data.formats.readers.datumaro import is_datumaro_file
 from segdsl.diagnostics import SegError, fail
+from segdsl.text.json import parse_json
 from segdsl.words.formats import COCO
 
 FILE_PREFIX = "instances_"
@@ -84,7 +85,7 @@ class _CocoFile:
 def _read_annotations(file: Path, request: Request) -> _CocoFile:
     data = read_bytes(file)
     try:
-        content = json.loads(data)
+        content = parse_json(data)
         parts = [content["categories"], content["images"], content["annotations"]]
         categories, images, annotations = ([dict(entry) for entry in part] for part in parts)
         pairs = sorted((int(entry["id"]), str(entry["name"])) for entry in categories)
@@ -92,7 +93,7 @@ def _read_annotations(file: Path, request: Request) -> _CocoFile:
         instances: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
         for entry in annotations:
             instances[int(entry["image_id"])].append(entry)
-    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         # A KeyError's text is the key in quotes.
         what = f"the file has no {error}" if isinstance(error, KeyError) else "the file is not JSON in COCO's format"
         help = "COCO instances are an object with the lists `images`, `annotations` and `categories`"
@@ -109,6 +110,7 @@ def _read_annotations(file: Path, request: Request) -> _CocoFile:
 
 def _make_subset(name: str, root: Path, annotations: _CocoFile, findings: Findings) -> Subset:
     inside = root / IMAGES / name
+    images = inside if inside.is_dir() else root / IMAGES
     missing = sorted(set(annotations.instances) - set(annotations.images))
     if missing:
         message = f"annotations refer to image {missing[0]}, which is not in `images`"
@@ -122,8 +124,8 @@ def _make_subset(name: str, root: Path, annotations: _CocoFile, findings: Findin
         except SegError as error:
             findings.extend(error.diagnostics)
         else:
-            entries.append(AnnotationImage(number, f"image {number}", [str(image.get("file_name", ""))], size))
-    images = inside if inside.is_dir() else root / IMAGES
+            paths = _list_possible_paths(str(image.get("file_name", "")), images.relative_to(root))
+            entries.append(AnnotationImage(number, f"image {number}", paths, size))
     drawing = RasterJob(
         annotations.file,
         annotations.digest,
@@ -132,6 +134,18 @@ def _make_subset(name: str, root: Path, annotations: _CocoFile, findings: Findin
         lambda number, size: _rasterize_image(annotations, number, size),
     )
     return rasterize_subset(name, root, drawing, findings)
+
+
+def _list_possible_paths(file_name: str, folder: PurePath) -> list[str]:
+    """Return the paths below the image folder that a `file_name` may mean, most likely first.
+
+    Windows writes backslashes, and some tools write paths from the root of the dataset, or from that of a disk.
+    """
+    path = file_name.replace("\\", "/")
+    if re.match(r"[A-Za-z]:/", path):
+        return [PurePosixPath(path).name]
+    starts = (f"{folder.as_posix()}/", f"{folder.parts[0]}/", f"{folder.parts[-1]}/")
+    return [path, *(path.removeprefix(start) for start in starts if path.startswith(start))]
 
 
 def _rasterize_image(annotations: _CocoFile, number: int, size: Size) -> np.ndarray | None:

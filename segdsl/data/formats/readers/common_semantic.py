@@ -14,9 +14,9 @@ from segdsl.data.formats.layout import (
     find_subset_folders,
     list_folders,
     make_unknown_layout_error,
-    pair_files,
     select_subsets,
 )
+from segdsl.data.formats.pairing import pair_files
 from segdsl.data.formats.reader import FormatReader, register_reader
 from segdsl.diagnostics import SegError
 from segdsl.words.formats import COMMON
@@ -36,19 +36,20 @@ def read_common(root: Path, request: Request, findings: Findings) -> Layout:
 
     Append errors and warnings to ``findings``. Raise :class:`SegError` if ``root`` is not a dataset of this format.
     """
-    flat, folders = find_subset_folders(root, request.subsets or ())
+    flat, folders = find_subset_folders(root, request.subsets or (), request.patterns)
     if not folders:
-        raise make_unknown_layout_error(root)
+        raise make_unknown_layout_error(root, request.patterns)
     names = select_subsets(root, folders, request.subsets, is_flat=flat)
+    files = {name: folders[name].folder / META_FILE for name in names}
     spaces: dict[str, LabelSpace] = {}
     for name in names:
         try:
-            spaces[name] = read_label_space(folders[name] / META_FILE)
+            spaces[name] = read_label_space(files[name])
         except SegError as error:
             findings.extend(error.diagnostics)
-    labels = find_shared_label_space(spaces, {name: folders[name] / META_FILE for name in names}, findings)
-    pairs = {name: pair_files(name, folders[name], root, findings) for name in names}
-    meta = tuple(folders[name] / META_FILE for name in names)
+    labels = find_shared_label_space(spaces, files, findings)
+    pairs = {name: pair_files(name, folders[name], root, findings, request.patterns) for name in names}
+    meta = tuple(dict.fromkeys(files.values()))
     return Layout(root, COMMON, labels, pairs, meta, class_file=meta[0] if meta else root)
 
 

@@ -38,6 +38,7 @@ from segdsl.data.formats.rasterize import (
 )
 from segdsl.data.formats.reader import FormatReader, register_reader
 from segdsl.diagnostics import Diagnostic, SegError, fail
+from segdsl.text.json import parse_json
 from segdsl.text.listing import quote_names
 from segdsl.words.formats import DATUMARO
 
@@ -100,8 +101,8 @@ class _DatumaroFile:
 def _read_annotations(file: Path, request: Request) -> _DatumaroFile:
     data = read_bytes(file)
     try:
-        names, items = _parse_content(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        names, items = _parse_content(parse_json(data))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         # A KeyError's text is the key in quotes.
         what = f"the file has no {error}" if isinstance(error, KeyError) else "the file is not JSON of Datumaro"
         raise fail("meta-malformed", what.replace("'", "`"), FORM_HELP, path=str(file)) from None

@@ -41,6 +41,7 @@ from segdsl.diagnostics import fail
 from segdsl.ir.data_format import DataFormat
 from segdsl.storage.cache import get_cache_folder
 from segdsl.storage.fact_cache import read_stamp
+from segdsl.text.json import parse_json
 from segdsl.text.plural import format_count
 from segdsl.words.imported_formats import list_imported_formats, strip_prefix
 
@@ -153,7 +154,7 @@ class _ImportedDataset:
     def read_index(self) -> _ImportIndex:
         """Return the index, from the cache if the files are unchanged. Raise :class:`SegError` if the import fails."""
         try:
-            content = json.loads(self.index_file.read_bytes())
+            content = parse_json(self.index_file.read_bytes())
             subsets = {name: [(path, size and (size[0], size[1])) for path, size in rows]
                        for name, rows in content["subsets"].items()}  # fmt: skip
             return _ImportIndex(tuple(content["labels"]), subsets, content["unused"], tuple(content["bare"]),

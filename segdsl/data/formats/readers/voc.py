@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
-from segdsl.data.decode.images import Color, read_bytes
+from segdsl.data.decode.images import IMAGE_EXTENSIONS, Color, read_bytes
 from segdsl.data.findings import Findings, make_finding
 from segdsl.data.formats.labels import MAX_CLASSES, VOID_NAMES, LabelSpace
-from segdsl.data.formats.layout import Layout, Request, Subset, list_image_files, select_subsets
+from segdsl.data.formats.layout import Layout, Request, Subset, select_subsets
+from segdsl.data.formats.pairing import list_image_files
 from segdsl.data.formats.reader import FormatReader, register_reader
 from segdsl.diagnostics import SegError, fail
 from segdsl.storage.file_states import encode_names
@@ -66,8 +68,7 @@ def _read_subset(
 ) -> Subset:
     pairs: dict[str, tuple[str, str]] = {}
     for number, line in enumerate(_read_lines(file), 1):
-        # Lists of a single class, such as `car_train.txt`, have a second column: 1 or -1 for its presence.
-        stem = line.split()[0] if line.split() else ""
+        stem = _parse_list_entry(line, images)
         if not stem:
             continue
         if stem in pairs:
@@ -92,6 +93,19 @@ def _read_subset(
         findings.append(make_finding("subset-empty", f"no image of the subset `{name}` has a mask", help, file))
     columns = [encode_names(pairs[stem][part] for stem in sorted(pairs)) for part in (0, 1)]
     return Subset(name, file, root / IMAGES, root / MASKS, *columns)
+
+
+def _parse_list_entry(line: str, images: Mapping[str, object]) -> str:
+    """Return the name of the image in a line of a list, which may have blanks, and may be in quotes."""
+    line = line.strip().replace("\\", "/")
+    if len(line) > 1 and line[0] == line[-1] == '"':
+        return line[1:-1]
+    if line in images or not line:
+        return line
+    # Lists of a single class, such as `car_train.txt`, have a second column: 1 or -1 for its presence.
+    name, _, present = line.rpartition(" ")
+    name = name.strip().removeprefix('"').removesuffix('"') if present in ("1", "-1", "0") else line
+    return name if name in images or PurePosixPath(name).suffix not in IMAGE_EXTENSIONS else name.rpartition(".")[0]
 
 
 def _read_lines(file: Path) -> list[str]:

@@ -18,7 +18,7 @@ from PIL import Image
 from segdsl.data.augment.lazy import read_sample
 from segdsl.data.check.checker import check_data
 from segdsl.data.check.index import open_index
-from segdsl.data.decode.images import read_mask
+from segdsl.data.decode.masks import read_mask
 from segdsl.data.findings import Findings
 from segdsl.data.formats.layout import Layout, Request
 from segdsl.data.formats.readers.datumaro import ELLIPSE_POINTS, detect_datumaro, read_datumaro
