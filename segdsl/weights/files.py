@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from segdsl.diagnostics import SegError, fail
 from segdsl.diagnostics.out_of_memory import describe_shortage
+from segdsl.storage import git_lfs
 from segdsl.storage.atomic import replace_atomically
 from segdsl.text.listing import quote_names
 from segdsl.weights.file_suggestions import require_weights_file
 from segdsl.weights.pickles import CorruptFileError, ForeignObjectsError, read_pytorch_file
+from segdsl.weights.shards import is_shard_index, list_shards
 
 # At most this many object names appear in an error message.
 MAX_OBJECT_NAMES = 3
@@ -40,12 +42,16 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     require_weights_file(path)
     try:
         with open(path, "rb") as file:
-            head = file.read(9)
+            head = file.read(64)
     except OSError as error:
         raise _build_unreadable_error(path, "cannot open the file", "check its permissions") from error
     # The format is detected by content, because published files have any suffix. A safetensors file begins with the
     # length of its JSON header; a zip archive and a pickle (of PyTorch before 1.6) have magic bytes.
-    if len(head) == 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
+    if is_shard_index(path, head):
+        return _read_shards(path)
+    if git_lfs.is_pointer(head):
+        raise _build_unreadable_error(path, git_lfs.MESSAGE, git_lfs.HELP)
+    if len(head) > 8 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
         return _read_safetensors(path)
     if head[:2] == b"PK" or head[:1] == b"\x80":
         return _read_pytorch_weights(path), {}
@@ -54,6 +60,17 @@ def read_weights(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             path, "the file is a web page: the page was saved instead of the weights", FORMATS_HELP
         )
     raise _build_unreadable_error(path, "the file is not a weights file" if head else "the file is empty", FORMATS_HELP)
+
+
+def _read_shards(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read all files of an index as one."""
+    content: dict[str, Any] = {}
+    metadata: dict[str, str] = {}
+    for part in list_shards(path):
+        tensors, facts = read_weights(part)
+        content.update(tensors)
+        metadata.update(facts)
+    return content, metadata
 
 
 def save_weights(model: nn.Module, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:

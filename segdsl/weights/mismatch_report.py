@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from segdsl.diagnostics import Diagnostic, SegError, find_closest_name
 from segdsl.text.listing import join_names
 from segdsl.weights.match_layout import LayoutMatch, find_best_match
+from segdsl.weights.shards import describe_part
 
 # At most this many keys of each kind get a diagnostic; fewer for an unrelated file, where the details say nothing.
 MAX_KEYS, MAX_KEYS_UNRELATED = 5, 2
@@ -56,13 +58,14 @@ def build_mismatch_error(file: MismatchedFile, remedies: Mapping[str, str]) -> S
     theirs = {**match.tensors, **match.leftovers}
     foreign = not mismatches.extra and len(mismatches.missing) * 2 > len(model_tensors)
     found = []
+    advice = describe_part(Path(path))
     # A summary of a single key would only repeat its diagnostic.
-    if mismatches.total != 1 or foreign:
+    if mismatches.total != 1 or foreign or advice:
         found = [
             Diagnostic(
                 SLUG,
                 _summarize_mismatches(theirs, model_tensors, mismatches, part),
-                _suggest_weights_remedy(match, mismatches, foreign),
+                advice or _suggest_weights_remedy(match, mismatches, foreign),
                 path=path,
             )
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from segdsl.storage.cache import SHA256_PATTERN, compute_file_sha256
 from segdsl.text.json import parse_json
 from segdsl.weights.fetch import Watcher, fetch_weights_file
 from segdsl.weights.file_suggestions import require_weights_file
+from segdsl.weights.shards import list_weights_files
 from segdsl.words.published import SourceError, WeightSource, parse_source
 
 
@@ -91,10 +93,16 @@ def attach_source_span(error: SegError, span: Span | None) -> SegError:
     return SegError([replace(first, message=message, span=span), *others], error.sources)
 
 
+def compute_weights_sha256(path: Path) -> str:
+    """Return the SHA-256 of a weights file; of an index, that of the digests of all its files. Raises OSError."""
+    digests = [compute_file_sha256(file) for file in list_weights_files(path)]
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
 def _verify_file_digest(path: Path, expected_sha256: str) -> str:
     require_weights_file(path)
     try:
-        digest = compute_file_sha256(path)
+        digest = compute_weights_sha256(path)
     except OSError as error:
         raise fail("weights-unreadable", "cannot open the file", "check its permissions", path=str(path)) from error
     if expected_sha256 and digest != expected_sha256:

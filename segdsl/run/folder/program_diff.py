@@ -13,7 +13,7 @@ from segdsl.ir.word import Record, Word
 from segdsl.lang.lint.program_lints import find_setting_span
 from segdsl.lang.resolve import render_field, render_value
 from segdsl.run.folder.layout import RunFolder
-from segdsl.storage.cache import compute_file_sha256
+from segdsl.weights.sources import compute_weights_sha256
 
 LOCATION_SETTINGS = ("data.root", "data.format", "data.images", "data.masks")
 """Location and format of the data. These may differ: the digest of its contents decides whether it changed."""
@@ -133,8 +133,8 @@ def _is_same_weights(before: str, file: Path, part: str, lock: Mapping[str, Any]
     # A file that was moved is the same if its digest is. Once it is gone, its name is all that can be compared.
     entry = lock.get("weights", {}).get(part)
     try:
-        return entry is not None and compute_file_sha256(file) == entry["sha256"]
-    except OSError:
+        return entry is not None and compute_weights_sha256(file) == entry["sha256"]
+    except (OSError, SegError):
         return Path(before).name == file.name
 
 

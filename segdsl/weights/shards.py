@@ -1,0 +1,60 @@
+"""Weights in several files, with an index that says which tensor is in which: `model.safetensors.index.json`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from segdsl.diagnostics import fail
+from segdsl.text.json import parse_json
+
+MAX_INDEX_BYTES = 64 * 2**20
+"""Size of an index that is read; one of a model with a million tensors has a few dozen megabytes."""
+PART_NAME = re.compile(r"^(?P<start>.+)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.\w+)$")
+
+
+def is_shard_index(path: Path, head: bytes) -> bool:
+    """Return whether a file is the index of several weights files; ``head`` is how it begins."""
+    return path.name.endswith(".index.json") and head.lstrip()[:1] == b"{"
+
+
+def list_shards(path: Path) -> list[Path]:
+    """Return the files that an index names, all in its own folder.
+
+    Raises SegError (`weights-unreadable`, `weights-missing`).
+    """
+    try:
+        if path.stat().st_size > MAX_INDEX_BYTES:
+            raise ValueError("it is too large")
+        names = sorted(set(parse_json(path.read_bytes())["weight_map"].values()))
+        if not names or any(Path(name).name != name or name.endswith(".json") for name in names):
+            raise ValueError("`weight_map` must name files beside it")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        message = "the file is an index of several weights files, but it is malformed"
+        help = "download it again; `weight_map` in it names the file of each tensor"
+        raise fail("weights-unreadable", message, help, path=str(path)) from error
+    files = [path.with_name(name) for name in names]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        message = f"the file is an index of {len(files)} files, but `{missing[0]}` is not beside it"
+        raise fail("weights-missing", message, "download all of its files into one folder", path=str(path))
+    return files
+
+
+def list_weights_files(path: Path) -> list[Path]:
+    """Return the file, and with it all others if it is the index of several."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    return [path, *list_shards(path)] if is_shard_index(path, head) else [path]
+
+
+def describe_part(path: Path) -> str:
+    """Return what to do about one of several weights files, or an empty string for a file of its own."""
+    found = PART_NAME.match(path.name)
+    if found is None:
+        return ""
+    index = f"{found['start']}{found['suffix']}.index.json"
+    count = int(found["count"])
+    return (
+        f"the file is one of {count} parts: load them all by their index, `{index}`, which must be in the same folder"
+    )
