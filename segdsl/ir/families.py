@@ -174,6 +174,10 @@ class Stopper(Word, abstract=True):
         """Return how long the monitored score may fail to improve before the run ends, or None if it has no say."""
         return None
 
+    def get_start(self) -> Quantity | None:
+        """Return from when on epochs count, or None if it has no say."""
+        return None
+
     def should_stop(self, history: Sequence[float], horizon: Horizon) -> bool:
         """Return whether the run ends after these epochs.
 

@@ -84,6 +84,8 @@ class Op(Word, abstract=True):
     target: ClassVar[str] = ""
     is_random: ClassVar[bool] = False
     """Whether two applications to one tensor can differ, because it draws random numbers in training."""
+    normalizes_batch: ClassVar[bool] = False
+    """Whether each channel is normalized over the batch in training, which takes more than one value."""
     needs_nonnegative_input: ClassVar[bool] = False
     """Whether operand 0 should not contain negative values."""
 

@@ -25,6 +25,7 @@ def _declare_affine_state(shape: Shape) -> dict[str, State]:
 class BatchNorm(Op):
     """Batch normalization of a map: each channel over batch and space (Ioffe & Szegedy 2015). Preserves the shape."""
 
+    normalizes_batch = True
     aliases = (Aliases("batch_norm2d bn sync_batch_norm sync_bn bn2d", "the channel count is inferred: `BatchNorm()`"),)
 
     eps: Epsilon = 1e-5

@@ -28,6 +28,9 @@ class EarlyStopping(Stopper):
     def get_patience(self) -> Quantity | None:
         return self.patience
 
+    def get_start(self) -> Quantity | None:
+        return self.after
+
     def describe_stop(self, monitor: str) -> str:
         return f"{monitor} did not improve for {self.patience}"
 

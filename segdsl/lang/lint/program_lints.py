@@ -8,11 +8,15 @@ from segdsl.diagnostics import Diagnostic, Sink, Span, suggest_name
 from segdsl.ir.class_names import find_sided_classes, find_upright_classes
 from segdsl.ir.labels import suggest_class
 from segdsl.ir.monitor import extract_class
+from segdsl.ir.parts import is_below
 from segdsl.ir.program import Eval, Loss, Program
 from segdsl.ir.shape import Shape, evaluate_shape, format_shape
 from segdsl.lang.settings.merge import Settings
 from segdsl.syntax import tree
 from segdsl.text.listing import join_names
+
+TEST_NAMES = ("test", "testing", "holdout", "hold_out")
+"""Usual names of subsets for a last, unbiased score."""
 
 
 def lint_program(
@@ -25,6 +29,8 @@ def lint_program(
     """
     _lint_label_space(program, sink, output_spans)
     _lint_negative_inputs(program, sink)
+    _lint_single_values(program, sink)
+    _lint_subsets(program, sink)
     if has_class_names:
         _lint_augmentation(program, sink)
         _lint_monitor(program, sink)
@@ -163,6 +169,32 @@ def _lint_negative_inputs(program: Program, sink: Sink) -> None:
             name = type(node.op).__name__
             message = f"`{name}` needs a non-negative input, but this input may contain negative values"
             add_warning(sink, "nmf-of-negative", message, "apply `ReLU()` before it", node.span)
+
+
+def _lint_subsets(program: Program, sink: Sink) -> None:
+    train, val = program.data.train.subset, program.data.val.subset
+    span = find_setting_span(program, "data.val.subset")
+    if train == val:
+        message = f"the subset `{val}` is used for both training and validation, so scores would be of what was learned"
+        help = "move about a fifth of its images with their masks into a second subset, and set `data.val.subset` to it"
+        sink.add(Diagnostic("subset-shared", message, help, span=span))
+    elif val.lower() in TEST_NAMES:
+        message = f"the subset `{val}` chooses the best checkpoint, so its score will be better than on new images"
+        help = f"choose by another one (`data.val.subset`), and score this one later: `segdsl eval RUN --subset {val}`"
+        add_warning(sink, "test-chooses", message, help, span)
+
+
+def _lint_single_values(program: Program, sink: Sink) -> None:
+    shapes, freeze = program.graph.collect_shapes(), program.train.freeze
+    for node in program.graph.nodes if program.data.train.batch == 1 else ():
+        # A frozen norm uses its running statistics.
+        is_frozen = any(is_below(node.module or node.path, path) for path in freeze)
+        if not node.op.normalizes_batch or is_frozen:
+            continue
+        if evaluate_shape(shapes[node.operands[0]][2:], program.graph.env) == (1, 1):
+            message = "in training, this norm gets a single value per channel: one image in a batch, and a map of 1x1"
+            help = "set `data.train.batch` to 2 or more, or remove the norm behind the pooling"
+            sink.add(Diagnostic("norm-of-one-value", message, help, span=node.span))
 
 
 def collect_stateful_parts(program: Program) -> set[str]:

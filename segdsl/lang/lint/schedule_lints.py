@@ -32,13 +32,18 @@ def lint_learning_rates(program: Program, sink: Sink, settings: Settings) -> Non
         sink.add(Diagnostic("schedule-never-reached", message, help, span=span))
     for finding in _lint_lengths(program, span, _EpochMeasure(program.train.epochs)):
         sink.add(finding)
+    for finding in _lint_early_stop(program, None):
+        sink.add(finding)
     _lint_plateau(program, sink)
 
 
 def find_length_issues(program: Program, horizon: Horizon) -> list[Diagnostic]:
     """Return the schedule warnings that need the length of the run in steps and are not in ``program.warnings``."""
     reported = {warning.slug for warning in program.warnings}
-    found = _lint_lengths(program, find_setting_span(program, SCHEDULE_PATH), _StepMeasure(horizon))
+    found = [
+        *_lint_lengths(program, find_setting_span(program, SCHEDULE_PATH), _StepMeasure(horizon)),
+        *_lint_early_stop(program, horizon),
+    ]
     return [finding for finding in found if finding.slug not in reported]
 
 
@@ -115,6 +120,33 @@ def _lint_drops(
             message = f"`{type(law).__name__}` lowers the rate after {where}, but the run has only {measure.total:.10g}"
             yield _make_warning("schedule-horizon", message, "lower the rate earlier, or train for more epochs", span)
             return
+
+
+def _lint_early_stop(program: Program, horizon: Horizon | None) -> Iterator[Diagnostic]:
+    """Warn about a run that may end while the rate still rises; without ``horizon``, where both have the same unit."""
+    stop, warmup = program.train.stop, find_warmup_length(program)
+    start, patience = (None, None) if stop is None else (stop.get_start(), stop.get_patience())
+    if start is None or patience is None or warmup is None:
+        return
+    span = find_setting_span(program, "train.stop")
+    help = f"set `train.stop.after = {warmup}`, so that epochs count from the end of the warm-up on"
+    if horizon is not None:
+        end, rise = (
+            horizon.convert_to_steps(start) + horizon.convert_to_steps(patience),
+            horizon.convert_to_steps(warmup),
+        )
+        if end < rise:
+            message = f"the run may end after {end:,} steps without improvement, within the warm-up of {rise:,}"
+            yield _make_warning("stop-in-warmup", message, help, span)
+    elif start.value and start.unit == warmup.unit and start.value < warmup.value:
+        message = f"early stopping counts from {start} on, within the warm-up of {warmup}"
+        yield _make_warning("stop-in-warmup", message, help, span)
+
+
+def find_warmup_length(program: Program) -> Quantity | None:
+    """Return how long the learning rate rises at the start of a run, or None if it does not."""
+    laws = program.train.schedule
+    return laws[0].get_length() if laws and laws[0].is_warmup else None
 
 
 def _make_warning(slug: str, message: str, help: str, span: Span | None) -> Diagnostic:

@@ -12,6 +12,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from segdsl.data.loading.loader import Batch
 from segdsl.diagnostics import SegError, SignalInterrupt
+from segdsl.lang.lint.schedule_lints import find_warmup_length
 from segdsl.run.console.display import Display, StepFacts
 from segdsl.run.console.notes import NOTABLE_WAITING_SHARE, format_clip_note, format_data_wait_note, note_crowding
 from segdsl.run.engine.clock import Clock
@@ -102,7 +103,10 @@ def find_end_reason(setup: Setup, progress: RunProgress) -> str:
     """Return why a run is over; empty if it is not."""
     stop = setup.program.train.stop
     if stop is not None and not progress.inside and stop.should_stop(progress.history, setup.horizon):
-        return f"{stop.describe_stop(setup.program.train.monitor)}: stopped early"
+        warmup = find_warmup_length(setup.program)
+        is_rising = warmup is not None and progress.step < setup.horizon.convert_to_steps(warmup)
+        hint = f", within the warm-up of {warmup}; a later `train.stop.after` lets it go on" if is_rising else ""
+        return f"{stop.describe_stop(setup.program.train.monitor)}: stopped early{hint}"
     return "finished" if progress.epoch >= setup.horizon.epochs else ""
 
 

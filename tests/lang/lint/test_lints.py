@@ -32,7 +32,7 @@ def warnings(bench: Any, text: str) -> list[str]:
         ("Warmup(2 epochs) -> Poly(over = 700 iters)", 10, []),
         ("Warmup(10 epochs) -> Poly()", 10, ["warmup-too-long"]),
         ("Warmup(9 epochs) -> Poly()", 10, []),
-        ("Warmup(1000000 iters) -> Poly()", 10, []),
+        ("Warmup(1000000 iters) -> Poly()", 10, ["stop-in-warmup"]),
         ("Constant()", 10, []),
         ("Step([3 epochs, 9 epochs])", 10, []),
         ("Step([3 epochs, 10 epochs, 20 epochs])", 10, ["schedule-horizon"]),
