@@ -1,18 +1,19 @@
 """Public Python API: one function per CLI command.
 
 An override is the text of a `--set`, ``"data.input_size=256x256"``, or a pair of a path and a value,
-``("data.root", "photos")``. All functions raise :class:`segdsl.SegError` when
-the input is at fault.
+``("data.root", "photos")``. All functions raise :class:`segdsl.SegError` when the input is at fault.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 if TYPE_CHECKING:
     from segdsl.export.export import ExportResult
+    from segdsl.inference.models.model import Model
     from segdsl.ir.program import Program
     from segdsl.lang.settings.overrides import Override
     from segdsl.lower.compiled import CompileResult
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 PathLike = str | Path
 
+PREDICT_SETTINGS = ("eval",)
+"""Settings that can still be changed when a finished model segments images."""
 EVAL_SETTINGS = ("data.root", "data.format", "data.val", "data.train.subset", "eval")
 """Settings that can still be changed when a finished model is evaluated."""
 EXPORT_SETTINGS = ("data.root", "data.format", "export")
@@ -177,14 +180,32 @@ def rebuild(model: PathLike, out: PathLike | None = None) -> Path:
     return write_back(model, out)
 
 
-def predict(path: PathLike, inputs: Iterable[PathLike], out: PathLike, device: str = "auto") -> dict[str, Any]:
+def predict(
+    path: PathLike,
+    inputs: PathLike | Iterable[PathLike],
+    out: PathLike,
+    device: str = "auto",
+    overrides: Iterable[Override] = (),
+) -> dict[str, Any]:
     """Segment images and folders of images with a run or an exported model; write index masks and overlays to ``out``.
 
-    ``device`` is where a run computes.
+    Args:
+        path: the run folder or the exported model.
+        inputs: an image or a folder of images, or several.
+        out: the folder to write into: new, empty, or written by an earlier prediction.
+        device: where a run computes.
+        overrides: settings to change, of the section `eval`: windows (`eval.tile`), flips and scales.
     """
-    from segdsl.inference.predict import predict_files as predict_images
+    from segdsl.inference.models.opener import open_model
+    from segdsl.inference.predict import predict_files
 
-    return predict_images(str(path), [str(i) for i in inputs], Path(out), device)
+    def open() -> Model:
+        model = open_model(path, device=device)
+        model.program = _apply_overrides(model.program, overrides, PREDICT_SETTINGS)
+        return model
+
+    names = [inputs] if isinstance(inputs, (str, os.PathLike)) else list(inputs)
+    return predict_files(open, [str(name) for name in names], Path(out))
 
 
 def format(text: str) -> str:

@@ -136,7 +136,8 @@ def _can_set(command: click.Command, path: str) -> bool:
     from segdsl import verbs
 
     # Everything else was fixed when the model was trained.
-    allowed = {"eval": verbs.EVAL_SETTINGS, "export": verbs.EXPORT_SETTINGS}.get(command.name or "")
+    limits = {"eval": verbs.EVAL_SETTINGS, "predict": verbs.PREDICT_SETTINGS, "export": verbs.EXPORT_SETTINGS}
+    allowed = limits.get(command.name or "")
     return allowed is None or any(path == prefix or path.startswith(f"{prefix}.") for prefix in allowed)
 
 

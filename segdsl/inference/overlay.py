@@ -11,7 +11,7 @@ from PIL import Image as Pictures
 from PIL import ImageDraw, ImageFont
 
 from segdsl.data.decode.images import convert_to_rgb
-from segdsl.data.pictures.palette import Color, is_background
+from segdsl.data.pictures.palette import ClassStyle, Color
 from segdsl.inference.preprocess import Image, Mask
 
 TINT_OPACITY = 0.45
@@ -31,14 +31,15 @@ def encode_mask_png(mask: Mask, colors: Sequence[Color]) -> bytes:
     return stream.getvalue()
 
 
-def render_overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> bytes:
+def render_overlay_png(image: Image, mask: Mask, styles: Sequence[ClassStyle]) -> bytes:
     """Render the image tinted by class, with borders and a legend of its classes and their shares, as PNG."""
-    tinted = Pictures.fromarray(tint_classes(convert_to_rgb(image), mask, classes, colors))
-    counts = np.bincount(mask.ravel(), minlength=len(classes))
+    tinted = Pictures.fromarray(tint_classes(convert_to_rgb(image), mask, styles))
+    counts = np.bincount(mask.ravel(), minlength=len(styles))
     shares = {k: count / mask.size for k, count in enumerate(counts.tolist()) if count}
     # The background is not tinted, so its swatch has no color.
-    swatches = ["white" if is_background(name) else color for name, color in zip(classes, colors, strict=True)]
-    entries = [(swatches[k], f"{classes[k]} {share:.1%}") for k, share in sorted(shares.items(), key=lambda e: -e[1])]
+    swatches = ["white" if style.is_clear else style.color for style in styles]
+    order = sorted(shares.items(), key=lambda entry: -entry[1])
+    entries = [(swatches[k], f"{styles[k].name} {share:.1%}") for k, share in order]
     legend = _draw_legend(entries, max(tinted.width, MIN_LEGEND_WIDTH))
     canvas = Pictures.new("RGB", (legend.width, tinted.height + legend.height), "white")
     canvas.paste(tinted, (0, 0))
@@ -48,12 +49,12 @@ def render_overlay_png(image: Image, mask: Mask, classes: Sequence[str], colors:
     return stream.getvalue()
 
 
-def tint_classes(image: Image, mask: Mask, classes: Sequence[str], colors: Sequence[Color]) -> Image:
+def tint_classes(image: Image, mask: Mask, styles: Sequence[ClassStyle]) -> Image:
     """Blend an image (H, W, 3) with the color of each pixel's class, with a border in full color around each region."""
     table = np.zeros((256, 3), np.float32)
-    table[: len(colors)] = colors
+    table[: len(styles)] = [style.color for style in styles]
     opacities = np.zeros(256, np.float32)
-    opacities[: len(classes)] = [0.0 if is_background(name) else TINT_OPACITY for name in classes]
+    opacities[: len(styles)] = [0.0 if style.is_clear else TINT_OPACITY for style in styles]
     opacity = opacities[mask]
     opacity[_find_borders(mask) & (opacity > 0)] = 1.0
     opacity = opacity[..., None]

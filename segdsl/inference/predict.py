@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from segdsl.data.decode.images import IMAGE_EXTENSIONS, read_image
-from segdsl.data.pictures.palette import make_class_colors
+from segdsl.data.pictures.palette import make_class_styles
 from segdsl.diagnostics import Diagnostic, SegError, fail, find_closest_name
 from segdsl.inference.models.model import Model
-from segdsl.inference.models.opener import open_model
 from segdsl.inference.overlay import encode_mask_png, render_overlay_png
+from segdsl.inference.preprocess import restore_mask_size
+from segdsl.inference.tiling import classify_image
 from segdsl.storage.atomic import write_atomically
 
 TABLE_FILE = "predictions.csv"
@@ -32,12 +33,12 @@ class ImageJob:
     result_path: Path
 
 
-def predict_files(path: str | Path, inputs: Sequence[str], out: Path, device: str = "auto") -> dict[str, Any]:
-    """Segment images and folders of images (recursively, by extension) with the model at ``path``.
+def predict_files(open: Callable[[], Model], inputs: Sequence[str], out: Path) -> dict[str, Any]:
+    """Segment images and folders of images (recursively, by extension) as the section `eval` of the program sets.
 
-    ``device`` is the device for a run. Writes `out/masks/NAME.png` (palette PNG, pixel value = class id),
-    `out/overlays/NAME.png` and `out/predictions.csv`, with the subfolders of an input folder. Returns the number of
-    `images` and the folder `out`.
+    ``open`` opens the model, which takes seconds, after everything else has been checked. Writes `out/masks/NAME.png`
+    (palette PNG, pixel value = class id), `out/overlays/NAME.png` and `out/predictions.csv`, with the subfolders of an
+    input folder. Returns the number of `images` and the folder `out`.
 
     Inputs that cannot be read are skipped. At the end they are raised in one SegError with a diagnostic for each
     (`input-missing`, `input-without-images`, and those of the images) and a summary (`predictions-incomplete`). Raises
@@ -49,7 +50,7 @@ def predict_files(path: str | Path, inputs: Sequence[str], out: Path, device: st
     if not jobs:
         raise SegError(faults)
     check_prediction_folder(out, jobs)
-    model = open_model(path, device=device)
+    model = open()
     try:
         # The table names all results from the start, so that an interrupted prediction can be repeated.
         write_atomically(out / TABLE_FILE, _format_prediction_table(jobs))
@@ -66,16 +67,16 @@ def predict_files(path: str | Path, inputs: Sequence[str], out: Path, device: st
 
 def _segment_all(model: Model, jobs: Sequence[ImageJob], out: Path, faults: list[Diagnostic]) -> Iterator[ImageJob]:
     """Segment one image after another; yield those that succeed and append the errors of others to ``faults``."""
-    colors = make_class_colors(model.classes)
+    styles = make_class_styles(model.classes, model.colors, model.program.data.background)
     for job in jobs:
         try:
             image = read_image(job.image, model.read_options)
         except SegError as error:
             faults.extend(error.diagnostics)
             continue
-        mask = model.predict(image)
-        write_atomically(out / MASK_FOLDER / job.result_path, encode_mask_png(mask, colors))
-        write_atomically(out / OVERLAY_FOLDER / job.result_path, render_overlay_png(image, mask, model.classes, colors))
+        mask = restore_mask_size(classify_image(model, image), image.shape[0], image.shape[1])
+        write_atomically(out / MASK_FOLDER / job.result_path, encode_mask_png(mask, model.colors))
+        write_atomically(out / OVERLAY_FOLDER / job.result_path, render_overlay_png(image, mask, styles))
         yield job
 
 

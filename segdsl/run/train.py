@@ -11,6 +11,7 @@ from typing import Unpack
 
 import torch
 
+from segdsl.data.pictures.palette import list_own_colors
 from segdsl.diagnostics import SegError
 from segdsl.ir.program import Program
 from segdsl.lang.lint.program_lints import find_random_frozen_parts
@@ -169,9 +170,8 @@ def write_run_start(
         return
     write_machine(folder, setup.device)
     try:
-        write_program(
-            folder, setup.program, run_program, compiled.load_reports, setup.report.digest, setup.class_weights
-        )
+        facts = {"class_weights": setup.class_weights, "colors": list_own_colors(setup.index.labels)}
+        write_program(folder, setup.program, run_program, compiled.load_reports, setup.report.digest, facts)
     except OSError as error:
         raise not_writable_error(folder.root) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from io import BytesIO
@@ -13,12 +14,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.data.pictures.palette import make_class_colors
+from segdsl import verbs
+from segdsl.data.pictures.palette import make_class_colors, make_class_styles
 from segdsl.diagnostics import SegError
 from segdsl.inference import predict as predicting
 from segdsl.inference.models.opener import open_model
 from segdsl.inference.overlay import encode_mask_png, render_overlay_png, tint_classes
-from segdsl.inference.predict import collect_jobs, predict_files
+from segdsl.inference.predict import collect_jobs
+from segdsl.inference.tiling import classify_image
+from segdsl.lang.program import load_text
 
 
 def picture(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
@@ -52,7 +56,7 @@ def written(out: Path) -> set[str]:
 
 def test_every_kind_of_image_gets_mask_and_overlay(images: Path, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "seen"
-    assert predict_files(run, [str(images)], out) == {"images": 7, "out": str(out)}
+    assert verbs.predict(run, [str(images)], out) == {"images": 7, "out": str(out)}
     names = ["alpha", "deeper/odd", "dot", "grey", "palette", "photo", "plain"]
     results = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in names}
     assert written(out) == {*results, "predictions.csv"}
@@ -66,7 +70,7 @@ def test_every_kind_of_image_gets_mask_and_overlay(images: Path, run: Path, tmp_
 
 def test_the_table_says_which_is_which(images: Path, fp32: Path, tmp_path: Path) -> None:
     out = tmp_path / "seen"
-    predict_files(fp32, [str(images / "grey.png"), str(images / "deeper")], out)
+    verbs.predict(fp32, [str(images / "grey.png"), str(images / "deeper")], out)
     with open(out / "predictions.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [str(images / "grey.png"), str(images / "deeper" / "odd.tif")]
@@ -79,7 +83,7 @@ def test_bad_images_are_named_and_the_rest_goes_on(images: Path, run: Path, tmp_
     (images / "cut.png").write_bytes(whole[: len(whole) // 2])
     (images / "empty.jpg").write_bytes(b"")
     with pytest.raises(SegError) as caught:
-        predict_files(run, [str(images), str(tmp_path / "gone.png")], tmp_path / "seen")
+        verbs.predict(run, [str(images), str(tmp_path / "gone.png")], tmp_path / "seen")
     found = [(d.slug, Path(d.path or "").name, d.severity) for d in caught.value.diagnostics]
     assert found == [
         ("input-missing", "gone.png", "error"),
@@ -94,7 +98,7 @@ def test_bad_images_are_named_and_the_rest_goes_on(images: Path, run: Path, tmp_
 def test_nothing_to_do_is_told_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     with pytest.raises(SegError) as caught:
-        predict_files(tmp_path / "no model", [str(tmp_path / "bare"), str(tmp_path / "gone")], tmp_path / "seen")
+        verbs.predict(tmp_path / "no model", [str(tmp_path / "bare"), str(tmp_path / "gone")], tmp_path / "seen")
     assert [d.slug for d in caught.value.diagnostics] == ["input-without-images", "input-missing"]
     assert not (tmp_path / "seen").exists()
 
@@ -122,14 +126,14 @@ def test_images_are_found_in_order(images: Path, tmp_path: Path) -> None:
 
 def test_predictions_may_be_made_again_but_replace_nothing_else(images: Path, run: Path, tmp_path: Path) -> None:
     out = images / "seen"
-    predict_files(run, [str(images)], out)
+    verbs.predict(run, [str(images)], out)
     before = written(out)
-    assert predict_files(run, [str(images)], out)["images"] == 7, "earlier overlays are no input"
+    assert verbs.predict(run, [str(images)], out)["images"] == 7, "earlier overlays are no input"
     assert written(out) == before
     for other in (images / "deeper", images / "plain.png"):
         content = other.read_bytes() if other.is_file() else b""
         with pytest.raises(SegError) as caught:
-            predict_files(run, [str(images / "plain.png")], other)
+            verbs.predict(run, [str(images / "plain.png")], other)
         assert [d.slug for d in caught.value.diagnostics] == ["out-holds-other-files"]
         assert not other.is_file() or other.read_bytes() == content
 
@@ -141,7 +145,7 @@ def test_masks_beside_a_table_of_someone_else_are_kept(images: Path, run: Path, 
     (out / "predictions.csv").write_text("image,annotator\nplain.png,Ann\n")
     (out / "masks" / "plain.png").write_bytes(b"a week of work")
     with pytest.raises(SegError) as caught:
-        predict_files(run, [str(images / "plain.png")], out)
+        verbs.predict(run, [str(images / "plain.png")], out)
     assert [d.slug for d in caught.value.diagnostics] == ["out-holds-other-files"]
     assert (out / "masks" / "plain.png").read_bytes() == b"a week of work"
 
@@ -152,7 +156,7 @@ def test_a_full_disk_is_reported(images: Path, run: Path, tmp_path: Path, monkey
 
     monkeypatch.setattr(predicting, "write_atomically", full)
     with pytest.raises(SegError) as caught:
-        predict_files(run, [str(images)], tmp_path / "seen")
+        verbs.predict(run, [str(images)], tmp_path / "seen")
     assert [d.slug for d in caught.value.diagnostics] == ["predictions-not-written"]
 
 
@@ -181,7 +185,7 @@ def test_the_overlay_tints_classes_and_leaves_the_background(tmp_path: Path) -> 
     mask = np.zeros((30, 50), np.uint8)
     mask[10:20, 10:30] = 1
     colors = make_class_colors(classes)
-    tinted = tint_classes(image, mask, classes, colors)
+    tinted = tint_classes(image, mask, make_class_styles(classes, colors))
     assert np.array_equal(tinted[mask == 0], image[mask == 0])
     assert (tinted[10, 10:30] == colors[1]).all(), "the border has the full colour"
     inside = np.abs(tinted[15, 20].astype(float) - (0.55 * image[15, 20] + 0.45 * np.array(colors[1])))
@@ -192,19 +196,17 @@ def test_the_overlay_tints_classes_and_leaves_the_background(tmp_path: Path) -> 
 def test_the_legend_is_below_the_image(count: int) -> None:
     classes = [f"class {k} 道路 {'very ' * k}long" for k in range(count)]
     mask = np.resize(np.arange(count, dtype=np.uint8), (20, 33))
-    content = render_overlay_png(picture(20, 33), mask, classes, make_class_colors(classes))
+    content = render_overlay_png(picture(20, 33), mask, make_class_styles(classes))
     shown = Image.open(BytesIO(content))
     assert shown.width >= 33 and shown.height > 20
-    assert np.array_equal(
-        np.asarray(shown)[:20, :33], tint_classes(picture(20, 33), mask, classes, make_class_colors(classes))
-    )
+    assert np.array_equal(np.asarray(shown)[:20, :33], tint_classes(picture(20, 33), mask, make_class_styles(classes)))
     legend = np.asarray(shown)[20:].reshape(-1, 3)
     drawn = {tuple(c) for c in legend.tolist()}
     assert {tuple(color) for color in make_class_colors(classes)} <= drawn
 
 
 def test_the_answer_is_json(images: Path, run: Path, tmp_path: Path) -> None:
-    answer = predict_files(run, [str(images / "dot.bmp")], tmp_path / "seen")
+    answer = verbs.predict(run, [str(images / "dot.bmp")], tmp_path / "seen")
     assert json.loads(json.dumps(answer)) == {"images": 1, "out": str(tmp_path / "seen")}
 
 
@@ -216,18 +218,51 @@ def test_an_interrupted_prediction_can_be_repeated(
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(predicting, "render_overlay_png", stopped)
-        predict_files(run, [str(images)], tmp_path / "seen")
+        verbs.predict(run, [str(images)], tmp_path / "seen")
     assert len(written(tmp_path / "seen")) == 2
-    assert predict_files(run, [str(images)], tmp_path / "seen")["images"] == 7
+    assert verbs.predict(run, [str(images)], tmp_path / "seen")["images"] == 7
 
 
 def test_an_exported_model_needs_no_torch(images: Path, fp32: Path, data: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from segdsl.inference import evaluate, predict\n"
+        "import sys; from pathlib import Path; from segdsl import verbs; from segdsl.inference import evaluate\n"
         "xml, images, data, out = sys.argv[1:]\n"
-        "predict.predict_files(xml, [images], Path(out)); evaluate.evaluate_path(xml, data)\n"
+        "verbs.predict(xml, [images], Path(out)); evaluate.evaluate_path(xml, data)\n"
         "print('torch' in sys.modules)"
     )
     arguments = [str(fp32), str(images / "dot.bmp"), str(data), str(tmp_path / "seen")]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_windows_are_those_of_eval(run: Path, tmp_path: Path) -> None:
+    Image.fromarray(picture(300, 400)).save(tmp_path / "large.png")
+    whole = verbs.predict(run, str(tmp_path / "large.png"), tmp_path / "whole")
+    verbs.predict(run, tmp_path / "large.png", tmp_path / "tiled", overrides=["eval.tile=32x48"])
+    model = open_model(run)
+    masks = [np.asarray(Image.open(tmp_path / name / "masks" / "large.png")) for name in ("whole", "tiled")]
+    assert whole["images"] == 1
+    assert np.array_equal(masks[0], model.predict(picture(300, 400)))
+    model.program = load_text(model.program.resolved, "p.seg", ["eval.tile=32x48"])
+    assert np.array_equal(masks[1], classify_image(model, picture(300, 400)))
+    assert not np.array_equal(*masks)
+
+
+def test_only_how_images_are_processed_can_be_set(run: Path, images: Path, tmp_path: Path) -> None:
+    with pytest.raises(SegError) as caught:
+        verbs.predict(run, images, tmp_path / "seen", overrides=["data.input_size=64x64"])
+    assert [d.slug for d in caught.value.diagnostics] == ["setting-without-effect"]
+
+
+def test_classes_have_the_colors_of_the_dataset(run: Path, images: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    model = open_model(copy)
+    own = [f"#0000{k:02x}" for k in range(len(model.classes))]
+    for colors, expected in ((own, [0, 0, 0, 0, 0, 1]), (["#000000"], None), ([3] * len(own), None), ("x", None)):
+        (copy / "lock.json").write_text(json.dumps({"colors": colors}))
+        verbs.predict(copy, images / "plain.png", tmp_path / "seen")
+        palette = Image.open(tmp_path / "seen" / "masks" / "plain.png").getpalette() or []
+        assert palette[:6] == (
+            expected or [channel for color in make_class_colors(model.classes)[:2] for channel in color]
+        )

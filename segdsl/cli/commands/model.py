@@ -111,13 +111,17 @@ def rebuild_command(model: str, out: Path | None) -> CommandResult:
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Output folder.")
 @device_option
+@set_option
 @json_option
-def predict_command(model: str, inputs: tuple[str, ...], out: Path, device: str) -> CommandResult:
+def predict_command(
+    model: str, inputs: tuple[str, ...], out: Path, device: str, overrides: tuple[str, ...]
+) -> CommandResult:
     """Segment images or folders of images.
 
-    Writes an index mask and an overlay for each image.
+    Writes an index mask and an overlay for each image. As in eval, images are processed as the section eval of the
+    program sets: large ones in windows with --set eval.tile=512x512, or whole with --set eval.tile=none.
     """
-    data = verbs.predict(model, inputs, out, device)
+    data = verbs.predict(model, inputs, out, device, overrides)
     return CommandResult(data, format_facts(data))
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import struct
 import warnings
@@ -27,11 +28,12 @@ from segdsl.data.decode.samples import (
 from segdsl.data.decode.tiff import RawSamples, decode_tiff, is_tiff
 from segdsl.diagnostics import SegError, fail
 from segdsl.ir.values import Range
+from segdsl.storage import git_lfs
 
-MAX_PIXELS = 100_000_000
+LIMIT_VARIABLE, DEFAULT_MEGAPIXELS = "SEGDSL_MAX_MEGAPIXELS", 100
 """Larger images are rejected before decoding: a small file can expand to gigabytes."""
-MAX_BYTES = 4 * MAX_PIXELS
-"""The same limit for images with more channels or bits."""
+BYTES_PER_PIXEL = 4
+"""The same limit for images with more channels or bits, in bytes."""
 IMAGE_EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".pbm", ".pgm", ".ppm", ".jp2", ".tga"}
 )
@@ -70,7 +72,7 @@ DECODE_ERRORS = (
 )  # fmt: skip
 """What Pillow raises on damaged files. MemoryError is absent on purpose: it says nothing about the file."""
 
-# MAX_PIXELS replaces Pillow's own limit: it is checked as soon as a file is opened, and its message gives the size.
+# Our limit replaces Pillow's own: it is checked as soon as a file is opened, and its message gives the size.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
@@ -128,12 +130,14 @@ def read_bytes(path: str | Path) -> bytes:
         help = "copy it again from its source"
         help += "" if str(path).endswith(".json") else ", or remove both image and mask"
         raise fail("data-file-empty", "the file is empty (0 bytes)", help, path=str(path))
+    if git_lfs.is_pointer(data):
+        raise fail("data-file-unreadable", git_lfs.MESSAGE, git_lfs.HELP, path=str(path))
     return data
 
 
 def decode_image(data: bytes, path: str | Path, options: ReadOptions = RGB_OPTIONS) -> ImageData:
     """Decode the image in ``data``; ``path`` is used in diagnostics only. Raise :class:`SegError` if it is unfit."""
-    tiff = decode_tiff(data, path, MAX_BYTES) if is_tiff(data) else 0
+    tiff = decode_tiff(data, path, BYTES_PER_PIXEL * get_max_pixels()) if is_tiff(data) else 0
     if isinstance(tiff, RawSamples):
         return _build_image(tiff, path, options)
     with open_image(data, path, "image") as image:
@@ -240,8 +244,15 @@ def open_image(data: bytes, path: str | Path, kind: str) -> Image.Image:
     return image
 
 
+def get_max_pixels() -> int:
+    """Return the number of pixels that an image may have: `$SEGDSL_MAX_MEGAPIXELS` millions, else 100 millions."""
+    text = os.environ.get(LIMIT_VARIABLE, "")
+    # Ten million megapixels are no limit any more, and a number of any length would take time to parse.
+    return (int(text[:7]) if text.isascii() and text.isdecimal() else DEFAULT_MEGAPIXELS) * 1_000_000
+
+
 def _require_max_pixels(image: Image.Image, path: str | Path) -> None:
-    if image.width * image.height > MAX_PIXELS:
+    if image.width * image.height > get_max_pixels():
         raise _make_too_large_error(path, f"{image.width} x {image.height} = {image.width * image.height:,}")
 
 
@@ -250,8 +261,9 @@ def _format_extensions() -> str:
 
 
 def _make_too_large_error(path: str | Path, pixels: str) -> SegError:
-    message = f"the image has {pixels} pixels; the limit is {MAX_PIXELS:,}"
-    return fail("image-too-large", message, "split it into tiles, or downscale it", path=str(path))
+    message = f"the image has {pixels} pixels; the limit is {get_max_pixels():,}"
+    help = f"set ${LIMIT_VARIABLE} to a higher limit (now {get_max_pixels() // 1_000_000}) if you trust it, or split it"
+    return fail("image-too-large", message, help, path=str(path))
 
 
 def load_pixels(image: Image.Image, data: bytes, path: str | Path, kind: str) -> None:

@@ -135,6 +135,8 @@ def select_subsets(
     existing = list(available)
     names = list(dict.fromkeys(existing if subsets is None else subsets))
     missing = [name for name in names if name not in existing]
+    if len(names) > 1 and len(existing) == 1:
+        raise SegError([_make_single_subset_finding(root, existing[0], is_flat)])
     if missing:
         raise SegError([_make_missing_subset_finding(root, name, existing, is_flat) for name in missing])
     return names
@@ -250,18 +252,33 @@ def _find_landmark_format(root: Path) -> DataFormat | None:
     return max(found, key=lambda record: len(record.landmark), default=None)
 
 
+def _make_single_subset_finding(root: Path, name: str, is_flat: bool) -> Diagnostic:
+    message = f"the dataset has a single subset, `{name}`; training needs a second one for validation"
+    beside = [p.name for p in list_folders(root.parent)] if is_flat else []
+    if root.name in ("train", "val", "test") and len({"train", "val", "test"} & set(beside)) > 1:
+        help = f"the other subsets are next to this folder: use `{root.parent}` as the root"
+    elif is_flat:
+        help = (
+            "make the folders `train` and `val` with these folders inside, and move about a fifth of the images with "
+            "their masks into `val`;\nkeep images of the same scene, video or patient together"
+        )
+    else:
+        help = (
+            "move about a fifth of the images with their masks into a second subset, `val`; keep images of the same "
+            f'scene, video or patient together.\nThen set `data.train.subset = "{name}"`'
+        )
+    return Diagnostic("subset-single", message, help, path=str(root))
+
+
 def _make_missing_subset_finding(root: Path, name: str, available: Sequence[str], is_flat: bool) -> Diagnostic:
     have = ", ".join(f"`{n}`" for n in available)
-    if is_flat:
-        above = [p.name for p in list_folders(root.parent)]
-        help = f'the only subset is the root itself: set `data.train.subset` and `data.val.subset` to "{FLAT_SUBSET}"'
-        if root.name in ("train", "val", "test") and name in above:
-            help = f"the subset `{name}` is next to this folder: use `{root.parent}` as the root"
-    else:
-        near = find_closest_name(name, available) or next((n for n in available if n.startswith(name[:3])), None)
-        choice = near or available[0]
-        help = (
-            f"did you mean `{choice}`? Set the subsets for training and validation: "
-            f'`data.train.subset = "{choice}"`, `data.val.subset`; for a command with this option, `--subset {choice}`'
-        )
+    above = [p.name for p in list_folders(root.parent)] if is_flat else []
+    near = find_closest_name(name, available) or next((n for n in available if n.startswith(name[:3])), None)
+    choice = near or available[0]
+    help = (
+        f'did you mean `{choice}`? Set `data.train.subset` or `data.val.subset` to "{choice}", or pass '
+        f"`--subset {choice}`"
+    )
+    if root.name in ("train", "val", "test") and name in above:
+        help = f"the subset `{name}` is next to this folder: use `{root.parent}` as the root"
     return Diagnostic("subset-missing", f"the dataset has no subset `{name}`, only {have}", help, path=str(root))

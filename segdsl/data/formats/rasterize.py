@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from PIL import Image
 
-from segdsl.data.decode.images import MAX_PIXELS, read_image_size
+from segdsl.data.decode.images import get_max_pixels, read_image_size
 from segdsl.data.findings import Findings, check_link, make_finding
 from segdsl.data.formats.labels import LabelSpace, find_shared_label_space
 from segdsl.data.formats.layout import Layout, Request, Subset, select_subsets
@@ -254,11 +254,11 @@ def _resolve_mask_size(job: RasterJob, image_path: str, entry: AnnotationImage) 
 
 def parse_image_size(height: object, width: object, name: str, file: Path) -> Size:
     """Parse an image size from an annotation file. Raise :class:`SegError` if it is invalid."""
-    if type(height) is not int or type(width) is not int or not 0 < height * width <= MAX_PIXELS or height < 0:
+    if type(height) is not int or type(width) is not int or not 0 < height * width <= get_max_pixels() or height < 0:
         message = (
             f"{name} has an invalid size: height {_truncate_text(repr(height))}, width {_truncate_text(repr(width))}"
         )
-        help = f"write both in pixels, with at most {MAX_PIXELS:,} pixels in total"
+        help = f"write both in pixels, with at most {get_max_pixels():,} pixels in total"
         raise fail("meta-malformed", message, help, path=str(file))
     return height, width
 

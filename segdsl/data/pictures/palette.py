@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import colorsys
+import re
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from segdsl.data.formats.labels import LabelSpace
 
@@ -22,6 +24,38 @@ def choose_colors(labels: LabelSpace) -> list[Color]:
     """Return the dataset's own colors, and colors of the palette for classes without one."""
     own = [*(() if labels.source_classes else labels.colors), *[None] * len(labels.classes)]
     return [mine or chosen for mine, chosen in zip(own, make_class_colors(labels.classes), strict=False)]
+
+
+def list_own_colors(labels: LabelSpace) -> list[str]:
+    """Return the colors of the classes as in HTML, or nothing if the dataset has none."""
+    return [format_color(color) for color in choose_colors(labels)] if any(labels.colors) else []
+
+
+def parse_colors(texts: Any, classes: Sequence[str]) -> list[Color]:
+    """Return the colors that :func:`list_own_colors` gave; those of the palette if they do not fit."""
+    is_list = isinstance(texts, list) and len(texts) == len(classes)
+    if not is_list or not all(isinstance(text, str) and re.fullmatch("#[0-9a-f]{6}", text) for text in texts):
+        return make_class_colors(classes)
+    return [(int(text[1:3], 16), int(text[3:5], 16), int(text[5:], 16)) for text in texts]
+
+
+class ClassStyle(NamedTuple):
+    """How a class is drawn over an image; a ``clear`` one is not tinted."""
+
+    name: str
+    color: Color
+    is_clear: bool
+
+
+def make_class_styles(
+    classes: Sequence[str], colors: Sequence[Color] | None = None, background: str | None = None
+) -> list[ClassStyle]:
+    """Return the styles of classes; ``background`` is the class that is clear, if it is not called so."""
+    chosen = colors or make_class_colors(classes)
+    return [
+        ClassStyle(name, color, is_background(name) or name == background)
+        for name, color in zip(classes, chosen, strict=True)
+    ]
 
 
 def format_color(color: Color) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from segdsl.data.decode.images import get_normalization
 from segdsl.inference.models import model_info
 from segdsl.ir.program import Exporter, Program
+from segdsl.text.listing import join_names
 
 MAX_CLASSES = 3
 """Maximum number of classes listed before the last one."""
@@ -12,7 +13,16 @@ CHANNEL_NAMES = {1: "grey", 3: "RGB"}
 
 
 def describe_interface(program: Program, exporter: Exporter, has_empty_channel: bool) -> dict[str, str]:
-    """Return name, shape and values of the input (`takes`) and of the output (`gives`) of an exported model."""
+    """Return name, shape and values of the input (`takes`) and of the output (`gives`) of an exported model.
+
+    `names` are the classes that openvino-model-api calls something else, if there are any.
+    """
+    renamed = [
+        f"`{name}` is `{label}`"
+        for name, label in zip(program.classes, model_info.make_labels(program.classes), strict=True)
+        if name != label
+    ]
+    names = {"names": f"openvino-model-api splits names at blanks: {join_names(renamed)}"} if renamed else {}
     dynamic = exporter.size == "dynamic"
     size = "H, W" if dynamic else f"{program.data.input_size.height}, {program.data.input_size.width}"
     channels = program.channels
@@ -22,11 +32,12 @@ def describe_interface(program: Program, exporter: Exporter, has_empty_channel: 
         return {
             "takes": takes,
             "gives": f"`{model_info.OUTPUT_NAME}` [1, {size}], ids: {_format_class_ids(program, 0)}",
+            **names,
         }
     shape = f"[1, {len(program.classes) + has_empty_channel}, {size}]"
     empty = "0 is empty, " if has_empty_channel else ""
     values = f"probabilities: {empty}{_format_class_ids(program, int(has_empty_channel))}"
-    return {"takes": takes, "gives": f"`{model_info.OUTPUT_NAME}` {shape}, {values}"}
+    return {"takes": takes, "gives": f"`{model_info.OUTPUT_NAME}` {shape}, {values}", **names}
 
 
 def _describe_values(program: Program, exporter: Exporter) -> str:

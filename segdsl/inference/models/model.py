@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from segdsl.data.decode.images import ReadOptions
-from segdsl.inference.models.model_info import EXPORT_FOLDER, ModelInfo
+from segdsl.data.pictures.palette import Color, parse_colors
+from segdsl.inference.models.model_info import EXPORT_FOLDER, LOCK_KEY, ModelInfo
 from segdsl.inference.models.openvino_runtime import Hint
 from segdsl.inference.preprocess import ClassMaps, Image, Mask, preprocess_image, preprocess_raw, restore_mask_size
 from segdsl.ir.program import Program
@@ -31,6 +33,15 @@ class Model(ABC):
     def ignore(self) -> int:
         """The mask value of ignored pixels."""
         return self.program.void
+
+    @property
+    def colors(self) -> list[Color]:
+        """The colors of the classes: those of the dataset, or of the palette."""
+        return parse_colors(self.find_lock().get("colors"), self.classes)
+
+    def find_lock(self) -> Mapping[str, Any]:
+        """Return what is recorded of the run that the model comes from; empty if there is nothing."""
+        return {}
 
     @property
     def input_size(self) -> Size:
@@ -76,6 +87,9 @@ class RuntimeModel(Model):
     def __init__(self, path: Path, info: ModelInfo) -> None:
         super().__init__(path, info.program)
         self.info, self.exporter = info, info.exporter
+
+    def find_lock(self) -> Mapping[str, Any]:
+        return self.info.provenance[LOCK_KEY]
 
     @classmethod
     @abstractmethod

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,7 @@ def build_model_info(program: Program, exporter_name: str, precision: str) -> di
         "model_type": "Segmentation",
         "task_type": "segmentation",
         "model_name": program.graph.name,
-        "labels": " ".join(format_label(name) for name in names[first:]),
+        "labels": " ".join(make_labels(names)[first:]),
         "label_ids": " ".join(ids[first:]),
         "label_info": json.dumps(label_info),
         "mean_values": _format_numbers(mean),
@@ -128,6 +128,22 @@ def build_model_info(program: Program, exporter_name: str, precision: str) -> di
         OFFSET_KEY: str(int(needs_empty_channel(program, exporter))),
     }
     return {key: value for key, value in entries.items() if key not in built_in}
+
+
+def make_labels(names: Sequence[str]) -> list[str]:
+    """Return the names of classes as openvino-model-api reads them: one word each, and all different."""
+    words = [format_label(name) for name in names]
+    taken: set[str] = {word for name, word in zip(names, words, strict=True) if name == word}
+    labels: list[str] = []
+    for name, word in zip(names, words, strict=True):
+        label, number = word, 1
+        # A name that needs no change keeps it; another one that would become the same gets a number.
+        while label != name and label in taken:
+            number += 1
+            label = f"{word}_{number}"
+        taken.add(label)
+        labels.append(label)
+    return labels
 
 
 def format_label(name: str) -> str:

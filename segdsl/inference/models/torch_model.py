@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from segdsl.ir.program import Program
 from segdsl.lower.failure import explain_failure
 from segdsl.run.engine.device import pick_device
 from segdsl.run.folder.checkpoint import open_run
+from segdsl.run.folder.layout import read_json_object
 
 
 class TorchModel(Model):
@@ -29,6 +32,9 @@ class TorchModel(Model):
     @property
     def base_folder(self) -> Path:
         return self.path
+
+    def find_lock(self) -> Mapping[str, Any]:
+        return read_json_object(self.path / "lock.json")
 
     @torch.inference_mode()
     def predict_logits(self, image: Image) -> ClassMaps:

@@ -171,7 +171,7 @@ def write_program(
     run_program: Program,
     weights: Iterable[LoadReport],
     data: str,
-    class_weights: Mapping[str, float],
+    facts: Mapping[str, Any],
 ) -> None:
     """Write `lock.json` and `program.seg`. Raises OSError.
 
@@ -181,11 +181,9 @@ def write_program(
         run_program: the program as it is written into the folder.
         weights: the weights that were loaded.
         data: digest of the dataset.
-        class_weights: class weights that the loss counted in the data.
+        facts: what else was found in the data: class weights that the loss counted, colors of the classes.
     """
-    lock = build_lock(program, run_program, weights, data)
-    if class_weights:
-        lock["class_weights"] = dict(class_weights)
+    lock = build_lock(program, run_program, weights, data) | {name: value for name, value in facts.items() if value}
     # The program comes last: its presence makes the folder a run, see `is_run_folder`.
     write_lock(folder, lock)
     write_text_atomically(folder.program, run_program.resolved)

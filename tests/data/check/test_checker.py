@@ -48,7 +48,7 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("data-root-empty", "", lambda r: (shutil.rmtree(r), r.mkdir())),
     ("data-root-not-folder", "", lambda r: (shutil.rmtree(r), r.write_text("x"))),
     ("data-layout-unknown", "", lambda r: (shutil.rmtree(r), (r / "pictures").mkdir(parents=True))),
-    ("subset-missing", "", lambda r: shutil.rmtree(r / "val")),
+    ("subset-single", "", lambda r: shutil.rmtree(r / "val")),
     ("subset-empty", "val", lambda r: [p.unlink() for k in ("images", "masks") for p in (r / "val" / k).iterdir()]),
     ("data-folder-missing", "train/masks", lambda r: shutil.rmtree(r / "train" / "masks")),
     ("data-nested", "train/images/deep", lambda r: (r / "train" / "images" / "deep").mkdir()),

@@ -48,13 +48,13 @@ def test_flat_layout_has_one_subset_named_default(tree: Path) -> None:
     assert index.get_subset("default").list_item_ids() == ["a", "b", "c"]
 
 
-def test_flat_layout_error_suggests_the_default_subset(tree: Path) -> None:
+def test_a_single_subset_is_to_be_split(tree: Path) -> None:
     shutil.copytree(tree / "train", tree.parent / "flat")
     with pytest.raises(SegError) as caught:
         opened(tree.parent / "flat")
     found = caught.value.diagnostics
-    assert [d.slug for d in found] == ["subset-missing"] * 2
-    assert '"default"' in found[0].help and "data.train.subset" in found[0].help
+    assert [d.slug for d in found] == ["subset-single"]
+    assert "`val`" in found[0].help and '"default"' not in found[0].help
 
 
 def test_root_one_level_too_deep_is_recognized(tree: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segdsl.data.decode.images import MAX_PIXELS, decode_image, read_image
+from segdsl.data.decode.images import decode_image, get_max_pixels, read_image
 from segdsl.data.decode.masks import read_mask
 from segdsl.diagnostics import SegError
 
@@ -130,7 +130,7 @@ def bomb(width: int, height: int) -> bytes:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_001, 30_000])
 def test_decompression_bomb_is_rejected_by_its_header(tmp_path: Path, side: int) -> None:
-    assert side * side > MAX_PIXELS
+    assert side * side > get_max_pixels()
     path = tmp_path / "a.png"
     path.write_bytes(bomb(side, side))
     assert slug_of(lambda: read_image(path), path) == "image-too-large"
@@ -278,3 +278,12 @@ def test_a_program_called_an_image_is_not_started(tmp_path: Path, monkeypatch: p
     assert slug_of(lambda: read_image(tmp_path / "0.png"), tmp_path / "0.png") == "image-unknown"
     assert slug_of(lambda: read_mask(tmp_path / "0.png"), tmp_path / "0.png") == "image-unknown"
     assert not (tmp_path / "started").exists()
+
+
+def test_the_limit_of_pixels_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (1100, 1000)).save(tmp_path / "a.png")
+    for limit in ("2", "", "x", "1" * 5000):
+        monkeypatch.setenv("SEGDSL_MAX_MEGAPIXELS", limit)
+        assert read_image(tmp_path / "a.png").shape == (1000, 1100, 3)
+    monkeypatch.setenv("SEGDSL_MAX_MEGAPIXELS", "1")
+    assert slug_of(lambda: read_image(tmp_path / "a.png"), tmp_path / "a.png") == "image-too-large"

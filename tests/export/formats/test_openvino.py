@@ -21,7 +21,7 @@ from segdsl.export.convert.deployable import DeployableModel
 from segdsl.export.export import export_model, export_run, resolve_exporters
 from segdsl.export.formats import openvino as exporting
 from segdsl.inference.models import openvino_runtime
-from segdsl.inference.models.model_info import format_label
+from segdsl.inference.models.model_info import format_label, make_labels
 from segdsl.inference.models.opener import open_model
 from segdsl.run.folder.checkpoint import Run, open_run
 from segdsl.version import __version__
@@ -96,6 +96,18 @@ def test_the_model_says_what_the_contract_asks_for(fp32: Path, run: Path) -> Non
 def test_a_label_survives_a_split_at_white_space(name: str, expected: str) -> None:
     assert format_label(name) == expected
     assert format_label(name).split() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a", "b c"], ["a", "b_c"]),
+        (["a b", "a_b"], ["a_b_2", "a_b"]),
+        (["a b", "a\tb", "a_b_2"], ["a_b", "a_b_3", "a_b_2"]),
+    ],
+)
+def test_classes_stay_apart(names: list[str], expected: list[str]) -> None:
+    assert make_labels(names) == expected
 
 
 def test_model_api_loads_it_and_sees_what_we_see(fp32: Path, data: Path) -> None:
