@@ -20,9 +20,8 @@ from segdsl.diagnostics.out_of_memory import describe_shortage
 from segdsl.storage import git_lfs
 from segdsl.storage.atomic import replace_atomically
 from segdsl.text.listing import quote_names
-from segdsl.weights.file_suggestions import require_weights_file
+from segdsl.weights.local_files import is_shard_index, list_shards, require_weights_file
 from segdsl.weights.pickles import CorruptFileError, ForeignObjectsError, read_pytorch_file
-from segdsl.weights.shards import is_shard_index, list_shards
 
 # At most this many object names appear in an error message.
 MAX_OBJECT_NAMES = 3

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from segdsl.diagnostics import Diagnostic, SegError, find_closest_name
 from segdsl.text.listing import join_names
+from segdsl.weights.local_files import describe_part
 from segdsl.weights.match_layout import LayoutMatch, find_best_match
-from segdsl.weights.shards import describe_part
 
 # At most this many keys of each kind get a diagnostic; fewer for an unrelated file, where the details say nothing.
 MAX_KEYS, MAX_KEYS_UNRELATED = 5, 2

@@ -12,8 +12,7 @@ from segdsl.ir.program import Program
 from segdsl.storage.cache import SHA256_PATTERN, compute_file_sha256
 from segdsl.text.json import parse_json
 from segdsl.weights.fetch import Watcher, fetch_weights_file
-from segdsl.weights.file_suggestions import require_weights_file
-from segdsl.weights.shards import list_weights_files
+from segdsl.weights.local_files import list_weights_files, require_weights_file
 from segdsl.words.published import SourceError, WeightSource, parse_source
 
 
