@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from segdsl.ir.word import format_choice
-from segdsl.recipe.balance import choose_loss
+from segdsl.recipe.balance import choose_background, choose_loss
 from segdsl.recipe.choice import Choice, format_percent
 from segdsl.recipe.content import choose_photometric_step, decide_vertical_flip, find_thin_classes, format_sided_classes
 from segdsl.recipe.facts import DatasetFacts
@@ -38,13 +38,14 @@ def generate_program(facts: DatasetFacts, plan: Plan, root: str) -> ProgramText:
 
 def collect_choices(facts: DatasetFacts, plan: Plan, root: str) -> dict[str, Choice]:
     """Return every setting by its path, in the order of the file; an empty value drops the parent's setting."""
-    train = format_count(facts.train_images, "image")
+    train, background = format_count(facts.train_images, "image"), choose_background(facts)
     ignored = format_percent(facts.void) if facts.void else "none"
     return {
         "data.root": Choice(format_string(root), ""),
         "data.format": Choice(format_choice(facts.format), "the layout of this dataset"),
         **_choose_classes(facts),
         **facts.settings,
+        **{path: choice for path, choice in background.items() if path == "data.background"},
         "data.ignore": Choice(str(facts.ignore), f"neither learned nor scored: {ignored} of the training pixels"),
         "data.input_size": plan.choices["input_size"],
         "data.train.subset": Choice(format_string(facts.train), train),
@@ -59,6 +60,7 @@ def collect_choices(facts: DatasetFacts, plan: Plan, root: str) -> dict[str, Cho
         "train.optimizer": Choice(f"AdamW(lr = {plan.model.rate}, weight_decay = 1e-2)", "for random weights"),
         "train.schedule": _choose_schedule(plan.steps),
         "train.stop": _choose_stopper(int(plan.choices["epochs"].value)),
+        **{path: choice for path, choice in background.items() if path == "train.monitor"},
         "train.epochs": plan.choices["epochs"],
     }
 

@@ -115,6 +115,15 @@ class Confusion:
             "miou": average_known(self.iou_by_class[chosen]),
         }
 
+    def find_sole_class(self) -> int | None:
+        """Return the class that is predicted most if no other one was found; None if the masks have fewer than two.
+
+        A class is found if a pixel of it is predicted as it.
+        """
+        if np.count_nonzero(self.target_pixels) < 2 or np.count_nonzero(self.counts.diagonal()) > 1:
+            return None
+        return int(self.prediction_pixels.argmax())
+
     def collect_class_scores(self) -> dict[str, dict[str, float | None]]:
         """Return `dice`, `iou`, `precision` and `recall` of each class by name; None where a score is undefined."""
         scores = {
@@ -138,6 +147,11 @@ def find_background(classes: Sequence[str], background_name: str | None = None) 
     if background_name in classes:
         return classes.index(background_name)
     return next((k for k, name in enumerate(classes) if name.lower() == "background"), 0)
+
+
+def is_background_known(classes: Sequence[str], background_name: str | None = None) -> bool:
+    """Return whether :func:`find_background` does not have to guess."""
+    return classes[find_background(classes, background_name)].lower() == "background" or background_name in classes
 
 
 def _divide_counts(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

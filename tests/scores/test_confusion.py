@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import (
 )
 
 from segdsl.diagnostics import SegError
-from segdsl.scores.confusion import Confusion
+from segdsl.scores.confusion import Confusion, is_background_known
 
 NAMES = ("sky", "road", "car", "pole", "sign")
 IGNORE = 255
@@ -113,3 +113,34 @@ def test_a_value_outside_the_classes_is_refused() -> None:
     with pytest.raises(SegError) as caught:
         Confusion(NAMES, IGNORE).update(np.array([0, 1]), np.array([0, 5]))
     assert caught.value.diagnostics[0].slug == "mask-value-out-of-range"
+
+
+@pytest.mark.parametrize(
+    ("counts", "sole"),
+    [
+        ([[9, 0], [3, 0]], 0),
+        ([[0, 9], [0, 3]], 1),
+        ([[9, 0], [2, 1]], None),
+        ([[9, 1], [3, 0]], 0),
+        ([[9, 0], [0, 0]], None),
+        ([[0, 0], [0, 0]], None),
+        ([[0, 5], [2, 0]], 1),
+    ],
+)
+def test_a_class_is_alone_if_no_other_was_found(counts: list[list[int]], sole: int | None) -> None:
+    confusion = Confusion(("ground", "thing"), 255)
+    confusion.counts[:] = counts
+    assert confusion.find_sole_class() == sole
+
+
+@pytest.mark.parametrize(
+    ("classes", "name", "known"),
+    [
+        (("Background", "a"), None, True),
+        (("a", "b"), None, False),
+        (("a", "b"), "b", True),
+        (("a", "b"), "void", False),
+    ],
+)
+def test_a_background_is_known_or_guessed(classes: tuple[str, ...], name: str | None, known: bool) -> None:
+    assert is_background_known(classes, name) == known

@@ -63,9 +63,10 @@ def _find_unused_settings(layout: Layout, labels: LabelSpace, request: Request) 
         message = f"masks in format `{record.name}` already define their classes"
         help = f"{remove}; it applies only to single-channel masks without colors"
         found.append(Fault("values", 0, slug, message, help))
-    if request.background and "background" not in record.settings:
+    if request.background and "background" not in record.settings and request.background not in labels.classes:
         message = f"masks in format `{record.name}` label every pixel, so no background is left to define"
-        found.append(Fault("background", 0, slug, message, remove))
+        help = f"{remove}, or name the class that scores of the foreground leave out"
+        found.append(Fault("background", 0, slug, message, help))
     for name, pattern, default in zip(("images", "masks"), request.patterns, DEFAULT_PATTERNS, strict=True):
         if pattern != default and name not in record.settings:
             other = next(f for f in DATA_FORMATS.values() if name in f.settings)

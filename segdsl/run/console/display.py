@@ -27,15 +27,19 @@ from segdsl.weights.report import LoadReport, format_load_table
 NAME_WIDTH, TABLE_WIDTH, MAX_WARNINGS = 40, 100, 8
 MIN_BAR, MAX_BAR = 6, 30
 """Least and greatest width of the progress bar, in columns."""
-DICE_NAME = "val.dice"
-"""The score shown for every epoch, whatever the run monitors."""
+DICE_NAME, FOREGROUND_NAME = "val.dice", "val.foreground.dice"
+"""The scores shown for every epoch, whatever the run monitors: the second one where the background is known."""
 DISPENSABLE_PARTS = ("lr", "speed", "left", "loss")
 """Parts of a line that a narrow terminal omits, the most dispensable first."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """The facts printed before the first step; ``samples_per_epoch`` counts what the ``sampler`` draws."""
+    """The facts printed before the first step.
+
+    ``samples_per_epoch`` counts what the ``sampler`` draws. ``background`` is the class that says least about the
+    result, empty if there is none.
+    """
 
     name: str
     parameters: int
@@ -51,6 +55,12 @@ class RunSummary:
     monitor: str = "val.dice"
     sampler: str = ""
     samples_per_epoch: int = 0
+    background: str = ""
+
+    @property
+    def lead_name(self) -> str:
+        """The score that is shown first."""
+        return FOREGROUND_NAME if self.background else DICE_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +171,9 @@ class Display:
         parts = {
             "loss": f"loss {facts.loss:.3f}",
             "lr": f"lr {facts.lr:.1e}",
-            "dice": f"dice {self._last_dice:.3f}" if self._last_dice is not None else "",
+            "dice": f"{_shorten_score(self.summary.lead_name)} {self._last_dice:.3f}"
+            if self._last_dice is not None
+            else "",
             "speed": f"{facts.images_per_second:.1f} img/s",
             "left": f"{format_duration(facts.seconds_left)} left",
         }
@@ -178,7 +190,8 @@ class Display:
 
     def show_epoch(self, row: EpochRow, seconds_left: float, is_best: bool) -> None:
         """Print the line of an epoch that has ended."""
-        self._last_dice = row.confusion.dice
+        lead = self.summary.lead_name if self.summary else DICE_NAME
+        self._last_dice = row.get_value(lead)
         self._monitor_values.append(row.get_value(self.summary.monitor if self.summary else DICE_NAME))
         width = len(str(self.summary.epochs)) if self.summary else 1
         total = f"/{self.summary.epochs}" if self.summary else ""
@@ -189,10 +202,8 @@ class Display:
             "epoch": f"epoch {row.epoch:>{width}}{total}",
             "loss": f"loss {row.train_loss:.3f}",
             "lr": f"lr {row.lr:.1e}",
-            "dice": f"dice {row.confusion.dice:.3f}{star if monitor == DICE_NAME else ''}",
-            "monitor": f"{shorten_class_name(monitor)} {row.get_value(monitor):.3f}{star}"
-            if monitor != DICE_NAME
-            else "",
+            "dice": f"{_shorten_score(lead)} {row.get_value(lead):.3f}{star if monitor == lead else ''}",
+            "monitor": f"{shorten_class_name(monitor)} {row.get_value(monitor):.3f}{star}" if monitor != lead else "",
             "speed": f"{row.images_per_second:.1f} img/s",
             "left": f"{format_duration(seconds_left)} left",
         }
@@ -226,12 +237,15 @@ class Display:
             Text(f"best epoch {best.epoch}: {shorten_class_name(monitor)} {best.get_value(monitor):.4f}", style="bold")
         )
         counts = best.confusion
-        *lines, mean = render_class_table(
-            counts.collect_class_scores(), {"mean": {"dice": counts.dice, "iou": counts.miou}}
-        )
-        for line in lines:
-            self._print_line(Text(line))
-        self._print_line(Text(mean, style="bold"))
+        means: dict[str, dict[str, float | None]] = {"mean": {"dice": counts.dice, "iou": counts.miou}}
+        if self.summary and self.summary.background:
+            front = counts.compute_foreground_scores(best.background)
+            without = f"without {shorten_class_name(self.summary.background)}"
+            means = {without: {"dice": front["dice"], "iou": front["miou"]}, **means}
+        lines = render_class_table(counts.collect_class_scores(), means)
+        lead = len(lines) - len(means)
+        for number, line in enumerate(lines):
+            self._print_line(Text(line, style="bold" if number == lead else ""))
         for text in format_absence_notes(best.confusion):
             self.show_note(text)
         if len(self._monitor_values) > 1 and len(set(self._monitor_values)) == 1:
@@ -267,6 +281,10 @@ class Display:
     def _print_wrapped(self, text: Text) -> None:
         """Print sentences: wrapped between words on a terminal, one line elsewhere."""
         self.console.print(text, soft_wrap=not self.console.is_terminal)
+
+
+def _shorten_score(name: str) -> str:
+    return name.removeprefix("val.").replace(".", " ")
 
 
 def fit_parts(parts: Mapping[str, str], width: int, separator: str = "  ") -> str:

@@ -20,11 +20,13 @@ def find_unpredicted_classes(confusion: Confusion) -> list[int]:
 
 
 def format_absence_notes(confusion: Confusion) -> list[str]:
-    """Return one note for each of the two kinds that occur."""
+    """Return a note if all classes but one are lost, and one for each kind of missing class."""
     found = (
         ("never predicted", find_unpredicted_classes(confusion)),
         ("not in the validation subset", find_absent_classes(confusion)),
     )
-    return [
+    sole = confusion.find_sole_class()
+    lost = [] if sole is None else [f"nothing but `{shorten_class_name(confusion.classes[sole])}` is predicted"]
+    return lost + [
         f"{what}: {join_names([shorten_class_name(confusion.classes[k]) for k in ids])}" for what, ids in found if ids
     ]

@@ -66,8 +66,13 @@ class CheckpointWriter:
     """Epoch and step of the state on disk."""
 
     def save_epoch(self, state: TrainState, row: EpochRow) -> bool:
-        """Write the checkpoints that are due after an epoch. Return whether the epoch is the best so far."""
-        value = state.progress.history[-1]
+        """Write the checkpoints that are due after an epoch.
+
+        Return whether the epoch is the best so far, and has found more than one class.
+        """
+        # An epoch that has lost all classes but one is never better than one that has not, whatever its score.
+        is_lost = row.confusion.find_sole_class() is not None
+        value = -math.inf if is_lost else state.progress.history[-1]
         entry = BestEpoch(state.progress.epoch, -math.inf if math.isnan(value) else value)
         rank = sum(entry.value <= other.value for other in self.best_epochs)
         # `<=` above: of two equal epochs the earlier one stays ahead.
@@ -83,7 +88,7 @@ class CheckpointWriter:
             self.save_state(state)  # else a kill would leave the best weights, but no state to resume from
         if rank < self.policy.best:
             self._insert_best(state, rank)
-        return rank == 0
+        return rank == 0 and not is_lost
 
     def save_last(self, state: TrainState) -> None:
         """Write the last weights and the training state."""

@@ -145,5 +145,7 @@ def test_data_is_detected_checked_and_trained(project: Path, wording: Callable[.
 
 
 def test_settings_that_the_format_does_not_take_are_reported(project: Path) -> None:
-    report = check_data("set", "side_by_side", Request(None, background="tree", patterns=parse_patterns("im", "gt")))
+    report = check_data(
+        "set", "side_by_side", Request(None, background="no class", patterns=parse_patterns("im", "gt"))
+    )
     assert [d.slug for d in report.errors] == ["setting-without-effect"] * 3

@@ -98,6 +98,27 @@ def test_the_best_stay_in_order(tmp_path: Path, best: int) -> None:
     assert len(list(folder.checkpoints.iterdir())) == best
 
 
+def test_an_epoch_that_found_the_background_alone_is_never_starred(tmp_path: Path) -> None:
+    """Where the foreground has 5 % of the pixels, predicting none of it scores well."""
+    folder = RunFolder(tmp_path)
+    folder.checkpoints.mkdir()
+    model = nn.Linear(1, 1)
+    state = TrainState(
+        model, torch.optim.SGD(model.parameters()), None, torch.amp.GradScaler(enabled=False), RunProgress()
+    )
+    writer = CheckpointWriter(folder, Checkpoints(last=False), {})
+    nothing, something = [[95, 0], [5, 0]], [[80, 15], [2, 3]]
+    starred = []
+    for epoch, (counts, score) in enumerate([(nothing, 0.49), (something, 0.42), (nothing, 0.49)], start=1):
+        confusion = Confusion(("ground", "thing"), 255)
+        confusion.counts[:] = counts
+        state.progress.end_epoch(score)
+        starred.append(writer.save_epoch(state, EpochRow(epoch, epoch, 0.0, 0.0, 0.0, 0.0, confusion, 0.0)))
+    assert starred == [False, True, False]
+    assert [entry.epoch for entry in writer.best_epochs] == [2]
+    assert writer.rows["best"].epoch == 2
+
+
 def test_the_state_is_written_before_the_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where that is written less often than an epoch ends."""
     folder = RunFolder(tmp_path)

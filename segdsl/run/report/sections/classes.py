@@ -13,7 +13,7 @@ from segdsl.data.pictures.palette import choose_colors, format_color
 from segdsl.pages.page import UNKNOWN, format_percent
 from segdsl.run.console.missing_classes import find_absent_classes, find_unpredicted_classes, format_absence_notes
 from segdsl.run.report.run_data import RunData
-from segdsl.scores.confusion import Confusion
+from segdsl.scores.confusion import Confusion, is_background_known
 
 DENSE_MATRIX_CLASSES = 24
 """With more classes than this, the matrix is rendered small, in whole percent."""
@@ -82,13 +82,11 @@ def _list_means(run: RunData, confusion: Confusion) -> list[tuple[str, str]]:
     """Return the means over the classes, with and without the background."""
     whole, front = confusion.summarize_scores(), confusion.compute_foreground_scores(run.background)
     without = f"without {run.classes[run.background]}"
-    return [
-        ("mean dice", _format_score(whole["dice"])),
-        ("mean IoU", _format_score(whole["miou"])),
-        (f"mean dice {without}", _format_score(front["dice"])),
-        (f"mean IoU {without}", _format_score(front["miou"])),
-        ("pixel accuracy", _format_score(whole["accuracy"])),
-    ]
+    over_all = [("mean dice", whole["dice"]), ("mean IoU", whole["miou"])]
+    over_front = [(f"mean dice {without}", front["dice"]), (f"mean IoU {without}", front["miou"])]
+    is_known = is_background_known(run.classes, run.program.data.background)
+    means = [*over_front, *over_all] if is_known else [*over_all, *over_front]
+    return [(name, _format_score(value)) for name, value in (*means, ("pixel accuracy", whole["accuracy"]))]
 
 
 def _list_notes(confusion: Confusion) -> list[str]:
