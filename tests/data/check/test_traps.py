@@ -58,7 +58,7 @@ def test_values_are_rejected_for_color_masks(tmp_path: Path) -> None:
     common(tmp_path, np.array(COLORS, np.uint8)[np.array([[0, 1], [1, 1]])], colors=True)
     found = check_data(tmp_path, request=Request(["train"], values=[Range(1, 1), Range(0, 0)]))
     assert [d.slug for d in found.errors] == ["setting-without-effect"]
-    assert [d.slug for d in check_data(tmp_path, request=Request(["train"], background="ground")).errors] == [
+    assert [d.slug for d in check_data(tmp_path, request=Request(["train"], background="no class")).errors] == [
         "setting-without-effect"
     ]
 
