@@ -54,7 +54,7 @@ def _suggest_option(command: click.Command, option: str, value: str) -> str:
     """Suggest the option or the `--set` that an unknown option stands for; "" if there is none."""
     from segdsl.diagnostics import match_name
     from segdsl.diagnostics.aliases import fold_name
-    from segdsl.lang.suggest.misplaced import FOREIGN_SETTINGS
+    from segdsl.lang.suggest.foreign_settings import EARLY_STOPPING, FOREIGN_SETTINGS
 
     options = {text.lstrip("-"): text for param in command.params for text in param.opts if text.startswith("--")}
     same = match_name(option.lstrip("-").replace("-", "_"), options)
@@ -64,7 +64,7 @@ def _suggest_option(command: click.Command, option: str, value: str) -> str:
     # `--classes 3` gives a number where the program has a list of names; advise as for `--num-classes 3`.
     is_class_count = value.isdecimal() and match_name(name, ["classes"])
     sentence = FOREIGN_SETTINGS.get("numclasses" if is_class_count else fold_name(name), "")
-    if sentence:
+    if sentence and not (fold_name(name) == EARLY_STOPPING and value.isdecimal()):
         return sentence
     found = _build_override(command, name, value)
     return _format_set_help([found]) if found else _suggest_program_change(command, name, value)

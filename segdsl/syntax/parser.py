@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from segdsl.diagnostics import Diagnostic, Span
 from segdsl.syntax import tree
+from segdsl.syntax.errors.foreign_file import recognize_foreign_file
 from segdsl.syntax.errors.recovery import diagnose_unexpected_token, find_resume_point
 from segdsl.syntax.lexer import lex
 from segdsl.syntax.line_ends import insert_newlines
@@ -42,6 +43,9 @@ def parse(text: str, name: str) -> ParseResult:
     parsed = run.parse_tokens()
     tokens = lexed.tokens
     found = check_header([*lexed.diagnostics, *run.diagnostics], tokens, parsed.version, name)
+    foreign = recognize_foreign_file(text, name) if found else None
+    if foreign is not None:
+        found = [foreign]
     doc = read_doc_below(tokens[2]) if parsed.version is not None else ""
     file = tree.File(name, parsed.version, doc, parsed.body, Span(name, 0, len(text)))
     return ParseResult(file, _sort_diagnostics(found), tokens)

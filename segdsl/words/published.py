@@ -98,6 +98,10 @@ class SourceError(ValueError):
         self.message, self.help = message, help
 
 
+FOREIGN_WEIGHTS = frozenset({"imagenet", "imagenet1k", "default", "coco", "pretrained", "true"})
+"""What other frameworks call the weights that they choose themselves."""
+
+
 def parse_source(text: str) -> WeightSource:
     """Parse a weight source: `none`, a path, `otx:NAME`, `https://…` or `hf://ORG/REPO/FILE`.
 
@@ -114,7 +118,7 @@ def parse_source(text: str) -> WeightSource:
     # At least two letters: a single one is a Windows drive, as in `C:/weights/a.pth`.
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):(?!\\)", text)
     if scheme is None:
-        return WeightSource(text, "file")
+        return _parse_file_name(text)
     known = scheme[1].lower()
     if known == "otx":
         return _parse_public_name(text)
@@ -128,6 +132,13 @@ def parse_source(text: str) -> WeightSource:
     if "//" in text or "/" not in text:
         remedy = "write a path, `otx:NAME`, `https://…` or `hf://ORG/REPO/FILE`; start a path with a colon with `./`"
         raise SourceError(f"`{known}:` is not a supported weight source", remedy)
+    return WeightSource(text, "file")
+
+
+def _parse_file_name(text: str) -> WeightSource:
+    if text.lower() in FOREIGN_WEIGHTS:
+        names = ", ".join(f"`otx:{name}`" for name in PUBLIC_WEIGHTS)
+        raise SourceError(f"`{text}` does not name a file of weights", f"name one that fits the model: {names}")
     return WeightSource(text, "file")
 
 

@@ -21,7 +21,7 @@ from segdsl.lang.elaborate.context import Frame
 from segdsl.lang.elaborate.expressions import get_dotted_parts, lookup_component
 from segdsl.lang.elaborate.values import describe_value
 from segdsl.lang.suggest.explain_choice import explain_choice, explain_score, explain_shadowed_choice
-from segdsl.lang.suggest.misplaced import AUTOMATIC_STEP_HELP, PIPELINE_STEPS
+from segdsl.lang.suggest.foreign_settings import AUTOMATIC_STEP_HELP, PIPELINE_STEPS
 from segdsl.lang.suggest.remedies import (
     add_article,
     describe_field_type,

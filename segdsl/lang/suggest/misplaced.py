@@ -9,81 +9,30 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from pydantic.fields import FieldInfo
+
 from segdsl.diagnostics import find_closest_name, match_name, suggest_name
 from segdsl.diagnostics.aliases import fold_name, list_meanings
 from segdsl.ir.program import SECTIONS, Section
+from segdsl.ir.values import Size, Units
 from segdsl.ir.word import REGISTRY, Word, find_word_family, list_words
+from segdsl.lang.suggest.foreign_settings import (
+    COMMON_MISUSES,
+    EARLY_STOPPING,
+    EXPORT_PRECISIONS,
+    FOREIGN_ARGUMENTS,
+    FOREIGN_SETTINGS,
+)
 from segdsl.lang.suggest.remedies import add_article, is_number_literal
 from segdsl.syntax import tree
 from segdsl.text.listing import quote_names
 
 Path = tuple[str, ...]
+Mark = typing.TypeVar("Mark")
 MAX_VALUE_LENGTH = 40
 """The maximum length of a value that a suggestion repeats."""
 ANY_NAME = "open"
 """Placeholder in a path for a name that the author chooses."""
-
-# The names that other frameworks (mmsegmentation, Lightning, Ultralytics, OTX, ...) use for what segdsl sets elsewhere.
-_FOREIGN_SETTINGS = {
-    "device devices gpu gpus gpu_ids cuda accelerator": "choose the device on the command line: "
-    "`segdsl train FILE --device cuda`",
-    "resume resume_from resume_from_checkpoint auto_resume ckpt_path": "resume a run from the command line: "
-    "`segdsl train FILE --out DIR --resume`",
-    "out output output_dir out_dir work_dir save_dir log_dir run_dir default_root_dir project exp_name run_name name": (
-        "name the run folder on the command line: `segdsl train FILE --out DIR`"
-    ),
-    "num_classes nc n_classes nclasses classes_num": "name the classes and pass their number to the model: "
-    '`data.classes = ["background", "defect"]`, `model = LiteHRNetS(classes = len(data.classes))`',
-    "max_iters max_steps num_iters total_iters total_steps iterations steps iters": "set the length of a run in "
-    "epochs: `train.epochs = 40`",
-    "warmup warmup_epochs warmup_iters warmup_steps warmup_ratio": "start the schedule with a warm-up: "
-    "`train.schedule = Warmup(5 epochs) -> Poly()`",
-    "verbose log_interval log_every_n_steps print_freq logger loggers tensorboard wandb plots": (
-        "remove this setting; every run logs to `metrics.csv`, `tensorboard` and `report.html`"
-    ),
-    "callbacks hooks default_hooks custom_hooks": "use the setting for each purpose: "
-    "`train.stop = EarlyStopping()`, `train.keep = Checkpoints(best = 3)`, `train.ema = EMA()`",
-    "shuffle pin_memory drop_last persistent_workers prefetch_factor": "remove this setting; "
-    "shuffling and prefetching are always on",
-    "mean std": "normalize with the ImageNet mean and deviation, `data.normalize = imagenet`, or not at all, "
-    "`data.normalize = none`",
-    "data": 'set the folder of the dataset with `data.root = "folder"`, or with `--data FOLDER` on the command line',
-    "amp use_amp mixed_precision autocast fp16 bf16 half": "use `train.precision = auto` for the best number format of "
-    "the device, or choose `fp16` or `bf16`",
-    "test test_dataloader": "score another subset with `segdsl eval RUN --subset test`; a program trains on "
-    "`data.train` and validates on `data.val`",
-    "trainer": "set trainer options directly in `train`: `train.epochs = 100`, `train.optimizer = AdamW()`",
-    "metrics": "remove this setting; precision, recall, Dice and IoU are always computed, and "
-    "`train.monitor = val.miou` chooses the score that selects the best epoch",
-    "min_lr eta_min": "set the final learning rate as a fraction of `lr`: `train.schedule = Cosine(floor = 0.01)`",
-    "save_period save_interval checkpoint_interval save_every save_freq": "set the save interval on the checkpoint "
-    "policy: `train.keep = Checkpoints(every = 5 epochs)`",
-    "val_split validation_split test_size val_size train_size val_fraction split_ratio": "a subset is a folder or a "
-    "list of files, not a fraction of the dataset: `data.train.subset = \"train\"`",
-    "optim_wrapper optimizer_config type": "call the component with its arguments: "
-    "`train.optimizer = AdamW(lr = 1e-3)`",
-}  # fmt: skip
-FOREIGN_SETTINGS = {fold_name(name): remedy for names, remedy in _FOREIGN_SETTINGS.items() for name in names.split()}
-"""Settings of other frameworks that a program does not have, with what to do instead."""
-
-
-_COMMON_MISUSES = {
-    "split phase": "a subset is a folder or a list of files, not a fraction of the dataset: "
-    '`data.train.subset = "train"`',
-    "weights": 'name the part that loads the weights: `weights { backbone = "FILE" }`; to weight losses, use '
-    "`WeightedSum([…], weights = [1.0, 0.5])`",
-}
-COMMON_MISUSES = {name: remedy for names, remedy in _COMMON_MISUSES.items() for name in names.split()}
-"""The help for names that are valid settings elsewhere but were probably meant in another sense."""
-
-
-_PIPELINE_STEPS = (
-    "normalize to_tensor to_tensor_v2 to_dtype compose pack_seg_inputs load_image_from_file load_annotations collect "
-    "default_format_bundle pad"
-)
-PIPELINE_STEPS = frozenset(fold_name(name) for name in _PIPELINE_STEPS.split())
-"""Steps of other frameworks' pipelines that are not augmentations."""
-AUTOMATIC_STEP_HELP = "remove this step; images are always read, normalized (`data.normalize`) and converted to tensors"
 
 
 class SettingSlot(NamedTuple):
@@ -209,6 +158,9 @@ class Remedy(NamedTuple):
 def suggest_argument(name: str, valid_names: Iterable[str]) -> str:
     """Return the help for an argument that a word does not have: a similar argument, or the key of this name."""
     valid_names = list(valid_names)
+    sentence = FOREIGN_ARGUMENTS.get(fold_name(name))
+    if sentence is not None:
+        return sentence
     keys = [".".join(home.path) for home in find_slots(name, ()) if home.path[-1] == name and not home.words]
     help = suggest_name(name, valid_names, "arguments")
     return f"set the key `{keys[0]} = …` instead; {help}" if keys and not find_closest_name(name, valid_names) else help
@@ -223,7 +175,7 @@ def find_remedy(setting: UnknownSetting, valid_names: Iterable[str]) -> Remedy |
     valid_names = [name for name in valid_names if value is None or not is_brace_group((*setting.section, name))]
     found = tuple(home for home in find_slots(setting.name, setting.section) if _can_hold(home, value, setting.section))
     same = bool(found) and found[0].path[-1] == setting.name
-    sentence = FOREIGN_SETTINGS.get(fold_name(setting.name))
+    sentence = _find_foreign_setting(setting)
     if sentence is not None and not same:
         return Remedy(sentence)
     if match_name(setting.name, valid_names) and not (same and not found[0].words):
@@ -231,7 +183,7 @@ def find_remedy(setting: UnknownSetting, valid_names: Iterable[str]) -> Remedy |
     # Key and value may be swapped: `export.format = "onnx"` for `export.onnx = …`.
     text = _get_plain_text(value)
     if text in valid_names:
-        return Remedy(f"`{text}` is a key: write `{'.'.join((*setting.section, text))} = …`")
+        return Remedy(f"`{text}` is a key: write `{'.'.join((*setting.section, text))} = {_show_usual_value(text)}`")
     # What the value builds says more about the intended place than the name of the setting.
     found = _find_slots_for_value(setting) or found
     if found:
@@ -239,11 +191,26 @@ def find_remedy(setting: UnknownSetting, valid_names: Iterable[str]) -> Remedy |
     return _suggest_without_slot(setting) if value is not None else None
 
 
+def _find_foreign_setting(setting: UnknownSetting) -> str | None:
+    name = fold_name(setting.name)
+    if setting.section[:1] == ("export",) and name in EXPORT_PRECISIONS:
+        return f"set the precision of the exporter: `export.openvino = OpenVINO(precision = {EXPORT_PRECISIONS[name]})`"
+    # `early_stopping = EarlyStopping()` and `early_stopping = 10` need nothing but the right name.
+    is_switch = isinstance(setting.value, tree.Constant) and isinstance(setting.value.value, (bool, type(None)))
+    return None if name == EARLY_STOPPING and not is_switch else FOREIGN_SETTINGS.get(name)
+
+
 def _get_plain_text(value: tree.Expr | None) -> str:
     """Return a bare name or the text of a string, otherwise ""."""
     if isinstance(value, tree.Constant) and isinstance(value.value, str):
         return value.value
     return value.name if isinstance(value, tree.Name) else ""
+
+
+def _show_usual_value(key: str) -> str:
+    """Return the word that a key is named after, with its parentheses: `ONNX()` for `onnx`."""
+    word = next((name for name in REGISTRY if name.lower() == key), None)
+    return f"{word}()" if word else "…"
 
 
 def _find_slots_for_value(setting: UnknownSetting) -> tuple[SettingSlot, ...]:
@@ -324,6 +291,30 @@ def _suggest_without_slot(setting: UnknownSetting) -> Remedy | None:
     return Remedy(f"this is {add_article(word.kind)}: write `{key} = {word.__name__}({arguments})`")
 
 
+def _fit_text(home: SettingSlot, setting: UnknownSetting) -> str:
+    """Return the text of a value as the slot takes it: `640x640` for the size 640, `20 epochs` for a patience of 20."""
+    holder = find_section(home.path[:-1]) if not home.words else REGISTRY[home.words[0]]
+    info = holder.model_fields[home.path[-1]] if holder is not None else None
+    is_whole = isinstance(setting.value, tree.Constant) and type(setting.value.value) is int
+    if info is None or not is_whole:
+        return setting.text
+    if Size in _iterate_leaf_types(info.annotation):
+        return f"{setting.text}x{setting.text}"
+    units = next((entry.names for entry in find_marks(info, Units)), ())
+    return f"{setting.text} epochs" if "epochs" in units else setting.text
+
+
+def find_marks(info: FieldInfo, kind: type[Mark]) -> Iterator[Mark]:
+    """Yield the marks of a kind in the annotation of a field."""
+    stack: list[Any] = [*info.metadata, info.annotation]
+    while stack:
+        entry = stack.pop()
+        if isinstance(entry, kind):
+            yield entry
+        elif typing.get_args(entry):
+            stack += [*typing.get_args(entry), *getattr(entry, "__metadata__", ())]
+
+
 def accepts_subpath(home: SettingSlot) -> bool:
     """Return whether a path can continue below a slot: it is a section, or takes a component with arguments."""
     return not home.words and (is_brace_group(home.path) or find_word_family(get_annotation(home)) is not None)
@@ -343,7 +334,7 @@ def _suggest_slot(setting: UnknownSetting, slots: tuple[SettingSlot, ...]) -> Re
     around = setting.section[: setting.brace_depth]
     inside = bool(around) and path[: len(around)] == around
     target = ".".join(path[len(around) :] if inside else path)
-    value = " { … }" if is_brace_group(path) else f" = {setting.text or '…'}"
+    value = " { … }" if is_brace_group(path) else f" = {_fit_text(best, setting) or '…'}"
     if not best.can_set_by_path:
         return Remedy(f"this is an argument: write `{'.'.join(path[:-1])} = {best.words[0]}({path[-1]}{value})`")
     what = f", an argument of {quote_names(best.words, 4)}" if best.words else ""

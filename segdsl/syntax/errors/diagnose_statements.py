@@ -12,6 +12,13 @@ from segdsl.syntax.errors.parse_error import STATEMENT_ENDS, VALUE_STARTS, Probl
 from segdsl.syntax.line_ends import NEWLINE, measure_line_indent
 from segdsl.syntax.tokens import END, STATEMENT_KEYWORDS
 
+_PYTHON_PACKAGES = """
+    torch torchvision numpy np cv2 os sys math random json pathlib PIL albumentations timm mmseg mmengine mmcv segdsl
+    lightning pytorch_lightning transformers ultralytics segmentation_models_pytorch smp monai tensorflow keras
+"""
+PYTHON_PACKAGES = frozenset(_PYTHON_PACKAGES.split())
+"""What people import in Python."""
+
 Pattern = Callable[[Problem], Diagnostic | None]
 
 _CONDITIONAL_HELP = "write a conditional as a value: `x = if a then b else c`"
@@ -67,6 +74,9 @@ def detect_missing_quotes(p: Problem) -> Diagnostic | None:
     path = "".join(t.text for t in p.tokens[p.position : index + 1])
     if '"' in path or "'" in path:
         return None
+    if path in PYTHON_PACKAGES:
+        message = f"`{path}` is a package of Python, and programs import files of their own language"
+        return p.diagnose("missing-quotes", message, "remove this line; what a program needs is built in")
     path = path if path.endswith(".seg") else path + ".seg"
     return p.diagnose(
         "missing-quotes", f"`{p.first.text}` needs a file name in double quotes",

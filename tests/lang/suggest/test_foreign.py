@@ -15,7 +15,8 @@ from segdsl.diagnostics.aliases import list_aliases, resolve_alias
 from segdsl.ir.data_format import AUTO_FORMAT, DATA_FORMATS
 from segdsl.ir.values import UNITS
 from segdsl.ir.word import REGISTRY, list_words
-from segdsl.lang.suggest.misplaced import FOREIGN_SETTINGS, _iterate_slots, find_section, find_slots, list_key_paths
+from segdsl.lang.suggest.foreign_settings import FOREIGN_SETTINGS
+from segdsl.lang.suggest.misplaced import _iterate_slots, find_section, find_slots, list_key_paths
 
 VALUES = [
     ("train.loss = CrossEntropy() + Dice()", "WeightedSum([CrossEntropy(), Dice()])"),
@@ -135,7 +136,7 @@ SENTENCES = [
     ("train.trainer = Trainer(max_epochs = 3)", "`train.epochs = 100`"),
     ("train.callbacks = [EarlyStopping()]", "`train.stop = EarlyStopping()`"),
     ("data.mean = [0.5]", "`data.normalize = imagenet`"),
-    ("export.format = \"onnx\"", "`export.onnx = …`"),
+    ("export.format = \"onnx\"", "`export.onnx = ONNX()`"),
     ("train.augment.flip = HorizontalFlip()", "`data.train.augment`"),
     ("train.stop = EarlyStopping(monitor = \"val_loss\")", "`train.monitor = …`"),
     ("train.epochs = 100  // faster", "`#`"),

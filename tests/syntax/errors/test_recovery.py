@@ -66,7 +66,7 @@ def examples(slug: str) -> tuple[str, str]:
 def findings(slug: str, example: str) -> list[str]:
     if slug == "option-form":
         return [d.slug for d in parse_override(example.strip(), "--set")[1]]
-    whole = "seg " in example or slug == "missing-header"
+    whole = "seg " in example or slug in ("missing-header", "foreign-file")
     return [d.slug for d in parse(example if whole else f"seg 1\n\n{example}", "f").diagnostics]
 
 
